@@ -1,0 +1,1 @@
+"""Benchmarks: correctness first, then timing against peers (installed as ``deal.bench``)."""

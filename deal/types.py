@@ -1,0 +1,129 @@
+"""Frozen records that travel between the stages, with shapes, dtypes and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "HISTOGRAM_LEVELS",
+    "Decoded",
+    "EngineOutput",
+    "FailedItem",
+    "PoolItem",
+    "Statistics",
+]
+
+HISTOGRAM_LEVELS = 240
+"""Levels of every stored histogram; any L that divides it can be asked of ``de`` later."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolItem:
+    """One image of the pool, not yet read.
+
+    Attributes
+    ----------
+    id : str
+        Unique and stable: the path relative to its pool root with ``/`` separators, bytes that are
+        not UTF-8 percent-encoded; a manifest's own id wins.
+    uri : str
+        Where the image lies, as recorded in the results (UTF-8; undecodable bytes percent-encoded).
+    path : str
+        What ``open`` takes (``os.fsdecode`` form, surrogates stand for undecodable bytes).
+    source_version : str
+        ``"<size>-<mtime_ns>"``: changes when the file does.
+    """
+
+    id: str
+    uri: str
+    path: str
+    source_version: str
+    sequence: str | None = None
+    camera: str | None = None
+    timestamp_ns: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """Something in the pool that cannot even be listed or stat'ed: becomes an ``error`` row.
+
+    ``error_code`` is one of the codes of :class:`deal.errors.ItemError`.
+    """
+
+    item: PoolItem
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded image after EXIF orientation.
+
+    Attributes
+    ----------
+    image : ndarray of uint8, shape [H, W, 3]
+        RGB, C-contiguous.
+    orientation : int
+        The EXIF orientation that was applied, 1 to 8; 1 when there was none.
+    color_mode : str
+        What was converted to RGB: ``RGB``, ``L``, ``RGBA``, ``CMYK``, ``I;16``, ``P``, ….
+    """
+
+    image: NDArray[np.uint8]
+    orientation: int
+    color_mode: str
+
+    @property
+    def width(self) -> int:
+        """Width in pixels after orientation."""
+        return int(self.image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels after orientation."""
+        return int(self.image.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """What a network gives for a batch, on the network's own grid.
+
+    Attributes
+    ----------
+    logits : array [B, C, h, w], float32, float16 or bfloat16
+        Always logits: engines convert probabilities and sigmoid outputs.
+    difficulty : array [B, 1, h', w'] or None
+        The graph's own difficulty, before the sigmoid.
+    embedding : ndarray of float32 [B, E] or None
+    """
+
+    logits: Any
+    difficulty: Any | None = None
+    embedding: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Per-image and per-region statistics of a batch of B images (ARCHITECTURE.md, "Columns").
+
+    Attributes
+    ----------
+    images : dict of column name to ndarray [B] or [B, K]
+        Means are float64, counts int64, histograms int64 [B, 240]. Difficulty columns are absent when
+        no difficulty was given. Where ``n_pixels`` is 0 (everything masked, or non-finite logits)
+        means are NaN and counts 0.
+    regions : dict of column name to ndarray [B, R], or None
+    nonfinite : ndarray of int64 [B]
+        How many logits (or difficulty values) of the image are NaN or infinite; when it is not 0 the
+        image's statistics are not computed.
+    """
+
+    images: dict[str, NDArray[Any]]
+    regions: dict[str, NDArray[Any]] | None
+    nonfinite: NDArray[np.int64]
