@@ -1,6 +1,6 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
-DEAL_CUDA=auto|0|1   build the CUDA kernels: when nvcc is found (default), never, or fail without nvcc
+DEAL_CUDA=auto|0|1   build the CUDA kernels: if nvcc is found (default), never, or always
 DEAL_DEBUG=1         -O1 with debug information and assertions
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST (address,undefined)
 """

@@ -10,7 +10,7 @@
     ├── OutputError               an output folder that is locked, foreign or not writable
     ├── ResultsError              stored tables that lack columns or do not belong together
     └── TooManyErrorsError        more rows were quarantined than --max-errors allows
-    ItemError                     one image failed; becomes a row with its error_code, never ends a run
+    ItemError                     one image failed: a row with its error_code, never the end
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class ItemError(Exception):
     Parameters
     ----------
     code : str
-        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``nonfinite``, ``mask``.
+        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``nonfinite`` or
+        ``mask``.
     message : str
         The ``error`` column, one line.
     """

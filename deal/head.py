@@ -62,12 +62,12 @@ class DifficultyHead:
         values = tuple(float(w) for w in weight)
         if not values or not all(map(math.isfinite, (float(gamma), float(bias), *values))):
             raise UsageError(
-                "difficulty head: gamma, bias and every weight must be finite, with at least one weight"
+                "difficulty head: gamma, bias and at least one weight, all finite, are needed"
             )
         size = None if grid is None else tuple(int(n) for n in grid)
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise UsageError(
-                f"difficulty head: grid must be two positive numbers [h, w] or null, not {grid!r}"
+                f"difficulty head: grid must be [h, w], both positive, or null; not {grid!r}"
             )
         object.__setattr__(self, "gamma", float(gamma))
         object.__setattr__(self, "weight", values)
@@ -86,7 +86,7 @@ class DifficultyHead:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DifficultyHead:
-        """Read the head from metadata; raises ModelError when keys are missing, unknown or of a wrong type."""
+        """Read the head from metadata; ModelError on missing, unknown or malformed keys."""
         if set(values) != _KEYS:
             raise ModelError(
                 f"difficulty_head has the keys {sorted(values)}; it needs exactly {sorted(_KEYS)}"
