@@ -1,0 +1,74 @@
+"""Difficulty-aware active learning for semantic segmentation: what to label next.
+
+Public names are imported on first use, so that ``import deal`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deal._version import __version__
+
+if TYPE_CHECKING:
+    from deal.acquisition import acquisition_names, acquisition_scores
+    from deal.errors import DealError
+    from deal.head import DifficultyHead
+    from deal.model import ModelSpec, read_spec
+    from deal.pipeline import score_pool
+    from deal.regions import Grid, Segments, score_logits
+    from deal.results import read_results
+    from deal.scorer import Scorer
+    from deal.selection import select
+    from deal.types import Statistics
+
+__all__ = [
+    "DealError",
+    "DifficultyHead",
+    "Grid",
+    "ModelSpec",
+    "Scorer",
+    "Segments",
+    "Statistics",
+    "__version__",
+    "acquisition_names",
+    "acquisition_scores",
+    "read_results",
+    "read_spec",
+    "schema",
+    "score_logits",
+    "score_pool",
+    "select",
+]
+
+schema = 1
+"""Version of the results schema, written into every Parquet footer."""
+
+_HOMES = {
+    "DealError": "deal.errors",
+    "DifficultyHead": "deal.head",
+    "Grid": "deal.regions",
+    "ModelSpec": "deal.model",
+    "Scorer": "deal.scorer",
+    "Segments": "deal.regions",
+    "Statistics": "deal.types",
+    "acquisition_names": "deal.acquisition",
+    "acquisition_scores": "deal.acquisition",
+    "read_results": "deal.results",
+    "read_spec": "deal.model",
+    "score_logits": "deal.regions",
+    "score_pool": "deal.pipeline",
+    "select": "deal.selection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deal' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
