@@ -35,14 +35,10 @@ __all__ = [
     "acquisition_scores",
     "read_results",
     "read_spec",
-    "schema",
     "score_logits",
     "score_pool",
     "select",
 ]
-
-schema = 1
-"""Version of the results schema, written into every Parquet footer."""
 
 _HOMES = {
     "DealError": "deal.errors",
