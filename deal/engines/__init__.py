@@ -1,1 +1,77 @@
-"""To be filled."""
+"""Engines run the network: uint8 images in, logits out.
+
+``ort`` runs ONNX models on ONNX Runtime; ``torch`` runs checkpoints of ``deal train`` and is the
+reference. They are imported when opened, so that none has to be installed for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deal.errors import EngineUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from deal.engines.base import Engine
+
+__all__ = ["ENGINES", "open_engine"]
+
+ENGINES = ("ort", "torch")
+
+
+def open_engine(
+    model: str | Path,
+    engine: str = "ort",
+    device: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Engine:
+    """Open a model on an engine and hold its outputs against the model contract.
+
+    Parameters
+    ----------
+    model : str or Path
+        An ONNX file for ``ort``, a checkpoint of ``deal train`` for ``torch``.
+    engine : ``ort`` or ``torch``
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
+        ``auto`` takes CUDA where the installed engine is built for it.
+    precision : str, optional
+        None runs the model as it is. No engine of this version converts models.
+    threads : int, optional
+        Threads of one inference; None takes every core this process may use.
+    options : mapping, optional
+        Keys of the model contract that win over the model's own.
+
+    Raises
+    ------
+    UsageError
+        An unknown engine, device or option.
+    EngineUnavailableError
+        Engine, device or precision are not there; says what to install.
+    ModelError
+        The model does not keep the contract.
+    """
+    if engine == "trt":
+        raise EngineUnavailableError(
+            "this version of deal has no TensorRT engine; use --engine ort"
+        )
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if precision is not None:
+        raise EngineUnavailableError(
+            f"engine {engine} runs a model in the precision it was exported with and cannot "
+            f"convert it to {precision}: leave out --precision, or export the model at {precision}"
+        )
+    opened: Engine
+    if engine == "ort":
+        from deal.engines.onnxruntime import OnnxRuntimeEngine
+
+        opened = OnnxRuntimeEngine(Path(model), device, threads, options)
+    else:
+        from deal.engines.torch import TorchEngine
+
+        opened = TorchEngine(Path(model), device, threads, options)
+    opened.probe()
+    return opened

@@ -1,0 +1,201 @@
+"""What all engines share: checks at the door, the network's input format, outputs as logits."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.errors import ModelError, UsageError
+from deal.model import ModelSpec, check_channels, nearest_multiple
+from deal.types import EngineOutput
+
+__all__ = ["PROBABILITY_FLOOR", "Engine", "available_cores", "parse_device"]
+
+PROBABILITY_FLOOR = 1e-7
+"""Probabilities are raised to this before their logarithm is taken: logits then span 16.1 nats."""
+
+_PROBE_SIZE = 128
+_SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def parse_device(device: str) -> tuple[str, int]:
+    """Kind (``auto``, ``cpu``, ``cuda``) and index of a device; UsageError on anything else."""
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise UsageError(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:<index>")
+    return match[1], int(match[2] or 0)
+
+
+class Engine(ABC):
+    """Runs one network on one device; not to be shared between threads.
+
+    Subclasses implement :meth:`_infer` and trust their input.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    device : str
+        ``cpu`` or ``cuda:<index>``, what is really used.
+    embedding_size : int or None
+        E, once :meth:`probe` has run; None without an embedding.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, spec: ModelSpec, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self.embedding_size: int | None = None
+        self._levels: NDArray[Any] | None = None
+        if spec.mean is not None and spec.std is not None:
+            unit = np.arange(256)[None, :] / 255.0
+            levels = (unit - np.array(spec.mean)[:, None]) / np.array(spec.std)[:, None]
+            self._levels = levels.astype(spec.input_dtype)
+
+    def infer(self, images: NDArray[np.uint8]) -> EngineOutput:
+        """Run the network on a batch.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 [B, H, W, 3]
+            RGB at the network's input size (:func:`deal.model.raster_size`).
+
+        Returns
+        -------
+        EngineOutput
+            Logits [B, C, h, w] in the dtype the network gives, on the host. Probabilities come as
+            their logarithms, floored at ``PROBABILITY_FLOOR``; a sigmoid as the logits [0, z].
+
+        Raises
+        ------
+        UsageError
+            Another shape or dtype than the network takes.
+        ModelError
+            The network cannot be run on such a batch.
+        """
+        spec = self.spec
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+            raise UsageError(
+                f"engines take uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}"
+            )
+        size = images.shape[1], images.shape[2]
+        if spec.input_size not in (None, size) or any(n % spec.size_multiple for n in size):
+            raise UsageError(f"the network does not take images of {size[0]}×{size[1]} (H×W)")
+        raw = self._run(self._prepare(images))
+        return EngineOutput(self._to_logits(raw.logits), raw.difficulty, raw.embedding)
+
+    def probe(self) -> None:
+        """Run the network once on noise and hold its outputs against the contract.
+
+        Raises
+        ------
+        ModelError
+            The network does not run, argmax or softmax are baked in, or shapes do not fit.
+        """
+        spec = self.spec
+        side = nearest_multiple(_PROBE_SIZE, spec.size_multiple)
+        shape = (spec.batch or 2, *(spec.input_size or (side, side)), 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        raw = self._run(self._prepare(noise))
+        self._check(raw, shape[0])
+        if raw.embedding is not None:
+            self.embedding_size = raw.embedding.shape[1]
+
+    @abstractmethod
+    def _infer(self, batch: NDArray[Any]) -> EngineOutput:
+        """Outputs as the network gives them, for a batch as the network takes it."""
+
+    def _prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        if self.spec.input_format.endswith(("bgr", "bgr8")):
+            images = images[..., ::-1]
+        if self._levels is None:
+            return np.ascontiguousarray(images)
+        # 256 levels a channel: a table gives every pixel the value computed in double, once.
+        planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=self._levels.dtype)
+        for channel, levels in enumerate(self._levels):
+            np.take(levels, images[..., channel], out=planes[:, channel])
+        return planes
+
+    def _run(self, batch: NDArray[Any]) -> EngineOutput:
+        fixed = self.spec.batch
+        if fixed is None or fixed == len(batch):
+            return self._infer(batch)
+        parts = []
+        for start in range(0, len(batch), fixed):
+            part = batch[start : start + fixed]
+            filled = np.resize(part, (fixed, *part.shape[1:]))
+            parts.append((self._infer(filled), len(part)))
+
+        def joined(arrays: list[tuple[Any, int]]) -> Any:
+            if arrays[0][0] is None:
+                return None
+            return np.concatenate([array[:count] for array, count in arrays])
+
+        return EngineOutput(
+            joined([(out.logits, count) for out, count in parts]),
+            joined([(out.difficulty, count) for out, count in parts]),
+            joined([(out.embedding, count) for out, count in parts]),
+        )
+
+    def _to_logits(self, raw: NDArray[Any]) -> NDArray[Any]:
+        is_sigmoid = self.spec.activation == "sigmoid"
+        if self.spec.output_kind == "probabilities":
+            p = raw.astype(np.float32)
+            raw = np.log(np.maximum(p, PROBABILITY_FLOOR))
+            if is_sigmoid:
+                raw -= np.log(np.maximum(1 - p, PROBABILITY_FLOOR))
+        if is_sigmoid:
+            raw = np.concatenate([np.zeros_like(raw), raw], axis=1)
+        return raw
+
+    def _check(self, raw: EngineOutput, batch: int) -> None:
+        spec = self.spec
+        z = raw.logits
+        where = f"model {spec.path}: output {spec.output_name!r}"
+        if z.ndim != 4 or z.dtype not in (np.float32, np.float16):
+            raise ModelError(
+                f"{where} is {z.dtype} {list(z.shape)}, not floating [N,C,h,w]: argmax is baked "
+                "in; re-export the logits without it (mmdeploy: with_argmax=False)"
+            )
+        check_channels(spec, z.shape[1])
+        for name, array, rank in (
+            (spec.output_name, z, 4),
+            (spec.difficulty_name, raw.difficulty, 4),
+            (spec.embedding_name, raw.embedding, 2),
+        ):
+            if array is not None and (array.ndim != rank or len(array) != batch):
+                raise ModelError(
+                    f"model {spec.path}: output {name!r} has the shape {list(array.shape)} for a "
+                    f"batch of {batch}; rank {rank} and the batch first are needed: re-export it "
+                    "with a dynamic batch"
+                )
+        if raw.difficulty is not None and raw.difficulty.shape[1] != 1:
+            raise ModelError(
+                f"model {spec.path}: output 'difficulty' has {raw.difficulty.shape[1]} channels; "
+                "export one, before the sigmoid"
+            )
+        sums = z.astype(np.float32).sum(axis=1)
+        in_range = z.min() >= 0 and z.max() <= 1 + _SUM_TOLERANCE
+        is_distribution = in_range and (
+            spec.activation == "sigmoid" or bool(np.abs(sums - 1).max() < _SUM_TOLERANCE)
+        )
+        if spec.output_kind == "probabilities" and not is_distribution and np.isfinite(z).all():
+            raise ModelError(
+                f"{where} is not probabilities (its values leave 0…1 or do not sum to 1): set "
+                "output_kind to logits"
+            )
+        if spec.output_kind == "logits" and is_distribution and spec.activation == "softmax":
+            raise ModelError(
+                f"{where} is probabilities, softmax is baked in: re-export the logits without it, "
+                "or set output_kind to probabilities"
+            )

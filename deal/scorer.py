@@ -1,0 +1,461 @@
+"""``Scorer``: decoded images in, columns of statistics out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal import _reference
+from deal.engines import open_engine
+from deal.errors import ItemError, ModelError, UsageError
+from deal.head import DifficultyHead
+from deal.model import ModelSpec, raster_size
+from deal.region_rows import region_rows
+from deal.regions import Grid, difficulty_map, score_logits
+from deal.types import EngineOutput, Statistics
+
+__all__ = ["BatchScores", "Scorer"]
+
+_FILTERS = {
+    "bilinear-antialias": Image.Resampling.BILINEAR,
+    "bicubic-antialias": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+# Keys of ModelSpec that change a stored number for one and the same model file.
+_NUMBER_KEYS = (
+    "input_format",
+    "input_size",
+    "size_multiple",
+    "resize",
+    "interpolation",
+    "mean",
+    "std",
+    "align_corners",
+    "output_kind",
+    "activation",
+    "output_name",
+)
+
+_BATCH = 8
+
+Image8 = NDArray[np.uint8]
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Images of one batch that share network input and raster size."""
+
+    size: tuple[int, int]
+    mask: Image8 | None
+    indices: list[int]
+    inputs: list[Image8]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """What :meth:`Scorer.score_batch` found, n images of the batch being ok.
+
+    Attributes
+    ----------
+    ok : ndarray of int64 [n]
+        Their indices in the batch, ascending.
+    columns : dict of column name to ndarray [n] or [n, K]
+    regions : dict of column name to ndarray [m], or None without regions
+        One row a region that is not empty, in the order of ``image`` (an index in the batch) and
+        ``region``.
+    failures : dict of index in the batch to ItemError
+    """
+
+    ok: NDArray[np.int64]
+    columns: Columns
+    regions: Columns | None
+    failures: dict[int, ItemError]
+
+
+class Scorer:
+    """Scores decoded images with one network. Use one a thread.
+
+    Parameters
+    ----------
+    model : str or Path
+        ONNX file (``ort``), or checkpoint of ``deal train`` (``torch``).
+    engine, device, precision
+        As in :func:`deal.engines.open_engine`.
+    difficulty_head : DifficultyHead or path, optional
+        Wins over the graph's own ``difficulty`` output, which wins over the head in the metadata.
+    mask : ndarray of uint8 [H, W], optional
+        0 = ignore (car hood, vignette), in pixels of the oriented original image.
+    regions : Grid, optional
+        Statistics for each cell too; the cell in raster pixels.
+    raster : ``input`` or ``image``
+        The size on which statistics are computed: the network's input or the oriented original.
+    threads : int, optional
+        For the network and for the kernel; None takes every core this process may use.
+    keep_regions : int, optional
+        Only the K regions of an image that score highest; None keeps all that are not empty.
+    region_score : str, optional
+        The region column they are ranked by; ``difficulty_mean`` by default, ``entropy_mean``
+        for a model without difficulty. Ties go by region number.
+    model_options : mapping, optional
+        Keys of the model contract (``deal.model``) that win over the model's own.
+
+    Attributes
+    ----------
+    spec : ModelSpec
+    device : str
+        What is really used.
+    has_difficulty : bool
+        Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
+
+    Raises
+    ------
+    UsageError, EngineUnavailableError, ModelError
+        Before any image is scored, whatever can be known by then.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        engine: str = "ort",
+        device: str = "auto",
+        precision: str | None = None,
+        difficulty_head: DifficultyHead | str | Path | None = None,
+        mask: Image8 | None = None,
+        regions: Grid | None = None,
+        raster: Literal["input", "image"] = "input",
+        threads: int | None = None,
+        keep_regions: int | None = None,
+        region_score: str | None = None,
+        model_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if raster not in ("input", "image"):
+            raise UsageError(f"raster {raster!r} is unknown; choose input or image")
+        if regions is not None and not isinstance(regions, Grid):
+            raise UsageError(
+                "a Scorer takes Grid regions; segments belong to one image: give them to "
+                "deal.score_logits"
+            )
+        if keep_regions is not None and (regions is None or keep_regions < 1):
+            raise UsageError("keep_regions needs regions, and at least 1 of them to keep")
+        if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 2 or not mask.any()):
+            raise UsageError(
+                f"mask must be uint8 [H, W] with something left to score (0 = ignore), not "
+                f"{mask.dtype} {list(mask.shape)}{'' if mask.any() else ', all 0'}"
+            )
+        self._mask = mask
+        self._regions = regions
+        self._raster = raster
+        self._precision = precision
+        self._threads = threads
+        self._keep_regions = keep_regions
+        self._engine = open_engine(model, engine, device, precision, threads, model_options)
+        self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
+        self._region_score = region_score or (
+            "difficulty_mean" if self.has_difficulty else "entropy_mean"
+        )
+        self._none = self._no_rows()
+        choices = [name for name in self._none.regions or () if name.endswith("_mean")]
+        if regions is not None and self._region_score not in choices:
+            raise UsageError(
+                f"regions cannot be ranked by {self._region_score!r} with this model; choose one "
+                f"of {', '.join(choices)}"
+            )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model contract as resolved."""
+        return self._engine.spec
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda:<index>``, what is really used."""
+        return self._engine.device
+
+    @property
+    def has_difficulty(self) -> bool:
+        """Whether difficulty is known: by option, by the graph or by its metadata."""
+        return self._head is not None or self._from_graph
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the network; the scorer cannot be used afterwards."""
+        del self._engine
+
+    def score(self, images: Sequence[Image8]) -> Columns:
+        """Score images, one row each.
+
+        Parameters
+        ----------
+        images : sequence of ndarray of uint8 [H, W, 3]
+            Oriented RGB, of any sizes.
+
+        Returns
+        -------
+        dict of column name to ndarray [n] or [n, K]
+            The columns of ``images/*.parquet`` that derive from pixels, and ``status``
+            (``ok`` or ``error``), ``error_code`` and ``error`` (None where ok). In rows of status
+            ``error`` floats are NaN and counts 0; ``width`` and ``height`` are always there.
+
+        Raises
+        ------
+        UsageError
+            Something is not a uint8 RGB image.
+        """
+        n = len(images)
+        columns = {
+            name: np.full(
+                (n, *empty.shape[1:]), np.nan if empty.dtype.kind == "f" else 0, empty.dtype
+            )
+            for name, empty in self._none.columns.items()
+        }
+        columns["status"] = np.full(n, "ok", dtype=object)
+        columns["error_code"] = np.full(n, None, dtype=object)
+        columns["error"] = np.full(n, None, dtype=object)
+        for start in range(0, n, _BATCH):
+            batch = self.score_batch(images[start : start + _BATCH])
+            for name, values in batch.columns.items():
+                columns[name][start + batch.ok] = values
+            for index, error in batch.failures.items():
+                row = start + index
+                columns["status"][row] = "error"
+                columns["error_code"][row], columns["error"][row] = error.code, error.message
+                columns["height"][row], columns["width"][row] = images[row].shape[:2]
+        return columns
+
+    def score_batch(self, images: Sequence[Image8]) -> BatchScores:
+        """Score a batch; images of equal size go through the network together.
+
+        An image that fails is in ``failures`` and nowhere else. Raises as :meth:`score` does.
+        """
+        failures: dict[int, ItemError] = {}
+        parts = [self._none]
+        for group in self._groups(images, failures):
+            output = self._engine.infer(np.stack(group.inputs))
+            stats = self._statistics(output, group.size, group.mask)
+            rows = []
+            for row, index in enumerate(group.indices):
+                error = _failure(stats, row)
+                if error is None:
+                    rows.append(row)
+                else:
+                    failures[index] = error
+            sizes = np.array([images[index].shape[:2] for index in group.indices])
+            parts.append(self._scores(group, sizes, stats, output, rows))
+        return _joined(parts, failures)
+
+    def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
+        """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
+
+        Masked pixels have their difficulty too. Raises UsageError for a model without difficulty.
+        """
+        if not self.has_difficulty:
+            raise UsageError(
+                f"model {self.spec.path} has no difficulty: fit a head with deal fit-head"
+            )
+        maps: list[NDArray[np.float32] | None] = [None] * len(images)
+        for group in self._groups(images, {}):
+            output = self._engine.infer(np.stack(group.inputs))
+            source: Any = output.difficulty if self._from_graph else output.logits
+            for row, index in enumerate(group.indices):
+                if np.isfinite(source[row]).all():
+                    maps[index] = self._difficulty_map(source[row : row + 1], group.size)[0]
+        return maps
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """What changes a stored number, as JSON values; engine, device and threads do not."""
+        spec = self.spec
+        head = self._head.to_dict() if self._head is not None else None
+        mask = None
+        if self._mask is not None:
+            digest = hashlib.sha256(np.ascontiguousarray(self._mask).data).hexdigest()
+            mask = [*self._mask.shape, digest]
+        regions = None
+        if self._regions is not None:
+            keep = self._keep_regions
+            regions = {
+                "cell": self._regions.cell,
+                "keep": keep,
+                "score": None if keep is None else self._region_score,
+            }
+        return {
+            "model": spec.digest(),
+            **{name: _json_value(getattr(spec, name)) for name in _NUMBER_KEYS},
+            "difficulty": "graph" if self._from_graph else head,
+            "raster": self._raster,
+            "mask": mask,
+            "regions": regions,
+            "precision": self._precision,
+        }
+
+    def _groups(self, images: Sequence[Image8], failures: dict[int, ItemError]) -> Iterable[_Group]:
+        """Images that share network input and raster size, resized; failures are noted."""
+        groups: dict[tuple[tuple[int, int], tuple[int, int]], _Group] = {}
+        for index, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise UsageError(
+                    f"image {index} is {image.dtype} {list(image.shape)}; uint8 [H, W, 3] is needed"
+                )
+            own = image.shape[0], image.shape[1]
+            try:
+                seen = raster_size(self.spec, *own)
+                size = seen if self._raster == "input" else own
+                mask = self._mask_for(own, size)
+            except ItemError as error:
+                failures[index] = error
+                continue
+            group = groups.setdefault((seen, size), _Group(size, mask, [], []))
+            group.indices.append(index)
+            group.inputs.append(_resized(image, seen, _FILTERS[self.spec.interpolation]))
+        return groups.values()
+
+    def _mask_for(self, own: tuple[int, int], size: tuple[int, int]) -> Image8 | None:
+        if self._mask is None:
+            return None
+        if self._mask.shape != own:
+            raise ItemError(
+                "mask",
+                f"the mask is {self._mask.shape[0]}×{self._mask.shape[1]} (H×W), the oriented "
+                f"image {own[0]}×{own[1]}: give a mask of the image's size",
+            )
+        return _resized(self._mask, size, Image.Resampling.NEAREST)
+
+    def _statistics(
+        self, output: EngineOutput, size: tuple[int, int], mask: Image8 | None
+    ) -> Statistics:
+        return score_logits(
+            output.logits,
+            size=size,
+            head=self._head,
+            regions=self._regions,
+            mask=mask,
+            align_corners=self.spec.align_corners,
+            difficulty=output.difficulty if self._from_graph else None,
+            threads=self._threads,
+        )
+
+    def _difficulty_map(self, source: Any, size: tuple[int, int]) -> NDArray[np.float32]:
+        aligned = self.spec.align_corners
+        if self._head is None:
+            return _reference.difficulty_map(source[:, 0], size, aligned).astype(np.float32)
+        return difficulty_map(
+            source, self._head, size=size, align_corners=aligned, threads=self._threads
+        )
+
+    def _no_rows(self) -> BatchScores:
+        """No images at all: the names, dtypes and widths of all columns."""
+        floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
+        width = self._engine.embedding_size
+        embedding = None if width is None else np.zeros((1, width), np.float32)
+        output = EngineOutput(floats, floats[:, :1], embedding)
+        group = _Group((1, 1), None, [0], [])
+        stats = self._statistics(output, group.size, None)
+        return self._scores(group, np.ones((1, 2), np.int64), stats, output, [])
+
+    def _scores(
+        self,
+        group: _Group,
+        sizes: NDArray[np.int64],
+        stats: Statistics,
+        output: EngineOutput,
+        rows: list[int],
+    ) -> BatchScores:
+        """Columns of the rows of a group that are ok; ``sizes`` [B, 2] are H, W of the images."""
+        ok = np.array(rows, dtype=np.intp)
+        indices = np.array(group.indices, dtype=np.int64)
+        raster = np.broadcast_to(np.array(group.size), (len(ok), 2))
+        columns = {
+            "width": sizes[ok, 1],
+            "height": sizes[ok, 0],
+            "raster_width": raster[:, 1],
+            "raster_height": raster[:, 0],
+            **{name: values[ok] for name, values in stats.images.items()},
+        }
+        if output.embedding is not None:
+            columns["embedding"] = output.embedding[ok]
+        regions = None
+        if stats.regions is not None:
+            regions = region_rows(
+                stats.regions,
+                rows,
+                keep=self._keep_regions,
+                score=self._region_score,
+                sizes=sizes,
+                raster=group.size,
+            )
+            regions["image"] = indices[regions["image"]]
+        return BatchScores(indices[ok], columns, regions, {})
+
+
+def _choose_difficulty(
+    spec: ModelSpec, option: DifficultyHead | str | Path | None
+) -> tuple[DifficultyHead | None, bool]:
+    """The head that counts, and whether the graph's own difficulty does instead."""
+    if option is None:
+        from_graph = spec.difficulty_name is not None
+        return (None if from_graph else spec.difficulty_head), from_graph
+    head = option if isinstance(option, DifficultyHead) else DifficultyHead.load(option)
+    if head.num_classes != spec.num_classes:
+        raise ModelError(
+            f"the difficulty head has {head.num_classes} weights, model {spec.path} "
+            f"{spec.num_classes} classes: fit the head on this model with deal fit-head"
+        )
+    return head, False
+
+
+def _failure(stats: Statistics, row: int) -> ItemError | None:
+    if stats.nonfinite[row]:
+        return ItemError(
+            "nonfinite",
+            f"{stats.nonfinite[row]} of the network's outputs are NaN or infinite",
+        )
+    if not stats.images["n_pixels"][row]:
+        return ItemError("mask", "the mask leaves no pixel of the raster to score")
+    return None
+
+
+def _resized(image: Image8, size: tuple[int, int], resample: Image.Resampling) -> Image8:
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], resample))
+
+
+def _json_value(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _joined(parts: list[BatchScores], failures: dict[int, ItemError]) -> BatchScores:
+    """One batch of its parts, in the order of the images."""
+    ok = np.concatenate([part.ok for part in parts])
+    order = np.argsort(ok)
+    regions = [part.regions for part in parts if part.regions is not None]
+    table = _stacked(regions) if regions else None
+    if table is not None:
+        rows = np.argsort(table["image"], kind="stable")
+        table = {name: values[rows] for name, values in table.items()}
+    columns = {name: values[order] for name, values in _stacked([p.columns for p in parts]).items()}
+    return BatchScores(ok[order], columns, table, dict(sorted(failures.items())))
+
+
+def _stacked(tables: list[Columns]) -> Columns:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
