@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,24 +10,18 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from deal import _reference
 from deal.engines import open_engine
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
-from deal.model import ModelSpec, raster_size
+from deal.inputs import InputGroup, Inputs
+from deal.model import ModelSpec
 from deal.region_rows import region_rows
 from deal.regions import Grid, difficulty_map, score_logits
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["BatchScores", "Scorer"]
-
-_FILTERS = {
-    "bilinear-antialias": Image.Resampling.BILINEAR,
-    "bicubic-antialias": Image.Resampling.BICUBIC,
-    "nearest": Image.Resampling.NEAREST,
-}
 
 # Keys of ModelSpec that change a stored number for one and the same model file.
 _NUMBER_KEYS = (
@@ -49,16 +42,6 @@ _BATCH = 8
 
 Image8 = NDArray[np.uint8]
 Columns = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Images of one batch that share network input and raster size."""
-
-    size: tuple[int, int]
-    mask: Image8 | None
-    indices: list[int]
-    inputs: list[Image8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +122,6 @@ class Scorer:
         region_score: str | None = None,
         model_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if raster not in ("input", "image"):
-            raise UsageError(f"raster {raster!r} is unknown; choose input or image")
         if regions is not None and not isinstance(regions, Grid):
             raise UsageError(
                 "a Scorer takes Grid regions; segments belong to one image: give them to "
@@ -148,18 +129,12 @@ class Scorer:
             )
         if keep_regions is not None and (regions is None or keep_regions < 1):
             raise UsageError("keep_regions needs regions, and at least 1 of them to keep")
-        if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 2 or not mask.any()):
-            raise UsageError(
-                f"mask must be uint8 [H, W] with something left to score (0 = ignore), not "
-                f"{mask.dtype} {list(mask.shape)}{'' if mask.any() else ', all 0'}"
-            )
-        self._mask = mask
         self._regions = regions
-        self._raster = raster
         self._precision = precision
         self._threads = threads
         self._keep_regions = keep_regions
         self._engine = open_engine(model, engine, device, precision, threads, model_options)
+        self._inputs = Inputs(self.spec, raster, mask)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
         self._region_score = region_score or (
             "difficulty_mean" if self.has_difficulty else "entropy_mean"
@@ -248,20 +223,19 @@ class Scorer:
 
         An image that fails is in ``failures`` and nowhere else. Raises as :meth:`score` does.
         """
-        failures: dict[int, ItemError] = {}
+        groups, failures = self._inputs.groups(images)
         parts = [self._none]
-        for group in self._groups(images, failures):
-            output = self._engine.infer(np.stack(group.inputs))
-            stats = self._statistics(output, group.size, group.mask)
-            rows = []
+        for group in groups:
+            output = self._engine.infer(np.stack(group.images))
+            stats = self._statistics(output, group)
+            ok = []
             for row, index in enumerate(group.indices):
                 error = _failure(stats, row)
                 if error is None:
-                    rows.append(row)
+                    ok.append(row)
                 else:
                     failures[index] = error
-            sizes = np.array([images[index].shape[:2] for index in group.indices])
-            parts.append(self._scores(group, sizes, stats, output, rows))
+            parts.append(self._scores(group, stats, output, ok))
         return _joined(parts, failures)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
@@ -274,8 +248,8 @@ class Scorer:
                 f"model {self.spec.path} has no difficulty: fit a head with deal fit-head"
             )
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
-        for group in self._groups(images, {}):
-            output = self._engine.infer(np.stack(group.inputs))
+        for group in self._inputs.groups(images)[0]:
+            output = self._engine.infer(np.stack(group.images))
             source: Any = output.difficulty if self._from_graph else output.logits
             for row, index in enumerate(group.indices):
                 if np.isfinite(source[row]).all():
@@ -286,10 +260,6 @@ class Scorer:
         """What changes a stored number, as JSON values; engine, device and threads do not."""
         spec = self.spec
         head = self._head.to_dict() if self._head is not None else None
-        mask = None
-        if self._mask is not None:
-            digest = hashlib.sha256(np.ascontiguousarray(self._mask).data).hexdigest()
-            mask = [*self._mask.shape, digest]
         regions = None
         if self._regions is not None:
             keep = self._keep_regions
@@ -302,53 +272,18 @@ class Scorer:
             "model": spec.digest(),
             **{name: _json_value(getattr(spec, name)) for name in _NUMBER_KEYS},
             "difficulty": "graph" if self._from_graph else head,
-            "raster": self._raster,
-            "mask": mask,
+            **self._inputs.fingerprint_settings(),
             "regions": regions,
             "precision": self._precision,
         }
 
-    def _groups(self, images: Sequence[Image8], failures: dict[int, ItemError]) -> Iterable[_Group]:
-        """Images that share network input and raster size, resized; failures are noted."""
-        groups: dict[tuple[tuple[int, int], tuple[int, int]], _Group] = {}
-        for index, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise UsageError(
-                    f"image {index} is {image.dtype} {list(image.shape)}; uint8 [H, W, 3] is needed"
-                )
-            own = image.shape[0], image.shape[1]
-            try:
-                seen = raster_size(self.spec, *own)
-                size = seen if self._raster == "input" else own
-                mask = self._mask_for(own, size)
-            except ItemError as error:
-                failures[index] = error
-                continue
-            group = groups.setdefault((seen, size), _Group(size, mask, [], []))
-            group.indices.append(index)
-            group.inputs.append(_resized(image, seen, _FILTERS[self.spec.interpolation]))
-        return groups.values()
-
-    def _mask_for(self, own: tuple[int, int], size: tuple[int, int]) -> Image8 | None:
-        if self._mask is None:
-            return None
-        if self._mask.shape != own:
-            raise ItemError(
-                "mask",
-                f"the mask is {self._mask.shape[0]}×{self._mask.shape[1]} (H×W), the oriented "
-                f"image {own[0]}×{own[1]}: give a mask of the image's size",
-            )
-        return _resized(self._mask, size, Image.Resampling.NEAREST)
-
-    def _statistics(
-        self, output: EngineOutput, size: tuple[int, int], mask: Image8 | None
-    ) -> Statistics:
+    def _statistics(self, output: EngineOutput, group: InputGroup) -> Statistics:
         return score_logits(
             output.logits,
-            size=size,
+            size=group.size,
             head=self._head,
             regions=self._regions,
-            mask=mask,
+            mask=group.mask,
             align_corners=self.spec.align_corners,
             difficulty=output.difficulty if self._from_graph else None,
             threads=self._threads,
@@ -368,43 +303,37 @@ class Scorer:
         width = self._engine.embedding_size
         embedding = None if width is None else np.zeros((1, width), np.float32)
         output = EngineOutput(floats, floats[:, :1], embedding)
-        group = _Group((1, 1), None, [0], [])
-        stats = self._statistics(output, group.size, None)
-        return self._scores(group, np.ones((1, 2), np.int64), stats, output, [])
+        group = InputGroup((1, 1), None, [0], [], [(1, 1)])
+        return self._scores(group, self._statistics(output, group), output, [])
 
     def _scores(
-        self,
-        group: _Group,
-        sizes: NDArray[np.int64],
-        stats: Statistics,
-        output: EngineOutput,
-        rows: list[int],
+        self, group: InputGroup, stats: Statistics, output: EngineOutput, ok: list[int]
     ) -> BatchScores:
-        """Columns of the rows of a group that are ok; ``sizes`` [B, 2] are H, W of the images."""
-        ok = np.array(rows, dtype=np.intp)
-        indices = np.array(group.indices, dtype=np.int64)
-        raster = np.broadcast_to(np.array(group.size), (len(ok), 2))
+        """Columns of the rows of a group that are ok."""
+        rows = np.array(ok, dtype=np.int64)
+        indices = np.array(group.indices)
+        originals = np.array(group.originals)
         columns = {
-            "width": sizes[ok, 1],
-            "height": sizes[ok, 0],
-            "raster_width": raster[:, 1],
-            "raster_height": raster[:, 0],
-            **{name: values[ok] for name, values in stats.images.items()},
+            "width": originals[rows, 1],
+            "height": originals[rows, 0],
+            "raster_width": np.full(len(rows), group.size[1]),
+            "raster_height": np.full(len(rows), group.size[0]),
+            **{name: values[rows] for name, values in stats.images.items()},
         }
         if output.embedding is not None:
-            columns["embedding"] = output.embedding[ok]
+            columns["embedding"] = output.embedding[rows]
         regions = None
         if stats.regions is not None:
             regions = region_rows(
                 stats.regions,
-                rows,
+                ok,
                 keep=self._keep_regions,
                 score=self._region_score,
-                sizes=sizes,
+                sizes=originals,
                 raster=group.size,
             )
             regions["image"] = indices[regions["image"]]
-        return BatchScores(indices[ok], columns, regions, {})
+        return BatchScores(indices[rows], columns, regions, {})
 
 
 def _choose_difficulty(
@@ -432,12 +361,6 @@ def _failure(stats: Statistics, row: int) -> ItemError | None:
     if not stats.images["n_pixels"][row]:
         return ItemError("mask", "the mask leaves no pixel of the raster to score")
     return None
-
-
-def _resized(image: Image8, size: tuple[int, int], resample: Image.Resampling) -> Image8:
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], resample))
 
 
 def _json_value(value: Any) -> Any:
