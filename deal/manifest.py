@@ -1,0 +1,216 @@
+r"""Manifests: lists of images as text, CSV, JSON lines or Parquet.
+
+Columns: ``uri`` (required), ``id``, ``sequence``, ``camera``, ``timestamp_ns`` (integer); every
+other column goes into the attributes as text. A text manifest has one ``uri`` a line and nothing
+else; spaces are part of the name, empty lines are skipped.
+
+A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
+percent-escapes are decoded. Text and CSV carry bytes that are not UTF-8 as they are, JSON lines as
+``\udcXX`` escapes; Parquet strings are UTF-8, so such names need a ``file://`` URI there. A line
+of a text manifest cannot hold a newline: use any of the others.
+"""
+
+# Names may be millions and need not be UTF-8: plain strings, not Path objects.
+# ruff: noqa: PTH100, PTH117, PTH118, PTH120, PTH122
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes
+
+from deal.errors import PoolError
+
+__all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
+
+MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
+
+_KNOWN = ("uri", "id", "sequence", "camera", "timestamp_ns")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One image of a manifest.
+
+    Attributes
+    ----------
+    path : str
+        Absolute, in ``os.fsdecode`` form.
+    relative : str
+        What stands for the id when the manifest gives none: the path relative to the manifest's
+        folder when it was given so or lies below it, else absolute. ``os.fsdecode`` form.
+    timestamp_ns : int or None
+        Nanoseconds; the epoch is the user's.
+    line : int
+        1-based line (text, CSV, JSON lines) or row (Parquet).
+    """
+
+    path: str
+    relative: str
+    id: str | None
+    sequence: str | None
+    camera: str | None
+    timestamp_ns: int | None
+    attributes: Mapping[str, str]
+    line: int
+
+
+def read_manifest(path: str) -> Iterator[ManifestRow]:
+    """Stream the rows of a manifest; the suffix tells the format.
+
+    Raises
+    ------
+    PoolError
+        The manifest cannot be read, lacks the column ``uri`` or has a malformed row; the message
+        names file and line.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    suffix = os.path.splitext(path)[1].lower()
+    try:
+        if suffix == ".parquet":
+            rows = _parquet(path)
+            yield from (_row(path, folder, line, values) for line, values in rows)
+            return
+        # newline="\n": a carriage return may be part of a name
+        newline = "" if suffix == ".csv" else "\n"
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
+            rows = {".txt": _text, ".csv": _csv, ".jsonl": _jsonl}[suffix](path, file)
+            yield from (_row(path, folder, line, values) for line, values in rows)
+    except OSError as error:
+        raise PoolError(f"manifest {path!r} cannot be read: {error.strerror or error}") from error
+
+
+_Rows = Iterator[tuple[int, Mapping[str, Any]]]
+
+
+def _text(path: str, file: IO[str]) -> _Rows:
+    for line, text in enumerate(file, 1):
+        uri = text.removesuffix("\n").removesuffix("\r")
+        if uri:
+            yield line, {"uri": uri}
+
+
+def _csv(path: str, file: IO[str]) -> _Rows:
+    reader = csv.reader(file, strict=True)
+    try:
+        header = next(reader, [])
+        _check_columns(path, header)
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise _malformed(
+                    path, reader.line_num, f"{len(cells)} cells under {len(header)} columns"
+                )
+            yield (
+                reader.line_num,
+                {name: cell or None for name, cell in zip(header, cells, strict=True)},
+            )
+    except csv.Error as error:
+        raise _malformed(path, reader.line_num, str(error)) from error
+
+
+def _jsonl(path: str, file: IO[str]) -> _Rows:
+    for line, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise _malformed(path, line, f"not JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise _malformed(path, line, "not a JSON object")
+        yield line, values
+
+
+def _parquet(path: str) -> _Rows:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
+            line = 0
+            for batch in file.iter_batches(batch_size=4096):
+                for values in batch.to_pylist():
+                    line += 1
+                    yield line, values
+    except pyarrow.ArrowException as error:
+        raise PoolError(f"manifest {path!r} is not a readable Parquet file: {error}") from error
+
+
+def _check_columns(path: str, names: list[str]) -> None:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise PoolError(f"manifest {path!r} has the column {min(repeated)!r} twice; rename one")
+    if "uri" not in names:
+        raise PoolError(
+            f"manifest {path!r} has the columns {', '.join(map(repr, names)) or 'none'}; "
+            "it needs a column 'uri' (a path relative to the manifest)"
+        )
+
+
+def _malformed(path: str, line: int, problem: str) -> PoolError:
+    return PoolError(f"manifest {path!r}, line {line}: {problem}; correct or delete the line")
+
+
+def _row(path: str, folder: str, line: int, values: Mapping[str, Any]) -> ManifestRow:
+    text: dict[str, str | None] = {}
+    for name in ("uri", "id", "sequence", "camera"):
+        value = values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and name != "uri":
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            raise _malformed(path, line, f"{name!r} is {value!r}, not text")
+        text[name] = value or None
+    uri = text["uri"]
+    if uri is None:
+        raise _malformed(path, line, "no 'uri'")
+    local = _local_path(path, line, uri)
+    absolute = os.path.normpath(os.path.join(folder, local))
+    relative = os.path.normpath(local)
+    if os.path.isabs(local) and absolute.startswith(folder.rstrip("/") + "/"):
+        relative = absolute[len(folder.rstrip("/")) + 1 :]
+    return ManifestRow(
+        path=absolute,
+        relative=relative,
+        id=text["id"],
+        sequence=text["sequence"],
+        camera=text["camera"],
+        timestamp_ns=_timestamp(path, line, values.get("timestamp_ns")),
+        attributes={
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in values.items()
+            if name not in _KNOWN and value is not None
+        },
+        line=line,
+    )
+
+
+def _local_path(path: str, line: int, uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    if "\0" in uri:
+        raise _malformed(path, line, "'uri' holds a NUL character")
+    if not separator or not scheme.isalnum():
+        return uri
+    if scheme.lower() != "file" or not rest.startswith("/"):
+        raise _malformed(
+            path, line, f"{uri!r} is not a local file (a path, or file:///path, is needed)"
+        )
+    return os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
+
+
+def _timestamp(path: str, line: int, value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = int(value) if isinstance(value, str) else value
+    except ValueError:
+        number = value
+    if not isinstance(number, int) or isinstance(number, bool) or not -(2**63) <= number < 2**63:
+        raise _malformed(path, line, f"'timestamp_ns' is {value!r}, not a 64-bit integer")
+    return number

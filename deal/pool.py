@@ -1,0 +1,366 @@
+"""Pool sources → a stream of items.
+
+A source is a folder (searched recursively, in byte order of the paths, never through symlinked
+folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders; ``*`` also
+matches a leading dot), one image, or a manifest (:mod:`deal.manifest`).
+
+Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
+follow from one folder or glob alone (several sources, or a manifest), a
+:class:`~deal.digests.DigestMap` of the ids, 24 to 48 bytes an image.
+"""
+
+# Names may be millions and need not be UTF-8: plain strings, not Path objects.
+# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import translate
+from hashlib import blake2b
+from itertools import chain
+
+from deal.digests import DigestMap, digest
+from deal.errors import PoolError, UsageError
+from deal.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.types import FailedItem, PoolItem
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Shard",
+    "count_pool",
+    "id_to_path",
+    "open_pool",
+    "parse_shard",
+    "path_to_id",
+]
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+Source = str | os.PathLike[str]
+_Listing = Iterator[PoolItem | FailedItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of ``count`` disjoint parts of a pool, ``0 ≤ index < count``; ``str`` gives ``i/n``."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise UsageError(
+                f"shard {self}: the index counts from 0, so 0/{max(self.count, 1)} to "
+                f"{max(self.count, 1) - 1}/{max(self.count, 1)} are possible"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def contains(self, item_id: str) -> bool:
+        """Whether the item is in this shard, the same on every machine.
+
+        It is when the 8-byte BLAKE2b of the UTF-8 id (person ``deal.shard``), little-endian, modulo
+        ``count`` equals ``index``.
+        """
+        if self.count == 1:
+            return True
+        hashed = blake2b(item_id.encode(), digest_size=8, person=b"deal.shard").digest()
+        return int.from_bytes(hashed, "little") % self.count == self.index
+
+
+def parse_shard(text: str) -> Shard:
+    """Read ``i/n``, 0 ≤ i < n; UsageError otherwise."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"shard {text!r}: write it as i/n with 0 ≤ i < n, such as 0/4")
+    return Shard(int(match[1]), int(match[2]))
+
+
+# What id_to_path decodes: a byte that is not UTF-8 (always 80…FF), or a percent sign.
+_ESCAPE = re.compile(rb"%(25|[89A-F][0-9A-F])")
+
+
+def path_to_id(path: str) -> str:
+    """Valid UTF-8 that stands for a path, one to one.
+
+    Bytes that are not UTF-8 become ``%XX`` (upper-case hex, 80 to FF). A percent sign of the
+    name itself becomes ``%25`` only where :func:`id_to_path` would take it for an escape: before
+    ``25`` or such an ``XX``. So ``50%.jpg`` and ``a%20b.jpg`` stay as they are.
+
+    Parameters
+    ----------
+    path : str
+        In ``os.fsdecode`` form.
+    """
+    if "%" not in path and path.isascii():
+        return path
+    raw = _ESCAPE.sub(rb"%25\1", os.fsencode(path))
+    text = raw.decode("utf-8", "surrogateescape")
+    return re.sub("[\udc80-\udcff]", lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
+
+
+def id_to_path(item_id: str) -> str:
+    """Invert :func:`path_to_id`: the path in ``os.fsdecode`` form."""
+    raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), item_id.encode())
+    return os.fsdecode(raw)
+
+
+def open_pool(
+    sources: Source | Sequence[Source],
+    *,
+    sequence_from: str | None = None,
+    shard: Shard | None = None,
+) -> Iterator[PoolItem | FailedItem]:
+    """Stream the images of the sources, in the order of the sources.
+
+    The id is the path relative to the pool root: the folder itself, the part of a glob before the
+    first ``*``, ``?`` or ``[``, the folder of a single image, or the manifest's folder. A folder
+    that cannot be listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that
+    is missing or not a regular file is one too.
+
+    Parameters
+    ----------
+    sources : path or sequence of paths
+        An existing path is taken as it is; otherwise one with ``*``, ``?`` or ``[`` is a glob.
+    sequence_from : str, optional
+        Regular expression searched in each id; its first group is the sequence of images whose
+        manifest names none.
+    shard : Shard, optional
+        Keep only this part of the pool.
+
+    Raises
+    ------
+    UsageError
+        ``sequence_from`` is not a regular expression with a group. Raised by the call.
+    PoolError
+        A source is missing or of unknown kind, a manifest is malformed, or nothing is found
+        (raised by the call); two images have the same id, or a later line of a manifest is
+        malformed (raised when reached; :func:`count_pool` finds both beforehand).
+    """
+    shard = shard or Shard()
+    listing = _listing(sources, sequence_from)
+    first = next(listing, None)
+    if first is None:
+        raise PoolError(
+            f"no image found in {_names(sources)}; "
+            f"images are files that end in {', '.join(IMAGE_SUFFIXES)} (any case)"
+        )
+    entries = chain([first], listing)
+    return (_stat(entry) for entry in entries if shard.contains(_item(entry).id))
+
+
+def count_pool(
+    sources: Source | Sequence[Source],
+    *,
+    sequence_from: str | None = None,
+    shard: Shard | None = None,
+) -> int:
+    """Items :func:`open_pool` will give, without touching the images; raises all it can raise."""
+    shard = shard or Shard()
+    listing = _listing(sources, sequence_from)
+    return sum(shard.contains(_item(entry).id) for entry in listing)
+
+
+def _item(entry: PoolItem | FailedItem) -> PoolItem:
+    return entry if isinstance(entry, PoolItem) else entry.item
+
+
+def _as_list(sources: Source | Sequence[Source]) -> list[str]:
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
+    return [os.fspath(source) for source in sources]
+
+
+def _names(sources: Source | Sequence[Source]) -> str:
+    return ", ".join(repr(path_to_id(source)) for source in _as_list(sources))
+
+
+def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _Listing:
+    """Check every source, then list them one after the other; nothing is stat'ed yet."""
+    names = _as_list(sources)
+    if not names:
+        raise UsageError("no pool: name a folder, glob, image or manifest")
+    pattern = _sequence_pattern(sequence_from)
+    opened = [_open_source(name) for name in names]
+    structural = len(names) == 1 and not _is_manifest(names[0])
+    items = opened[0]() if structural else _unique(names, opened)
+    return items if pattern is None else _with_sequence(items, pattern)
+
+
+def _sequence_pattern(text: str | None) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"--sequence-from {text!r} is not a regular expression: {error}"
+        ) from error
+    if not pattern.groups:
+        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
+    return pattern
+
+
+def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:
+    for entry in items:
+        match = None if isinstance(entry, FailedItem) else pattern.search(entry.id)
+        if match is None or isinstance(entry, FailedItem) or entry.sequence is not None:
+            yield entry
+        else:
+            yield replace(entry, sequence=match[1])
+
+
+def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
+    seen = DigestMap()
+    for index, listing in enumerate(opened):
+        for entry in listing():
+            item_id = _item(entry).id
+            key = digest(item_id)
+            other = seen.get(key)
+            if other == index:
+                raise PoolError(
+                    f"{_names(names[index])} gives the id {item_id!r} twice; name each once"
+                )
+            if other is not None:
+                raise PoolError(
+                    f"{_names(names[other])} and {_names(names[index])} both give the id "
+                    f"{item_id!r}; pass their common parent folder, or a manifest with its own ids"
+                )
+            seen[key] = index
+            yield entry
+
+
+def _is_manifest(name: str) -> bool:
+    return name.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(name)
+
+
+def _open_source(name: str) -> Callable[[], _Listing]:
+    if os.path.isdir(name):
+        return lambda: _walk(name, ("**", "*"))
+    if os.path.lexists(name):
+        if _is_manifest(name):
+            next(read_manifest(name), None)
+            return lambda: _manifest(name)
+        if name.lower().endswith(IMAGE_SUFFIXES):
+            root, file = os.path.split(name)
+            return lambda: iter([_image(root, file)])
+        raise PoolError(
+            f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}) "
+            f"nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+        )
+    parts = name.split("/")
+    fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
+    if fixed is None:
+        raise PoolError(f"{_names(name)} does not exist")
+    root = "/".join(parts[:fixed]) + "/" if fixed else "."
+    if not os.path.isdir(root):
+        raise PoolError(f"{_names(name)} does not exist: {_names(root)} is not a folder")
+    tail = [part for part in parts[fixed:] if part not in ("", ".")]
+    if ".." in tail:
+        raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard")
+    return lambda: _walk(root, (*tail, "*") if tail[-1] == "**" else tuple(tail))
+
+
+def _manifest(name: str) -> _Listing:
+    for row in read_manifest(name):
+        yield PoolItem(
+            id=row.id or path_to_id(row.relative),
+            uri=path_to_id(row.path),
+            path=row.path,
+            source_version="",
+            sequence=row.sequence,
+            camera=row.camera,
+            timestamp_ns=row.timestamp_ns,
+            attributes=row.attributes,
+        )
+
+
+def _image(root: str, relative: str) -> PoolItem:
+    path = os.path.join(os.path.abspath(root), relative)
+    return PoolItem(id=path_to_id(relative), uri=path_to_id(path), path=path, source_version="")
+
+
+def _walk(root: str, pattern: Sequence[str]) -> _Listing:
+    """Images below ``root`` whose relative path matches the pattern, one component a level.
+
+    A set of positions in the pattern travels down with the walk, so every file is seen once and
+    no folder is entered in which nothing can match.
+    """
+    matchers = [None if part == "**" else re.compile(translate(part)) for part in pattern]
+
+    def expand(positions: set[int]) -> frozenset[int]:
+        reached = set(positions)
+        for position in range(len(matchers)):
+            if position in reached and matchers[position] is None:
+                reached.add(position + 1)
+        return frozenset(reached)
+
+    def advance(positions: frozenset[int], name: str) -> frozenset[int]:
+        following = set()
+        for position in positions:
+            if position < len(matchers):
+                matcher = matchers[position]
+                if matcher is None:
+                    following.add(position)
+                elif matcher.match(name):
+                    following.add(position + 1)
+        return expand(following)
+
+    end = len(matchers)
+    levels: list[tuple[str, frozenset[int], list[str]]] = []
+
+    pending: list[tuple[str, frozenset[int]]] = [("", expand({0}))]
+    while pending or levels:
+        if pending:
+            relative, positions = pending.pop()
+            try:
+                levels.append((relative, positions, _names_in(os.path.join(root, relative))))
+            except OSError as error:
+                folder = relative or os.path.basename(os.path.abspath(root)) + "/"
+                yield FailedItem(
+                    replace(_image(root, relative), id=path_to_id(folder)),
+                    "io",
+                    f"cannot list the folder: {error.strerror}",
+                )
+            continue
+        relative, positions, names = levels[-1]
+        if not names:
+            levels.pop()
+            continue
+        name = names.pop()
+        following = advance(positions, name.removesuffix("/"))
+        if name.endswith("/"):
+            if following - {end}:
+                pending.append((relative + name, following))
+        elif end in following and name.lower().endswith(IMAGE_SUFFIXES):
+            yield _image(root, relative + name)
+
+
+def _names_in(folder: str) -> list[str]:
+    """Names in a folder, last first; folders end with ``/``, symlinked folders are left out."""
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                names.append(entry.name + "/")
+            elif not (entry.is_symlink() and entry.is_dir()):
+                names.append(entry.name)
+    return sorted(names, key=os.fsencode, reverse=True)
+
+
+def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
+    if isinstance(entry, FailedItem):
+        return entry
+    try:
+        status = os.stat(entry.path)
+    except OSError as error:
+        return FailedItem(entry, "io", f"cannot read the file: {error.strerror}")
+    item = replace(entry, source_version=f"{status.st_size}-{status.st_mtime_ns}")
+    if not stat.S_ISREG(status.st_mode):
+        return FailedItem(item, "io", "not a regular file")
+    return item
