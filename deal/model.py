@@ -257,9 +257,10 @@ def _image_input(path: Path, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
         raise ModelError(f"model {path} has the inputs {listed}; {need}")
     image = inputs[0]
     if image.shape is not None and len(image.shape) == 4:
-        if image.dtype == "uint8" and image.shape[3] in (3, None):
+        second, last = image.shape[1], image.shape[3]
+        if image.dtype == "uint8" and (last == 3 or (last is None and second != 3)):
             return image
-        if image.dtype in _FLOATS and image.shape[1] in (3, None):
+        if image.dtype in _FLOATS and (second == 3 or (second is None and last != 3)):
             return image
     raise ModelError(f"model {path} has the input {listed}; {need}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -89,7 +90,8 @@ def _channels(positive: bool) -> Callable[[Any], tuple[float, ...]]:
 
     def read(value: Any) -> tuple[float, ...]:
         numbers = _listed(value, 3, what)
-        if all(isinstance(n, (int, float)) and (n > 0 or not positive) for n in numbers):
+        are_numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        if are_numbers and (not positive or min(numbers) > 0):
             return tuple(float(n) for n in numbers)
         raise ValueError(f"must be {what}")
 

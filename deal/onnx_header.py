@@ -86,8 +86,10 @@ def read_header(path: Path) -> OnnxHeader:
         header = _parse(model)
     except OSError as error:
         raise ModelError(f"model {path}: {error.strerror}") from error
-    except (ValueError, IndexError) as error:
-        raise ModelError(f"model {path} is not an ONNX file, or is truncated") from error
+    except (ValueError, LookupError, RecursionError) as error:
+        raise ModelError(
+            f"model {path} is not an ONNX file, or truncated: make one with deal export"
+        ) from error
     for name in header.external:
         _check_external(path, name)
     return header
@@ -116,7 +118,9 @@ def _parse(model: _Message) -> OnnxHeader:
             graph = _message(value)
     if graph is None:
         raise ValueError("no graph")
-    inputs, outputs, weights = [], [], set()
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    weights: set[str] = set()
     for number, value in _fields(graph):
         if number == 5:
             weights.update(_text(name) for n, name in _fields(_message(value)) if n == 8)

@@ -1,0 +1,113 @@
+"""PyTorch, the reference engine: runs checkpoints of ``deal train`` as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from deal.engines.base import Engine, available_cores, parse_device
+from deal.errors import EngineUnavailableError, ModelError
+from deal.model import resolve_spec
+from deal.onnx_header import OnnxHeader, TensorInfo
+from deal.types import EngineOutput
+
+try:
+    import torch
+except ImportError as error:
+    raise EngineUnavailableError(
+        "engine torch needs PyTorch: pip install 'deal-score[train]', or export the checkpoint "
+        "with deal export and use --engine ort"
+    ) from error
+
+from deal.training.checkpoint import CheckpointMeta, load_checkpoint
+from deal.training.difficulty import WithDifficulty
+
+__all__ = ["RgbNetwork", "TorchEngine", "checkpoint_metadata"]
+
+
+class RgbNetwork(torch.nn.Module):
+    """What a checkpoint's ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w]."""
+
+    def __init__(self, trained: WithDifficulty) -> None:
+        super().__init__()
+        self.network = trained.module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Run the network without its difficulty branch, which scoring applies by itself."""
+        logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
+        return logits
+
+
+def checkpoint_metadata(trained: WithDifficulty, meta: CheckpointMeta) -> dict[str, Any]:
+    """The model contract of a checkpoint, as its export carries it."""
+    return {
+        "format": 1,
+        "classes": list(meta.classes),
+        "palette": [list(colour) for colour in meta.palette],
+        "ignore_index": meta.ignore_index,
+        "input_format": "rgb8",
+        "input_size": list(meta.input_size),
+        "size_multiple": 1,
+        "resize": "stretch",
+        "interpolation": "bilinear-antialias",
+        "mean": None,
+        "std": None,
+        "align_corners": meta.align_corners,
+        "output_kind": "logits",
+        "activation": "softmax",
+        "difficulty_head": trained.head().to_dict(),
+        "provenance": dict(meta.provenance),
+    }
+
+
+class TorchEngine(Engine):
+    """Runs a checkpoint in float32; parameters as in :func:`deal.engines.open_engine`.
+
+    ``threads`` sets PyTorch's number of threads for the whole process: it knows no other.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        threads: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if path.suffix == ".onnx":
+            raise ModelError(
+                f"engine torch runs checkpoints of deal train, not {path}: use --engine ort"
+            )
+        used = _resolve_device(device)
+        trained, meta = load_checkpoint(path)
+        header = OnnxHeader(
+            metadata={},
+            inputs=(TensorInfo("image", "uint8", (None, None, None, 3)),),
+            outputs=(TensorInfo("logits", "float32", (None, len(meta.classes), None, None)),),
+            external=(),
+        )
+        super().__init__(
+            resolve_spec(path, checkpoint_metadata(trained, meta), header, options), used
+        )
+        torch.set_num_threads(threads or available_cores())
+        self._network = RgbNetwork(trained).eval().to(used)
+
+    @torch.inference_mode()
+    def _infer(self, batch: NDArray[Any]) -> EngineOutput:
+        logits = self._network(torch.from_numpy(batch).to(self.device))
+        return EngineOutput(logits.cpu().numpy())
+
+
+def _resolve_device(device: str) -> str:
+    kind, index = parse_device(device)
+    count = torch.cuda.device_count()
+    if kind == "cuda" and index >= count:
+        raise EngineUnavailableError(
+            f"device {device}: PyTorch {torch.__version__} sees {count} CUDA devices; install a "
+            "CUDA build of torch and a driver, or use --device cpu"
+        )
+    return f"cuda:{index}" if kind == "cuda" or (kind == "auto" and count) else "cpu"
