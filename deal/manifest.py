@@ -5,9 +5,9 @@ other column goes into the attributes as text. A text manifest has one ``uri`` a
 else; spaces are part of the name, empty lines are skipped.
 
 A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
-percent-escapes are decoded. Text and CSV carry bytes that are not UTF-8 as they are, JSON lines as
-``\udcXX`` escapes; Parquet strings are UTF-8, so such names need a ``file://`` URI there. A line
-of a text manifest cannot hold a newline: use any of the others.
+percent-escapes are decoded. Names that are not UTF-8 stand as they are in text and CSV, as
+``\udcXX`` escapes in JSON lines, and in a column of binary type in Parquet. A line of a text
+manifest cannot hold a newline: use any of the others.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -28,8 +29,6 @@ from deal.errors import PoolError
 __all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
-
-_KNOWN = ("uri", "id", "sequence", "camera", "timestamp_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +105,7 @@ def _csv(path: str, file: IO[str]) -> _Rows:
                 raise _malformed(
                     path, reader.line_num, f"{len(cells)} cells under {len(header)} columns"
                 )
-            yield (
-                reader.line_num,
-                {name: cell or None for name, cell in zip(header, cells, strict=True)},
-            )
+            yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise _malformed(path, reader.line_num, str(error)) from error
 
@@ -120,7 +116,7 @@ def _jsonl(path: str, file: IO[str]) -> _Rows:
             continue
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _malformed(path, line, f"not JSON ({error})") from error
         if not isinstance(values, dict):
             raise _malformed(path, line, "not a JSON object")
@@ -159,58 +155,64 @@ def _malformed(path: str, line: int, problem: str) -> PoolError:
 
 
 def _row(path: str, folder: str, line: int, values: Mapping[str, Any]) -> ManifestRow:
-    text: dict[str, str | None] = {}
-    for name in ("uri", "id", "sequence", "camera"):
-        value = values.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and name != "uri":
-            value = str(value)
-        if value is not None and not isinstance(value, str):
-            raise _malformed(path, line, f"{name!r} is {value!r}, not text")
-        text[name] = value or None
-    uri = text["uri"]
-    if uri is None:
-        raise _malformed(path, line, "no 'uri'")
-    local = _local_path(path, line, uri)
+    local = _local_path(path, line, values.get("uri"))
     absolute = os.path.normpath(os.path.join(folder, local))
     relative = os.path.normpath(local)
-    if os.path.isabs(local) and absolute.startswith(folder.rstrip("/") + "/"):
-        relative = absolute[len(folder.rstrip("/")) + 1 :]
+    below = folder.rstrip("/") + "/"
+    if os.path.isabs(local) and absolute.startswith(below):
+        relative = absolute.removeprefix(below)
+    text = {
+        name: _text_value(path, line, name, value)
+        for name, value in values.items()
+        if name not in ("uri", "timestamp_ns") and value not in (None, "")
+    }
     return ManifestRow(
         path=absolute,
         relative=relative,
-        id=text["id"],
-        sequence=text["sequence"],
-        camera=text["camera"],
+        id=text.pop("id", None),
+        sequence=text.pop("sequence", None),
+        camera=text.pop("camera", None),
         timestamp_ns=_timestamp(path, line, values.get("timestamp_ns")),
-        attributes={
-            name: value if isinstance(value, str) else json.dumps(value, default=str)
-            for name, value in values.items()
-            if name not in _KNOWN and value is not None
-        },
+        attributes=text,
         line=line,
     )
 
 
-def _local_path(path: str, line: int, uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    if "\0" in uri:
-        raise _malformed(path, line, "'uri' holds a NUL character")
-    if not separator or not scheme.isalnum():
+def _text_value(path: str, line: int, name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _malformed(path, line, f"{name!r} is {text!r}, which is not UTF-8") from error
+    return text
+
+
+def _local_path(path: str, line: int, value: Any) -> str:
+    uri = os.fsdecode(value) if isinstance(value, bytes) else value
+    if uri is None or uri == "":
+        raise _malformed(path, line, "no 'uri'")
+    if not isinstance(uri, str) or "\0" in uri:
+        raise _malformed(path, line, f"'uri' is {uri!r}, not a path")
+    try:
+        raw = os.fsencode(uri)
+    except UnicodeEncodeError as error:
+        raise _malformed(path, line, f"'uri' is {uri!r}, not a path") from error
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
+    if scheme is None:
         return uri
-    if scheme.lower() != "file" or not rest.startswith("/"):
-        raise _malformed(
-            path, line, f"{uri!r} is not a local file (a path, or file:///path, is needed)"
-        )
-    return os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
+    if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
+        raise _malformed(path, line, f"{uri!r} is neither a path nor file:///path")
+    local = os.fsdecode(unquote_to_bytes(raw[7:]))
+    if "\0" in local:
+        raise _malformed(path, line, f"'uri' is {uri!r}, not a path")
+    return local
 
 
 def _timestamp(path: str, line: int, value: Any) -> int | None:
-    if value is None:
+    if value is None or value == "":
         return None
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = value
-    if not isinstance(number, int) or isinstance(number, bool) or not -(2**63) <= number < 2**63:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}", value, re.ASCII):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise _malformed(path, line, f"'timestamp_ns' is {value!r}, not a 64-bit integer")
-    return number
+    return value

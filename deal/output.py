@@ -242,9 +242,9 @@ class Output:
         return owner is not None and (owner == self.shard or owner.count != self.shard.count)
 
     def _recover(self, overwrite: bool) -> None:
-        for folder in (*FOLDERS, "runs"):
+        for folder in FOLDERS:
             for path in (self.path / folder).glob("_*"):
-                if folder == "runs" or self._concerns(path):
+                if self._concerns(path):
                     path.unlink()
         if overwrite:
             self._overwrite()
@@ -272,21 +272,25 @@ class Output:
                     continue
                 try:
                     equal = footer(part).get("deal.fingerprint") == self.fingerprint
-                except pa.ArrowException:
+                except (OSError, pa.ArrowException):
                     equal = False
                 if not equal or part_shard(part.name) == self.shard:
                     part.unlink()
                 elif self._concerns(part):
                     ids = _column(part, "id")
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
-        self._run_path.unlink(missing_ok=True)
+        for path in (
+            self._run_path,
+            *(self.path / f"selection.{kind}" for kind in ("csv", "json")),
+        ):
+            path.unlink(missing_ok=True)
 
     def _check_part(self, part: Path) -> None:
         try:
             metadata = footer(part)
         except FileNotFoundError:
             return  # another shard has just dropped its last row
-        except pa.ArrowException as error:
+        except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{part} is damaged; delete it and run again ({error})") from error
         if part_shard(part.name) is None or "deal.schema" not in metadata:
             raise OutputError(f"{part} was not written by deal-score; choose another --output")

@@ -144,14 +144,7 @@ def open_pool(
     """
     shard = shard or Shard()
     listing = _listing(sources, sequence_from)
-    first = next(listing, None)
-    if first is None:
-        raise PoolError(
-            f"no image found in {_names(sources)}; "
-            f"images are files that end in {', '.join(IMAGE_SUFFIXES)} (any case)"
-        )
-    entries = chain([first], listing)
-    return (_stat(entry) for entry in entries if shard.contains(_item(entry).id))
+    return (_stat(entry) for entry in listing if shard.contains(_item(entry).id))
 
 
 def count_pool(
@@ -189,6 +182,13 @@ def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _
     opened = [_open_source(name) for name in names]
     structural = len(names) == 1 and not _is_manifest(names[0])
     items = opened[0]() if structural else _unique(names, opened)
+    first = next(items, None)
+    if first is None:
+        raise PoolError(
+            f"no image found in {_names(names)}; of folders and globs, files that end in "
+            f"{', '.join(IMAGE_SUFFIXES)} (any case) are taken"
+        )
+    items = chain([first], items)
     return items if pattern is None else _with_sequence(items, pattern)
 
 
@@ -240,15 +240,17 @@ def _is_manifest(name: str) -> bool:
 
 
 def _open_source(name: str) -> Callable[[], _Listing]:
-    if os.path.isdir(name):
-        return lambda: _walk(name, ("**", "*"))
-    if os.path.lexists(name):
-        if _is_manifest(name):
-            next(read_manifest(name), None)
-            return lambda: _manifest(name)
-        if name.lower().endswith(IMAGE_SUFFIXES):
-            root, file = os.path.split(name)
-            return lambda: iter([_image(root, file)])
+    """Check a source; the result lists it from the start whenever called."""
+    path = os.path.abspath(name)
+    if os.path.isdir(path):
+        return lambda: _walk(path, ("**", "*"))
+    if os.path.lexists(path):
+        if _is_manifest(path):
+            next(read_manifest(path), None)
+            return lambda: _manifest(path)
+        if path.lower().endswith(IMAGE_SUFFIXES):
+            folder, file = os.path.split(path)
+            return lambda: iter([_image(folder, file)])
         raise PoolError(
             f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}) "
             f"nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
@@ -256,14 +258,16 @@ def _open_source(name: str) -> Callable[[], _Listing]:
     parts = name.split("/")
     fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
     if fixed is None:
-        raise PoolError(f"{_names(name)} does not exist")
-    root = "/".join(parts[:fixed]) + "/" if fixed else "."
+        raise PoolError(f"{_names(name)} does not exist, or its folder cannot be searched")
+    root = os.path.abspath("/".join([*parts[:fixed], ""]) or ".")
     if not os.path.isdir(root):
-        raise PoolError(f"{_names(name)} does not exist: {_names(root)} is not a folder")
-    tail = [part for part in parts[fixed:] if part not in ("", ".")]
-    if ".." in tail:
-        raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard")
-    return lambda: _walk(root, (*tail, "*") if tail[-1] == "**" else tuple(tail))
+        raise PoolError(f"{_names(name)} matches nothing: {_names(root)} is not a folder")
+    pattern = [part for part in parts[fixed:] if part not in ("", ".")]
+    if ".." in pattern:
+        raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard; write the path without it")
+    if pattern[-1] == "**":
+        pattern.append("*")
+    return lambda: _walk(root, pattern)
 
 
 def _manifest(name: str) -> _Listing:
@@ -281,64 +285,71 @@ def _manifest(name: str) -> _Listing:
 
 
 def _image(root: str, relative: str) -> PoolItem:
-    path = os.path.join(os.path.abspath(root), relative)
+    path = os.path.join(root, relative)
     return PoolItem(id=path_to_id(relative), uri=path_to_id(path), path=path, source_version="")
 
 
-def _walk(root: str, pattern: Sequence[str]) -> _Listing:
-    """Images below ``root`` whose relative path matches the pattern, one component a level.
+class _Pattern:
+    """A glob over the components of a path, matched one component at a time.
 
-    A set of positions in the pattern travels down with the walk, so every file is seen once and
-    no folder is entered in which nothing can match.
+    A set of positions in the pattern stands for a folder, so that every file is seen once, however
+    many ``**`` there are, and no folder is entered in which nothing can match.
     """
-    matchers = [None if part == "**" else re.compile(translate(part)) for part in pattern]
 
-    def expand(positions: set[int]) -> frozenset[int]:
-        reached = set(positions)
-        for position in range(len(matchers)):
-            if position in reached and matchers[position] is None:
-                reached.add(position + 1)
-        return frozenset(reached)
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._parts = [None if part == "**" else re.compile(translate(part)) for part in parts]
+        self.start = self._closure({0})
+        self.end = len(parts)
 
-    def advance(positions: frozenset[int], name: str) -> frozenset[int]:
+    def step(self, positions: frozenset[int], name: str) -> frozenset[int]:
+        """Positions behind ``name``; ``end`` is among them when the whole pattern matches."""
         following = set()
-        for position in positions:
-            if position < len(matchers):
-                matcher = matchers[position]
-                if matcher is None:
-                    following.add(position)
-                elif matcher.match(name):
-                    following.add(position + 1)
-        return expand(following)
+        for position in positions - {self.end}:
+            part = self._parts[position]
+            if part is None:
+                following.add(position)
+            elif part.match(name):
+                following.add(position + 1)
+        return self._closure(following)
 
-    end = len(matchers)
+    def _closure(self, positions: set[int]) -> frozenset[int]:
+        for position, part in enumerate(self._parts):
+            if part is None and position in positions:  # ** may stand for no folder at all
+                positions.add(position + 1)
+        return frozenset(positions)
+
+
+def _walk(root: str, parts: Sequence[str]) -> _Listing:
+    """Images below ``root`` whose relative path matches the pattern, in byte order."""
+    pattern = _Pattern(parts)
     levels: list[tuple[str, frozenset[int], list[str]]] = []
+    enter: tuple[str, frozenset[int]] | None = ("", pattern.start)
+    while enter:
+        folder, positions = enter
+        enter = None
+        try:
+            levels.append((folder, positions, _names_in(os.path.join(root, folder))))
+        except OSError as error:
+            yield _unlisted(root, folder, error)
+        while levels and not enter:
+            folder, positions, names = levels[-1]
+            if not names:
+                levels.pop()
+                continue
+            name = names.pop()
+            following = pattern.step(positions, name.removesuffix("/"))
+            if name.endswith("/"):
+                if following - {pattern.end}:
+                    enter = folder + name, following
+            elif pattern.end in following and name.lower().endswith(IMAGE_SUFFIXES):
+                yield _image(root, folder + name)
 
-    pending: list[tuple[str, frozenset[int]]] = [("", expand({0}))]
-    while pending or levels:
-        if pending:
-            relative, positions = pending.pop()
-            try:
-                levels.append((relative, positions, _names_in(os.path.join(root, relative))))
-            except OSError as error:
-                folder = relative or os.path.basename(os.path.abspath(root)) + "/"
-                yield FailedItem(
-                    replace(_image(root, relative), id=path_to_id(folder)),
-                    "io",
-                    f"cannot list the folder: {error.strerror}",
-                )
-            continue
-        relative, positions, names = levels[-1]
-        if not names:
-            levels.pop()
-            continue
-        name = names.pop()
-        following = advance(positions, name.removesuffix("/"))
-        if name.endswith("/"):
-            if following - {end}:
-                pending.append((relative + name, following))
-        elif end in following and name.lower().endswith(IMAGE_SUFFIXES):
-            yield _image(root, relative + name)
+
+def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
+    item = _image(root, folder)
+    if not folder:
+        item = replace(item, id=path_to_id(os.path.basename(root) + "/"))
+    return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
 def _names_in(folder: str) -> list[str]:

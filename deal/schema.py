@@ -39,8 +39,6 @@ _HIST, _COUNTS, _SUMS = pa.list_(pa.int32()), pa.list_(pa.int64()), pa.list_(pa.
 
 _MEANS: dict[str, tuple[pa.DataType, str]] = {
     "difficulty_mean": (_MEAN, "mean difficulty D, 0…1"),
-    "difficulty_min": (_MEAN, "least difficulty, 0…1"),
-    "difficulty_max": (_MEAN, "greatest difficulty, 0…1"),
     "entropy_mean": (_MEAN, "mean entropy of the class probabilities, nats"),
     "margin_mean": (_MEAN, "mean of 1 − (P₁ − P₂), 0…1"),
     "least_confidence_mean": (_MEAN, "mean of 1 − P₁, 0…1"),
@@ -72,6 +70,8 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "raster_height": (pa.int32(), "height of that raster, pixels"),
     "n_pixels": (_INT, "raster pixels not masked"),
     **_MEANS,
+    "difficulty_min": (_MEAN, "least difficulty, 0…1"),
+    "difficulty_max": (_MEAN, "greatest difficulty, 0…1"),
     "difficulty_hist": (_HIST, "[240] raster pixels by difficulty, levels over 0…1"),
     "difficulty_hist_image": (
         _HIST,
