@@ -1,19 +1,26 @@
-"""Logits → statistics and difficulty maps, through the native kernel."""
+"""Logits → statistics and difficulty maps, through the native kernel.
+
+The arithmetic is in ``csrc/``; this module checks arguments and keeps one kernel context a thread.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deal import _reference
+from deal import _native
 from deal.errors import UsageError
 from deal.head import DifficultyHead
 from deal.types import Statistics
 
-__all__ = ["Grid", "Segments", "difficulty_map", "score_logits"]
+__all__ = ["Grid", "Segments", "difficulty_grid", "difficulty_map", "score_logits"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,66 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Regions of any shape: ``map`` int32 [B, H, W] or [H, W], negative for no region."""
+    """Regions of any shape.
+
+    Parameters
+    ----------
+    map : ndarray of int32 [B, H, W], or [H, W] for all images alike
+        Region id of every raster pixel, negative for no region.
+    count : int or None
+        R, the number of regions; None takes the largest id + 1.
+    """
 
     map: NDArray[np.int32]
+    count: int | None = None
+
+
+class _Contexts(threading.local):
+    """Kernel contexts of this thread, by thread count; a context serves one thread at a time."""
+
+    def __init__(self) -> None:
+        self.by_threads: dict[int, _native.Context] = {}
+        self.process = os.getpid()
+
+    def get(self, threads: int) -> _native.Context:
+        if self.process != os.getpid():  # the threads of a context do not survive fork()
+            self.__init__()  # type: ignore[misc]
+        if threads not in self.by_threads:
+            self.by_threads[threads] = _native.Context(threads)
+        return self.by_threads[threads]
+
+
+_contexts = _Contexts()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _context(threads: int | None) -> _native.Context:
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads={threads}: at least 1, or None for every core")
+    return _contexts.get(threads or 0)
+
+
+def _input(
+    logits: Any,
+    size: tuple[int, int],
+    align_corners: bool,
+    head: DifficultyHead | None,
+    difficulty: Any | None = None,
+) -> _native.Input:
+    request = _native.Input(logits, size, align_corners)
+    if difficulty is not None:
+        request.set_difficulty(difficulty)
+    elif head is not None:
+        weight = np.asarray(head.weight, dtype=np.float32)
+        request.set_head(weight, head.gamma, head.bias, head.grid, _native.ATTENTION_AUTO)
+    return request
 
 
 def score_logits(
@@ -53,44 +117,101 @@ def score_logits(
     threads: int | None = None,
     stream: Any | None = None,
 ) -> Statistics:
-    """Every statistic of a batch of logits."""
-    z = np.asarray(logits)
-    batch = len(z)
-    height, width = size
-    segments, count = None, 0
-    if isinstance(regions, Grid):
-        rows, columns = regions.shape(size)
-        y, x = np.mgrid[:height, :width] // regions.cell
-        segments = np.broadcast_to((y * columns + x).astype(np.int32), (batch, height, width))
-        count = rows * columns
-    elif regions is not None:
-        segments = np.broadcast_to(regions.map, (batch, height, width))
-        count = int(segments.max()) + 1
-    if mask is not None:
-        mask = np.broadcast_to(mask, (batch, height, width))
-    if difficulty is not None:
-        difficulty = np.asarray(difficulty, dtype=np.float64)[:, 0]
-    return _reference.statistics(
-        z,
-        size=size,
-        head=head,
-        difficulty=difficulty,
-        regions=segments,
-        n_regions=count,
-        mask=mask,
-        align_corners=align_corners,
-    )
+    """Every statistic of a batch of logits: the columns of ARCHITECTURE.md, "Columns".
+
+    Parameters
+    ----------
+    logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
+        Anything with the buffer protocol or DLPack (NumPy, PyTorch, ONNX Runtime values).
+    size : (H, W)
+        The raster on which statistics are computed.
+    head : DifficultyHead, optional
+        Gives the difficulty; without it and ``difficulty`` there are no difficulty columns.
+    regions : Grid or Segments, optional
+    mask : ndarray of uint8 [H, W] or [B, H, W], optional
+        0 where a pixel does not count (car hood, vignette).
+    align_corners : bool
+        The convention of all three resizes, as in PyTorch's ``interpolate``.
+    difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
+        Difficulty before the sigmoid; wins over ``head``.
+    threads : int, optional
+        None takes every core this process may use. Results are the same bits for any number.
+    stream : optional
+        The CUDA stream of device logits; must be None for host logits.
+
+    Returns
+    -------
+    Statistics
+        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs.
+
+    Raises
+    ------
+    UsageError
+        Shapes, dtypes or region ids do not fit, or the logits lie on a device this build lacks.
+    """
+    if stream is not None:
+        raise UsageError("stream: host logits take no stream, and this build scores on the CPU")
+    with _usage_errors():
+        request = _input(logits, size, align_corners, head, difficulty)
+        if isinstance(regions, Grid):
+            request.set_grid(regions.cell)
+        elif regions is not None:
+            ids = np.ascontiguousarray(regions.map)
+            if ids.dtype != np.int32:
+                raise UsageError(f"Segments: {ids.dtype} ids; int32 is needed")
+            count = regions.count if regions.count is not None else max(int(ids.max()) + 1, 1)
+            request.set_segments(ids, count)
+        if mask is not None:
+            kept = np.ascontiguousarray(mask)
+            if kept.dtype != np.uint8:
+                raise UsageError(f"mask: {kept.dtype} values; uint8 is needed (0: ignore)")
+            request.set_mask(kept)
+        images, table, nonfinite = _native.statistics(_context(threads), request)
+    return Statistics(images, table if regions is not None else None, nonfinite)
 
 
 def difficulty_map(
     logits: Any,
-    head: DifficultyHead,
+    head: DifficultyHead | None,
     *,
     size: tuple[int, int],
     align_corners: bool = True,
+    difficulty: Any | None = None,
     threads: int | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Difficulty of every raster pixel, float32 [B, H, W]."""
-    grid = _reference.difficulty_grid(logits, head, align_corners)
-    return _reference.difficulty_map(grid, size, align_corners).astype(np.float32)
+    """Difficulty of every raster pixel: float32 [B, H, W] in 0…1.
+
+    Arguments as :func:`score_logits`; ``out`` float32 [B, H, W], C-contiguous, is filled and
+    returned. Raises UsageError, also when an image has NaN or infinite logits.
+    """
+    if head is None and difficulty is None:
+        raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
+    with _usage_errors():
+        request = _input(logits, size, align_corners, head, difficulty)
+        if out is None:
+            out = np.empty((len(logits), *size), dtype=np.float32)
+        nonfinite = _native.difficulty_map(_context(threads), request, out)
+    if nonfinite.any():
+        bad = np.flatnonzero(nonfinite).tolist()
+        raise UsageError(f"logits of the images {bad} have NaN or infinite values")
+    return out
+
+
+def difficulty_grid(
+    logits: Any,
+    head: DifficultyHead,
+    *,
+    align_corners: bool = True,
+    attention: int = _native.ATTENTION_AUTO,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
+
+    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``.
+    """
+    with _usage_errors():
+        request = _native.Input(logits, (1, 1), align_corners)
+        weight = np.asarray(head.weight, dtype=np.float32)
+        request.set_head(weight, head.gamma, head.bias, head.grid, attention)
+        return _native.difficulty_grid(_context(threads), request)

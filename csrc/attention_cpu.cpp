@@ -1,0 +1,120 @@
+#include "attention_cpu.h"
+
+#include <algorithm>
+
+namespace deal {
+namespace {
+
+// Minimises the largest relative error of exp on 0...1 (1.62e-5) among polynomials of degree 4.
+constexpr double kExp[5] = {1.00001614, 0.99906849, 0.50811991, 0.14304894, 0.06798449};
+
+int64_t chunks_of(int64_t cells) { return (cells + kChunkCells - 1) / kChunkCells; }
+
+// Sums the chunks in order and multiplies each moment by its coefficient in the expansion of
+// sum_k c_k (p_j . p_i)^k: c_k times the number of orders in which its factors can stand.
+void build_coefficients(const float* moments, int64_t chunks, int32_t classes, float* out) {
+  const int64_t terms = monomials(classes);
+  int64_t term = 0;
+  const auto put = [&](double factor) {
+    double plain = 0.0, with_u = 0.0;
+    for (int64_t k = 0; k < chunks; ++k) {
+      plain += moments[k * 2 * terms + term];
+      with_u += moments[(k * 2 + 1) * terms + term];
+    }
+    out[2 * term] = static_cast<float>(factor * plain);
+    out[2 * term + 1] = static_cast<float>(factor * with_u);
+    ++term;
+  };
+  put(kExp[0]);
+  for (int32_t a = 0; a < classes; ++a) {
+    put(kExp[1]);
+    for (int32_t b = a; b < classes; ++b) {
+      const int two = a == b ? 1 : 2;
+      put(kExp[2] * two);
+      for (int32_t c = b; c < classes; ++c) {
+        const int equal_bc = b == c ? (a == b ? 3 : 2) : 1;  // factors equal to the last
+        const int three = two * 3 / equal_bc;
+        put(kExp[3] * three);
+        for (int32_t d = c; d < classes; ++d) {
+          const int equal_d = d == c ? equal_bc + 1 : 1;
+          put(kExp[4] * (three * 4 / equal_d));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t monomials(int64_t classes) {
+  int64_t count = 1;
+  for (int64_t k = 1; k <= 4; ++k) count = count * (classes + k) / k;
+  return count;
+}
+
+bool use_polynomial(const deal_head& head, int64_t cells) {
+  if (head.attention != DEAL_ATTENTION_AUTO) return head.attention == DEAL_ATTENTION_POLYNOMIAL;
+  // Fused multiply-adds a cell: a dot product and about fourteen for exp and sums with each other
+  // cell, against four a monomial (two sums, built and evaluated).
+  const int64_t direct = cells * (head.channels + 14), linear = 4 * monomials(head.channels);
+  return linear < direct && monomials(head.channels) <= kMaxMonomials;
+}
+
+void AttentionArrays::carve(Carver& carver, const Request& request, int slots) {
+  cells = request.grid_height * request.grid_width;
+  stride = (cells + kPad - 1) / kPad * kPad;
+  const int64_t classes = request.head->channels;
+  p = carver.take<float>(classes * stride);
+  value = carver.take<float>(stride);
+  u = carver.take<float>(stride);
+  one = carver.take<float>(stride);
+  average = carver.take<float>(stride);
+  if (use_polynomial(*request.head, cells)) {
+    const int64_t terms = monomials(classes);
+    moments = carver.take<float>(chunks_of(cells) * 2 * terms);
+    coefficients = carver.take<float>(2 * terms);
+    scratch = carver.take<float>(slots * 5 * kChunkCells);
+  }
+}
+
+void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays& arrays,
+            Team& team) {
+  const int64_t cells = arrays.cells, stride = arrays.stride;
+  const int32_t classes = static_cast<int32_t>(head.channels);
+  const auto range = std::minmax_element(head.weight, head.weight + classes);
+  const float low = *range.first, spread = *range.second - *range.first;
+  // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
+  const float scale = spread > 0.0f ? 1.0f / spread : 0.0f;
+  for (int64_t i = 0; i < stride; ++i) {
+    const bool cell = i < cells;
+    arrays.u[i] = cell ? (arrays.value[i] - low) * scale : 0.0f;
+    arrays.one[i] = cell ? 1.0f : 0.0f;
+    for (int32_t c = 0; !cell && c < classes; ++c) arrays.p[c * stride + i] = 0.0f;
+  }
+  if (use_polynomial(head, cells)) {
+    const int64_t terms = monomials(classes), chunks = chunks_of(cells);
+    team.run(chunks, 1, [&](int64_t begin, int64_t end, int slot) {
+      for (int64_t k = begin; k < end; ++k) {
+        kernels.moments(arrays.p, stride, classes, arrays.u, arrays.one, k * kChunkCells,
+                        std::min((k + 1) * kChunkCells, stride),
+                        arrays.scratch + slot * 5 * kChunkCells, arrays.moments + k * 2 * terms);
+      }
+    });
+    build_coefficients(arrays.moments, chunks, classes, arrays.coefficients);
+    team.run(stride, kPad, [&](int64_t begin, int64_t end, int) {
+      kernels.polynomial(arrays.p, stride, classes, arrays.coefficients, begin, end,
+                         arrays.average);
+    });
+  } else {
+    team.run(stride, kPad, [&](int64_t begin, int64_t end, int) {
+      kernels.attention_direct(arrays.p, stride, classes, arrays.u, cells, begin, end,
+                               arrays.average);
+    });
+  }
+  for (int64_t i = 0; i < cells; ++i) {
+    const float v = arrays.value[i];
+    arrays.value[i] = head.gamma * (low + spread * arrays.average[i]) + v + head.bias;
+  }
+}
+
+}  // namespace deal

@@ -1,0 +1,267 @@
+// deal._native: pybind11 over the C ABI. Shapes and dtypes are checked here and in deal_c.cpp; the
+// GIL is released while the kernel runs.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "deal.h"
+#include "tensor_py.h"
+
+namespace py = pybind11;
+
+namespace deal {
+namespace {
+
+template <class T>
+using Dense = py::array_t<T, py::array::c_style>;
+
+void check(deal_status status) {
+  if (status == DEAL_OK) return;
+  const std::string text = deal_last_error();
+  if (status == DEAL_ERROR_INVALID_ARGUMENT) throw py::value_error(text);
+  if (status == DEAL_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (status == DEAL_ERROR_UNSUPPORTED) {
+    PyErr_SetString(PyExc_NotImplementedError, text.c_str());
+    throw py::error_already_set();
+  }
+  throw std::runtime_error(std::string(deal_status_name(status)) + ": " + text);
+}
+
+class Context {
+ public:
+  Context(int threads, int isa) {
+    deal_context_options options = {};
+    options.struct_size = sizeof options;
+    options.threads = threads;
+    options.isa = isa;
+    check(deal_context_create(&options, &context_));
+  }
+  ~Context() { deal_context_destroy(context_); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  void run(const deal_input& input, const deal_output& output) {
+    deal_status status;
+    {
+      py::gil_scoped_release release;
+      status = deal_enqueue(context_, &input, &output, nullptr);
+      if (status == DEAL_OK) status = deal_finish(context_);
+    }
+    check(status);
+  }
+
+ private:
+  deal_context* context_ = nullptr;
+};
+
+// A request as Python gives it, and everything it points to.
+class Input {
+ public:
+  Input(const py::object& logits, std::pair<int64_t, int64_t> size, bool align_corners)
+      : logits_(read_tensor(logits, "logits")) {
+    input_.struct_size = sizeof input_;
+    input_.logits = &logits_.tensor;
+    input_.raster_height = size.first;
+    input_.raster_width = size.second;
+    input_.sampling = align_corners ? DEAL_ALIGN_CORNERS : DEAL_HALF_PIXEL;
+  }
+
+  void set_head(const Dense<float>& weight, float gamma, float bias,
+                std::optional<std::pair<int64_t, int64_t>> grid, int attention) {
+    weight_ = weight;
+    head_.struct_size = sizeof head_;
+    head_.weight = weight_.data();
+    head_.channels = weight_.size();
+    head_.gamma = gamma;
+    head_.bias = bias;
+    if (grid) {
+      head_.grid_height = grid->first;
+      head_.grid_width = grid->second;
+    }
+    head_.attention = attention;
+    input_.head = &head_;
+  }
+  void set_difficulty(const py::object& difficulty) {
+    difficulty_ = read_tensor(difficulty, "difficulty");
+    input_.difficulty = &difficulty_.tensor;
+  }
+  void set_grid(int64_t cell) {
+    regions_.struct_size = sizeof regions_;
+    regions_.kind = DEAL_REGIONS_GRID;
+    regions_.cell = cell;
+    input_.regions = &regions_;
+  }
+  void set_segments(const Dense<int32_t>& map, int64_t count) {
+    map_ = map;
+    regions_.struct_size = sizeof regions_;
+    regions_.kind = DEAL_REGIONS_SEGMENTS;
+    regions_.map = map_.data();
+    regions_.shared = check_map(map_, "segments");
+    regions_.count = count;
+    input_.regions = &regions_;
+  }
+  void set_mask(const Dense<uint8_t>& mask) {
+    mask_ = mask;
+    input_.mask = mask_.data();
+    input_.mask_shared = check_map(mask_, "mask");
+  }
+
+  const deal_input& get() const { return input_; }
+  deal_sizes sizes() const {
+    deal_sizes sizes = {};
+    sizes.struct_size = sizeof sizes;
+    check(deal_output_sizes(&input_, &sizes));
+    return sizes;
+  }
+
+ private:
+  // [H, W] (shared: 1) or [B, H, W] (0) of the raster.
+  int check_map(const py::array& map, const char* name) const {
+    const bool shared = map.ndim() == 2;
+    const int first = shared ? 0 : 1;
+    if ((map.ndim() != 2 && map.ndim() != 3) || map.shape(first) != input_.raster_height ||
+        map.shape(first + 1) != input_.raster_width ||
+        (!shared && map.shape(0) != logits_.tensor.batch)) {
+      throw py::value_error(std::string(name) + ": shape [" + std::to_string(input_.raster_height) +
+                            ", " + std::to_string(input_.raster_width) +
+                            "] of the raster is needed, alone or for each image of the batch");
+    }
+    return shared ? 1 : 0;
+  }
+
+  PyTensor logits_, difficulty_;
+  Dense<float> weight_;
+  Dense<int32_t> map_;
+  Dense<uint8_t> mask_;
+  deal_head head_ = {};
+  deal_regions regions_ = {};
+  deal_input input_ = {};
+};
+
+template <class T>
+T* add(py::dict& columns, const char* name, std::vector<py::ssize_t> shape) {
+  Dense<T> array(std::move(shape));
+  T* data = array.mutable_data();
+  columns[name] = std::move(array);
+  return data;
+}
+
+#define DEAL_ADD(dict, prefix, name, type, ...) \
+  o.prefix##name = add<type>(dict, #name, {__VA_ARGS__})
+
+py::tuple statistics(Context& context, const Input& input) {
+  const deal_sizes s = input.sizes();
+  const int64_t b = s.batch, c = s.classes, r = s.regions, levels = DEAL_HISTOGRAM_LEVELS;
+  py::dict images, regions;
+  deal_output o = {};
+  o.struct_size = sizeof o;
+  Dense<int64_t> nonfinite({b});
+  o.nonfinite = nonfinite.mutable_data();
+  DEAL_ADD(images, , n_pixels, int64_t, b);
+  DEAL_ADD(images, , boundary_pixels, int64_t, b);
+  DEAL_ADD(images, , entropy_mean, double, b);
+  DEAL_ADD(images, , margin_mean, double, b);
+  DEAL_ADD(images, , least_confidence_mean, double, b);
+  DEAL_ADD(images, , entropy_hist, int64_t, b, levels);
+  DEAL_ADD(images, , class_pixels, int64_t, b, c);
+  DEAL_ADD(images, , class_entropy_sum, double, b, c);
+  if (s.grid_height > 0) {
+    DEAL_ADD(images, , difficulty_mean, double, b);
+    DEAL_ADD(images, , difficulty_min, double, b);
+    DEAL_ADD(images, , difficulty_max, double, b);
+    DEAL_ADD(images, , difficulty_weighted_entropy_mean, double, b);
+    DEAL_ADD(images, , difficulty_weighted_margin_mean, double, b);
+    DEAL_ADD(images, , difficulty_weighted_least_confidence_mean, double, b);
+    DEAL_ADD(images, , difficulty_hist, int64_t, b, levels);
+    DEAL_ADD(images, , difficulty_hist_image, int64_t, b, levels);
+    DEAL_ADD(images, , class_difficulty_sum, double, b, c);
+    DEAL_ADD(images, , class_difficulty_weighted_entropy_sum, double, b, c);
+  }
+  if (r > 0) {
+    DEAL_ADD(regions, region_, n_pixels, int64_t, b, r);
+    DEAL_ADD(regions, region_, x0, int64_t, b, r);
+    DEAL_ADD(regions, region_, y0, int64_t, b, r);
+    DEAL_ADD(regions, region_, x1, int64_t, b, r);
+    DEAL_ADD(regions, region_, y1, int64_t, b, r);
+    DEAL_ADD(regions, region_, entropy_mean, double, b, r);
+    DEAL_ADD(regions, region_, margin_mean, double, b, r);
+    DEAL_ADD(regions, region_, least_confidence_mean, double, b, r);
+    DEAL_ADD(regions, region_, majority_class, int64_t, b, r);
+    DEAL_ADD(regions, region_, impurity, double, b, r);
+    DEAL_ADD(regions, region_, boundary_pixels, int64_t, b, r);
+    if (s.grid_height > 0) {
+      DEAL_ADD(regions, region_, difficulty_mean, double, b, r);
+      DEAL_ADD(regions, region_, difficulty_weighted_entropy_mean, double, b, r);
+      DEAL_ADD(regions, region_, difficulty_weighted_margin_mean, double, b, r);
+      DEAL_ADD(regions, region_, difficulty_weighted_least_confidence_mean, double, b, r);
+    }
+  }
+  context.run(input.get(), o);
+  return py::make_tuple(images, regions, nonfinite);
+}
+
+#undef DEAL_ADD
+
+// Writes the difficulty map into out [B, H, W]; returns the count of bad inputs an image.
+Dense<int64_t> difficulty_map(Context& context, const Input& input, Dense<float>& out) {
+  const deal_sizes s = input.sizes();
+  if (out.ndim() != 3 || out.shape(0) != s.batch || out.shape(1) != input.get().raster_height ||
+      out.shape(2) != input.get().raster_width) {
+    throw py::value_error("out: shape [batch, raster height, raster width] is needed");
+  }
+  Dense<int64_t> nonfinite({s.batch});
+  deal_output o = {};
+  o.struct_size = sizeof o;
+  o.nonfinite = nonfinite.mutable_data();
+  o.difficulty_map = out.mutable_data();
+  context.run(input.get(), o);
+  return nonfinite;
+}
+
+// The difficulty before the sigmoid on its own grid: [B, gh, gw].
+Dense<float> difficulty_grid(Context& context, const Input& input) {
+  const deal_sizes s = input.sizes();
+  Dense<float> grid({s.batch, s.grid_height, s.grid_width});
+  deal_output o = {};
+  o.struct_size = sizeof o;
+  o.difficulty_grid = grid.mutable_data();
+  context.run(input.get(), o);
+  return grid;
+}
+
+}  // namespace
+}  // namespace deal
+
+PYBIND11_MODULE(_native, m) {
+  using namespace deal;
+  m.doc() = "Native kernel of deal: statistics of segmentation logits (csrc/deal.h).";
+  m.attr("ISA_AUTO") = static_cast<int>(DEAL_ISA_AUTO);
+  m.attr("ISA_PORTABLE") = static_cast<int>(DEAL_ISA_PORTABLE);
+  m.attr("ISA_AVX2") = static_cast<int>(DEAL_ISA_AVX2);
+  m.attr("ATTENTION_AUTO") = static_cast<int>(DEAL_ATTENTION_AUTO);
+  m.attr("ATTENTION_DIRECT") = static_cast<int>(DEAL_ATTENTION_DIRECT);
+  m.attr("ATTENTION_POLYNOMIAL") = static_cast<int>(DEAL_ATTENTION_POLYNOMIAL);
+  m.def("build_info", [] { return std::string(deal_build_info()); });
+  m.def("version", [] { return std::string(deal_version()); });
+
+  py::class_<Context>(m, "Context")
+      .def(py::init<int, int>(), py::arg("threads") = 0,
+           py::arg("isa") = static_cast<int>(DEAL_ISA_AUTO));
+  py::class_<Input>(m, "Input")
+      .def(py::init<const py::object&, std::pair<int64_t, int64_t>, bool>(), py::arg("logits"),
+           py::arg("size"), py::arg("align_corners"))
+      .def("set_head", &Input::set_head, py::arg("weight"), py::arg("gamma"), py::arg("bias"),
+           py::arg("grid"), py::arg("attention"))
+      .def("set_difficulty", &Input::set_difficulty, py::arg("difficulty"))
+      .def("set_grid", &Input::set_grid, py::arg("cell"))
+      .def("set_segments", &Input::set_segments, py::arg("map").noconvert(), py::arg("count"))
+      .def("set_mask", &Input::set_mask, py::arg("mask").noconvert());
+  m.def("statistics", &statistics, py::arg("context"), py::arg("input"));
+  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("input"),
+        py::arg("out").noconvert());
+  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("input"));
+}

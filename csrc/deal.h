@@ -1,0 +1,222 @@
+/*
+ * deal.h - difficulty and uncertainty statistics of segmentation logits. C ABI, C11.
+ *
+ * Usage
+ *
+ *     deal_context_options options = {sizeof options};       // CPU, every core, best instruction
+ * set deal_context* context; if (deal_context_create(&options, &context) != DEAL_OK)
+ * puts(deal_last_error());
+ *
+ *     deal_tensor logits = {sizeof logits, data, DEAL_FLOAT32, DEAL_CPU, 1, B, C, h, w,
+ *                           {0, C * h * w, h * w, w, 1}};
+ *     deal_head head = {sizeof head, weight, C, 0.8f, -0.4f, 60, 80, DEAL_ATTENTION_AUTO};
+ *     deal_input input = {sizeof input, &logits, 360, 480, DEAL_ALIGN_CORNERS, &head};
+ *     double difficulty[B];
+ *     deal_output output = {sizeof output};
+ *     output.difficulty_mean = difficulty;
+ *
+ *     deal_reserve(context, &input);                          // optional: all memory is taken here
+ *     deal_enqueue(context, &input, &output, NULL);           // immediate on the CPU
+ *     deal_finish(context);                                   // a device's results are valid after
+ * it deal_context_destroy(context);
+ *
+ * Rules
+ *   - Set struct_size of every struct to its sizeof and every field not used to 0.
+ *   - Outputs are buffers of the caller; a NULL pointer asks for nothing and costs nothing.
+ *   - A context serves one thread at a time; several contexts run side by side. Nothing is global.
+ *     A context does not survive fork(): create one in the child.
+ *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
+ *     failure. No function throws, prints or exits. deal_enqueue allocates only when a shape needs
+ *     more memory than any shape before it, never after deal_reserve for that shape.
+ *   - Given the same logits, every result is bit-identical for any number of threads, batch split
+ *     and instruction set.
+ *
+ * Shapes: B images, C classes (1 to 256), logits h x w, raster H x W, attention grid gh x gw,
+ * R regions. Formulas: ARCHITECTURE.md, "Mathematics" (Xie et al., arXiv 2010.08705).
+ */
+#ifndef DEAL_H
+#define DEAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(DEAL_BUILDING)
+#define DEAL_API __attribute__((visibility("default")))
+#else
+#define DEAL_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DEAL_ABI_VERSION 1
+#define DEAL_HISTOGRAM_LEVELS 240
+#define DEAL_MAX_CLASSES 256
+
+typedef enum deal_status {
+  DEAL_OK = 0,
+  DEAL_ERROR_INVALID_ARGUMENT = 1, /* a NULL, a wrong size, shapes that do not fit */
+  DEAL_ERROR_UNSUPPORTED = 2,      /* valid, but not in this build or version */
+  DEAL_ERROR_OUT_OF_MEMORY = 3,
+  DEAL_ERROR_DEVICE = 4,   /* the device or its driver failed */
+  DEAL_ERROR_INTERNAL = 5, /* a bug: please report it */
+} deal_status;
+
+typedef enum deal_dtype { DEAL_FLOAT32 = 0, DEAL_FLOAT16 = 1, DEAL_BFLOAT16 = 2 } deal_dtype;
+typedef enum deal_device { DEAL_CPU = 0, DEAL_CUDA = 1 } deal_device;
+
+/* The convention of all three resizes, as PyTorch's interpolate(mode="bilinear"). */
+typedef enum deal_sampling { DEAL_HALF_PIXEL = 0, DEAL_ALIGN_CORNERS = 1 } deal_sampling;
+
+/* How the attention averages are computed: over all pairs of cells, or by a degree-4 polynomial
+ * kernel, linear in the cells (error at most 1e-5 of gamma * (max w - min w)). AUTO: the cheaper.
+ */
+typedef enum deal_attention {
+  DEAL_ATTENTION_AUTO = 0,
+  DEAL_ATTENTION_DIRECT = 1,
+  DEAL_ATTENTION_POLYNOMIAL = 2,
+} deal_attention;
+
+typedef enum deal_isa { DEAL_ISA_AUTO = 0, DEAL_ISA_PORTABLE = 1, DEAL_ISA_AVX2 = 2 } deal_isa;
+
+typedef enum deal_region_kind {
+  DEAL_REGIONS_NONE = 0,
+  DEAL_REGIONS_GRID = 1,     /* square cells, ragged last row and column, row-major ids */
+  DEAL_REGIONS_SEGMENTS = 2, /* a map of ids, negative for no region */
+} deal_region_kind;
+
+typedef struct deal_context deal_context;
+typedef void (*deal_log_callback)(void* user, const char* message);
+
+typedef struct deal_context_options {
+  size_t struct_size;
+  int32_t device;       /* deal_device */
+  int32_t device_index; /* 0 on the CPU */
+  int32_t threads;      /* 0: every core this process may use */
+  int32_t isa;          /* deal_isa */
+  deal_log_callback log;
+  void* log_user;
+} deal_context_options;
+
+typedef struct deal_tensor {
+  size_t struct_size;
+  const void* data;
+  int32_t dtype;   /* deal_dtype */
+  int32_t device;  /* deal_device */
+  int64_t members; /* M models of a committee; this version takes 1 */
+  int64_t batch, channels, height, width;
+  int64_t stride[5]; /* in elements: member, image, channel, row, column; may be 0 or negative */
+} deal_tensor;
+
+typedef struct deal_head {
+  size_t struct_size;
+  const float* weight; /* [C] */
+  int64_t channels;    /* C */
+  float gamma;
+  float bias;
+  int64_t grid_height, grid_width; /* attention grid; 0, 0: the logits' own */
+  int32_t attention;               /* deal_attention */
+} deal_head;
+
+typedef struct deal_regions {
+  size_t struct_size;
+  int32_t kind;       /* deal_region_kind */
+  int64_t cell;       /* GRID: raster pixels a side */
+  const int32_t* map; /* SEGMENTS: [B, H, W] or, shared by all images, [H, W] */
+  int32_t shared;     /* SEGMENTS: 1 when map is [H, W] */
+  int64_t count;      /* SEGMENTS: R; every id is below it */
+} deal_regions;
+
+typedef struct deal_input {
+  size_t struct_size;
+  const deal_tensor* logits;           /* [1, B, C, h, w] */
+  int64_t raster_height, raster_width; /* H, W */
+  int32_t sampling;                    /* deal_sampling */
+  const deal_head* head;               /* NULL: no head */
+  const deal_tensor* difficulty;       /* [1, B, 1, gh, gw] before the sigmoid; wins over head */
+  const deal_regions* regions;         /* NULL: none */
+  const uint8_t* mask;                 /* [B, H, W] or [H, W], 0: ignore; NULL: none */
+  int32_t mask_shared;                 /* 1 when mask is [H, W] */
+} deal_input;
+
+/* Caller-owned buffers, all C-contiguous. Means are NaN where n_pixels is 0; then everything else
+ * is 0 and majority_class is -1. Difficulty outputs need a head or a difficulty grid. */
+typedef struct deal_output {
+  size_t struct_size;
+
+  /* [B] */
+  int64_t* nonfinite; /* NaN or infinite inputs; if not 0 the image's n_pixels is 0 */
+  int64_t* n_pixels;
+  int64_t* boundary_pixels; /* unmasked, with an unmasked 4-neighbour of another predicted class */
+  double* difficulty_mean;
+  double* difficulty_min;
+  double* difficulty_max;
+  double* entropy_mean; /* nats */
+  double* margin_mean;
+  double* least_confidence_mean;
+  double* difficulty_weighted_entropy_mean; /* means of the products */
+  double* difficulty_weighted_margin_mean;
+  double* difficulty_weighted_least_confidence_mean;
+
+  /* [B, 240] */
+  int64_t* difficulty_hist;       /* over 0...1 */
+  int64_t* difficulty_hist_image; /* over the image's own min...max */
+  int64_t* entropy_hist;          /* over 0...ln C */
+
+  /* [B, C], over the pixels predicted as that class */
+  int64_t* class_pixels;
+  double* class_difficulty_sum;
+  double* class_entropy_sum;
+  double* class_difficulty_weighted_entropy_sum;
+
+  /* [B, R] */
+  int64_t* region_n_pixels;
+  int64_t* region_x0; /* half-open box in raster pixels, masked pixels included */
+  int64_t* region_y0;
+  int64_t* region_x1;
+  int64_t* region_y1;
+  double* region_difficulty_mean;
+  double* region_entropy_mean;
+  double* region_margin_mean;
+  double* region_least_confidence_mean;
+  double* region_difficulty_weighted_entropy_mean;
+  double* region_difficulty_weighted_margin_mean;
+  double* region_difficulty_weighted_least_confidence_mean;
+  int64_t* region_majority_class; /* ties: the lowest */
+  double* region_impurity;        /* entropy of the predicted classes' fractions, nats */
+  int64_t* region_boundary_pixels;
+
+  /* maps */
+  float* difficulty_grid; /* [B, gh, gw], before the sigmoid */
+  float* difficulty_map;  /* [B, H, W], 0...1 */
+  uint8_t* class_map;     /* [B, H, W] */
+} deal_output;
+
+/* How large the buffers of deal_output have to be for an input. */
+typedef struct deal_sizes {
+  size_t struct_size;
+  int64_t batch, classes, regions;
+  int64_t grid_height, grid_width; /* 0 without head and difficulty */
+} deal_sizes;
+
+DEAL_API int32_t deal_abi_version(void);
+DEAL_API const char* deal_version(void);
+/* One line: instruction sets compiled in, the one in use on this machine, CUDA or not. */
+DEAL_API const char* deal_build_info(void);
+DEAL_API const char* deal_status_name(deal_status status);
+DEAL_API const char* deal_last_error(void);
+
+DEAL_API deal_status deal_context_create(const deal_context_options* options, deal_context** out);
+DEAL_API void deal_context_destroy(deal_context* context); /* NULL is allowed */
+
+DEAL_API deal_status deal_output_sizes(const deal_input* input, deal_sizes* sizes);
+DEAL_API deal_status deal_reserve(deal_context* context, const deal_input* input);
+DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input,
+                                  const deal_output* output, void* stream);
+DEAL_API deal_status deal_finish(deal_context* context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* DEAL_H */

@@ -1,0 +1,244 @@
+#include "image_job.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <algorithm>
+
+namespace deal {
+namespace {
+
+template <class... Pointers>
+bool any(Pointers... pointers) {
+  return (... || (pointers != nullptr));
+}
+
+}  // namespace
+
+Needs::Needs(const Request& request, const deal_output& o)
+    : statistics(any(
+          o.n_pixels, o.boundary_pixels, o.difficulty_mean, o.difficulty_min, o.difficulty_max,
+          o.entropy_mean, o.margin_mean, o.least_confidence_mean,
+          o.difficulty_weighted_entropy_mean, o.difficulty_weighted_margin_mean,
+          o.difficulty_weighted_least_confidence_mean, o.difficulty_hist, o.difficulty_hist_image,
+          o.entropy_hist, o.class_pixels, o.class_difficulty_sum, o.class_entropy_sum,
+          o.class_difficulty_weighted_entropy_sum, o.region_n_pixels, o.region_difficulty_mean,
+          o.region_entropy_mean, o.region_margin_mean, o.region_least_confidence_mean,
+          o.region_difficulty_weighted_entropy_mean, o.region_difficulty_weighted_margin_mean,
+          o.region_difficulty_weighted_least_confidence_mean, o.region_majority_class,
+          o.region_impurity, o.region_boundary_pixels, o.class_map)),
+      boundary(any(o.boundary_pixels, o.region_boundary_pixels)),
+      difficulty(request.has_difficulty() &&
+                 (statistics || any(o.difficulty_grid, o.difficulty_map))) {}
+
+void ImageJob::run(int first, int count) {
+  Sums& total = w_.rows[first].sums;
+  for (int s = first; s < first + count; ++s) w_.rows[s].sums.clear();
+  count_nonfinite();
+  for (int s = first + 1; s < first + count; ++s) {
+    total.nonfinite += w_.rows[s].sums.nonfinite;
+    w_.rows[s].sums.nonfinite = 0;
+  }
+  const bool good = total.nonfinite == 0;
+  if (good) {
+    if (needs_.difficulty) {
+      make_grid();
+      make_difficulty();
+      for (int s = first + 1; s < first + count; ++s) {
+        total.low = std::min(total.low, w_.rows[s].sums.low);
+        total.high = std::max(total.high, w_.rows[s].sums.high);
+      }
+    }
+    if (needs_.statistics) make_statistics(total.low, total.high);
+    if (needs_.boundary) make_boundary();
+    if (r_.segments != nullptr) make_boxes();
+    for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
+  }
+  write_image(r_, total, b_, out_);
+  write_maps(good);
+}
+
+void ImageJob::count_nonfinite() {
+  for (const TensorView* t : {&r_.logits, &r_.difficulty}) {
+    if (t->data == nullptr) continue;
+    team_.run(t->channels * t->height, 64, [&](int64_t begin, int64_t end, int slot) {
+      int64_t bad = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        bad += k_.count_nonfinite(t->row(b_, i / t->height, i % t->height), t->dtype,
+                                  t->column_stride, t->width);
+      }
+      w_.rows[slot].sums.nonfinite += bad;
+    });
+  }
+}
+
+// The difficulty before the sigmoid: copied where it is given, else the head's attention.
+void ImageJob::make_grid() {
+  const int64_t gh = r_.grid_height, gw = r_.grid_width;
+  if (r_.difficulty.data != nullptr) {
+    for (int64_t y = 0; y < gh; ++y) {
+      k_.load_row(r_.difficulty.row(b_, 0, y), r_.difficulty.dtype, r_.difficulty.column_stride,
+                  image_.grid + y * gw, gw);
+    }
+    return;
+  }
+  AttentionArrays& a = image_.attention;
+  const int32_t classes = static_cast<int32_t>(r_.logits.channels);
+  team_.run(gh, 4, [&](int64_t begin, int64_t end, int slot) {
+    RowWorkspace& mine = w_.rows[slot];
+    mine.logits.begin(r_.logits, b_);
+    for (int64_t y = begin; y < end; ++y) {
+      const float* z =
+          mine.logits.blend(k_, w_.cell_y.first[y], w_.cell_y.second[y], w_.cell_y.weight[y]);
+      for (int32_t c = 0; c < classes; ++c) {
+        k_.resize_row(z + c * mine.logits.stride(), w_.cell_x.taps(),
+                      mine.resized + c * mine.resized_stride, gw);
+      }
+      k_.softmax_row(mine.resized, mine.resized_stride, classes, r_.head->weight, mine.value, gw);
+      const size_t bytes = static_cast<size_t>(gw) * sizeof(float);
+      for (int32_t c = 0; c < classes; ++c) {
+        memcpy(a.p + c * a.stride + y * gw, mine.resized + c * mine.resized_stride, bytes);
+      }
+      memcpy(a.value + y * gw, mine.value, bytes);
+    }
+  });
+  attend(k_, *r_.head, a, team_);
+  image_.grid = a.value;
+}
+
+void ImageJob::make_difficulty() {
+  TensorView grid = {};
+  grid.data = reinterpret_cast<const char*>(image_.grid);
+  grid.dtype = DEAL_FLOAT32;
+  grid.element_size = sizeof(float);
+  grid.channels = 1;
+  grid.height = r_.grid_height;
+  grid.width = grid.row_stride = r_.grid_width;
+  grid.column_stride = 1;
+  team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
+    RowWorkspace& mine = w_.rows[slot];
+    mine.grid.begin(grid, 0);
+    for (int64_t y = begin; y < end; ++y) {
+      const float* a =
+          mine.grid.blend(k_, w_.grid_y.first[y], w_.grid_y.second[y], w_.grid_y.weight[y]);
+      float low, high;
+      k_.difficulty_row(a, w_.grid_x.taps(), r_.mask_row(b_, y), difficulty_row(y), r_.width, &low,
+                        &high);
+      mine.sums.low = std::min(mine.sums.low, low);
+      mine.sums.high = std::max(mine.sums.high, high);
+    }
+  });
+}
+
+void ImageJob::make_statistics(float low, float high) {
+  const int32_t classes = static_cast<int32_t>(r_.logits.channels);
+  team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
+    RowWorkspace& mine = w_.rows[slot];
+    mine.logits.begin(r_.logits, b_);
+    PixelRow pixels = {};
+    pixels.width = r_.width;
+    pixels.classes = classes;
+    pixels.stride = mine.logits.stride();
+    pixels.taps = w_.logits_x.taps();
+    pixels.inverse_log_classes = classes > 1 ? static_cast<float>(1.0 / log(classes)) : 0.0f;
+    pixels.difficulty_low = low;
+    pixels.difficulty_range = high > low ? high - low : 0.0f;
+    pixels.records = mine.records;
+    pixels.entropy_levels = mine.entropy_levels;
+    pixels.difficulty_levels = mine.difficulty_levels;
+    pixels.image_levels = mine.image_levels;
+    RowSums sums = {};
+    sums.width = r_.width;
+    sums.classes = classes;
+    sums.records = mine.records;
+    sums.entropy_levels = mine.entropy_levels;
+    sums.difficulty_levels = needs_.difficulty ? mine.difficulty_levels : nullptr;
+    sums.image_levels = mine.image_levels;
+    sums.class_sums = mine.sums.class_sums;
+    sums.region_sums = mine.sums.region_sums;
+    sums.region_classes = mine.sums.region_classes;
+    sums.entropy_hist = mine.sums.entropy_hist;
+    sums.difficulty_hist = mine.sums.difficulty_hist;
+    sums.image_hist = mine.sums.image_hist;
+    for (int64_t y = begin; y < end; ++y) {
+      pixels.logits =
+          mine.logits.blend(k_, w_.logits_y.first[y], w_.logits_y.second[y], w_.logits_y.weight[y]);
+      pixels.difficulty = needs_.difficulty ? difficulty_row(y) : nullptr;
+      pixels.labels = label_row(y);
+      k_.pixel_row(pixels);
+      sums.labels = pixels.labels;
+      sums.mask = r_.mask_row(b_, y);
+      sums.regions = region_row(y, &sums.region_offset);
+      k_.add_row(sums);
+    }
+  });
+}
+
+void ImageJob::make_boundary() {
+  team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
+    RowWorkspace& mine = w_.rows[slot];
+    for (int64_t y = begin; y < end; ++y) {
+      const bool top = y == 0, bottom = y + 1 == r_.height;
+      const uint8_t* const labels[3] = {top ? nullptr : label_row(y - 1), label_row(y),
+                                        bottom ? nullptr : label_row(y + 1)};
+      const uint8_t* const masks[3] = {top ? nullptr : r_.mask_row(b_, y - 1), r_.mask_row(b_, y),
+                                       bottom ? nullptr : r_.mask_row(b_, y + 1)};
+      mine.sums.boundary += k_.boundary_row(labels, masks, mine.flags, r_.width);
+      int64_t offset;
+      const int32_t* regions = region_row(y, &offset);
+      if (regions == nullptr) continue;
+      for (int64_t x = 0; x < r_.width; ++x) {
+        if (mine.flags[x] != 0 && regions[x] >= 0) ++mine.sums.region_boundary[regions[x] + offset];
+      }
+    }
+  });
+}
+
+void ImageJob::make_boxes() {
+  team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
+    int64_t* boxes = w_.rows[slot].sums.region_box;
+    for (int64_t y = begin; y < end; ++y) {
+      const int32_t* regions = r_.segment_row(b_, y);
+      for (int64_t x = 0; x < r_.width; ++x) {
+        if (regions[x] < 0) continue;
+        int64_t* box = boxes + regions[x] * 4;
+        box[0] = std::min(box[0], x);
+        box[1] = std::min(box[1], y);
+        box[2] = std::max(box[2], x);
+        box[3] = std::max(box[3], y);
+      }
+    }
+  });
+}
+
+// Maps of an image with bad inputs are zero.
+void ImageJob::write_maps(bool good) {
+  const auto write = [good](auto* to, const auto* from, int64_t n) {
+    if (good) {
+      std::copy(from, from + n, to);
+    } else {
+      std::fill(to, to + n, 0);
+    }
+  };
+  const int64_t cells = r_.grid_height * r_.grid_width;
+  if (out_.difficulty_grid) write(out_.difficulty_grid + b_ * cells, image_.grid, cells);
+  for (int64_t y = 0; y < r_.height; ++y) {
+    const int64_t at = (b_ * r_.height + y) * r_.width;
+    if (out_.difficulty_map) write(out_.difficulty_map + at, difficulty_row(y), r_.width);
+    if (out_.class_map) write(out_.class_map + at, label_row(y), r_.width);
+  }
+}
+
+int64_t ImageJob::row_grain() const {
+  return std::max<int64_t>(8, r_.height / (4 * static_cast<int64_t>(w_.rows.size())));
+}
+
+const int32_t* ImageJob::region_row(int64_t y, int64_t* offset) const {
+  *offset = 0;
+  if (r_.region_kind == DEAL_REGIONS_SEGMENTS) return r_.segment_row(b_, y);
+  if (r_.region_kind == DEAL_REGIONS_NONE) return nullptr;
+  *offset = y / r_.region_cell * r_.region_columns;
+  return w_.grid_columns;
+}
+
+}  // namespace deal

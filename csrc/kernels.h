@@ -1,0 +1,105 @@
+// The loops of the CPU kernel behind a table of functions, one table an instruction set.
+// Plain structs and pointers only: this header is included by code of every instruction set.
+#pragma once
+
+#include <stdint.h>
+
+namespace deal {
+
+constexpr int kPad = 64;    // buffers may be read and written this many elements past their end
+constexpr int kRecord = 8;  // integers a pixel: the order of RecordField
+constexpr int kChunkCells = 512;  // cells whose moments are summed as one block, in a fixed order
+constexpr int kRunPixels = 16;    // pixels whose 32-bit records are summed before they are widened
+
+enum RecordField {
+  kCount,
+  kEntropy,
+  kMargin,
+  kLeastConfidence,
+  kDifficulty,
+  kDifficultyEntropy,
+  kDifficultyMargin,
+  kDifficultyLeastConfidence,
+};
+
+// Where the pixels of a row are sampled: row[first] + weight * (row[second] - row[first]).
+// Padded by repeating the last pixel.
+struct Taps {
+  const int32_t* first;
+  const int32_t* second;
+  const float* weight;
+};
+
+// One row of the raster: logits and difficulty in, one record, label and three levels a pixel out.
+struct PixelRow {
+  int64_t width;
+  int32_t classes;
+  const float* logits;  // [C, stride], already interpolated to this row
+  int64_t stride;
+  Taps taps;
+  const float* difficulty;  // [W] or NULL
+  float inverse_log_classes;
+  float difficulty_low, difficulty_range;  // the image's own; range 0: a constant map
+  uint8_t* labels;                         // [W]
+  int32_t* records;                        // [W, 8]
+  uint8_t* entropy_levels;                 // [W]
+  uint8_t* difficulty_levels;              // [W]
+  uint8_t* image_levels;                   // [W]
+};
+
+// Adds a row to the sums of its classes and regions, and to the histograms.
+struct RowSums {
+  int64_t width;
+  int32_t classes;
+  const uint8_t* labels;
+  const int32_t* records;
+  const uint8_t* mask;     // [W] or NULL
+  const int32_t* regions;  // [W] or NULL; negative: none
+  int64_t region_offset;
+  const uint8_t* entropy_levels;
+  const uint8_t* difficulty_levels;  // NULL without difficulty
+  const uint8_t* image_levels;
+  int64_t* class_sums;       // [C, 8]
+  int64_t* region_sums;      // [R, 8]
+  uint32_t* region_classes;  // [R, C]
+  uint32_t* entropy_hist;    // [240]
+  uint32_t* difficulty_hist;
+  uint32_t* image_hist;
+};
+
+struct Kernels {
+  const char* name;
+
+  // n values of a row to float; returns nothing. dtype is a deal_dtype, step in elements.
+  void (*load_row)(const void* source, int32_t dtype, int64_t step, float* out, int64_t n);
+  int64_t (*count_nonfinite)(const void* source, int32_t dtype, int64_t step, int64_t n);
+
+  void (*lerp_rows)(const float* a, const float* b, float weight, float* out, int64_t n);
+  void (*resize_row)(const float* row, Taps taps, float* out, int64_t n);
+  // out = sigmoid(resize(row)); returns the smallest and largest unmasked value.
+  void (*difficulty_row)(const float* row, Taps taps, const uint8_t* mask, float* out, int64_t n,
+                         float* low, float* high);
+  void (*pixel_row)(const PixelRow& row);
+  void (*add_row)(const RowSums& row);
+  // Flags pixels with a 4-neighbour of another class; returns how many. NULL rows are outside.
+  int64_t (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
+                          uint8_t* flags, int64_t n);
+
+  // Softmax over the classes of n cells [C, stride], in place; value = weight . p.
+  void (*softmax_row)(float* z, int64_t stride, int32_t classes, const float* weight, float* value,
+                      int64_t n);
+
+  // Attention averages sum_i k_ji u_i / sum_i k_ji of the cells begin...end.
+  void (*attention_direct)(const float* p, int64_t stride, int32_t classes, const float* u,
+                           int64_t cells, int64_t begin, int64_t end, float* average);
+  // Moments of a chunk of cells: sum of each monomial, and of each monomial times u: [2, terms].
+  void (*moments)(const float* p, int64_t stride, int32_t classes, const float* u, const float* one,
+                  int64_t begin, int64_t end, float* scratch, float* out);
+  void (*polynomial)(const float* p, int64_t stride, int32_t classes, const float* coefficients,
+                     int64_t begin, int64_t end, float* average);
+};
+
+const Kernels& portable_kernels();
+const Kernels* avx2_kernels();  // NULL where the compiler cannot build them
+
+}  // namespace deal

@@ -1,0 +1,17 @@
+// The loops for any processor.
+#include "attention_impl.h"
+#include "kernels_impl.h"
+#include "lanes_scalar.h"
+
+namespace deal {
+
+const Kernels& portable_kernels() {
+  using L = ScalarLanes;
+  static const Kernels kernels = {
+      "portable",          load_row,     count_nonfinite, lerp_rows<L>, resize_row<L>,
+      difficulty_row<L>,   pixel_row<L>, add_row<L>,      boundary_row, softmax_row<L>,
+      attention_direct<L>, moments<L>,   polynomial<L>};
+  return kernels;
+}
+
+}  // namespace deal

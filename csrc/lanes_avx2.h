@@ -1,0 +1,124 @@
+// Eight pixels at a time with AVX2 and FMA. Include only where these are the target.
+#pragma once
+
+#include <immintrin.h>
+
+#include "region_math.h"
+
+namespace deal {
+namespace {
+
+struct Int8 {
+  __m256i v;
+  DEAL_INLINE Int8() : v(_mm256_setzero_si256()) {}
+  DEAL_INLINE Int8(__m256i x) : v(x) {}
+  DEAL_INLINE explicit Int8(int32_t x) : v(_mm256_set1_epi32(x)) {}
+};
+
+struct Float8 {
+  __m256 v;
+  DEAL_INLINE Float8() : v(_mm256_setzero_ps()) {}
+  DEAL_INLINE Float8(__m256 x) : v(x) {}
+  DEAL_INLINE explicit Float8(float x) : v(_mm256_set1_ps(x)) {}
+};
+
+struct Mask8 {
+  __m256 v;
+};
+
+DEAL_INLINE Float8 operator+(Float8 a, Float8 b) { return _mm256_add_ps(a.v, b.v); }
+DEAL_INLINE Float8 operator-(Float8 a, Float8 b) { return _mm256_sub_ps(a.v, b.v); }
+DEAL_INLINE Float8 operator*(Float8 a, Float8 b) { return _mm256_mul_ps(a.v, b.v); }
+DEAL_INLINE Float8 operator/(Float8 a, Float8 b) { return _mm256_div_ps(a.v, b.v); }
+DEAL_INLINE Float8 fma_(Float8 a, Float8 b, Float8 c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
+DEAL_INLINE Float8 min_(Float8 a, Float8 b) { return _mm256_min_ps(a.v, b.v); }
+DEAL_INLINE Float8 max_(Float8 a, Float8 b) { return _mm256_max_ps(a.v, b.v); }
+DEAL_INLINE Mask8 less(Float8 a, Float8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
+DEAL_INLINE Float8 select(Mask8 m, Float8 a, Float8 b) { return _mm256_blendv_ps(b.v, a.v, m.v); }
+DEAL_INLINE Int8 select(Mask8 m, Int8 a, Int8 b) {
+  return _mm256_blendv_epi8(b.v, a.v, _mm256_castps_si256(m.v));
+}
+DEAL_INLINE Int8 as_int(Float8 a) { return _mm256_castps_si256(a.v); }
+DEAL_INLINE Float8 as_float(Int8 a) { return _mm256_castsi256_ps(a.v); }
+DEAL_INLINE Int8 shift_left_23(Int8 a) { return _mm256_slli_epi32(a.v, 23); }
+DEAL_INLINE Int8 shift_right_23(Int8 a) { return _mm256_srli_epi32(a.v, 23); }
+DEAL_INLINE Int8 add_wrapping(Int8 a, Int8 b) { return _mm256_add_epi32(a.v, b.v); }
+DEAL_INLINE Int8 bit_and(Int8 a, Int8 b) { return _mm256_and_si256(a.v, b.v); }
+DEAL_INLINE Int8 bit_or(Int8 a, Int8 b) { return _mm256_or_si256(a.v, b.v); }
+DEAL_INLINE Int8 min_(Int8 a, Int8 b) { return _mm256_min_epi32(a.v, b.v); }
+DEAL_INLINE Int8 truncate(Float8 a) { return _mm256_cvttps_epi32(a.v); }
+DEAL_INLINE Float8 to_float(Int8 a) { return _mm256_cvtepi32_ps(a.v); }
+DEAL_INLINE Int8 round_to_int(Float8 a) { return _mm256_cvtps_epi32(a.v); }
+
+struct Avx2Lanes {
+  using F = Float8;
+  using I = Int8;
+  static constexpr int width = 8;
+
+  static DEAL_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
+  static DEAL_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v.v); }
+  static DEAL_INLINE I load_int(const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+
+  // Where the samples of eight pixels lie within eight neighbours, one load and a permutation
+  // replace the gather.
+  static DEAL_INLINE bool window(const int32_t* first, const int32_t* second) {
+    return second[7] - first[0] < 8;
+  }
+  static DEAL_INLINE I offsets(const int32_t* index, int32_t base) {
+    return _mm256_sub_epi32(load_int(index).v, _mm256_set1_epi32(base));
+  }
+  static DEAL_INLINE F pick(const float* row, I offset) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(row), offset.v);
+  }
+  static DEAL_INLINE F gather(const float* row, I index) {
+    return _mm256_i32gather_ps(row, index.v, 4);
+  }
+
+  static DEAL_INLINE void store_bytes(uint8_t* p, I v) {
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(v.v), _mm256_extracti128_si256(v.v, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+
+  // Eight integers a pixel, side by side: the 8x8 transpose of eight vectors of eight pixels.
+  static DEAL_INLINE void store_records(int32_t* p, const I (&v)[8]) {
+    const __m256i a0 = _mm256_unpacklo_epi32(v[0].v, v[1].v);
+    const __m256i a1 = _mm256_unpackhi_epi32(v[0].v, v[1].v);
+    const __m256i a2 = _mm256_unpacklo_epi32(v[2].v, v[3].v);
+    const __m256i a3 = _mm256_unpackhi_epi32(v[2].v, v[3].v);
+    const __m256i a4 = _mm256_unpacklo_epi32(v[4].v, v[5].v);
+    const __m256i a5 = _mm256_unpackhi_epi32(v[4].v, v[5].v);
+    const __m256i a6 = _mm256_unpacklo_epi32(v[6].v, v[7].v);
+    const __m256i a7 = _mm256_unpackhi_epi32(v[6].v, v[7].v);
+    const __m256i b0 = _mm256_unpacklo_epi64(a0, a2), b1 = _mm256_unpackhi_epi64(a0, a2);
+    const __m256i b2 = _mm256_unpacklo_epi64(a1, a3), b3 = _mm256_unpackhi_epi64(a1, a3);
+    const __m256i b4 = _mm256_unpacklo_epi64(a4, a6), b5 = _mm256_unpackhi_epi64(a4, a6);
+    const __m256i b6 = _mm256_unpacklo_epi64(a5, a7), b7 = _mm256_unpackhi_epi64(a5, a7);
+    __m256i* out = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(out + 0, _mm256_permute2x128_si256(b0, b4, 0x20));
+    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(b1, b5, 0x20));
+    _mm256_storeu_si256(out + 2, _mm256_permute2x128_si256(b2, b6, 0x20));
+    _mm256_storeu_si256(out + 3, _mm256_permute2x128_si256(b3, b7, 0x20));
+    _mm256_storeu_si256(out + 4, _mm256_permute2x128_si256(b0, b4, 0x31));
+    _mm256_storeu_si256(out + 5, _mm256_permute2x128_si256(b1, b5, 0x31));
+    _mm256_storeu_si256(out + 6, _mm256_permute2x128_si256(b2, b6, 0x31));
+    _mm256_storeu_si256(out + 7, _mm256_permute2x128_si256(b3, b7, 0x31));
+  }
+  using Record = Int8;
+  static DEAL_INLINE Record load_record(const int32_t* p) { return load_int(p); }
+  static DEAL_INLINE void add_record(Record& sum, const int32_t* p) {
+    sum = add_wrapping(sum, load_int(p));
+  }
+  static DEAL_INLINE void add_to(int64_t* total, Record sum) {
+    __m256i* out = reinterpret_cast<__m256i*>(total);
+    const __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum.v));
+    const __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(sum.v, 1));
+    _mm256_storeu_si256(out, _mm256_add_epi64(_mm256_loadu_si256(out), low));
+    _mm256_storeu_si256(out + 1, _mm256_add_epi64(_mm256_loadu_si256(out + 1), high));
+  }
+};
+
+}  // namespace
+}  // namespace deal

@@ -1,0 +1,63 @@
+// Rows of a tensor, as floats, interpolated between two source rows: the vertical half of a resize.
+#pragma once
+
+#include <stdint.h>
+
+#include "deal.h"
+#include "kernels.h"
+#include "memory.h"
+#include "plan.h"
+
+namespace deal {
+
+// Belongs to one thread. Keeps the two source rows it used last, so each is converted once.
+class RowSource {
+ public:
+  void carve(Carver& carver, int64_t channels, int64_t width) {
+    stride_ = width + kPad;
+    for (auto& rows : converted_) rows = carver.take<float>(channels * stride_);
+    result_ = carver.take<float>(channels * stride_);
+  }
+  int64_t stride() const { return stride_; }
+
+  void begin(const TensorView& tensor, int64_t b) {
+    tensor_ = &tensor;
+    image_ = b;
+    held_[0] = held_[1] = -1;
+  }
+
+  // [channels, stride()]: row `first` and row `second` blended.
+  const float* blend(const Kernels& kernels, int64_t first, int64_t second, float weight) {
+    const float* a = convert(kernels, first, second);
+    if (weight == 0.0f) return a;
+    const float* b = convert(kernels, second, first);
+    for (int64_t c = 0; c < tensor_->channels; ++c) {
+      kernels.lerp_rows(a + c * stride_, b + c * stride_, weight, result_ + c * stride_,
+                        tensor_->width);
+    }
+    return result_;
+  }
+
+ private:
+  const float* convert(const Kernels& kernels, int64_t y, int64_t keep) {
+    for (int k = 0; k < 2; ++k) {
+      if (held_[k] == y) return converted_[k];
+    }
+    const int k = held_[0] == keep ? 1 : 0;
+    for (int64_t c = 0; c < tensor_->channels; ++c) {
+      kernels.load_row(tensor_->row(image_, c, y), tensor_->dtype, tensor_->column_stride,
+                       converted_[k] + c * stride_, tensor_->width);
+    }
+    held_[k] = y;
+    return converted_[k];
+  }
+
+  int64_t stride_ = 0;
+  float* converted_[2] = {nullptr, nullptr};
+  float* result_ = nullptr;
+  const TensorView* tensor_ = nullptr;
+  int64_t image_ = 0;
+  int64_t held_[2] = {-1, -1};
+};
+
+}  // namespace deal

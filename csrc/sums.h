@@ -1,0 +1,34 @@
+// Integer sums of one image or a part of it, and the one routine that turns them into means.
+#pragma once
+
+#include <stdint.h>
+
+#include "deal.h"
+#include "kernels.h"
+#include "memory.h"
+#include "plan.h"
+
+namespace deal {
+
+struct Sums {
+  int64_t classes, regions;
+  int64_t* class_sums;     // [C, 8]
+  uint32_t* entropy_hist;  // [240]
+  uint32_t* difficulty_hist;
+  uint32_t* image_hist;
+  int64_t* region_sums;      // [R, 8]
+  uint32_t* region_classes;  // [R, C]
+  int64_t* region_boundary;  // [R]
+  int64_t* region_box;       // [R, 4]: smallest x, y and largest x, y, inclusive
+  int64_t nonfinite, boundary;
+  float low, high;  // of the difficulty
+
+  void carve(Carver& carver, const Request& request);
+  void clear();
+  void add(const Sums& other);
+};
+
+// Writes the numbers of image b: means in double from the integer totals.
+void write_image(const Request& request, const Sums& sums, int64_t b, const deal_output& output);
+
+}  // namespace deal

@@ -1,0 +1,115 @@
+// The working memory of a request: what a thread needs for its rows, what an image needs.
+#pragma once
+
+#include <stdint.h>
+
+#include <vector>
+
+#include "attention_cpu.h"
+#include "memory.h"
+#include "plan.h"
+#include "row_source.h"
+#include "sums.h"
+#include "taps.h"
+
+namespace deal {
+
+// What one thread needs for its rows.
+struct RowWorkspace {
+  RowSource logits, grid;
+  float* resized;  // [C, resized_stride]: one row of the attention grid
+  float* value;    // [gw]: its v
+  int64_t resized_stride;
+  int32_t* records;
+  uint8_t *entropy_levels, *difficulty_levels, *image_levels, *flags;
+  Sums sums;
+
+  void carve(Carver& carver, const Request& r) {
+    logits.carve(carver, r.logits.channels, r.logits.width);
+    grid.carve(carver, 1, r.grid_width);
+    resized_stride = r.grid_width + kPad;
+    resized = carver.take<float>(r.head != nullptr ? r.logits.channels * resized_stride : 0);
+    value = carver.take<float>(r.grid_width);
+    records = carver.take<int32_t>((r.width + kPad) * kRecord);
+    entropy_levels = carver.take<uint8_t>(r.width);
+    difficulty_levels = carver.take<uint8_t>(r.width);
+    image_levels = carver.take<uint8_t>(r.width);
+    flags = carver.take<uint8_t>(r.width);
+    sums.carve(carver, r);
+  }
+};
+
+// What one image needs.
+struct ImageWorkspace {
+  AttentionArrays attention;
+  float* grid;        // [gh * gw] before the sigmoid, when it is given
+  float* difficulty;  // [H, stride]
+  uint8_t* labels;    // [H, stride]
+  int64_t stride;
+
+  void carve(Carver& carver, const Request& r, int slots) {
+    attention = {};
+    if (r.head != nullptr) attention.carve(carver, r, slots);
+    const bool given = r.difficulty.data != nullptr;
+    grid = carver.take<float>(given ? r.grid_height * r.grid_width : 0);
+    stride = r.width + kPad;
+    difficulty = carver.take<float>(r.has_difficulty() ? r.height * stride : 0);
+    labels = carver.take<uint8_t>(r.height * stride);
+  }
+};
+
+// The memory of a request, and the positions of its three resizes.
+struct Workspace {
+  TapArrays logits_x, logits_y;        // logits -> raster
+  TapArrays grid_x, grid_y;            // grid -> raster
+  TapArrays cell_x, cell_y;            // logits -> grid
+  int32_t* grid_columns;               // [W]: column of cells, for regions on a grid
+  std::vector<RowWorkspace> rows;      // one a thread
+  std::vector<ImageWorkspace> images;  // one an image in work: one, or one a thread
+
+  explicit Workspace(int threads)
+      : rows(static_cast<size_t>(threads)), images(static_cast<size_t>(threads)) {}
+
+  void carve(Carver& carver, const Request& r) {
+    logits_x.carve(carver, r.width);
+    logits_y.carve(carver, r.height);
+    if (r.has_difficulty()) {
+      grid_x.carve(carver, r.width);
+      grid_y.carve(carver, r.height);
+    }
+    if (r.head != nullptr) {
+      cell_x.carve(carver, r.grid_width);
+      cell_y.carve(carver, r.grid_height);
+    }
+    const bool cells = r.region_kind == DEAL_REGIONS_GRID;
+    grid_columns = cells ? carver.take<int32_t>(r.width) : nullptr;
+    for (auto& row : rows) row.carve(carver, r);
+    for (int i = 0; i < images_in_work(r); ++i) {
+      images[i].carve(carver, r, static_cast<int>(rows.size()));
+    }
+  }
+  // Many images: one a thread. Few: one after the other, its rows over all threads.
+  int images_in_work(const Request& r) const {
+    const int threads = static_cast<int>(rows.size());
+    return r.logits.batch >= threads ? threads : 1;
+  }
+  void fill(const Request& r) {
+    logits_x.fill(r.logits.width, r.width, r.align_corners);
+    logits_y.fill(r.logits.height, r.height, r.align_corners);
+    if (r.has_difficulty()) {
+      grid_x.fill(r.grid_width, r.width, r.align_corners);
+      grid_y.fill(r.grid_height, r.height, r.align_corners);
+    }
+    if (r.head != nullptr) {
+      cell_x.fill(r.logits.width, r.grid_width, r.align_corners);
+      cell_y.fill(r.logits.height, r.grid_height, r.align_corners);
+    }
+    if (grid_columns != nullptr) {
+      for (int64_t x = 0; x < r.width; ++x) {
+        grid_columns[x] = static_cast<int32_t>(x / r.region_cell);
+      }
+    }
+  }
+};
+
+}  // namespace deal

@@ -1,0 +1,40 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ISA_AUTO: int
+ISA_PORTABLE: int
+ISA_AVX2: int
+ATTENTION_AUTO: int
+ATTENTION_DIRECT: int
+ATTENTION_POLYNOMIAL: int
+
+def build_info() -> str: ...
+def version() -> str: ...
+
+class Context:
+    def __init__(self, threads: int = 0, isa: int = ...) -> None: ...
+
+class Input:
+    def __init__(self, logits: Any, size: tuple[int, int], align_corners: bool) -> None: ...
+    def set_head(
+        self,
+        weight: NDArray[np.float32],
+        gamma: float,
+        bias: float,
+        grid: tuple[int, int] | None,
+        attention: int,
+    ) -> None: ...
+    def set_difficulty(self, difficulty: Any) -> None: ...
+    def set_grid(self, cell: int) -> None: ...
+    def set_segments(self, map: NDArray[np.int32], count: int) -> None: ...
+    def set_mask(self, mask: NDArray[np.uint8]) -> None: ...
+
+def statistics(
+    context: Context, input: Input
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[np.int64]]: ...
+def difficulty_map(
+    context: Context, input: Input, out: NDArray[np.float32]
+) -> NDArray[np.int64]: ...
+def difficulty_grid(context: Context, input: Input) -> NDArray[np.float32]: ...
