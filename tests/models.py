@@ -45,6 +45,7 @@ def save_model(
     difficulty: bool = False,
     embedding: bool = False,
     nan_above: float | None = None,
+    gain: float = 0.2,
     props: Mapping[str, Any] | None = None,
     extra_outputs: Sequence[str] = (),
 ) -> Path:
@@ -52,11 +53,11 @@ def save_model(
 
     ``kind`` is what the output holds: ``logits``, ``softmax``, ``sigmoid``, ``argmax``
     ([N,1,h,w] int64) or ``argmax3`` ([N,h,w]). ``floating`` takes normalised float [N,3,H,W]
-    instead of uint8 [N,H,W,3], ``half`` in float16. ``nan_above`` gives NaN for images whose mean
-    level exceeds it. ``props`` go into the file as deal's metadata.
+    instead of uint8 [N,H,W,3], ``half`` in float16. ``gain`` scales the weights. ``nan_above``
+    gives NaN for images whose mean level exceeds it. ``props`` go into the file as deal's metadata.
     """
     rng = np.random.default_rng(7)
-    weight = (rng.normal(size=(num_classes, 3, 8, 8)) * 0.5).astype(np.float32)
+    weight = (rng.normal(size=(num_classes, 3, 8, 8)) * gain).astype(np.float32)
     bias = rng.normal(size=num_classes).astype(np.float32)
     n, (h, w) = batch or "N", size or ("H", "W")
     constants = {"weight": weight, "bias": bias}

@@ -14,10 +14,14 @@ from deal.errors import ModelError, UsageError
 from deal.model import ModelSpec, check_channels, nearest_multiple
 from deal.types import EngineOutput
 
-__all__ = ["PROBABILITY_FLOOR", "Engine", "available_cores", "parse_device"]
+__all__ = ["PROBABILITY_FLOORS", "Engine", "available_cores", "parse_device"]
 
-PROBABILITY_FLOOR = 1e-7
-"""Probabilities are raised to this before their logarithm is taken: logits then span 16.1 nats."""
+PROBABILITY_FLOORS = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float16): 2.0**-24}
+"""By the network's dtype: probabilities are raised to it before their logarithm is taken.
+
+It is the smallest number the dtype holds (without float32's subnormals, which some processors
+flush to 0); logits then reach down to -87.3 or -16.6.
+"""
 
 _PROBE_SIZE = 128
 _SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
@@ -74,7 +78,7 @@ class Engine(ABC):
         -------
         EngineOutput
             Logits [B, C, h, w] in the dtype the network gives, on the host. Probabilities come as
-            their logarithms, floored at ``PROBABILITY_FLOOR``; a sigmoid as the logits [0, z].
+            their logarithms (see ``PROBABILITY_FLOORS``); a sigmoid as the logits [0, z].
 
         Raises
         ------
@@ -151,9 +155,10 @@ class Engine(ABC):
         is_sigmoid = self.spec.activation == "sigmoid"
         if self.spec.output_kind == "probabilities":
             p = raw.astype(np.float32)
-            raw = np.log(np.maximum(p, PROBABILITY_FLOOR))
+            floor, step = PROBABILITY_FLOORS[raw.dtype], np.finfo(raw.dtype).epsneg
+            raw = np.log(np.maximum(p, np.float32(floor)))
             if is_sigmoid:
-                raw -= np.log(np.maximum(1 - p, PROBABILITY_FLOOR))
+                raw -= np.log(np.maximum(1 - p, np.float32(step)))
         if is_sigmoid:
             raw = np.concatenate([np.zeros_like(raw), raw], axis=1)
         return raw

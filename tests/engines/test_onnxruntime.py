@@ -7,7 +7,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from deal.engines import open_engine
-from deal.engines.base import PROBABILITY_FLOOR
 from deal.errors import EngineUnavailableError, ModelError
 from tests.models import MEAN, STD, metadata, save_model, scenes
 
@@ -53,9 +52,26 @@ def test_probabilities_come_as_their_logarithms(tmp_path, logits):
     z = opened(tmp_path, options, kind="softmax").infer(IMAGES).logits
     shift = logits - logits.max(axis=1, keepdims=True)
     expected = shift - np.log(np.exp(shift).sum(axis=1, keepdims=True))
-    floor = np.log(PROBABILITY_FLOOR)
-    assert (expected < floor).any(), "the test needs a probability below the floor"
-    np.testing.assert_allclose(z, np.maximum(expected, floor), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(z, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("half", "lowest"), [(False, -126), (True, -24)])
+def test_probabilities_that_vanish_are_floored(tmp_path, half, lowest):
+    options = FOREIGN | {"output_kind": "probabilities"}
+    engine = opened(tmp_path, options, floating=True, half=half, kind="softmax", gain=50)
+    z = engine.infer(IMAGES).logits
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z.min(), lowest * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(z.max(), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("half", "highest"), [(False, 24), (True, 11)])
+def test_a_sigmoid_that_saturates_stays_finite(tmp_path, half, highest):
+    options = FOREIGN | {"output_kind": "probabilities", "classes": 2, "activation": "sigmoid"}
+    model = {"floating": True, "half": half, "kind": "sigmoid", "gain": 50, "num_classes": 1}
+    z = opened(tmp_path, options, **model).infer(IMAGES).logits[:, 1]
+    np.testing.assert_allclose(z.max(), highest * np.log(2), rtol=1e-5)
+    assert -88 < z.min() < -16
 
 
 def test_a_sigmoid_of_one_channel_becomes_two_logits(tmp_path):
