@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deal import _reference
 from deal.engines import open_engine
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
@@ -250,10 +249,19 @@ class Scorer:
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:
             output = self._engine.infer(np.stack(group.images))
-            source: Any = output.difficulty if self._from_graph else output.logits
+            grids = output.difficulty if self._from_graph else None
             for row, index in enumerate(group.indices):
-                if np.isfinite(source[row]).all():
-                    maps[index] = self._difficulty_map(source[row : row + 1], group.size)[0]
+                logits = output.logits[row : row + 1]
+                grid = None if grids is None else grids[row : row + 1]
+                if np.isfinite(logits).all() and (grid is None or np.isfinite(grid).all()):
+                    maps[index] = difficulty_map(
+                        logits,
+                        self._head,
+                        size=group.size,
+                        align_corners=self.spec.align_corners,
+                        difficulty=grid,
+                        threads=self._threads,
+                    )[0]
         return maps
 
     def fingerprint_settings(self) -> dict[str, Any]:
@@ -287,14 +295,6 @@ class Scorer:
             align_corners=self.spec.align_corners,
             difficulty=output.difficulty if self._from_graph else None,
             threads=self._threads,
-        )
-
-    def _difficulty_map(self, source: Any, size: tuple[int, int]) -> NDArray[np.float32]:
-        aligned = self.spec.align_corners
-        if self._head is None:
-            return _reference.difficulty_map(source[:, 0], size, aligned).astype(np.float32)
-        return difficulty_map(
-            source, self._head, size=size, align_corners=aligned, threads=self._threads
         )
 
     def _no_rows(self) -> BatchScores:
