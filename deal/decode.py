@@ -92,10 +92,18 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
                 return decoder(data, max_pixels)
             except ItemError:
                 raise
+            except Image.DecompressionBombError as error:
+                raise ItemError("too_large", f"{name} above Pillow's own limit: {error}") from error
             except Exception as error:  # damaged files make the decoders raise almost anything
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise ItemError("decode", f"damaged or truncated {name}: {reason}") from error
     raise ItemError("decode", "not a JPEG, PNG, WebP, BMP or TIFF image")
+
+
+# A strict decoder stops at any remark of libjpeg. With these (and with stray bytes, which are
+# recorded) no pixel is in doubt, or only the header is unusual: then Pillow decides, which refuses
+# truncation just the same.
+_HARMLESS = ("JFIF revision", "Adobe color transform", "Invalid SOS parameters", "subsampling")
 
 
 def _jpeg(data: bytes, max_pixels: int) -> Decoded:
@@ -109,11 +117,9 @@ def _jpeg(data: bytes, max_pixels: int) -> Decoded:
             mode = "L" if colorspace == "Gray" else "RGB"
             return Decoded(_orient(image, orientation), orientation, mode)
     except ValueError as error:
-        # a strict decoder takes stray bytes for damage; libjpeg, through Pillow, skips them but
-        # still refuses truncation. The other message means a subsampling without a name.
         if "extraneous bytes" in str(error):
             note = ";extraneous-bytes"
-        elif "subsampling" not in str(error):
+        elif not any(remark in str(error) for remark in _HARMLESS):
             raise
     image, mode = _load(JpegImageFile(BytesIO(data)), max_pixels)
     return Decoded(_orient(image, orientation), orientation, mode + note)
@@ -121,13 +127,21 @@ def _jpeg(data: bytes, max_pixels: int) -> Decoded:
 
 def _png(data: bytes, max_pixels: int) -> Decoded:
     # Pillow does not miss the end of the file once it has all rows
-    if b"\0\0\0\0IEND\xaeB`\x82" not in data[-64:] and b"\0\0\0\0IEND\xaeB`\x82" not in data:
+    if data.rfind(b"\0\0\0\0IEND\xaeB`\x82") < 0:
         raise ItemError("decode", "truncated PNG: it has no end")
     file = PngImageFile(BytesIO(data))
     image, mode = _load(file, max_pixels)
-    exif = file.info.get("exif") or b""
+    exif = file.info.get("exif") or _legacy_exif(file.info.get("Raw profile type exif", ""))
     orientation = _exif_orientation(exif)
     return Decoded(_orient(image, orientation), orientation, mode)
+
+
+def _legacy_exif(profile: str) -> bytes:
+    """EXIF as ImageMagick put it into PNG text before there was a chunk for it: hex lines."""
+    try:
+        return bytes.fromhex("".join(profile.split("\n")[3:]))
+    except ValueError:
+        return b""
 
 
 def _webp(data: bytes, max_pixels: int) -> Decoded:
@@ -168,11 +182,11 @@ def _load(file: ImageFile.ImageFile, max_pixels: int) -> tuple[NDArray[np.uint8]
     animated = getattr(file, "is_animated", False)
     file.load()
     if mode.startswith("I;16"):
-        image = _from_levels(np.asarray(file), 4095 if raw == "I;12" else 65535)
+        image = _grey(np.asarray(file), 4095 if raw == "I;12" else 65535)
     elif mode == "I":
-        image = _from_levels(np.asarray(file), 65535)
+        image = _grey(np.asarray(file), 65535)
     elif mode == "F":
-        image = _from_levels(np.asarray(file), 1)
+        image = _grey(np.asarray(file), 1)
     else:
         rgba = mode == "P" and "transparency" in file.info
         image = np.array((file.convert("RGBA") if rgba else file).convert("RGB"))
@@ -180,14 +194,17 @@ def _load(file: ImageFile.ImageFile, max_pixels: int) -> tuple[NDArray[np.uint8]
     return image, mode + (";animated" if animated else "")
 
 
-def _from_levels(values: NDArray[Any], top: int) -> NDArray[np.uint8]:
+def _grey(values: NDArray[Any], top: int) -> NDArray[np.uint8]:
     """Grey of 0…top as uint8 RGB, rounded."""
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= top):
         raise ItemError(
             "decode", f"grey values {low}…{high} outside 0…{top}; store the image with 8 or 16 bits"
         )
-    grey = np.rint(values * np.float64(255 / top)).astype(np.uint8)
+    if values.dtype.kind == "f":
+        grey = np.rint(values * (255 / top)).astype(np.uint8)
+    else:
+        grey = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)[values]
     return np.repeat(grey[..., np.newaxis], 3, axis=2)
 
 
