@@ -1,0 +1,105 @@
+"""The paper's augmentations: flip, scaled crop, blur; and colour jitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from deal.training.data import Sample
+
+__all__ = ["Augmentation"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random flip, scale, crop, blur and colour; every draw comes from the generator given.
+
+    Attributes
+    ----------
+    crop : (h, w) of the result
+    scale : (low, high)
+        Uniform zoom relative to the sample's own image.
+    blur : float
+        Probability of a Gaussian blur with a radius of 0 to 1 pixel.
+    color_jitter : float
+        Brightness, contrast and saturation are multiplied by 1 ± up to this; 0 leaves them.
+    mean : (r, g, b) in 0…1
+        What lies outside the image where a zoomed image is smaller than the crop.
+    ignore_index : int
+        Label there.
+    """
+
+    crop: tuple[int, int]
+    scale: tuple[float, float]
+    blur: float
+    color_jitter: float
+    mean: tuple[float, float, float]
+    ignore_index: int
+
+    def __call__(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Draw one crop: image [h, w, 3] and label [h, w]."""
+        height, width = sample.image.shape[:2]
+        zoom = rng.uniform(*self.scale)
+        x = _Span.draw(width, zoom, self.crop[1], rng)
+        y = _Span.draw(height, zoom, self.crop[0], rng)
+        picture = Image.fromarray(sample.image).resize(
+            (x.length, y.length),
+            Image.Resampling.BILINEAR,
+            box=(x.start, y.start, x.stop, y.stop),
+        )
+        # The label may have another size than the image the network gets.
+        fx, fy = sample.label.shape[1] / width, sample.label.shape[0] / height
+        target = Image.fromarray(sample.label).resize(
+            (x.length, y.length),
+            Image.Resampling.NEAREST,
+            box=(x.start * fx, y.start * fy, x.stop * fx, y.stop * fy),
+        )
+        if rng.random() < self.blur:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.random()))
+        pixels = np.asarray(picture)
+        if self.color_jitter:
+            pixels = _jitter(pixels, rng.uniform(-1, 1, 3) * self.color_jitter + 1)
+        image = np.empty((*self.crop, 3), np.uint8)
+        image[:] = [round(255 * channel) for channel in self.mean]
+        label = np.full(self.crop, self.ignore_index, np.uint8)
+        where = np.s_[y.offset : y.offset + y.length, x.offset : x.offset + x.length]
+        image[where] = pixels
+        label[where] = np.asarray(target)
+        if rng.random() < 0.5:
+            image, label = image[:, ::-1], label[:, ::-1]
+        return image, label
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Source interval along one axis and where its ``length`` pixels land in the crop."""
+
+    start: float
+    stop: float
+    offset: int
+    length: int
+
+    @classmethod
+    def draw(cls, size: int, zoom: float, crop: int, rng: np.random.Generator) -> _Span:
+        zoomed = max(1, round(size * zoom))
+        length = min(zoomed, crop)
+        first = int(rng.integers(zoomed - length + 1))
+        offset = int(rng.integers(crop - length + 1))
+        ratio = size / zoomed
+        return cls(first * ratio, min((first + length) * ratio, size), offset, length)
+
+
+def _jitter(pixels: NDArray[np.uint8], factors: NDArray[np.float64]) -> NDArray[np.uint8]:
+    brightness, contrast, saturation = factors.astype(np.float32)
+    values = pixels.astype(np.float32) * brightness
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + (values - grey) * saturation
+    mean = grey.mean()
+    values = mean + (values - mean) * contrast
+    jittered: NDArray[np.uint8] = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return jittered

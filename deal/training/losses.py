@@ -1,0 +1,119 @@
+"""Segmentation loss, error mask and the loss of the difficulty branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+__all__ = ["Loss", "difficulty_loss", "error_mask", "joint_loss", "segmentation_loss"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``total = segmentation + alpha · difficulty``; scalars that carry gradients."""
+
+    total: Tensor
+    segmentation: Tensor
+    difficulty: Tensor
+
+
+def error_mask(logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Where the prediction is wrong.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C, H, W], at label size
+    labels : Tensor of int64 [B, H, W]
+    ignore_index : int
+        Void: neither right nor wrong.
+
+    Returns
+    -------
+    wrong, right : Tensor of bool [B, H, W]
+    """
+    valid = labels != ignore_index
+    equal = logits.argmax(dim=1) == labels
+    return valid & ~equal, valid & equal
+
+
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross entropy over pixels that are not void; 0 where all are.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C, H, W]
+    labels : Tensor of int64 [B, H, W]
+    ignore_index : int
+    class_weights : Tensor [C], optional
+        Weighted mean instead, by the weight of the pixel's label.
+    """
+    total = F.cross_entropy(
+        logits, labels, weight=class_weights, ignore_index=ignore_index, reduction="sum"
+    )
+    labelled = labels[labels != ignore_index]
+    if labelled.numel() == 0:
+        return total
+    if class_weights is None:
+        return total / labelled.numel()
+    return total / class_weights[labelled].sum()
+
+
+def difficulty_loss(difficulty: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
+    """Weighted binary cross entropy of difficulty against the error mask.
+
+    Right and wrong pixels each contribute their own mean, weighted ∝ 1/√(n+1) with n the number
+    of such pixels in the batch, weights summing to 1. Source: the released code of DEAL.
+
+    Parameters
+    ----------
+    difficulty : Tensor [B, H, W]
+        Before the sigmoid, at label size.
+    wrong, right : Tensor of bool [B, H, W]
+    """
+    counts = torch.stack([wrong.sum(), right.sum()])
+    weights = (counts + 1.0).rsqrt()
+    weights = weights / weights.sum()
+    # softplus(−a) = −log sigmoid(a) where the target is 1, softplus(a) where it is 0.
+    sums = torch.stack(
+        [
+            (F.softplus(-difficulty) * wrong).sum(),
+            (F.softplus(difficulty) * right).sum(),
+        ]
+    )
+    return (weights * sums / counts.clamp(min=1)).sum()
+
+
+def joint_loss(
+    logits: Tensor,
+    difficulty: Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int,
+    align_corners: bool,
+    alpha: float = 1.0,
+    class_weights: Tensor | None = None,
+) -> Loss:
+    """Compute ``L = L_seg + alpha · L_dif`` at label size; gradients of both reach the network.
+
+    Parameters
+    ----------
+    logits : Tensor [B, C, h, w]
+    difficulty : Tensor [B, 1, h', w'], before the sigmoid
+    labels : Tensor of int64 [B, H, W]
+    ignore_index : int
+    align_corners : bool
+        Of the upsampling to H×W.
+    alpha : float
+    class_weights : Tensor [C], optional
+    """
+    size = labels.shape[-2:]
+    z = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=align_corners)
+    a = F.interpolate(difficulty.float(), size=size, mode="bilinear", align_corners=align_corners)
+    segmentation = segmentation_loss(z, labels, ignore_index, class_weights)
+    hardness = difficulty_loss(a[:, 0], *error_mask(z, labels, ignore_index))
+    return Loss(segmentation + alpha * hardness, segmentation, hardness)

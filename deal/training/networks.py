@@ -1,0 +1,172 @@
+"""DeepLabv3+ on MobileNetV2: the paper's network and its light sibling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from deal.errors import UsageError
+from deal.training.mobilenet import MobileNetV2, scaled_channels
+
+__all__ = ["NETWORKS", "DeepLab", "InputNormalization", "build_network"]
+
+NETWORKS = ("paper", "light")
+
+_RATES = (6, 12, 18)
+_LOW_LEVEL_CHANNELS = 48
+_HEAD_CHANNELS = 256
+
+
+class InputNormalization(nn.Module):
+    """RGB in 0…255 to zero mean and unit deviation, as part of the network.
+
+    Parameters
+    ----------
+    mean, std : sequence of 3 float
+        Of values in 0…1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B,3,H,W] of uint8 or float in 0…255 to float32."""
+        return (x.float() - self.mean) / self.std
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, *, dilation: int = 1, separable: bool = False
+) -> nn.Sequential:
+    padding = dilation * (kernel - 1) // 2
+    if not separable or kernel == 1:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel, 1, padding, dilation, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, kernel, 1, padding, dilation, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _ImagePooling(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.project = _convolution(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A mean and an expand export for any H, W; adaptive pooling and interpolate do not.
+        pooled: Tensor = self.project(x.mean(dim=(2, 3), keepdim=True))
+        return pooled.expand(-1, -1, x.shape[2], x.shape[3])
+
+
+class _Aspp(nn.Module):
+    def __init__(self, inputs: int, outputs: int, *, separable: bool) -> None:
+        super().__init__()
+        dilated = [
+            _convolution(inputs, outputs, 3, dilation=rate, separable=separable) for rate in _RATES
+        ]
+        self.branches = nn.ModuleList(
+            [_convolution(inputs, outputs, 1), *dilated, _ImagePooling(inputs, outputs)]
+        )
+        self.project = _convolution(len(self.branches) * outputs, outputs, 1)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(torch.cat([branch(x) for branch in self.branches], dim=1))
+        out: Tensor = self.dropout(y)
+        return out
+
+
+class _Decoder(nn.Module):
+    def __init__(
+        self, low: int, high: int, outputs: int, num_classes: int, *, separable: bool
+    ) -> None:
+        super().__init__()
+        self.low_level = _convolution(low, _LOW_LEVEL_CHANNELS, 1)
+        # The separable decoder has a fourteenth of the parameters and underfits with dropout.
+        self.convolutions = nn.Sequential(
+            _convolution(high + _LOW_LEVEL_CHANNELS, outputs, 3, separable=separable),
+            nn.Dropout(0.0 if separable else 0.5),
+            _convolution(outputs, outputs, 3, separable=separable),
+            nn.Dropout(0.0 if separable else 0.1),
+        )
+        self.classifier = nn.Conv2d(outputs, num_classes, 1)
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=True)
+        y: Tensor = self.convolutions(torch.cat([high, self.low_level(low)], dim=1))
+        logits: Tensor = self.classifier(y)
+        return logits
+
+
+class DeepLab(nn.Module):
+    """DeepLabv3+ on MobileNetV2 at output stride 16; logits stay on the stride-4 grid.
+
+    ASPP with rates 6, 12, 18 and image pooling; a decoder with a 48-channel low-level branch and
+    two 3×3 convolutions. Source: Chen et al., arXiv 1802.02611, as used by DEAL (arXiv 2010.08705).
+
+    Parameters
+    ----------
+    num_classes : int
+    separable : bool
+        Depthwise-separable ASPP and decoder convolutions: the light network.
+    width : float
+        Multiplies the channels of the backbone and the 256 of ASPP and decoder.
+    mean, std : sequence of 3 float
+        Normalisation of the input, of values in 0…1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        separable: bool,
+        width: float = 1.0,
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    ) -> None:
+        super().__init__()
+        channels = scaled_channels(_HEAD_CHANNELS, width)
+        self.normalization = InputNormalization(mean, std)
+        self.backbone = MobileNetV2(width)
+        self.aspp = _Aspp(self.backbone.high_channels, channels, separable=separable)
+        self.decoder = _Decoder(
+            self.backbone.low_channels, channels, channels, num_classes, separable=separable
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map RGB [B,3,H,W] in 0…255 to logits [B,C,⌈H/4⌉,⌈W/4⌉]."""
+        low, high = self.backbone(self.normalization(x))
+        logits: Tensor = self.decoder(low, self.aspp(high))
+        return logits
+
+
+def build_network(
+    name: str,
+    num_classes: int,
+    *,
+    width: float = 1.0,
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+    std: tuple[float, ...] = (0.229, 0.224, 0.225),
+) -> DeepLab:
+    """Build ``paper`` or ``light`` (see :class:`DeepLab`); UsageError on any other name."""
+    if name not in NETWORKS:
+        raise UsageError(f"network {name!r} is unknown; choose one of {', '.join(NETWORKS)}")
+    return DeepLab(num_classes, separable=name == "light", width=width, mean=mean, std=std)
