@@ -25,7 +25,7 @@ from deal.errors import OutputError, ResultsError, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Budget", "Selection", "parse_budget", "rank", "select"]
+__all__ = ["Budget", "Selection", "parse_budget", "rank", "score_sources", "select"]
 
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
 TIES = "score descending, then id ascending (UTF-8 bytes)"
@@ -197,23 +197,9 @@ def select(
 
     wanted = parse_budget(budget)
     options = acquisition_options(acquisition, levels=levels, edges=edges, seed=seed)
-    needs = required_columns(acquisition, levels=levels, edges=edges)
-    id_parts: list[pa.Array] = []
-    score_parts: list[NDArray[np.float64]] = []
-    fingerprints: set[str | None] = set()
-    for table, fingerprint in _tables(sources, ["id", "status", *needs]):
-        id_parts += table.column("id").cast(pa.large_string()).chunks
-        score_parts.append(
-            acquisition_scores(table, acquisition, levels=levels, edges=edges, seed=seed)
-        )
-        fingerprints.add(fingerprint)
-    if len(fingerprints) > 1:
-        raise ResultsError(
-            "the sources were scored with different settings (model, head, raster, mask, …), so "
-            "their scores do not compare: score them alike, or select from each alone"
-        )
-    ids = pa.chunked_array(id_parts, pa.large_string())
-    scores = np.concatenate(score_parts) if score_parts else np.empty(0)
+    ids, scores, fingerprint = score_sources(
+        sources, acquisition=acquisition, levels=levels, edges=edges, seed=seed
+    )
     _refuse_duplicates(ids)
 
     order = rank(ids, scores)
@@ -231,10 +217,50 @@ def select(
         "rows": len(ids),
         "scored": len(order),
         "selected": len(selected),
-        "fingerprint": next(iter(fingerprints), None),
+        "fingerprint": fingerprint,
         "scores_sha256": _digest(ranked, values),
     }
     return Selection(selected, values[:count], metadata, notes)
+
+
+def score_sources(
+    sources: Source | Iterable[Source],
+    *,
+    acquisition: str = "ds",
+    seed: int = 0,
+    levels: int | None = None,
+    edges: str | None = None,
+) -> tuple[pa.ChunkedArray, NDArray[np.float64], str | None]:
+    """Score every row of the sources; parameters and errors are those of `select`.
+
+    Returns
+    -------
+    ids : pyarrow.ChunkedArray of large_string [n]
+    scores : ndarray of float64 [n]
+        NaN for rows that cannot be ranked.
+    fingerprint : str or None
+        Of the settings that the sources share; None for tables that do not say.
+    """
+    import pyarrow as pa
+
+    needs = required_columns(acquisition, levels=levels, edges=edges)
+    id_parts: list[pa.Array] = []
+    score_parts: list[NDArray[np.float64]] = []
+    fingerprints: set[str | None] = set()
+    for table, fingerprint in _tables(sources, list(dict.fromkeys(["id", "status", *needs]))):
+        id_parts += table.column("id").cast(pa.large_string()).chunks
+        score_parts.append(
+            acquisition_scores(table, acquisition, levels=levels, edges=edges, seed=seed)
+        )
+        fingerprints.add(fingerprint)
+    if len(fingerprints) > 1:
+        raise ResultsError(
+            "the sources were scored with different settings (model, head, raster, mask, …), so "
+            "their scores do not compare: score them alike, or select from each alone"
+        )
+    ids = pa.chunked_array(id_parts, pa.large_string())
+    scores = np.concatenate(score_parts) if score_parts else np.empty(0)
+    return ids, scores, next(iter(fingerprints), None)
 
 
 def _notes(*, rows: int, scored: int, count: int) -> tuple[str, ...]:

@@ -1,0 +1,243 @@
+"""What a scoring run is asked to do: one frozen record, checked before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.acquisition import required_columns
+from deal.decode import MAX_PIXELS
+from deal.errors import UsageError
+from deal.head import DifficultyHead
+from deal.pool import Shard, parse_shard, path_to_id
+from deal.regions import Grid
+from deal.selection import parse_budget
+
+__all__ = ["ErrorLimit", "ScoreConfig", "load_mask", "parse_max_errors", "parse_regions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLimit:
+    """How many images may be quarantined: a count, or a percentage of the pool."""
+
+    count: int | None = None
+    percent: Fraction | None = None
+
+    def allows(self, errors: int, total: int) -> bool:
+        """Whether ``errors`` of ``total`` images are within the limit."""
+        if self.percent is not None:
+            return errors * 100 <= self.percent * total
+        return self.count is None or errors <= self.count
+
+    def __str__(self) -> str:
+        return f"{float(self.percent):g}%" if self.percent is not None else str(self.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    """Settings of `score_pool`; the command line's options bear the same names.
+
+    Attributes
+    ----------
+    pool : tuple of str
+        Folders, globs, images and manifests (:func:`deal.pool.open_pool`).
+    model : str
+        ONNX file, or checkpoint for engine ``torch``.
+    output : Path
+    engine, device, precision, model_options
+        As in :func:`deal.engines.open_engine`.
+    difficulty_head : DifficultyHead or str, optional
+        Wins over the model's own.
+    raster : ``input`` or ``image``
+    regions : Grid, optional
+    keep_regions : int, optional
+        Store the top so many regions of an image; all that are not empty by default.
+    mask : ndarray of uint8 [H, W], optional
+        0 = ignore, in pixels of the oriented image.
+    acquisition, levels, edges, seed, budget
+        As in :func:`deal.selection.select`.
+    shard : Shard
+    sequence_from : str, optional
+        As in :func:`deal.pool.open_pool`.
+    sessions : int, optional
+        Networks that run at once. Default: on the CPU as many as there are cores for, with
+        ``threads`` each; up to 4 on CUDA.
+    threads : int, optional
+        Of one session; 1 by default (engine ``torch``: every core).
+    decode_threads : int, optional
+        Every core by default; they rest while the network is the slower part.
+    batch_size : int, optional
+        Images of one size that go through the network together; 1 on the CPU, 8 on CUDA.
+    max_errors : ErrorLimit, optional
+        More failed images than this end the run as a failure.
+    max_pixels : int
+        Larger images are not decoded.
+    previews : int
+        How many of the top ranks to draw on ``previews.jpg``.
+    overwrite : bool
+    """
+
+    pool: tuple[str, ...]
+    model: str
+    output: Path
+    engine: str = "ort"
+    device: str = "auto"
+    precision: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    difficulty_head: DifficultyHead | str | None = None
+    raster: Literal["input", "image"] = "input"
+    regions: Grid | None = None
+    keep_regions: int | None = None
+    mask: NDArray[np.uint8] | None = None
+    acquisition: str = "ds"
+    levels: int | None = None
+    edges: str | None = None
+    seed: int = 0
+    budget: str | int | None = None
+    shard: Shard = field(default_factory=Shard)
+    sequence_from: str | None = None
+    sessions: int | None = None
+    threads: int | None = None
+    decode_threads: int | None = None
+    batch_size: int | None = None
+    max_errors: ErrorLimit | None = None
+    max_pixels: int = MAX_PIXELS
+    previews: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        required_columns(self.acquisition, levels=self.levels, edges=self.edges)
+        parse_budget(self.budget)
+        if self.keep_regions is not None and self.regions is None:
+            raise UsageError("keep_regions needs regions, such as grid:40")
+        names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
+        for name in (*names, "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        if self.previews < 0:
+            raise UsageError(f"previews must be at least 0, not {self.previews}")
+
+    @classmethod
+    def parse(
+        cls,
+        pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        model: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        **options: Any,
+    ) -> ScoreConfig:
+        """Make a config from values or their text: ``shard="0/4"``, ``max_errors="0.1%"``.
+
+        ``mask`` may be a path too. Raises UsageError for values that make no sense.
+        """
+        sources = [pool] if isinstance(pool, (str, os.PathLike)) else pool
+        for name, reader in _READERS.items():
+            if name in options:
+                options[name] = reader(options[name])
+        return cls(
+            pool=tuple(os.fspath(source) for source in sources),
+            model=os.fspath(model),
+            output=Path(output),
+            **options,
+        )
+
+    @property
+    def ranking(self) -> dict[str, Any]:
+        """Keyword arguments of `acquisition_scores` and, with the budget, of `select`."""
+        return {
+            "acquisition": self.acquisition,
+            "levels": self.levels,
+            "edges": self.edges,
+            "seed": self.seed,
+        }
+
+    @property
+    def region_score(self) -> str | None:
+        """The column that ranks regions: the acquisition function's, if it is a mean."""
+        column = required_columns(self.acquisition, levels=self.levels, edges=self.edges)[0]
+        return column if column.endswith("_mean") else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as JSON values."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        head = self.difficulty_head
+        return {
+            **values,
+            "pool": list(map(path_to_id, self.pool)),
+            "model": path_to_id(self.model),
+            "output": path_to_id(str(self.output)),
+            "model_options": dict(self.model_options),
+            "difficulty_head": head.to_dict()
+            if isinstance(head, DifficultyHead)
+            else head and path_to_id(head),
+            "regions": None if self.regions is None else f"grid:{self.regions.cell}",
+            "mask": None if self.mask is None else list(self.mask.shape),
+            "shard": str(self.shard),
+            "max_errors": None if self.max_errors is None else str(self.max_errors),
+        }
+
+
+def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
+    """``10``, ``"10"`` or ``"0.1%"``; None is no limit. UsageError on anything else."""
+    if limit is None or isinstance(limit, ErrorLimit):
+        return limit
+    text = str(limit).strip()
+    try:
+        if text.endswith("%"):
+            percent = Fraction(text[:-1])
+            if 0 <= percent <= 100:
+                return ErrorLimit(percent=percent)
+        elif int(text) >= 0:
+            return ErrorLimit(count=int(text))
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(
+        f"--max-errors must be a number of images or a percentage of the pool, such as 10 or "
+        f"0.1%; not {text!r}"
+    )
+
+
+def parse_regions(regions: str | Grid | None) -> Grid | None:
+    """``none`` or ``grid:CELL`` with the cell in raster pixels; UsageError on anything else."""
+    if regions is None or isinstance(regions, Grid):
+        return regions
+    kind, _, cell = regions.partition(":")
+    if regions == "none":
+        return None
+    if kind == "grid" and cell.isdecimal() and int(cell) > 0:
+        return Grid(cell=int(cell))
+    raise UsageError(
+        f"--regions must be none or grid:CELL with the cell in pixels, such as grid:40; "
+        f"not {regions!r}"
+    )
+
+
+def load_mask(path: str | os.PathLike[str] | NDArray[Any] | None) -> NDArray[np.uint8] | None:
+    """Read an image as a mask, uint8 [H, W]: 0 = ignore; UsageError if it cannot be read."""
+    if path is None or isinstance(path, np.ndarray):
+        return path
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(
+            f"mask {os.fspath(path)!r} cannot be read as an image ({error}): give a grey image, "
+            "0 where pixels are to be ignored"
+        ) from error
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "mask": load_mask,
+    "max_errors": parse_max_errors,
+    "regions": parse_regions,
+    "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
+}

@@ -1,0 +1,151 @@
+"""Keeps what a run found: rows into the output, counts, and when failures are too many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deal.config import ErrorLimit
+from deal.errors import DealError, ItemError, TooManyErrorsError
+from deal.output import Output
+from deal.progress import Progress
+from deal.rows import Image, Shape, failed_rows, region_rows, scored_rows
+from deal.scorer import BatchScores
+from deal.types import PoolItem
+
+__all__ = ["Ledger", "Outcome"]
+
+# A kill loses the rows of at most so many seconds.
+_FLUSH_SECONDS = 30.0
+# From so many images on, none with finite logits, the model is at fault and not the images.
+_NONFINITE_PROOF = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some images: columns of those scored, and the errors of the others.
+
+    Attributes
+    ----------
+    images : sequence of Image
+    scores : BatchScores or None
+        None when none of them reached the network.
+    failures : mapping of index in ``images`` to ItemError
+    """
+
+    images: Sequence[Image]
+    scores: BatchScores | None
+    failures: Mapping[int, ItemError]
+
+    @classmethod
+    def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
+        """One image that failed before the network."""
+        return cls([(item, shape)], None, {0: error})
+
+
+class Ledger:
+    """Stores outcomes and counts them.
+
+    Parameters
+    ----------
+    output : Output
+    total : int
+        Images of the pool, in this shard.
+    limit : ErrorLimit or None
+    progress : callable, optional
+        Called after every outcome.
+
+    Attributes
+    ----------
+    skipped, scored : int
+        Images that an earlier run stored, and that this one did.
+    errors : Counter of error code
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        total: int,
+        limit: ErrorLimit | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.output = output
+        self.total = total
+        self.skipped = self.scored = 0
+        self.errors: Counter[str] = Counter()
+        self._limit = limit
+        self._progress = progress
+        self._stored_before = output.done_count
+        # The pool's thread asks what is done while the caller's writes.
+        self._lock = threading.Lock()
+        self._started = self._flushed = time.monotonic()
+
+    def is_done(self, item: PoolItem) -> bool:
+        """Whether an earlier run stored the image; counts it."""
+        with self._lock:
+            done = self.output.is_done(item.id, item.source_version)
+        self.skipped += done
+        return done
+
+    def store(self, outcome: Outcome) -> None:
+        """Write the rows of an outcome.
+
+        Raises
+        ------
+        OutputError
+            The output cannot be written.
+        TooManyErrorsError, DealError
+            The run makes no sense any more.
+        """
+        images, scores = outcome.images, outcome.scores
+        with self._lock:
+            if scores is not None and len(scores.ok):
+                self.output.write(scored_rows(images, scores), region_rows(images, scores))
+                self.scored += len(scores.ok)
+            if outcome.failures:
+                failed = [images[index] for index in outcome.failures]
+                self.output.write(failed_rows(failed, list(outcome.failures.values())))
+                self.errors.update(error.code for error in outcome.failures.values())
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+        if self._progress is not None:
+            self._progress(self.state())
+        self._check(at_end=False)
+
+    def flush(self) -> None:
+        """Make the rows so far visible."""
+        with self._lock:
+            self.output.flush()
+        self._flushed = time.monotonic()
+
+    def check(self) -> None:
+        """Raise DealError if the run, now at its end, has failed as a whole."""
+        self._check(at_end=True)
+
+    def state(self) -> Progress:
+        """Return the counts as they are now."""
+        failed = self.errors.total()
+        seconds = time.monotonic() - self._started
+        return Progress(self.total, self.skipped, self.scored + failed, failed, seconds)
+
+    def _check(self, *, at_end: bool) -> None:
+        nonfinite, failed = self.errors["nonfinite"], self.errors.total()
+        hopeless = nonfinite > 0 and self.scored == 0 and self._stored_before == 0
+        if hopeless and (at_end or nonfinite >= _NONFINITE_PROOF):
+            raise DealError(
+                f"all {nonfinite} images that went through the network gave NaN or infinite "
+                "logits: its weights are damaged or diverged, mean and std do not fit, or half "
+                "precision overflows; check the model, or export it at fp32"
+            )
+        limit = self._limit
+        if limit is None or limit.allows(failed, self.total):
+            return
+        if at_end or limit.count is not None:
+            codes = ", ".join(f"{count} {code}" for code, count in self.errors.most_common())
+            raise TooManyErrorsError(
+                f"{failed} of {self.total} images failed ({codes}), more than --max-errors "
+                f"{limit} allows: see the column error in {self.output.path}/images, or allow more"
+            )

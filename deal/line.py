@@ -1,0 +1,225 @@
+"""The threads of a scoring run, from the pool to the ledger, and how signals end them.
+
+::
+
+    pool ─► decode threads ─► batches ─► session threads ─► calling thread: ledger
+            (ahead, in order) (queue)    (a network each)  (queue)
+
+All queues are bounded, so memory does not grow with the pool. Images are decoded ahead but batched
+in the order of the pool: batches, and so every number, are the same in every run.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from deal.config import ScoreConfig
+from deal.decode import decode
+from deal.engines.base import available_cores
+from deal.errors import ItemError, OutputError
+from deal.ledger import Ledger, Outcome
+from deal.model import raster_size
+from deal.pool import open_pool
+from deal.progress import InterruptedRunError
+from deal.rows import Shape
+from deal.scorer import Scorer
+from deal.stages import Meter, Stages, ordered
+from deal.types import Decoded, FailedItem, PoolItem
+
+__all__ = ["Line", "default_threads", "open_scorer"]
+
+_SESSIONS_CUDA = 4
+_BATCH_CUDA = 8
+# Batches that may wait for images of their size before the fullest goes as it is.
+_OPEN_BATCHES = 4
+
+Batch = list[tuple[PoolItem, Decoded]]
+
+
+def default_threads(config: ScoreConfig) -> int:
+    """Threads of one session: one, as sessions share the cores; torch has but one session."""
+    return config.threads or (available_cores() if config.engine == "torch" else 1)
+
+
+def open_scorer(config: ScoreConfig) -> Scorer:
+    """Open the network of a run; raises as `Scorer` does."""
+    return Scorer(
+        config.model,
+        engine=config.engine,
+        device=config.device,
+        precision=config.precision,
+        difficulty_head=config.difficulty_head,
+        mask=config.mask,
+        regions=config.regions,
+        raster=config.raster,
+        threads=default_threads(config),
+        keep_regions=config.keep_regions,
+        region_score=config.region_score,
+        model_options=config.model_options,
+    )
+
+
+class Line:
+    """Brings the images of a pool to a ledger.
+
+    Parameters
+    ----------
+    config : ScoreConfig
+    scorer : Scorer
+        Of the first session; the others open their own.
+    ledger : Ledger
+
+    Attributes
+    ----------
+    sessions, decoders, batch_size : int
+        What is really used.
+    meter : Meter
+        Busy seconds of ``decode``, ``network`` (with the kernel) and ``write``.
+    """
+
+    def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger) -> None:
+        cores = available_cores()
+        on_cpu = scorer.device == "cpu"
+        sessions = max(cores // default_threads(config), 1)
+        if not on_cpu:
+            sessions = 1 if config.engine == "torch" else min(cores, _SESSIONS_CUDA)
+        self.sessions = config.sessions or sessions
+        self.decoders = config.decode_threads or cores
+        self.batch_size = config.batch_size or (1 if on_cpu else _BATCH_CUDA)
+        self.meter = Meter()
+        self._config = config
+        self._scorer = scorer
+        self._ledger = ledger
+
+    def run(self) -> float:
+        """Run to the end of the pool and return the seconds it took.
+
+        Raises
+        ------
+        InterruptedRunError
+            SIGINT or SIGTERM; what was finished is stored.
+        DealError
+            What any stage raised, once all have ended, or what the ledger found at the end.
+        """
+        started = time.perf_counter()
+        workers = [self._first_session, *[self._further_session] * (self.sessions - 1)]
+        stages: Stages[Batch, Outcome] = Stages(self._source, workers, depth=2 * self.sessions)
+        try:
+            with _until_signal(stages.stop) as received, stages:
+                for outcome in stages:
+                    with self.meter("write"):
+                        self._ledger.store(outcome)
+        except OutputError:
+            raise
+        except BaseException:
+            self._ledger.flush()
+            raise
+        self._ledger.flush()
+        if received:
+            raise InterruptedRunError(received[0], self._ledger.state())
+        self._ledger.check()
+        return time.perf_counter() - started
+
+    def bound_by(self) -> str:
+        """The stage whose threads were busiest."""
+        width = {"decode": self.decoders, "network": self.sessions, "write": 1}
+        busy = self.meter.seconds
+        return max(width, key=lambda stage: busy.get(stage, 0.0) / width[stage])
+
+    def _source(self, stages: Stages[Batch, Outcome]) -> Iterator[Batch]:
+        """Yield batches of decoded images; failures go past the network."""
+        groups: dict[tuple[int, ...], Batch] = {}
+        ahead = self.decoders + self.batch_size
+        with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
+            for item, decoded in ordered(executor, self._decode, self._todo(stages), ahead):
+                if isinstance(decoded, ItemError):
+                    stages.emit(Outcome.failure(item, decoded))
+                    continue
+                try:
+                    size = self._size(decoded)
+                except ItemError as error:
+                    stages.emit(Outcome.failure(item, error, Shape.of(decoded)))
+                    continue
+                group = groups.setdefault(size, [])
+                group.append((item, decoded))
+                if len(group) == self.batch_size:
+                    yield groups.pop(size)
+                elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.batch_size:
+                    yield groups.pop(max(groups, key=lambda key: len(groups[key])))
+        yield from groups.values()
+
+    def _todo(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+        """Yield what is to be decoded, until a stop."""
+        config = self._config
+        pool = open_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
+        for entry in pool:
+            if stages.stopped:
+                return
+            if isinstance(entry, FailedItem):
+                error = ItemError(entry.error_code, entry.error)
+                stages.emit(Outcome.failure(entry.item, error))
+            elif not self._ledger.is_done(entry):
+                yield entry
+
+    def _decode(self, item: PoolItem) -> Decoded | ItemError:
+        with self.meter("decode"):
+            try:
+                return decode(item, max_pixels=self._config.max_pixels)
+            except ItemError as error:
+                return error
+
+    def _size(self, decoded: Decoded) -> tuple[int, ...]:
+        """What images of a batch share; raises ItemError for a size the model cannot take."""
+        size = raster_size(self._scorer.spec, decoded.height, decoded.width)
+        if self._config.raster == "image":
+            return (*size, decoded.height, decoded.width)
+        return size
+
+    def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
+        return self._session(self._scorer, work)
+
+    def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
+        with open_scorer(self._config) as scorer:
+            yield from self._session(scorer, work)
+
+    def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
+        for batch in work:
+            with self.meter("network"):
+                scores = scorer.score_batch([decoded.image for _, decoded in batch])
+            images = [(item, Shape.of(decoded)) for item, decoded in batch]
+            yield Outcome(images, scores, scores.failures)
+
+
+@contextmanager
+def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as before.
+
+    Signals can only be handled in the main thread; elsewhere nothing is changed.
+    """
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        stop()
+        for other, handler in previous.items():
+            signal.signal(other, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(name)
+            if handler is not signal.SIG_IGN:
+                previous[name] = handler
+                signal.signal(name, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,213 @@
+"""``score_pool``: the whole job, from the checks before any work to ranking and previews."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deal._version import __version__
+from deal.acquisition import required_columns
+from deal.config import ScoreConfig
+from deal.decode import decode
+from deal.errors import ItemError, UsageError
+from deal.ledger import Ledger
+from deal.line import Line, default_threads, open_scorer
+from deal.output import Output
+from deal.parts import list_parts
+from deal.pool import count_pool, open_pool, path_to_id
+from deal.progress import InterruptedRunError, Progress, RunReport
+from deal.schema import images_schema
+from deal.scorer import Scorer
+from deal.selection import Selection, score_sources, select
+from deal.sketch import QuantileSketch
+from deal.types import FailedItem
+
+__all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
+
+
+def score_pool(
+    pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> RunReport:
+    """Score a pool into an output folder and rank it; what ``deal-score`` does.
+
+    A run that was interrupted goes on where it stopped when called again: stored images are
+    skipped, failed ones tried again.
+
+    Parameters
+    ----------
+    pool : path or sequence of paths
+        Folders, globs, images and manifests.
+    model, output : path
+    progress : callable, optional
+        Called with a `Progress` whenever images are finished, in the calling thread.
+    **options
+        The other attributes of :class:`deal.config.ScoreConfig`, as values or as text.
+
+    Raises
+    ------
+    DealError
+        Its subclasses (:mod:`deal.errors`); before any work whatever can be known by then.
+    InterruptedRunError
+        SIGINT or SIGTERM (it is a KeyboardInterrupt); finished images are stored.
+    """
+    config = ScoreConfig.parse(pool, model=model, output=output, **options)
+    total = count_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
+    with open_scorer(config) as scorer:
+        _check_difficulty(config, scorer)
+        _check_mask(config)
+        with Output.open(
+            config.output,
+            settings=scorer.fingerprint_settings(),
+            classes=scorer.spec.classes,
+            overwrite=config.overwrite,
+            shard=config.shard,
+        ) as results:
+            ledger = Ledger(results, total, config.max_errors, progress)
+            line = Line(config, scorer, ledger)
+            started = datetime.datetime.now(datetime.UTC)
+            seconds = line.run()
+            report = _report(config, scorer, ledger, line, seconds)
+            results.write_run(_record(config, scorer, line, report, started))
+            return report
+
+
+def _check_difficulty(config: ScoreConfig, scorer: Scorer) -> None:
+    needs = required_columns(config.acquisition, levels=config.levels, edges=config.edges)
+    if not scorer.has_difficulty and any("difficulty" in column for column in needs):
+        raise UsageError(
+            f"--acquisition {config.acquisition} ranks by difficulty and model {config.model} has "
+            "no difficulty head: fit one (deal fit-head) and give it as --difficulty-head, or "
+            "choose entropy, margin or least-confidence"
+        )
+
+
+def _check_mask(config: ScoreConfig) -> None:
+    """Hold the mask against the first image that can be read; UsageError if its size differs."""
+    if config.mask is None:
+        return
+    for entry in open_pool(config.pool, shard=config.shard):
+        if isinstance(entry, FailedItem):
+            continue
+        try:
+            image = decode(entry, max_pixels=config.max_pixels).image
+        except ItemError:
+            continue
+        if image.shape[:2] == config.mask.shape:
+            return
+        (mask_h, mask_w), (height, width) = config.mask.shape, image.shape[:2]
+        raise UsageError(
+            f"the mask has {mask_h}×{mask_w} pixels (H×W), image {entry.id!r} {height}×{width} "
+            "once oriented: give a mask of the images' size"
+        )
+
+
+def _report(
+    config: ScoreConfig, scorer: Scorer, ledger: Ledger, line: Line, seconds: float
+) -> RunReport:
+    # A shard may hold no image at all, and then no part is written.
+    stored = list_parts(config.output / "images")
+    sources: Any = config.output if stored else images_schema().empty_table()
+    selection = select(sources, budget=config.budget, **config.ranking)
+    selection.write(config.output)
+    notes = [*selection.notes, *_notes(ledger)]
+    previews: Path | None = None
+    if config.previews and len(selection):
+        from deal.previews import write_previews
+
+        previews, more = write_previews(
+            config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
+        )
+        notes += more
+    quarantined = ledger.errors.total() > 0 and config.max_errors is None
+    return RunReport(
+        output=config.output,
+        total=ledger.total,
+        skipped=ledger.skipped,
+        scored=ledger.scored,
+        errors=dict(sorted(ledger.errors.items())),
+        selection=selection,
+        seconds=seconds,
+        busy_seconds=dict(line.meter.seconds),
+        bound_by=line.bound_by(),
+        notes=tuple(notes),
+        previews=previews,
+        exit_code=3 if quarantined else 0,
+    )
+
+
+def _notes(ledger: Ledger) -> list[str]:
+    stale = ledger.output.done_count - ledger.skipped - ledger.scored - ledger.errors.total()
+    if stale <= 0:
+        return []
+    return [
+        f"{ledger.output.path} also holds {stale} images of earlier runs that are not in this "
+        "pool; they are ranked too"
+    ]
+
+
+def _record(
+    config: ScoreConfig,
+    scorer: Scorer,
+    line: Line,
+    report: RunReport,
+    started: datetime.datetime,
+) -> dict[str, Any]:
+    """``runs/<shard>.json``: everything about the run that is not in the tables."""
+    return {
+        "command": list(map(path_to_id, sys.argv)),
+        "settings": config.to_dict(),
+        "versions": _versions(config.engine),
+        "started": started.isoformat(timespec="seconds"),
+        "device": scorer.device,
+        "sessions": line.sessions,
+        "threads": default_threads(config),
+        "decode_threads": line.decoders,
+        "batch_size": line.batch_size,
+        "counts": {
+            "total": report.total,
+            "skipped": report.skipped,
+            "scored": report.scored,
+            "errors": report.errors,
+        },
+        "seconds": report.seconds,
+        "busy_seconds": report.busy_seconds,
+        "bound_by": report.bound_by,
+        "selection": report.selection.metadata,
+        "score_sketch": _sketch(config, report.selection).to_dict(),
+    }
+
+
+def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:
+    """Score of every image of this shard, also of those beyond the budget."""
+    sketch = QuantileSketch()
+    if selection.metadata["rows"]:
+        ids, scores, _ = score_sources(config.output, **config.ranking)
+        whole = config.shard.count == 1
+        mine = [whole or config.shard.contains(item_id) for item_id in ids.to_pylist()]
+        sketch.add(scores[np.array(mine) & ~np.isnan(scores)])
+    return sketch
+
+
+def _versions(engine: str) -> dict[str, str]:
+    packages = ["numpy", "pyarrow", "Pillow", "simplejpeg"]
+    packages += ["torch"] if engine == "torch" else ["onnxruntime", "onnxruntime-gpu"]
+    found = {"deal-score": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

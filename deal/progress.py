@@ -1,0 +1,103 @@
+"""What a run tells: progress while it works, a report at its end, how it was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deal.selection import Selection
+
+__all__ = ["InterruptedRunError", "Progress", "RunReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    total : int
+        Images of the pool, in this shard.
+    skipped : int
+        Stored by an earlier run.
+    done : int
+        Finished by this run, errors included.
+    errors : int
+    seconds : float
+        Since the run began to ask for images.
+    """
+
+    total: int
+    skipped: int
+    done: int
+    errors: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Images per second of this run."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left at this rate; None before the first image."""
+        left = self.total - self.skipped - self.done
+        return left / self.rate if self.rate > 0 else None
+
+
+class InterruptedRunError(KeyboardInterrupt):
+    """SIGINT or SIGTERM ended the run; what was finished is stored.
+
+    Attributes
+    ----------
+    exit_code : int
+        128 + the number of the signal.
+    """
+
+    def __init__(self, number: int, state: Progress) -> None:
+        stored = state.skipped + state.done
+        super().__init__(
+            f"interrupted: {stored} of {state.total} images are stored; "
+            "the same command goes on from there"
+        )
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run did.
+
+    Attributes
+    ----------
+    output : Path
+    total, skipped, scored : int
+        Images in the pool (of this shard), stored before, scored now.
+    errors : dict of error code to count
+        Images that failed in this run.
+    selection : Selection
+        Over every row of the output, the same as `select` gives.
+    seconds : float
+        From the first image to the last.
+    busy_seconds : dict of stage to float
+        Sum over the stage's threads.
+    bound_by : str
+        The stage whose threads were busiest.
+    notes : tuple of str
+        What the user should hear.
+    previews : Path or None
+    exit_code : int
+        0, or 3 when inputs were quarantined and no ``max_errors`` allowed it.
+    """
+
+    output: Path
+    total: int
+    skipped: int
+    scored: int
+    errors: dict[str, int]
+    selection: Selection
+    seconds: float
+    busy_seconds: dict[str, float]
+    bound_by: str
+    notes: tuple[str, ...]
+    previews: Path | None
+    exit_code: int
