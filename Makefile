@@ -1,0 +1,86 @@
+# make demo      score the bundled sample pool with the bundled model
+# make test      every test, Python and C
+# make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
+# make check     formatting, lint and types
+# make models    train and export the bundled demo model again
+# make clean     what the targets above made, but .venv
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CXX ?= g++
+CC ?= gcc
+
+.PHONY: demo test check libdeal ctest ctest-sanitized models clean
+.DELETE_ON_ERROR:
+
+# ---- Python -------------------------------------------------------------------------------------
+
+NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py $(wildcard csrc/*.h csrc/*.cpp)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/scoring: $(BIN)/python $(NATIVE_INPUTS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort]'
+	touch $@
+
+$(VENV)/testing: $(VENV)/scoring
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort,train,dev]'
+	touch $@
+
+demo: $(VENV)/scoring
+	$(BIN)/deal-score --demo --output out/demo --overwrite --previews 12 --budget 5
+
+test: $(VENV)/testing ctest
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/testing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp tests/c/*.c
+	$(BIN)/mypy -p deal
+	$(BIN)/mypy export bench
+
+# ---- C library ----------------------------------------------------------------------------------
+
+LIBRARY_SOURCES := attention_cpu deal_c image_job kernels_avx2 kernels_portable statistics_cpu \
+  sums thread_pool
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
+CXXFLAGS ?= -O3
+LIBRARY_FLAGS := -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
+  -ffp-contract=off -fno-math-errno -pthread -Wall -Wextra -DDEAL_BUILDING \
+  -DDEAL_VERSION='"$(VERSION)"' -Icsrc
+SANITIZE := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+build/c/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
+
+build/sanitized/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) -c $< -o $@
+
+build/libdeal.so.1: $(LIBRARY_SOURCES:%=build/c/%.o)
+	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -pthread $^ -o $@
+
+build/libdeal.so: build/libdeal.so.1
+	ln -sf libdeal.so.1 $@
+
+libdeal: build/libdeal.so
+
+build/test_deal: tests/c/test_deal.c csrc/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+
+build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitized/%.o)
+	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/test_deal.o
+	$(CXX) $(SANITIZE) build/sanitized/test_deal.o $(filter %.o,$^) -lm -pthread -o $@
+
+ctest: build/test_deal
+	build/test_deal
+
+ctest-sanitized: build/test_deal_sanitized
+	build/test_deal_sanitized
+
+clean:
+	rm -rf build out/demo

@@ -1,0 +1,258 @@
+/* The C ABI from C11: the example of deal.h, sizes, statuses and what every rule there promises. */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "deal.h"
+
+static int passed = 0, failed = 0;
+
+#define CHECK(condition)                                              \
+  do {                                                                \
+    if (condition) {                                                  \
+      ++passed;                                                       \
+    } else {                                                          \
+      ++failed;                                                       \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                                 \
+  } while (0)
+
+enum { B = 3, C = 5, h = 12, w = 16, H = 45, W = 61, CELL = 10, R = 5 * 7 };
+
+static float logits_data[B * C * h * w];
+static const float weight[C] = {0.5f, -1.0f, 2.0f, 0.0f, 1.5f};
+
+static deal_tensor make_logits(void) {
+  deal_tensor t = {
+      sizeof t, logits_data, DEAL_FLOAT32, DEAL_CPU, 1, B, C, h, w, {0, C * h * w, h * w, w, 1}};
+  return t;
+}
+
+static deal_head make_head(void) {
+  deal_head head = {sizeof head, weight, C, 0.8f, -0.4f, 6, 8, DEAL_ATTENTION_AUTO};
+  return head;
+}
+
+static deal_context* make_context(int threads) {
+  deal_context_options options = {sizeof options};
+  options.threads = threads;
+  deal_context* context = NULL;
+  CHECK(deal_context_create(&options, &context) == DEAL_OK);
+  CHECK(context != NULL);
+  return context;
+}
+
+typedef struct results {
+  int64_t n_pixels[B], hist[B * DEAL_HISTOGRAM_LEVELS], class_pixels[B * C];
+  double difficulty[B], entropy[B], region_entropy[B * R];
+  float map[B * H * W];
+  uint8_t classes[B * H * W];
+} results;
+
+static deal_status run(deal_context* context, results* r) {
+  deal_tensor logits = make_logits();
+  deal_head head = make_head();
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, CELL};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS, &head, NULL, &regions};
+  deal_output output = {sizeof output};
+  memset(r, 0, sizeof *r);
+  output.n_pixels = r->n_pixels;
+  output.difficulty_mean = r->difficulty;
+  output.entropy_mean = r->entropy;
+  output.entropy_hist = r->hist;
+  output.class_pixels = r->class_pixels;
+  output.region_entropy_mean = r->region_entropy;
+  output.difficulty_map = r->map;
+  output.class_map = r->classes;
+  deal_status status = deal_enqueue(context, &input, &output, NULL);
+  if (status == DEAL_OK) status = deal_finish(context);
+  return status;
+}
+
+static void test_results_hang_together(void) {
+  deal_context* context = make_context(1);
+  results* r = malloc(sizeof *r);
+  CHECK(run(context, r) == DEAL_OK);
+  for (int b = 0; b < B; ++b) {
+    CHECK(r->n_pixels[b] == H * W);
+    CHECK(r->entropy[b] > 0.0 && r->entropy[b] < log(C));
+    double sum = 0.0;
+    int64_t levels = 0, pixels = 0, counted[C] = {0};
+    for (int i = 0; i < H * W; ++i) {
+      const float d = r->map[b * H * W + i];
+      CHECK(d >= 0.0f && d <= 1.0f);
+      sum += d;
+      ++counted[r->classes[b * H * W + i]];
+    }
+    CHECK(fabs(sum / (H * W) - r->difficulty[b]) < 1e-6);
+    for (int k = 0; k < DEAL_HISTOGRAM_LEVELS; ++k) levels += r->hist[b * 240 + k];
+    for (int c = 0; c < C; ++c) {
+      pixels += r->class_pixels[b * C + c];
+      CHECK(counted[c] == r->class_pixels[b * C + c]);
+    }
+    CHECK(levels == H * W && pixels == H * W);
+  }
+  free(r);
+  deal_context_destroy(context);
+}
+
+static void test_threads_do_not_change_a_bit(void) {
+  results *one = malloc(sizeof *one), *many = malloc(sizeof *many);
+  deal_context* context = make_context(1);
+  CHECK(run(context, one) == DEAL_OK);
+  deal_context_destroy(context);
+  for (int threads = 2; threads <= 5; ++threads) {
+    context = make_context(threads);
+    for (int again = 0; again < 3; ++again) {
+      CHECK(run(context, many) == DEAL_OK);
+      CHECK(memcmp(one, many, sizeof *one) == 0);
+    }
+    deal_context_destroy(context);
+  }
+  free(one);
+  free(many);
+}
+
+static void* score_alone(void* out) {
+  deal_context* context = make_context(2);
+  if (run(context, out) != DEAL_OK) memset(out, 0xff, sizeof(results));
+  deal_context_destroy(context);
+  return NULL;
+}
+
+static void test_contexts_run_side_by_side(void) {
+  results* all = malloc(3 * sizeof *all);
+  pthread_t threads[2];
+  score_alone(all + 2);
+  for (int i = 0; i < 2; ++i) pthread_create(&threads[i], NULL, score_alone, all + i);
+  for (int i = 0; i < 2; ++i) pthread_join(threads[i], NULL);
+  CHECK(memcmp(all, all + 2, sizeof *all) == 0);
+  CHECK(memcmp(all + 1, all + 2, sizeof *all) == 0);
+  free(all);
+}
+
+static void test_sizes_are_told_before_memory_is_taken(void) {
+  deal_tensor logits = make_logits();
+  deal_head head = make_head();
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, CELL};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_HALF_PIXEL, &head, NULL, &regions};
+  deal_sizes sizes = {sizeof sizes};
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_OK);
+  CHECK(sizes.batch == B && sizes.classes == C && sizes.regions == R);
+  CHECK(sizes.grid_height == 6 && sizes.grid_width == 8);
+  deal_context* context = make_context(2);
+  CHECK(deal_reserve(context, &input) == DEAL_OK);
+  deal_context_destroy(context);
+}
+
+static void test_an_older_caller_has_a_shorter_struct(void) {
+  deal_context* context = make_context(1);
+  deal_tensor logits = make_logits();
+  deal_input input = {offsetof(deal_input, head), &logits, H, W, DEAL_ALIGN_CORNERS};
+  input.head = (const deal_head*)(uintptr_t)8; /* beyond the size given: must not be read */
+  int64_t n_pixels[B];
+  deal_output output = {sizeof output};
+  output.n_pixels = n_pixels;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  CHECK(n_pixels[0] == H * W);
+  deal_context_destroy(context);
+}
+
+static void test_wrong_calls_say_what_is_wrong(void) {
+  deal_context* context = make_context(1);
+  deal_tensor logits = make_logits();
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS};
+  deal_output output = {sizeof output};
+  double mean[B];
+  CHECK(deal_enqueue(NULL, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "context is NULL") != NULL);
+  CHECK(deal_enqueue(context, NULL, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(deal_enqueue(context, &input, NULL, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  output.difficulty_mean = mean;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "without a head") != NULL);
+  output.difficulty_mean = NULL;
+  logits.struct_size = 0;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "struct_size") != NULL);
+  logits = make_logits();
+  logits.members = 3;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_UNSUPPORTED);
+  logits = make_logits();
+  logits.device = DEAL_CUDA;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_UNSUPPORTED);
+  logits = make_logits();
+  logits.channels = 0;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  logits = make_logits();
+  static int32_t map[H * W];
+  map[17] = 4;
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_SEGMENTS, 0, map, 1, 4};
+  input.regions = &regions;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "the id 4, but only 4 regions") != NULL);
+  deal_context_destroy(context);
+  deal_context_destroy(NULL);
+
+  deal_context_options options = {sizeof options};
+  options.device = DEAL_CUDA;
+  CHECK(deal_context_create(&options, &context) == DEAL_ERROR_UNSUPPORTED);
+  CHECK(context == NULL);
+}
+
+static void count_line(void* user, const char* message) {
+  if (strstr(message, "threads") != NULL) ++*(int*)user;
+}
+
+static void test_logs_go_to_the_callback(void) {
+  int lines = 0;
+  deal_context_options options = {sizeof options};
+  options.log = count_line;
+  options.log_user = &lines;
+  deal_context* context = NULL;
+  CHECK(deal_context_create(&options, &context) == DEAL_OK);
+  CHECK(lines == 1);
+  deal_context_destroy(context);
+}
+
+static void test_bad_logits_are_counted_not_scored(void) {
+  deal_context* context = make_context(2);
+  deal_tensor logits = make_logits();
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS};
+  int64_t nonfinite[B], n_pixels[B];
+  double entropy[B];
+  deal_output output = {sizeof output};
+  output.nonfinite = nonfinite;
+  output.n_pixels = n_pixels;
+  output.entropy_mean = entropy;
+  const float kept = logits_data[C * h * w + 7];
+  logits_data[C * h * w + 7] = NAN;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  logits_data[C * h * w + 7] = kept;
+  CHECK(nonfinite[0] == 0 && nonfinite[1] == 1 && nonfinite[2] == 0);
+  CHECK(n_pixels[1] == 0 && isnan(entropy[1]) && !isnan(entropy[0]));
+  deal_context_destroy(context);
+}
+
+int main(void) {
+  uint32_t state = 1;
+  for (int i = 0; i < B * C * h * w; ++i) {
+    state = state * 1664525u + 1013904223u;
+    logits_data[i] = (float)(state >> 8) / 16777216.0f * 10.0f - 5.0f;
+  }
+  CHECK(deal_abi_version() == DEAL_ABI_VERSION);
+  CHECK(strstr(deal_build_info(), "isa=") != NULL);
+  CHECK(strcmp(deal_status_name(DEAL_OK), "ok") == 0);
+  test_results_hang_together();
+  test_threads_do_not_change_a_bit();
+  test_contexts_run_side_by_side();
+  test_sizes_are_told_before_memory_is_taken();
+  test_an_older_caller_has_a_shorter_struct();
+  test_wrong_calls_say_what_is_wrong();
+  test_logs_go_to_the_callback();
+  test_bad_logits_are_counted_not_scored();
+  printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 ? 0 : 1;
+}

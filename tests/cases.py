@@ -1,0 +1,89 @@
+"""One table of kernel cases, shared by the oracle and the kernel of every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import deal
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of logits with everything that can be asked of it."""
+
+    name: str
+    shape: tuple[int, int, int, int]  # B, C, h, w
+    size: tuple[int, int]  # H, W
+    grid: tuple[int, int] | None = None
+    align_corners: bool = True
+    masked: bool = False
+    regions: str = "none"
+    spread: float = 3.0
+    difficulty: bool = False
+
+    def make(self) -> dict[str, Any]:
+        """Arguments of ``score_logits``; the same for the same case."""
+        rng = np.random.default_rng(len(self.name) + sum(self.shape) * 31 + sum(self.size))
+        b, c, h, w = self.shape
+        logits = (rng.normal(size=self.shape) * self.spread).astype(np.float32)
+        head = deal.DifficultyHead(0.8, rng.normal(size=c), -0.4, self.grid)
+        grid = self.grid or (h, w)
+        return {
+            "logits": logits,
+            "size": self.size,
+            "align_corners": self.align_corners,
+            "head": None if self.difficulty else head,
+            "difficulty": (
+                rng.normal(size=(b, 1, *grid)).astype(np.float32) if self.difficulty else None
+            ),
+            "mask": (rng.random((b, *self.size)) > 0.3).astype(np.uint8) if self.masked else None,
+            "regions": self._regions(rng),
+        }
+
+    def _regions(self, rng: np.random.Generator) -> deal.Grid | deal.Segments | None:
+        if self.regions == "grid":
+            return deal.Grid(cell=7)
+        if self.regions == "segments":
+            ids = rng.integers(-1, 9, size=(self.shape[0], *self.size), dtype=np.int32)
+            return deal.Segments(ids, count=12)
+        return None
+
+
+CASES = [
+    Case("camvid", (1, 11, 90, 120), (360, 480), grid=(60, 80)),
+    Case("camvid difficulty grid", (1, 11, 90, 120), (360, 480), grid=(60, 80), difficulty=True),
+    Case("odd sizes", (2, 5, 12, 16), (45, 61), grid=(6, 8), difficulty=True, masked=True),
+    Case("half pixel", (2, 5, 12, 16), (45, 61), align_corners=False, regions="grid"),
+    Case("segments and mask", (3, 11, 20, 30), (77, 119), masked=True, regions="segments"),
+    Case("full resolution logits", (1, 4, 33, 47), (33, 47), regions="grid"),
+    Case("raster smaller than logits", (1, 19, 33, 29), (20, 17), grid=(5, 5), masked=True),
+    Case("half pixel, smaller", (1, 7, 40, 52), (11, 13), align_corners=False, regions="segments"),
+    Case("one class", (1, 1, 3, 4), (9, 9), regions="grid"),
+    Case("two classes", (4, 2, 5, 6), (24, 25), grid=(1, 1)),
+    Case("many classes", (1, 150, 8, 8), (32, 32), align_corners=False, masked=True),
+    Case("most classes", (1, 256, 3, 5), (7, 11), grid=(4, 4), regions="grid"),
+    Case("one pixel", (1, 3, 1, 1), (1, 1)),
+    Case("one row", (2, 6, 1, 40), (1, 97), regions="segments"),
+    Case("one column", (2, 6, 40, 1), (97, 1), masked=True),
+    Case("sure", (1, 5, 10, 10), (40, 40), spread=40.0),
+    Case("unsure", (1, 5, 10, 10), (40, 40), spread=1e-3, difficulty=True),
+]
+
+
+def segment_map(
+    regions: deal.Grid | deal.Segments | None, batch: int, size: tuple[int, int]
+) -> tuple[NDArray[np.int32] | None, int]:
+    """The regions as the oracle takes them: ids [B, H, W] and their number."""
+    if regions is None:
+        return None, 0
+    if isinstance(regions, deal.Segments):
+        assert regions.count is not None
+        return np.broadcast_to(regions.map, (batch, *size)), regions.count
+    rows, columns = regions.shape(size)
+    y, x = np.mgrid[: size[0], : size[1]] // regions.cell
+    ids = (y * columns + x).astype(np.int32)
+    return np.broadcast_to(ids, (batch, *size)), rows * columns

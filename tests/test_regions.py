@@ -1,0 +1,411 @@
+"""The native kernel against the oracle, and what it promises about bits, strides and bad input."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import deal
+from deal import _native, _reference, regions
+from tests.cases import CASES, Case, segment_map
+
+MEANS = 1e-5
+EDGE = 1e-6
+
+
+def oracle(arguments):
+    batch, size = len(arguments["logits"]), arguments["size"]
+    ids, count = segment_map(arguments["regions"], batch, size)
+    difficulty = arguments["difficulty"]
+    return _reference.statistics(
+        arguments["logits"],
+        size=size,
+        head=arguments["head"],
+        difficulty=None if difficulty is None else difficulty[:, 0],
+        regions=ids,
+        n_regions=count,
+        mask=arguments["mask"],
+        align_corners=arguments["align_corners"],
+    )
+
+
+def near_ties(arguments):
+    """Raster pixels whose two best classes are too close for float32 to tell apart."""
+    z = _reference.resize(arguments["logits"], arguments["size"], arguments["align_corners"])
+    if z.shape[1] == 1:
+        return 0
+    top = np.sort(z, axis=1)
+    return int((top[:, -1] - top[:, -2] < 1e-5 * np.abs(top[:, -1])).sum())
+
+
+def assert_columns(found, expected, ties):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        got = found[name]
+        assert got.shape == value.shape, name
+        if name.endswith(("_hist", "_hist_image")):
+            assert (got.sum(axis=-1) == value.sum(axis=-1)).all(), name
+        elif name in ("class_pixels", "boundary_pixels", "majority_class"):
+            assert np.abs(got - value).sum() <= 5 * ties, name
+        elif name == "impurity":
+            if ties == 0:
+                np.testing.assert_allclose(got, value, atol=MEANS, err_msg=name)
+        elif name.endswith("_sum"):
+            pixels = np.maximum(expected["class_pixels"], 1) + 1e6 * (ties > 0)
+            assert (np.abs(got - value) <= MEANS * pixels).all(), name
+        else:
+            np.testing.assert_allclose(got, value, atol=MEANS, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_statistics_agree_with_the_oracle(case: Case, threads):
+    arguments = case.make()
+    expected = oracle(arguments)
+    found = deal.score_logits(**arguments, threads=threads)
+    ties = near_ties(arguments)
+    assert_columns(found.images, expected.images, ties)
+    assert (found.regions is None) == (expected.regions is None)
+    if found.regions is not None:
+        assert_columns(found.regions, expected.regions, ties)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.difficulty], ids=lambda case: case.name)
+def test_histograms_differ_only_by_pixels_at_an_edge(case: Case):
+    arguments = case.make()
+    size, aligned = arguments["size"], arguments["align_corners"]
+    found = deal.score_logits(**arguments).images
+    expected = oracle(arguments).images
+    d = _reference.difficulty_map(arguments["difficulty"][:, 0], size, aligned)
+    h = _reference.entropy(
+        _reference.softmax(_reference.resize(arguments["logits"], size, aligned))
+    )
+    kept = np.ones(d.shape, bool) if arguments["mask"] is None else arguments["mask"] != 0
+    for b in range(len(d)):
+        low, high = d[b][kept[b]].min(), d[b][kept[b]].max()
+        for name, values, (start, stop) in (
+            ("difficulty_hist", d[b], (0.0, 1.0)),
+            ("difficulty_hist_image", d[b], (low, high)),
+            ("entropy_hist", h[b], (0.0, np.log(arguments["logits"].shape[1]))),
+        ):
+            position = (values[kept[b]] - start) * (240 / (stop - start))
+            distance = np.abs(position - np.round(position)) * (stop - start) / 240
+            moved = np.abs(found[name][b] - expected[name][b]).sum() / 2
+            assert moved <= (distance < EDGE).sum(), name
+
+
+def cells(kind, classes, count, rng):
+    if kind == "soft":
+        return rng.normal(size=(classes, count))
+    if kind == "sure":
+        return rng.normal(size=(classes, count)) * 30
+    labels = np.where(np.arange(count) < count // 2, 0, classes - 1)  # two sure halves
+    return np.eye(classes)[labels].T * 50
+
+
+@pytest.mark.parametrize("kind", ["soft", "sure", "halves"])
+@pytest.mark.parametrize("attention", ["DIRECT", "POLYNOMIAL"])
+@pytest.mark.parametrize("classes", [1, 2, 3, 11, 19])
+def test_attention_is_within_1e_5_of_its_scale(kind, attention, classes):
+    rng = np.random.default_rng(classes)
+    grid = (23, 31)
+    logits = cells(kind, classes, grid[0] * grid[1], rng).reshape(1, classes, *grid)
+    weight = rng.normal(size=classes) * 3 + 5
+    # b cancels the direct term's offset, so the comparison is about the average alone.
+    head = deal.DifficultyHead(1.3, weight, -5.0)
+    found = regions.difficulty_grid(
+        logits.astype(np.float32), head, attention=getattr(_native, f"ATTENTION_{attention}")
+    )
+    expected = _reference.difficulty_grid(logits.astype(np.float32), head, True)
+    scale = max(head.gamma * np.ptp(weight), 1.0)
+    assert np.abs(found - expected).max() <= 1e-5 * scale
+
+
+def test_the_polynomial_is_taken_for_large_grids_and_few_classes():
+    """AUTO gives the bits of the cheaper way."""
+    rng = np.random.default_rng(0)
+    for classes, grid, way in ((3, (40, 50), "POLYNOMIAL"), (60, (6, 7), "DIRECT")):
+        logits = rng.normal(size=(1, classes, *grid)).astype(np.float32)
+        head = deal.DifficultyHead(1.0, rng.normal(size=classes), 0.0)
+        auto = regions.difficulty_grid(logits, head)
+        chosen = regions.difficulty_grid(
+            logits, head, attention=getattr(_native, f"ATTENTION_{way}")
+        )
+        assert auto.tobytes() == chosen.tobytes()
+
+
+def test_difficulty_map_is_the_sigmoid_of_the_resized_grid():
+    case = CASES[0].make()
+    found = case["head"].difficulty_map(case["logits"], size=case["size"])
+    grid = _reference.difficulty_grid(case["logits"], case["head"], True)
+    expected = _reference.difficulty_map(grid, case["size"], True)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+# ---- bits -------------------------------------------------------------------------------------
+
+
+def flatten(stats):
+    tables = stats.images | {f"region_{k}": v for k, v in (stats.regions or {}).items()}
+    return {name: np.ascontiguousarray(value).tobytes() for name, value in tables.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bits_do_not_depend_on_threads(case: Case):
+    arguments = case.make()
+    one = flatten(deal.score_logits(**arguments, threads=1))
+    for threads in (2, 3, 8):
+        assert flatten(deal.score_logits(**arguments, threads=threads)) == one
+
+
+def test_bits_do_not_depend_on_the_batch_split():
+    arguments = CASES[4].make()
+    whole = deal.score_logits(**arguments, threads=2)
+    for b in range(3):
+        part = dict(arguments)
+        part["logits"] = arguments["logits"][b : b + 1]
+        part["mask"] = arguments["mask"][b : b + 1]
+        part["regions"] = deal.Segments(arguments["regions"].map[b : b + 1], count=12)
+        alone = deal.score_logits(**part, threads=2)
+        for name, value in alone.images.items():
+            assert value.tobytes() == whole.images[name][b : b + 1].tobytes(), name
+        for name, value in alone.regions.items():
+            assert value.tobytes() == whole.regions[name][b : b + 1].tobytes(), name
+
+
+@pytest.mark.skipif("avx2" not in _native.build_info().split()[0], reason="no AVX2 here")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bits_do_not_depend_on_the_instruction_set(case: Case):
+    arguments = case.make()
+    found = []
+    for isa in (_native.ISA_PORTABLE, _native.ISA_AVX2):
+        request = regions._input(
+            arguments["logits"],
+            arguments["size"],
+            arguments["align_corners"],
+            arguments["head"],
+            arguments["difficulty"],
+        )
+        request.set_grid(7)
+        if arguments["mask"] is not None:
+            request.set_mask(arguments["mask"])
+        images, table, bad = _native.statistics(_native.Context(2, isa), request)
+        found.append(flatten(deal.Statistics(images, table, bad)))
+    assert found[0] == found[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=st.tuples(*(st.integers(1, n) for n in (3, 9, 12, 14))),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    grid=st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    align_corners=st.booleans(),
+    masked=st.booleans(),
+    kind=st.sampled_from(["none", "grid", "segments"]),
+    threads=st.integers(1, 4),
+)
+def test_any_shape_agrees_with_the_oracle(shape, size, grid, align_corners, masked, kind, threads):
+    case = Case("any", shape, size, grid, align_corners, masked, kind)
+    arguments = case.make()
+    ties = near_ties(arguments)
+    expected = oracle(arguments)
+    found = deal.score_logits(**arguments, threads=threads)
+    assert_columns(found.images, expected.images, ties)
+    if found.regions is not None:
+        assert_columns(found.regions, expected.regions, ties)
+
+
+# ---- arrays -----------------------------------------------------------------------------------
+
+
+def strided(logits, kind):
+    if kind == "channels last":
+        return np.ascontiguousarray(logits.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if kind == "flipped":
+        return np.ascontiguousarray(logits[..., ::-1, ::-1])[..., ::-1, ::-1]
+    if kind == "every second column":
+        wide = np.full((*logits.shape[:3], logits.shape[3] * 2), np.nan, dtype=logits.dtype)
+        wide[..., ::2] = logits
+        return wide[..., ::2]
+    return np.asfortranarray(logits)
+
+
+@pytest.mark.parametrize("kind", ["channels last", "flipped", "every second column", "fortran"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_strides_do_not_change_a_bit(kind, dtype):
+    arguments = CASES[2].make()
+    arguments["logits"] = arguments["logits"].astype(dtype)
+    plain = flatten(deal.score_logits(**arguments))
+    arguments["logits"] = strided(arguments["logits"], kind)
+    assert flatten(deal.score_logits(**arguments)) == plain
+
+
+def test_half_precision_logits_count_as_the_floats_they_are():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=500) * 9, [0.0, -0.0, 6e-8, -6e-8, 3e-5, 65504.0]])
+    half = np.resize(values, (1, 4, 10, 20)).astype(np.float16)
+    found = flatten(deal.score_logits(half, size=(10, 20)))
+    assert found == flatten(deal.score_logits(half.astype(np.float32), size=(10, 20)))
+
+
+def test_tensors_come_in_through_dlpack():
+    torch = pytest.importorskip("torch")
+    z = torch.randn(2, 5, 6, 7)
+    plain = flatten(deal.score_logits(z.numpy(), size=(12, 14)))
+    assert flatten(deal.score_logits(z, size=(12, 14))) == plain
+    brain = z.to(torch.bfloat16)
+    rounded = flatten(deal.score_logits(brain.float().numpy(), size=(12, 14)))
+    assert flatten(deal.score_logits(brain, size=(12, 14))) == rounded
+    last = brain.contiguous(memory_format=torch.channels_last)
+    assert flatten(deal.score_logits(last, size=(12, 14))) == rounded
+    with pytest.raises(deal.DealError, match="detach"):
+        deal.score_logits(z.requires_grad_(), size=(12, 14))
+
+
+def test_pytorch_computes_the_same_means():
+    torch = pytest.importorskip("torch")
+    z = torch.randn(2, 11, 23, 30) * 3
+    up = torch.nn.functional.interpolate(z, (92, 120), mode="bilinear", align_corners=True)
+    p = up.softmax(1)
+    top = p.topk(2, dim=1).values
+    found = deal.score_logits(z, size=(92, 120)).images
+    entropy = -(p * p.clamp_min(1e-30).log()).sum(1).mean((1, 2))
+    np.testing.assert_allclose(found["entropy_mean"], entropy, atol=1e-5)
+    margin = 1 - (top[:, 0] - top[:, 1]).mean((1, 2))
+    np.testing.assert_allclose(found["margin_mean"], margin, atol=1e-5)
+    np.testing.assert_allclose(
+        found["least_confidence_mean"], 1 - top[:, 0].mean((1, 2)), atol=1e-5
+    )
+
+
+def test_nonfinite_logits_are_counted_and_leave_other_images_alone():
+    arguments = CASES[4].make()
+    arguments["mask"] = None
+    clean = deal.score_logits(**arguments)
+    dirty = arguments["logits"].copy()
+    dirty[1, 2, 3, 4] = np.nan
+    dirty[1, 0, 0, 0] = -np.inf
+    found = deal.score_logits(**arguments | {"logits": dirty})
+    assert found.nonfinite.tolist() == [0, 2, 0]
+    assert found.images["n_pixels"].tolist() == [77 * 119, 0, 77 * 119]
+    assert np.isnan(found.images["entropy_mean"][1])
+    for name, value in clean.images.items():
+        np.testing.assert_array_equal(found.images[name][[0, 2]], value[[0, 2]], err_msg=name)
+
+
+def test_nonfinite_difficulty_is_counted_too():
+    arguments = CASES[2].make()
+    arguments["difficulty"][0, 0, 1, 1] = np.inf
+    assert deal.score_logits(**arguments).nonfinite.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_infinite_values_are_found_in_every_dtype(dtype):
+    logits = np.zeros((1, 2, 3, 3), dtype)
+    logits[0, 1, 2, 2] = np.inf
+    assert deal.score_logits(logits, size=(3, 3)).nonfinite.tolist() == [1]
+
+
+def test_an_image_without_unmasked_pixels_has_no_means():
+    stats = deal.score_logits(
+        np.zeros((1, 3, 4, 4), np.float32),
+        size=(8, 8),
+        head=deal.DifficultyHead(1.0, [1, 2, 3], 0.0),
+        mask=np.zeros((8, 8), np.uint8),
+        regions=deal.Grid(4),
+    )
+    assert stats.images["n_pixels"].tolist() == [0]
+    assert np.isnan(stats.images["difficulty_mean"]).all()
+    assert np.isnan(stats.images["difficulty_min"]).all()
+    assert stats.regions["majority_class"].tolist() == [[-1] * 4]
+
+
+def test_a_grid_is_the_segment_map_of_its_cells():
+    arguments = CASES[3].make()
+    ids, count = segment_map(arguments["regions"], 2, arguments["size"])
+    as_grid = deal.score_logits(**arguments).regions
+    arguments["regions"] = deal.Segments(np.ascontiguousarray(ids), count)
+    as_segments = deal.score_logits(**arguments).regions
+    for name, value in as_grid.items():
+        np.testing.assert_array_equal(value, as_segments[name], err_msg=name)
+
+
+def test_regions_add_up_to_the_image():
+    arguments = CASES[3].make()
+    stats = deal.score_logits(**arguments)
+    n = stats.regions["n_pixels"]
+    assert (n.sum(axis=1) == stats.images["n_pixels"]).all()
+    for name in ("entropy_mean", "difficulty_weighted_margin_mean"):
+        total = (stats.regions[name] * n).sum(axis=1)
+        np.testing.assert_allclose(total / n.sum(axis=1), stats.images[name], rtol=1e-12)
+
+
+def _score_in_child(queue):
+    stats = deal.score_logits(np.ones((1, 2, 4, 4), np.float32), size=(8, 8), threads=2)
+    queue.put(float(stats.images["entropy_mean"][0]))
+
+
+def test_a_forked_process_scores_with_threads_of_its_own():
+    deal.score_logits(np.ones((1, 2, 4, 4), np.float32), size=(8, 8), threads=2)
+    fork = multiprocessing.get_context("fork")
+    queue = fork.SimpleQueue()
+    child = fork.Process(target=_score_in_child, args=(queue,))
+    child.start()
+    child.join(timeout=30)
+    assert child.exitcode == 0
+    assert queue.get() == pytest.approx(np.log(2))
+
+
+# ---- errors -----------------------------------------------------------------------------------
+
+LOGITS = np.zeros((2, 3, 4, 4), np.float32)
+HEAD = deal.DifficultyHead(1.0, [1, 2, 3], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": LOGITS[0]}, "rank 3; the shape"),
+        ({"logits": LOGITS.astype(np.float64)}, "float64 values; float32, float16 or bfloat16"),
+        ({"logits": LOGITS.astype(">f4")}, "byte-swapped"),
+        ({"logits": [[1.0]]}, "buffer protocol or DLPack"),
+        ({"logits": np.zeros((1, 257, 2, 2), np.float32)}, "257 classes; at most 256"),
+        ({"logits": np.zeros((0, 3, 2, 2), np.float32)}, r"shape \[0, 3, 2, 2\]"),
+        ({"size": (0, 5)}, "raster is 0 x 5"),
+        ({"head": deal.DifficultyHead(1.0, [1, 2], 0.0)}, "2 weights, the logits 3 classes"),
+        ({"difficulty": np.zeros((2, 2, 4, 4), np.float32)}, "2 channels"),
+        ({"difficulty": np.zeros((1, 1, 4, 4), np.float32)}, "1 images"),
+        ({"mask": np.ones((8, 9), np.uint8)}, r"mask: shape \[8, 8\]"),
+        ({"mask": np.ones((8, 8))}, "uint8 is needed"),
+        ({"regions": deal.Segments(np.zeros((8, 7), np.int32))}, r"segments: shape \[8, 8\]"),
+        ({"regions": deal.Segments(np.zeros((8, 8), np.int64))}, "int32 is needed"),
+        ({"regions": deal.Segments(np.full((8, 8), 9, np.int32), 9)}, "the id 9, but only 9"),
+        ({"threads": 0}, "at least 1"),
+        ({"stream": 7}, "stream"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_by_name(change, message):
+    arguments = {"logits": LOGITS, "size": (8, 8), "head": HEAD} | change
+    with pytest.raises(deal.DealError, match=message):
+        deal.score_logits(**arguments)
+
+
+def test_a_difficulty_map_needs_a_buffer_of_its_shape_and_finite_logits():
+    with pytest.raises(deal.DealError, match="raster height, raster width"):
+        HEAD.difficulty_map(LOGITS, size=(8, 8), out=np.empty((2, 8, 9), np.float32))
+    bad = LOGITS.copy()
+    bad[1] = np.nan
+    with pytest.raises(deal.DealError, match=r"images \[1\] have NaN"):
+        HEAD.difficulty_map(bad, size=(8, 8))
+    out = np.empty((2, 8, 8), np.float32)
+    assert HEAD.difficulty_map(LOGITS, size=(8, 8), out=out) is out
+
+
+def test_grid_cells_need_a_pixel():
+    with pytest.raises(deal.DealError, match="at least 1 pixel"):
+        deal.Grid(0)
