@@ -322,7 +322,7 @@ class _Pattern:
 def _walk(root: str, parts: Sequence[str]) -> _Listing:
     """Images below ``root`` whose relative path matches the pattern, in byte order."""
     pattern = _Pattern(parts)
-    levels: list[tuple[str, frozenset[int], list[str]]] = []
+    levels: list[tuple[str, frozenset[int], list[bytes]]] = []
     enter: tuple[str, frozenset[int]] | None = ("", pattern.start)
     while enter:
         folder, positions = enter
@@ -336,7 +336,7 @@ def _walk(root: str, parts: Sequence[str]) -> _Listing:
             if not names:
                 levels.pop()
                 continue
-            name = names.pop()
+            name = os.fsdecode(names.pop())
             following = pattern.step(positions, name.removesuffix("/"))
             if name.endswith("/"):
                 if following - {pattern.end}:
@@ -352,16 +352,17 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
-def _names_in(folder: str) -> list[str]:
+def _names_in(folder: str) -> list[bytes]:
     """Names in a folder, last first; folders end with ``/``, symlinked folders are left out."""
     names = []
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fsencode(folder)) as entries:  # bytes take a third of the memory
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                names.append(entry.name + "/")
+                names.append(entry.name + b"/")
             elif not (entry.is_symlink() and entry.is_dir()):
                 names.append(entry.name)
-    return sorted(names, key=os.fsencode, reverse=True)
+    names.sort(reverse=True)
+    return names
 
 
 def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
