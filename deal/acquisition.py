@@ -33,6 +33,7 @@ __all__ = [
     "Acquisition",
     "acquisition",
     "acquisition_names",
+    "acquisition_options",
     "acquisition_scores",
     "canonical_name",
     "required_columns",
@@ -81,7 +82,8 @@ def acquisition(
     Notes
     -----
     The function gets a mapping of those columns as arrays of n rows and returns float64 [n]; NaN
-    means that a row cannot be ranked. Keyword-only parameters are its options; ``levels``,
+    means that a row cannot be ranked. It is called on parts of a pool: a row's score must not
+    depend on other rows. Keyword-only parameters are its options; ``levels``,
     ``edges`` and ``seed`` are passed on from :func:`acquisition_scores`.
     """
 
@@ -186,6 +188,13 @@ def acquisition_names() -> list[str]:
 def canonical_name(name: str) -> str:
     """``ds`` → ``ds:none``; UsageError, listing the names, if there is no such function."""
     return _lookup(name).name
+
+
+def acquisition_options(
+    name: str, *, levels: int | None = None, edges: str | None = None, seed: int = 0
+) -> dict[str, int | str]:
+    """Every option of a function with its value, defaults filled in; raises UsageError."""
+    return _bind(_lookup(name), levels, edges, seed)
 
 
 def required_columns(

@@ -1,0 +1,79 @@
+"""Progress on stderr: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deal.progress import Progress
+
+__all__ = ["Display", "describe"]
+
+_LINE_SECONDS = 10.0
+
+
+def describe(progress: Progress) -> str:
+    """``1200/10000 images, 33.1 images/s, 4:26 left, 3 errors``."""
+    finished = progress.skipped + progress.done
+    parts = [f"{finished}/{progress.total} images", f"{progress.rate:.1f} images/s"]
+    if progress.remaining:
+        minutes, seconds = divmod(round(progress.remaining), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        parts.append(f"{left} left")
+    if progress.errors:
+        parts.append(f"{progress.errors} error{'s' if progress.errors > 1 else ''}")
+    return ", ".join(parts)
+
+
+class Display:
+    """Shows the progress it is called with; a context manager.
+
+    Parameters
+    ----------
+    enabled : bool
+        False shows nothing.
+    """
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._bar: Any = None
+        self._task: Any = None
+        self._last: Progress | None = None
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> Display:
+        if self._enabled and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+            columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}")
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("opening the model", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._enabled and self._last is not None:
+            print(describe(self._last), file=sys.stderr)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show where the run is."""
+        self._last = progress
+        if self._bar is not None:
+            finished = progress.skipped + progress.done
+            text = describe(progress)
+            self._bar.update(self._task, description=text, completed=finished, total=progress.total)
+        elif self._enabled and time.monotonic() - self._printed >= _LINE_SECONDS:
+            self._printed = time.monotonic()
+            print(describe(progress), file=sys.stderr)

@@ -1,0 +1,179 @@
+"""What is installed here, what works, and the remedy for what does not."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from deal._version import __version__
+from deal.errors import DealError
+
+__all__ = ["Finding", "cuda_driver", "demo_file", "examine", "namesake", "warn_of_namesake"]
+
+_PACKAGES = {
+    "numpy": "pip install deal-score",
+    "pyarrow": "pip install deal-score",
+    "Pillow": "pip install deal-score",
+    "simplejpeg": "pip install deal-score",
+    "click": "pip install deal-score",
+    "rich": "pip install deal-score",
+    "onnxruntime": "pip install 'deal-score[ort]' (scoring on ONNX Runtime)",
+    "onnxruntime-gpu": "pip install 'deal-score[ort-gpu]' (instead of [ort], for CUDA)",
+    "torch": "pip install 'deal-score[train]' (training and engine torch)",
+    "onnx": "pip install 'deal-score[train]' (export)",
+}
+_NO_DRIVER = "install NVIDIA's driver, or use --device cpu"
+_REQUIRED = 6  # the first six; the others are extras
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was examined.
+
+    Attributes
+    ----------
+    topic : str
+        ``deal``, ``packages``, ``kernel``, ``devices`` or ``engines``.
+    works : bool or None
+        None: an extra that is not installed.
+    remedy : str or None
+        What to do; None where it works.
+    """
+
+    topic: str
+    name: str
+    works: bool | None
+    detail: str
+    remedy: str | None = None
+
+
+def examine() -> Iterator[Finding]:
+    """Examine this installation, one finding after the other; engines are really started."""
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding("deal", "deal-score", True, f"{__version__}, {python}")
+    clash = namesake()
+    if clash is not None:
+        yield Finding("deal", "deal", False, f"another package, deal {clash}", _remedy_namesake())
+    yield from _packages()
+    yield _tried("kernel", "cpu", _kernel)
+    yield _tried("devices", "cuda", cuda_driver)
+    for engine, start in (("ort", _ort), ("torch", _torch)):
+        for device in ("cpu", "cuda"):
+            yield _tried("engines", f"{engine} on {device}", partial(start, device))
+
+
+def namesake() -> str | None:
+    """Version of another distribution that is called ``deal`` too, or None.
+
+    Both install a package ``deal``; whichever came last has overwritten files of the other.
+    """
+    try:
+        return importlib.metadata.version("deal")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def warn_of_namesake() -> None:
+    """Warn if another distribution named ``deal`` is installed beside this one."""
+    clash = namesake()
+    if clash is not None:
+        message = f"another package named deal ({clash}) is installed: {_remedy_namesake()}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def demo_file(name: str) -> Path:
+    """Path of a bundled file: ``model.onnx``, or the folder ``pool`` of sample images."""
+    path = Path(__file__).parent / "demo" / name
+    if not path.exists():
+        raise DealError(f"the bundled {name} is missing: reinstall deal-score")
+    return path
+
+
+def cuda_driver() -> str:
+    """Driver's CUDA version and the devices; DealError where there is none.
+
+    Asks the driver library alone: runtimes and TensorRT may crash a process without a driver.
+    """
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise DealError(f"no CUDA driver (libcuda.so.1 is not there): {_NO_DRIVER}") from error
+    code = cuda.cuInit(0)
+    if code != 0:
+        raise DealError(f"the CUDA driver does not start (cuInit gave error {code}): {_NO_DRIVER}")
+    version, count = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    if count.value == 0:
+        raise DealError(f"the CUDA driver sees no device: {_NO_DRIVER}")
+    names = []
+    for index in range(count.value):
+        name = ctypes.create_string_buffer(256)
+        cuda.cuDeviceGetName(name, len(name), index)
+        names.append(f"cuda:{index} {name.value.decode()}")
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    return f"driver for CUDA {major}.{minor}; {', '.join(names)}"
+
+
+def _remedy_namesake() -> str:
+    return "pip uninstall deal, then pip install --force-reinstall deal-score"
+
+
+def _packages() -> Iterator[Finding]:
+    for index, (package, remedy) in enumerate(_PACKAGES.items()):
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            works = False if index < _REQUIRED else None
+            yield Finding("packages", package, works, "not installed", remedy)
+        else:
+            yield Finding("packages", package, True, version)
+
+
+def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(topic, name, True, attempt())
+    except DealError as error:
+        return Finding(topic, name, False, "does not work", str(error))
+    except Exception as error:  # whatever a broken installation raises is what is reported
+        reason = (str(error).splitlines() or [""])[0]
+        return Finding(
+            topic, name, False, f"{type(error).__name__}: {reason}", "reinstall what fails here"
+        )
+
+
+def _kernel() -> str:
+    from deal import _native
+
+    return str(_native.build_info())
+
+
+def _ort(device: str) -> str:
+    if device == "cuda":
+        cuda_driver()
+    from deal.engines import open_engine
+
+    engine = open_engine(demo_file("model.onnx"), "ort", device, threads=1)
+    return f"ran the bundled model on {engine.device}"
+
+
+def _torch(device: str) -> str:
+    if device == "cuda":
+        cuda_driver()
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        raise DealError("engine torch needs PyTorch: pip install 'deal-score[train]'") from error
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DealError(
+            f"torch {torch.__version__} is built without CUDA, or for a newer driver: install the "
+            "build for this machine's CUDA from pytorch.org"
+        )
+    return f"computed 1 + 1 = {int(torch.ones(1, device=device).add(1))} on {device}"
