@@ -36,16 +36,16 @@ class OutputLock:
         with self.exclusive():
             for path in sorted(root.glob("_lock-*")):
                 self._check_other(path, shard, fingerprint)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             holder = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "count": shard.count,
                 "fingerprint": fingerprint,
             }
-            os.truncate(self._file, 0)
-            os.pwrite(self._file, json.dumps(holder).encode(), 0)
+            os.pwrite(file, json.dumps(holder).encode(), 0)
+            self._file: int | None = file
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -58,10 +58,12 @@ class OutputLock:
             os.close(file)
 
     def release(self) -> None:
-        """Give the shard back."""
-        with self.exclusive():
-            self._path.unlink(missing_ok=True)
-            os.close(self._file)
+        """Give the shard back; a second time does nothing."""
+        if self._file is not None:
+            with self.exclusive():
+                self._path.unlink(missing_ok=True)
+                os.close(self._file)
+            self._file = None
 
     def _check_other(self, path: Path, shard: Shard, fingerprint: str) -> None:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -22,7 +22,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from deal.digests import DigestMap, digest
 from deal.errors import OutputError
@@ -36,6 +35,8 @@ from deal.parts import (
     part_number,
     part_shard,
     publish,
+    read_ids,
+    read_part,
     write_json_atomic,
 )
 from deal.pool import Shard
@@ -277,7 +278,7 @@ class Output:
                 if not equal or part_shard(part.name) == self.shard:
                     part.unlink()
                 elif self._concerns(part):
-                    ids = _column(part, "id")
+                    ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
         for path in (
             self._run_path,
@@ -308,7 +309,7 @@ class Output:
 
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``."""
-        table = parquet.ParquetFile(part).read(columns=["id", "status", "source_version"])
+        table = read_part(part, ["id", "status", "source_version"])
         ids = table.column("id").to_pylist()
         mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
         failed = pc.and_(mine, pc.equal(table.column("status"), "error").combine_chunks())
@@ -337,15 +338,15 @@ class Output:
             for index, gone in stale.items():
                 part = self.path / "images" / self._parts[index]
                 if part.exists():
-                    keep_rows(part, pc.invert(pc.is_in(_column(part, "id"), pa.array(gone))))
+                    keep_rows(part, pc.invert(pc.is_in(read_ids(part), pa.array(gone))))
                     self._drop_orphans(part.name)
 
     def _drop_orphans(self, name: str) -> None:
         """Drop regions whose image has no row in the part of the same name."""
         images, regions = (self.path / folder / name for folder in FOLDERS)
         if regions.exists():
-            ids = _column(images, "id") if images.exists() else pa.array([], pa.string())
-            keep_rows(regions, pc.is_in(_column(regions, "id"), ids))
+            ids = read_ids(images) if images.exists() else pa.array([], pa.string())
+            keep_rows(regions, pc.is_in(read_ids(regions), ids))
 
 
 @contextmanager
@@ -361,7 +362,3 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _version(source_version: str) -> int:
     return digest(source_version) >> _PART_BITS
-
-
-def _column(part: Path, name: str) -> pa.Array:
-    return parquet.ParquetFile(part).read(columns=[name]).column(name).combine_chunks()

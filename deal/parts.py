@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = [
     "part_number",
     "part_shard",
     "publish",
+    "read_ids",
+    "read_part",
     "write_json_atomic",
 ]
 
@@ -67,6 +70,17 @@ def footer(path: Path) -> dict[str, str]:
     }
 
 
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a part, with its metadata."""
+    with parquet.ParquetFile(path) as file:
+        return file.read(columns=columns, use_threads=False)
+
+
+def read_ids(path: Path) -> pa.Array:
+    """The ids of a part, one a row."""
+    return read_part(path, ["id"]).column("id").combine_chunks()
+
+
 def publish(table: pa.Table, path: Path) -> None:
     """Write a part so that it is either not there (or as before) or complete and on disk."""
     temporary = path.with_name("_" + path.name)
@@ -86,7 +100,7 @@ def keep_rows(path: Path, keep: pa.Array) -> None:
         path.unlink()
         _sync_folder(path.parent)
         return
-    publish(parquet.read_table(path, partitioning=None).filter(keep), path)
+    publish(read_part(path).filter(keep), path)
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from deal.errors import ResultsError
-from deal.parts import footer, list_parts
+from deal.parts import footer, list_parts, read_ids, read_part
 from deal.schema import (
     IMAGE_COLUMNS,
     REGION_COLUMNS,
@@ -79,10 +79,12 @@ def iter_results(
     schema = pa.schema([pa.field(name, IMAGE_COLUMNS[name][0]) for name in names], metadata)
     yield pa.RecordBatch.from_pylist([], schema=schema)
     for part in parts:
-        for batch in parquet.ParquetFile(part).iter_batches(batch_rows, columns=wanted):
-            if status is not None:
-                batch = batch.filter(pc.equal(batch.column("status"), status))
-            yield pa.RecordBatch.from_arrays([batch.column(n) for n in names], schema=schema)
+        with parquet.ParquetFile(part) as file:
+            for batch in file.iter_batches(batch_rows, columns=wanted):
+                if status is not None:
+                    batch = batch.filter(pc.equal(batch.column("status"), status))
+                columns = [batch.column(name) for name in names]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def read_regions(
@@ -92,9 +94,7 @@ def read_regions(
     parts, metadata = _parts(sources, "regions")
     names = _check_columns(columns, REGION_COLUMNS)
     schema = pa.schema([pa.field(name, REGION_COLUMNS[name][0]) for name in names], metadata)
-    tables = [
-        parquet.ParquetFile(part).read(columns=names).select(names).cast(schema) for part in parts
-    ]
+    tables = [read_part(part, names).select(names).cast(schema) for part in parts]
     return pa.concat_tables([schema.empty_table(), *tables])
 
 
@@ -152,24 +152,13 @@ def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list
 
 
 def _check_unique(parts: Sequence[Path]) -> None:
-    ids = pa.chunked_array(
-        [
-            chunk
-            for part in parts
-            for chunk in parquet.ParquetFile(part).read(columns=["id"]).column("id").chunks
-        ],
-        pa.string(),
-    )
+    ids = pa.chunked_array([read_ids(part) for part in parts], pa.string())
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0]
     where = [
-        str(part.parent.parent)
-        for part in parts
-        if pc.is_in(
-            repeated, parquet.ParquetFile(part).read(columns=["id"]).column("id").combine_chunks()
-        ).as_py()
+        str(part.parent.parent) for part in parts if pc.index(read_ids(part), repeated).as_py() >= 0
     ]
     raise ResultsError(
         f"the id {repeated.as_py()!r} stands in two rows ({' and '.join(where)}); name each "
