@@ -1,0 +1,88 @@
+"""Synthetic street scenes: exact labels, the same bytes everywhere, difficulty that varies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, scene, write_dataset
+
+SIZE = (72, 96)
+
+
+def digest(seed: int, size: tuple[int, int]) -> str:
+    rgb, label = scene(seed, size)
+    return hashlib.sha256(rgb.tobytes() + label.tobytes()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("seed", "size", "expected"),
+    [
+        (0, (72, 96), "9d05fb4a8c506649"),
+        (7, (240, 320), "7944641fa3945d11"),
+        (1_000_000_003, (61, 83), "53c4cd56f57d9e4a"),
+    ],
+)
+def test_a_seed_gives_the_same_bytes_on_every_machine(seed, size, expected):
+    assert digest(seed, size) == expected
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**63 - 1),
+    size=st.tuples(st.integers(32, 120), st.integers(32, 120)),
+)
+def test_any_seed_and_size_gives_a_labelled_image(seed, size):
+    rgb, label = scene(seed, size)
+    assert rgb.shape == (*size, 3)
+    assert rgb.dtype == np.uint8
+    assert label.shape == size
+    assert label.dtype == np.uint8
+    assert label.max() < len(CLASSES)
+    assert rgb.std() > 0
+
+
+def test_every_class_occurs_within_a_few_scenes():
+    counts = sum(np.bincount(scene(seed, SIZE)[1].ravel(), minlength=9) for seed in range(12))
+    assert (counts > 0).all()
+    assert len(CLASSES) == len(PALETTE) == len(set(PALETTE)) == 9
+
+
+def test_crowdedness_and_brightness_vary_between_scenes():
+    scenes = [scene(seed, SIZE) for seed in range(24)]
+    walkers = [np.mean(label == CLASSES.index("pedestrian")) for _, label in scenes]
+    brightness = [rgb.mean() for rgb, _ in scenes]
+    assert min(walkers) == 0
+    assert max(walkers) > 0.03
+    assert max(brightness) > 2 * min(brightness)
+
+
+def test_a_size_too_small_for_a_street_is_refused():
+    with pytest.raises(ValueError, match="at least 32x32"):
+        scene(0, (16, 64))
+
+
+def test_data_set_is_written_in_the_layout_of_camvid(tmp_path):
+    write_dataset(tmp_path, train=3, val=2, test=1, size=SIZE)
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        images = sorted(path.name for path in (tmp_path / split / "images").iterdir())
+        labels = sorted(path.name for path in (tmp_path / split / "labels").iterdir())
+        assert images == labels
+        assert len(images) == count
+    rgb, label = scene(FIRST_SEED["val"], SIZE)
+    np.testing.assert_array_equal(Image.open(tmp_path / "val/images/val_00000.png"), rgb)
+    np.testing.assert_array_equal(Image.open(tmp_path / "val/labels/val_00000.png"), label)
+    assert json.loads((tmp_path / "classes.json").read_text())["classes"] == list(CLASSES)
+
+
+def test_scenes_need_no_torch():
+    code = "import sys, deal.synthetic; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

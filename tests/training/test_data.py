@@ -1,0 +1,173 @@
+"""Data sets on disk: what is read, and what is refused before training starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deal.errors import PoolError, UsageError
+from deal.training.data import load_dataset
+
+CAMVID = Path("../shared/camvid")
+
+
+def write_pair(root: Path, split: str, name: str, label: np.ndarray, size=None) -> None:
+    height, width = size or label.shape
+    for kind in ("images", "labels"):
+        (root / split / kind).mkdir(parents=True, exist_ok=True)
+    rgb = np.random.default_rng(len(name)).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(rgb).save(root / split / "images" / f"{name}.png")
+    Image.fromarray(label.astype(np.uint8)).save(root / split / "labels" / f"{name}.png")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split in ("train", "val"):
+        for name in ("b", "a"):
+            write_pair(tmp_path, split, name, np.array([[0, 1, 255], [1, 1, 0]]))
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": ["road", "sky"]}))
+    return tmp_path
+
+
+def load(root, name="folder", size=None):
+    return load_dataset(name, root, size=size, scenes=5)
+
+
+def test_folder_is_read_sorted_with_its_classes(root):
+    data = load(root)
+    assert [sample.name for sample in data.train] == ["a", "b"]
+    assert data.classes == ("road", "sky")
+    assert data.palette == ((128, 0, 0), (0, 128, 0))
+    assert data.ignore_index == 255
+    assert data.size == (2, 3)
+    assert data.test == ()
+    assert data.train[0].label.tolist() == [[0, 1, 255], [1, 1, 0]]
+
+
+def test_images_are_resized_and_labels_kept(root):
+    data = load(root, size=(4, 6))
+    assert data.size == (4, 6)
+    assert data.val[0].image.shape == (4, 6, 3)
+    assert data.val[0].label.shape == (2, 3)
+
+
+def test_an_image_without_label_is_named(root):
+    (root / "train/labels/b.png").unlink()
+    with pytest.raises(PoolError, match=r"image .*train/images/b\.png has no label in"):
+        load(root)
+
+
+def test_a_label_without_image_is_named(root):
+    (root / "val/images/a.png").unlink()
+    with pytest.raises(PoolError, match=r"label .*val/labels/a\.png has no image in"):
+        load(root)
+
+
+def test_a_label_of_another_size_is_refused(root):
+    write_pair(root, "train", "c", np.zeros((4, 5)), size=(4, 4))
+    with pytest.raises(PoolError, match=r"labels/c\.png is 5x4, its image 4x4"):
+        load(root)
+
+
+def test_an_index_outside_the_classes_is_refused(root):
+    write_pair(root, "val", "c", np.array([[0, 2, 255], [1, 1, 0]]))
+    with pytest.raises(PoolError, match=r"c\.png has index 2; allowed are 0…1 and 255"):
+        load(root)
+
+
+def test_colour_labels_are_refused(root):
+    Image.new("RGB", (3, 2)).save(root / "train/labels/a.png")
+    with pytest.raises(PoolError, match="mode RGB; labels are 8-bit PNG"):
+        load(root)
+
+
+def test_palette_labels_are_read_as_indices(root):
+    label = Image.frombytes("P", (3, 2), bytes([1, 0, 1, 0, 0, 0]))
+    label.putpalette([9, 9, 9, 200, 200, 200])
+    label.save(root / "train/labels/a.png")
+    assert load(root).train[0].label.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_an_unreadable_file_is_refused(root, kind):
+    (root / "train" / kind / "a.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(PoolError, match="cannot be read"):
+        load(root)
+
+
+def test_an_empty_split_is_refused(root):
+    for path in (root / "val/images").iterdir():
+        path.unlink()
+    with pytest.raises(PoolError, match="every split needs at least one"):
+        load(root)
+
+
+def test_a_missing_split_says_what_is_expected(root):
+    (root / "val").rename(root / "valid")
+    with pytest.raises(PoolError, match="expected ROOT/SPLIT/images"):
+        load(root)
+
+
+def test_images_of_several_sizes_need_a_size(root):
+    write_pair(root, "train", "c", np.zeros((4, 5)))
+    with pytest.raises(PoolError, match="give --size HxW"):
+        load(root)
+    assert load(root, size=(2, 3)).size == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "it must hold"),
+        ("{", "is not JSON"),
+        ('{"classes": ["road"]}', "two or more names"),
+        ('["road", "sky"]', "two or more names"),
+        ('{"classes": ["road", "sky"], "palette": [[1, 2, 3]]}', "1 colours"),
+        ('{"classes": ["road", "sky"], "palette": [[1, 2], [3, 4]]}', "triples"),
+        ('{"classes": ["road", "sky"], "ignore_index": 1}', "must not be a class"),
+    ],
+)
+def test_classes_must_be_stated(root, content, message):
+    (root / "classes.json").unlink()
+    if content is not None:
+        (root / "classes.json").write_text(content)
+    with pytest.raises(PoolError, match=message):
+        load(root)
+
+
+def test_roots_and_names_must_fit(root):
+    with pytest.raises(UsageError, match="needs --data"):
+        load(None)
+    with pytest.raises(UsageError, match="leave out --data"):
+        load(root, "synthetic")
+    with pytest.raises(UsageError, match="camvid, folder, synthetic"):
+        load(root, "cityscapes")
+    with pytest.raises(PoolError, match="is not a folder"):
+        load(root / "nowhere")
+
+
+def test_synthetic_splits_share_no_scene():
+    data = load_dataset("synthetic", None, size=(32, 40), scenes=10)
+    names = [sample.name for split in (data.train, data.val, data.test) for sample in split]
+    assert [len(data.train), len(data.val), len(data.test)] == [10, 2, 2]
+    assert len(set(names)) == 14
+    assert data.size == (32, 40)
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not at ../shared/camvid")
+def test_camvid_is_read_from_its_folder(tmp_path):
+    for split in ("train", "val", "test"):
+        for kind, suffix in (("images", ".jpg"), ("labels", ".png")):
+            (tmp_path / split / kind).mkdir(parents=True)
+            first = min((CAMVID / split / kind).iterdir())
+            assert first.suffix == suffix
+            (tmp_path / split / kind / first.name).write_bytes(first.read_bytes())
+    data = load(tmp_path, "camvid")
+    assert data.size == (360, 480)
+    assert data.classes[:4] == ("sky", "building", "pole", "road")
+    assert data.ignore_index == 11
+    assert data.palette[3] == (128, 64, 128)

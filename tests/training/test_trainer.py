@@ -1,0 +1,236 @@
+"""The loop: schedule, determinism, resume bit for bit, what is refused before it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import deal.training.trainer as trainer
+from deal.errors import EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.training.checkpoint import load_checkpoint
+from deal.training.mobilenet import MobileNetV2
+from deal.training.trainer import TrainConfig, poly_factor, train
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        dataset="synthetic",
+        output=str(tmp_path / "run"),
+        size=(32, 48),
+        scenes=6,
+        width=0.1,
+        epochs=3,
+        batch_size=2,
+        lr=0.05,
+        head_lr_factor=1.0,
+        grid=(4, 6),
+        color_jitter=0.2,
+    )
+
+
+def parameters(output: str) -> dict[str, torch.Tensor]:
+    state = torch.load(Path(output) / "last.pt", weights_only=True)
+    return {**state["module"], "momentum": state["optimizer"]["state"][0]["momentum_buffer"]}
+
+
+def losses(output: str) -> list[float]:
+    lines = (Path(output) / "metrics.jsonl").read_text().splitlines()
+    return [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+
+
+def assert_same_run(first: str, second: str) -> None:
+    assert losses(first) == losses(second)
+    mine, theirs = parameters(first), parameters(second)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_poly_schedule():
+    assert poly_factor(0, 10) == 1
+    assert poly_factor(5, 10) == pytest.approx(0.5**0.9)
+    assert poly_factor(10, 10) == 0
+
+
+def test_a_run_leaves_checkpoint_metrics_and_summary(config):
+    summary = train(config)
+    output = Path(config.output)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "best.pt",
+        "last.pt",
+        "metrics.jsonl",
+        "summary.json",
+    ]
+    assert json.loads((output / "summary.json").read_text())["test"] == summary["test"]
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records[:-1]] == [1, 2, 3]
+    assert records[-1] == {"epoch": summary["best_epoch"], "test": summary["test"]}
+    best = max(records[:-1], key=lambda record: record["val"]["miou"])
+    assert summary["val"] == best["val"]
+    module, meta = load_checkpoint(output / "best.pt")
+    assert meta.input_size == (32, 48)
+    assert meta.grid == module.head().grid == (4, 6)
+    assert meta.provenance["epoch"] == summary["best_epoch"]
+    assert "output" not in meta.provenance["recipe"]
+
+
+def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_path):
+    again = replace(config, output=str(tmp_path / "again"))
+    other = replace(config, output=str(tmp_path / "other"), seed=1)
+    for each in (config, again, other):
+        train(each)
+    assert_same_run(config.output, again.output)
+    assert losses(other.output) != losses(config.output)
+
+
+@pytest.mark.parametrize("write", ["before", "after"])
+def test_a_killed_run_goes_on_and_ends_with_the_same_network(config, tmp_path, monkeypatch, write):
+    whole = replace(config, output=str(tmp_path / "whole"))
+    train(whole)
+    save = trainer.save_atomically
+    calls = []
+
+    def killed(values, path):
+        calls.append(path)
+        if len(calls) == 2 and write == "before":
+            raise KeyboardInterrupt
+        save(values, path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    assert not (Path(config.output) / "summary.json").exists()
+    train(config)
+    assert_same_run(config.output, whole.output)
+
+
+def test_a_finished_run_is_not_repeated(config, monkeypatch):
+    first = train(config)
+    monkeypatch.setattr(trainer, "load_dataset", None)
+    assert json.dumps(train(config)) == json.dumps(first)
+
+
+def test_another_configuration_on_an_old_output_needs_overwrite(config):
+    train(config)
+    changed = replace(config, epochs=1, seed=3)
+    with pytest.raises(OutputError, match="another epochs, seed; use --overwrite"):
+        train(changed)
+    assert len(train(changed, overwrite=True)["val"]["iou"]) == 9
+    assert len(losses(config.output)) == 1
+
+
+def test_difficulty_learns(config):
+    train(replace(config, epochs=1))
+    start = parameters(config.output)["difficulty.weight"]
+    train(config, overwrite=True)
+    assert not torch.equal(parameters(config.output)["difficulty.weight"], start)
+
+
+def test_start_from_takes_over_the_parameters(config, tmp_path):
+    train(replace(config, epochs=1))
+    checkpoint = str(Path(config.output) / "best.pt")
+    second = replace(
+        config, output=str(tmp_path / "second"), start_from=checkpoint, lr=1e-12, epochs=1
+    )
+    train(second)
+    old, _ = load_checkpoint(checkpoint)
+    new, meta = load_checkpoint(Path(second.output) / "best.pt")
+    for (name, before), after in zip(old.named_parameters(), new.parameters(), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-6, msg=name)
+    assert meta.provenance["started_from"]["recipe"]["epochs"] == 1
+    with pytest.raises(UsageError, match=r"has width 0\.1, this run 0\.2"):
+        train(replace(second, width=0.2), overwrite=True)
+
+
+def test_imagenet_weights_start_the_backbone(config, tmp_path):
+    torch.manual_seed(9)
+    backbone = MobileNetV2()
+    torch.save(backbone.state_dict(), tmp_path / "mobilenet.pth")
+    weighted = replace(
+        config, width=1.0, weights=str(tmp_path / "mobilenet.pth"), lr=1e-12, epochs=1
+    )
+    train(weighted)
+    trained = parameters(weighted.output)["module.backbone.features.0.0.weight"]
+    torch.testing.assert_close(trained, backbone.features[0][0].weight.data, rtol=0, atol=1e-6)
+
+
+def test_head_layers_learn_faster_by_the_factor(config):
+    module = trainer.build_module(
+        trainer.CheckpointMeta(
+            network="light",
+            width=0.1,
+            classes=("a", "b"),
+            palette=((0, 0, 0), (1, 1, 1)),
+            ignore_index=255,
+            mean=(0.5, 0.5, 0.5),
+            std=(1.0, 1.0, 1.0),
+            align_corners=True,
+            grid=None,
+            input_size=(32, 48),
+            provenance={},
+        )
+    )
+    backbone, head = trainer._optimizer(replace(config, head_lr_factor=10), module).param_groups
+    assert head["initial_lr"] == pytest.approx(10 * backbone["initial_lr"])
+    total = len(list(module.parameters()))
+    inner = len(list(module.module.backbone.parameters()))
+    assert (len(backbone["params"]), len(head["params"])) == (inner, total - inner)
+    assert any(p is module.difficulty.gamma for p in head["params"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"batch_size": 1}, UsageError, "batch normalisation needs a batch"),
+        ({"batch_size": 7}, PoolError, "more than the 6 training images"),
+        ({"scale": (2.0, 1.0)}, UsageError, "LOW <= HIGH"),
+        ({"lr": 0.0}, UsageError, "--lr must be positive"),
+        ({"weights": "w", "start_from": "s"}, UsageError, "exclude each other"),
+        ({"weights": "w"}, UsageError, "leave out --width"),
+        ({"network": "unet"}, UsageError, "paper, light"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(config, change, error, message):
+    with pytest.raises(error, match=message):
+        train(replace(config, **change))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_a_device_that_is_not_there_is_an_error(config):
+    with pytest.raises(EngineUnavailableError, match="use --device cpu"):
+        train(replace(config, device="cuda"))
+
+
+def test_a_damaged_checkpoint_names_the_remedy(config):
+    Path(config.output).mkdir()
+    (Path(config.output) / "last.pt").write_bytes(b"half")
+    with pytest.raises(OutputError, match="use --overwrite"):
+        train(config)
+
+
+def test_an_output_that_cannot_be_made_is_an_error(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        train(replace(config, output=str(tmp_path / "file" / "run")))
+
+
+def test_balanced_classes_weigh_rare_ones_up(config):
+    data = trainer.load_dataset("synthetic", None, size=(32, 48), scenes=6)
+    weights = trainer._class_weights(data)
+    assert weights.mean().item() == pytest.approx(1)
+    road, sign = (data.classes.index(name) for name in ("road", "sign"))
+    assert weights[sign] > 2 * weights[road]
+
+
+def test_bf16_trains_and_evaluates_in_float32(config):
+    summary = train(replace(config, precision="bf16", epochs=1, class_balance=True))
+    assert 0 <= summary["test"]["miou"] <= 1
+    assert parameters(config.output)["difficulty.weight"].dtype == torch.float32
