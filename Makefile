@@ -39,8 +39,9 @@ check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp tests/c/*.c
-	$(BIN)/mypy -p deal
-	$(BIN)/mypy export bench
+	rm -rf build/typed && mkdir -p build/typed  # types as the installed package has them
+	cp -r deal build/typed/deal && cp -r export bench build/typed/deal/
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p deal
 
 # ---- C library ----------------------------------------------------------------------------------
 

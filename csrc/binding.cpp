@@ -258,10 +258,10 @@ PYBIND11_MODULE(_native, m) {
            py::arg("grid"), py::arg("attention"))
       .def("set_difficulty", &Input::set_difficulty, py::arg("difficulty"))
       .def("set_grid", &Input::set_grid, py::arg("cell"))
-      .def("set_segments", &Input::set_segments, py::arg("map").noconvert(), py::arg("count"))
+      .def("set_segments", &Input::set_segments, py::arg("ids").noconvert(), py::arg("count"))
       .def("set_mask", &Input::set_mask, py::arg("mask").noconvert());
-  m.def("statistics", &statistics, py::arg("context"), py::arg("input"));
-  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("input"),
+  m.def("statistics", &statistics, py::arg("context"), py::arg("request"));
+  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"),
         py::arg("out").noconvert());
-  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("input"));
+  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"));
 }

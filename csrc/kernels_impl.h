@@ -132,10 +132,12 @@ DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Bl
   using I = typename L::I;
   F z[DEAL_MAX_CLASSES];
   TopTwo<F, I> top;
+  I c_here(0);
   const float* logits = row.logits;
   for (int32_t c = 0; c < row.classes; ++c, logits += row.stride) {
     z[c] = kWindowed ? block.pick(logits) : block.gather(logits);
-    top.add(z[c], I(c));
+    top.add(z[c], c_here);
+    c_here = add_wrapping(c_here, I(1));
   }
   F sum(0.0f), weighted(0.0f);
   for (int32_t c = 0; c < row.classes; ++c) {

@@ -10,14 +10,14 @@ namespace {
 
 struct Int8 {
   __m256i v;
-  DEAL_INLINE Int8() : v(_mm256_setzero_si256()) {}
+  Int8() = default;
   DEAL_INLINE Int8(__m256i x) : v(x) {}
   DEAL_INLINE explicit Int8(int32_t x) : v(_mm256_set1_epi32(x)) {}
 };
 
 struct Float8 {
   __m256 v;
-  DEAL_INLINE Float8() : v(_mm256_setzero_ps()) {}
+  Float8() = default;
   DEAL_INLINE Float8(__m256 x) : v(x) {}
   DEAL_INLINE explicit Float8(float x) : v(_mm256_set1_ps(x)) {}
 };

@@ -7,7 +7,7 @@
 
 #include "deal.h"
 
-static int passed = 0, failed = 0;
+static _Atomic int passed = 0, failed = 0; /* some checks run in threads */
 
 #define CHECK(condition)                                              \
   do {                                                                \

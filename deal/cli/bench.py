@@ -1,0 +1,100 @@
+"""``deal bench``: what the project measures about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from deal.bench.report import Report
+
+__all__ = ["command"]
+
+
+@click.group(name="bench")
+def command() -> None:
+    """Measure speed and memory; correctness is checked before anything is timed."""
+
+
+def _outputs(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+    return click.option(
+        "--output", type=click.Path(dir_okay=False), help="Write the JSON to a file too."
+    )(function)
+
+
+@command.command()
+@click.option("--shape", type=click.Choice(["camvid", "cityscapes", "ade20k"]), default="camvid")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
+@_outputs
+def kernel(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time the native kernel beside the same statistics in eager PyTorch."""
+    from deal.bench.kernel import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.argument("pool", nargs=-1)
+@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
+@click.option("--network", type=click.Choice(["paper", "light"]), default="paper")
+@click.option("--sessions", type=click.IntRange(1), help="[default: one a core]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@_outputs
+def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time deal-score beside bare ONNX Runtime sessions on the same images."""
+    from deal.bench.pipeline import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: the bundled].")
+@click.option("--small", type=click.IntRange(1), default=500, show_default=True)
+@click.option("--large", type=click.IntRange(1), default=10_000, show_default=True)
+@_outputs
+def memory(as_json: bool, output: str | None, **options: Any) -> None:
+    """Compare the peak memory of a small and a large pool."""
+    from deal.bench.memory import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
+@_outputs
+def startup(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time deal-score --help."""
+    from deal.bench.startup import run
+
+    _show(run(**options), as_json, output)
+
+
+def _show(report: Report, as_json: bool, output: str | None) -> None:
+    if output is not None:
+        report.write(output)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.command}   ({report.environment['processor']})")
+    for heading in ("what", "median", "quartiles", "unit", "target", ""):
+        table.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
+    for row in report.rows:
+        value = row.value
+        verdict = {None: "", True: "reached", False: "not reached"}[row.reached]
+        quartiles = "" if value.count == 1 else f"{value.low:.4g} – {value.high:.4g}"
+        table.add_row(
+            row.name, f"{value.median:.4g}", quartiles, row.unit, row.target or "", verdict
+        )
+    Console().print(table)
