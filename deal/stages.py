@@ -97,11 +97,9 @@ class Stages(Generic[Work, Result]):
     ) -> None:
         self._stopped = True
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            return
-        while self._running:
-            self._take()
-        for thread in self._threads:
-            thread.join()
+            Thread(target=self._drain, name="deal-drain", daemon=True).start()
+        else:
+            self._drain()
 
     def __iter__(self) -> Iterator[Result]:
         """Yield results as they come; raises what a stage raised once all have ended."""
@@ -111,6 +109,12 @@ class Stages(Generic[Work, Result]):
                 yield result
         if self._error is not None:
             raise self._error
+
+    def _drain(self) -> None:
+        while self._running:
+            self._take()
+        for thread in self._threads:
+            thread.join()
 
     def _take(self) -> Result | _End:
         result = self._results.get()

@@ -9,7 +9,7 @@ import click
 
 from deal.cli.common import GroupedCommand, option, printable
 
-_STATES = {True: "ok", False: "missing", None: "extra"}
+_STATES = {True: "ok", False: "no", None: "extra"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
@@ -34,7 +34,7 @@ def command(as_json: bool) -> None:
         if finding.topic != topic:
             topic = finding.topic
             click.echo(f"{topic}")
-        state = click.style(f"{_STATES[finding.works]:7}", fg=_COLOURS[finding.works])
+        state = click.style(f"{_STATES[finding.works]:5}", fg=_COLOURS[finding.works])
         click.echo(f"  {state}  {finding.name:16} {printable(finding.detail)}")
         if finding.remedy is not None:
-            click.echo(f"{'':27} → {printable(finding.remedy)}")
+            click.echo(f"{'':25} → {printable(finding.remedy)}")
