@@ -83,5 +83,14 @@ ctest: build/test_deal
 ctest-sanitized: build/test_deal_sanitized
 	build/test_deal_sanitized
 
+# ---- bundled model ------------------------------------------------------------------------------
+
+models: $(VENV)/testing
+	$(BIN)/deal train --dataset synthetic $(DEMO_RECIPE) --output runs/demo
+	$(BIN)/deal export runs/demo/best.pt -o deal/demo/model.onnx
+	$(BIN)/python -c 'from deal.synthetic import write_pool; write_pool("deal/demo/pool", 24)'
+
+# ---- CUDA ---------------------------------------------------------------------------------------
+
 clean:
 	rm -rf build out/demo

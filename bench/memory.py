@@ -8,9 +8,9 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from deal.bench.pool import synthetic_pool
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread
+from deal.synthetic import write_pool
 
 __all__ = ["run"]
 
@@ -20,7 +20,7 @@ def run(*, model: str | None = None, small: int = 500, large: int = 10_000) -> R
     bundled = resources.files("deal") / "demo" / "model.onnx"
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
-        pool = synthetic_pool(folder / "pool", large, (96, 128))
+        pool = write_pool(folder / "pool", large, (96, 128), distinct=50)
         listing = folder / "small.txt"
         names = sorted(path.name for path in pool.iterdir())[:small]
         listing.write_text("".join(f"pool/{name}\n" for name in names), encoding="utf-8")

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import deal
-from deal.bench.pool import paper_model, synthetic_pool
+from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, spread
 from deal.decode import decode
 from deal.engines.onnxruntime import open_session
 from deal.pool import open_pool
+from deal.synthetic import write_pool
 from deal.types import PoolItem
 
 __all__ = ["run"]
@@ -44,8 +45,8 @@ def run(
     sessions = sessions or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
-        sources = list(pool) or [str(synthetic_pool(folder / "pool", images, (360, 480)))]
-        path = Path(model) if model else paper_model(folder, network)
+        sources = list(pool) or [str(write_pool(folder / "pool", images, (360, 480)))]
+        path = Path(model) if model else random_model(folder, network)
         items = [item for item in open_pool(sources) if isinstance(item, PoolItem)]
         batches = _decoded(items, batch_size)
         runs = iter(range(10_000))

@@ -7,6 +7,7 @@ no drawing library, so that a seed gives the same bytes on every machine.
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from deal._synthetic_backdrop import (
 from deal._synthetic_canvas import Canvas, squared_uniform
 from deal._synthetic_things import PAINTERS, Thing
 
-__all__ = ["CLASSES", "FIRST_SEED", "PALETTE", "scene", "write_dataset"]
+__all__ = ["CLASSES", "FIRST_SEED", "PALETTE", "scene", "write_dataset", "write_pool"]
 
 CLASSES = (
     "sky",
@@ -53,6 +54,8 @@ PALETTE = (
 
 FIRST_SEED = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
 """First seed of each split; no two splits share a scene."""
+
+_POOL_SEED = 3_000_000_000
 
 
 def scene(
@@ -125,6 +128,25 @@ def write_dataset(
             Image.fromarray(label).save(root / split / "labels" / name)
     names = {"classes": CLASSES, "palette": PALETTE, "ignore_index": 255}
     (root / "classes.json").write_text(json.dumps(names) + "\n", encoding="utf-8")
+
+
+def write_pool(
+    folder: str | Path, count: int, size: tuple[int, int] = (240, 320), *, distinct: int = 1000
+) -> Path:
+    """Write ``count`` unlabeled scenes as ``street_00000.jpg``, …: a pool to score.
+
+    They are of no split of :func:`write_dataset`; after ``distinct`` scenes they repeat.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[bytes] = []
+    for index in range(count):
+        if index < distinct:
+            buffer = BytesIO()
+            Image.fromarray(scene(_POOL_SEED + index, size)[0]).save(buffer, "JPEG", quality=90)
+            files.append(buffer.getvalue())
+        (folder / f"street_{index:05d}.jpg").write_bytes(files[index % distinct])
+    return folder
 
 
 def _things(street: Street, rng: np.random.Generator) -> list[Thing]:
