@@ -21,7 +21,7 @@ except ImportError as error:
         "engine ort needs ONNX Runtime: pip install 'deal-score[ort]' (or [ort-gpu] for CUDA)"
     ) from error
 
-__all__ = ["OnnxRuntimeEngine"]
+__all__ = ["OnnxRuntimeEngine", "open_session"]
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -42,7 +42,7 @@ class OnnxRuntimeEngine(Engine):
         spec = read_spec(path, options)
         used = _resolve_device(device)
         super().__init__(spec, used)
-        self._session = _open_session(path, used, threads or available_cores())
+        self._session = open_session(path, used, threads or available_cores())
         names = {
             "logits": spec.output_name,
             "difficulty": spec.difficulty_name,
@@ -78,7 +78,22 @@ def _resolve_device(device: str) -> str:
     return f"cuda:{index}" if kind == "cuda" or (kind == "auto" and has_cuda) else "cpu"
 
 
-def _open_session(path: Path, device: str, threads: int) -> Any:
+def open_session(path: Path, device: str, threads: int) -> Any:
+    """Open the ``InferenceSession`` that the engine runs, with its settings.
+
+    Parameters
+    ----------
+    path : Path
+    device : ``cpu`` or ``cuda:<index>``
+    threads : int
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime cannot load the file.
+    EngineUnavailableError
+        CUDA does not start.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads

@@ -1,0 +1,180 @@
+"""Checkpoint → ONNX file that keeps the model contract, checked before it gets its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from deal.engines import open_engine
+from deal.engines.torch import RgbNetwork, checkpoint_metadata
+from deal.errors import ModelError, OutputError
+from deal.export.parity import Parity, compare
+from deal.inputs import Inputs
+from deal.model import METADATA_KEY, read_spec
+from deal.synthetic import scene
+from deal.training.checkpoint import load_checkpoint
+
+__all__ = ["export_checkpoint", "to_onnx"]
+
+OPSET = 18
+_SCENES = 16
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    images: Iterable[NDArray[np.uint8]] | None = None,
+    tolerance: float = 1e-3,
+    opset: int = OPSET,
+) -> Parity:
+    """Export a checkpoint of ``deal train`` and compare it with PyTorch.
+
+    Parameters
+    ----------
+    checkpoint : path
+    output : path
+        Appears, or is replaced, only once the check has passed.
+    images : iterable of ndarray of uint8 [H, W, 3], optional
+        To check on; 16 synthetic street scenes by default.
+    tolerance : float
+        Greatest difference of a logit that passes.
+    opset : int
+        Version of the ONNX operators.
+
+    Raises
+    ------
+    ModelError
+        The checkpoint cannot be read, or the exported network differs from it.
+    OutputError
+        The file cannot be written.
+    """
+    checkpoint, output = Path(checkpoint), Path(output)
+    trained, meta = load_checkpoint(checkpoint)
+    temporary = output.with_name(f"_{output.name}")
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+        temporary.touch()
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    try:
+        model = to_onnx(RgbNetwork(trained), checkpoint_metadata(trained, meta), opset)
+        with open(temporary, "wb") as file:
+            file.write(model.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+        parity = _check(checkpoint, temporary, images, tolerance)
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return parity
+
+
+def to_onnx(
+    network: torch.nn.Module, metadata: Mapping[str, Any], opset: int = OPSET
+) -> onnx.ModelProto:
+    """Export a network by the model contract.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps uint8 RGB [N,H,W,3] to logits [N,C,h,w]; N, H and W stay dynamic.
+    metadata : mapping
+        Keys of the contract, stored as ``metadata_props["deal"]``.
+    opset : int
+    """
+    example = torch.zeros((2, 96, 128, 3), dtype=torch.uint8)
+    # Below 32 pixels some feature maps have size 1, which would be another program to trace.
+    axes = {
+        0: torch.export.Dim("N"),
+        1: torch.export.Dim("H", min=32),
+        2: torch.export.Dim("W", min=32),
+    }
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=(axes,),
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    for axis, name in zip((0, 2, 3), ("N", "h", "w"), strict=True):
+        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata, ensure_ascii=False)})
+    onnx.checker.check_model(model)
+    return model
+
+
+def _check(
+    checkpoint: Path,
+    exported: Path,
+    images: Iterable[NDArray[np.uint8]] | None,
+    tolerance: float,
+) -> Parity:
+    spec = read_spec(exported)
+    size = spec.input_size or (240, 320)
+    # Free of the recorded size, so that others can be tried too.
+    free = {"input_size": None}
+    reference = open_engine(checkpoint, "torch", "cpu", options=free)
+    runtime = open_engine(exported, "ort", "cpu", options=free)
+    if images is None:
+        images = (scene(seed, size)[0] for seed in range(_SCENES))
+    parity = compare(reference, runtime, Inputs(spec, "input", None), images)
+    odd = np.random.default_rng(0).integers(
+        0, 256, (3, size[0] // 2 + 33, size[1] // 2 + 34, 3), dtype=np.uint8
+    )
+    elsewhere = np.abs(reference.infer(odd).logits - runtime.infer(odd).logits).max()
+    for what, difference in (
+        ("the check images", parity.max_logit_difference),
+        (f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}", float(elsewhere)),
+    ):
+        if not difference <= tolerance:
+            raise ModelError(
+                f"the export of {checkpoint} differs from PyTorch: logits by up to "
+                f"{difference:.2g} on {what}, {tolerance:g} allowed; no file is written. "
+                "Another --opset or torch version may help"
+            )
+    return parity
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes down: stack traces with paths of this machine, and shapes."""
+    graph = model.graph
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of its own internals, and of packages it can do without."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,152 @@
+"""Does an exported network still say what the checkpoint says? Numbers for the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.acquisition import acquisition_scores
+from deal.engines.base import Engine
+from deal.errors import ModelError, UsageError
+from deal.inputs import Inputs
+from deal.regions import score_logits
+
+__all__ = ["Parity", "ScoreParity", "compare", "spearman", "top_k_overlap"]
+
+_SCORES = ("ds", "ds:entropy", "de", "entropy")
+_TOP = 0.25
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoreParity:
+    """Agreement of one acquisition function over the checked images.
+
+    Attributes
+    ----------
+    max_difference : float
+        Greatest absolute difference, in the unit of the score.
+    spearman : float
+        Rank correlation, −1…1.
+    top_k_overlap : float
+        Share of the reference's top k that are in the other's top k, 0…1.
+    """
+
+    max_difference: float
+    spearman: float
+    top_k_overlap: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Agreement of an exported network with its checkpoint.
+
+    Attributes
+    ----------
+    images : int
+        How many were compared.
+    max_logit_difference : float
+        Greatest absolute difference of any logit of any image.
+    top_k : int
+        The k of ``top_k_overlap``: a quarter of the images, rounded up.
+    scores : dict of acquisition function to ScoreParity
+    """
+
+    images: int
+    max_logit_difference: float
+    top_k: int
+    scores: dict[str, ScoreParity]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def compare(
+    reference: Engine, exported: Engine, inputs: Inputs, images: Iterable[NDArray[np.uint8]]
+) -> Parity:
+    """Run two networks on the same images and compare logits and scores.
+
+    Parameters
+    ----------
+    reference, exported : Engine
+        Each scores with the difficulty head of its own ``spec``.
+    inputs : Inputs
+        How images reach the networks.
+    images : iterable of ndarray of uint8 [H, W, 3]
+
+    Raises
+    ------
+    ModelError
+        Logits of either network are NaN or infinite.
+    UsageError
+        No images, or one that the network cannot take.
+    """
+    engines = reference, exported
+    tables: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    difference, count = 0.0, 0
+    for count, image in enumerate(images, start=1):
+        groups, failures = inputs.groups([image])
+        if failures:
+            raise UsageError(f"check image {count}: {failures[0].message}")
+        outputs = [engine.infer(np.stack(groups[0].images)) for engine in engines]
+        distance = float(np.abs(outputs[0].logits - outputs[1].logits).max())
+        if not math.isfinite(distance):
+            raise ModelError(f"check image {count}: the network gives NaN or infinite logits")
+        difference = max(difference, distance)
+        for engine, output, table in zip(engines, outputs, tables, strict=True):
+            stats = score_logits(
+                output.logits,
+                size=groups[0].size,
+                head=engine.spec.difficulty_head,
+                align_corners=engine.spec.align_corners,
+            )
+            table.append(stats.images)
+    if count == 0:
+        raise UsageError("no images to check the export on")
+    top_k = math.ceil(_TOP * count)
+    columns = [
+        {name: np.concatenate([row[name] for row in table]) for name in table[0]}
+        for table in tables
+    ]
+    scores = {}
+    for name in _SCORES:
+        ours, theirs = (acquisition_scores(table, name) for table in columns)
+        scores[name] = ScoreParity(
+            max_difference=float(np.abs(ours - theirs).max()),
+            spearman=spearman(ours, theirs),
+            top_k_overlap=top_k_overlap(ours, theirs, top_k),
+        )
+    return Parity(count, difference, top_k, scores)
+
+
+def spearman(left: Scores, right: Scores) -> float:
+    """Spearman's rank correlation of [n] and [n]; ties share their mean rank.
+
+    Where one side is constant there are no ranks to compare: 1 if both are, else 0.
+    """
+    ours, theirs = _mean_ranks(left), _mean_ranks(right)
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return float(np.ptp(ours) == np.ptp(theirs))
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def _mean_ranks(values: Scores) -> Scores:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[group])
+
+
+def top_k_overlap(reference: Scores, other: Scores, k: int) -> float:
+    """Share of the k highest of ``reference`` that are among the k highest of ``other``.
+
+    Ties go to the earlier element.
+    """
+    tops = [set(np.argsort(-scores, kind="stable")[:k].tolist()) for scores in (reference, other)]
+    return len(tops[0] & tops[1]) / k
