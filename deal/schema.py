@@ -159,16 +159,18 @@ def part_metadata(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[b
 def settings_difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """Which settings differ between two footers, as ``name: old → new``, shortened."""
     before, after = (json.loads(metadata["deal.settings"]) for metadata in (old, new))
-    differing = [
-        f"{name}: {_short(before.get(name))} → {_short(after.get(name))}"
+    lines = (
+        f"{name}: {_short(before, name)} → {_short(after, name)}"
         for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-    return "; ".join(differing)
+        if name not in before or name not in after or before[name] != after[name]
+    )
+    return "; ".join(lines)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+def _short(settings: Mapping[str, Any], name: str) -> str:
+    if name not in settings:
+        return "absent"
+    text = json.dumps(settings[name], sort_keys=True, ensure_ascii=False)
     return text if len(text) <= 40 else text[:39] + "…"
 
 
