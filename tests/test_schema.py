@@ -46,7 +46,11 @@ difficulty_weighted_least_confidence_mean majority_class impurity boundary_pixel
 ROW = {"id": ["a"], "uri": ["a"], "source_version": ["v"], "status": ["ok"]}
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
     max_leaves=8,
 )
