@@ -51,6 +51,7 @@ __all__ = [
     "ModelSpec",
     "check_channels",
     "nearest_multiple",
+    "output_remedy",
     "raster_size",
     "read_spec",
     "resolve_spec",
@@ -161,7 +162,10 @@ def resolve_spec(
     values = checked(metadata, f"metadata of {path}")
     side_car = path.with_suffix(".json")
     if side_car.is_file():
-        text = side_car.read_text(encoding="utf-8")
+        try:
+            text = side_car.read_bytes()
+        except OSError as error:
+            raise ModelError(f"side-car {side_car}: {error.strerror}") from error
         values |= checked(_parse_json(text, str(side_car)), str(side_car))
     try:
         values |= checked(overrides or {}, "model options")
@@ -283,9 +287,21 @@ def _logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | No
             "model option output"
         )
     raise ModelError(
-        f"model {path} has no floating output [N,C,h,w], it has {listed}: argmax is baked in; "
-        "re-export the logits without it (mmdeploy: with_argmax=False)"
+        f"model {path} has no float32 or float16 output [N,C,h,w], it has {listed}: "
+        + output_remedy(any(_is_label_map(info) for info in candidates))
     )
+
+
+def output_remedy(is_label_map: bool) -> str:
+    """What to do about an output that cannot be logits."""
+    if is_label_map:
+        return "argmax is baked in; re-export the logits without it (mmdeploy: with_argmax=False)"
+    return "re-export the logits so"
+
+
+def _is_label_map(info: TensorInfo) -> bool:
+    is_integer = info.dtype.startswith(("int", "uint", "bool"))
+    return is_integer or (info.shape is not None and len(info.shape) == 3)
 
 
 def _may_be_logits(info: TensorInfo) -> bool:
@@ -352,7 +368,7 @@ def _check_together(spec: ModelSpec) -> None:
         )
 
 
-def _parse_json(text: str, source: str) -> Mapping[str, Any]:
+def _parse_json(text: str | bytes, source: str) -> Mapping[str, Any]:
     try:
         values = json.loads(text)
     except ValueError as error:

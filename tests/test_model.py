@@ -135,10 +135,10 @@ def test_malformed_values_are_refused_by_source_and_key(tmp_path, key, value, sa
     assert key in str(given_.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3"])
-def test_metadata_and_side_cars_must_be_json_objects(tmp_path, text):
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b'{"classes": ["\xff"]}'])
+def test_side_cars_must_be_json_objects(tmp_path, content):
     path = save_model(tmp_path / "m.onnx", props=metadata())
-    (tmp_path / "m.json").write_text(text)
+    (tmp_path / "m.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"m\.json.*JSON"):
         read_spec(path)
 
@@ -176,11 +176,21 @@ def test_a_baked_in_argmax_names_the_reexport(tmp_path, kind):
         read_spec(path)
 
 
-@pytest.mark.parametrize("shape", [["N", 5], ["N", 5, "h"], ["N", 5, 1, "h", "w"]])
-def test_outputs_of_another_rank_are_refused(tmp_path, shape):
+@pytest.mark.parametrize(
+    ("dtype", "shape", "says"),
+    [
+        (TensorProto.FLOAT, ["N", 5], "re-export the logits so"),
+        (TensorProto.FLOAT, ["N", "h", "w"], "argmax is baked in"),
+        (TensorProto.FLOAT, ["N", 5, 1, "h", "w"], "re-export the logits so"),
+        (TensorProto.DOUBLE, ["N", 5, "h", "w"], "re-export the logits so"),
+        (TensorProto.BFLOAT16, ["N", 5, "h", "w"], "re-export the logits so"),
+        (TensorProto.UINT8, ["N", 1, "h", "w"], "argmax is baked in"),
+    ],
+)
+def test_outputs_of_another_rank_or_dtype_are_refused(tmp_path, dtype, shape, says):
     image = tensor("image", TensorProto.UINT8, ["N", "H", "W", 3])
-    path = save_graph(tmp_path / "m.onnx", [image], [tensor("y", TensorProto.FLOAT, shape)])
-    with pytest.raises(ModelError, match="no floating output"):
+    path = save_graph(tmp_path / "m.onnx", [image], [tensor("y", dtype, shape)])
+    with pytest.raises(ModelError, match=rf"no float32 or float16 output.*{says}"):
         read_spec(path, {"classes": 5})
 
 

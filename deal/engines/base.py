@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ModelError, UsageError
-from deal.model import ModelSpec, check_channels, nearest_multiple
+from deal.model import ModelSpec, check_channels, nearest_multiple, output_remedy
 from deal.types import EngineOutput
 
 __all__ = ["PROBABILITY_FLOORS", "Engine", "available_cores", "parse_device"]
@@ -168,9 +168,10 @@ class Engine(ABC):
         z = raw.logits
         where = f"model {spec.path}: output {spec.output_name!r}"
         if z.ndim != 4 or z.dtype not in (np.float32, np.float16):
+            is_label_map = z.dtype.kind in "iub" or z.ndim == 3
             raise ModelError(
-                f"{where} is {z.dtype} {list(z.shape)}, not floating [N,C,h,w]: argmax is baked "
-                "in; re-export the logits without it (mmdeploy: with_argmax=False)"
+                f"{where} is {z.dtype} {list(z.shape)}, not float32 or float16 [N,C,h,w]: "
+                + output_remedy(is_label_map)
             )
         check_channels(spec, z.shape[1])
         for name, array, rank in (
@@ -189,11 +190,10 @@ class Engine(ABC):
                 f"model {spec.path}: output 'difficulty' has {raw.difficulty.shape[1]} channels; "
                 "export one, before the sigmoid"
             )
-        sums = z.astype(np.float32).sum(axis=1)
-        in_range = z.min() >= 0 and z.max() <= 1 + _SUM_TOLERANCE
-        is_distribution = in_range and (
-            spec.activation == "sigmoid" or bool(np.abs(sums - 1).max() < _SUM_TOLERANCE)
-        )
+        is_distribution = bool(z.min() >= 0 and z.max() <= 1 + _SUM_TOLERANCE)
+        if is_distribution and spec.activation == "softmax":
+            sums = z.sum(axis=1, dtype=np.float32)
+            is_distribution = bool(np.abs(sums - 1).max() < _SUM_TOLERANCE)
         if spec.output_kind == "probabilities" and not is_distribution and np.isfinite(z).all():
             raise ModelError(
                 f"{where} is not probabilities (its values leave 0…1 or do not sum to 1): set "
