@@ -306,3 +306,12 @@ def test_without_resizing_other_sizes_are_item_errors():
     assert raster_size(free, 64, 96) == (64, 96)
     with pytest.raises(ItemError, match="multiples of 32"):
         raster_size(free, 64, 100)
+
+
+def test_metadata_that_is_no_json_is_refused(tmp_path):
+    path = save_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    helper.set_model_props(model, {"deal": "{classes: 5}"})
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"metadata of .* is not JSON"):
+        read_spec(path)
