@@ -129,9 +129,8 @@ class Line:
 
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
-        width = {"decode": self.decoders, "network": self.sessions, "write": 1}
-        busy = self.meter.seconds
-        return max(width, key=lambda stage: busy.get(stage, 0.0) / width[stage])
+        threads = {"decode": self.decoders, "network": self.sessions, "write": 1}
+        return self.meter.busiest(threads)
 
     def _source(self, stages: Stages[Batch, Outcome]) -> Iterator[Batch]:
         """Yield batches of decoded images; failures go past the network."""

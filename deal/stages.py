@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from queue import Queue
@@ -193,3 +193,7 @@ class Meter:
             spent = time.perf_counter() - start
             with self._lock:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def busiest(self, threads: Mapping[str, int]) -> str:
+        """The stage whose threads were busy the longest each; ``threads`` is not empty."""
+        return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])

@@ -234,3 +234,11 @@ def test_meter_adds_over_threads() -> None:
     for thread in threads:
         thread.join()
     assert meter.seconds["network"] >= 0.03
+
+
+def test_busiest_is_by_thread() -> None:
+    meter = Meter()
+    meter.seconds = {"decode": 10.0, "network": 6.0, "write": 2.0}
+    assert meter.busiest({"decode": 4, "network": 2, "write": 1}) == "network"
+    assert meter.busiest({"decode": 3, "network": 2, "write": 1}) == "decode"
+    assert meter.busiest({"write": 1, "list": 1}) == "write"
