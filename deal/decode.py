@@ -187,10 +187,14 @@ def _load(file: ImageFile.ImageFile, max_pixels: int) -> tuple[NDArray[np.uint8]
         image = _grey(np.asarray(file), 65535)
     elif mode == "F":
         image = _grey(np.asarray(file), 1)
+    elif mode == "RGB":
+        image = np.array(file)
     else:
+        # straight to RGB, Pillow would warn of transparency that a palette gives in bytes
         rgba = mode == "P" and "transparency" in file.info
         image = np.array((file.convert("RGBA") if rgba else file).convert("RGB"))
-        mode += ";16" if ";16" in raw else ""
+    if ";16" in raw and not mode.startswith("I"):
+        mode += ";16"
     return image, mode + (";animated" if animated else "")
 
 

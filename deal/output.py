@@ -59,7 +59,8 @@ _PART_BITS = 24
 class Output:
     """An output folder, open for writing one shard. Made by :meth:`open`; a context manager.
 
-    Leaving the context writes the rows still buffered, unless an exception ends it.
+    Leaving the context writes the rows still buffered, unless an exception ends it. Not
+    thread-safe: one thread at a time.
 
     Attributes
     ----------
@@ -280,11 +281,9 @@ class Output:
                 elif self._concerns(part):
                     ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
-        for path in (
-            self._run_path,
-            *(self.path / f"selection.{kind}" for kind in ("csv", "json")),
-        ):
-            path.unlink(missing_ok=True)
+        self._run_path.unlink(missing_ok=True)
+        for name in ("selection.csv", "selection.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _check_part(self, part: Path) -> None:
         try:

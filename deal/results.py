@@ -113,6 +113,8 @@ def _parts(
             )
         for part in list_parts(source / table):
             metadata = _metadata(part)
+            if metadata is None:
+                continue
             if first is None:
                 first = part, metadata
             elif metadata["deal.fingerprint"] != first[1]["deal.fingerprint"]:
@@ -125,9 +127,12 @@ def _parts(
     return found, None if first is None else first[1]
 
 
-def _metadata(part: Path) -> dict[str, str]:
+def _metadata(part: Path) -> dict[str, str] | None:
+    """Checked metadata of a part; None when a run has just dropped its last row."""
     try:
         metadata = footer(part)
+    except FileNotFoundError:
+        return None
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(
             f"{part} is damaged ({error}); delete it and run the same deal-score command again"

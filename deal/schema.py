@@ -24,11 +24,14 @@ __all__ = [
     "REQUIRED",
     "SCHEMA_VERSION",
     "STATUSES",
+    "canonical_json",
     "fingerprint",
     "images_schema",
     "list_length",
     "part_metadata",
     "regions_schema",
+    "settings_difference",
+    "to_table",
 ]
 
 SCHEMA_VERSION = "1"
@@ -212,6 +215,4 @@ def _to_array(values: Any, kind: pa.DataType) -> pa.Array:
         rows, length = values.shape
         flat = pa.array(values.reshape(-1), kind.value_type, from_pandas=True)
         return pa.ListArray.from_arrays(np.arange(rows + 1, dtype=np.int32) * length, flat)
-    if pa.types.is_list(kind):
-        return pa.array(values, kind)
     return pa.array(values, kind, from_pandas=True)

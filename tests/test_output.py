@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -280,6 +281,20 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(OutputError, match=r"cannot write to .*another --output"):
             open_output(path)
+
+
+def test_a_folder_without_permission_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        root = os.geteuid() == 0
+        if root:  # who may write anywhere
+            os.seteuid(65534)
+        try:
+            with pytest.raises(OutputError, match=r"cannot write to .*: Permission denied"):
+                open_output(Path(folder) / "out")
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(

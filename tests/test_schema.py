@@ -130,9 +130,13 @@ def test_nan_becomes_null_and_absent_columns_too() -> None:
 
 def test_lists_may_be_null_row_by_row() -> None:
     rows = {name: values * 2 for name, values in ROW.items()}
-    histograms = [None, np.arange(240)]
-    table = to_table({**rows, "entropy_hist": histograms}, images_schema(), 2)
+    lists = {
+        "entropy_hist": [None, np.arange(240)],
+        "class_entropy_sum": [np.array([1, np.nan]), None],
+    }
+    table = to_table({**rows, **lists}, images_schema(), 2)
     assert table.column("entropy_hist").to_pylist() == [None, list(range(240))]
+    assert table.column("class_entropy_sum").to_pylist() == [[1.0, None], None]
 
 
 def test_rows_survive_parquet(tmp_path: Path) -> None:
