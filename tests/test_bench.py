@@ -102,3 +102,16 @@ def test_the_command_prints_a_table():
     assert result.exit_code == 0, result.output
     assert "deal-score --help" in result.output
     assert "<= 0.3" in result.output
+
+
+def test_the_figures_replace_what_stands_between_the_markers():
+    from deal.bench.table import BEGIN, END, render, update
+
+    report = Report("q", "deal bench q", {}, (Row("r", spread([1.0, 2.0, 4.0]), "s", "<= 1"),))
+    table = render([report.to_dict()])
+    assert "| r | 2 (1.5 – 3) s | <= 1: **not reached** | `deal bench q` |" in table
+    text = update(f"above\n{BEGIN}\nold\n{END}\nbelow\n", table)
+    assert text == f"above\n{BEGIN}\n{table}\n{END}\nbelow\n"
+    assert update(text, table) == text
+    with pytest.raises(ValueError, match="needs the lines"):
+        update("no markers", table)
