@@ -359,10 +359,17 @@ def _names_in(folder: str) -> list[bytes]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 names.append(entry.name + b"/")
-            elif not (entry.is_symlink() and entry.is_dir()):
+            elif not _leads_to_folder(entry):
                 names.append(entry.name)
     names.sort(reverse=True)
     return names
+
+
+def _leads_to_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:  # where it leads is hidden; if it is called like an image, its row will say so
+        return False
 
 
 def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:

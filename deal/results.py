@@ -72,9 +72,9 @@ def iter_results(
     """
     if status is not None and status not in STATUSES:
         raise ResultsError(f"no status {status!r}; there are {', '.join(STATUSES)}")
+    names = _check_columns(columns, IMAGE_COLUMNS)
     parts, metadata = _parts(sources, "images")
     _check_unique(parts)
-    names = _check_columns(columns, IMAGE_COLUMNS)
     wanted = names if status is None or "status" in names else [*names, "status"]
     schema = pa.schema([pa.field(name, IMAGE_COLUMNS[name][0]) for name in names], metadata)
     yield pa.RecordBatch.from_pylist([], schema=schema)
@@ -83,16 +83,16 @@ def iter_results(
             for batch in file.iter_batches(batch_rows, columns=wanted):
                 if status is not None:
                     batch = batch.filter(pc.equal(batch.column("status"), status))
-                columns = [batch.column(name) for name in names]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                arrays = [batch.column(name) for name in names]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def read_regions(
     sources: Source | Sequence[Source], columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Region rows of output folders, as :func:`read_results`; empty when none were kept."""
-    parts, metadata = _parts(sources, "regions")
     names = _check_columns(columns, REGION_COLUMNS)
+    parts, metadata = _parts(sources, "regions")
     schema = pa.schema([pa.field(name, REGION_COLUMNS[name][0]) for name in names], metadata)
     tables = [read_part(part, names).select(names).cast(schema) for part in parts]
     return pa.concat_tables([schema.empty_table(), *tables])

@@ -199,6 +199,19 @@ def test_a_folder_without_permission_is_a_failed_item(public_tmp: Path) -> None:
     assert failed.item.uri == f"{public_tmp}/locked/"
 
 
+def test_a_link_to_a_hidden_place_fails_alone(public_tmp: Path) -> None:
+    touch(public_tmp, "locked/1.jpg", "pool/2.jpg")
+    for name in ("pool/1.jpg", "pool/notes"):
+        (public_tmp / name).symlink_to(public_tmp / "locked/1.jpg")
+    (public_tmp / "locked").chmod(0)
+    with without_privileges():
+        first, second = open_pool(public_tmp / "pool")
+    (public_tmp / "locked").chmod(0o755)
+    assert isinstance(first, FailedItem)
+    assert (first.item.id, first.error_code) == ("1.jpg", "io")
+    assert isinstance(second, PoolItem)
+
+
 def test_a_pool_without_permission_is_a_failed_item_of_its_name(public_tmp: Path) -> None:
     (public_tmp / "pool").mkdir(mode=0)
     with without_privileges():
