@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from deal import cli, doctor
+from deal.cli import run
+from deal.cli.common import printable
+from deal.cli.display import Display, describe
+from deal.cli.score import command as score_command
+from deal.progress import Progress
+from tests.models import metadata, save_model, scenes
+
+Deal = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for index, image in enumerate(scenes(6, (24, 32))):
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def deal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Deal:
+    """Run ``deal`` and give exit code, stdout and stderr."""
+    monkeypatch.delenv("DEAL_MODEL", raising=False)
+    monkeypatch.delenv("DEAL_DEBUG", raising=False)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run(cli.deal, list(map(str, arguments)), "deal")
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def imported_by(code: str) -> set[str]:
+    """Modules that a fresh interpreter has imported after ``code``."""
+    probe = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["", "score", "select", "doctor", "train"])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    arguments = [*command.split(), "-h"]
+    modules = imported_by(
+        f"from deal.cli import deal, run\nassert run(deal, {arguments}, 'deal') == 0"
+    )
+    assert "deal.cli" in modules
+    assert modules.isdisjoint({"numpy", "torch", "onnxruntime", "pyarrow", "PIL", "rich", "onnx"})
+
+
+def test_every_command_listed_has_help(deal: Deal) -> None:
+    code, out, _ = deal("--help")
+    assert code == 0
+    names = re.findall(r"^  (\S+)  ", out.partition("Commands:")[2], re.MULTILINE)
+    assert {"train", "score", "select", "doctor"} <= set(names)
+    for name in names:
+        code, out, _ = deal(name, "--help")
+        assert (code, out.startswith(f"Usage: deal {name}")) == (0, True)
+
+
+def test_commands_that_are_not_installed_are_not_shown(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_COMMANDS", ("score", "no-such-module"))
+    assert "no-such-module" not in deal("--help")[1]
+    code, _, err = deal("no-such-module")
+    assert code == 2
+    assert "No such command 'no-such-module'" in err
+
+
+def test_version(deal: Deal) -> None:
+    from deal import __version__
+
+    assert deal("--version")[:2] == (0, f"deal, version {__version__}\n")
+
+
+def test_deal_score_is_deal_score(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["deal-score", "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.score_main()
+    assert end.value.code == 0
+    assert capfd.readouterr().out.startswith("Usage: deal-score [OPTIONS] [POOL]...")
+
+
+def test_options_stand_under_headings() -> None:
+    text = score_command.get_help(
+        score_command.make_context("deal-score", [], resilient_parsing=True)
+    )
+    headings = re.findall(r"^([A-Z]\w+):$", text, re.MULTILINE)
+    assert headings == ["Pool", "Model", "Engine", "Statistics", "Ranking", "Output", "Help"]
+
+
+def test_score_prints_the_top_ranks_and_where_results_lie(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = deal(
+        "score", pool, "--model", model, "--output", out, "--budget", 3, "--acquisition", "de"
+    )
+    assert code == 0
+    selected = (out / "selection.csv").read_text().splitlines()[1:]
+    ranks = re.findall(r"│ +(\d+) │ (\d\.\d{6}) │ (\S+)", stdout)
+    assert [(rank, name) for rank, _, name in ranks] == [
+        (line.split(",")[0], line.split(",")[1]) for line in selected
+    ]
+    assert "6 images: 6 scored, 0 stored before, 0 failed" in stdout
+    assert str(out / "selection.csv") in stdout
+    assert stderr.splitlines()[-1].startswith("6/6 images, ")
+
+
+def test_top_limits_what_is_printed(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ("score", pool, "--model", model, "--output", tmp_path / "out")
+    assert len(re.findall(r"│ +\d+ │", deal(*arguments, "--top", 2)[1])) == 2
+    assert "│" not in deal(*arguments, "--top", 0)[1]
+
+
+def test_json_is_one_document_on_stdout(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    (pool / "empty.png").write_bytes(b"")
+    code, stdout, _ = deal(
+        "score", pool, "--model", model, "--output", tmp_path / "out", "--json", "--top", 2
+    )
+    assert code == 3
+    document = json.loads(stdout)
+    assert (document["total"], document["scored"], document["errors"]) == (7, 6, {"decode": 1})
+    assert document["exit_code"] == 3
+    assert document["selection"]["acquisition"] == "ds:none"
+    assert [row["rank"] for row in document["top"]] == [1, 2]
+
+
+def test_quiet_leaves_stderr_empty(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:
+    assert deal("score", pool, "--model", model, "-o", tmp_path / "out", "--quiet")[2] == ""
+
+
+def test_the_model_may_come_from_the_environment(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEAL_MODEL", str(model))
+    assert deal("score", pool, "--output", tmp_path / "out")[0] == 0
+
+
+def test_without_a_model_the_error_names_the_three_ways(
+    deal: Deal, pool: Path, tmp_path: Path
+) -> None:
+    code, stdout, stderr = deal("score", pool, "--output", tmp_path / "out")
+    assert (code, stdout) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert all(way in stderr for way in ("--model", "DEAL_MODEL", "--demo"))
+
+
+def test_without_an_output_the_error_names_it(deal: Deal, pool: Path, model: Path) -> None:
+    code, _, stderr = deal("score", pool, "--model", model)
+    assert (code, len(stderr.splitlines())) == (2, 1)
+    assert "--output DIR" in stderr
+
+
+def test_without_a_pool_the_error_names_it(deal: Deal, model: Path, tmp_path: Path) -> None:
+    code, _, stderr = deal("score", "--model", model, "--output", tmp_path / "out")
+    assert (code, len(stderr.splitlines())) == (2, 1)
+    assert "no pool" in stderr
+
+
+@pytest.fixture
+def demo(pool: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"model.onnx": model, "pool": pool}
+    monkeypatch.setattr(doctor, "demo_file", files.__getitem__)
+
+
+@pytest.mark.usefixtures("demo")
+def test_demo_scores_the_bundled_pool_whatever_the_environment_says(
+    deal: Deal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEAL_MODEL", "/nowhere.onnx")
+    code, stdout, _ = deal("score", "--demo")
+    assert code == 0
+    assert "6 images: 6 scored" in stdout
+    assert (tmp_path / "deal-demo/selection.csv").is_file()
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("arguments", [["pool"], ["--model", "m.onnx"]])
+def test_demo_takes_neither_pool_nor_model(deal: Deal, arguments: list[str]) -> None:
+    code, _, stderr = deal("score", "--demo", *arguments)
+    assert code == 2
+    assert "leave out POOL and --model" in stderr
+
+
+def test_model_options_describe_a_foreign_model(deal: Deal, pool: Path, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "foreign.onnx", floating=True, output="out")
+    arguments = [
+        "score",
+        pool,
+        "--model",
+        model,
+        "-o",
+        tmp_path / "out",
+        "--acquisition",
+        "entropy",
+    ]
+    code, _, stderr = deal(*arguments)
+    assert code == 1
+    assert "classes" in stderr
+    options = {"classes": 5, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "output": "out"}
+    for key, value in options.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        arguments += ["--model-option", f"{key}={text}"]
+    assert deal(*arguments)[0] == 0
+
+
+def test_a_model_option_without_value_is_a_usage_error(deal: Deal, pool: Path) -> None:
+    code, _, stderr = deal("score", pool, "--model-option", "classes")
+    assert code == 2
+    assert "KEY=VALUE" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--acquisition", "entrpy"], "Did you mean 'entropy'"),
+        (["--levels", "8"], "takes no levels"),
+        (["--levels", "x"], "'x' is not a valid integer"),
+        (["--budget", "0"], "budget must be"),
+        (["--regions", "slic"], "none or grid:CELL"),
+        (["--shard", "4/4"], "shard"),
+        (["--max-errors", "many"], "--max-errors"),
+        (["--engine", "tflite"], "engine 'tflite' is unknown"),
+        (["--device", "tpu"], "device 'tpu' is unknown"),
+        (["--sessions", "0"], "sessions must be at least 1"),
+        (["--raster", "huge"], "'huge' is not one of"),
+        (["--sequence-from", "("], "not a regular expression"),
+        (["--no-such-option"], "No such option '--no-such-option'"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path, arguments: list[str], match: str
+) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = deal("score", pool, "--model", model, "--output", out, *arguments)
+    assert (code, stdout) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert stderr.startswith("error: ")
+    assert match in stderr
+    assert not out.exists()
+
+
+def test_a_device_that_is_not_there_says_what_to_install(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime is built with CUDA")
+    code, _, stderr = deal(
+        "score", pool, "--model", model, "-o", tmp_path / "o", "--device", "cuda"
+    )
+    assert code == 1
+    assert "pip install 'deal-score[ort-gpu]'" in stderr
+
+
+def test_debug_shows_the_traceback(
+    deal: Deal, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deal.errors import ModelError
+
+    arguments = ("score", pool, "--model", tmp_path / "none.onnx", "--output", tmp_path / "out")
+    assert deal(*arguments)[0] == 1
+    with pytest.raises(ModelError):
+        deal(*arguments, "--debug")
+    monkeypatch.setenv("DEAL_DEBUG", "1")
+    with pytest.raises(ModelError):
+        deal(*arguments)
+
+
+def test_select_ranks_stored_results_anew(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    out, anew = tmp_path / "out", tmp_path / "anew"
+    deal("score", pool, "--model", model, "--output", out)
+    before = (out / "selection.csv").read_bytes()
+    code, stdout, _ = deal(
+        "select", out, "--acquisition", "entropy", "--budget", "50%", "--output", anew
+    )
+    assert code == 0
+    assert "entropy: 3 selected of 6 scored" in stdout
+    assert len((anew / "selection.csv").read_text().splitlines()) == 4
+    assert (out / "selection.csv").read_bytes() == before
+    code, stdout, _ = deal("select", out, "--json", "--budget", 2)
+    assert [row["rank"] for row in json.loads(stdout)["selection"]] == [1, 2]
+
+
+def test_select_says_that_the_budget_is_larger_than_the_pool(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    deal("score", pool, "--model", model, "--output", tmp_path / "out")
+    code, _, stderr = deal("select", tmp_path / "out", "--budget", 100)
+    assert (code, stderr) == (
+        0,
+        "note: the budget of 100 is larger than the pool: all 6 images are selected\n",
+    )
+
+
+def test_select_of_a_folder_without_results_is_an_error(deal: Deal, tmp_path: Path) -> None:
+    code, _, stderr = deal("select", tmp_path)
+    assert (code, len(stderr.splitlines())) == (1, 1)
+    assert "holds no results" in stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ü.jpg", "plain ü.jpg"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_ids_cannot_break_the_terminal(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 24)).save(pool / "[red]\n\x1b[2J.png")
+    code, stdout, stderr = deal("score", pool, "--model", model, "--output", tmp_path / "out")
+    assert code == 0
+    assert "\x1b" not in stdout + stderr
+    assert r"[red]\n\x1b[2J.png" in stdout
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(10, 0, 0, 0, 0.0), "0/10 images, 0.0 images/s"),
+        (Progress(100, 20, 40, 1, 10.0), "60/100 images, 4.0 images/s, 0:10 left, 1 error"),
+        (Progress(8000, 0, 10, 2, 10.0), "10/8000 images, 1.0 images/s, 2:13:10 left, 2 errors"),
+        (Progress(10, 0, 10, 0, 5.0), "10/10 images, 2.0 images/s"),
+    ],
+)
+def test_progress_in_words(progress: Progress, text: str) -> None:
+    assert describe(progress) == text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with Display(enabled=True) as display:
+        display(Progress(10, 0, 4, 1, 2.0))
+    assert "4/10 images, 2.0 images/s, 0:03 left, 1 error" in terminal.getvalue()
+    assert "━" in terminal.getvalue()
+
+
+def test_a_file_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 1.0, 11.0, 11.0, 12.0])
+    monkeypatch.setattr("deal.cli.display.time.monotonic", lambda: next(clock))
+    with Display(enabled=True) as display:
+        for done in (1, 2, 3):
+            display(Progress(10, 0, done, 0, float(done)))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["2/10", "3/10"]
+
+
+def test_another_package_named_deal_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "namesake", lambda: "4.24.4")
+    with pytest.warns(RuntimeWarning, match=r"another package named deal \(4\.24\.4\)"):
+        doctor.warn_of_namesake()
+
+
+def fail_with(error: BaseException) -> Any:
+    import click
+
+    @click.command()
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_an_interrupt_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(fail_with(KeyboardInterrupt()), [], "deal") == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
