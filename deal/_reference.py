@@ -194,7 +194,8 @@ def _image_columns(
     n_classes: int,
 ) -> dict[str, Any]:
     def by_class(values: Float) -> Float:
-        return np.bincount(classes[kept], weights=values[kept], minlength=n_classes)
+        sums = np.bincount(classes[kept], weights=values[kept], minlength=n_classes)
+        return np.asarray(sums, dtype=np.float64)
 
     columns: dict[str, Any] = {
         "n_pixels": int(kept.sum()),

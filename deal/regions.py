@@ -58,18 +58,16 @@ class Segments:
 
 
 class _Contexts(threading.local):
-    """Kernel contexts of this thread, by thread count; a context serves one thread at a time."""
+    """Kernel contexts of this thread; a context serves one thread at a time, and no fork()."""
 
     def __init__(self) -> None:
-        self.by_threads: dict[int, _native.Context] = {}
-        self.process = os.getpid()
+        self._kept: dict[tuple[int, int], _native.Context] = {}
 
     def get(self, threads: int) -> _native.Context:
-        if self.process != os.getpid():  # the threads of a context do not survive fork()
-            self.__init__()  # type: ignore[misc]
-        if threads not in self.by_threads:
-            self.by_threads[threads] = _native.Context(threads)
-        return self.by_threads[threads]
+        key = os.getpid(), threads
+        if key not in self._kept:
+            self._kept[key] = _native.Context(threads)
+        return self._kept[key]
 
 
 _contexts = _Contexts()
