@@ -101,7 +101,7 @@ def load_dataset(
         The name is unknown, a root is missing or superfluous.
     PoolError
         An image lacks its label or the other way round, a label has another size than its image
-        or an index outside the classes, a split is empty, or a file cannot be read.
+        or an index outside the classes, a split is empty or void throughout, or a file cannot be read.
     """
     if name not in DATASETS:
         raise UsageError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
@@ -127,6 +127,8 @@ def load_dataset(
         splits[split] = tuple(
             _read_sample(image, label, size, len(classes), ignore_index) for image, label in pairs
         )
+        if all((sample.label == ignore_index).all() for sample in splits[split]):
+            raise PoolError(f"{root / split} has no labelled pixel: all are {ignore_index} (void)")
     return Dataset(
         classes=classes,
         palette=palette,

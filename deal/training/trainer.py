@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from deal._version import __version__
-from deal.errors import EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
 from deal.training.augment import Augmentation
 from deal.training.checkpoint import (
     CheckpointMeta,
@@ -146,6 +146,8 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         The device is not there.
     OutputError
         The output holds a run with another configuration, or cannot be written.
+    DealError
+        The loss is no longer finite.
     """
     _validate(config)
     device = _device(config.device)
@@ -154,10 +156,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"output {output} cannot be made: {error.strerror}") from error
-    if overwrite:
-        for name in (_LAST, _BEST, _METRICS, _SUMMARY):
-            (output / name).unlink(missing_ok=True)
-    resumed = _read_resumable(output / _LAST, config)
+    resumed = None if overwrite else _read_resumable(output / _LAST, config)
     if resumed and (output / _SUMMARY).exists():
         summary: dict[str, Any] = json.loads((output / _SUMMARY).read_text(encoding="utf-8"))
         return summary
@@ -171,7 +170,11 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         raise PoolError(
             f"--batch-size {config.batch_size} is more than the {len(data.train)} training images"
         )
-    return _Run(config, data, device, output).run(resumed)
+    run = _Run(config, data, device, output)
+    if overwrite:  # only now that nothing can be refused any more
+        for name in (_LAST, _BEST, _METRICS, _SUMMARY):
+            (output / name).unlink(missing_ok=True)
+    return run.run(resumed)
 
 
 def _validate(config: TrainConfig) -> None:
@@ -281,7 +284,7 @@ class _Run:
                     self._validate(record)
                 self.history.append(record)
                 self._save()
-                progress.console.print(_describe(record), highlight=False)
+                progress.console.print(_describe(record), highlight=False, soft_wrap=True)
         return self._finish()
 
     def _train_epoch(self, epoch: int, advance: Callable[[], None]) -> dict[str, Any]:
@@ -313,6 +316,8 @@ class _Run:
             sums += values.detach().double().cpu()
             advance()
         means = (sums / self.steps_per_epoch).tolist()
+        if not math.isfinite(means[0]):
+            raise DealError(f"the loss is not finite in epoch {epoch}: lower --lr")
         return {
             "epoch": epoch,
             "lr": self.optimizer.param_groups[0]["lr"],

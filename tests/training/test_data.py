@@ -106,6 +106,13 @@ def test_an_empty_split_is_refused(root):
         load(root)
 
 
+def test_a_split_of_void_alone_is_refused(root):
+    for name in ("a", "b"):
+        write_pair(root, "val", name, np.full((2, 3), 255))
+    with pytest.raises(PoolError, match="val has no labelled pixel"):
+        load(root)
+
+
 def test_a_missing_split_says_what_is_expected(root):
     (root / "val").rename(root / "valid")
     with pytest.raises(PoolError, match="expected ROOT/SPLIT/images"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import deal.training.trainer as trainer
-from deal.errors import EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
 from deal.training.checkpoint import load_checkpoint
 from deal.training.mobilenet import MobileNetV2
 from deal.training.trainer import TrainConfig, poly_factor, train
@@ -125,6 +125,18 @@ def test_another_configuration_on_an_old_output_needs_overwrite(config):
         train(changed)
     assert len(train(changed, overwrite=True)["val"]["iou"]) == 9
     assert len(losses(config.output)) == 1
+
+
+def test_overwrite_keeps_the_old_run_when_the_new_one_is_refused(config):
+    train(config)
+    with pytest.raises(PoolError, match="more than the 6"):
+        train(replace(config, batch_size=7), overwrite=True)
+    assert (Path(config.output) / "best.pt").exists()
+
+
+def test_a_diverged_run_ends_with_the_remedy(config):
+    with pytest.raises(DealError, match="not finite in epoch 1: lower --lr"):
+        train(replace(config, lr=1e30))
 
 
 def test_difficulty_learns(config):
