@@ -101,7 +101,8 @@ def load_dataset(
         The name is unknown, a root is missing or superfluous.
     PoolError
         An image lacks its label or the other way round, a label has another size than its image
-        or an index outside the classes, a split is empty or void throughout, or a file cannot be read.
+        or an index outside the classes, a split is empty or void throughout, or a file cannot be
+        read.
     """
     if name not in DATASETS:
         raise UsageError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
