@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 from collections.abc import Iterable
@@ -179,7 +180,8 @@ def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, right: int, top: 
 def _scale_top(maps: Iterable[NDArray[np.float32] | None]) -> float:
     """Difficulty shown as the brightest colour: the sheet's maximum, up to the next 0.05."""
     largest = max((float(values.max()) for values in maps if values is not None), default=1.0)
-    return float(np.clip(np.ceil(largest * 20) / 20, 0.05, 1.0))
+    steps = math.ceil(round(largest * 20, 4))  # float32 0.4 is a little more than 0.4
+    return min(max(steps / 20, 0.05), 1.0)
 
 
 def _preview(
@@ -226,8 +228,11 @@ def _text(
 def _fitting(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
     """The text on one line, its beginning elided where it is too wide."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if draw.textlength(text, _font(size)) <= width:
+    font = _font(size)
+    if draw.textlength(text, font) <= width:
         return text
-    while text and draw.textlength("…" + text, _font(size)) > width:
-        text = text[1:]
-    return "…" + text
+    starts = range(1, len(text) + 1)
+    fits = bisect.bisect_left(
+        starts, 1, key=lambda i: draw.textlength("…" + text[i:], font) <= width
+    )
+    return "…" + text[starts[fits] :]
