@@ -102,4 +102,5 @@ def test_a_pool_is_unlabeled_and_repeats_after_its_distinct_scenes(tmp_path):
     contents = [path.read_bytes() for path in files]
     assert len(set(contents)) == 3
     assert contents[3:] == contents[:2]
-    assert Image.open(files[0]).size == (SIZE[1], SIZE[0])
+    with Image.open(files[0]) as image:
+        assert image.size == (SIZE[1], SIZE[0])
