@@ -40,7 +40,7 @@ _DEMO_OUTPUT = "deal-demo"
     _POOL,
     "--demo",
     is_flag=True,
-    help="Score the bundled images with the bundled model, into deal-demo unless --output is given.",
+    help="Score the bundled images with the bundled model; --output is deal-demo unless given.",
 )
 @option(
     _POOL,
