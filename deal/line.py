@@ -185,7 +185,7 @@ class Line:
         return self._session(self._scorer, work)
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
-        with open_scorer(self._config) as scorer:
+        with self._scorer.again() as scorer:
             yield from self._session(scorer, work)
 
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
