@@ -39,7 +39,7 @@ native = Pybind11Extension(
     LIBRARY_SOURCES + BINDING_SOURCES,
     depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))],
     include_dirs=["csrc"],
-    define_macros=[("DEAL_BUILDING", "1"), ("DEAL_VERSION", f'"{VERSION}"')],
+    define_macros=[("DEAL_VERSION", f'"{VERSION}"')],
     cxx_std=17,
     extra_compile_args=compile_args,
     extra_link_args=link_args,

@@ -4,9 +4,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "deal.h"
 #include "tensor_py.h"
@@ -206,31 +208,37 @@ py::tuple statistics(Context& context, const Input& input) {
 
 #undef DEAL_ADD
 
-// Writes the difficulty map into out [B, H, W]; returns the count of bad inputs an image.
-Dense<int64_t> difficulty_map(Context& context, const Input& input, Dense<float>& out) {
-  const deal_sizes s = input.sizes();
-  if (out.ndim() != 3 || out.shape(0) != s.batch || out.shape(1) != input.get().raster_height ||
-      out.shape(2) != input.get().raster_width) {
+// The difficulty map [B, H, W], in `out` unless that is None, and the count of bad inputs an image.
+py::tuple difficulty_map(Context& context, const Input& input, const py::object& out) {
+  const std::vector<py::ssize_t> shape = {input.sizes().batch, input.get().raster_height,
+                                          input.get().raster_width};
+  if (!out.is_none() && !py::isinstance<Dense<float>>(out)) {
+    throw py::type_error("out: a C-contiguous array of float32 is needed");
+  }
+  Dense<float> map = out.is_none() ? Dense<float>(shape) : out.cast<Dense<float>>();
+  if (!std::equal(shape.begin(), shape.end(), map.shape(), map.shape() + map.ndim())) {
     throw py::value_error("out: shape [batch, raster height, raster width] is needed");
   }
-  Dense<int64_t> nonfinite({s.batch});
+  Dense<int64_t> nonfinite(shape[0]);
   deal_output o = {};
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
-  o.difficulty_map = out.mutable_data();
+  o.difficulty_map = map.mutable_data();
   context.run(input.get(), o);
-  return nonfinite;
+  return py::make_tuple(map, nonfinite);
 }
 
-// The difficulty before the sigmoid on its own grid: [B, gh, gw].
-Dense<float> difficulty_grid(Context& context, const Input& input) {
+// The difficulty before the sigmoid on its own grid, [B, gh, gw], and the count of bad inputs.
+py::tuple difficulty_grid(Context& context, const Input& input) {
   const deal_sizes s = input.sizes();
   Dense<float> grid({s.batch, s.grid_height, s.grid_width});
+  Dense<int64_t> nonfinite(s.batch);
   deal_output o = {};
   o.struct_size = sizeof o;
+  o.nonfinite = nonfinite.mutable_data();
   o.difficulty_grid = grid.mutable_data();
   context.run(input.get(), o);
-  return grid;
+  return py::make_tuple(grid, nonfinite);
 }
 
 }  // namespace
@@ -261,7 +269,6 @@ PYBIND11_MODULE(_native, m) {
       .def("set_segments", &Input::set_segments, py::arg("ids").noconvert(), py::arg("count"))
       .def("set_mask", &Input::set_mask, py::arg("mask").noconvert());
   m.def("statistics", &statistics, py::arg("context"), py::arg("request"));
-  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"),
-        py::arg("out").noconvert());
+  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
   m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"));
 }

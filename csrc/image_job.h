@@ -13,7 +13,7 @@ namespace deal {
 
 // Which stages an output needs.
 struct Needs {
-  bool statistics, boundary, difficulty;
+  bool statistics, boundary, difficulty, boxes;
   Needs(const Request& request, const deal_output& output);
 };
 

@@ -19,17 +19,20 @@ DEAL_INLINE float half_to_float(uint16_t h) {
   return as_float(static_cast<int32_t>(static_cast<uint32_t>(as_int(scaled)) | special | sign));
 }
 
+// Differences of any two values stay finite, even of the lowest float that masks a class.
+DEAL_INLINE float bounded(float value) { return min_(max_(value, -1e37f), 1e37f); }
+
 inline void load_row(const void* source, int32_t dtype, int64_t step, float* out, int64_t n) {
   if (dtype == DEAL_FLOAT32) {
     const float* from = static_cast<const float*>(source);
-    for (int64_t i = 0; i < n; ++i) out[i] = from[i * step];
+    for (int64_t i = 0; i < n; ++i) out[i] = bounded(from[i * step]);
   } else if (dtype == DEAL_FLOAT16) {
     const uint16_t* from = static_cast<const uint16_t*>(source);
     for (int64_t i = 0; i < n; ++i) out[i] = half_to_float(from[i * step]);
   } else {
     const uint16_t* from = static_cast<const uint16_t*>(source);
     for (int64_t i = 0; i < n; ++i) {
-      out[i] = as_float(static_cast<int32_t>(static_cast<uint32_t>(from[i * step]) << 16));
+      out[i] = bounded(as_float(static_cast<int32_t>(uint32_t{from[i * step]} << 16)));
     }
   }
 }

@@ -5,6 +5,7 @@ The arithmetic is in ``csrc/``; this module checks arguments and keeps one kerne
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator
@@ -33,8 +34,8 @@ class Grid:
     cell: int
 
     def __post_init__(self) -> None:
-        if self.cell < 1:
-            raise UsageError(f"Grid(cell={self.cell}): the cell needs at least 1 pixel")
+        if not (isinstance(self.cell, int) and self.cell >= 1):
+            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of cells on a raster of ``size`` (H, W)."""
@@ -82,8 +83,8 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _context(threads: int | None) -> _native.Context:
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads={threads}: at least 1, or None for every core")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
+        raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
     return _contexts.get(threads or 0)
 
 
@@ -93,14 +94,25 @@ def _input(
     align_corners: bool,
     head: DifficultyHead | None,
     difficulty: Any | None = None,
+    attention: int = _native.ATTENTION_AUTO,
 ) -> _native.Input:
-    request = _native.Input(logits, size, align_corners)
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise UsageError(f"size={size!r}: two integers, (height, width), are needed") from None
+    request = _native.Input(logits, (height, width), align_corners)
     if difficulty is not None:
         request.set_difficulty(difficulty)
     elif head is not None:
         weight = np.asarray(head.weight, dtype=np.float32)
-        request.set_head(weight, head.gamma, head.bias, head.grid, _native.ATTENTION_AUTO)
+        request.set_head(weight, head.gamma, head.bias, head.grid, attention)
     return request
+
+
+def _refuse_nonfinite(counts: NDArray[np.int64]) -> None:
+    if counts.any():
+        bad = np.flatnonzero(counts).tolist()
+        raise UsageError(f"logits or difficulty of the images {bad} have NaN or infinite values")
 
 
 def score_logits(
@@ -157,7 +169,7 @@ def score_logits(
             ids = np.ascontiguousarray(regions.map)
             if ids.dtype != np.int32:
                 raise UsageError(f"Segments: {ids.dtype} ids; int32 is needed")
-            count = regions.count if regions.count is not None else max(int(ids.max()) + 1, 1)
+            count = regions.count if regions.count is not None else int(ids.max(initial=0)) + 1
             request.set_segments(ids, count)
         if mask is not None:
             kept = np.ascontiguousarray(mask)
@@ -187,13 +199,9 @@ def difficulty_map(
         raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
     with _usage_errors():
         request = _input(logits, size, align_corners, head, difficulty)
-        if out is None:
-            out = np.empty((len(logits), *size), dtype=np.float32)
-        nonfinite = _native.difficulty_map(_context(threads), request, out)
-    if nonfinite.any():
-        bad = np.flatnonzero(nonfinite).tolist()
-        raise UsageError(f"logits of the images {bad} have NaN or infinite values")
-    return out
+        found, nonfinite = _native.difficulty_map(_context(threads), request, out)
+    _refuse_nonfinite(nonfinite)
+    return found
 
 
 def difficulty_grid(
@@ -206,10 +214,11 @@ def difficulty_grid(
 ) -> NDArray[np.float32]:
     """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
 
-    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``.
+    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``. Raises
+    UsageError, also when an image has NaN or infinite logits.
     """
     with _usage_errors():
-        request = _native.Input(logits, (1, 1), align_corners)
-        weight = np.asarray(head.weight, dtype=np.float32)
-        request.set_head(weight, head.gamma, head.bias, head.grid, attention)
-        return _native.difficulty_grid(_context(threads), request)
+        request = _input(logits, (1, 1), align_corners, head, attention=attention)
+        found, nonfinite = _native.difficulty_grid(_context(threads), request)
+    _refuse_nonfinite(nonfinite)
+    return found
