@@ -282,7 +282,7 @@ class Output:
                     ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
         self._run_path.unlink(missing_ok=True)
-        for name in ("selection.csv", "selection.json"):
+        for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def _check_part(self, part: Path) -> None:

@@ -2,7 +2,8 @@
 
 A source is a folder (searched recursively, in byte order of the paths, never through symlinked
 folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders; ``*`` also
-matches a leading dot), one image, or a manifest (:mod:`deal.manifest`).
+matches a leading dot), one image, or a manifest (:mod:`deal.manifest`). The contact sheet that an
+earlier run left in a folder of results is no image of a folder or glob.
 
 Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
 follow from one folder or glob alone (several sources, or a manifest), a
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, pairwise
 
 from deal.digests import DigestMap, digest
 from deal.errors import PoolError, UsageError
@@ -138,8 +139,8 @@ def open_pool(
     UsageError
         ``sequence_from`` is not a regular expression with a group. Raised by the call.
     PoolError
-        A source is missing or of unknown kind, a manifest is malformed, or nothing is found
-        (raised by the call); two images have the same id, or a later line of a manifest is
+        A source is missing or of unknown kind, a folder lies in another, a manifest is malformed,
+        or nothing is found (raised by the call); two images have the same id, or a later line of a manifest is
         malformed (raised when reached; :func:`count_pool` finds both beforehand).
     """
     shard = shard or Shard()
@@ -180,6 +181,7 @@ def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _
         raise UsageError("no pool: name a folder, glob, image or manifest")
     pattern = _sequence_pattern(sequence_from)
     opened = [_open_source(name) for name in names]
+    _refuse_overlap(names)
     structural = len(names) == 1 and not _is_manifest(names[0])
     items = opened[0]() if structural else _unique(names, opened)
     first = next(items, None)
@@ -215,6 +217,16 @@ def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:
             yield replace(entry, sequence=match[1])
 
 
+def _refuse_overlap(names: list[str]) -> None:
+    folders = sorted((os.path.realpath(name) + "/", name) for name in filter(os.path.isdir, names))
+    for (outer, first), (inner, second) in pairwise(folders):
+        if inner.startswith(outer):
+            raise PoolError(
+                f"{_names(first)} and {_names(second)} overlap, so images would be ranked twice: "
+                f"name {_names(first)} alone"
+            )
+
+
 def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
     seen = DigestMap()
     for index, listing in enumerate(opened):
@@ -229,7 +241,8 @@ def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
             if other is not None:
                 raise PoolError(
                     f"{_names(names[other])} and {_names(names[index])} both give the id "
-                    f"{item_id!r}; pass their common parent folder, or a manifest with its own ids"
+                    f"{item_id!r}; name each image once, or pass a common parent folder or a manifest "
+                    "with ids of its own"
                 )
             seen[key] = index
             yield entry
@@ -241,6 +254,8 @@ def _is_manifest(name: str) -> bool:
 
 def _open_source(name: str) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
+    if not name:  # an unset variable of a script, not the current folder
+        raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
     path = os.path.abspath(name)
     if os.path.isdir(path):
         return lambda: _walk(path, ("**", "*"))
@@ -361,6 +376,8 @@ def _names_in(folder: str) -> list[bytes]:
                 names.append(entry.name + b"/")
             elif not _leads_to_folder(entry):
                 names.append(entry.name)
+    if {b"runs/", b"selection.json", b"previews.jpg"} <= set(names):  # an output of ours
+        names.remove(b"previews.jpg")
     names.sort(reverse=True)
     return names
 

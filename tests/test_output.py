@@ -228,6 +228,7 @@ def test_overwrite_removes_what_deal_wrote_and_nothing_else(tmp_path: Path) -> N
         write(output, "a")
         output.write_run({})
     (tmp_path / "selection.csv").write_text("old")
+    (tmp_path / "previews.jpg").write_text("old")
     (tmp_path / "images/notes.txt").write_text("mine")
     (tmp_path / "thesis.pdf").write_text("mine")
     other = {**SETTINGS, "raster": "image"}

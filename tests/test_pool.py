@@ -354,6 +354,35 @@ def test_no_source_and_dots_behind_wildcards_are_refused(tmp_path: Path) -> None
         open_pool(f"{tmp_path}/*/../x.jpg")
 
 
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PoolError, match="empty"):
+        open_pool("")
+
+
+@pytest.mark.parametrize("names", [("a", "a/"), ("a", "a/b"), ("a/b", "c", "a"), ("a", "link")])
+def test_folders_that_overlap_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    touch(tmp_path, "a/1.jpg", "a/b/2.jpg", "ab/3.jpg", "c/4.jpg")
+    (tmp_path / "link").symlink_to("a/b")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PoolError, match=r"overlap, .*: name 'a' alone"):
+        open_pool(names)
+    assert ids("a", "ab", "c") == ["1.jpg", "b/2.jpg", "3.jpg", "4.jpg"]
+
+
+def test_the_contact_sheet_of_an_earlier_run_is_no_image_of_the_pool(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "out/previews.jpg", "out/2.jpg", "mine/previews.jpg")
+    touch(tmp_path, "out/selection.json", "out/runs/0-of-1.json")
+    assert ids(tmp_path) == ["1.jpg", "mine/previews.jpg", "out/2.jpg"]
+    assert ids(tmp_path / "out/*.jpg") == ["2.jpg"]
+    assert ids(tmp_path / "out/previews.jpg") == ["previews.jpg"]
+
+
 # --- manifests (formats: test_manifest.py)
 
 
