@@ -1,8 +1,8 @@
 r"""Manifests: lists of images as text, CSV, JSON lines or Parquet.
 
-Columns: ``uri`` (required), ``id``, ``sequence``, ``camera``, ``timestamp_ns`` (integer); every
-other column goes into the attributes as text. A text manifest has one ``uri`` a line and nothing
-else; spaces are part of the name, empty lines are skipped.
+Columns: ``uri`` (required), ``id``, ``sequence``, ``camera``, ``timestamp_ns`` (integer, or a
+timestamp in Parquet); every other column goes into the attributes as text. A text manifest has one
+``uri`` a line and nothing else; spaces are part of the name, empty lines are skipped.
 
 A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
 percent-escapes are decoded. Names that are not UTF-8 stand as they are in text and CSV, as
@@ -21,10 +21,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from deal.errors import PoolError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
 
@@ -132,11 +135,23 @@ def _parquet(path: str) -> _Rows:
             _check_columns(path, file.schema_arrow.names)
             line = 0
             for batch in file.iter_batches(batch_size=4096):
-                for values in batch.to_pylist():
+                columns = map(_without_times, batch.schema.names, batch.columns)
+                for values in zip(*(column.to_pylist() for column in columns), strict=True):
                     line += 1
-                    yield line, values
+                    yield line, dict(zip(batch.schema.names, values, strict=True))
     except pyarrow.ArrowException as error:
         raise PoolError(f"manifest {path!r} is not a readable Parquet file: {error}") from error
+
+
+def _without_times(name: str, column: pyarrow.Array) -> pyarrow.Array:
+    """Times as text, ``timestamp_ns`` as a number: Python's own stop at microseconds."""
+    import pyarrow
+
+    if not pyarrow.types.is_temporal(column.type):
+        return column
+    if name == "timestamp_ns" and pyarrow.types.is_timestamp(column.type):
+        return column.cast(pyarrow.timestamp("ns", column.type.tz)).cast(pyarrow.int64())
+    return column.cast(pyarrow.string())
 
 
 def _check_columns(path: str, names: list[str]) -> None:

@@ -154,6 +154,22 @@ def test_other_values_become_text(tmp_path: Path) -> None:
     assert row.attributes == {"n": "1.5", "ok": "true", "tags": '["ü", 2]'}
 
 
+def test_parquet_times_keep_their_nanoseconds(tmp_path: Path) -> None:
+    path = tmp_path / "l.parquet"
+    stamp = 1_700_000_000_000_000_001
+    columns = {
+        "uri": ["a.jpg", "b.jpg"],
+        "timestamp_ns": pa.array([stamp, None], pa.timestamp("ns", "UTC")),
+        "seen": pa.array([stamp, None], pa.timestamp("ns")),
+        "day": pa.array([1, None], pa.date32()),
+    }
+    parquet.write_table(pa.table(columns), path)
+    first, second = read_manifest(str(path))
+    assert (first.timestamp_ns, second.timestamp_ns) == (stamp, None)
+    assert first.attributes == {"seen": "2023-11-14 22:13:20.000000001", "day": "1970-01-02"}
+    assert second.attributes == {}
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     assert rows(tmp_path / "l.csv", "\ufeffuri\na.jpg\n")[0].relative == "a.jpg"
     assert rows(tmp_path / "l.txt", "\ufeffa.jpg\n")[0].relative == "a.jpg"
