@@ -161,7 +161,7 @@ def _draw_entry(
     if preview.difficulty is not None:
         colours = Image.fromarray(magma(preview.difficulty / top))
         sheet.paste(colours, (x + preview.image.width + _GAP, y))
-        width = min(width, 2 * preview.image.width + _GAP)
+        width = min(width, max(2 * preview.image.width + _GAP, _THUMB))
     below = y + preview.image.height
     _text(draw, (x, below + 16), f"#{preview.rank}", 19, anchor="lm")
     _text(draw, (x + width, below + 16), f"score {preview.score:.4f}", 16, anchor="rm")
@@ -236,4 +236,4 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str
     fits = bisect.bisect_left(
         starts, 1, key=lambda i: draw.textlength("…" + text[i:], font) <= width
     )
-    return "…" + text[starts[fits] :]
+    return "…" + text[fits + 1 :]

@@ -89,6 +89,13 @@ def test_an_empty_sheet_is_a_sheet() -> None:
     assert contact_sheet([], "nothing").height > 0
 
 
+def test_very_narrow_pictures_keep_their_caption() -> None:
+    narrow = preview(1, 100, 0.5, (1, 264))
+    below = np.asarray(contact_sheet([narrow], "title"))[76 + 264 :]
+    columns = np.flatnonzero((below.max(axis=2) < 60).any(axis=0))
+    assert np.ptp(columns) > 200  # rank at the left and score at the right
+
+
 def test_long_and_odd_ids_fit() -> None:
     odd = Preview(1, "folder/" * 60 + "\n\x1b.png", 0.5, Image.new("RGB", (100, 50)), None)
     sheet = np.asarray(contact_sheet([odd], "title")).astype(int)
