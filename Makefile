@@ -79,6 +79,7 @@ build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitiz
 
 ctest: build/test_deal
 	build/test_deal
+	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 
 ctest-sanitized: build/test_deal_sanitized
 	build/test_deal_sanitized

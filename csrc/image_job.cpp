@@ -37,10 +37,7 @@ void ImageJob::run(int first, int count) {
   Sums& total = w_.rows[first].sums;
   for (int s = first; s < first + count; ++s) w_.rows[s].sums.clear();
   count_nonfinite();
-  for (int s = first + 1; s < first + count; ++s) {
-    total.nonfinite += w_.rows[s].sums.nonfinite;
-    w_.rows[s].sums.nonfinite = 0;
-  }
+  for (int s = first + 1; s < first + count; ++s) total.nonfinite += w_.rows[s].sums.nonfinite;
   const bool good = total.nonfinite == 0;
   if (good) {
     if (needs_.difficulty) {

@@ -70,7 +70,7 @@ struct RowSums {
 struct Kernels {
   const char* name;
 
-  // n values of a row to float; returns nothing. dtype is a deal_dtype, step in elements.
+  // n values of a row as floats within +-1e37. dtype is a deal_dtype, step in elements.
   void (*load_row)(const void* source, int32_t dtype, int64_t step, float* out, int64_t n);
   int64_t (*count_nonfinite)(const void* source, int32_t dtype, int64_t step, int64_t n);
 

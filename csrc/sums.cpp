@@ -131,10 +131,7 @@ void Sums::add(const Sums& other) {
       region_box[r + 2 + k] = std::max(region_box[r + 2 + k], other.region_box[r + 2 + k]);
     }
   }
-  nonfinite += other.nonfinite;
   boundary += other.boundary;
-  low = std::min(low, other.low);
-  high = std::max(high, other.high);
 }
 
 void write_image(const Request& request, const Sums& sums, int64_t b, const deal_output& out) {

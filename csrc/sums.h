@@ -25,6 +25,7 @@ struct Sums {
 
   void carve(Carver& carver, const Request& request);
   void clear();
+  // Adds what another thread summed; nonfinite and the range were joined before, stages need them.
   void add(const Sums& other);
 };
 

@@ -88,8 +88,9 @@ PyTensor from_dlpack(const py::object& object, const char* name) {
   try {
     capsule = object.attr("__dlpack__")();
   } catch (py::error_already_set& error) {
-    throw py::type_error(std::string(name) + ": DLPack refused the array (" + error.what() +
-                         "); detach it from its graph first");
+    // value() alone: what() adds the traceback. The library's own text says the remedy.
+    throw py::type_error(std::string(name) +
+                         ": DLPack refused the array: " + std::string(py::str(error.value())));
   }
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (managed == nullptr) throw py::error_already_set();

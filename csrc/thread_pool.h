@@ -5,8 +5,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include <atomic>
-#include <memory>
 #include <vector>
 
 namespace deal {
