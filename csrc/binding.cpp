@@ -24,8 +24,9 @@ void check(deal_status status) {
   const std::string text = deal_last_error();
   if (status == DEAL_ERROR_INVALID_ARGUMENT) throw py::value_error(text);
   if (status == DEAL_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
-  if (status == DEAL_ERROR_UNSUPPORTED) {
-    PyErr_SetString(PyExc_NotImplementedError, text.c_str());
+  if (status == DEAL_ERROR_UNSUPPORTED || status == DEAL_ERROR_DEVICE) {
+    const bool device = status == DEAL_ERROR_DEVICE;
+    PyErr_SetString(device ? PyExc_OSError : PyExc_NotImplementedError, text.c_str());
     throw py::error_already_set();
   }
   throw std::runtime_error(std::string(deal_status_name(status)) + ": " + text);
@@ -33,9 +34,11 @@ void check(deal_status status) {
 
 class Context {
  public:
-  Context(int threads, int isa) {
+  Context(int threads, int isa, Place cuda) {
     deal_context_options options = {};
     options.struct_size = sizeof options;
+    options.device = cuda ? DEAL_CUDA : DEAL_CPU;
+    options.device_index = cuda.value_or(0);
     options.threads = threads;
     options.isa = isa;
     check(deal_context_create(&options, &context_));
@@ -44,11 +47,11 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  void run(const deal_input& input, const deal_output& output) {
+  void run(const deal_input& input, const deal_output& output, Stream stream) {
     deal_status status;
     {
       py::gil_scoped_release release;
-      status = deal_enqueue(context_, &input, &output, nullptr);
+      status = deal_enqueue(context_, &input, &output, reinterpret_cast<void*>(stream.value_or(0)));
       if (status == DEAL_OK) status = deal_finish(context_);
     }
     check(status);
@@ -61,10 +64,14 @@ class Context {
 // A request as Python gives it, and everything it points to.
 class Input {
  public:
-  Input(const py::object& logits, std::pair<int64_t, int64_t> size, bool align_corners)
-      : logits_(read_tensor(logits, "logits")) {
+  Input(const py::object& logits, std::pair<int64_t, int64_t> size, bool align_corners,
+        Stream stream)
+      : stream_(stream),
+        logits_(read_array(logits, "logits", stream)),
+        logits_tensor_(as_tensor(logits_, "logits")) {
+    if (stream && !logits_.cuda) throw py::value_error("stream: host logits take no stream");
     input_.struct_size = sizeof input_;
-    input_.logits = &logits_.tensor;
+    input_.logits = &logits_tensor_;
     input_.raster_height = size.first;
     input_.raster_width = size.second;
     input_.sampling = align_corners ? DEAL_ALIGN_CORNERS : DEAL_HALF_PIXEL;
@@ -86,8 +93,9 @@ class Input {
     input_.head = &head_;
   }
   void set_difficulty(const py::object& difficulty) {
-    difficulty_ = read_tensor(difficulty, "difficulty");
-    input_.difficulty = &difficulty_.tensor;
+    difficulty_ = read_here(difficulty, "difficulty");
+    difficulty_tensor_ = as_tensor(difficulty_, "difficulty");
+    input_.difficulty = &difficulty_tensor_;
   }
   void set_grid(int64_t cell) {
     regions_.struct_size = sizeof regions_;
@@ -95,21 +103,36 @@ class Input {
     regions_.cell = cell;
     input_.regions = &regions_;
   }
-  void set_segments(const Dense<int32_t>& map, int64_t count) {
-    map_ = map;
+  void set_segments(const py::object& ids, int64_t count) {
+    map_ = read_map(ids, "segments", "int32");
     regions_.struct_size = sizeof regions_;
     regions_.kind = DEAL_REGIONS_SEGMENTS;
-    regions_.map = map_.data();
-    regions_.shared = check_map(map_, "segments");
+    regions_.map = static_cast<const int32_t*>(map_.data);
+    regions_.shared = map_.shape.size() == 2;
     regions_.count = count;
     input_.regions = &regions_;
   }
-  void set_mask(const Dense<uint8_t>& mask) {
-    mask_ = mask;
-    input_.mask = mask_.data();
-    input_.mask_shared = check_map(mask_, "mask");
+  void set_mask(const py::object& mask) {
+    mask_ = read_map(mask, "mask", "uint8");
+    input_.mask = static_cast<const uint8_t*>(mask_.data);
+    input_.mask_shared = mask_.shape.size() == 2;
   }
 
+  // A float32 array of this shape that results can be written to.
+  PyArray read_out(const py::object& object, const std::vector<int64_t>& shape,
+                   const char* meaning) const {
+    PyArray out = read_here(object, "out");
+    if (out.shape != shape) {
+      throw py::value_error(std::string("out: shape ") + meaning + " is needed");
+    }
+    if (out.dtype != "float32" || !out.contiguous() || !out.writable) {
+      throw py::value_error("out: a writable, C-contiguous float32 array is needed");
+    }
+    return out;
+  }
+
+  Place cuda() const { return logits_.cuda; }
+  Stream stream() const { return stream_; }
   const deal_input& get() const { return input_; }
   deal_sizes sizes() const {
     deal_sizes sizes = {};
@@ -119,24 +142,39 @@ class Input {
   }
 
  private:
-  // [H, W] (shared: 1) or [B, H, W] (0) of the raster.
-  int check_map(const py::array& map, const char* name) const {
-    const bool shared = map.ndim() == 2;
-    const int first = shared ? 0 : 1;
-    if ((map.ndim() != 2 && map.ndim() != 3) || map.shape(first) != input_.raster_height ||
-        map.shape(first + 1) != input_.raster_width ||
-        (!shared && map.shape(0) != logits_.tensor.batch)) {
+  // An array that lies where the logits do: nothing is copied from one place to another.
+  PyArray read_here(const py::object& object, const char* name) const {
+    PyArray array = read_array(object, name, stream_);
+    const auto place = [](const Place& cuda) {
+      return cuda ? "on cuda:" + std::to_string(*cuda) : std::string("on the host");
+    };
+    if (array.cuda != logits_.cuda) {
+      throw py::value_error(std::string(name) + " lies " + place(array.cuda) + ", the logits " +
+                            place(logits_.cuda) + ": move it there");
+    }
+    return array;
+  }
+  // [H, W] for all images or [B, H, W] of the raster.
+  PyArray read_map(const py::object& object, const char* name, const char* dtype) const {
+    PyArray map = read_here(object, name);
+    std::vector<int64_t> shape = {input_.raster_height, input_.raster_width};
+    if (map.shape.size() == 3) shape.insert(shape.begin(), logits_tensor_.batch);
+    if (map.shape != shape) {
       throw py::value_error(std::string(name) + ": shape [" + std::to_string(input_.raster_height) +
                             ", " + std::to_string(input_.raster_width) +
                             "] of the raster is needed, alone or for each image of the batch");
     }
-    return shared ? 1 : 0;
+    if (map.dtype != dtype || !map.contiguous()) {
+      throw py::type_error(std::string(name) + ": " + map.dtype + " values; C-contiguous " + dtype +
+                           " is needed");
+    }
+    return map;
   }
 
-  PyTensor logits_, difficulty_;
+  Stream stream_;
+  PyArray logits_, difficulty_, map_, mask_;
+  deal_tensor logits_tensor_, difficulty_tensor_ = {};
   Dense<float> weight_;
-  Dense<int32_t> map_;
-  Dense<uint8_t> mask_;
   deal_head head_ = {};
   deal_regions regions_ = {};
   deal_input input_ = {};
@@ -200,37 +238,36 @@ py::tuple statistics(Context& context, const Input& input) {
       DEAL_ADD(regions, region_, difficulty_weighted_least_confidence_mean, double, b, r);
     }
   }
-  context.run(input.get(), o);
+  context.run(input.get(), o, input.stream());
   return py::make_tuple(images, regions, nonfinite);
 }
 
 #undef DEAL_ADD
 
 // Writes the difficulty map into out [B, H, W]; returns the count of bad inputs an image.
-Dense<int64_t> difficulty_map(Context& context, const Input& input, Dense<float>& out) {
-  const deal_sizes s = input.sizes();
-  if (out.ndim() != 3 || out.shape(0) != s.batch || out.shape(1) != input.get().raster_height ||
-      out.shape(2) != input.get().raster_width) {
-    throw py::value_error("out: shape [batch, raster height, raster width] is needed");
-  }
-  Dense<int64_t> nonfinite({s.batch});
+Dense<int64_t> difficulty_map(Context& context, const Input& input, const py::object& out) {
+  const int64_t batch = input.sizes().batch;
+  const deal_input& in = input.get();
+  const PyArray map = input.read_out(out, {batch, in.raster_height, in.raster_width},
+                                     "[batch, raster height, raster width]");
+  Dense<int64_t> nonfinite({batch});
   deal_output o = {};
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
-  o.difficulty_map = out.mutable_data();
-  context.run(input.get(), o);
+  o.difficulty_map = static_cast<float*>(map.data);
+  context.run(in, o, input.stream());
   return nonfinite;
 }
 
-// The difficulty before the sigmoid on its own grid: [B, gh, gw].
-Dense<float> difficulty_grid(Context& context, const Input& input) {
+// Writes the difficulty before the sigmoid, on its own grid, into out [B, gh, gw].
+void difficulty_grid(Context& context, const Input& input, const py::object& out) {
   const deal_sizes s = input.sizes();
-  Dense<float> grid({s.batch, s.grid_height, s.grid_width});
+  const PyArray grid = input.read_out(out, {s.batch, s.grid_height, s.grid_width},
+                                      "[batch, grid height, grid width]");
   deal_output o = {};
   o.struct_size = sizeof o;
-  o.difficulty_grid = grid.mutable_data();
-  context.run(input.get(), o);
-  return grid;
+  o.difficulty_grid = static_cast<float*>(grid.data);
+  context.run(input.get(), o, input.stream());
 }
 
 }  // namespace
@@ -249,19 +286,21 @@ PYBIND11_MODULE(_native, m) {
   m.def("version", [] { return std::string(deal_version()); });
 
   py::class_<Context>(m, "Context")
-      .def(py::init<int, int>(), py::arg("threads") = 0,
-           py::arg("isa") = static_cast<int>(DEAL_ISA_AUTO));
+      .def(py::init<int, int, Place>(), py::arg("threads") = 0,
+           py::arg("isa") = static_cast<int>(DEAL_ISA_AUTO), py::arg("cuda") = py::none());
   py::class_<Input>(m, "Input")
-      .def(py::init<const py::object&, std::pair<int64_t, int64_t>, bool>(), py::arg("logits"),
-           py::arg("size"), py::arg("align_corners"))
+      .def(py::init<const py::object&, std::pair<int64_t, int64_t>, bool, Stream>(),
+           py::arg("logits"), py::arg("size"), py::arg("align_corners"),
+           py::arg("stream") = py::none())
+      .def_property_readonly("cuda", &Input::cuda)
       .def("set_head", &Input::set_head, py::arg("weight"), py::arg("gamma"), py::arg("bias"),
            py::arg("grid"), py::arg("attention"))
       .def("set_difficulty", &Input::set_difficulty, py::arg("difficulty"))
       .def("set_grid", &Input::set_grid, py::arg("cell"))
-      .def("set_segments", &Input::set_segments, py::arg("ids").noconvert(), py::arg("count"))
-      .def("set_mask", &Input::set_mask, py::arg("mask").noconvert());
+      .def("set_segments", &Input::set_segments, py::arg("ids"), py::arg("count"))
+      .def("set_mask", &Input::set_mask, py::arg("mask"));
   m.def("statistics", &statistics, py::arg("context"), py::arg("request"));
-  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"),
-        py::arg("out").noconvert());
-  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"));
+  m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
+  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"),
+        py::arg("out"));
 }

@@ -42,6 +42,23 @@ class UseDevice {
   int before_ = 0;
 };
 
+class Event {
+ public:
+  Event() = default;
+  ~Event() {
+    if (event_ != nullptr) cudaEventDestroy(event_);
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  // On the current device.
+  void create() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event"); }
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 enum class Where { kDevice, kPinnedHost };
 
 // One block that grows and never shrinks; what was in it is lost.

@@ -2,6 +2,8 @@
 // statistics_nocuda.cpp; free of CUDA's own headers.
 #pragma once
 
+#include <stdint.h>
+
 #include <memory>
 #include <stdexcept>
 
@@ -30,5 +32,10 @@ class CudaScorer {
 
 bool has_cuda();
 std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index);
+
+// Index of the device that the memory belongs to.
+int cuda_device_of(const void* memory);
+// Work launched later on the stream `after` waits for what is on the stream `before` now.
+void cuda_wait(uintptr_t before, uintptr_t after, int device_index);
 
 }  // namespace deal

@@ -248,7 +248,7 @@ void test_order_of_calls() {
 }  // namespace
 
 int main() {
-  const Case street = {"street", 2, 11, 30, 40, 91, 121, 15, 20};
+  const Case street = {"street", 2, 11, 20, 27, 53, 71, 10, 13};
   const Case cases[] = {
       street,
       with(street,
