@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "deal.h"
+#include "statistics_cuda.h"
 #include "tensor_py.h"
 
 namespace py = pybind11;
@@ -276,6 +277,13 @@ void difficulty_grid(Context& context, const Input& input, const py::object& out
 PYBIND11_MODULE(_native, m) {
   using namespace deal;
   m.doc() = "Native kernel of deal: statistics of segmentation logits (csrc/deal.h).";
+  py::register_exception_translator([](std::exception_ptr failure) {
+    try {
+      if (failure) std::rethrow_exception(failure);
+    } catch (const DeviceError& error) {
+      PyErr_SetString(PyExc_OSError, error.what());
+    }
+  });
   m.attr("ISA_AUTO") = static_cast<int>(DEAL_ISA_AUTO);
   m.attr("ISA_PORTABLE") = static_cast<int>(DEAL_ISA_PORTABLE);
   m.attr("ISA_AVX2") = static_cast<int>(DEAL_ISA_AVX2);

@@ -236,19 +236,22 @@ class Scorer : public CudaScorer {
   deal_output output_ = {};
 };
 
+int count_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0) return count;
+  cudaGetLastError();
+  throw DeviceError(std::string("no usable CUDA device (") +
+                    (error == cudaSuccess ? "none found" : cudaGetErrorString(error)) +
+                    "): install or update the NVIDIA driver, or score host arrays on the CPU");
+}
+
 }  // namespace
 
 bool has_cuda() { return true; }
 
 std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
-    cudaGetLastError();
-    throw DeviceError(std::string("no usable CUDA device (") +
-                      (error == cudaSuccess ? "none found" : cudaGetErrorString(error)) +
-                      "): install or update the NVIDIA driver, or score host arrays on the CPU");
-  }
+  const int count = count_devices();
   if (device_index < 0 || device_index >= count) {
     throw DeviceError("CUDA device " + std::to_string(device_index) +
                       " does not exist: this machine has " + std::to_string(count));
@@ -257,6 +260,7 @@ std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index) {
 }
 
 int cuda_device_of(const void* memory) {
+  count_devices();
   cudaPointerAttributes attributes;
   check(cudaPointerGetAttributes(&attributes, memory), "cudaPointerGetAttributes");
   return attributes.device;

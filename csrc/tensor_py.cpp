@@ -1,5 +1,7 @@
 #include "tensor_py.h"
 
+#include <pybind11/stl.h>
+
 #include "statistics_cuda.h"
 
 namespace py = pybind11;
