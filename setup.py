@@ -1,7 +1,7 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
 DEAL_CUDA=auto|0|1   build the CUDA kernels: where nvcc is found (auto, the default), never, always
-DEAL_CUDA_ARCHS=LIST compute capabilities, for example "80;90" (the default); the last also as PTX
+DEAL_CUDA_ARCHS=LIST compute capabilities, for example "80;90" (the default, 75 the least); the last also as PTX
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 

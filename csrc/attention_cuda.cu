@@ -124,6 +124,14 @@ __global__ void average_directly(const Job job) {
 
 // ---- polynomial -------------------------------------------------------------------------------
 
+// The order of Sum16::total(); the sum ends up in the first part.
+template <int kHalf>
+__device__ void fold(float (&part)[kParts]) {
+#pragma unroll
+  for (int k = 0; k < kHalf; ++k) part[k] = part[k] + part[k + kHalf];
+  if constexpr (kHalf > 1) fold<kHalf / 2>(part);
+}
+
 // A thread sums one monomial over one chunk of cells.
 __global__ void sum_moments(const Job job) {
   const int64_t b = blockIdx.y;
@@ -163,14 +171,8 @@ __global__ void sum_moments(const Job job) {
     }
   }
   if (index >= job.terms) return;
-#pragma unroll
-  for (int halving = 1; halving <= 4; ++halving) {
-#pragma unroll
-    for (int k = 0; k < kParts >> halving; ++k) {
-      plain[k] = plain[k] + plain[k + (kParts >> halving)];
-      with_u[k] = with_u[k] + with_u[k + (kParts >> halving)];
-    }
-  }
+  fold<kParts / 2>(plain);
+  fold<kParts / 2>(with_u);
   float* out = job.a.moments + (b * job.chunks + chunk) * 2 * job.terms + index;
   out[0] = plain[0];
   out[job.terms] = with_u[0];

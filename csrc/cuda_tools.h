@@ -8,6 +8,7 @@
 #include <new>
 #include <string>
 
+#include "device_steps.h"
 #include "statistics_cuda.h"
 
 // Shared memory of the running block; its size is said at the launch.
@@ -127,8 +128,24 @@ __device__ inline void raise(uint32_t* total, uint32_t value) {
 
 __device__ inline int lane_of_warp() { return static_cast<int>(threadIdx.x % 32); }
 
-__device__ inline uint32_t warp_sum(uint32_t value) { return __reduce_add_sync(kWholeWarp, value); }
-__device__ inline uint32_t warp_max(uint32_t value) { return __reduce_max_sync(kWholeWarp, value); }
+__device__ inline uint32_t warp_sum(uint32_t value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kWholeWarp, value, step);
+  return value;
+#else
+  return __reduce_add_sync(kWholeWarp, value);
+#endif
+}
+__device__ inline uint32_t warp_max(uint32_t value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  for (int step = 16; step > 0; step /= 2) {
+    value = larger(value, __shfl_xor_sync(kWholeWarp, value, step));
+  }
+  return value;
+#else
+  return __reduce_max_sync(kWholeWarp, value);
+#endif
+}
 
 // Calls fn(key, peers, mine) once for each different key among the lanes where `present`; peers are
 // the lanes that have it, mine whether this lane does. The whole warp has to come here.

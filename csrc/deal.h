@@ -33,8 +33,9 @@
  *     deal_input (logits, difficulty, map of segments, mask) and the maps of deal_output (the last
  *     three fields) lie on the device; structs, head weights and the tables of deal_output lie on
  *     the host, and the tables are written by deal_finish, which also reports segment ids beyond
- *     the count. After deal_reserve a stream can be captured into a graph: launch it, then call
- *     deal_finish, as often as wanted while the context takes no other request.
+ *     the count. A request whose shape was scored once before (its memory taken, its kernels
+ *     loaded) can be captured into a graph: launch that, then call deal_finish, as often as wanted
+ *     while the context takes no other request.
  *   - Given the same logits, every result is bit-identical for any number of threads, batch split
  *     and instruction set.
  *

@@ -118,12 +118,12 @@ __device__ void add_records(const Job& job, const BlockSums& block, const Pixel&
       const uint32_t sum = warp_sum(mine ? static_cast<uint32_t>(record[k]) : 0);
       if (lane == k) total = sum;
     }
-    const int64_t shared_label = key_label(key), shared_region = key_region(key);
-    if (lane < kRecord) add(block.classes + shared_label * kRecord + lane, total);
-    if (shared_region < 0 || lane > kRecord) return;
-    const int64_t local = shared_region - block.window.first;
+    const int64_t of_label = key_label(key), of_region = key_region(key);
+    if (lane < kRecord) add(block.classes + of_label * kRecord + lane, total);
+    if (of_region < 0 || lane > kRecord) return;
+    const int64_t local = of_region - block.window.first;
     const bool near = local >= 0 && local < block.window.count;
-    const int64_t all = pixel.b * job.r.region_count + shared_region;
+    const int64_t all = pixel.b * job.r.region_count + of_region;
     if (lane < kRecord) {
       add((near ? block.regions + local * kRecord : job.sums.region_sums + all * kRecord) + lane,
           total);
@@ -131,7 +131,7 @@ __device__ void add_records(const Job& job, const BlockSums& block, const Pixel&
       const int64_t classes = job.r.logits.channels;
       add((near ? block.region_classes + local * classes
                 : job.sums.region_classes + all * classes) +
-              shared_label,
+              of_label,
           total);
     }
   });

@@ -106,6 +106,9 @@ class Scorer : public CudaScorer {
     UseDevice use(device_);
     done_.create();
   }
+  ~Scorer() override {
+    if (in_flight_) cudaEventSynchronize(done_.get());  // before its memory goes
+  }
 
   void reserve(const Request& request) override {
     UseDevice use(device_);

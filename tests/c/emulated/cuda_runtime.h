@@ -48,11 +48,9 @@ inline unsigned __reduce_add_sync(unsigned, unsigned value) {
 }
 inline unsigned __reduce_max_sync(unsigned, unsigned value) {
   const uint64_t* all = emulated::exchange(value);
-  unsigned largest = 0;
-  for (int lane = 0; lane < 32; ++lane) {
-    if (all[lane] > largest) largest = static_cast<unsigned>(all[lane]);
-  }
-  return largest;
+  uint64_t largest = 0;
+  for (int lane = 0; lane < 32; ++lane) largest = all[lane] > largest ? all[lane] : largest;
+  return static_cast<unsigned>(largest);
 }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
