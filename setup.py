@@ -1,7 +1,7 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
-DEAL_CUDA=auto|0|1   build the CUDA kernels: where nvcc is found (auto, the default), never, always
-DEAL_CUDA_ARCHS=LIST compute capabilities, for example "80;90" (the default, 75 the least); the last also as PTX
+DEAL_CUDA=auto|0|1   CUDA kernels: where there is nvcc (auto, the default), never, always
+DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "80;90"; the last also as PTX
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 
@@ -103,7 +103,7 @@ native = Pybind11Extension(
     LIBRARY_SOURCES + BINDING_SOURCES,
     depends=HEADERS + CUDA_SOURCES,
     include_dirs=["csrc"],
-    define_macros=[("DEAL_BUILDING", "1"), ("DEAL_VERSION", f'"{VERSION}"')],
+    define_macros=[("DEAL_VERSION", f'"{VERSION}"')],
     cxx_std=17,
     extra_compile_args=compile_args,
     extra_link_args=link_args,

@@ -1,5 +1,7 @@
 #include "attention_cpu.h"
 
+#include <float.h>
+
 #include <algorithm>
 
 namespace deal {
@@ -81,7 +83,7 @@ void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays
   const auto range = std::minmax_element(head.weight, head.weight + classes);
   const float low = *range.first, spread = *range.second - *range.first;
   // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
-  const float scale = spread > 0.0f ? 1.0f / spread : 0.0f;
+  const float scale = spread > FLT_MIN ? 1.0f / spread : 0.0f;
   for (int64_t i = 0; i < stride; ++i) {
     const bool cell = i < cells;
     arrays.u[i] = cell ? (arrays.value[i] - low) * scale : 0.0f;

@@ -1,6 +1,8 @@
 // The probability attention module on a CUDA device: the sums of attention_impl.h, in their order.
 #include "attention_cuda.h"
 
+#include <float.h>
+
 #include <algorithm>
 
 #include "attention_plan.h"
@@ -243,7 +245,7 @@ void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_
   job.low = *range.first;
   job.spread = *range.second - *range.first;
   // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
-  job.scale = job.spread > 0.0f ? 1.0f / job.spread : 0.0f;
+  job.scale = job.spread > FLT_MIN ? 1.0f / job.spread : 0.0f;
 
   const int64_t batch = request.logits.batch, blocks = blocks_for(job.cells, kThreads);
   const auto softmax = request.logits.dtype == DEAL_FLOAT32   ? softmax_cells<DEAL_FLOAT32>

@@ -4,9 +4,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "deal.h"
 #include "statistics_cuda.h"
@@ -119,17 +121,20 @@ class Input {
     input_.mask_shared = mask_.shape.size() == 2;
   }
 
-  // A float32 array of this shape that results can be written to.
-  PyArray read_out(const py::object& object, const std::vector<int64_t>& shape,
+  // `out`, a float32 array of this shape to write to; for None a new one on the host.
+  PyArray read_out(const py::object& out, const std::vector<int64_t>& shape,
                    const char* meaning) const {
-    PyArray out = read_here(object, "out");
-    if (out.shape != shape) {
+    if (out.is_none() && logits_.cuda) {
+      throw py::value_error("out: device logits need a float32 array on their device");
+    }
+    PyArray array = read_here(out.is_none() ? Dense<float>(shape) : out, "out");
+    if (array.dtype != "float32" || !array.contiguous() || !array.writable) {
+      throw py::type_error("out: a writable, C-contiguous array of float32 is needed");
+    }
+    if (array.shape != shape) {
       throw py::value_error(std::string("out: shape ") + meaning + " is needed");
     }
-    if (out.dtype != "float32" || !out.contiguous() || !out.writable) {
-      throw py::value_error("out: a writable, C-contiguous float32 array is needed");
-    }
-    return out;
+    return array;
   }
 
   Place cuda() const { return logits_.cuda; }
@@ -245,30 +250,33 @@ py::tuple statistics(Context& context, const Input& input) {
 
 #undef DEAL_ADD
 
-// Writes the difficulty map into out [B, H, W]; returns the count of bad inputs an image.
-Dense<int64_t> difficulty_map(Context& context, const Input& input, const py::object& out) {
+// The difficulty map [B, H, W], in `out` unless that is None, and the count of bad inputs an image.
+py::tuple difficulty_map(Context& context, const Input& input, const py::object& out) {
   const int64_t batch = input.sizes().batch;
-  const deal_input& in = input.get();
-  const PyArray map = input.read_out(out, {batch, in.raster_height, in.raster_width},
-                                     "[batch, raster height, raster width]");
-  Dense<int64_t> nonfinite({batch});
+  const PyArray map =
+      input.read_out(out, {batch, input.get().raster_height, input.get().raster_width},
+                     "[batch, raster height, raster width]");
+  Dense<int64_t> nonfinite(batch);
   deal_output o = {};
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
   o.difficulty_map = static_cast<float*>(map.data);
-  context.run(in, o, input.stream());
-  return nonfinite;
+  context.run(input.get(), o, input.stream());
+  return py::make_tuple(out.is_none() ? map.owner : out, nonfinite);
 }
 
-// Writes the difficulty before the sigmoid, on its own grid, into out [B, gh, gw].
-void difficulty_grid(Context& context, const Input& input, const py::object& out) {
+// The difficulty before the sigmoid on its own grid, [B, gh, gw], likewise.
+py::tuple difficulty_grid(Context& context, const Input& input, const py::object& out) {
   const deal_sizes s = input.sizes();
   const PyArray grid = input.read_out(out, {s.batch, s.grid_height, s.grid_width},
                                       "[batch, grid height, grid width]");
+  Dense<int64_t> nonfinite(s.batch);
   deal_output o = {};
   o.struct_size = sizeof o;
+  o.nonfinite = nonfinite.mutable_data();
   o.difficulty_grid = static_cast<float*>(grid.data);
   context.run(input.get(), o, input.stream());
+  return py::make_tuple(out.is_none() ? grid.owner : out, nonfinite);
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
  *
  * Usage
  *
- *     deal_context_options options = {sizeof options};       // CPU, every core, best instruction
- * set deal_context* context; if (deal_context_create(&options, &context) != DEAL_OK)
- * puts(deal_last_error());
+ *     deal_context_options options = {sizeof options};  // CPU, every core, best instruction set
+ *     deal_context* context;
+ *     if (deal_context_create(&options, &context) != DEAL_OK) puts(deal_last_error());
  *
  *     deal_tensor logits = {sizeof logits, data, DEAL_FLOAT32, DEAL_CPU, 1, B, C, h, w,
  *                           {0, C * h * w, h * w, w, 1}};
@@ -15,14 +15,16 @@
  *     deal_output output = {sizeof output};
  *     output.difficulty_mean = difficulty;
  *
- *     deal_reserve(context, &input);                          // optional: all memory is taken here
- *     deal_enqueue(context, &input, &output, NULL);           // immediate on the CPU
- *     deal_finish(context);                                   // a device's results are valid after
- * it deal_context_destroy(context);
+ *     deal_reserve(context, &input);                  // optional: all memory is taken here
+ *     deal_enqueue(context, &input, &output, NULL);   // immediate on the CPU
+ *     deal_finish(context);                           // from here a device's results are valid
+ *     deal_context_destroy(context);
  *
  * Rules
- *   - Set struct_size of every struct to its sizeof and every field not used to 0.
- *   - Outputs are buffers of the caller; a NULL pointer asks for nothing and costs nothing.
+ *   - Set struct_size of every struct to its sizeof and every field not used to 0. Fields beyond
+ *     it count as 0: programs built against an older header keep working.
+ *   - Outputs are buffers of the caller; a NULL pointer asks for nothing, and a stage of which
+ *     nothing is asked is skipped.
  *   - A context serves one thread at a time; several contexts run side by side. Nothing is global.
  *     A context does not survive fork(): create one in the child.
  *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
@@ -37,7 +39,9 @@
  *     loaded) can be captured into a graph: launch that, then call deal_finish, as often as wanted
  *     while the context takes no other request.
  *   - Given the same logits, every result is bit-identical for any number of threads, batch split
- *     and instruction set.
+ *     and instruction set (in the default floating-point mode; the kernel leaves it as it is).
+ *   - NaN and infinite inputs are counted, and such an image is not scored. Values beyond 1e37,
+ *     such as the lowest float that masks a class, count as 1e37 of their sign.
  *
  * Shapes: B images, C classes (1 to 256), logits h x w, raster H x W, attention grid gh x gw,
  * R regions. Formulas: ARCHITECTURE.md, "Mathematics" (Xie et al., arXiv 2010.08705).
@@ -109,17 +113,17 @@ typedef struct deal_context_options {
 
 typedef struct deal_tensor {
   size_t struct_size;
-  const void* data;
-  int32_t dtype;   /* deal_dtype */
-  int32_t device;  /* deal_device */
-  int64_t members; /* M models of a committee; this version takes 1 */
+  const void* data; /* aligned to its elements */
+  int32_t dtype;    /* deal_dtype */
+  int32_t device;   /* deal_device */
+  int64_t members;  /* M models of a committee; this version takes 1 */
   int64_t batch, channels, height, width;
   int64_t stride[5]; /* in elements: member, image, channel, row, column; may be 0 or negative */
 } deal_tensor;
 
 typedef struct deal_head {
   size_t struct_size;
-  const float* weight; /* [C] */
+  const float* weight; /* [C]; like gamma and bias finite, at most 1e15 in size */
   int64_t channels;    /* C */
   float gamma;
   float bias;
@@ -133,7 +137,7 @@ typedef struct deal_regions {
   int64_t cell;       /* GRID: raster pixels a side */
   const int32_t* map; /* SEGMENTS: [B, H, W] or, shared by all images, [H, W] */
   int32_t shared;     /* SEGMENTS: 1 when map is [H, W] */
-  int64_t count;      /* SEGMENTS: R; every id is below it */
+  int64_t count;      /* SEGMENTS: R, at most 2^31 - 1; every id is below it */
 } deal_regions;
 
 typedef struct deal_input {
@@ -148,8 +152,9 @@ typedef struct deal_input {
   int32_t mask_shared;                 /* 1 when mask is [H, W] */
 } deal_input;
 
-/* Caller-owned buffers, all C-contiguous. Means are NaN where n_pixels is 0; then everything else
- * is 0 and majority_class is -1. Difficulty outputs need a head or a difficulty grid. */
+/* Caller-owned buffers, all C-contiguous. Where n_pixels is 0, means, minimum, maximum and impurity
+ * are NaN, majority_class is -1, and counts and sums are 0. Maps of an image with NaN or infinite
+ * inputs are 0. Difficulty outputs need a head or a difficulty grid. */
 typedef struct deal_output {
   size_t struct_size;
 

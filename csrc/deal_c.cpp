@@ -1,10 +1,12 @@
 // The C ABI: validates, guards (no exception crosses), dispatches.
 #include "deal.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -84,6 +86,17 @@ T read_struct(const T* from, const char* name) {
 
 long long ll(int64_t value) { return static_cast<long long>(value); }
 
+bool aligned(const void* data, int64_t element_size) {
+  return reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element_size) == 0;
+}
+
+// Rasters and grids: columns are int32, counts of pixels uint32, and no size computed from them
+// overflows.
+bool fits(int64_t height, int64_t width) {
+  return height >= 1 && width >= 1 && height <= INT32_MAX && width <= INT32_MAX / 16 &&
+         height * width <= UINT32_MAX;
+}
+
 TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   const deal_tensor t = read_struct(tensor, name);
   if (t.data == nullptr) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.data is NULL", name);
@@ -92,7 +105,7 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
          name);
   }
   if (t.device != DEAL_CPU && t.device != DEAL_CUDA) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.device %d", name, t.device);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.device %d is no deal_device", name, t.device);
   }
   if (t.members > 1) {
     fail(DEAL_ERROR_UNSUPPORTED, "%s has %lld committee members; this version takes one", name,
@@ -112,6 +125,9 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   view.dtype = t.dtype;
   view.device = t.device;
   view.element_size = t.dtype == DEAL_FLOAT32 ? 4 : 2;
+  if (!aligned(t.data, view.element_size)) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is not aligned to its elements; pass a copy", name);
+  }
   view.batch = t.batch;
   view.channels = t.channels;
   view.height = t.height;
@@ -135,13 +151,15 @@ void check_head(const deal_head& head, int64_t classes) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "the head has %lld weights, the logits %lld classes",
          ll(head.channels), ll(classes));
   }
-  const bool own = head.grid_height == 0 && head.grid_width == 0;
-  if (!own && (head.grid_height < 1 || head.grid_width < 1)) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "the head's grid is %lld x %lld", ll(head.grid_height),
-         ll(head.grid_width));
+  // Products of two such numbers are far from infinity; NaN fails the comparison.
+  const auto usable = [](float value) { return fabsf(value) <= 1e15f; };
+  if (!usable(head.gamma) || !usable(head.bias) ||
+      !std::all_of(head.weight, head.weight + classes, usable)) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT,
+         "the head's gamma, bias and weights have to be finite and at most 1e15");
   }
   if (head.attention < DEAL_ATTENTION_AUTO || head.attention > DEAL_ATTENTION_POLYNOMIAL) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "head.attention %d", head.attention);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "head.attention %d is no deal_attention", head.attention);
   }
   if (head.attention == DEAL_ATTENTION_POLYNOMIAL && monomials(classes) > kMaxMonomials) {
     fail(DEAL_ERROR_UNSUPPORTED, "polynomial attention takes at most 44 classes, not %lld",
@@ -155,18 +173,24 @@ void resolve_regions(const deal_regions* regions, Request* r) {
   if (given.kind == DEAL_REGIONS_NONE) return;
   r->region_kind = given.kind;
   if (given.kind == DEAL_REGIONS_GRID) {
-    if (given.cell < 1) fail(DEAL_ERROR_INVALID_ARGUMENT, "regions.cell %lld", ll(given.cell));
+    if (given.cell < 1) {
+      fail(DEAL_ERROR_INVALID_ARGUMENT, "regions.cell is %lld; at least 1 is needed",
+           ll(given.cell));
+    }
     r->region_cell = given.cell;
-    r->region_rows = (r->height + given.cell - 1) / given.cell;
-    r->region_columns = (r->width + given.cell - 1) / given.cell;
-    r->region_count = r->region_rows * r->region_columns;
+    r->region_columns = (r->width - 1) / given.cell + 1;
+    r->region_count = ((r->height - 1) / given.cell + 1) * r->region_columns;
     return;
   }
   if (given.kind != DEAL_REGIONS_SEGMENTS) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "regions.kind %d", given.kind);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "regions.kind %d is no deal_region_kind", given.kind);
   }
-  if (given.map == nullptr || given.count < 1) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "segments need a map and a count of at least 1");
+  if (given.map == nullptr || !aligned(given.map, sizeof *given.map)) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "segments need a map, aligned to its int32 ids");
+  }
+  if (given.count < 1 || given.count > INT32_MAX) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "segments need a count from 1 to 2^31 - 1, not %lld",
+         ll(given.count));
   }
   r->segments = given.map;
   r->segments_shared = given.shared != 0;
@@ -193,15 +217,14 @@ void resolve(const deal_input* input, Resolved* out) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%lld classes; at most %d are supported",
          ll(r.logits.channels), DEAL_MAX_CLASSES);
   }
-  if (in.raster_height < 1 || in.raster_width < 1 || in.raster_height > INT32_MAX ||
-      in.raster_width > INT32_MAX / 16 || in.raster_height * in.raster_width > UINT32_MAX) {
+  if (!fits(in.raster_height, in.raster_width)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "the raster is %lld x %lld", ll(in.raster_height),
          ll(in.raster_width));
   }
   r.height = in.raster_height;
   r.width = in.raster_width;
   if (in.sampling != DEAL_HALF_PIXEL && in.sampling != DEAL_ALIGN_CORNERS) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "sampling %d", in.sampling);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "sampling %d is no deal_sampling", in.sampling);
   }
   r.align_corners = in.sampling == DEAL_ALIGN_CORNERS;
   if (in.difficulty != nullptr) {
@@ -217,9 +240,13 @@ void resolve(const deal_input* input, Resolved* out) {
     out->head = read_struct(in.head, "deal_head");
     check_head(out->head, r.logits.channels);
     r.head = &out->head;
-    const bool own = out->head.grid_height == 0;
+    const bool own = out->head.grid_height == 0 && out->head.grid_width == 0;
     r.grid_height = own ? r.logits.height : out->head.grid_height;
     r.grid_width = own ? r.logits.width : out->head.grid_width;
+  }
+  if (r.has_difficulty() && !fits(r.grid_height, r.grid_width)) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "the difficulty's grid is %lld x %lld", ll(r.grid_height),
+         ll(r.grid_width));
   }
   resolve_regions(in.regions, &r);
   r.mask = in.mask;
@@ -265,7 +292,7 @@ const Kernels& choose_kernels(int32_t isa) {
 #endif
   if (isa == DEAL_ISA_PORTABLE || (isa == DEAL_ISA_AUTO && !avx2)) return portable_kernels();
   if (isa != DEAL_ISA_AUTO && isa != DEAL_ISA_AVX2) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "instruction set %d", isa);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "isa %d is no deal_isa", isa);
   }
   if (!avx2) fail(DEAL_ERROR_UNSUPPORTED, "this processor has no AVX2 and FMA");
   return *avx2_kernels();
@@ -327,7 +354,7 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
       deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only", o.device);
     }
     if (o.threads < 0 || o.threads > 1024) {
-      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads", o.threads);
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
     }
     const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
     const deal::Kernels& kernels = deal::choose_kernels(o.isa);
@@ -346,17 +373,16 @@ DEAL_API void deal_context_destroy(deal_context* context) { delete context; }
 
 DEAL_API deal_status deal_output_sizes(const deal_input* input, deal_sizes* sizes) {
   return deal::guarded([&] {
-    if (sizes == nullptr || sizes->struct_size < sizeof(deal_sizes)) {
-      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "sizes.struct_size is not set");
-    }
+    deal_sizes found = deal::read_struct(sizes, "deal_sizes");
     deal::Resolved resolved;
     deal::resolve(input, &resolved);
     const deal::Request& r = resolved.request;
-    sizes->batch = r.logits.batch;
-    sizes->classes = r.logits.channels;
-    sizes->regions = r.region_count;
-    sizes->grid_height = r.grid_height;
-    sizes->grid_width = r.grid_width;
+    found.batch = r.logits.batch;
+    found.classes = r.logits.channels;
+    found.regions = r.region_count;
+    found.grid_height = r.grid_height;
+    found.grid_width = r.grid_width;
+    memcpy(sizes, &found, std::min(found.struct_size, sizeof found));
   });
 }
 

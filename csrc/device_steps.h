@@ -19,14 +19,18 @@ namespace {
 
 // ---- tensors ----------------------------------------------------------------------------------
 
-DEAL_INLINE float load(const char* data, int32_t dtype, int64_t at) {
+// As it stands in the tensor; both conversions keep NaN and infinity.
+DEAL_INLINE float load_raw(const char* data, int32_t dtype, int64_t at) {
   if (dtype == DEAL_FLOAT32) return reinterpret_cast<const float*>(data)[at];
   const uint16_t bits = reinterpret_cast<const uint16_t*>(data)[at];
   return dtype == DEAL_FLOAT16 ? half_to_float(bits) : bfloat_to_float(bits);
 }
 
-DEAL_INLINE bool is_nonfinite(float value) {
-  return (as_int(value) & 0x7f800000) == 0x7f800000;  // both conversions keep NaN and infinity
+DEAL_INLINE bool is_nonfinite(float value) { return (as_int(value) & 0x7f800000) == 0x7f800000; }
+
+DEAL_INLINE float load(const char* data, int32_t dtype, int64_t at) {
+  const float value = load_raw(data, dtype, at);
+  return dtype == DEAL_FLOAT16 ? value : bounded(value);
 }
 
 DEAL_INLINE Tap tap_at(Taps taps, int64_t i) {

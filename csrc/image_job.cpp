@@ -29,7 +29,9 @@ Needs::Needs(const Request& request, const deal_output& o)
           o.region_impurity, o.region_boundary_pixels, o.class_map)),
       boundary(any(o.boundary_pixels, o.region_boundary_pixels)),
       difficulty(request.has_difficulty() &&
-                 (statistics || any(o.difficulty_grid, o.difficulty_map))) {}
+                 (statistics || any(o.difficulty_grid, o.difficulty_map))),
+      boxes(request.segments != nullptr &&
+            any(o.region_x0, o.region_y0, o.region_x1, o.region_y1)) {}
 
 void ImageJob::run(int first, int count) {
   Sums& total = w_.rows[first].sums;
@@ -51,9 +53,9 @@ void ImageJob::run(int first, int count) {
     }
     if (needs_.statistics) make_statistics(total.low, total.high);
     if (needs_.boundary) make_boundary();
-    if (r_.segments != nullptr) make_boxes();
-    for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
   }
+  if (needs_.boxes) make_boxes();
+  for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
   write_image(r_, total, b_, out_);
   write_maps(good);
 }
@@ -201,7 +203,7 @@ void ImageJob::make_boxes() {
       const int32_t* regions = r_.segment_row(b_, y);
       for (int64_t x = 0; x < r_.width; ++x) {
         if (regions[x] < 0) continue;
-        int64_t* box = boxes + regions[x] * 4;
+        int64_t* box = boxes + int64_t{regions[x]} * 4;
         box[0] = std::min(box[0], x);
         box[1] = std::min(box[1], y);
         box[2] = std::max(box[2], x);

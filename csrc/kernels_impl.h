@@ -13,13 +13,13 @@ namespace {
 inline void load_row(const void* source, int32_t dtype, int64_t step, float* out, int64_t n) {
   if (dtype == DEAL_FLOAT32) {
     const float* from = static_cast<const float*>(source);
-    for (int64_t i = 0; i < n; ++i) out[i] = from[i * step];
+    for (int64_t i = 0; i < n; ++i) out[i] = bounded(from[i * step]);
   } else if (dtype == DEAL_FLOAT16) {
     const uint16_t* from = static_cast<const uint16_t*>(source);
     for (int64_t i = 0; i < n; ++i) out[i] = half_to_float(from[i * step]);
   } else {
     const uint16_t* from = static_cast<const uint16_t*>(source);
-    for (int64_t i = 0; i < n; ++i) out[i] = bfloat_to_float(from[i * step]);
+    for (int64_t i = 0; i < n; ++i) out[i] = bounded(bfloat_to_float(from[i * step]));
   }
 }
 

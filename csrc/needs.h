@@ -7,7 +7,7 @@
 namespace deal {
 
 struct Needs {
-  bool statistics, boundary, difficulty;
+  bool statistics, boundary, difficulty, boxes;
   Needs(const Request& request, const deal_output& output);
 };
 

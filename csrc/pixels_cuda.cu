@@ -197,9 +197,9 @@ __global__ void count_boundary(const Job job) {
   if (lane_of_warp() == 0) add(job.sums.boundary + blockIdx.y, count);
 }
 
-// Boxes of segments, masked pixels included; ids beyond the count are noted.
+// Boxes of segments, masked pixels and images with bad inputs included; ids beyond the count are
+// noted.
 __global__ void find_boxes(const Job job) {
-  const bool bad = is_bad(job);
   for (int step = 0; step < kSteps; ++step) {
     const Pixel pixel(job, step);
     int64_t region = -1;
@@ -207,7 +207,7 @@ __global__ void find_boxes(const Job job) {
       const int64_t image = job.r.segments_shared ? 0 : pixel.b;
       const int32_t id = job.r.segments[image * job.r.height * job.r.width + pixel.at];
       if (id >= job.r.region_count) raise(job.sums.segment_end + pixel.b, id + 1u);
-      if (!bad) region = region_of(job.r, pixel.b, pixel.x, pixel.y);
+      region = region_of(job.r, pixel.b, pixel.x, pixel.y);
     }
     const Reach reach = reach_of(pixel.x, pixel.y, job.r.width, job.r.height);
     for_each_key(region >= 0, region, [&](int64_t key, unsigned, bool mine) {

@@ -27,7 +27,7 @@ struct Request {
   const deal_head* head;  // NULL when there is none, or a difficulty tensor wins
   int64_t grid_height, grid_width;
   int32_t region_kind;
-  int64_t region_cell, region_rows, region_columns, region_count;
+  int64_t region_cell, region_columns, region_count;
   const int32_t* segments;
   bool segments_shared;
   const uint8_t* mask;

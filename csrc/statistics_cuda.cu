@@ -44,10 +44,9 @@ struct InputJob {
   float* grid;         // [B, h, w] of a given difficulty, for load_grid
 };
 
-__device__ float input_at(const TensorView& t, int64_t b, int64_t row, int64_t x) {
+__device__ int64_t offset_of(const TensorView& t, int64_t b, int64_t row, int64_t x) {
   const int64_t c = row / t.height, y = row % t.height;
-  return load(t.data, t.dtype,
-              b * t.batch_stride + c * t.channel_stride + y * t.row_stride + x * t.column_stride);
+  return b * t.batch_stride + c * t.channel_stride + y * t.row_stride + x * t.column_stride;
 }
 
 __global__ void count_nonfinite(const InputJob job) {
@@ -56,7 +55,7 @@ __global__ void count_nonfinite(const InputJob job) {
   uint64_t bad = 0;
   for (int64_t row = blockIdx.x; row < t.channels * t.height; row += gridDim.x) {
     for (int64_t x = threadIdx.x; x < t.width; x += blockDim.x) {
-      bad += is_nonfinite(input_at(t, b, row, x));
+      bad += is_nonfinite(load_raw(t.data, t.dtype, offset_of(t, b, row, x)));
     }
   }
   add(job.nonfinite + b, bad);
@@ -67,7 +66,7 @@ __global__ void load_grid(const InputJob job) {
   const int64_t b = blockIdx.y, row = blockIdx.x;
   float* to = job.grid + (b * t.height + row) * t.width;
   for (int64_t x = threadIdx.x; x < t.width; x += blockDim.x) {
-    to[x] = job.nonfinite[b] != 0 ? 0.0f : input_at(t, b, row, x);
+    to[x] = job.nonfinite[b] != 0 ? 0.0f : load(t.data, t.dtype, offset_of(t, b, row, x));
   }
 }
 

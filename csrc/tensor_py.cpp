@@ -70,7 +70,10 @@ PyArray from_numpy(const py::array& array, const char* name) {
 }
 
 // DLPack's numbers for CUDA streams: 1 is the legacy default stream, whose handle is 0.
-py::object dlpack_capsule(const py::object& object, bool on_cuda, Stream stream) {
+py::object dlpack_capsule(const py::object& object, Stream stream) {
+  const bool on_cuda =
+      py::hasattr(object, "__dlpack_device__") &&
+      py::int_(py::tuple(object.attr("__dlpack_device__")())[0]).cast<int>() == kDLCUDA;
   if (!on_cuda) return object.attr("__dlpack__")();
   const uintptr_t handle = stream.value_or(0);
   return object.attr("__dlpack__")(py::arg("stream") = handle == 0 ? uintptr_t{1} : handle);
@@ -79,8 +82,7 @@ py::object dlpack_capsule(const py::object& object, bool on_cuda, Stream stream)
 PyArray from_dlpack(const py::object& object, const char* name, Stream stream) {
   py::object capsule;
   try {
-    const py::tuple device = object.attr("__dlpack_device__")();
-    capsule = dlpack_capsule(object, py::int_(device[0]).cast<int>() == kDLCUDA, stream);
+    capsule = dlpack_capsule(object, stream);
   } catch (py::error_already_set& error) {
     throw py::type_error(std::string(name) + ": DLPack refused the array (" + error.what() +
                          "); detach it from its graph first");

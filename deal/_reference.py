@@ -137,8 +137,8 @@ def statistics(
     ``regions`` int32 [B, H, W], negative for none; ``mask`` uint8 [B, H, W], 0 for ignore.
     """
     z = np.asarray(logits, dtype=np.float64)
-    if difficulty is None and head is not None and np.isfinite(z).all():
-        difficulty = difficulty_grid(z, head, align_corners)
+    if difficulty is None and head is not None:
+        difficulty = difficulty_grid(np.where(np.isfinite(z), z, 0.0), head, align_corners)
     grid = None if difficulty is None else np.asarray(difficulty, dtype=np.float64)
     images: list[dict[str, Any]] = []
     tables: list[dict[str, Any]] = []

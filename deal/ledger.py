@@ -5,45 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from deal.config import ErrorLimit
-from deal.errors import DealError, ItemError, TooManyErrorsError
+from deal.errors import DealError, TooManyErrorsError
 from deal.output import Output
 from deal.progress import Progress
-from deal.rows import Image, Shape, failed_rows, region_rows, scored_rows
-from deal.scorer import BatchScores
+from deal.rows import Outcome, to_rows
 from deal.types import PoolItem
 
-__all__ = ["Ledger", "Outcome"]
+__all__ = ["Ledger"]
 
 # A kill loses the rows of at most so many seconds.
 _FLUSH_SECONDS = 30.0
+# Tables of fewer rows take more memory for their frame than for their values.
+_TABLE_ROWS = 64
 # From so many images on, none with finite logits, the model is at fault and not the images.
 _NONFINITE_PROOF = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of some images: columns of those scored, and the errors of the others.
-
-    Attributes
-    ----------
-    images : sequence of Image
-    scores : BatchScores or None
-        None when none of them reached the network.
-    failures : mapping of index in ``images`` to ItemError
-    """
-
-    images: Sequence[Image]
-    scores: BatchScores | None
-    failures: Mapping[int, ItemError]
-
-    @classmethod
-    def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
-        """One image that failed before the network."""
-        return cls([(item, shape)], None, {0: error})
 
 
 class Ledger:
@@ -79,6 +57,8 @@ class Ledger:
         self._limit = limit
         self._progress = progress
         self._stored_before = output.done_count
+        self._waiting: list[Outcome] = []
+        self._rows = 0
         # The pool's thread asks what is done while the caller's writes.
         self._lock = threading.Lock()
         self._started = self._flushed = time.monotonic()
@@ -100,23 +80,21 @@ class Ledger:
         TooManyErrorsError, DealError
             The run makes no sense any more.
         """
-        images, scores = outcome.images, outcome.scores
-        with self._lock:
-            if scores is not None and len(scores.ok):
-                self.output.write(scored_rows(images, scores), region_rows(images, scores))
-                self.scored += len(scores.ok)
-            if outcome.failures:
-                failed = [images[index] for index in outcome.failures]
-                self.output.write(failed_rows(failed, list(outcome.failures.values())))
-                self.errors.update(error.code for error in outcome.failures.values())
+        self._waiting.append(outcome)
+        self._rows += len(outcome.images)
+        self.scored += len(outcome.ok)
+        self.errors.update(error.code for error in outcome.failures.values())
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
+        elif self._rows >= _TABLE_ROWS:
+            self._write()
         if self._progress is not None:
             self._progress(self.state())
         self._check(at_end=False)
 
     def flush(self) -> None:
         """Make the rows so far visible."""
+        self._write()
         with self._lock:
             self.output.flush()
         self._flushed = time.monotonic()
@@ -130,6 +108,12 @@ class Ledger:
         failed = self.errors.total()
         seconds = time.monotonic() - self._started
         return Progress(self.total, self.skipped, self.scored + failed, failed, seconds)
+
+    def _write(self) -> None:
+        outcomes, self._waiting, self._rows = self._waiting, [], 0
+        with self._lock:
+            for images, regions in to_rows(outcomes):
+                self.output.write(images, regions)
 
     def _check(self, *, at_end: bool) -> None:
         nonfinite, failed = self.errors["nonfinite"], self.errors.total()

@@ -24,11 +24,11 @@ from deal.config import ScoreConfig
 from deal.decode import decode
 from deal.engines.base import available_cores
 from deal.errors import ItemError, OutputError
-from deal.ledger import Ledger, Outcome
+from deal.ledger import Ledger
 from deal.model import raster_size
 from deal.pool import open_pool
 from deal.progress import InterruptedRunError
-from deal.rows import Shape
+from deal.rows import Outcome, Shape
 from deal.scorer import Scorer
 from deal.stages import Meter, Stages, ordered
 from deal.types import Decoded, FailedItem, PoolItem
@@ -185,7 +185,7 @@ class Line:
         return self._session(self._scorer, work)
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
-        with open_scorer(self._config) as scorer:
+        with self._scorer.again() as scorer:
             yield from self._session(scorer, work)
 
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:

@@ -32,6 +32,9 @@ from deal.types import FailedItem
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
+# A part is held in memory once as it is and once as it is written: 10 MB at this many rows.
+_PART_ROWS = 512
+
 
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -74,6 +77,7 @@ def score_pool(
             classes=scorer.spec.classes,
             overwrite=config.overwrite,
             shard=config.shard,
+            part_rows=_PART_ROWS,
         ) as results:
             ledger = Ledger(results, total, config.max_errors, progress)
             line = Line(config, scorer, ledger)
@@ -193,11 +197,14 @@ def _record(
 def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:
     """Score of every image of this shard, also of those beyond the budget."""
     sketch = QuantileSketch()
-    if selection.metadata["rows"]:
-        ids, scores, _ = score_sources(config.output, **config.ranking)
-        whole = config.shard.count == 1
-        mine = [whole or config.shard.contains(item_id) for item_id in ids.to_pylist()]
-        sketch.add(scores[np.array(mine) & ~np.isnan(scores)])
+    if not selection.metadata["rows"]:
+        return sketch
+    for ids, scores, _ in score_sources(config.output, **config.ranking):
+        ranked = ~np.isnan(scores)
+        if config.shard.count > 1:
+            mine = [config.shard.contains(item_id) for item_id in ids.to_pylist()]
+            ranked &= np.array(mine, dtype=bool)
+        sketch.add(scores[ranked])
     return sketch
 
 

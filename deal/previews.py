@@ -19,6 +19,7 @@ from deal.pool import id_to_path
 from deal.results import iter_results
 from deal.scorer import Scorer
 from deal.selection import Selection
+from deal.text import printable
 from deal.types import PoolItem
 
 __all__ = ["Preview", "contact_sheet", "magma", "write_previews"]
@@ -227,7 +228,7 @@ def _text(
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
     """The text on one line, its beginning elided where it is too wide."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(text)
     font = _font(size)
     if draw.textlength(text, font) <= width:
         return text

@@ -5,6 +5,7 @@ The arithmetic is in ``csrc/``; this module checks arguments and keeps one kerne
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deal import _native
 from deal.errors import EngineUnavailableError, UsageError
@@ -32,8 +34,8 @@ class Grid:
     cell: int
 
     def __post_init__(self) -> None:
-        if self.cell < 1:
-            raise UsageError(f"Grid(cell={self.cell}): the cell needs at least 1 pixel")
+        if not (isinstance(self.cell, int) and self.cell >= 1):
+            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of cells on a raster of ``size`` (H, W)."""
@@ -84,8 +86,8 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _context(threads: int | None, request: _native.Input) -> _native.Context:
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads={threads}: at least 1, or None for every core")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
+        raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
     return _contexts.get(threads or 0, request.cuda)
 
 
@@ -95,12 +97,15 @@ def _input(
     align_corners: bool,
     head: DifficultyHead | None,
     difficulty: Any | None = None,
-    *,
     attention: int = _native.ATTENTION_AUTO,
     stream: Any | None = None,
 ) -> _native.Input:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise UsageError(f"size={size!r}: two integers, (height, width), are needed") from None
     handle = getattr(stream, "cuda_stream", stream)
-    request = _native.Input(logits, size, align_corners, handle)
+    request = _native.Input(logits, (height, width), align_corners, handle)
     if difficulty is not None:
         request.set_difficulty(difficulty)
     elif head is not None:
@@ -116,8 +121,14 @@ def _set_segments(request: _native.Input, segments: Segments) -> None:
         request.set_segments(segments.map, segments.count)
         return
     ids = np.ascontiguousarray(segments.map)
-    count = segments.count if segments.count is not None else max(int(ids.max()) + 1, 1)
+    count = segments.count if segments.count is not None else int(ids.max(initial=0)) + 1
     request.set_segments(ids, count)
+
+
+def _refuse_nonfinite(counts: NDArray[np.int64]) -> None:
+    if counts.any():
+        bad = np.flatnonzero(counts).tolist()
+        raise UsageError(f"logits or difficulty of the images {bad} have NaN or infinite values")
 
 
 def score_logits(
@@ -204,12 +215,9 @@ def difficulty_map(
         raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
     with _usage_errors():
         request = _input(logits, size, align_corners, head, difficulty, stream=stream)
-        out = _room(request, (len(logits), *size), out)
-        nonfinite = _native.difficulty_map(_context(threads, request), request, out)
-    if nonfinite.any():
-        bad = np.flatnonzero(nonfinite).tolist()
-        raise UsageError(f"logits of the images {bad} have NaN or infinite values")
-    return out
+        found, nonfinite = _native.difficulty_map(_context(threads, request), request, out)
+    _refuse_nonfinite(nonfinite)
+    return found
 
 
 def difficulty_grid(
@@ -225,19 +233,10 @@ def difficulty_grid(
     """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
 
     ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``; the others as
-    in :func:`difficulty_map`.
+    in :func:`difficulty_map`. Raises UsageError, also when an image has NaN or infinite logits.
     """
     with _usage_errors():
         request = _input(logits, (1, 1), align_corners, head, attention=attention, stream=stream)
-        out = _room(request, (len(logits), *(head.grid or logits.shape[2:])), out)
-        _native.difficulty_grid(_context(threads, request), request, out)
-    return out
-
-
-def _room(request: _native.Input, shape: tuple[int, ...], out: Any | None) -> Any:
-    """``out``, or a new array on the host; memory of a device is the caller's."""
-    if out is not None:
-        return out
-    if request.cuda is not None:
-        raise UsageError("out: device logits need a float32 array on their device")
-    return np.empty(shape, dtype=np.float32)
+        found, nonfinite = _native.difficulty_grid(_context(threads, request), request, out)
+    _refuse_nonfinite(nonfinite)
+    return found

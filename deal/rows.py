@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deal.errors import ItemError
 from deal.scorer import BatchScores
 from deal.types import Decoded, PoolItem
 
-__all__ = ["Image", "Shape", "failed_rows", "region_rows", "scored_rows"]
+__all__ = ["Image", "Outcome", "Shape", "to_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +34,79 @@ class Shape:
 Image = tuple[PoolItem, Shape | None]
 """An item, and the shape of its image; None when it could not be decoded."""
 
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some images: columns of those scored, and the errors of the others.
+
+    Attributes
+    ----------
+    images : sequence of Image
+    scores : BatchScores or None
+        None when none of them reached the network.
+    failures : mapping of index in ``images`` to ItemError
+    """
+
+    images: Sequence[Image]
+    scores: BatchScores | None
+    failures: Mapping[int, ItemError]
+
+    @classmethod
+    def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
+        """One image that failed before the network."""
+        return cls([(item, shape)], None, {0: error})
+
+    @property
+    def ok(self) -> list[Image]:
+        """The images that were scored."""
+        return [] if self.scores is None else [self.images[index] for index in self.scores.ok]
+
+
 _FROM_ITEM = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
 _FROM_SHAPE = ("width", "height", "orientation", "color_mode")
 
 
-def scored_rows(images: Sequence[Image], scores: BatchScores) -> dict[str, Any]:
-    """Columns of the images of a batch that are ok."""
-    ok = [images[index] for index in scores.ok]
-    return {**_described(ok), "status": ["ok"] * len(ok), **scores.columns}
+def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | None]]:
+    """Columns of ``images/*.parquet``, with those of their ``regions/*.parquet`` or None.
+
+    First the images that are ok, then those that failed; none of either gives nothing.
+    """
+    ok = [image for outcome in outcomes for image in outcome.ok]
+    if ok:
+        columns = _stacked([o.scores.columns for o in outcomes if o.scores is not None])
+        yield {**_described(ok), "status": ["ok"] * len(ok), **columns}, _regions(outcomes)
+    failed = [
+        (outcome.images[index], error)
+        for outcome in outcomes
+        for index, error in outcome.failures.items()
+    ]
+    if failed:
+        reasons = {
+            "status": ["error"] * len(failed),
+            "error_code": [error.code for _, error in failed],
+            "error": [error.message for _, error in failed],
+        }
+        yield {**_described([image for image, _ in failed]), **reasons}, None
 
 
-def failed_rows(images: Sequence[Image], errors: Sequence[ItemError]) -> dict[str, Any]:
-    """Columns of images that failed, each for its reason."""
-    return {
-        **_described(images),
-        "status": ["error"] * len(images),
-        "error_code": [error.code for error in errors],
-        "error": [error.message for error in errors],
-    }
+def _regions(outcomes: Sequence[Outcome]) -> Columns | None:
+    ids: list[str] = []
+    tables: list[dict[str, NDArray[Any]]] = []
+    for outcome in outcomes:
+        if outcome.scores is not None and outcome.scores.regions is not None:
+            table = dict(outcome.scores.regions)
+            ids += [outcome.images[index][0].id for index in table.pop("image")]
+            tables.append(table)
+    return {"id": ids, **_stacked(tables)} if tables else None
 
 
-def region_rows(images: Sequence[Image], scores: BatchScores) -> dict[str, Any] | None:
-    """Columns of the regions of a batch, or None without regions."""
-    if scores.regions is None:
-        return None
-    columns = {name: values for name, values in scores.regions.items() if name != "image"}
-    return {"id": [images[index][0].id for index in scores.regions["image"]], **columns}
+def _stacked(tables: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def _described(images: Sequence[Image]) -> dict[str, Any]:
+def _described(images: Sequence[Image]) -> Columns:
     return {
         **{name: [getattr(item, name) for item, _ in images] for name in _FROM_ITEM},
         **{name: [getattr(shape, name, None) for _, shape in images] for name in _FROM_SHAPE},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -132,7 +134,8 @@ class Scorer:
         self._precision = precision
         self._threads = threads
         self._keep_regions = keep_regions
-        self._engine = open_engine(model, engine, device, precision, threads, model_options)
+        self._open = partial(open_engine, model, engine, device, precision, threads, model_options)
+        self._engine = self._open()
         self._inputs = Inputs(self.spec, raster, mask)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
         self._region_score = region_score or (
@@ -171,6 +174,12 @@ class Scorer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def again(self) -> Scorer:
+        """Open the same network once more, for another thread; it is not checked anew."""
+        twin = copy.copy(self)
+        twin._engine = self._open(probe=False)
+        return twin
 
     def close(self) -> None:
         """Release the network; the scorer cannot be used afterwards."""

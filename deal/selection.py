@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Selection", "parse_budget", "rank", "score_sources", "select"]
 
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
+_DIGEST_ROWS = 4096
 TIES = "score descending, then id ascending (UTF-8 bytes)"
 
 
@@ -99,20 +100,18 @@ class Selection:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def rows(self) -> Iterable[tuple[int, str, float]]:
+    def rows(self) -> Iterator[tuple[int, str, float]]:
         """``(rank, id, score)``, best first."""
-        return zip(self.ranks.tolist(), self.ids, self.scores.tolist(), strict=True)
+        for index, item_id in enumerate(self.ids):
+            yield index + 1, item_id, float(self.scores[index])
 
     def to_csv(self) -> str:
         """``rank,id,score``; ids quoted where needed (RFC 4180), scores as Python's ``repr``."""
-        lines = [f"{rank},{_quote(item)},{score!r}" for rank, item, score in self.rows()]
-        return "\n".join(["rank,id,score", *lines, ""])
+        return "".join(self._csv())
 
     def to_json(self) -> str:
         """Return metadata and notes, then the rows."""
-        rows = [{"rank": rank, "id": item, "score": score} for rank, item, score in self.rows()]
-        document = {**self.metadata, "notes": list(self.notes), "selection": rows}
-        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        return "".join(self._json())
 
     def write(self, output: str | os.PathLike[str]) -> None:
         """Write ``selection.csv`` and ``selection.json`` into a folder, each atomically.
@@ -125,12 +124,27 @@ class Selection:
         folder = Path(output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(folder / "selection.csv", self.to_csv())
-            _write_atomically(folder / "selection.json", self.to_json())
+            _write_atomically(folder / "selection.csv", self._csv())
+            _write_atomically(folder / "selection.json", self._json())
         except OSError as error:
             raise OutputError(
                 f"cannot write the selection to {folder}: {error.strerror}; choose another --output"
             ) from error
+
+    def _csv(self) -> Iterator[str]:
+        yield "rank,id,score\n"
+        for rank, item_id, score in self.rows():
+            yield f"{rank},{_quote(item_id)},{score!r}\n"
+
+    def _json(self) -> Iterator[str]:
+        head = json.dumps(
+            {**self.metadata, "notes": list(self.notes)}, indent=1, ensure_ascii=False
+        )
+        yield head.removesuffix("\n}") + ',\n "selection": ['
+        for rank, item_id, score in self.rows():
+            row = {"rank": rank, "id": item_id, "score": score}
+            yield ("," if rank > 1 else "") + "\n  " + json.dumps(row, ensure_ascii=False)
+        yield "\n ]\n}\n"
 
 
 def rank(
@@ -197,11 +211,10 @@ def select(
 
     wanted = parse_budget(budget)
     options = acquisition_options(acquisition, levels=levels, edges=edges, seed=seed)
-    ids, scores, fingerprint = score_sources(
-        sources, acquisition=acquisition, levels=levels, edges=edges, seed=seed
+    ids, scores, fingerprint = _collected(
+        score_sources(sources, acquisition=acquisition, levels=levels, edges=edges, seed=seed)
     )
     _refuse_duplicates(ids)
-
     order = rank(ids, scores)
     count = wanted.resolve(len(order))
     ranked, values = ids.take(pa.array(order)), scores[order]
@@ -230,37 +243,46 @@ def score_sources(
     seed: int = 0,
     levels: int | None = None,
     edges: str | None = None,
-) -> tuple[pa.ChunkedArray, NDArray[np.float64], str | None]:
-    """Score every row of the sources; parameters and errors are those of `select`.
+) -> Iterator[tuple[pa.ChunkedArray, NDArray[np.float64], str | None]]:
+    """Score the rows of the sources piece by piece; parameters and errors are those of `select`.
 
-    Returns
-    -------
-    ids : pyarrow.ChunkedArray of large_string [n]
+    Yields
+    ------
+    ids : pyarrow.ChunkedArray of strings [n]
     scores : ndarray of float64 [n]
         NaN for rows that cannot be ranked.
     fingerprint : str or None
-        Of the settings that the sources share; None for tables that do not say.
+        Of the settings the rows were scored with; None for tables that do not say.
     """
+    needs = required_columns(acquisition, levels=levels, edges=edges)
+    for table, fingerprint in _tables(sources, list(dict.fromkeys(["id", "status", *needs]))):
+        scores = acquisition_scores(table, acquisition, levels=levels, edges=edges, seed=seed)
+        yield table.column("id"), scores, fingerprint
+
+
+def _collected(
+    pieces: Iterable[tuple[pa.ChunkedArray, NDArray[np.float64], str | None]],
+) -> tuple[pa.ChunkedArray, NDArray[np.float64], str | None]:
+    """All rows as one; ResultsError if their settings differ or an id stands in two rows."""
     import pyarrow as pa
 
-    needs = required_columns(acquisition, levels=levels, edges=edges)
-    id_parts: list[pa.Array] = []
-    score_parts: list[NDArray[np.float64]] = []
+    ids: list[pa.Array] = []
+    scores: list[NDArray[np.float64]] = []
     fingerprints: set[str | None] = set()
-    for table, fingerprint in _tables(sources, list(dict.fromkeys(["id", "status", *needs]))):
-        id_parts += table.column("id").cast(pa.large_string()).chunks
-        score_parts.append(
-            acquisition_scores(table, acquisition, levels=levels, edges=edges, seed=seed)
-        )
+    for piece, values, fingerprint in pieces:
+        ids += piece.cast(pa.large_string()).chunks
+        scores.append(values)
         fingerprints.add(fingerprint)
     if len(fingerprints) > 1:
         raise ResultsError(
             "the sources were scored with different settings (model, head, raster, mask, …), so "
             "their scores do not compare: score them alike, or select from each alone"
         )
-    ids = pa.chunked_array(id_parts, pa.large_string())
-    scores = np.concatenate(score_parts) if score_parts else np.empty(0)
-    return ids, scores, next(iter(fingerprints), None)
+    return (
+        pa.chunked_array(ids, pa.large_string()),
+        np.concatenate(scores) if scores else np.empty(0),
+        next(iter(fingerprints), None),
+    )
 
 
 def _notes(*, rows: int, scored: int, count: int) -> tuple[str, ...]:
@@ -286,17 +308,18 @@ def _refuse_duplicates(ids: pa.ChunkedArray) -> None:
 def _digest(ids: pa.ChunkedArray, scores: NDArray[np.float64]) -> str:
     """SHA-256 over every scored row in rank order: the same in whatever order it was stored."""
     state = hashlib.sha256()
-    for start in range(0, len(ids), 65_536):
-        part = slice(start, start + 65_536)
+    for start in range(0, len(ids), _DIGEST_ROWS):
+        part = slice(start, start + _DIGEST_ROWS)
         pairs = [ids[part].to_pylist(), scores[part].tolist()]
         state.update(json.dumps(pairs, ensure_ascii=False).encode())
     return state.hexdigest()
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: Iterator[str]) -> None:
     temporary = path.with_name(f"_{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(text)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

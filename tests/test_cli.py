@@ -14,10 +14,10 @@ from PIL import Image
 
 from deal import cli, doctor
 from deal.cli import run
-from deal.cli.common import printable
 from deal.cli.display import Display, describe
 from deal.cli.score import command as score_command
 from deal.progress import Progress
+from deal.text import printable
 from tests.models import metadata, save_model, scenes
 
 Deal = Callable[..., tuple[int, str, str]]

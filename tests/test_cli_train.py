@@ -38,7 +38,7 @@ def test_a_malformed_size_is_a_usage_error(tmp_path, size):
 def test_every_option_of_the_configuration_is_on_the_command_line():
     from dataclasses import fields
 
-    from deal.training.trainer import TrainConfig
+    from deal.training.config import TrainConfig
 
     options = {parameter.name for parameter in command.params}
     extra = {"overwrite", "as_json"}
@@ -46,7 +46,7 @@ def test_every_option_of_the_configuration_is_on_the_command_line():
 
 
 def test_defaults_agree_with_the_configuration():
-    from deal.training.trainer import TrainConfig
+    from deal.training.config import TrainConfig
 
     defaults = TrainConfig(dataset="synthetic", output="out")
     context = command.make_context("train", ["--dataset", "synthetic", "--output", "out"])

@@ -423,10 +423,10 @@ def test_a_failure_of_the_network_surfaces_and_keeps_finished_rows(
 def test_a_session_that_does_not_open_surfaces(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(config: Any) -> Scorer:
+    def fail(self: Scorer) -> Scorer:
         raise DealError("no memory for another session")
 
-    monkeypatch.setattr(line_module, "open_scorer", fail)
+    monkeypatch.setattr(Scorer, "again", fail)
     with pytest.raises(DealError, match="another session"):
         score_pool(pool, model=model, output=tmp_path / "out", sessions=2)
     assert stage_threads() == []

@@ -67,6 +67,20 @@ def test_rows_do_not_depend_on_the_company_of_an_image(scorer):
     )
 
 
+def test_a_scorer_opened_again_gives_the_same_and_outlives_the_first(path):
+    first = Scorer(path, regions=Grid(16))
+    images = scenes(3)
+    expected = first.score_batch(images)
+    second = first.again()
+    first.close()
+    found = second.score_batch(images)
+    assert found.columns.keys() == expected.columns.keys()
+    for name, values in expected.columns.items():
+        assert found.columns[name].tobytes() == values.tobytes(), name
+    for name, values in expected.regions.items():
+        assert found.regions[name].tobytes() == values.tobytes(), name
+
+
 def test_no_images_give_empty_columns_of_the_same_kind(scorer):
     none, some = scorer.score([]), scorer.score(scenes(1))
     assert {name: (column.dtype, column.shape[1:]) for name, column in none.items()} == {

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, scene, write_dataset
+from deal.synthetic import (
+    CLASSES,
+    FIRST_SEED,
+    PALETTE,
+    scene,
+    write_dataset,
+    write_pool,
+)
 
 SIZE = (72, 96)
 
@@ -86,3 +93,14 @@ def test_data_set_is_written_in_the_layout_of_camvid(tmp_path):
 def test_scenes_need_no_torch():
     code = "import sys, deal.synthetic; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pool_is_unlabeled_and_repeats_after_its_distinct_scenes(tmp_path):
+    folder = write_pool(tmp_path / "pool", 5, SIZE, distinct=3)
+    files = sorted(folder.iterdir())
+    assert [path.name for path in files] == [f"street_{index:05d}.jpg" for index in range(5)]
+    contents = [path.read_bytes() for path in files]
+    assert len(set(contents)) == 3
+    assert contents[3:] == contents[:2]
+    with Image.open(files[0]) as image:
+        assert image.size == (SIZE[1], SIZE[0])

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import click
 
 from deal._version import __version__
-from deal.cli.common import printable
 from deal.doctor import warn_of_namesake
 from deal.errors import DealError
+from deal.text import printable
 
 __all__ = ["deal", "main", "run", "score_main"]
 

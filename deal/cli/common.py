@@ -1,4 +1,4 @@
-"""What the commands share: options in groups, text that is safe to print."""
+"""What the commands share: options in groups, notes, the table of ranks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deal.text import printable
+
 if TYPE_CHECKING:
     from deal.selection import Selection
 
@@ -18,19 +20,10 @@ __all__ = [
     "option",
     "print_note",
     "print_selection",
-    "printable",
     "ranking_options",
 ]
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
-
-
-def printable(text: str) -> str:
-    r"""Escape control and other unprintable characters (``\n``, ``\x1b``) of names and messages."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 class GroupedOption(click.Option):

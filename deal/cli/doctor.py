@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from deal.cli.common import GroupedCommand, option, printable
+from deal.cli.common import GroupedCommand, option
+from deal.text import printable
 
 _STATES = {True: "ok", False: "no", None: "extra"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}

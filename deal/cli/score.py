@@ -15,11 +15,11 @@ from deal.cli.common import (
     option,
     print_note,
     print_selection,
-    printable,
     ranking_options,
 )
 from deal.cli.display import Display
 from deal.errors import UsageError
+from deal.text import printable
 
 if TYPE_CHECKING:
     from deal.progress import RunReport
@@ -37,7 +37,10 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @click.argument("pool", nargs=-1, type=click.Path())
 @option(
-    _POOL, "--demo", is_flag=True, help="Score the bundled sample images with the bundled model."
+    _POOL,
+    "--demo",
+    is_flag=True,
+    help="Score the bundled images with the bundled model; --output is deal-demo unless given.",
 )
 @option(
     _POOL,
@@ -171,7 +174,7 @@ _DEMO_OUTPUT = "deal-demo"
     "-o",
     type=click.Path(),
     metavar="DIR",
-    help="Folder for the results; one that exists is resumed.  [required]",
+    help="Folder for the results (needed); one that exists is resumed.",
 )
 @option(_OUT, "--overwrite", is_flag=True, help="Remove earlier results of DIR first.")
 @option(

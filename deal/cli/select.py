@@ -9,9 +9,9 @@ from deal.cli.common import (
     option,
     print_note,
     print_selection,
-    printable,
     ranking_options,
 )
+from deal.text import printable
 
 _OUT = "Output"
 

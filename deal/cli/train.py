@@ -132,7 +132,8 @@ def command(*, overwrite: bool, as_json: bool, **options: Any) -> None:
     deal train --dataset synthetic --width 0.5 --output runs/demo
     """
     try:
-        from deal.training.trainer import TrainConfig, train
+        from deal.training.config import TrainConfig
+        from deal.training.trainer import train
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

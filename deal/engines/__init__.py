@@ -27,6 +27,8 @@ def open_engine(
     precision: str | None = None,
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    probe: bool = True,
 ) -> Engine:
     """Open a model on an engine and hold its outputs against the model contract.
 
@@ -43,6 +45,8 @@ def open_engine(
         Threads of one inference; None takes every core this process may use.
     options : mapping, optional
         Keys of the model contract that win over the model's own.
+    probe : bool
+        Run the network once on noise to see what it gives; False where that is known.
 
     Raises
     ------
@@ -73,5 +77,6 @@ def open_engine(
         from deal.engines.torch import TorchEngine
 
         opened = TorchEngine(Path(model), device, threads, options)
-    opened.probe()
+    if probe:
+        opened.probe()
     return opened

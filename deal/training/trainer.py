@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,107 +15,38 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from deal._version import __version__
-from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.errors import DealError, OutputError, PoolError
 from deal.training.augment import Augmentation
 from deal.training.checkpoint import (
     CheckpointMeta,
-    build_module,
     load_checkpoint,
     save_atomically,
     save_checkpoint,
 )
+from deal.training.config import TrainConfig
 from deal.training.data import Dataset, load_dataset
 from deal.training.difficulty import WithDifficulty
 from deal.training.evaluation import Evaluation, evaluate
 from deal.training.losses import joint_loss
-from deal.training.mobilenet import load_imagenet_weights
-from deal.training.networks import DeepLab
+from deal.training.preparation import (
+    build_optimizer,
+    class_weights,
+    find_device,
+    initial_module,
+    place,
+    poly_factor,
+)
 
-__all__ = ["TrainConfig", "poly_factor", "train"]
+__all__ = ["train"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 _ALIGN_CORNERS = True  # as DEAL was released
-_POWER = 0.9
 _BEST, _LAST = "best.pt", "last.pt"
 _METRICS, _SUMMARY = "metrics.jsonl", "summary.json"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides the result of a training run; sizes are (H, W) in pixels.
-
-    Attributes
-    ----------
-    dataset, data, size, scenes
-        See :func:`deal.training.data.load_dataset`.
-    network, width
-        See :func:`deal.training.networks.build_network`.
-    output : str
-        Folder of checkpoints and metrics.
-    epochs, batch_size : int
-    lr : float
-        Of the backbone at the start; falls to 0 by the poly schedule.
-    head_lr_factor : float
-        Times ``lr`` for ASPP, decoder and difficulty branch.
-    momentum, weight_decay : float
-    alpha : float
-        Weight of the difficulty loss.
-    class_balance : bool
-        Weight the cross entropy of class c by 1/ln(1.1 + share of c).
-    grid : (h, w) or None
-        Attention grid.
-    crop : (h, w) or None
-        None takes the size of the images.
-    scale : (low, high)
-    blur, color_jitter : float
-    seed : int
-    precision : str
-        ``fp32`` or ``bf16`` (autocast; parameters and evaluation stay float32).
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
-    weights : str or None
-        torchvision's MobileNetV2 state dict.
-    start_from : str or None
-        Checkpoint of the same network and classes to go on from.
-    validate_every : int
-        Epochs between validations; the last epoch is always validated.
-    """
-
-    dataset: str
-    output: str
-    data: str | None = None
-    size: tuple[int, int] | None = None
-    scenes: int = 500
-    network: str = "light"
-    width: float = 1.0
-    epochs: int = 100
-    batch_size: int = 4
-    lr: float = 0.01
-    head_lr_factor: float = 10.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    alpha: float = 1.0
-    class_balance: bool = False
-    grid: tuple[int, int] | None = None
-    crop: tuple[int, int] | None = None
-    scale: tuple[float, float] = (0.5, 2.0)
-    blur: float = 0.5
-    color_jitter: float = 0.0
-    seed: int = 0
-    precision: str = "fp32"
-    device: str = "auto"
-    weights: str | None = None
-    start_from: str | None = None
-    validate_every: int = 1
-
-
-def poly_factor(step: int, total: int) -> float:
-    """Learning rate of ``step`` (from 0) as a fraction of the first: (1 − step/total)^0.9."""
-    return math.pow(1 - step / total, _POWER)
 
 
 def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
@@ -149,8 +79,8 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
     DealError
         The loss is no longer finite.
     """
-    _validate(config)
-    device = _device(config.device)
+    config.validate()
+    device = find_device(config.device)
     output = Path(config.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -175,30 +105,6 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         for name in (_LAST, _BEST, _METRICS, _SUMMARY):
             (output / name).unlink(missing_ok=True)
     return run.run(resumed)
-
-
-def _validate(config: TrainConfig) -> None:
-    for name in ("epochs", "validate_every", "width", "lr"):
-        if getattr(config, name) <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} must be positive")
-    if config.batch_size < 2:
-        raise UsageError("--batch-size must be at least 2: batch normalisation needs a batch")
-    if not 0 < config.scale[0] <= config.scale[1]:
-        raise UsageError("--scale needs LOW and HIGH with 0 < LOW <= HIGH")
-    if config.weights is not None and config.start_from is not None:
-        raise UsageError("--weights and --start-from exclude each other")
-    if config.weights is not None and config.width != 1:
-        raise UsageError("--weights are those of width 1; leave out --width")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EngineUnavailableError(
-            "--device cuda: no CUDA device, or torch built without CUDA; use --device cpu"
-        )
-    return torch.device(name)
 
 
 def _read_resumable(path: Path, config: TrainConfig) -> dict[str, Any] | None:
@@ -244,9 +150,9 @@ class _Run:
             input_size=data.size,
             provenance={},
         )
-        module, self.started_from = _initial_module(config, self.meta)
-        self.module = _placed(module, device)
-        self.optimizer = _optimizer(config, self.module)
+        module, self.started_from = initial_module(config, self.meta)
+        self.module = place(module, device)
+        self.optimizer = build_optimizer(config, self.module)
         self.augment = Augmentation(
             crop=config.crop or data.size,
             scale=config.scale,
@@ -255,7 +161,7 @@ class _Run:
             mean=_MEAN,
             ignore_index=data.ignore_index,
         )
-        self.class_weights = _class_weights(data).to(device) if config.class_balance else None
+        self.class_weights = class_weights(data).to(device) if config.class_balance else None
         self.steps_per_epoch = len(data.train) // config.batch_size
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
@@ -352,7 +258,7 @@ class _Run:
             provenance = {
                 "deal": __version__,
                 "torch": str(torch.__version__),
-                "recipe": _recipe(self.config),
+                "recipe": self.config.recipe(),
                 "epoch": record["epoch"],
                 "val": record["val"],
                 "started_from": self.started_from,
@@ -389,7 +295,7 @@ class _Run:
         self.best_epoch, self.best_miou = state["best"]
 
     def _finish(self) -> dict[str, Any]:
-        module = _placed(load_checkpoint(self.output / _BEST)[0], self.device)
+        module = place(load_checkpoint(self.output / _BEST)[0], self.device)
         validated = {record["epoch"]: record for record in self.history if "val" in record}
         summary: dict[str, Any] = {
             "config": asdict(self.config),
@@ -407,72 +313,6 @@ class _Run:
             _write_atomically(self.output / _METRICS, "".join(lines))
         _write_atomically(self.output / _SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
-
-
-def _recipe(config: TrainConfig) -> dict[str, Any]:
-    """The configuration without what only this machine knows: folders and device."""
-    recipe = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(config).items()
-        if key not in ("data", "output", "device", "start_from")
-    }
-    if config.weights is not None:
-        recipe["weights"] = Path(config.weights).name
-    return recipe
-
-
-def _initial_module(
-    config: TrainConfig, meta: CheckpointMeta
-) -> tuple[WithDifficulty, dict[str, Any] | None]:
-    """The network before the first step, and the provenance of the checkpoint it comes from."""
-    module = build_module(meta)
-    network = module.module
-    assert isinstance(network, DeepLab)
-    if config.weights is not None:
-        load_imagenet_weights(network.backbone, config.weights)
-    if config.start_from is None:
-        return module, None
-    start, old = load_checkpoint(config.start_from)
-    for name in ("network", "width", "classes"):
-        if getattr(old, name) != getattr(meta, name):
-            raise UsageError(
-                f"--start-from {config.start_from} has {name} {getattr(old, name)}, "
-                f"this run {getattr(meta, name)}"
-            )
-    module.load_state_dict(start.state_dict())
-    return module, dict(old.provenance)
-
-
-def _placed(module: WithDifficulty, device: torch.device) -> WithDifficulty:
-    # Channels last is the faster layout of convolutions on CPU and GPU alike.
-    for tensor in itertools.chain(module.parameters(), module.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return module.to(device)
-
-
-def _optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.SGD:
-    backbone: list[nn.Parameter] = []
-    head: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
-        (backbone if name.startswith("module.backbone.") else head).append(parameter)
-    groups = [
-        {"params": backbone, "initial_lr": config.lr},
-        {"params": head, "initial_lr": config.lr * config.head_lr_factor},
-    ]
-    return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-
-
-def _class_weights(data: Dataset) -> Tensor:
-    """1/ln(1.1 + share of the class), after ENet (Paszke et al., arXiv 1606.02147)."""
-    counts = np.zeros(256, np.int64)
-    for sample in data.train:
-        counts += np.bincount(sample.label.ravel(), minlength=256)
-    labelled = counts[: len(data.classes)]
-    weights = 1 / np.log(1.1 + labelled / max(1, labelled.sum()))
-    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
 
 def _describe(record: dict[str, Any]) -> str:

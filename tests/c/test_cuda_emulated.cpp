@@ -1,5 +1,6 @@
 // The CUDA kernels, run thread for thread by emulated/cuda_runtime.h, against the CPU: every output
 // of deal_output has to be the same bits. Speed, and what only a GPU does, is not tested here.
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,7 @@ struct Case {
   int mask = 0;        // 1: one of each image, 2: shared
   Regions regions = kNone;
   int32_t attention = DEAL_ATTENTION_AUTO;
-  bool channels_last = false, nonfinite = false;
+  bool channels_last = false, nonfinite = false, extreme = false;
   int64_t cell = 7;
 };
 
@@ -56,7 +57,8 @@ struct Run {
     const int64_t n = k.b * k.c * k.h * k.w;
     logits.resize(n * size);
     for (int64_t i = 0; i < n; ++i) {
-      const float value = i == n / 2 && k.nonfinite ? NAN : normal(random);
+      float value = i == n / 2 && k.nonfinite ? NAN : normal(random);
+      if (k.extreme && i % 7 < 2) value = i % 7 == 0 ? FLT_MAX : -FLT_MAX;
       if (k.dtype == DEAL_FLOAT32) {
         memcpy(&logits[i * 4], &value, 4);
       } else {
@@ -262,6 +264,7 @@ int main() {
       with(street, [](Case& c) { c.name = "direct", c.attention = DEAL_ATTENTION_DIRECT; }),
       with(street, [](Case& c) { c.name = "polynomial", c.attention = DEAL_ATTENTION_POLYNOMIAL; }),
       with(street, [](Case& c) { c.name = "one-pixel cells", c.regions = kGrid, c.cell = 1; }),
+      with(street, [](Case& c) { c.name = "extreme", c.extreme = true; }),
       {"cityscapes classes", 1, 19, 20, 24, 65, 70, 0, 0},
       {"chunks", 1, 4, 30, 40, 60, 70, 0, 0},
       {"many classes", 1, 150, 5, 6, 33, 31, 4, 5},

@@ -12,8 +12,9 @@ import torch
 import deal.training.trainer as trainer
 from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
 from deal.training.checkpoint import load_checkpoint
+from deal.training.config import TrainConfig
 from deal.training.mobilenet import MobileNetV2
-from deal.training.trainer import TrainConfig, poly_factor, train
+from deal.training.trainer import train
 
 
 @pytest.fixture
@@ -49,12 +50,6 @@ def assert_same_run(first: str, second: str) -> None:
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         assert torch.equal(value, theirs[name]), name
-
-
-def test_poly_schedule():
-    assert poly_factor(0, 10) == 1
-    assert poly_factor(5, 10) == pytest.approx(0.5**0.9)
-    assert poly_factor(10, 10) == 0
 
 
 def test_a_run_leaves_checkpoint_metrics_and_summary(config):
@@ -174,30 +169,6 @@ def test_imagenet_weights_start_the_backbone(config, tmp_path):
     torch.testing.assert_close(trained, backbone.features[0][0].weight.data, rtol=0, atol=1e-6)
 
 
-def test_head_layers_learn_faster_by_the_factor(config):
-    module = trainer.build_module(
-        trainer.CheckpointMeta(
-            network="light",
-            width=0.1,
-            classes=("a", "b"),
-            palette=((0, 0, 0), (1, 1, 1)),
-            ignore_index=255,
-            mean=(0.5, 0.5, 0.5),
-            std=(1.0, 1.0, 1.0),
-            align_corners=True,
-            grid=None,
-            input_size=(32, 48),
-            provenance={},
-        )
-    )
-    backbone, head = trainer._optimizer(replace(config, head_lr_factor=10), module).param_groups
-    assert head["initial_lr"] == pytest.approx(10 * backbone["initial_lr"])
-    total = len(list(module.parameters()))
-    inner = len(list(module.module.backbone.parameters()))
-    assert (len(backbone["params"]), len(head["params"])) == (inner, total - inner)
-    assert any(p is module.difficulty.gamma for p in head["params"])
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -232,14 +203,6 @@ def test_an_output_that_cannot_be_made_is_an_error(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be made"):
         train(replace(config, output=str(tmp_path / "file" / "run")))
-
-
-def test_balanced_classes_weigh_rare_ones_up(config):
-    data = trainer.load_dataset("synthetic", None, size=(32, 48), scenes=6)
-    weights = trainer._class_weights(data)
-    assert weights.mean().item() == pytest.approx(1)
-    road, sign = (data.classes.index(name) for name in ("road", "sign"))
-    assert weights[sign] > 2 * weights[road]
 
 
 def test_bf16_trains_and_evaluates_in_float32(config):

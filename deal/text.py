@@ -1,0 +1,13 @@
+"""Names and messages as they may be shown."""
+
+from __future__ import annotations
+
+__all__ = ["printable"]
+
+
+def printable(text: str) -> str:
+    r"""Escape control and other unprintable characters (``\n``, ``\x1b``) of names and messages."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

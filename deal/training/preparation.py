@@ -1,0 +1,101 @@
+"""What a training run starts from: network, optimizer, schedule, class weights."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deal.errors import EngineUnavailableError, UsageError
+from deal.training.checkpoint import CheckpointMeta, build_module, load_checkpoint
+from deal.training.config import TrainConfig
+from deal.training.data import Dataset
+from deal.training.difficulty import WithDifficulty
+from deal.training.mobilenet import load_imagenet_weights
+from deal.training.networks import DeepLab
+
+__all__ = [
+    "build_optimizer",
+    "class_weights",
+    "find_device",
+    "initial_module",
+    "place",
+    "poly_factor",
+]
+
+_POWER = 0.9
+
+
+def poly_factor(step: int, total: int) -> float:
+    """Learning rate of ``step`` (from 0) as a fraction of the first: (1 − step/total)^0.9."""
+    return math.pow(1 - step / total, _POWER)
+
+
+def find_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda``; EngineUnavailableError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineUnavailableError(
+            "--device cuda: no CUDA device, or torch built without CUDA; use --device cpu"
+        )
+    return torch.device(name)
+
+
+def initial_module(
+    config: TrainConfig, meta: CheckpointMeta
+) -> tuple[WithDifficulty, dict[str, Any] | None]:
+    """The network before the first step, and the provenance of the checkpoint it comes from."""
+    module = build_module(meta)
+    network = module.module
+    assert isinstance(network, DeepLab)
+    if config.weights is not None:
+        load_imagenet_weights(network.backbone, config.weights)
+    if config.start_from is None:
+        return module, None
+    start, old = load_checkpoint(config.start_from)
+    for name in ("network", "width", "classes"):
+        if getattr(old, name) != getattr(meta, name):
+            raise UsageError(
+                f"--start-from {config.start_from} has {name} {getattr(old, name)}, "
+                f"this run {getattr(meta, name)}"
+            )
+    module.load_state_dict(start.state_dict())
+    return module, dict(old.provenance)
+
+
+def place(module: WithDifficulty, device: torch.device) -> WithDifficulty:
+    """Move to the device, in channels-last layout: faster convolutions on CPU and GPU alike."""
+    for tensor in itertools.chain(module.parameters(), module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module.to(device)
+
+
+def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.SGD:
+    """SGD; everything but the backbone learns ``head_lr_factor`` times as fast."""
+    backbone: list[nn.Parameter] = []
+    head: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        (backbone if name.startswith("module.backbone.") else head).append(parameter)
+    groups = [
+        {"params": backbone, "initial_lr": config.lr},
+        {"params": head, "initial_lr": config.lr * config.head_lr_factor},
+    ]
+    return torch.optim.SGD(
+        groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+
+
+def class_weights(data: Dataset) -> Tensor:
+    """1/ln(1.1 + share of the class), after ENet (Paszke et al., arXiv 1606.02147)."""
+    counts = np.zeros(256, np.int64)
+    for sample in data.train:
+        counts += np.bincount(sample.label.ravel(), minlength=256)
+    labelled = counts[: len(data.classes)]
+    weights = 1 / np.log(1.1 + labelled / max(1, labelled.sum()))
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)
