@@ -105,7 +105,7 @@ typedef struct deal_context_options {
   size_t struct_size;
   int32_t device;       /* deal_device */
   int32_t device_index; /* 0 on the CPU */
-  int32_t threads;      /* 0: every core this process may use */
+  int32_t threads;      /* 0: every core this process may use; of the CPU, like isa */
   int32_t isa;          /* deal_isa */
   deal_log_callback log;
   void* log_user;

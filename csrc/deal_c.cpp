@@ -344,27 +344,25 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
     if (out == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "out is NULL");
     *out = nullptr;
     const auto o = deal::read_struct(options, "deal_context_options");
-    if (o.device == DEAL_CUDA && deal::has_cuda()) {
-      auto context = std::make_unique<deal_context>();
-      context->cuda = deal::make_cuda_scorer(o.device_index);
-      *out = context.release();
-      return;
-    }
-    if (o.device != DEAL_CPU) {
-      deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only", o.device);
-    }
-    if (o.threads < 0 || o.threads > 1024) {
-      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
-    }
-    const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
-    const deal::Kernels& kernels = deal::choose_kernels(o.isa);
     auto context = std::make_unique<deal_context>();
-    context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
-    if (o.log != nullptr) {
-      char line[96];
+    char line[96];
+    if (o.device == DEAL_CUDA && deal::has_cuda()) {
+      context->cuda = deal::make_cuda_scorer(o.device_index);
+      snprintf(line, sizeof line, "deal: CUDA device %d", o.device_index);
+    } else {
+      if (o.device != DEAL_CPU) {
+        deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only",
+                   o.device);
+      }
+      if (o.threads < 0 || o.threads > 1024) {
+        deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
+      }
+      const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
+      const deal::Kernels& kernels = deal::choose_kernels(o.isa);
+      context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
       snprintf(line, sizeof line, "deal: %d threads, %s kernels", threads, kernels.name);
-      o.log(o.log_user, line);
     }
+    if (o.log != nullptr) o.log(o.log_user, line);
     *out = context.release();
   });
 }

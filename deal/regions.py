@@ -88,7 +88,9 @@ def _usage_errors() -> Iterator[None]:
 def _context(threads: int | None, request: _native.Input) -> _native.Context:
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
         raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
-    return _contexts.get(threads or 0, request.cuda)
+    if request.cuda is not None:  # threads are the CPU's
+        return _contexts.get(0, request.cuda)
+    return _contexts.get(threads or 0, None)
 
 
 def _input(
