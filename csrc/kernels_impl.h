@@ -164,7 +164,8 @@ void pixel_row(const PixelRow& row) {
       L::store_bytes(row.difficulty_levels + x, level_of(d));
       if (row.difficulty_range > 0.0f) {
         const F unit = (d - F(row.difficulty_low)) / F(row.difficulty_range);
-        L::store_bytes(row.image_levels + x, level_of(max_(unit, F(0.0f))));
+        // Only masked pixels lie outside.
+        L::store_bytes(row.image_levels + x, level_of(min_(max_(unit, F(0.0f)), F(1.0f))));
       } else {
         L::store_bytes(row.image_levels + x, I(0));
       }

@@ -45,7 +45,7 @@ double impurity_of(const uint32_t* counts, int64_t classes, int64_t total) {
     const double p = static_cast<double>(counts[c]) / static_cast<double>(total);
     sum -= p * log(p);
   }
-  return sum > 0.0 ? sum : 0.0;
+  return sum;
 }
 
 void write_regions(const Request& request, const Sums& sums, int64_t b, const deal_output& out) {

@@ -62,6 +62,7 @@ CASES = [
     Case("full resolution logits", (1, 4, 33, 47), (33, 47), regions="grid"),
     Case("raster smaller than logits", (1, 19, 33, 29), (20, 17), grid=(5, 5), masked=True),
     Case("half pixel, smaller", (1, 7, 40, 52), (11, 13), align_corners=False, regions="segments"),
+    Case("slightly smaller", (1, 4, 21, 40), (20, 38), grid=(19, 37)),
     Case("one class", (1, 1, 3, 4), (9, 9), regions="grid"),
     Case("two classes", (4, 2, 5, 6), (24, 25), grid=(1, 1)),
     Case("many classes", (1, 150, 8, 8), (32, 32), align_corners=False, masked=True),

@@ -62,3 +62,4 @@ def test_help_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert b"--class-balance" in done.stdout
+    assert b"\n  deal train --dataset camvid --data CamVid --output runs/camvid\n" in done.stdout

@@ -356,6 +356,15 @@ def test_neighbours_of_the_largest_floats_are_interpolated():
     assert_columns(found, oracle(arguments).images, 0)
 
 
+def test_of_equal_classes_the_lowest_is_predicted():
+    logits = np.broadcast_to(np.array([-1, 2, 2, 2], np.float32)[:, None, None], (1, 4, 5, 9))
+    found = deal.score_logits(
+        logits, size=(10, 18), regions=deal.Segments(np.zeros((10, 18), "i4"))
+    )
+    assert found.images["class_pixels"].tolist() == [[0, 180, 0, 0]]
+    assert found.regions["majority_class"].tolist() == [[1]]
+
+
 def test_a_long_run_of_the_most_uncertain_pixels_does_not_overflow():
     logits = np.zeros((1, 256, 1, 1), np.float32)
     found = deal.score_logits(logits, size=(2, 999), regions=deal.Grid(999))
@@ -395,6 +404,12 @@ def test_equal_weights_make_the_difficulty_a_constant():
     for weight in ([0.0] * 11, [2.0] * 11, [1e-42] + [0.0] * 10):
         grid = regions.difficulty_grid(logits, deal.DifficultyHead(0.5, weight, -1.0))
         np.testing.assert_allclose(grid, 1.5 * weight[1] - 1.0, atol=1e-6)
+
+
+def test_a_constant_difficulty_is_level_zero_of_its_own_range():
+    found = deal.score_logits(LOGITS, size=(8, 8), difficulty=np.full((2, 1, 1, 1), 0.3, "f4"))
+    assert found.images["difficulty_hist_image"][:, 0].tolist() == [64, 64]
+    assert found.images["difficulty_hist"].argmax(axis=1).tolist() == [137, 137]  # 240 sigmoid(.3)
 
 
 def test_a_grid_is_the_segment_map_of_its_cells():

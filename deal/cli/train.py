@@ -11,6 +11,11 @@ from deal.errors import DealError
 
 __all__ = ["command"]
 
+_EXAMPLES = """\b
+deal train --dataset camvid --data CamVid --output runs/camvid
+deal train --dataset synthetic --width 0.5 --output runs/demo
+"""
+
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """Parse ``360x480`` to (360, 480)."""
@@ -22,7 +27,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     return int(parts[0]), int(parts[1])
 
 
-@click.command("train")
+@click.command("train", epilog=_EXAMPLES)
 @click.option(
     "--dataset",
     type=click.Choice(["camvid", "folder", "synthetic"]),
@@ -120,16 +125,12 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--overwrite", is_flag=True, help="Start again where --output holds a run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(*, overwrite: bool, as_json: bool, **options: Any) -> None:
-    r"""Train a segmentation network with a difficulty branch.
+    """Train a segmentation network with a difficulty branch.
 
     Keeps the epoch that is best on val as OUTPUT/best.pt (for `deal export`) and evaluates it on
     test: mIoU with void ignored, and how well difficulty, entropy and margin find the wrong pixels
     (AUROC). Metrics go to OUTPUT/metrics.jsonl and OUTPUT/summary.json. The same command goes on
     after an interruption.
-
-    \b
-    deal train --dataset camvid --data CamVid --output runs/camvid
-    deal train --dataset synthetic --width 0.5 --output runs/demo
     """
     try:
         from deal.training.config import TrainConfig

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "deal.h"
 
@@ -18,6 +20,25 @@ static _Atomic int passed = 0, failed = 0; /* some checks run in threads */
       fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
     }                                                                 \
   } while (0)
+
+/* Every allocation of the process, the library's included; sanitizers bring their own malloc. */
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+static _Atomic long allocations = 0;
+void* __libc_malloc(size_t);
+void* __libc_memalign(size_t, size_t);
+void* malloc(size_t size) {
+  ++allocations;
+  return __libc_malloc(size);
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+  ++allocations;
+  return __libc_memalign(alignment, size);
+}
+#define COUNTS_ALLOCATIONS 1
+#else
+static long allocations = 0;
+#define COUNTS_ALLOCATIONS 0
+#endif
 
 enum { B = 3, C = 5, h = 12, w = 16, H = 45, W = 61, CELL = 10, R = 5 * 7 };
 
@@ -51,8 +72,9 @@ typedef struct results {
   uint8_t classes[B * H * W];
 } results;
 
-static deal_status run(deal_context* context, results* r) {
+static deal_status run_batch(deal_context* context, int64_t batch, int reserve, results* r) {
   deal_tensor logits = make_logits();
+  logits.batch = batch;
   deal_head head = make_head();
   deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, CELL};
   deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS, &head, NULL, &regions};
@@ -66,10 +88,13 @@ static deal_status run(deal_context* context, results* r) {
   output.region_entropy_mean = r->region_entropy;
   output.difficulty_map = r->map;
   output.class_map = r->classes;
+  if (reserve) return deal_reserve(context, &input);
   deal_status status = deal_enqueue(context, &input, &output, NULL);
   if (status == DEAL_OK) status = deal_finish(context);
   return status;
 }
+
+static deal_status run(deal_context* context, results* r) { return run_batch(context, B, 0, r); }
 
 static void test_results_hang_together(void) {
   deal_context* context = make_context(1);
@@ -133,6 +158,45 @@ static void test_contexts_run_side_by_side(void) {
   free(all);
 }
 
+/* One image at a time (2 of 3) and one a thread (3 of 3). */
+static void test_scoring_takes_no_memory_once_it_is_reserved(void) {
+  results* r = malloc(sizeof *r);
+  deal_context* context = make_context(3);
+  const long before = allocations;
+  CHECK(run_batch(context, B, 1, r) == DEAL_OK);
+  CHECK(allocations > before || !COUNTS_ALLOCATIONS);
+  const long reserved = allocations;
+  for (int64_t batch = B - 1; batch <= B; ++batch) {
+    CHECK(run_batch(context, batch, 0, r) == DEAL_OK);
+  }
+  CHECK(allocations == reserved);
+  deal_context_destroy(context);
+  free(r);
+}
+
+static void test_a_context_says_when_it_was_forked(void) {
+  results* r = malloc(sizeof *r);
+  deal_context* context = make_context(2);
+  CHECK(run(context, r) == DEAL_OK);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int refused = run(context, r) == DEAL_ERROR_INVALID_ARGUMENT &&
+                        strstr(deal_last_error(), "before fork()") != NULL;
+    deal_context_destroy(context);
+    deal_context_options options = {sizeof options};
+    options.threads = 2;
+    _exit(refused && deal_context_create(&options, &context) == DEAL_OK &&
+                  run(context, r) == DEAL_OK
+              ? 0
+              : 1);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  CHECK(run(context, r) == DEAL_OK);
+  deal_context_destroy(context);
+  free(r);
+}
+
 static void test_sizes_are_told_before_memory_is_taken(void) {
   deal_tensor logits = make_logits();
   deal_head head = make_head();
@@ -142,6 +206,9 @@ static void test_sizes_are_told_before_memory_is_taken(void) {
   CHECK(deal_output_sizes(&input, &sizes) == DEAL_OK);
   CHECK(sizes.batch == B && sizes.classes == C && sizes.regions == R);
   CHECK(sizes.grid_height == 6 && sizes.grid_width == 8);
+  deal_sizes older = {offsetof(deal_sizes, regions), 0, 0, -7, -7, -7};
+  CHECK(deal_output_sizes(&input, &older) == DEAL_OK);
+  CHECK(older.batch == B && older.classes == C && older.regions == -7 && older.grid_width == -7);
   deal_context* context = make_context(2);
   CHECK(deal_reserve(context, &input) == DEAL_OK);
   deal_context_destroy(context);
@@ -158,6 +225,60 @@ static void test_an_older_caller_has_a_shorter_struct(void) {
   CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
   CHECK(n_pixels[0] == H * W);
   deal_context_destroy(context);
+}
+
+static void test_boxes_need_no_statistics(void) {
+  deal_context* context = make_context(2);
+  deal_tensor logits = make_logits();
+  static int32_t map[H * W];
+  memset(map, -1, sizeof map);
+  map[3 * W + 9] = map[7 * W + 2] = 1;
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_SEGMENTS, 0, map, 1, 3};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS};
+  input.regions = &regions;
+  int64_t x0[B * 3], y0[B * 3], x1[B * 3], y1[B * 3];
+  deal_output output = {sizeof output};
+  output.region_x0 = x0;
+  output.region_y0 = y0;
+  output.region_x1 = x1;
+  output.region_y1 = y1;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  for (int b = 0; b < B; ++b) {
+    const int at = b * 3 + 1; /* regions 0 and 2 are empty */
+    CHECK(x0[at] == 2 && y0[at] == 3 && x1[at] == 10 && y1[at] == 8);
+    CHECK(x0[at - 1] == 0 && x1[at - 1] == 0 && y0[at + 1] == 0 && y1[at + 1] == 0);
+  }
+  deal_context_destroy(context);
+}
+
+static void test_numbers_out_of_range_are_refused(void) {
+  deal_tensor logits = make_logits();
+  deal_head head = make_head();
+  static int32_t map[H * W + 1];
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, INT64_MAX};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS, &head, NULL, &regions};
+  deal_sizes sizes = {sizeof sizes};
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_OK && sizes.regions == 1);
+  regions.kind = DEAL_REGIONS_SEGMENTS;
+  regions.map = map;
+  regions.count = INT64_MAX;
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  regions.count = 1;
+  regions.map = (const int32_t*)(const void*)((const char*)map + 1);
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  input.regions = NULL;
+  head.grid_height = head.grid_width = INT64_MAX / 2;
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  head.grid_height = 0; /* half a grid */
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  head = make_head();
+  head.bias = NAN;
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "finite") != NULL);
+  head = make_head();
+  logits.data = (const char*)logits_data + 2;
+  CHECK(deal_output_sizes(&input, &sizes) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "aligned") != NULL);
 }
 
 static void test_wrong_calls_say_what_is_wrong(void) {
@@ -248,8 +369,12 @@ int main(void) {
   test_results_hang_together();
   test_threads_do_not_change_a_bit();
   test_contexts_run_side_by_side();
+  test_scoring_takes_no_memory_once_it_is_reserved();
+  test_a_context_says_when_it_was_forked();
   test_sizes_are_told_before_memory_is_taken();
   test_an_older_caller_has_a_shorter_struct();
+  test_boxes_need_no_statistics();
+  test_numbers_out_of_range_are_refused();
   test_wrong_calls_say_what_is_wrong();
   test_logs_go_to_the_callback();
   test_bad_logits_are_counted_not_scored();
