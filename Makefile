@@ -1,6 +1,7 @@
 # make demo      score the bundled sample pool with the bundled model
 # make test      every test, Python and C
 # make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
+# make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU
 # make check     formatting, lint and types
 # make models    train and export the bundled demo model again
 # make clean     what the targets above made, but .venv
@@ -11,12 +12,12 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test check libdeal ctest ctest-sanitized models clean
+.PHONY: demo test check libdeal cuda ctest ctest-sanitized models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
 
-NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py $(wildcard csrc/*.h csrc/*.cpp)
+NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py $(wildcard csrc/*.h csrc/*.cpp csrc/*.cu)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,15 +39,16 @@ test: $(VENV)/testing ctest
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp tests/c/*.c
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.cpp tests/c/*/*
 	rm -rf build/typed && mkdir -p build/typed  # types as the installed package has them
 	cp -r deal build/typed/deal && cp -r export bench build/typed/deal/
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p deal
 
 # ---- C library ----------------------------------------------------------------------------------
 
-LIBRARY_SOURCES := attention_cpu deal_c image_job kernels_avx2 kernels_portable statistics_cpu \
+COMMON_SOURCES := attention_cpu deal_c image_job kernels_avx2 kernels_portable statistics_cpu \
   sums thread_pool
+LIBRARY_SOURCES := $(COMMON_SOURCES) statistics_nocuda
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
 CXXFLAGS ?= -O3
 LIBRARY_FLAGS := -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
@@ -77,21 +79,47 @@ build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitiz
 	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/test_deal.o
 	$(CXX) $(SANITIZE) build/sanitized/test_deal.o $(filter %.o,$^) -lm -pthread -o $@
 
-ctest: build/test_deal
+ctest: build/test_deal build/test_cuda_emulated
 	build/test_deal
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
+	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized
+ctest-sanitized: build/test_deal_sanitized build/test_cuda_emulated_sanitized
 	build/test_deal_sanitized
+	build/test_cuda_emulated_sanitized
+
+# ---- CUDA ---------------------------------------------------------------------------------------
+
+NVCC ?= nvcc
+CUDA_SOURCES := attention_cuda pixels_cuda statistics_cuda
+NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings \
+  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+
+cuda: $(CUDA_SOURCES:%=build/cuda/%.o)
+
+build/cuda/%.o: csrc/%.cu $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCC_FLAGS) -c $< -o $@
+
+# The same sources, run on the CPU thread for thread.
+EMULATED := tests/c/emulated/cuda_runtime.cpp tests/c/test_cuda_emulated.cpp
+EMULATION_FLAGS := -x c++ -Wno-unknown-pragmas -Itests/c/emulated
+EMULATION_INPUTS := $(EMULATED) tests/c/emulated/cuda_runtime.h $(CUDA_SOURCES:%=csrc/%.cu)
+
+build/test_cuda_emulated: $(COMMON_SOURCES:%=build/c/%.o) $(EMULATION_INPUTS)
+	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $(EMULATION_FLAGS) $(filter %.cpp %.cu,$^) -x none $(filter %.o,$^) -o $@
+
+build/test_cuda_emulated_sanitized: $(COMMON_SOURCES:%=build/sanitized/%.o) $(EMULATION_INPUTS)
+	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) $(EMULATION_FLAGS) $(filter %.cpp %.cu,$^) -x none $(filter %.o,$^) -o $@
 
 # ---- bundled model ------------------------------------------------------------------------------
 
 models: $(VENV)/testing
-	$(BIN)/deal train --dataset synthetic $(DEMO_RECIPE) --output runs/demo
+	$(BIN)/deal train --dataset synthetic --scenes 500 --network light --width 0.45 \
+	  --crop 144x192 --scale 0.7 1.3 --epochs 14 --batch-size 8 --lr 0.05 --head-lr-factor 1 \
+	  --grid 30x40 --class-balance --precision bf16 --validate-every 7 --output runs/demo
 	$(BIN)/deal export runs/demo/best.pt -o deal/demo/model.onnx
 	$(BIN)/python -c 'from deal.synthetic import write_pool; write_pool("deal/demo/pool", 24)'
-
-# ---- CUDA ---------------------------------------------------------------------------------------
 
 clean:
 	rm -rf build out/demo

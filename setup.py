@@ -1,5 +1,7 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
+DEAL_CUDA=auto|0|1   CUDA kernels: where there is nvcc (auto, the default), never, always
+DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "80;90"; the last also as PTX
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 
@@ -7,10 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_text(), re.M)[1]
@@ -26,6 +31,9 @@ LIBRARY_SOURCES = [
     "csrc/thread_pool.cpp",
 ]
 BINDING_SOURCES = ["csrc/binding.cpp", "csrc/tensor_py.cpp"]
+CUDA_SOURCES = ["csrc/attention_cuda.cu", "csrc/pixels_cuda.cu", "csrc/statistics_cuda.cu"]
+WITHOUT_CUDA = ["csrc/statistics_nocuda.cpp"]
+HEADERS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))]
 
 # Contraction off: results are the same bits on every instruction set.
 compile_args = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-pthread", "-Wall", "-Wextra"]
@@ -34,10 +42,66 @@ if sanitize := os.environ.get("DEAL_SANITIZE"):
     compile_args += [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-g", "-O1"]
     link_args += [f"-fsanitize={sanitize}"]
 
+
+def find_nvcc() -> str | None:
+    """The compiler of the CUDA kernels, or None for a build without them."""
+    wanted = os.environ.get("DEAL_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"DEAL_CUDA={wanted}: auto, 0 or 1")
+    if wanted == "0":
+        return None
+    home = os.environ.get("CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else None)
+    if nvcc is None and wanted == "1":
+        where = f"in {home}/bin" if home else "on PATH; put it there or set CUDA_HOME"
+        raise SystemExit(f"DEAL_CUDA=1, but there is no nvcc {where}")
+    return nvcc
+
+
+class BuildWithCuda(build_ext):
+    """Compiles the .cu files with nvcc, and links CUDA's runtime statically.
+
+    The extension imports where there is neither a driver nor a toolkit.
+    """
+
+    def build_extension(self, ext: Pybind11Extension) -> None:
+        nvcc = find_nvcc()
+        if nvcc is None:
+            ext.sources += WITHOUT_CUDA
+        else:
+            ext.extra_objects = [self._compile(nvcc, source) for source in CUDA_SOURCES]
+            ext.libraries += ["cudart_static", "dl", "rt"]
+            ext.library_dirs += self._library_folders(nvcc)
+            # Hidden, or another CUDA runtime in the process (PyTorch's) would be called instead.
+            ext.extra_link_args += ["-Wl,--exclude-libs,libcudart_static.a"]
+        super().build_extension(ext)
+
+    def _compile(self, nvcc: str, source: str) -> str:
+        target = Path(self.build_temp) / Path(source).with_suffix(".cu.o")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        archs = os.environ.get("DEAL_CUDA_ARCHS", "80;90").split(";")
+        codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
+        codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
+        command = [nvcc, "-std=c++17", "-O3", "-Icsrc", "-c", source, "-o", str(target), *codes]
+        # As on the CPU: no contraction, exact division. Hidden: only deal_* is exported.
+        command += ["--fmad=false", "--prec-div=true", "-Xcompiler=-fPIC,-fvisibility=hidden"]
+        print(" ".join(command), flush=True)
+        if subprocess.run(command, check=False).returncode != 0:
+            raise SystemExit(f"{nvcc} failed on {source}; set DEAL_CUDA=0 to build without CUDA")
+        return str(target)
+
+    @staticmethod
+    def _library_folders(nvcc: str) -> list[str]:
+        """Where nvcc itself finds its libraries."""
+        command = [nvcc, "--dryrun", "-x", "cu", os.devnull, "-o", "unused"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        return re.findall(r'"-L([^"]+)"', re.search(r"LIBRARIES=(.*)", told)[1])
+
+
 native = Pybind11Extension(
     "deal._native",
     LIBRARY_SOURCES + BINDING_SOURCES,
-    depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))],
+    depends=HEADERS + CUDA_SOURCES,
     include_dirs=["csrc"],
     define_macros=[("DEAL_VERSION", f'"{VERSION}"')],
     cxx_std=17,
@@ -52,4 +116,5 @@ setup(
     package_dir={"deal": "deal", "deal.export": "export", "deal.bench": "bench"},
     package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*"]},
     ext_modules=[native],
+    cmdclass={"build_ext": BuildWithCuda},
 )

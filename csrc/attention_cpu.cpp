@@ -7,9 +7,6 @@
 namespace deal {
 namespace {
 
-// Minimises the largest relative error of exp on 0...1 (1.62e-5) among polynomials of degree 4.
-constexpr double kExp[5] = {1.00001614, 0.99906849, 0.50811991, 0.14304894, 0.06798449};
-
 int64_t chunks_of(int64_t cells) { return (cells + kChunkCells - 1) / kChunkCells; }
 
 // Sums the chunks in order and multiplies each moment by its coefficient in the expansion of

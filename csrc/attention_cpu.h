@@ -3,21 +3,13 @@
 
 #include <stdint.h>
 
+#include "attention_plan.h"
 #include "kernels.h"
 #include "memory.h"
 #include "plan.h"
 #include "team.h"
 
 namespace deal {
-
-// Beyond it (44 classes) the tables of the polynomial outgrow the caches.
-constexpr int64_t kMaxMonomials = 200000;
-
-// Monomials of degree 0...4 in this many classes.
-int64_t monomials(int64_t classes);
-
-// True when the polynomial is asked for, or cheaper than all pairs of cells.
-bool use_polynomial(const deal_head& head, int64_t cells);
 
 // Arrays of one image on the attention grid; cells are padded with zeros to a multiple of kPad.
 struct AttentionArrays {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "deal.h"
+#include "statistics_cuda.h"
 #include "tensor_py.h"
 
 namespace py = pybind11;
@@ -26,8 +27,9 @@ void check(deal_status status) {
   const std::string text = deal_last_error();
   if (status == DEAL_ERROR_INVALID_ARGUMENT) throw py::value_error(text);
   if (status == DEAL_ERROR_OUT_OF_MEMORY) throw std::bad_alloc();
-  if (status == DEAL_ERROR_UNSUPPORTED) {
-    PyErr_SetString(PyExc_NotImplementedError, text.c_str());
+  if (status == DEAL_ERROR_UNSUPPORTED || status == DEAL_ERROR_DEVICE) {
+    const bool device = status == DEAL_ERROR_DEVICE;
+    PyErr_SetString(device ? PyExc_OSError : PyExc_NotImplementedError, text.c_str());
     throw py::error_already_set();
   }
   throw std::runtime_error(std::string(deal_status_name(status)) + ": " + text);
@@ -35,9 +37,11 @@ void check(deal_status status) {
 
 class Context {
  public:
-  Context(int threads, int isa) {
+  Context(int threads, int isa, Place cuda) {
     deal_context_options options = {};
     options.struct_size = sizeof options;
+    options.device = cuda ? DEAL_CUDA : DEAL_CPU;
+    options.device_index = cuda.value_or(0);
     options.threads = threads;
     options.isa = isa;
     check(deal_context_create(&options, &context_));
@@ -46,11 +50,11 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  void run(const deal_input& input, const deal_output& output) {
+  void run(const deal_input& input, const deal_output& output, Stream stream) {
     deal_status status;
     {
       py::gil_scoped_release release;
-      status = deal_enqueue(context_, &input, &output, nullptr);
+      status = deal_enqueue(context_, &input, &output, reinterpret_cast<void*>(stream.value_or(0)));
       if (status == DEAL_OK) status = deal_finish(context_);
     }
     check(status);
@@ -63,10 +67,14 @@ class Context {
 // A request as Python gives it, and everything it points to.
 class Input {
  public:
-  Input(const py::object& logits, std::pair<int64_t, int64_t> size, bool align_corners)
-      : logits_(read_tensor(logits, "logits")) {
+  Input(const py::object& logits, std::pair<int64_t, int64_t> size, bool align_corners,
+        Stream stream)
+      : stream_(stream),
+        logits_(read_array(logits, "logits", stream)),
+        logits_tensor_(as_tensor(logits_, "logits")) {
+    if (stream && !logits_.cuda) throw py::value_error("stream: host logits take no stream");
     input_.struct_size = sizeof input_;
-    input_.logits = &logits_.tensor;
+    input_.logits = &logits_tensor_;
     input_.raster_height = size.first;
     input_.raster_width = size.second;
     input_.sampling = align_corners ? DEAL_ALIGN_CORNERS : DEAL_HALF_PIXEL;
@@ -88,8 +96,9 @@ class Input {
     input_.head = &head_;
   }
   void set_difficulty(const py::object& difficulty) {
-    difficulty_ = read_tensor(difficulty, "difficulty");
-    input_.difficulty = &difficulty_.tensor;
+    difficulty_ = read_here(difficulty, "difficulty");
+    difficulty_tensor_ = as_tensor(difficulty_, "difficulty");
+    input_.difficulty = &difficulty_tensor_;
   }
   void set_grid(int64_t cell) {
     regions_.struct_size = sizeof regions_;
@@ -97,21 +106,39 @@ class Input {
     regions_.cell = cell;
     input_.regions = &regions_;
   }
-  void set_segments(const Dense<int32_t>& map, int64_t count) {
-    map_ = map;
+  void set_segments(const py::object& ids, int64_t count) {
+    map_ = read_map(ids, "segments", "int32");
     regions_.struct_size = sizeof regions_;
     regions_.kind = DEAL_REGIONS_SEGMENTS;
-    regions_.map = map_.data();
-    regions_.shared = check_map(map_, "segments");
+    regions_.map = static_cast<const int32_t*>(map_.data);
+    regions_.shared = map_.shape.size() == 2;
     regions_.count = count;
     input_.regions = &regions_;
   }
-  void set_mask(const Dense<uint8_t>& mask) {
-    mask_ = mask;
-    input_.mask = mask_.data();
-    input_.mask_shared = check_map(mask_, "mask");
+  void set_mask(const py::object& mask) {
+    mask_ = read_map(mask, "mask", "uint8");
+    input_.mask = static_cast<const uint8_t*>(mask_.data);
+    input_.mask_shared = mask_.shape.size() == 2;
   }
 
+  // `out`, a float32 array of this shape to write to; for None a new one on the host.
+  PyArray read_out(const py::object& out, const std::vector<int64_t>& shape,
+                   const char* meaning) const {
+    if (out.is_none() && logits_.cuda) {
+      throw py::value_error("out: device logits need a float32 array on their device");
+    }
+    PyArray array = read_here(out.is_none() ? Dense<float>(shape) : out, "out");
+    if (array.dtype != "float32" || !array.contiguous() || !array.writable) {
+      throw py::type_error("out: a writable, C-contiguous array of float32 is needed");
+    }
+    if (array.shape != shape) {
+      throw py::value_error(std::string("out: shape ") + meaning + " is needed");
+    }
+    return array;
+  }
+
+  Place cuda() const { return logits_.cuda; }
+  Stream stream() const { return stream_; }
   const deal_input& get() const { return input_; }
   deal_sizes sizes() const {
     deal_sizes sizes = {};
@@ -121,24 +148,39 @@ class Input {
   }
 
  private:
-  // [H, W] (shared: 1) or [B, H, W] (0) of the raster.
-  int check_map(const py::array& map, const char* name) const {
-    const bool shared = map.ndim() == 2;
-    const int first = shared ? 0 : 1;
-    if ((map.ndim() != 2 && map.ndim() != 3) || map.shape(first) != input_.raster_height ||
-        map.shape(first + 1) != input_.raster_width ||
-        (!shared && map.shape(0) != logits_.tensor.batch)) {
+  // An array that lies where the logits do: nothing is copied from one place to another.
+  PyArray read_here(const py::object& object, const char* name) const {
+    PyArray array = read_array(object, name, stream_);
+    const auto place = [](const Place& cuda) {
+      return cuda ? "on cuda:" + std::to_string(*cuda) : std::string("on the host");
+    };
+    if (array.cuda != logits_.cuda) {
+      throw py::value_error(std::string(name) + " lies " + place(array.cuda) + ", the logits " +
+                            place(logits_.cuda) + ": move it there");
+    }
+    return array;
+  }
+  // [H, W] for all images or [B, H, W] of the raster.
+  PyArray read_map(const py::object& object, const char* name, const char* dtype) const {
+    PyArray map = read_here(object, name);
+    std::vector<int64_t> shape = {input_.raster_height, input_.raster_width};
+    if (map.shape.size() == 3) shape.insert(shape.begin(), logits_tensor_.batch);
+    if (map.shape != shape) {
       throw py::value_error(std::string(name) + ": shape [" + std::to_string(input_.raster_height) +
                             ", " + std::to_string(input_.raster_width) +
                             "] of the raster is needed, alone or for each image of the batch");
     }
-    return shared ? 1 : 0;
+    if (map.dtype != dtype || !map.contiguous()) {
+      throw py::type_error(std::string(name) + ": " + map.dtype + " values; C-contiguous " + dtype +
+                           " is needed");
+    }
+    return map;
   }
 
-  PyTensor logits_, difficulty_;
+  Stream stream_;
+  PyArray logits_, difficulty_, map_, mask_;
+  deal_tensor logits_tensor_, difficulty_tensor_ = {};
   Dense<float> weight_;
-  Dense<int32_t> map_;
-  Dense<uint8_t> mask_;
   deal_head head_ = {};
   deal_regions regions_ = {};
   deal_input input_ = {};
@@ -202,7 +244,7 @@ py::tuple statistics(Context& context, const Input& input) {
       DEAL_ADD(regions, region_, difficulty_weighted_least_confidence_mean, double, b, r);
     }
   }
-  context.run(input.get(), o);
+  context.run(input.get(), o, input.stream());
   return py::make_tuple(images, regions, nonfinite);
 }
 
@@ -210,35 +252,31 @@ py::tuple statistics(Context& context, const Input& input) {
 
 // The difficulty map [B, H, W], in `out` unless that is None, and the count of bad inputs an image.
 py::tuple difficulty_map(Context& context, const Input& input, const py::object& out) {
-  const std::vector<py::ssize_t> shape = {input.sizes().batch, input.get().raster_height,
-                                          input.get().raster_width};
-  if (!out.is_none() && !py::isinstance<Dense<float>>(out)) {
-    throw py::type_error("out: a C-contiguous array of float32 is needed");
-  }
-  Dense<float> map = out.is_none() ? Dense<float>(shape) : out.cast<Dense<float>>();
-  if (!std::equal(shape.begin(), shape.end(), map.shape(), map.shape() + map.ndim())) {
-    throw py::value_error("out: shape [batch, raster height, raster width] is needed");
-  }
-  Dense<int64_t> nonfinite(shape[0]);
+  const int64_t batch = input.sizes().batch;
+  const PyArray map =
+      input.read_out(out, {batch, input.get().raster_height, input.get().raster_width},
+                     "[batch, raster height, raster width]");
+  Dense<int64_t> nonfinite(batch);
   deal_output o = {};
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
-  o.difficulty_map = map.mutable_data();
-  context.run(input.get(), o);
-  return py::make_tuple(map, nonfinite);
+  o.difficulty_map = static_cast<float*>(map.data);
+  context.run(input.get(), o, input.stream());
+  return py::make_tuple(out.is_none() ? map.owner : out, nonfinite);
 }
 
-// The difficulty before the sigmoid on its own grid, [B, gh, gw], and the count of bad inputs.
-py::tuple difficulty_grid(Context& context, const Input& input) {
+// The difficulty before the sigmoid on its own grid, [B, gh, gw], likewise.
+py::tuple difficulty_grid(Context& context, const Input& input, const py::object& out) {
   const deal_sizes s = input.sizes();
-  Dense<float> grid({s.batch, s.grid_height, s.grid_width});
+  const PyArray grid = input.read_out(out, {s.batch, s.grid_height, s.grid_width},
+                                      "[batch, grid height, grid width]");
   Dense<int64_t> nonfinite(s.batch);
   deal_output o = {};
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
-  o.difficulty_grid = grid.mutable_data();
-  context.run(input.get(), o);
-  return py::make_tuple(grid, nonfinite);
+  o.difficulty_grid = static_cast<float*>(grid.data);
+  context.run(input.get(), o, input.stream());
+  return py::make_tuple(out.is_none() ? grid.owner : out, nonfinite);
 }
 
 }  // namespace
@@ -247,6 +285,13 @@ py::tuple difficulty_grid(Context& context, const Input& input) {
 PYBIND11_MODULE(_native, m) {
   using namespace deal;
   m.doc() = "Native kernel of deal: statistics of segmentation logits (csrc/deal.h).";
+  py::register_exception_translator([](std::exception_ptr failure) {
+    try {
+      if (failure) std::rethrow_exception(failure);
+    } catch (const DeviceError& error) {
+      PyErr_SetString(PyExc_OSError, error.what());
+    }
+  });
   m.attr("ISA_AUTO") = static_cast<int>(DEAL_ISA_AUTO);
   m.attr("ISA_PORTABLE") = static_cast<int>(DEAL_ISA_PORTABLE);
   m.attr("ISA_AVX2") = static_cast<int>(DEAL_ISA_AVX2);
@@ -257,18 +302,21 @@ PYBIND11_MODULE(_native, m) {
   m.def("version", [] { return std::string(deal_version()); });
 
   py::class_<Context>(m, "Context")
-      .def(py::init<int, int>(), py::arg("threads") = 0,
-           py::arg("isa") = static_cast<int>(DEAL_ISA_AUTO));
+      .def(py::init<int, int, Place>(), py::arg("threads") = 0,
+           py::arg("isa") = static_cast<int>(DEAL_ISA_AUTO), py::arg("cuda") = py::none());
   py::class_<Input>(m, "Input")
-      .def(py::init<const py::object&, std::pair<int64_t, int64_t>, bool>(), py::arg("logits"),
-           py::arg("size"), py::arg("align_corners"))
+      .def(py::init<const py::object&, std::pair<int64_t, int64_t>, bool, Stream>(),
+           py::arg("logits"), py::arg("size"), py::arg("align_corners"),
+           py::arg("stream") = py::none())
+      .def_property_readonly("cuda", &Input::cuda)
       .def("set_head", &Input::set_head, py::arg("weight"), py::arg("gamma"), py::arg("bias"),
            py::arg("grid"), py::arg("attention"))
       .def("set_difficulty", &Input::set_difficulty, py::arg("difficulty"))
       .def("set_grid", &Input::set_grid, py::arg("cell"))
-      .def("set_segments", &Input::set_segments, py::arg("ids").noconvert(), py::arg("count"))
-      .def("set_mask", &Input::set_mask, py::arg("mask").noconvert());
+      .def("set_segments", &Input::set_segments, py::arg("ids"), py::arg("count"))
+      .def("set_mask", &Input::set_mask, py::arg("mask"));
   m.def("statistics", &statistics, py::arg("context"), py::arg("request"));
   m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
-  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"));
+  m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"),
+        py::arg("out"));
 }

@@ -30,6 +30,14 @@
  *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
  *     failure. No function throws, prints or exits. deal_enqueue allocates only when a shape needs
  *     more memory than any shape before it, never after deal_reserve for that shape.
+ *   - On a CUDA context deal_enqueue only launches on the stream (a cudaStream_t, NULL the default)
+ *     and deal_finish waits for it: between the two the context takes no other request. All data of
+ *     deal_input (logits, difficulty, map of segments, mask) and the maps of deal_output (the last
+ *     three fields) lie on the device; structs, head weights and the tables of deal_output lie on
+ *     the host, and the tables are written by deal_finish, which also reports segment ids beyond
+ *     the count. A request whose shape was scored once before (its memory taken, its kernels
+ *     loaded) can be captured into a graph: launch that, then call deal_finish, as often as wanted
+ *     while the context takes no other request.
  *   - Given the same logits, every result is bit-identical for any number of threads, batch split
  *     and instruction set (in the default floating-point mode; the kernel leaves it as it is).
  *   - NaN and infinite inputs are counted, and such an image is not scored. Values beyond 1e37,
@@ -97,7 +105,7 @@ typedef struct deal_context_options {
   size_t struct_size;
   int32_t device;       /* deal_device */
   int32_t device_index; /* 0 on the CPU */
-  int32_t threads;      /* 0: every core this process may use */
+  int32_t threads;      /* 0: every core this process may use; of the CPU, like isa */
   int32_t isa;          /* deal_isa */
   deal_log_callback log;
   void* log_user;

@@ -11,18 +11,20 @@
 #include <new>
 #include <stdexcept>
 
-#include "attention_cpu.h"
+#include "attention_plan.h"
 #include "kernels.h"
 #include "plan.h"
 #include "statistics_cpu.h"
+#include "statistics_cuda.h"
 #include "thread_pool.h"
 
 #ifndef DEAL_VERSION
 #define DEAL_VERSION "unknown"
 #endif
 
-struct deal_context {
+struct deal_context {  // one of the two
   std::unique_ptr<deal::CpuScorer> cpu;
+  std::unique_ptr<deal::CudaScorer> cuda;
 };
 
 namespace deal {
@@ -53,6 +55,12 @@ deal_status guarded(Fn&& fn) {
   } catch (const std::bad_alloc&) {
     snprintf(last_error, sizeof last_error, "out of memory");
     return DEAL_ERROR_OUT_OF_MEMORY;
+  } catch (const DeviceError& error) {
+    snprintf(last_error, sizeof last_error, "%s", error.what());
+    return DEAL_ERROR_DEVICE;
+  } catch (const std::invalid_argument& error) {
+    snprintf(last_error, sizeof last_error, "%s", error.what());
+    return DEAL_ERROR_INVALID_ARGUMENT;
   } catch (const std::exception& error) {
     snprintf(last_error, sizeof last_error, "%s", error.what());
     return DEAL_ERROR_INTERNAL;
@@ -92,11 +100,11 @@ bool fits(int64_t height, int64_t width) {
 TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   const deal_tensor t = read_struct(tensor, name);
   if (t.data == nullptr) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.data is NULL", name);
-  if (t.device == DEAL_CUDA) {
+  if (t.device == DEAL_CUDA && !has_cuda()) {
     fail(DEAL_ERROR_UNSUPPORTED, "%s lies on a CUDA device; this build scores on the CPU only",
          name);
   }
-  if (t.device != DEAL_CPU) {
+  if (t.device != DEAL_CPU && t.device != DEAL_CUDA) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.device %d is no deal_device", name, t.device);
   }
   if (t.members > 1) {
@@ -115,6 +123,7 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   TensorView view = {};
   view.data = static_cast<const char*>(t.data);
   view.dtype = t.dtype;
+  view.device = t.device;
   view.element_size = t.dtype == DEAL_FLOAT32 ? 4 : 2;
   if (!aligned(t.data, view.element_size)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is not aligned to its elements; pass a copy", name);
@@ -259,6 +268,21 @@ void check_outputs(const Request& r, const deal_output& o) {
   }
 }
 
+// Tensors have to lie where the context computes; maps and masks cannot tell where they lie.
+void check_device(const deal_context& context, const Request& r) {
+  const int32_t device = context.cuda != nullptr ? DEAL_CUDA : DEAL_CPU;
+  const char* const names[] = {"the CPU", "a CUDA device"};
+  for (const TensorView* t : {&r.logits, &r.difficulty}) {
+    if (t->data == nullptr || t->device == device) continue;
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s: on %s, but the context computes on %s",
+         t == &r.logits ? "logits" : "difficulty", names[t->device], names[device]);
+  }
+  if (device == DEAL_CUDA && r.logits.batch > kMaxCudaBatch) {
+    fail(DEAL_ERROR_UNSUPPORTED, "%lld images at a time; on a CUDA device at most %lld",
+         ll(r.logits.batch), ll(kMaxCudaBatch));
+  }
+}
+
 const Kernels& choose_kernels(int32_t isa) {
   bool avx2 = false;
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -287,8 +311,8 @@ DEAL_API const char* deal_build_info(void) {
   static char text[64];
   static const bool once = [] {
     const char* compiled = deal::avx2_kernels() != nullptr ? "portable,avx2" : "portable";
-    snprintf(text, sizeof text, "isa=%s compiled=%s cuda=no",
-             deal::choose_kernels(DEAL_ISA_AUTO).name, compiled);
+    snprintf(text, sizeof text, "isa=%s compiled=%s cuda=%s",
+             deal::choose_kernels(DEAL_ISA_AUTO).name, compiled, deal::has_cuda() ? "yes" : "no");
     return true;
   }();
   (void)once;
@@ -320,21 +344,25 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
     if (out == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "out is NULL");
     *out = nullptr;
     const auto o = deal::read_struct(options, "deal_context_options");
-    if (o.device != DEAL_CPU) {
-      deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only", o.device);
-    }
-    if (o.threads < 0 || o.threads > 1024) {
-      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
-    }
-    const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
-    const deal::Kernels& kernels = deal::choose_kernels(o.isa);
     auto context = std::make_unique<deal_context>();
-    context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
-    if (o.log != nullptr) {
-      char line[96];
+    char line[96];
+    if (o.device == DEAL_CUDA && deal::has_cuda()) {
+      context->cuda = deal::make_cuda_scorer(o.device_index);
+      snprintf(line, sizeof line, "deal: CUDA device %d", o.device_index);
+    } else {
+      if (o.device != DEAL_CPU) {
+        deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only",
+                   o.device);
+      }
+      if (o.threads < 0 || o.threads > 1024) {
+        deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
+      }
+      const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
+      const deal::Kernels& kernels = deal::choose_kernels(o.isa);
+      context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
       snprintf(line, sizeof line, "deal: %d threads, %s kernels", threads, kernels.name);
-      o.log(o.log_user, line);
     }
+    if (o.log != nullptr) o.log(o.log_user, line);
     *out = context.release();
   });
 }
@@ -361,31 +389,41 @@ DEAL_API deal_status deal_reserve(deal_context* context, const deal_input* input
     if (context == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "context is NULL");
     deal::Resolved resolved;
     deal::resolve(input, &resolved);
-    context->cpu->reserve(resolved.request);
+    deal::check_device(*context, resolved.request);
+    if (context->cuda != nullptr) {
+      context->cuda->reserve(resolved.request);
+    } else {
+      context->cpu->reserve(resolved.request);
+    }
   });
 }
 
 DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input,
                                   const deal_output* output, void* stream) {
-  (void)stream;
   return deal::guarded([&] {
     if (context == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "context is NULL");
-    if (!context->cpu->alive()) {
+    if (context->cpu != nullptr && !context->cpu->alive()) {
       deal::fail(DEAL_ERROR_INVALID_ARGUMENT,
                  "the context was created before fork(); create one in this process");
     }
     deal::Resolved resolved;
     deal::resolve(input, &resolved);
-    deal::check_segments(resolved.request);
+    deal::check_device(*context, resolved.request);
+    if (context->cuda == nullptr) deal::check_segments(resolved.request);
     const deal_output out = deal::read_struct(output, "deal_output");
     deal::check_outputs(resolved.request, out);
-    context->cpu->score(resolved.request, out);
+    if (context->cuda != nullptr) {
+      context->cuda->enqueue(resolved.request, out, stream);
+    } else {
+      context->cpu->score(resolved.request, out);
+    }
   });
 }
 
 DEAL_API deal_status deal_finish(deal_context* context) {
   return deal::guarded([&] {
     if (context == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "context is NULL");
+    if (context->cuda != nullptr) context->cuda->finish();
   });
 }
 

@@ -5,17 +5,12 @@
 
 #include "deal.h"
 #include "kernels.h"
+#include "needs.h"
 #include "plan.h"
 #include "team.h"
 #include "workspace.h"
 
 namespace deal {
-
-// Which stages an output needs.
-struct Needs {
-  bool statistics, boundary, difficulty, boxes;
-  Needs(const Request& request, const deal_output& output);
-};
 
 class ImageJob {
  public:

@@ -10,18 +10,6 @@ namespace {
 
 // ---- loading ----------------------------------------------------------------------------------
 
-DEAL_INLINE float half_to_float(uint16_t h) {
-  // Shifting the exponent into place and multiplying by 2^112 also normalises subnormals.
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
-  const uint32_t body = static_cast<uint32_t>(h & 0x7fffu) << 13;
-  const uint32_t special = (h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;
-  const float scaled = as_float(static_cast<int32_t>(body)) * 5.192296858534828e33f;
-  return as_float(static_cast<int32_t>(static_cast<uint32_t>(as_int(scaled)) | special | sign));
-}
-
-// Differences of any two values stay finite, even of the lowest float that masks a class.
-DEAL_INLINE float bounded(float value) { return min_(max_(value, -1e37f), 1e37f); }
-
 inline void load_row(const void* source, int32_t dtype, int64_t step, float* out, int64_t n) {
   if (dtype == DEAL_FLOAT32) {
     const float* from = static_cast<const float*>(source);
@@ -31,9 +19,7 @@ inline void load_row(const void* source, int32_t dtype, int64_t step, float* out
     for (int64_t i = 0; i < n; ++i) out[i] = half_to_float(from[i * step]);
   } else {
     const uint16_t* from = static_cast<const uint16_t*>(source);
-    for (int64_t i = 0; i < n; ++i) {
-      out[i] = bounded(as_float(static_cast<int32_t>(uint32_t{from[i * step]} << 16)));
-    }
+    for (int64_t i = 0; i < n; ++i) out[i] = bounded(bfloat_to_float(from[i * step]));
   }
 }
 

@@ -9,7 +9,7 @@ namespace deal {
 
 struct TensorView {
   const char* data;
-  int32_t dtype;
+  int32_t dtype, device;
   int64_t element_size;
   int64_t batch, channels, height, width;
   int64_t batch_stride, channel_stride, row_stride, column_stride;  // in elements

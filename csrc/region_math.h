@@ -70,6 +70,24 @@ DEAL_INLINE int32_t round_to_int(float a) {
 #endif
 }
 
+// ---- values of the other dtypes ----------------------------------------------------------------
+
+DEAL_INLINE float half_to_float(uint16_t h) {
+  // Shifting the exponent into place and multiplying by 2^112 also normalises subnormals.
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+  const uint32_t body = static_cast<uint32_t>(h & 0x7fffu) << 13;
+  const uint32_t special = (h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;
+  const float scaled = as_float(static_cast<int32_t>(body)) * 5.192296858534828e33f;
+  return as_float(static_cast<int32_t>(static_cast<uint32_t>(as_int(scaled)) | special | sign));
+}
+
+// Differences of any two values stay finite, even of the lowest float that masks a class.
+DEAL_INLINE float bounded(float value) { return min_(max_(value, -1e37f), 1e37f); }
+
+DEAL_INLINE float bfloat_to_float(uint16_t b) {
+  return as_float(static_cast<int32_t>(static_cast<uint32_t>(b) << 16));
+}
+
 // ---- functions of one number ------------------------------------------------------------------
 
 // exp(x) for x <= 0, within 1.2e-7 relative; exp(0) is 1 exactly. Below -87 it stays at exp(-87).

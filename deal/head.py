@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from deal.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["DifficultyHead"]
@@ -116,8 +115,9 @@ class DifficultyHead:
         size: tuple[int, int],
         align_corners: bool = True,
         threads: int | None = None,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
+        stream: Any | None = None,
+        out: Any | None = None,
+    ) -> Any:
         """Difficulty of every raster pixel.
 
         Parameters
@@ -128,11 +128,14 @@ class DifficultyHead:
             The sampling convention of all resizes, as in PyTorch's ``interpolate``.
         threads : int or None
             None takes every core this process may use.
-        out : ndarray of float32 [B, H, W], optional
+        stream : optional
+            The CUDA stream of device logits, as :func:`deal.score_logits` takes it.
+        out : array of float32 [B, H, W], C-contiguous, optional
+            Filled and returned; device logits need one on their device.
 
         Returns
         -------
-        ndarray of float32 [B, H, W], in 0…1
+        ndarray of float32 [B, H, W], in 0…1; or ``out``
 
         Raises
         ------
@@ -142,5 +145,11 @@ class DifficultyHead:
         from deal.regions import difficulty_map
 
         return difficulty_map(
-            logits, self, size=size, align_corners=align_corners, threads=threads, out=out
+            logits,
+            self,
+            size=size,
+            align_corners=align_corners,
+            threads=threads,
+            stream=stream,
+            out=out,
         )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal import _native
-from deal.errors import UsageError
+from deal.errors import EngineUnavailableError, UsageError
 from deal.head import DifficultyHead
 from deal.types import Statistics
 
@@ -49,12 +49,13 @@ class Segments:
     Parameters
     ----------
     map : ndarray of int32 [B, H, W], or [H, W] for all images alike
-        Region id of every raster pixel, negative for no region.
+        Region id of every raster pixel, negative for no region. With device logits an array on the
+        same device, C-contiguous.
     count : int or None
-        R, the number of regions; None takes the largest id + 1.
+        R, the number of regions; None takes the largest id + 1, for maps on the host.
     """
 
-    map: NDArray[np.int32]
+    map: Any
     count: int | None = None
 
 
@@ -62,12 +63,12 @@ class _Contexts(threading.local):
     """Kernel contexts of this thread; a context serves one thread at a time, and no fork()."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], _native.Context] = {}
+        self._kept: dict[tuple[int, int, int | None], _native.Context] = {}
 
-    def get(self, threads: int) -> _native.Context:
-        key = os.getpid(), threads
+    def get(self, threads: int, cuda: int | None) -> _native.Context:
+        key = os.getpid(), threads, cuda
         if key not in self._kept:
-            self._kept[key] = _native.Context(threads)
+            self._kept[key] = _native.Context(threads, cuda=cuda)
         return self._kept[key]
 
 
@@ -80,12 +81,16 @@ def _usage_errors() -> Iterator[None]:
         yield
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise EngineUnavailableError(str(error)) from error
 
 
-def _context(threads: int | None) -> _native.Context:
+def _context(threads: int | None, request: _native.Input) -> _native.Context:
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
         raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
-    return _contexts.get(threads or 0)
+    if request.cuda is not None:  # threads are the CPU's
+        return _contexts.get(0, request.cuda)
+    return _contexts.get(threads or 0, None)
 
 
 def _input(
@@ -95,18 +100,31 @@ def _input(
     head: DifficultyHead | None,
     difficulty: Any | None = None,
     attention: int = _native.ATTENTION_AUTO,
+    stream: Any | None = None,
 ) -> _native.Input:
     try:
         height, width = map(operator.index, size)
     except (TypeError, ValueError):
         raise UsageError(f"size={size!r}: two integers, (height, width), are needed") from None
-    request = _native.Input(logits, (height, width), align_corners)
+    handle = getattr(stream, "cuda_stream", stream)
+    request = _native.Input(logits, (height, width), align_corners, handle)
     if difficulty is not None:
         request.set_difficulty(difficulty)
     elif head is not None:
         weight = np.asarray(head.weight, dtype=np.float32)
         request.set_head(weight, head.gamma, head.bias, head.grid, attention)
     return request
+
+
+def _set_segments(request: _native.Input, segments: Segments) -> None:
+    if request.cuda is not None:
+        if segments.count is None:
+            raise UsageError("Segments on a device need count=, the number of regions")
+        request.set_segments(segments.map, segments.count)
+        return
+    ids = np.ascontiguousarray(segments.map)
+    count = segments.count if segments.count is not None else int(ids.max(initial=0)) + 1
+    request.set_segments(ids, count)
 
 
 def _refuse_nonfinite(counts: NDArray[np.int64]) -> None:
@@ -121,7 +139,7 @@ def score_logits(
     size: tuple[int, int],
     head: DifficultyHead | None = None,
     regions: Grid | Segments | None = None,
-    mask: NDArray[np.uint8] | None = None,
+    mask: Any | None = None,
     align_corners: bool = True,
     difficulty: Any | None = None,
     threads: int | None = None,
@@ -132,13 +150,15 @@ def score_logits(
     Parameters
     ----------
     logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
-        Anything with the buffer protocol or DLPack (NumPy, PyTorch, ONNX Runtime values).
+        Anything with the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch,
+        ONNX Runtime values). Logits on a CUDA device are scored there and never copied to the
+        host; ``mask``, ``difficulty`` and the map of ``Segments`` then lie on the same device.
     size : (H, W)
         The raster on which statistics are computed.
     head : DifficultyHead, optional
         Gives the difficulty; without it and ``difficulty`` there are no difficulty columns.
     regions : Grid or Segments, optional
-    mask : ndarray of uint8 [H, W] or [B, H, W], optional
+    mask : array of uint8 [H, W] or [B, H, W], optional
         0 where a pixel does not count (car hood, vignette).
     align_corners : bool
         The convention of all three resizes, as in PyTorch's ``interpolate``.
@@ -147,7 +167,9 @@ def score_logits(
     threads : int, optional
         None takes every core this process may use. Results are the same bits for any number.
     stream : optional
-        The CUDA stream of device logits; must be None for host logits.
+        The CUDA stream to score device logits on: its handle, or an object that has it as
+        ``cuda_stream``; None is the default stream, and what host logits need. The call waits for
+        the tables, its only synchronisation.
 
     Returns
     -------
@@ -157,26 +179,20 @@ def score_logits(
     Raises
     ------
     UsageError
-        Shapes, dtypes or region ids do not fit, or the logits lie on a device this build lacks.
+        Shapes, dtypes or region ids do not fit, arrays lie in different places, or the logits lie
+        on a device this build lacks.
+    EngineUnavailableError
+        The device or its driver failed.
     """
-    if stream is not None:
-        raise UsageError("stream: host logits take no stream, and this build scores on the CPU")
     with _usage_errors():
-        request = _input(logits, size, align_corners, head, difficulty)
+        request = _input(logits, size, align_corners, head, difficulty, stream=stream)
         if isinstance(regions, Grid):
             request.set_grid(regions.cell)
         elif regions is not None:
-            ids = np.ascontiguousarray(regions.map)
-            if ids.dtype != np.int32:
-                raise UsageError(f"Segments: {ids.dtype} ids; int32 is needed")
-            count = regions.count if regions.count is not None else int(ids.max(initial=0)) + 1
-            request.set_segments(ids, count)
+            _set_segments(request, regions)
         if mask is not None:
-            kept = np.ascontiguousarray(mask)
-            if kept.dtype != np.uint8:
-                raise UsageError(f"mask: {kept.dtype} values; uint8 is needed (0: ignore)")
-            request.set_mask(kept)
-        images, table, nonfinite = _native.statistics(_context(threads), request)
+            request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
+        images, table, nonfinite = _native.statistics(_context(threads, request), request)
     return Statistics(images, table if regions is not None else None, nonfinite)
 
 
@@ -188,18 +204,20 @@ def difficulty_map(
     align_corners: bool = True,
     difficulty: Any | None = None,
     threads: int | None = None,
-    out: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
+    stream: Any | None = None,
+    out: Any | None = None,
+) -> Any:
     """Difficulty of every raster pixel: float32 [B, H, W] in 0…1.
 
     Arguments as :func:`score_logits`; ``out`` float32 [B, H, W], C-contiguous, is filled and
-    returned. Raises UsageError, also when an image has NaN or infinite logits.
+    returned. Device logits need an ``out`` on their device. Raises as :func:`score_logits`, and
+    UsageError when an image has NaN or infinite logits.
     """
     if head is None and difficulty is None:
         raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
     with _usage_errors():
-        request = _input(logits, size, align_corners, head, difficulty)
-        found, nonfinite = _native.difficulty_map(_context(threads), request, out)
+        request = _input(logits, size, align_corners, head, difficulty, stream=stream)
+        found, nonfinite = _native.difficulty_map(_context(threads, request), request, out)
     _refuse_nonfinite(nonfinite)
     return found
 
@@ -211,14 +229,16 @@ def difficulty_grid(
     align_corners: bool = True,
     attention: int = _native.ATTENTION_AUTO,
     threads: int | None = None,
-) -> NDArray[np.float32]:
+    stream: Any | None = None,
+    out: Any | None = None,
+) -> Any:
     """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
 
-    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``. Raises
-    UsageError, also when an image has NaN or infinite logits.
+    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``; the others as
+    in :func:`difficulty_map`. Raises UsageError, also when an image has NaN or infinite logits.
     """
     with _usage_errors():
-        request = _input(logits, (1, 1), align_corners, head, attention=attention)
-        found, nonfinite = _native.difficulty_grid(_context(threads), request)
+        request = _input(logits, (1, 1), align_corners, head, attention=attention, stream=stream)
+        found, nonfinite = _native.difficulty_grid(_context(threads, request), request, out)
     _refuse_nonfinite(nonfinite)
     return found

@@ -1,0 +1,267 @@
+// The probability attention module on a CUDA device: the sums of attention_impl.h, in their order.
+#include "attention_cuda.h"
+
+#include <float.h>
+
+#include <algorithm>
+
+#include "attention_plan.h"
+#include "cuda_tools.h"
+#include "device_steps.h"
+
+namespace deal {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kTileCells = 128;   // of the moments: cells in shared memory at a time
+constexpr int kParts = 16;        // partial sums of a moment, as on the CPU
+constexpr int kDirectCells = 32;  // of direct attention: cells in shared memory at a time
+constexpr int kSumCells = 64;     // and how many are summed before they are added up
+constexpr int kDots = 8;          // products at a time: each probability is read once for them
+
+struct Job {
+  TensorView logits;
+  int32_t classes;
+  int64_t grid_width, cells, chunks, terms;
+  Taps x, y;
+  CudaAttention a;
+  const int64_t* nonfinite;
+  float* grid;
+  float gamma, bias, low, spread, scale;
+  float weight[DEAL_MAX_CLASSES];
+};
+
+__device__ const float* probabilities(const Job& job, int64_t b) {
+  return job.a.p + b * job.classes * job.cells;
+}
+
+__device__ int64_t thread_index() { return int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
+
+__device__ void put_value(const Job& job, int64_t b, int64_t cell, float average) {
+  const int64_t at = b * job.cells + cell;
+  job.grid[at] = job.gamma * (job.low + job.spread * average) + job.a.value[at] + job.bias;
+}
+
+// Images with bad inputs leave zeros and end here. Whole blocks take the same way.
+__device__ bool leave_bad(const Job& job, int64_t b, int64_t cell) {
+  if (job.nonfinite[b] == 0) return false;
+  if (cell < job.cells) job.grid[b * job.cells + cell] = 0.0f;
+  return true;
+}
+
+// ---- softmax ----------------------------------------------------------------------------------
+
+template <int32_t kDtype>
+__global__ void softmax_cells(const Job job) {
+  const int64_t b = blockIdx.y, cell = thread_index();
+  if (job.nonfinite[b] != 0 || cell >= job.cells) return;
+  const PixelLogits<kDtype> logits(job.logits, b, tap_at(job.y, cell / job.grid_width),
+                                   tap_at(job.x, cell % job.grid_width));
+  float largest = logits(0);
+  for (int32_t c = 1; c < job.classes; ++c) largest = max_(largest, logits(c));
+  float* p = job.a.p + b * job.classes * job.cells + cell;
+  float sum = 0.0f;
+  for (int32_t c = 0; c < job.classes; ++c) {
+    const float e = exp_nonpositive(logits(c) - largest);
+    p[c * job.cells] = e;
+    sum = sum + e;
+  }
+  const float inverse = 1.0f / sum;
+  float v = 0.0f;
+  for (int32_t c = 0; c < job.classes; ++c) {
+    const float share = p[c * job.cells] * inverse;
+    p[c * job.cells] = share;
+    v = fma_(share, job.weight[c], v);
+  }
+  job.a.value[b * job.cells + cell] = v;
+  job.a.u[b * job.cells + cell] = (v - job.low) * job.scale;
+}
+
+// ---- direct -----------------------------------------------------------------------------------
+
+__global__ void average_directly(const Job job) {
+  const int64_t b = blockIdx.y, cell = thread_index();
+  if (leave_bad(job, b, cell)) return;
+  float* others = reinterpret_cast<float*>(deal_block_memory);  // [C, kDirectCells]
+  float* values = others + job.classes * kDirectCells;          // [kDirectCells]
+  const float* p = probabilities(job, b);
+  const float* own = p + (cell < job.cells ? cell : job.cells - 1);
+  float upper = 0.0f, lower = 0.0f, num = 0.0f, den = 0.0f;
+  for (int64_t tile = 0; tile < job.cells; tile += kDirectCells) {
+    if (tile % kSumCells == 0) {
+      upper = upper + num;
+      lower = lower + den;
+      num = den = 0.0f;
+    }
+    __syncthreads();
+    for (int32_t i = threadIdx.x; i < (job.classes + 1) * kDirectCells; i += kThreads) {
+      const int64_t other = tile + i % kDirectCells;
+      const float* plane = i < job.classes * kDirectCells ? p + i / kDirectCells * job.cells
+                                                          : job.a.u + b * job.cells;
+      others[i] = other < job.cells ? plane[other] : 0.0f;
+    }
+    __syncthreads();
+    for (int i = 0; i < kDirectCells; i += kDots) {
+      float dot[kDots] = {};
+      for (int32_t c = 0; c < job.classes; ++c) {
+        const float mine = own[c * job.cells];
+#pragma unroll
+        for (int k = 0; k < kDots; ++k) {
+          dot[k] = fma_(mine, others[c * kDirectCells + i + k], dot[k]);
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kDots; ++k) {
+        if (tile + i + k >= job.cells) continue;
+        const float weight = exp_unit(dot[k]);
+        num = fma_(weight, values[i + k], num);
+        den = den + weight;
+      }
+    }
+  }
+  upper = upper + num;
+  lower = lower + den;
+  if (cell < job.cells) put_value(job, b, cell, upper / lower);
+}
+
+// ---- polynomial -------------------------------------------------------------------------------
+
+// The order of Sum16::total(); the sum ends up in the first part.
+template <int kHalf>
+__device__ void fold(float (&part)[kParts]) {
+#pragma unroll
+  for (int k = 0; k < kHalf; ++k) part[k] = part[k] + part[k + kHalf];
+  if constexpr (kHalf > 1) fold<kHalf / 2>(part);
+}
+
+// A thread sums one monomial over one chunk of cells.
+__global__ void sum_moments(const Job job) {
+  const int64_t b = blockIdx.y;
+  if (job.nonfinite[b] != 0) return;
+  const int64_t chunk = blockIdx.x % job.chunks;
+  const int64_t index = blockIdx.x / job.chunks * kThreads + threadIdx.x;
+  const Term term = term_at(index < job.terms ? index : 0, job.classes);
+  const int row = job.classes + 2;  // of a cell in shared memory: its probabilities, 1, u
+  float* tile = reinterpret_cast<float*>(deal_block_memory);  // [kTileCells, row]
+  float plain[kParts] = {}, with_u[kParts] = {};
+  for (int64_t begin = chunk * kChunkCells; begin < (chunk + 1) * kChunkCells;
+       begin += kTileCells) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < kTileCells * row; i += kThreads) {
+      const int64_t cell = begin + i % kTileCells;
+      const int c = i / kTileCells;
+      float value = 0.0f;
+      if (cell < job.cells) {
+        value = c < job.classes    ? probabilities(job, b)[c * job.cells + cell]
+                : c == job.classes ? 1.0f
+                                   : job.a.u[b * job.cells + cell];
+      }
+      tile[i % kTileCells * row + c] = value;
+    }
+    __syncthreads();
+    for (int i = 0; i < kTileCells; i += kParts) {
+#pragma unroll
+      for (int k = 0; k < kParts; ++k) {
+        const float* cell = tile + (i + k) * row;
+        const float first = cell[term.factor[0]], second = cell[term.factor[1]];
+        const float third = cell[term.factor[2]], last = cell[term.factor[3]];
+        const float product = first * second * third;
+        const float product_u = first * cell[job.classes + 1] * second * third;
+        plain[k] = fma_(product, last, plain[k]);
+        with_u[k] = fma_(product_u, last, with_u[k]);
+      }
+    }
+  }
+  if (index >= job.terms) return;
+  fold<kParts / 2>(plain);
+  fold<kParts / 2>(with_u);
+  float* out = job.a.moments + (b * job.chunks + chunk) * 2 * job.terms + index;
+  out[0] = plain[0];
+  out[job.terms] = with_u[0];
+}
+
+// Adds up the chunks in their order and multiplies by the expansion of sum_k c_k (p_j . p_i)^k.
+__global__ void make_coefficients(const Job job) {
+  const int64_t b = blockIdx.y, index = thread_index();
+  if (job.nonfinite[b] != 0 || index >= job.terms) return;
+  constexpr double kFactors[5] = {kExp[0], kExp[1], kExp[2], kExp[3], kExp[4]};
+  const Term term = term_at(index, job.classes);
+  double plain = 0.0, with_u = 0.0;
+  for (int64_t chunk = 0; chunk < job.chunks; ++chunk) {
+    const float* sums = job.a.moments + (b * job.chunks + chunk) * 2 * job.terms + index;
+    plain += sums[0];
+    with_u += sums[job.terms];
+  }
+  const double factor = kFactors[term.degree] * term.orders;
+  float* out = job.a.coefficients + (b * job.terms + index) * 2;
+  out[0] = static_cast<float>(factor * plain);
+  out[1] = static_cast<float>(factor * with_u);
+}
+
+__global__ void average_by_polynomial(const Job job) {
+  const int64_t b = blockIdx.y, cell = thread_index();
+  if (leave_bad(job, b, cell) || cell >= job.cells) return;
+  const float* own = probabilities(job, b) + cell;
+  const auto p = [&](int32_t c) { return own[c * job.cells]; };
+  put_value(job, b, cell,
+            polynomial_average(p, job.classes, job.a.coefficients + b * job.terms * 2));
+}
+
+int64_t chunks_of(int64_t cells) { return blocks_for(cells, kChunkCells); }
+
+}  // namespace
+
+void CudaAttention::carve(Carver& carver, const Request& request) {
+  const int64_t batch = request.logits.batch, classes = request.head->channels;
+  const int64_t cells = request.grid_height * request.grid_width;
+  p = carver.take<float>(batch * classes * cells);
+  value = carver.take<float>(batch * cells);
+  u = carver.take<float>(batch * cells);
+  const bool polynomial = use_polynomial(*request.head, cells);
+  const int64_t terms = polynomial ? monomials(classes) : 0;
+  moments = carver.take<float>(batch * chunks_of(cells) * 2 * terms);
+  coefficients = carver.take<float>(batch * terms * 2);
+}
+
+void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_t* nonfinite,
+                            float* grid, cudaStream_t stream) const {
+  const deal_head& head = *request.head;
+  Job job = {};
+  job.logits = request.logits;
+  job.classes = static_cast<int32_t>(head.channels);
+  job.grid_width = request.grid_width;
+  job.cells = request.grid_height * request.grid_width;
+  job.chunks = chunks_of(job.cells);
+  job.terms = monomials(head.channels);
+  job.x = x;
+  job.y = y;
+  job.a = *this;
+  job.nonfinite = nonfinite;
+  job.grid = grid;
+  job.gamma = head.gamma;
+  job.bias = head.bias;
+  std::copy(head.weight, head.weight + head.channels, job.weight);
+  const auto range = std::minmax_element(head.weight, head.weight + head.channels);
+  job.low = *range.first;
+  job.spread = *range.second - *range.first;
+  // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
+  job.scale = job.spread > FLT_MIN ? 1.0f / job.spread : 0.0f;
+
+  const int64_t batch = request.logits.batch, blocks = blocks_for(job.cells, kThreads);
+  const auto softmax = request.logits.dtype == DEAL_FLOAT32   ? softmax_cells<DEAL_FLOAT32>
+                       : request.logits.dtype == DEAL_FLOAT16 ? softmax_cells<DEAL_FLOAT16>
+                                                              : softmax_cells<DEAL_BFLOAT16>;
+  launch(softmax, blocks, batch, kThreads, 0, stream, job);
+  if (use_polynomial(head, job.cells)) {
+    const int64_t term_blocks = blocks_for(job.terms, kThreads);
+    const size_t tile = sizeof(float) * kTileCells * static_cast<size_t>(head.channels + 2);
+    launch(sum_moments, term_blocks * job.chunks, batch, kThreads, tile, stream, job);
+    launch(make_coefficients, term_blocks, batch, kThreads, 0, stream, job);
+    launch(average_by_polynomial, blocks, batch, kThreads, 0, stream, job);
+  } else {
+    const size_t tile = sizeof(float) * kDirectCells * static_cast<size_t>(head.channels + 1);
+    launch(average_directly, blocks, batch, kThreads, tile, stream, job);
+  }
+}
+
+}  // namespace deal

@@ -1,0 +1,264 @@
+// What one thread of the CUDA backend computes, for host and device alike.
+//
+// The kernels in *_cuda.cu add loops, shared memory and atomics to it, no arithmetic: given the
+// same logits, a pixel has the same bits here as on the CPU, and integer sums do not depend on
+// order.
+#pragma once
+
+#include <stdint.h>
+
+#include "attention_plan.h"
+#include "deal.h"
+#include "kernels.h"
+#include "plan.h"
+#include "region_math.h"
+#include "taps.h"
+
+namespace deal {
+namespace {
+
+// ---- tensors ----------------------------------------------------------------------------------
+
+// As it stands in the tensor; both conversions keep NaN and infinity.
+DEAL_INLINE float load_raw(const char* data, int32_t dtype, int64_t at) {
+  if (dtype == DEAL_FLOAT32) return reinterpret_cast<const float*>(data)[at];
+  const uint16_t bits = reinterpret_cast<const uint16_t*>(data)[at];
+  return dtype == DEAL_FLOAT16 ? half_to_float(bits) : bfloat_to_float(bits);
+}
+
+DEAL_INLINE bool is_nonfinite(float value) { return (as_int(value) & 0x7f800000) == 0x7f800000; }
+
+DEAL_INLINE float load(const char* data, int32_t dtype, int64_t at) {
+  const float value = load_raw(data, dtype, at);
+  return dtype == DEAL_FLOAT16 ? value : bounded(value);
+}
+
+DEAL_INLINE Tap tap_at(Taps taps, int64_t i) {
+  return {taps.first[i], taps.second[i], taps.weight[i]};
+}
+
+// The four neighbours of a sample, as offsets into one channel.
+struct Corners {
+  int64_t top_left, top_right, bottom_left, bottom_right;
+  float down, right;
+
+  DEAL_INLINE Corners(Tap y, Tap x, int64_t row_stride, int64_t column_stride)
+      : top_left(y.first * row_stride + x.first * column_stride),
+        top_right(y.first * row_stride + x.second * column_stride),
+        bottom_left(y.second * row_stride + x.first * column_stride),
+        bottom_right(y.second * row_stride + x.second * column_stride),
+        down(y.weight),
+        right(x.weight) {}
+};
+
+// Downwards first, as the CPU blends whole rows before it samples them.
+DEAL_INLINE float sample(const char* data, int32_t dtype, int64_t at, const Corners& corners) {
+  const float left = lerp(load(data, dtype, at + corners.top_left),
+                          load(data, dtype, at + corners.bottom_left), corners.down);
+  const float right = lerp(load(data, dtype, at + corners.top_right),
+                           load(data, dtype, at + corners.bottom_right), corners.down);
+  return lerp(left, right, corners.right);
+}
+
+// The logits of one pixel or cell by class. kDtype is a constant, so that load() has no branch.
+template <int32_t kDtype>
+struct PixelLogits {
+  const char* data;
+  int64_t at, channel_stride;
+  Corners corners;
+
+  DEAL_INLINE PixelLogits(const TensorView& logits, int64_t b, Tap y, Tap x)
+      : data(logits.data),
+        at(b * logits.batch_stride),
+        channel_stride(logits.channel_stride),
+        corners(y, x, logits.row_stride, logits.column_stride) {}
+  DEAL_INLINE float operator()(int32_t c) const {
+    return sample(data, kDtype, at + c * channel_stride, corners);
+  }
+};
+
+// ---- a pixel ----------------------------------------------------------------------------------
+
+// Uncertainties and label of a pixel. Up to kHeld classes stay in registers; more are sampled
+// twice.
+template <int32_t kHeld, class Logits>
+DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes, int32_t* label) {
+  constexpr int32_t kSlots = kHeld > 0 ? kHeld : 1;
+  float held[kSlots];
+  TopTwo<float, int32_t> top;
+  float sum = 0.0f, weighted = 0.0f;
+  const auto weigh = [&](float z) {
+    const float d = max_(z - top.first, kLowestExponent);
+    const float e = exp_nonpositive(d);
+    sum = sum + e;
+    weighted = fma_(e, d, weighted);
+  };
+  if (kHeld > 0) {
+#pragma unroll
+    for (int32_t c = 0; c < kSlots; ++c) {
+      if (c >= classes) continue;
+      held[c] = logits(c);
+      top.add(held[c], c);
+    }
+#pragma unroll
+    for (int32_t c = 0; c < kSlots; ++c) {
+      if (c < classes) weigh(held[c]);
+    }
+  } else {
+    for (int32_t c = 0; c < classes; ++c) top.add(logits(c), c);
+    for (int32_t c = 0; c < classes; ++c) weigh(logits(c));
+  }
+  *label = top.label;
+  return uncertainty_of(sum, weighted, top.second - top.first);
+}
+
+// Fixed point, none negative; entropy is at most ln 256, so 32 pixels add up below 2^32.
+// Without a difficulty d is 0.
+DEAL_INLINE void make_record(const Uncertainty<float>& u, float d, int32_t (&record)[kRecord]) {
+  record[kCount] = 1;
+  record[kEntropy] = to_fixed(u.entropy);
+  record[kMargin] = to_fixed(u.margin);
+  record[kLeastConfidence] = to_fixed(u.least_confidence);
+  record[kDifficulty] = to_fixed(d);
+  record[kDifficultyEntropy] = to_fixed(d * u.entropy);
+  record[kDifficultyMargin] = to_fixed(d * u.margin);
+  record[kDifficultyLeastConfidence] = to_fixed(d * u.least_confidence);
+}
+
+// Level of a difficulty on the image's own low...high.
+DEAL_INLINE int32_t image_level(float d, float low, float high) {
+  return high > low ? level_of(max_((d - low) / (high - low), 0.0f)) : 0;
+}
+
+DEAL_INLINE bool is_boundary(const uint8_t* labels, const uint8_t* mask, int64_t x, int64_t y,
+                             int64_t width, int64_t height) {
+  const int64_t at = y * width + x;
+  if (mask != nullptr && mask[at] == 0) return false;
+  const auto differs = [&](bool inside, int64_t other) {
+    return inside && (mask == nullptr || mask[other] != 0) && labels[other] != labels[at];
+  };
+  return differs(x > 0, at - 1) || differs(x + 1 < width, at + 1) || differs(y > 0, at - width) ||
+         differs(y + 1 < height, at + width);
+}
+
+// ---- regions ----------------------------------------------------------------------------------
+
+// Region of a pixel, -1 for none. Ids beyond the count are none: deal_finish reports them.
+DEAL_INLINE int64_t region_of(const Request& r, int64_t b, int64_t x, int64_t y) {
+  if (r.region_kind == DEAL_REGIONS_GRID) {
+    return y / r.region_cell * r.region_columns + x / r.region_cell;
+  }
+  if (r.region_kind != DEAL_REGIONS_SEGMENTS) return -1;
+  const int32_t id = r.segments[((r.segments_shared ? 0 : b) * r.height + y) * r.width + x];
+  return id >= 0 && id < r.region_count ? id : -1;
+}
+
+// A region (or -1) and a label, as one number to compare.
+DEAL_INLINE int64_t join_key(int64_t region, int32_t label) {
+  return region * DEAL_MAX_CLASSES + label;
+}
+DEAL_INLINE int64_t key_region(int64_t key) { return key >> 8; }
+DEAL_INLINE int32_t key_label(int64_t key) { return static_cast<int32_t>(key & 255); }
+
+// Regions first ... first + count - 1 are those summed in shared memory.
+struct RegionWindow {
+  int64_t first, count;
+};
+
+// The regions that pixels begin ... end - 1 can lie in, at most `capacity` of them.
+DEAL_INLINE RegionWindow region_window(const Request& r, int64_t begin, int64_t end,
+                                       int64_t capacity) {
+  int64_t first = 0, count = r.region_count;
+  if (r.region_kind == DEAL_REGIONS_GRID) {
+    const int64_t top = begin / r.width / r.region_cell;
+    const int64_t bottom = (end - 1) / r.width / r.region_cell;
+    first = top * r.region_columns;
+    count = (bottom - top + 1) * r.region_columns;
+  }
+  return {first, count < capacity ? count : capacity};
+}
+
+// ---- totals that begin at zero and only grow ---------------------------------------------------
+
+// Not negative floats as integers in their order, 0 for none; falling_ in the opposite order.
+DEAL_INLINE uint32_t rising_bits(float value) { return static_cast<uint32_t>(as_int(value)) + 1u; }
+DEAL_INLINE uint32_t falling_bits(float value) {
+  return 0x80000000u - static_cast<uint32_t>(as_int(value));
+}
+DEAL_INLINE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+DEAL_INLINE float from_rising(uint32_t bits) { return as_float(static_cast<int32_t>(bits - 1u)); }
+DEAL_INLINE float from_falling(uint32_t bits) {
+  return as_float(static_cast<int32_t>(0x80000000u - bits));
+}
+
+// How far a region reaches to the left, top, right and bottom, each at least 1; 0 for none.
+struct Reach {
+  uint32_t side[4];
+};
+DEAL_INLINE Reach reach_of(int64_t x, int64_t y, int64_t width, int64_t height) {
+  return {{static_cast<uint32_t>(width - x), static_cast<uint32_t>(height - y),
+           static_cast<uint32_t>(x + 1), static_cast<uint32_t>(y + 1)}};
+}
+
+// ---- attention --------------------------------------------------------------------------------
+
+// A monomial p_a p_b p_c p_d, a <= b <= c <= d; missing factors are the class C, which is 1.
+struct Term {
+  int32_t factor[4];
+  int32_t degree, orders;  // orders in which the factors can stand
+};
+
+// The monomials in preorder: constant; for a: (a; for b: (ab; for c: (abc; for d: abcd))).
+DEAL_INLINE Term term_at(int64_t index, int32_t classes) {
+  Term term = {{classes, classes, classes, classes}, 0, 1};
+  int32_t lowest = 0, equal = 0;
+  while (index > 0) {
+    --index;
+    const int32_t left = 3 - term.degree;  // factors that may still follow the next one
+    for (;; ++lowest) {
+      int64_t below = 1;  // monomials of degree 0...left in the classes from `lowest` on
+      for (int32_t k = 1; k <= left; ++k) below = below * (classes - lowest + k) / k;
+      if (index < below) break;
+      index -= below;
+      equal = 0;
+    }
+    term.factor[term.degree++] = lowest;
+    term.orders = term.orders * term.degree / ++equal;
+  }
+  return term;
+}
+
+// Sum over the monomials of a cell, coefficients [terms, 2]: the attention's average of u.
+template <class Probability>
+DEAL_INLINE float polynomial_average(const Probability& p, int32_t classes, const float* g) {
+  struct Pair {
+    float weight, value;
+    DEAL_INLINE void add(float x, Pair inner) {
+      weight = fma_(x, inner.weight, weight);
+      value = fma_(x, inner.value, value);
+    }
+  };
+  const auto next = [&g] {
+    const Pair pair = {g[0], g[1]};
+    g += 2;
+    return pair;
+  };
+  Pair whole = next();
+  for (int32_t a = 0; a < classes; ++a) {
+    Pair in_a = next();
+    for (int32_t b = a; b < classes; ++b) {
+      Pair in_b = next();
+      for (int32_t c = b; c < classes; ++c) {
+        Pair in_c = next();
+        for (int32_t d = c; d < classes; ++d) in_c.add(p(d), next());
+        in_b.add(p(c), in_c);
+      }
+      in_a.add(p(b), in_b);
+    }
+    whole.add(p(a), in_a);
+  }
+  return whole.value / whole.weight;
+}
+
+}  // namespace
+}  // namespace deal

@@ -1,0 +1,27 @@
+// Launches the stages that go over the pixels of the raster.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "batch_sums.h"
+#include "kernels.h"
+#include "needs.h"
+#include "plan.h"
+
+namespace deal {
+
+struct PixelJob {
+  Request r;
+  BatchSums sums;
+  Taps logits_x, logits_y, grid_x, grid_y;
+  const float* grid;      // [B, gh, gw] before the sigmoid, NULL without difficulty
+  float* difficulty_map;  // [B, H, W] or NULL
+  uint8_t* labels;        // [B, H, W] or NULL
+};
+
+// After the count of bad inputs and the grid: range of the difficulty, statistics, boundaries,
+// boxes of segments.
+void enqueue_pixels(const PixelJob& job, const Needs& needs, cudaStream_t stream);
+
+}  // namespace deal

@@ -1,0 +1,279 @@
+// Runs requests on a CUDA device: memory, order of the stages, and the tables at the end.
+#include "statistics_cuda.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <vector>
+
+#include "attention_cuda.h"
+#include "batch_sums.h"
+#include "cuda_tools.h"
+#include "device_steps.h"
+#include "memory.h"
+#include "needs.h"
+#include "pixels_cuda.h"
+
+namespace deal {
+namespace {
+
+constexpr int kThreads = 128;
+
+// ---- positions and inputs ---------------------------------------------------------------------
+
+struct TapsJob {
+  struct Axis {
+    TapArrays to;
+    int64_t n_in, n_out;
+  } axis[6];
+  bool align_corners;
+};
+
+__global__ void fill_taps(const TapsJob job) {
+  const TapsJob::Axis& axis = job.axis[blockIdx.y];
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= axis.n_out) return;
+  const Tap tap = tap_of(i, axis.n_in, axis.n_out, job.align_corners);
+  axis.to.first[i] = tap.first;
+  axis.to.second[i] = tap.second;
+  axis.to.weight[i] = tap.weight;
+}
+
+struct InputJob {
+  TensorView tensor;
+  int64_t* nonfinite;  // [B]
+  float* grid;         // [B, h, w] of a given difficulty, for load_grid
+};
+
+__device__ int64_t offset_of(const TensorView& t, int64_t b, int64_t row, int64_t x) {
+  const int64_t c = row / t.height, y = row % t.height;
+  return b * t.batch_stride + c * t.channel_stride + y * t.row_stride + x * t.column_stride;
+}
+
+__global__ void count_nonfinite(const InputJob job) {
+  const TensorView& t = job.tensor;
+  const int64_t b = blockIdx.y;
+  uint64_t bad = 0;
+  for (int64_t row = blockIdx.x; row < t.channels * t.height; row += gridDim.x) {
+    for (int64_t x = threadIdx.x; x < t.width; x += blockDim.x) {
+      bad += is_nonfinite(load_raw(t.data, t.dtype, offset_of(t, b, row, x)));
+    }
+  }
+  add(job.nonfinite + b, bad);
+}
+
+__global__ void load_grid(const InputJob job) {
+  const TensorView& t = job.tensor;
+  const int64_t b = blockIdx.y, row = blockIdx.x;
+  float* to = job.grid + (b * t.height + row) * t.width;
+  for (int64_t x = threadIdx.x; x < t.width; x += blockDim.x) {
+    to[x] = job.nonfinite[b] != 0 ? 0.0f : load(t.data, t.dtype, offset_of(t, b, row, x));
+  }
+}
+
+// ---- host -------------------------------------------------------------------------------------
+
+constexpr const char* kUnfinished = "the last request is not finished: call deal_finish first";
+
+// Device memory of a request: totals first, then what the stages hand on.
+struct Workspace {
+  BatchSums sums;
+  size_t sums_bytes;
+  TapArrays logits_x, logits_y, grid_x, grid_y, cell_x, cell_y;
+  CudaAttention attention;
+  float* grid;      // [B, gh, gw]
+  uint8_t* labels;  // [B, H, W]
+
+  void carve(Carver& carver, const Request& r) {
+    sums.carve(carver, r);
+    sums_bytes = carver.used();
+    logits_x.carve(carver, r.width);
+    logits_y.carve(carver, r.height);
+    grid_x.carve(carver, r.width);
+    grid_y.carve(carver, r.height);
+    cell_x.carve(carver, r.grid_width);
+    cell_y.carve(carver, r.grid_height);
+    attention = {};
+    if (r.head != nullptr) attention.carve(carver, r);
+    grid = carver.take<float>(r.logits.batch * r.grid_height * r.grid_width);
+    labels = carver.take<uint8_t>(r.logits.batch * r.height * r.width);
+  }
+};
+
+class Scorer : public CudaScorer {
+ public:
+  explicit Scorer(int device) : device_(device) {
+    UseDevice use(device_);
+    done_.create();
+  }
+  ~Scorer() override {
+    if (in_flight_) cudaEventSynchronize(done_.get());  // before its memory goes
+  }
+
+  void reserve(const Request& request) override {
+    UseDevice use(device_);
+    grow(request);
+  }
+
+  void enqueue(const Request& request, const deal_output& output, void* stream) override {
+    if (in_flight_) throw std::invalid_argument(kUnfinished);
+    request_ = {};  // should this one fail, there is nothing to finish
+    UseDevice use(device_);
+    const auto on = static_cast<cudaStream_t>(stream);
+    cudaStreamCaptureStatus capture;
+    check(cudaStreamIsCapturing(on, &capture), "cudaStreamIsCapturing");
+    const bool capturing = capture != cudaStreamCaptureStatusNone;
+    if (capturing && !fits(request)) {
+      throw std::invalid_argument("deal_reserve this request before its stream is captured");
+    }
+    grow(request);
+    Workspace w;
+    Carver carver(memory_.data());
+    w.carve(carver, request);
+    launch_all(request, output, w, on);
+    check(
+        cudaMemcpyAsync(results_.data(), memory_.data(), w.sums_bytes, cudaMemcpyDeviceToHost, on),
+        "copy of the totals");
+    check(cudaEventRecordWithFlags(done_.get(), on, capturing ? cudaEventRecordExternal : 0),
+          "event");
+    request_ = request;
+    request_.head = nullptr;  // the caller's, and read by now
+    output_ = output;
+    in_flight_ = true;
+  }
+
+  // May be called again, after each replay of a captured graph.
+  void finish() override {
+    if (request_.logits.data == nullptr) return;
+    in_flight_ = false;
+    UseDevice use(device_);
+    check(cudaEventSynchronize(done_.get()), "scoring");
+    BatchSums sums;
+    Carver carver(results_.data());
+    sums.carve(carver, request_);
+    std::vector<int64_t> boxes(static_cast<size_t>(request_.region_count) * 4);
+    for (int64_t b = 0; b < request_.logits.batch; ++b) {
+      if (sums.segment_end[b] > 0) {
+        throw std::invalid_argument("the segment map has the id " +
+                                    std::to_string(sums.segment_end[b] - 1) + ", but only " +
+                                    std::to_string(request_.region_count) + " regions");
+      }
+    }
+    for (int64_t b = 0; b < request_.logits.batch; ++b) {
+      write_image(request_, sums.image(request_, b, boxes.data()), b, output_);
+    }
+  }
+
+ private:
+  static size_t device_bytes(const Request& request, size_t* sums_bytes) {
+    Carver counter(nullptr);
+    Workspace w;
+    w.carve(counter, request);
+    *sums_bytes = w.sums_bytes;
+    return counter.used();
+  }
+  bool fits(const Request& request) const {
+    size_t sums_bytes;
+    return device_bytes(request, &sums_bytes) <= memory_.size() && sums_bytes <= results_.size();
+  }
+  void grow(const Request& request) {
+    if (fits(request)) return;
+    if (in_flight_) throw std::invalid_argument(kUnfinished);
+    size_t sums_bytes;
+    memory_.grow(device_bytes(request, &sums_bytes));
+    results_.grow(sums_bytes);
+  }
+
+  static void launch_taps(const Request& r, const Workspace& w, cudaStream_t on) {
+    const TapsJob job = {{{w.logits_x, r.logits.width, r.width},
+                          {w.logits_y, r.logits.height, r.height},
+                          {w.grid_x, r.grid_width, r.width},
+                          {w.grid_y, r.grid_height, r.height},
+                          {w.cell_x, r.logits.width, r.grid_width},
+                          {w.cell_y, r.logits.height, r.grid_height}},
+                         r.align_corners};
+    int64_t longest = 0;
+    for (const auto& axis : job.axis) longest = std::max(longest, axis.n_out);
+    launch(fill_taps, blocks_for(longest, kThreads), 6, kThreads, 0, on, job);
+  }
+
+  static void launch_all(const Request& r, const deal_output& out, const Workspace& w,
+                         cudaStream_t on) {
+    const Needs needs(r, out);
+    const int64_t batch = r.logits.batch;
+    float* grid = out.difficulty_grid != nullptr ? out.difficulty_grid : w.grid;
+    check(cudaMemsetAsync(w.sums.nonfinite, 0, w.sums_bytes, on), "memset");
+    launch_taps(r, w, on);
+    for (const TensorView* t : {&r.logits, &r.difficulty}) {
+      if (t->data == nullptr) continue;
+      const int64_t blocks = std::min<int64_t>(t->channels * t->height, 256);
+      launch(count_nonfinite, blocks, batch, kThreads, 0, on,
+             InputJob{*t, w.sums.nonfinite, nullptr});
+    }
+    if (needs.difficulty && r.difficulty.data != nullptr) {
+      launch(load_grid, r.grid_height, batch, kThreads, 0, on,
+             InputJob{r.difficulty, w.sums.nonfinite, grid});
+    } else if (needs.difficulty) {
+      w.attention.enqueue(r, w.cell_x.taps(), w.cell_y.taps(), w.sums.nonfinite, grid, on);
+    }
+
+    PixelJob job = {};
+    job.r = r;
+    job.sums = w.sums;
+    job.logits_x = w.logits_x.taps();
+    job.logits_y = w.logits_y.taps();
+    job.grid_x = w.grid_x.taps();
+    job.grid_y = w.grid_y.taps();
+    job.grid = needs.difficulty ? grid : nullptr;
+    job.difficulty_map = out.difficulty_map;
+    job.labels = out.class_map != nullptr ? out.class_map : needs.boundary ? w.labels : nullptr;
+    enqueue_pixels(job, needs, on);
+  }
+
+  const int device_;
+  CudaMemory<Where::kDevice> memory_;
+  CudaMemory<Where::kPinnedHost> results_;
+  Event done_;
+  bool in_flight_ = false;
+  Request request_ = {};
+  deal_output output_ = {};
+};
+
+int count_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count > 0) return count;
+  cudaGetLastError();
+  throw DeviceError(std::string("no usable CUDA device (") +
+                    (error == cudaSuccess ? "none found" : cudaGetErrorString(error)) +
+                    "): install or update the NVIDIA driver, or score host arrays on the CPU");
+}
+
+}  // namespace
+
+bool has_cuda() { return true; }
+
+std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index) {
+  const int count = count_devices();
+  if (device_index < 0 || device_index >= count) {
+    throw DeviceError("CUDA device " + std::to_string(device_index) +
+                      " does not exist: this machine has " + std::to_string(count));
+  }
+  return std::make_unique<Scorer>(device_index);
+}
+
+int cuda_device_of(const void* memory) {
+  count_devices();
+  cudaPointerAttributes attributes;
+  check(cudaPointerGetAttributes(&attributes, memory), "cudaPointerGetAttributes");
+  return attributes.device;
+}
+
+void cuda_wait(uintptr_t before, uintptr_t after, int device_index) {
+  UseDevice use(device_index);
+  Event event;
+  event.create();
+  check(cudaEventRecord(event.get(), reinterpret_cast<cudaStream_t>(before)), "event");
+  check(cudaStreamWaitEvent(reinterpret_cast<cudaStream_t>(after), event.get(), 0), "event");
+}
+
+}  // namespace deal

@@ -1,0 +1,230 @@
+"""The CUDA kernels: against the CPU and the oracle, on streams, and what device arrays need."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import deal
+from deal import _native, regions
+from tests.cases import CASES, Case
+from tests.test_regions import assert_columns, flatten, near_ties, oracle
+
+BUILT = "cuda=yes" in _native.build_info()
+
+
+def no_gpu() -> str | None:
+    """Why nothing can be scored on a GPU here, or None."""
+    if not BUILT:
+        return "this build has no CUDA kernels"
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuInit(0) != 0:
+            return "the CUDA driver does not start"
+    except OSError:
+        return "no CUDA driver"
+    try:
+        import torch
+    except ImportError:
+        return "the arrays of these tests are PyTorch's, which is not installed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return None if torch.cuda.is_available() else "this PyTorch has no CUDA"
+
+
+REASON = no_gpu()
+on_gpu = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+
+
+def to_device(arguments):
+    """The arguments of a case with every array on the GPU."""
+    import torch
+
+    def move(array):
+        return None if array is None else torch.from_numpy(np.array(array)).cuda()
+
+    where = arguments["regions"]
+    if isinstance(where, deal.Segments):
+        where = deal.Segments(move(where.map), where.count)
+    moved = {name: move(arguments[name]) for name in ("logits", "difficulty", "mask")}
+    return arguments | moved | {"regions": where}
+
+
+@on_gpu
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_statistics_agree_with_the_oracle(case: Case):
+    arguments = case.make()
+    expected, ties = oracle(arguments), near_ties(arguments)
+    found = deal.score_logits(**to_device(arguments))
+    assert_columns(found.images, expected.images, ties)
+    if expected.regions is not None:
+        assert_columns(found.regions, expected.regions, ties)
+
+
+@on_gpu
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bits_are_those_of_the_cpu(case: Case):
+    arguments = case.make()
+    assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
+        deal.score_logits(**arguments)
+    )
+
+
+@on_gpu
+@settings(deadline=None, max_examples=1000)
+@given(
+    shape=st.tuples(*(st.integers(1, n) for n in (3, 40, 12, 14))),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    grid=st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    align_corners=st.booleans(),
+    masked=st.booleans(),
+    kind=st.sampled_from(["none", "grid", "segments"]),
+)
+def test_any_shape_gives_the_bits_of_the_cpu(shape, size, grid, align_corners, masked, kind):
+    arguments = Case("any", shape, size, grid, align_corners, masked, kind).make()
+    assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
+        deal.score_logits(**arguments)
+    )
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_half_precision_and_strides_count_as_the_floats_they_are(dtype, channels_last):
+    import torch
+
+    arguments = to_device(CASES[4].make())
+    half = arguments["logits"].to(getattr(torch, dtype))
+    plain = flatten(deal.score_logits(**arguments | {"logits": half.float()}))
+    if channels_last:
+        half = half.contiguous(memory_format=torch.channels_last)
+    assert flatten(deal.score_logits(**arguments | {"logits": half})) == plain
+
+
+@on_gpu
+def test_repeats_and_streams_do_not_change_a_bit():
+    import torch
+
+    arguments = to_device(CASES[4].make())
+    plain = flatten(deal.score_logits(**arguments))
+    stream = torch.cuda.Stream()
+    for _ in range(5):
+        assert flatten(deal.score_logits(**arguments)) == plain
+        assert flatten(deal.score_logits(**arguments, stream=stream)) == plain
+        assert flatten(deal.score_logits(**arguments, stream=stream.cuda_stream)) == plain
+
+
+@on_gpu
+def test_logits_still_being_computed_on_another_stream_are_waited_for():
+    import torch
+
+    z = torch.randn(4, 11, 90, 120, device="cuda")
+    expected = flatten(deal.score_logits(z * 3, size=(360, 480)))
+    producer, consumer = torch.cuda.Stream(), torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(producer):
+        torch.cuda._sleep(50_000_000)
+        late = z * 3
+        found = deal.score_logits(late, size=(360, 480), stream=consumer)
+    assert flatten(found) == expected
+
+
+@on_gpu
+def test_arrays_come_in_through_the_cuda_array_interface():
+    import torch
+
+    class Holder:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            self.__cuda_array_interface__ = tensor.__cuda_array_interface__
+
+    z = torch.randn(2, 5, 6, 7, device="cuda")
+    torch.cuda.synchronize()
+    found = flatten(deal.score_logits(Holder(z), size=(12, 14)))
+    assert found == flatten(deal.score_logits(z, size=(12, 14)))
+
+
+@on_gpu
+@pytest.mark.parametrize("attention", ["DIRECT", "POLYNOMIAL"])
+def test_grids_and_maps_are_written_to_the_device(attention):
+    import torch
+
+    case = CASES[0].make()
+    logits, head = torch.from_numpy(case["logits"]).cuda(), case["head"]
+    way = getattr(_native, f"ATTENTION_{attention}")
+    grid = torch.empty(1, 60, 80, device="cuda")
+    assert regions.difficulty_grid(logits, head, attention=way, out=grid) is grid
+    expected = regions.difficulty_grid(case["logits"], head, attention=way)
+    assert grid.cpu().numpy().tobytes() == expected.tobytes()
+    out = torch.empty(1, 360, 480, device="cuda")
+    assert head.difficulty_map(logits, size=(360, 480), out=out) is out
+    expected = head.difficulty_map(case["logits"], size=(360, 480))
+    assert out.cpu().numpy().tobytes() == expected.tobytes()
+
+
+@on_gpu
+def test_nonfinite_logits_are_counted_and_leave_other_images_alone():
+    arguments = to_device(CASES[4].make() | {"mask": None})
+    clean = deal.score_logits(**arguments)
+    arguments["logits"][1, 2, 3, 4] = float("nan")
+    found = deal.score_logits(**arguments)
+    assert found.nonfinite.tolist() == [0, 1, 0]
+    for name, value in clean.images.items():
+        np.testing.assert_array_equal(found.images[name][[0, 2]], value[[0, 2]], err_msg=name)
+
+
+@on_gpu
+def test_arrays_that_do_not_fit_are_refused_by_name():
+    import torch
+
+    z = torch.zeros(1, 3, 4, 4, device="cuda")
+    ids = torch.full((8, 8), 9, dtype=torch.int32, device="cuda")
+    for change, message in (
+        ({"mask": np.ones((8, 8), np.uint8)}, "mask lies on the host, the logits on cuda:0"),
+        ({"regions": deal.Segments(ids)}, "count="),
+        ({"regions": deal.Segments(ids, 9)}, "the id 9, but only 9"),
+        ({"regions": deal.Segments(ids.T[:, ::2], 9)}, r"segments: shape \[8, 8\]"),
+        ({"difficulty": np.zeros((1, 1, 4, 4), np.float32)}, "difficulty lies on the host"),
+    ):
+        with pytest.raises(deal.DealError, match=message):
+            deal.score_logits(**{"logits": z, "size": (8, 8)} | change)
+    head = deal.DifficultyHead(1.0, [1, 2, 3], 0.0)
+    with pytest.raises(deal.DealError, match="out: device logits need"):
+        head.difficulty_map(z, size=(8, 8))
+
+
+# ---- without a GPU ----------------------------------------------------------------------------
+
+
+class DeviceArray:
+    """What an array on a device looks like; nobody reads its memory."""
+
+    __cuda_array_interface__ = {  # noqa: RUF012
+        "shape": (1, 2, 3, 4),
+        "typestr": "<f4",
+        "data": (4096, True),
+        "version": 3,
+    }
+
+
+@pytest.mark.skipif(BUILT, reason="this build has the CUDA kernels")
+def test_a_build_without_cuda_refuses_device_arrays():
+    with pytest.raises(deal.DealError, match="CUDA device; this build scores on the CPU only"):
+        deal.score_logits(DeviceArray(), size=(8, 8))
+    with pytest.raises(NotImplementedError, match="this build scores on the CPU only"):
+        _native.Context(cuda=0)
+
+
+@pytest.mark.skipif(not BUILT, reason="this build has no CUDA kernels")
+@pytest.mark.skipif(REASON is None, reason="there is a GPU here")
+def test_a_build_with_cuda_says_what_is_missing_where_there_is_no_gpu():
+    with pytest.raises(OSError, match="install or update the NVIDIA driver"):
+        _native.Context(cuda=0)
+    with pytest.raises(deal.DealError, match="install or update the NVIDIA driver"):
+        deal.score_logits(DeviceArray(), size=(8, 8))
+    stats = deal.score_logits(np.ones((1, 2, 4, 4), np.float32), size=(8, 8))
+    assert stats.images["n_pixels"].tolist() == [64]
