@@ -69,10 +69,10 @@ class Inputs:
     def __init__(self, spec: ModelSpec, raster: str, mask: Image8 | None) -> None:
         if raster not in ("input", "image"):
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
-        if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 2 or not mask.any()):
+        if mask is not None and (not _is_image8(mask, rank=2) or not mask.any()):
             raise UsageError(
-                f"the mask must be uint8 [H, W] with something left to score (0 = ignore), not "
-                f"{mask.dtype} {list(mask.shape)}{'' if mask.any() else ', all 0'}"
+                "the mask must be a NumPy array of uint8 [H, W] with something left to score "
+                f"(0 = ignore), not {_described(mask)}{'' if np.any(mask) else ', all 0'}"
             )
         self._spec = spec
         self._raster = raster
@@ -89,9 +89,10 @@ class Inputs:
         groups: dict[tuple[Size, Size], InputGroup] = {}
         failures = {}
         for index, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            if not _is_image8(image, rank=3) or image.shape[2] != 3 or not image.size:
                 raise UsageError(
-                    f"image {index} is {image.dtype} {list(image.shape)}; uint8 [H, W, 3] is needed"
+                    f"image {index} is {_described(image)}; a NumPy array of uint8 [H, W, 3] is "
+                    "needed"
                 )
             original = image.shape[0], image.shape[1]
             try:
@@ -125,6 +126,16 @@ class Inputs:
                 f"image {original[0]}×{original[1]}: give a mask of the image's size",
             )
         return _resized(self._mask, size, Image.Resampling.NEAREST)
+
+
+def _is_image8(value: Any, rank: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == rank
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 def _resized(image: Image8, size: Size, resample: Image.Resampling) -> Image8:

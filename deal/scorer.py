@@ -182,8 +182,8 @@ class Scorer:
         return twin
 
     def close(self) -> None:
-        """Release the network; the scorer cannot be used afterwards."""
-        del self._engine
+        """Release the network; the scorer cannot be used afterwards. Twice does no harm."""
+        self.__dict__.pop("_engine", None)
 
     def score(self, images: Sequence[Image8]) -> Columns:
         """Score images, one row each.

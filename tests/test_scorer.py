@@ -81,6 +81,11 @@ def test_a_scorer_opened_again_gives_the_same_and_outlives_the_first(path):
         assert found.regions[name].tobytes() == values.tobytes(), name
 
 
+def test_closing_twice_is_harmless(path):
+    with Scorer(path) as scorer:
+        scorer.close()
+
+
 def test_no_images_give_empty_columns_of_the_same_kind(scorer):
     none, some = scorer.score([]), scorer.score(scenes(1))
     assert {name: (column.dtype, column.shape[1:]) for name, column in none.items()} == {
@@ -90,10 +95,17 @@ def test_no_images_give_empty_columns_of_the_same_kind(scorer):
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))]
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        Image.new("RGB", (4, 4)),
+        "image.jpg",
+    ],
 )
 def test_what_is_no_rgb_image_is_a_usage_error(scorer, image):
-    with pytest.raises(UsageError, match=r"image 1 is .*; uint8 \[H, W, 3\] is needed"):
+    with pytest.raises(UsageError, match=r"image 1 is .*; .* uint8 \[H, W, 3\] is needed"):
         scorer.score([*scenes(1), image])
 
 
@@ -264,10 +276,16 @@ def test_a_mask_that_leaves_nothing_on_the_raster_fails_the_image(path):
 
 
 @pytest.mark.parametrize(
-    "mask", [np.zeros((4, 4), np.uint8), np.ones((4, 4), bool), np.ones((1, 4, 4), np.uint8)]
+    "mask",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.ones((4, 4), bool),
+        np.ones((1, 4, 4), np.uint8),
+        "mask.png",
+    ],
 )
 def test_useless_masks_are_refused_before_any_image(path, mask):
-    with pytest.raises(UsageError, match="the mask must be uint8"):
+    with pytest.raises(UsageError, match="the mask must be a NumPy array of uint8"):
         Scorer(path, mask=mask)
 
 
