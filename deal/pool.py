@@ -139,9 +139,9 @@ def open_pool(
     UsageError
         ``sequence_from`` is not a regular expression with a group. Raised by the call.
     PoolError
-        A source is missing or of unknown kind, a folder lies in another, a manifest is malformed,
-        or nothing is found (raised by the call); two images have the same id, or a later line of a manifest is
-        malformed (raised when reached; :func:`count_pool` finds both beforehand).
+        A source is missing or of unknown kind, folders overlap, a manifest is malformed, or
+        nothing is found (raised by the call); two images have the same id, or a later line of a
+        manifest is malformed (raised when reached; :func:`count_pool` finds both beforehand).
     """
     shard = shard or Shard()
     listing = _listing(sources, sequence_from)
@@ -241,8 +241,8 @@ def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
             if other is not None:
                 raise PoolError(
                     f"{_names(names[other])} and {_names(names[index])} both give the id "
-                    f"{item_id!r}; name each image once, or pass a common parent folder or a manifest "
-                    "with ids of its own"
+                    f"{item_id!r}; name each image once, or pass a common parent folder or a "
+                    "manifest with ids of its own"
                 )
             seen[key] = index
             yield entry

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +104,8 @@ def test_deal_score_is_deal_score(
         cli.score_main()
     assert end.value.code == 0
     assert capfd.readouterr().out.startswith("Usage: deal-score [OPTIONS] [POOL]...")
+    assert run(score_command, ["--version"], "deal-score") == 0
+    assert capfd.readouterr().out.startswith("deal-score, version ")
 
 
 def test_options_stand_under_headings() -> None:
@@ -253,6 +257,8 @@ def test_a_model_option_without_value_is_a_usage_error(deal: Deal, pool: Path) -
         (["--raster", "huge"], "'huge' is not one of"),
         (["--sequence-from", "("], "not a regular expression"),
         (["--no-such-option"], "No such option '--no-such-option'"),
+        (["--output", ""], "no output: give --output"),
+        (["--model", ""], "no model: give --model"),
     ],
 )
 def test_usage_errors_are_one_line_and_exit_2(
@@ -265,6 +271,16 @@ def test_usage_errors_are_one_line_and_exit_2(
     assert stderr.startswith("error: ")
     assert match in stderr
     assert not out.exists()
+
+
+def test_a_named_image_that_cannot_be_read_is_left_to_the_run(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pool / "0.png"
+    image.write_bytes(b"")
+    monkeypatch.setattr("os.access", lambda path, *args, **kwargs: path != str(image))
+    code, stdout, _ = deal("score", image, pool / "1.png", "--model", model, "-o", tmp_path / "o")
+    assert (code, "1 scored, 0 stored before, 1 failed" in stdout) == (3, True)
 
 
 def test_a_device_that_is_not_there_says_what_to_install(
@@ -321,6 +337,31 @@ def test_select_says_that_the_budget_is_larger_than_the_pool(
         0,
         "note: the budget of 100 is larger than the pool: all 6 images are selected\n",
     )
+
+
+def test_select_does_not_take_an_empty_name_for_the_current_folder(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert deal("score", pool, "--model", model, "-o", out)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert deal("select", out, "-o", "")[0] == 2
+    assert not (tmp_path / "selection.csv").exists()
+
+
+def test_closed_and_narrow_streams_break_nothing(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (pool / "0.png").rename(pool / "ü.png")
+    assert deal("score", pool, "--model", model, "-o", out)[0] == 0
+    select = [sys.executable, "-c", "from deal.cli import main; main()", "select", str(out)]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    table = subprocess.run(select, env=env, capture_output=True, text=True, check=True)
+    assert r"\xfc.png" in table.stdout
+    without_stderr = ["sh", "-c", '"$@" 2>&-', "sh", *select, "--budget", "100", "--json"]
+    done = subprocess.run(without_stderr, env=env, stdout=subprocess.PIPE, check=True)
+    assert "ü.png" in {row["id"] for row in json.loads(done.stdout)["selection"]}
 
 
 def test_select_of_a_folder_without_results_is_an_error(deal: Deal, tmp_path: Path) -> None:
@@ -405,6 +446,21 @@ def fail_with(error: BaseException) -> Any:
         raise error
 
     return command
+
+
+def test_output_that_cannot_be_printed_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEAL_DEBUG", raising=False)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert run(fail_with(full), [], "deal") == 1
+    assert re.fullmatch(r"error: .*No space left on device.*\n", capsys.readouterr().err)
+
+
+def test_without_a_command_the_help_is_shown(deal: Deal) -> None:
+    code, out, err = deal()
+    assert (code, out) == (2, "")
+    assert {"Commands:", "Options:"} <= set(err.splitlines())
 
 
 def test_an_interrupt_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def deal() -> None:
 
 def main() -> None:
     """Entry point of ``deal``."""
+    _open_streams()
     sys.exit(run(deal, sys.argv[1:], "deal"))
 
 
@@ -58,6 +60,7 @@ def score_main() -> None:
     """Entry point of ``deal-score``."""
     from deal.cli.score import command
 
+    _open_streams()
     sys.exit(run(command, sys.argv[1:], "deal-score"))
 
 
@@ -80,6 +83,9 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     try:
         code = command.main(list(arguments), prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else name
         return _fail(f"{error.format_message()} See {path} --help.", error.exit_code)
@@ -89,10 +95,24 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
         if debug:
             raise
         return _fail(str(error), error.exit_code)
+    except OSError as error:  # of stdout, as a rule: every other file has an error of its own
+        if debug:
+            raise
+        return _fail(f"{error} (DEAL_DEBUG=1 shows where)", 1)
     except click.Abort as abort:
         # click turns every KeyboardInterrupt into this; a run's own says how to resume.
         print(str(abort.__cause__ or "") or "interrupted", file=sys.stderr)
         return getattr(abort.__cause__, "exit_code", 130)
+
+
+def _open_streams() -> None:
+    """See to it that nothing printed can raise for its letters or a stream that is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from deal._version import __version__
 from deal.cli.common import (
     GroupedCommand,
     option,
@@ -35,7 +36,7 @@ _DEMO_OUTPUT = "deal-demo"
     short_help="Rank a pool of images: what to label next.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.argument("pool", nargs=-1, type=click.Path())
+@click.argument("pool", nargs=-1, type=click.Path(readable=False))
 @option(
     _POOL,
     "--demo",
@@ -205,6 +206,7 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
+@click.version_option(__version__, prog_name="deal-score")
 def command(
     pool: tuple[str, ...],
     demo: bool,
@@ -228,11 +230,11 @@ def command(
     options["model_options"] = dict(map(_key_value, options["model_options"]))
     if demo:
         pool = _use_demo(pool, options)
-    if options["model"] is None:
+    if not options["model"]:
         raise UsageError(
             "no model: give --model FILE, set DEAL_MODEL, or try --demo (bundled model and images)"
         )
-    if options["output"] is None:
+    if not options["output"]:
         raise UsageError("no output: give --output DIR, the folder for the results")
 
     from deal.pipeline import score_pool

@@ -57,8 +57,11 @@ def command(
     debug: bool,
 ) -> None:
     """Rank the images stored in the folders OUT, which `deal score --output` wrote."""
+    from deal.errors import UsageError
     from deal.selection import select
 
+    if output == "":
+        raise UsageError("the name of --output is empty: give a folder")
     selection = select(
         out, acquisition=acquisition, levels=levels, edges=edges, budget=budget, seed=seed
     )
@@ -67,7 +70,7 @@ def command(
     for note in selection.notes:
         print_note(note)
     if as_json:
-        click.echo(selection.to_json(), nl=False)
+        click.echo(selection.to_json().encode(), nl=False)
     else:
         print_selection(selection, top)
         if output is not None:
