@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -226,6 +226,10 @@ class Output:
         with _writing(self.path):
             write_json_atomic(path, values)
         return path
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other shards from joining, leaving and rewriting parts for a moment."""
+        return self._lock.exclusive()
 
     def close(self) -> None:
         """Give the folder back; rows still buffered are lost."""

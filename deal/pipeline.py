@@ -121,11 +121,12 @@ def _check_mask(config: ScoreConfig) -> None:
 def _report(
     config: ScoreConfig, scorer: Scorer, ledger: Ledger, line: Line, seconds: float
 ) -> RunReport:
-    # A shard may hold no image at all, and then no part is written.
-    stored = list_parts(config.output / "images")
-    sources: Any = config.output if stored else images_schema().empty_table()
-    selection = select(sources, budget=config.budget, **config.ranking)
-    selection.write(config.output)
+    with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
+        # A shard may hold no image at all, and then no part is written.
+        stored = list_parts(config.output / "images")
+        sources: Any = config.output if stored else images_schema().empty_table()
+        selection = select(sources, budget=config.budget, **config.ranking)
+        selection.write(config.output)
     notes = [*selection.notes, *_notes(ledger)]
     previews: Path | None = None
     if config.previews and len(selection):

@@ -344,6 +344,8 @@ def _tables(
     for source in sources:
         if isinstance(source, pa.Table):
             present = [name for name in columns if name in source.column_names]
+            if "id" not in present:
+                raise ResultsError("the table has no column id, which names its images")
             yield source.select(present), _fingerprint(source)
         else:
             folders.append(source)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from deal import ledger as ledger_module
 from deal import line as line_module
+from deal import pipeline as pipeline_module
 from deal import read_results, select
 from deal.errors import DealError, OutputError, PoolError, TooManyErrorsError, UsageError
 from deal.output import Output
@@ -330,6 +331,26 @@ def test_shards_of_one_output_make_the_whole(pool: Path, model: Path, tmp_path: 
         sketches[0].merge(sketch)
     whole = json.loads((tmp_path / "whole/runs/0-of-1.json").read_text())
     assert sketches[0].to_dict() == whole["score_sketch"]
+
+
+def test_the_shard_that_ends_last_ranks_them_all(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, others = tmp_path / "out", []
+
+    def select_while_the_other_shard_runs(*sources: Any, **options: Any) -> Any:
+        selection = select(*sources, **options)
+        if not others:
+            settings = {"model": model, "output": out, "shard": "1/2"}
+            others.append(threading.Thread(target=score_pool, args=(pool,), kwargs=settings))
+            others[0].start()
+            others[0].join(2)  # time enough to overtake, were it allowed to
+        return selection
+
+    monkeypatch.setattr(pipeline_module, "select", select_while_the_other_shard_runs)
+    score_pool(pool, model=model, output=out, shard="0/2")
+    others[0].join()
+    assert len((out / "selection.csv").read_text().splitlines()) == 1 + 12
 
 
 def test_a_shard_without_images_is_done_at_once(model: Path, tmp_path: Path) -> None:

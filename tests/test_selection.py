@@ -187,6 +187,11 @@ def test_a_missing_column_names_the_remedy() -> None:
         select(table(["a"], [0.1]))
 
 
+def test_a_table_without_ids_is_refused() -> None:
+    with pytest.raises(ResultsError, match="no column id"):
+        select(table(["a"], [1.0]).drop_columns(["id"]))
+
+
 def test_unwritable_folder_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     selection = select(table(["a"], [0.1]), acquisition="entropy")
