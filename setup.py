@@ -16,7 +16,6 @@ from pathlib import Path
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
-from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_text(), re.M)[1]
@@ -78,12 +77,9 @@ class BuildWithCuda(build_ext):
         super().build_extension(ext)
 
     def _compile(self, nvcc: str, source: str) -> str:
+        target = Path(self.build_temp) / Path(source).with_suffix(".cu.o")
+        target.parent.mkdir(parents=True, exist_ok=True)
         archs = os.environ.get("DEAL_CUDA_ARCHS", "80;90").split(";")
-        folder = Path(self.build_temp) / f"cuda-{'-'.join(archs)}"
-        target = folder / Path(source).with_suffix(".o").name
-        if not newer_group([source, *HEADERS, "setup.py"], str(target)):
-            return str(target)
-        folder.mkdir(parents=True, exist_ok=True)
         codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
         codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
         command = [nvcc, "-std=c++17", "-O3", "-Icsrc", "-c", source, "-o", str(target), *codes]
