@@ -63,11 +63,14 @@ class DifficultyHead:
             raise UsageError(
                 "difficulty head: gamma, bias and at least one weight, all finite, are needed"
             )
-        size = None if grid is None else tuple(int(n) for n in grid)
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise UsageError(
-                f"difficulty head: grid must be [h, w], both positive, or null; not {grid!r}"
-            )
+        size = None
+        if grid is not None:
+            size = tuple(int(n) for n in grid)
+            if len(size) != 2 or min(size) < 1 or size != tuple(grid):
+                raise UsageError(
+                    "difficulty head: grid must be two positive whole numbers [h, w], or null; "
+                    f"not {grid!r}"
+                )
         object.__setattr__(self, "gamma", float(gamma))
         object.__setattr__(self, "weight", values)
         object.__setattr__(self, "bias", float(bias))
@@ -106,7 +109,10 @@ class DifficultyHead:
             raise ModelError(f"difficulty head {path} is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ModelError(f"difficulty head {path}: expected a JSON object")
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
 
     def difficulty_map(
         self,

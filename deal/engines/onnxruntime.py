@@ -18,7 +18,8 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise EngineUnavailableError(
-        "engine ort needs ONNX Runtime: pip install 'deal-score[ort]' (or [ort-gpu] for CUDA)"
+        f"engine ort needs ONNX Runtime ({error}): pip install 'deal-score[ort]' (or [ort-gpu] "
+        "for CUDA)"
     ) from error
 
 __all__ = ["OnnxRuntimeEngine", "open_session"]
