@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deal.model import ModelSpec, read_spec
     from deal.pipeline import score_pool
     from deal.regions import Grid, Segments, score_logits
-    from deal.results import read_results
+    from deal.results import read_regions, read_results
     from deal.scorer import Scorer
     from deal.selection import select
     from deal.types import Statistics
@@ -33,6 +33,7 @@ __all__ = [
     "__version__",
     "acquisition_names",
     "acquisition_scores",
+    "read_regions",
     "read_results",
     "read_spec",
     "score_logits",
@@ -50,6 +51,7 @@ _HOMES = {
     "Statistics": "deal.types",
     "acquisition_names": "deal.acquisition",
     "acquisition_scores": "deal.acquisition",
+    "read_regions": "deal.results",
     "read_results": "deal.results",
     "read_spec": "deal.model",
     "score_logits": "deal.regions",

@@ -48,8 +48,8 @@ F = TypeVar("F", bound=Callable[..., Scores])
 _EDGES = {"image": "difficulty_hist_image", "fixed": "difficulty_hist"}
 _ALIASES = {"ds": "ds:none"}
 _REMEDY_DIFFICULTY = (
-    "the model has no difficulty: score with a model that has a difficulty head, or fit one "
-    "(`deal fit-head`) and give it as --difficulty-head"
+    "the model has no difficulty: score with a model of `deal train`, or with a head file as "
+    "--difficulty-head (`deal fit-head` of a later version fits one)"
 )
 # Rows converted to NumPy at a time: a histogram column of this many rows takes 126 MB.
 _CHUNK_ROWS = 65_536

@@ -12,6 +12,7 @@ and no region without its image once the folder is opened again:
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -357,9 +358,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise OutputError(
-            f"cannot write to {path}: {error.strerror or error}; make room or choose another "
-            "--output"
+            f"cannot write to {path}: {error.strerror or error}; {remedy}choose another --output"
         ) from error
 
 

@@ -93,8 +93,8 @@ def _check_difficulty(config: ScoreConfig, scorer: Scorer) -> None:
     if not scorer.has_difficulty and any("difficulty" in column for column in needs):
         raise UsageError(
             f"--acquisition {config.acquisition} ranks by difficulty and model {config.model} has "
-            "no difficulty head: fit one (deal fit-head) and give it as --difficulty-head, or "
-            "choose entropy, margin or least-confidence"
+            "no difficulty head: choose entropy, margin or least-confidence, or give a head file "
+            "as --difficulty-head (deal fit-head of a later version fits one)"
         )
 
 
@@ -129,6 +129,7 @@ def _report(
         selection.write(config.output)
     notes = [*selection.notes, *_notes(ledger)]
     previews: Path | None = None
+    (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking
     if config.previews and len(selection):
         from deal.previews import write_previews
 

@@ -253,7 +253,8 @@ class Scorer:
         """
         if not self.has_difficulty:
             raise UsageError(
-                f"model {self.spec.path} has no difficulty: fit a head with deal fit-head"
+                f"model {self.spec.path} has no difficulty: give a difficulty_head (deal fit-head "
+                "of a later version fits one)"
             )
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:
@@ -356,7 +357,7 @@ def _choose_difficulty(
     if head.num_classes != spec.num_classes:
         raise ModelError(
             f"the difficulty head has {head.num_classes} weights, model {spec.path} "
-            f"{spec.num_classes} classes: fit the head on this model with deal fit-head"
+            f"{spec.num_classes} classes: give a head that was fitted on this model"
         )
     return head, False
 

@@ -310,7 +310,7 @@ def test_the_option_wins_over_the_graph_and_the_graph_over_metadata(tmp_path):
 
 
 def test_a_head_for_other_classes_is_refused(path):
-    with pytest.raises(ModelError, match=r"2 weights.*5 classes: fit the head"):
+    with pytest.raises(ModelError, match=r"2 weights.*5 classes: give a head that was fitted"):
         Scorer(path, difficulty_head=DifficultyHead(0.1, [1, 2], 0))
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("export")
+@click.command(
+    "export",
+    epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images",
+)
 @click.argument("checkpoint", type=click.Path())
 @click.option("-o", "--output", type=click.Path(), required=True, help="The ONNX file to write.")
 @click.option(
@@ -46,13 +49,10 @@ def command(
     opset: int,
     as_json: bool,
 ) -> None:
-    r"""Export a checkpoint of `deal train` to ONNX, and check it.
+    """Export a checkpoint of `deal train` to ONNX, and check it.
 
     The network is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
     rankings are compared. A failed check leaves no file behind.
-
-    \b
-    deal export runs/camvid/best.pt -o models/camvid.onnx --images CamVid/val/images
     """
     try:
         from deal.export.onnx import export_checkpoint

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "open_engine"]
 
 ENGINES = ("ort", "torch")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def open_engine(
@@ -51,7 +52,7 @@ def open_engine(
     Raises
     ------
     UsageError
-        An unknown engine, device or option.
+        An unknown engine, device, precision or option.
     EngineUnavailableError
         Engine, device or precision are not there; says what to install.
     ModelError
@@ -63,10 +64,13 @@ def open_engine(
         )
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
     if precision is not None:
         raise EngineUnavailableError(
             f"engine {engine} runs a model in the precision it was exported with and cannot "
-            f"convert it to {precision}: leave out --precision, or export the model at {precision}"
+            f"convert it to {precision}: leave out --precision, or give a model of that "
+            "precision"
         )
     opened: Engine
     if engine == "ort":

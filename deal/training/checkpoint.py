@@ -104,8 +104,9 @@ def load_checkpoint(path: str | Path) -> tuple[WithDifficulty, CheckpointMeta]:
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises pickle, zip, OS and runtime errors alike
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(f"checkpoint {path} cannot be read: {reason}") from error
+        if isinstance(error, OSError):
+            raise ModelError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+        raise ModelError(f"{path} is not a checkpoint of `deal train`, or is damaged") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise ModelError(f"{path} is not a checkpoint of `deal train` (format {_FORMAT})")
     fields = CheckpointMeta.__dataclass_fields__

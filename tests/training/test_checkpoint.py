@@ -52,7 +52,7 @@ def test_nothing_but_the_checkpoint_is_left_behind(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"text", "cannot be read"),
+        (b"text", "is not a checkpoint of `deal train`, or is damaged"),
         ({"state_dict": {}}, "is not a checkpoint of `deal train`"),
         ([1], "is not a checkpoint of `deal train`"),
         ({"format": 1, "network": "light"}, "lacks width, classes"),
