@@ -106,12 +106,13 @@ def run(*, shape: str = "camvid", threads: int = 1, rounds: int = 15, batch: int
     for name in (name for name in theirs if name.endswith("_mean")):
         np.testing.assert_allclose(ours[name], theirs[name].numpy(), atol=2e-5, err_msg=name)
 
-    seconds = interleave({"kernel": kernel, "eager": eager, "with head": with_head}, rounds=rounds)
+    candidates = {"kernel": kernel, "eager": eager, "with head": with_head}
+    seconds = interleave(candidates, rounds=rounds, calls=20, pause=0.3)
     per_image = 1e3 / batch
     cycles_of = size[0] * size[1] * classes * batch
     return Report(
         question="kernel",
-        command=f"deal bench kernel --shape {shape} --threads {threads}",
+        command=f"deal bench kernel --shape {shape} --threads {threads} --batch {batch}",
         settings={"shape": shape, "threads": threads, "batch": batch, "rounds": rounds},
         rows=(
             Row("native kernel", spread(seconds["kernel"]).scaled(per_image), "ms/image"),

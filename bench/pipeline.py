@@ -34,7 +34,7 @@ def run(
     sessions: int | None = None,
     threads: int = 1,
     batch_size: int = 1,
-    images: int = 200,
+    images: int = 400,
     rounds: int = 3,
 ) -> Report:
     """Time ``score_pool`` and bare sessions on the same images, interleaved.

@@ -33,15 +33,29 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def interleave(
-    candidates: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 1
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    calls: int = 1,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Wall seconds of each candidate in each round; the machine's drift hits all alike."""
+    """Wall seconds of a call of each candidate in each round; the machine's drift hits all alike.
+
+    ``calls`` above 1 times so many in a row, after one that does not count: a stream, not a cold
+    start. ``pause`` seconds come before: idle OpenMP threads of PyTorch spin for a while after
+    their work and would take cores from the next candidate.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warmup + rounds):
         for name, candidate in candidates.items():
+            time.sleep(pause)
+            if calls > 1:
+                candidate()
             start = time.perf_counter()
-            candidate()
-            elapsed = time.perf_counter() - start
+            for _ in range(calls):
+                candidate()
+            elapsed = (time.perf_counter() - start) / calls
             if turn >= warmup:
                 seconds[name].append(elapsed)
     return seconds

@@ -46,7 +46,7 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 @click.option("--sessions", type=click.IntRange(1), help="[default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=400, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @_outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:

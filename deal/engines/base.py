@@ -96,6 +96,11 @@ class Engine(ABC):
         if spec.input_size not in (None, size) or any(n % spec.size_multiple for n in size):
             raise UsageError(f"the network does not take images of {size[0]}×{size[1]} (H×W)")
         raw = self._run(self._prepare(images))
+        if len(raw.logits) != len(images):
+            raise ModelError(
+                f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
+                "re-export it with a dynamic batch, or use a batch size of 1"
+            )
         return EngineOutput(self._to_logits(raw.logits), raw.difficulty, raw.embedding)
 
     def probe(self) -> None:
@@ -108,7 +113,7 @@ class Engine(ABC):
         """
         spec = self.spec
         side = nearest_multiple(_PROBE_SIZE, spec.size_multiple)
-        shape = (spec.batch or 2, *(spec.input_size or (side, side)), 3)
+        shape = (spec.batch or 1, *(spec.input_size or (side, side)), 3)
         noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         raw = self._run(self._prepare(noise))
         self._check(raw, shape[0])
