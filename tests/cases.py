@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import deal
+from deal import _reference
+
+MEANS = 1e-5
+"""Largest difference of a mean from the oracle's."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,53 @@ def segment_map(
     y, x = np.mgrid[: size[0], : size[1]] // regions.cell
     ids = (y * columns + x).astype(np.int32)
     return np.broadcast_to(ids, (batch, *size)), rows * columns
+
+
+def flatten(stats: deal.Statistics) -> dict[str, bytes]:
+    """Every column as bytes, to compare bits."""
+    tables = stats.images | {f"region_{k}": v for k, v in (stats.regions or {}).items()}
+    return {name: np.ascontiguousarray(value).tobytes() for name, value in tables.items()}
+
+
+def oracle(arguments):
+    batch, size = len(arguments["logits"]), arguments["size"]
+    ids, count = segment_map(arguments["regions"], batch, size)
+    difficulty = arguments["difficulty"]
+    return _reference.statistics(
+        arguments["logits"],
+        size=size,
+        head=arguments["head"],
+        difficulty=None if difficulty is None else difficulty[:, 0],
+        regions=ids,
+        n_regions=count,
+        mask=arguments["mask"],
+        align_corners=arguments["align_corners"],
+    )
+
+
+def near_ties(arguments):
+    """Raster pixels whose two best classes are too close for float32 to tell apart."""
+    z = _reference.resize(arguments["logits"], arguments["size"], arguments["align_corners"])
+    if z.shape[1] == 1:
+        return 0
+    top = np.sort(z, axis=1)
+    return int((top[:, -1] - top[:, -2] < 1e-5 * np.abs(top[:, -1])).sum())
+
+
+def assert_columns(found, expected, ties):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        got = found[name]
+        assert got.shape == value.shape, name
+        if name.endswith(("_hist", "_hist_image")):
+            assert (got.sum(axis=-1) == value.sum(axis=-1)).all(), name
+        elif name in ("class_pixels", "boundary_pixels", "majority_class"):
+            assert np.abs(got - value).sum() <= 5 * ties, name
+        elif name == "impurity":
+            if ties == 0:
+                np.testing.assert_allclose(got, value, atol=MEANS, err_msg=name)
+        elif name.endswith("_sum"):
+            pixels = np.maximum(expected["class_pixels"], 1) + 1e6 * (ties > 0)
+            assert (np.abs(got - value) <= MEANS * pixels).all(), name
+        else:
+            np.testing.assert_allclose(got, value, atol=MEANS, rtol=0, err_msg=name)
