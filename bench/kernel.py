@@ -107,7 +107,7 @@ def run(*, shape: str = "camvid", threads: int = 1, rounds: int = 15, batch: int
         np.testing.assert_allclose(ours[name], theirs[name].numpy(), atol=2e-5, err_msg=name)
 
     candidates = {"kernel": kernel, "eager": eager, "with head": with_head}
-    seconds = interleave(candidates, rounds=rounds, calls=20, pause=0.3)
+    seconds = interleave(candidates, rounds=rounds, calls=60, pause=0.3)
     per_image = 1e3 / batch
     cycles_of = size[0] * size[1] * classes * batch
     return Report(

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <atomic>
+
 #include <vector>
 
 namespace deal {
@@ -41,9 +43,9 @@ class ThreadPool {
   pthread_cond_t wake_, done_;
   Work work_ = nullptr;
   void* user_ = nullptr;
-  uint64_t round_ = 0;
-  int running_ = 0;
-  bool stopping_ = false;
+  std::atomic<uint64_t> round_{0};
+  std::atomic<int> running_{0};
+  std::atomic<bool> stopping_{false};
 };
 
 // The cores this process may run on.

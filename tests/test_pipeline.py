@@ -516,15 +516,18 @@ def test_a_signal_keeps_finished_rows_and_the_next_run_goes_on(
 def test_a_second_interrupt_does_not_wait(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, score_batch = threading.Event(), Scorer.score_batch
+    begun, release, score_batch = threading.Event(), threading.Event(), Scorer.score_batch
 
     def stuck(self: Scorer, images: Any) -> BatchScores:
         if threading.current_thread().name == "deal-session-1":
+            begun.set()
             release.wait()
+        begun.wait()
         return score_batch(self, images)
 
     def progress(state: Progress) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Scorer, "score_batch", stuck)
     with pytest.raises(KeyboardInterrupt) as info:
