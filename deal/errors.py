@@ -72,8 +72,8 @@ class ItemError(Exception):
     Parameters
     ----------
     code : str
-        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``nonfinite`` or
-        ``mask``.
+        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``segments``,
+        ``nonfinite`` or ``mask``.
     message : str
         The ``error`` column, one line.
     """

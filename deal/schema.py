@@ -51,6 +51,21 @@ _MEANS: dict[str, tuple[pa.DataType, str]] = {
         _MEAN,
         "mean of difficulty × least confidence, 0…1",
     ),
+    "vote_entropy_mean": (_MEAN, "mean entropy of the committee's votes, nats"),
+    "mutual_information_mean": (
+        _MEAN,
+        "mean of H(mean P) − mean H(P) over the committee's members, nats",
+    ),
+    "consensus_entropy_mean": (_MEAN, "mean entropy of the committee's mean probabilities, nats"),
+}
+
+# What an annotator would have to draw.
+_OUTLINE: dict[str, tuple[pa.DataType, str]] = {
+    "boundary_length": (
+        _MEAN,
+        "length of the simplified boundaries between predicted classes, raster pixels",
+    ),
+    "boundary_corners": (_INT, "corners of those boundaries: the points an annotator would click"),
 }
 
 IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
@@ -62,7 +77,7 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "timestamp_ns": (_INT, "time of the image, from the manifest, nanoseconds"),
     "attributes": (pa.map_(_TEXT, _TEXT), "the manifest's other columns"),
     "status": (_TEXT, "ok, error, duplicate or skipped"),
-    "error_code": (_TEXT, "io, decode, too_large, size, nonfinite or mask; null unless error"),
+    "error_code": (_TEXT, "io, decode, too_large, size, segments, nonfinite or mask; null unless error"),
     "error": (_TEXT, "the reason, one line; null unless error"),
     "duplicate_of": (_TEXT, "id of the image this one repeats; null unless duplicate"),
     "width": (pa.int32(), "width of the oriented original, pixels"),
@@ -92,6 +107,7 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
         _INT,
         "unmasked pixels with an unmasked 4-neighbour predicted as another class",
     ),
+    **_OUTLINE,
     "embedding": (pa.list_(pa.float32()), "[E] the model's embedding, if it has one"),
 }
 """Name → (type, unit and meaning) of ``images/*.parquet``: exactly one row an item."""
@@ -108,6 +124,8 @@ REGION_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "majority_class": (pa.int32(), "class predicted most often; ties go to the lowest"),
     "impurity": (_MEAN, "entropy of the fractions of predicted classes, nats"),
     "boundary_pixels": (_INT, "as for images"),
+    **_OUTLINE,
+    "polygon": (_TEXT, "WKT outline, pixels of the oriented original; null unless asked for"),
 }
 """Name → (type, unit and meaning) of ``regions/*.parquet``."""
 
