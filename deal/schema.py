@@ -77,7 +77,10 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "timestamp_ns": (_INT, "time of the image, from the manifest, nanoseconds"),
     "attributes": (pa.map_(_TEXT, _TEXT), "the manifest's other columns"),
     "status": (_TEXT, "ok, error, duplicate or skipped"),
-    "error_code": (_TEXT, "io, decode, too_large, size, segments, nonfinite or mask; null unless error"),
+    "error_code": (
+        _TEXT,
+        "io, decode, too_large, size, segments, nonfinite or mask; null unless error",
+    ),
     "error": (_TEXT, "the reason, one line; null unless error"),
     "duplicate_of": (_TEXT, "id of the image this one repeats; null unless duplicate"),
     "width": (pa.int32(), "width of the oriented original, pixels"),
