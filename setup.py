@@ -26,6 +26,7 @@ LIBRARY_SOURCES = [
     "csrc/image_job.cpp",
     "csrc/kernels_avx2.cpp",
     "csrc/kernels_portable.cpp",
+    "csrc/request.cpp",
     "csrc/statistics_cpu.cpp",
     "csrc/sums.cpp",
     "csrc/thread_pool.cpp",

@@ -1,4 +1,4 @@
-// deal._native: pybind11 over the C ABI. Shapes and dtypes are checked here and in deal_c.cpp; the
+// deal._native: pybind11 over the C ABI. Shapes and dtypes are checked here and in request.cpp; the
 // GIL is released while the kernel runs.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
