@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.acquisition import required_columns
+from deal.committee import Members
 from deal.decode import MAX_PIXELS
 from deal.errors import UsageError
 from deal.head import DifficultyHead
@@ -49,11 +50,14 @@ class ScoreConfig:
     ----------
     pool : tuple of str
         Folders, globs, images and manifests (:func:`deal.pool.open_pool`).
-    model : str
-        ONNX file, or checkpoint for engine ``torch``.
+    model : tuple of str
+        ONNX files, or checkpoints for engine ``torch``: one, or the members of a committee, the
+        first of which is the model whose own statistics are stored.
     output : Path
     engine, device, precision, model_options
         As in :func:`deal.engines.open_engine`.
+    flip : bool
+        Each model votes on the mirrored image too (:class:`deal.committee.Members`).
     difficulty_head : DifficultyHead or str, optional
         Wins over the model's own.
     raster : ``input`` or ``image``
@@ -86,12 +90,13 @@ class ScoreConfig:
     """
 
     pool: tuple[str, ...]
-    model: str
+    model: tuple[str, ...]
     output: Path
     engine: str = "ort"
     device: str = "auto"
     precision: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    flip: bool = False
     difficulty_head: DifficultyHead | str | None = None
     raster: Literal["input", "image"] = "input"
     regions: Grid | None = None
@@ -116,6 +121,7 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         required_columns(self.acquisition, levels=self.levels, edges=self.edges)
         parse_budget(self.budget)
+        Members.of(self.model, flip=self.flip)
         if self.keep_regions is not None and self.regions is None:
             raise UsageError("keep_regions needs regions, such as grid:40")
         names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
@@ -131,7 +137,7 @@ class ScoreConfig:
         cls,
         pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         output: str | os.PathLike[str],
         **options: Any,
     ) -> ScoreConfig:
@@ -139,13 +145,12 @@ class ScoreConfig:
 
         ``mask`` may be a path too. Raises UsageError for values that make no sense.
         """
-        sources = [pool] if isinstance(pool, (str, os.PathLike)) else pool
         for name, reader in _READERS.items():
             if name in options:
                 options[name] = reader(options[name])
         return cls(
-            pool=tuple(os.fspath(source) for source in sources),
-            model=os.fspath(model),
+            pool=_paths(pool),
+            model=_paths(model),
             output=Path(output),
             **options,
         )
@@ -173,7 +178,7 @@ class ScoreConfig:
         return {
             **values,
             "pool": list(map(path_to_id, self.pool)),
-            "model": path_to_id(self.model),
+            "model": list(map(path_to_id, self.model)),
             "output": path_to_id(str(self.output)),
             "model_options": dict(self.model_options),
             "difficulty_head": head.to_dict()
@@ -184,6 +189,13 @@ class ScoreConfig:
             "shard": str(self.shard),
             "max_errors": None if self.max_errors is None else str(self.max_errors),
         }
+
+
+def _paths(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> tuple[str, ...]:
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return tuple(os.fspath(path) for path in several)
 
 
 def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from types import FrameType
 from typing import Any
 
@@ -63,6 +64,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         keep_regions=config.keep_regions,
         region_score=config.region_score,
         model_options=config.model_options,
+        flip=config.flip,
     )
 
 
@@ -185,8 +187,9 @@ class Line:
         return self._session(self._scorer, work)
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
-        with self._scorer.again() as scorer:
-            yield from self._session(scorer, work)
+        for first in work:  # nothing is opened for nothing
+            with self._scorer.again() as scorer:
+                yield from self._session(scorer, chain([first], work))
 
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:

@@ -60,6 +60,21 @@ __all__ = [
 METADATA_KEY = "deal"
 """Key of ``metadata_props`` that holds the contract as JSON."""
 
+# Keys of ModelSpec that change a stored number for one and the same file.
+_NUMBER_KEYS = (
+    "input_format",
+    "input_size",
+    "size_multiple",
+    "resize",
+    "interpolation",
+    "mean",
+    "std",
+    "align_corners",
+    "output_kind",
+    "activation",
+    "output_name",
+)
+
 _FLOATS = ("float32", "float16")
 _SIDE_OUTPUTS = ("difficulty", "embedding")
 
@@ -116,6 +131,11 @@ class ModelSpec:
     def channels(self) -> int:
         """Channels of the graph's own output: C, or 1 with sigmoid."""
         return 1 if self.activation == "sigmoid" else self.num_classes
+
+    def number_settings(self) -> dict[str, Any]:
+        """Keys that change a stored number for one and the same model file, as JSON values."""
+        values = {name: getattr(self, name) for name in _NUMBER_KEYS}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def digest(self) -> str:
         """SHA-256 of the model file and its external weights, in hexadecimal."""

@@ -39,7 +39,7 @@ _PART_ROWS = 512
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
@@ -53,7 +53,9 @@ def score_pool(
     ----------
     pool : path or sequence of paths
         Folders, globs, images and manifests.
-    model, output : path
+    model : path or sequence of paths
+        Several are a committee, all of which vote and the first of which is the model.
+    output : path
     progress : callable, optional
         Called with a `Progress` whenever images are finished, in the calling thread.
     **options
@@ -92,9 +94,9 @@ def _check_difficulty(config: ScoreConfig, scorer: Scorer) -> None:
     needs = required_columns(config.acquisition, levels=config.levels, edges=config.edges)
     if not scorer.has_difficulty and any("difficulty" in column for column in needs):
         raise UsageError(
-            f"--acquisition {config.acquisition} ranks by difficulty and model {config.model} has "
-            "no difficulty head: choose entropy, margin or least-confidence, or give a head file "
-            "as --difficulty-head (deal fit-head of a later version fits one)"
+            f"--acquisition {config.acquisition} ranks by difficulty and model {scorer.spec.path} "
+            "has no difficulty head: choose entropy, margin or least-confidence, or give a head "
+            "file as --difficulty-head (deal fit-head of a later version fits one)"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.engines import open_engine
+from deal.committee import Committee, Members
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
 from deal.inputs import InputGroup, Inputs
@@ -23,21 +22,6 @@ from deal.regions import Grid, difficulty_map, score_logits
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["BatchScores", "Scorer"]
-
-# Keys of ModelSpec that change a stored number for one and the same model file.
-_NUMBER_KEYS = (
-    "input_format",
-    "input_size",
-    "size_multiple",
-    "resize",
-    "interpolation",
-    "mean",
-    "std",
-    "align_corners",
-    "output_kind",
-    "activation",
-    "output_name",
-)
 
 _BATCH = 8
 
@@ -71,8 +55,10 @@ class Scorer:
 
     Parameters
     ----------
-    model : str or Path
-        ONNX file (``ort``), or checkpoint of ``deal train`` (``torch``).
+    model : str or Path, or sequence of them
+        ONNX file (``ort``), or checkpoint of ``deal train`` (``torch``). Several are a committee
+        (:class:`deal.committee.Committee`) and give its columns too: ``vote_entropy_mean``,
+        ``mutual_information_mean``, ``consensus_entropy_mean``. Everything else is of the first.
     engine, device, precision
         As in :func:`deal.engines.open_engine`.
     difficulty_head : DifficultyHead or path, optional
@@ -91,7 +77,9 @@ class Scorer:
         The region column they are ranked by; ``difficulty_mean`` by default, ``entropy_mean``
         for a model without difficulty. Ties go by region number.
     model_options : mapping, optional
-        Keys of the model contract (``deal.model``) that win over the model's own.
+        Keys of the model contract (``deal.model``) that win over the model's own, in every model.
+    flip : bool
+        Each model votes on the mirrored image too.
 
     Attributes
     ----------
@@ -109,7 +97,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | Sequence[str | Path],
         *,
         engine: str = "ort",
         device: str = "auto",
@@ -122,6 +110,7 @@ class Scorer:
         keep_regions: int | None = None,
         region_score: str | None = None,
         model_options: Mapping[str, Any] | None = None,
+        flip: bool = False,
     ) -> None:
         if regions is not None and not isinstance(regions, Grid):
             raise UsageError(
@@ -134,8 +123,10 @@ class Scorer:
         self._precision = precision
         self._threads = threads
         self._keep_regions = keep_regions
-        self._open = partial(open_engine, model, engine, device, precision, threads, model_options)
-        self._engine = self._open()
+        members = Members.of(model, flip=flip)
+        self._opened: Committee | None = Committee(
+            members, engine, device, precision, threads, model_options
+        )
         self._inputs = Inputs(self.spec, raster, mask)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
         self._region_score = region_score or (
@@ -150,14 +141,20 @@ class Scorer:
             )
 
     @property
+    def _engine(self) -> Committee:
+        if self._opened is None:
+            raise UsageError("the scorer is closed: open another one")
+        return self._opened
+
+    @property
     def spec(self) -> ModelSpec:
-        """The model contract as resolved."""
+        """The model contract as resolved; of the first model."""
         return self._engine.spec
 
     @property
     def device(self) -> str:
         """``cpu`` or ``cuda:<index>``, what is really used."""
-        return self._engine.device
+        return self._engine.model.device
 
     @property
     def has_difficulty(self) -> bool:
@@ -176,14 +173,14 @@ class Scorer:
         self.close()
 
     def again(self) -> Scorer:
-        """Open the same network once more, for another thread; it is not checked anew."""
+        """Open the same networks once more, for another thread; they are not checked anew."""
         twin = copy.copy(self)
-        twin._engine = self._open(probe=False)
+        twin._opened = self._engine.again()
         return twin
 
     def close(self) -> None:
-        """Release the network; the scorer cannot be used afterwards. Twice does no harm."""
-        self.__dict__.pop("_engine", None)
+        """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
+        self._opened = None
 
     def score(self, images: Sequence[Image8]) -> Columns:
         """Score images, one row each.
@@ -258,7 +255,7 @@ class Scorer:
             )
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:
-            output = self._engine.infer(np.stack(group.images))
+            output = self._engine.model.infer(np.stack(group.images))
             grids = output.difficulty if self._from_graph else None
             for row, index in enumerate(group.indices):
                 logits = output.logits[row : row + 1]
@@ -286,18 +283,20 @@ class Scorer:
                 "keep": keep,
                 "score": None if keep is None else self._region_score,
             }
+        committee = self._engine.fingerprint_settings()
         return {
             "model": spec.digest(),
-            **{name: _json_value(getattr(spec, name)) for name in _NUMBER_KEYS},
+            **spec.number_settings(),
             "difficulty": "graph" if self._from_graph else head,
             **self._inputs.fingerprint_settings(),
             "regions": regions,
             "precision": self._precision,
+            **({} if committee is None else {"committee": committee}),
         }
 
     def _statistics(self, output: EngineOutput, group: InputGroup) -> Statistics:
         return score_logits(
-            output.logits,
+            output.logits if output.members is None else output.members,
             size=group.size,
             head=self._head,
             regions=self._regions,
@@ -310,9 +309,10 @@ class Scorer:
     def _no_rows(self) -> BatchScores:
         """No images at all: the names, dtypes and widths of all columns."""
         floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
-        width = self._engine.embedding_size
+        width = self._engine.model.embedding_size
         embedding = None if width is None else np.zeros((1, width), np.float32)
-        output = EngineOutput(floats, floats[:, :1], embedding)
+        members = np.stack([floats] * 2) if self._engine.size > 1 else None
+        output = EngineOutput(floats, floats[:, :1], embedding, members)
         group = InputGroup((1, 1), None, [0], [], [(1, 1)])
         return self._scores(group, self._statistics(output, group), output, [])
 
@@ -371,10 +371,6 @@ def _failure(stats: Statistics, row: int) -> ItemError | None:
     if not stats.images["n_pixels"][row]:
         return ItemError("mask", "the mask leaves no pixel of the raster to score")
     return None
-
-
-def _json_value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _joined(parts: list[BatchScores], failures: dict[int, ItemError]) -> BatchScores:

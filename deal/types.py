@@ -101,11 +101,14 @@ class EngineOutput:
     difficulty : array [B, 1, h', w'] or None
         The graph's own difficulty, before the sigmoid.
     embedding : ndarray of float32 [B, E] or None
+    members : ndarray [M, B, C, h, w] or None
+        Logits of all members of a committee, the first of which is ``logits``; None without one.
     """
 
     logits: Any
     difficulty: Any | None = None
     embedding: NDArray[np.float32] | None = None
+    members: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,10 @@ def save_model(
     embedding: bool = False,
     nan_above: float | None = None,
     gain: float = 0.2,
+    bias: Sequence[float] | None = None,
+    seed: int = 7,
+    stride: int = STRIDE,
+    pad: int = 2,
     props: Mapping[str, Any] | None = None,
     extra_outputs: Sequence[str] = (),
 ) -> Path:
@@ -53,14 +57,15 @@ def save_model(
 
     ``kind`` is what the output holds: ``logits``, ``softmax``, ``sigmoid``, ``argmax``
     ([N,1,h,w] int64) or ``argmax3`` ([N,h,w]). ``floating`` takes normalised float [N,3,H,W]
-    instead of uint8 [N,H,W,3], ``half`` in float16. ``gain`` scales the weights. ``nan_above``
-    gives NaN for images whose mean level exceeds it. ``props`` go into the file as deal's metadata.
+    instead of uint8 [N,H,W,3], ``half`` in float16. ``gain`` scales the weights, which ``seed``
+    draws; with ``gain`` 0 the logits are ``bias`` everywhere. ``nan_above`` gives NaN for images
+    whose mean level exceeds it. ``props`` go into the file as deal's metadata.
     """
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     weight = (rng.normal(size=(num_classes, 3, 8, 8)) * gain).astype(np.float32)
-    bias = rng.normal(size=num_classes).astype(np.float32)
+    drawn = rng.normal(size=num_classes)
     n, (h, w) = batch or "N", size or ("H", "W")
-    constants = {"weight": weight, "bias": bias}
+    constants = {"weight": weight, "bias": np.asarray(drawn if bias is None else bias, np.float32)}
     nodes = []
     if floating:
         element = TensorProto.FLOAT16 if half else TensorProto.FLOAT
@@ -78,7 +83,7 @@ def save_model(
         ]
     if bgr:
         constants["weight"] = np.ascontiguousarray(weight[:, ::-1])
-    conv = {"kernel_shape": [8, 8], "strides": [STRIDE] * 2, "pads": [2] * 4}
+    conv = {"kernel_shape": [8, 8], "strides": [stride] * 2, "pads": [pad] * 4}
     nodes.append(helper.make_node("Conv", ["x", "weight", "bias"], ["z0"], **conv))
     last = "z0"
     if nan_above is not None:

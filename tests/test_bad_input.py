@@ -61,7 +61,9 @@ def score(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> Deal:
     """Run ``deal score`` on the pool, with the model and into ``out`` unless told otherwise."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        defaults = ["--model", model, "--output", tmp_path / "out", "--quiet"]
+        defaults = ["--output", tmp_path / "out", "--quiet"]
+        if "--model" not in arguments:  # a second one would make a committee
+            defaults += ["--model", model]
         return deal("score", pool, *defaults, *arguments)
 
     return call

@@ -86,6 +86,22 @@ def test_closing_twice_is_harmless(path):
         scorer.close()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda scorer: scorer.score(scenes(1)),
+        lambda scorer: scorer.difficulty_maps(scenes(1)),
+        lambda scorer: scorer.again(),
+        lambda scorer: scorer.spec,
+    ],
+)
+def test_a_closed_scorer_says_so(path, use):
+    scorer = Scorer(path)
+    scorer.close()
+    with pytest.raises(UsageError, match="closed: open another"):
+        use(scorer)
+
+
 def test_no_images_give_empty_columns_of_the_same_kind(scorer):
     none, some = scorer.score([]), scorer.score(scenes(1))
     assert {name: (column.dtype, column.shape[1:]) for name, column in none.items()} == {

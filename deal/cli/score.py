@@ -70,8 +70,16 @@ _DEMO_OUTPUT = "deal-demo"
     "--model",
     envvar="DEAL_MODEL",
     type=click.Path(),
+    multiple=True,
     metavar="FILE",
-    help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the environment.",
+    help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the environment. "
+    "Repeated: a committee, all of which vote; the first is the model that is scored.",
+)
+@option(
+    _MODEL,
+    "--flip",
+    is_flag=True,
+    help="Each model votes on the mirrored image too (EquAL): one more pass.",
 )
 @option(
     _MODEL,
@@ -230,7 +238,7 @@ def command(
     options["model_options"] = dict(map(_key_value, options["model_options"]))
     if demo:
         pool = _use_demo(pool, options)
-    if not options["model"]:
+    if not all(options["model"] or [""]):
         raise UsageError(
             "no model: give --model FILE, set DEAL_MODEL, or try --demo (bundled model and images)"
         )
@@ -267,7 +275,7 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
     source = click.get_current_context().get_parameter_source("model")
     if pool or source is ParameterSource.COMMANDLINE:
         raise UsageError("--demo brings its own images and model: leave out POOL and --model")
-    options["model"] = str(demo_file("model.onnx"))
+    options["model"] = (str(demo_file("model.onnx")),)
     options["output"] = options["output"] or _DEMO_OUTPUT
     return (str(demo_file("pool")),)
 

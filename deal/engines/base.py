@@ -111,14 +111,18 @@ class Engine(ABC):
         ModelError
             The network does not run, argmax or softmax are baked in, or shapes do not fit.
         """
-        spec = self.spec
-        side = nearest_multiple(_PROBE_SIZE, spec.size_multiple)
-        shape = (spec.batch or 1, *(spec.input_size or (side, side)), 3)
-        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        noise = self.noise(self.spec.batch or 1)
         raw = self._run(self._prepare(noise))
-        self._check(raw, shape[0])
+        self._check(raw, len(noise))
         if raw.embedding is not None:
             self.embedding_size = raw.embedding.shape[1]
+
+    def noise(self, count: int) -> NDArray[np.uint8]:
+        """Images of noise [count, H, W, 3] of a size that the network takes, always the same."""
+        spec = self.spec
+        side = nearest_multiple(_PROBE_SIZE, spec.size_multiple)
+        shape = (count, *(spec.input_size or (side, side)), 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
     @abstractmethod
     def _infer(self, batch: NDArray[Any]) -> EngineOutput:

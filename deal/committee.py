@@ -1,0 +1,243 @@
+"""A committee: several models and mirrored passes behind the interface of one engine.
+
+Member 0 is *the* model: its contract decides raster and resize, its difficulty counts. The others
+only vote. Every member sees the same resized image, normalised by its own contract.
+
+Disagreement under mirroring is the score of EquAL: Golestaneh & Kitani, "Importance of
+self-consistency in active learning for semantic segmentation", BMVC 2020.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.engines import open_engine
+from deal.errors import ModelError, UsageError
+from deal.model import ModelSpec
+from deal.types import EngineOutput
+
+if TYPE_CHECKING:
+    from deal.engines.base import Engine
+
+__all__ = ["Committee", "Members"]
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who votes.
+
+    Attributes
+    ----------
+    models : tuple of Path
+        At least one; the first is member 0.
+    flip : bool
+        Every model votes once more, on the image mirrored left to right.
+    """
+
+    models: tuple[Path, ...]
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise UsageError("no model: give one, or several for a committee")
+
+    @classmethod
+    def of(
+        cls,
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        flip: bool = False,
+    ) -> Members:
+        """Members of one model or several; UsageError for none."""
+        models = [model] if isinstance(model, (str, os.PathLike)) else model
+        return cls(tuple(map(Path, models)), flip)
+
+    @property
+    def count(self) -> int:
+        """M, the members that vote; 1 is no committee."""
+        return len(self.models) * (1 + self.flip)
+
+
+class Committee:
+    """Runs all members of a committee, or a single network, on one device.
+
+    Not to be shared between threads. Members run one after another, each with all ``threads``.
+
+    Parameters
+    ----------
+    members : Members
+    engine, device, precision, threads, options
+        As in :func:`deal.engines.open_engine`, for every model alike.
+
+    Attributes
+    ----------
+    model : Engine
+        Member 0.
+
+    Raises
+    ------
+    UsageError, EngineUnavailableError, ModelError
+        As ``open_engine``; also ModelError where models cannot vote together: other classes,
+        input sizes, sampling conventions or logits grids.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        engine: str = "ort",
+        device: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._members = members
+        self._open = partial(
+            open_engine,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            options=options,
+        )
+        self._engines: list[Engine] = []
+        for path in members.models:
+            self._engines.append(self._open(path))
+            _check_together(self.spec, self._engines[-1].spec)
+        if len(self._engines) > 1:
+            self.infer(self.model.noise(1))
+
+    @property
+    def model(self) -> Engine:
+        """Member 0, without the others."""
+        return self._engines[0]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The contract of member 0."""
+        return self.model.spec
+
+    @property
+    def size(self) -> int:
+        """M, the members that vote; 1 is no committee."""
+        return self._members.count
+
+    def again(self) -> Committee:
+        """Open all members once more, for another thread; they are not checked anew."""
+        twin = copy.copy(self)
+        twin._engines = [self._open(path, probe=False) for path in self._members.models]
+        return twin
+
+    def infer(self, images: NDArray[np.uint8]) -> EngineOutput:
+        """Run every member on a batch.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 [B, H, W, 3]
+            RGB at member 0's input size.
+
+        Returns
+        -------
+        EngineOutput
+            Of member 0; with more than one, ``members`` [M, B, C, h, w]: the models in their
+            order, then the models on the mirrored images, their logits mirrored back. Members of
+            float16 and float32 come as float32, which changes no value.
+
+        Raises
+        ------
+        UsageError
+            As :meth:`deal.engines.base.Engine.infer`.
+        ModelError
+            A member cannot be run on such a batch, or its logits lie on another grid.
+        """
+        first = self.model.infer(images)
+        if self.size == 1:
+            return first
+        members = [first.logits]
+        for logits in self._others(images):
+            self._check_grid(images, members, logits)
+            members.append(logits)
+        stacked = np.stack(members)
+        return EngineOutput(stacked[0], first.difficulty, first.embedding, stacked)
+
+    def fingerprint_settings(self) -> dict[str, Any] | None:
+        """What the other members add to a stored number, as JSON values; None for one member."""
+        if self.size == 1:
+            return None
+        return {
+            "models": [
+                {"model": engine.spec.digest(), **engine.spec.number_settings()}
+                for engine in self._engines[1:]
+            ],
+            "flip": self._members.flip,
+        }
+
+    def _others(self, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
+        """Logits [B, C, h, w] of members 1 … M-1, seen as the unmirrored image."""
+        for engine in self._engines[1:]:
+            yield engine.infer(images).logits
+        if self._members.flip:
+            mirrored = np.ascontiguousarray(images[:, :, ::-1])
+            for engine in self._engines:
+                yield engine.infer(mirrored).logits[..., ::-1]
+
+    def _check_grid(
+        self, images: NDArray[np.uint8], members: list[NDArray[Any]], logits: NDArray[Any]
+    ) -> None:
+        expected = members[0].shape
+        if logits.shape == expected:
+            return
+        path = self._members.models[len(members) % len(self._members.models)]
+        grids = [f"{shape[2]}×{shape[3]}" for shape in (expected, logits.shape)]
+        raise ModelError(
+            f"the committee's logits lie on different grids: {self.spec.path} gives {grids[0]}, "
+            f"{path} {grids[1]} (h×w) for an input of {images.shape[1]}×{images.shape[2]}: "
+            "re-export them with the same output stride"
+        )
+
+
+def _check_together(first: ModelSpec, other: ModelSpec) -> None:
+    """Refuse a model that cannot vote with member 0 (ModelError)."""
+    where = f"{first.path} and {other.path} cannot be one committee"
+    for index, (ours, theirs) in enumerate(zip_longest(first.classes, other.classes)):
+        if ours != theirs:
+            raise ModelError(
+                f"{where}: class {index} is {_class_text(ours)} in the first and "
+                f"{_class_text(theirs)} in the second ({first.num_classes} and "
+                f"{other.num_classes} classes): give models of the same classes in the same "
+                "order; if only names differ, the model option classes names them for all"
+            )
+    if first.align_corners != other.align_corners:
+        raise ModelError(
+            f"{where}: align_corners is {first.align_corners} in the first and "
+            f"{other.align_corners} in the second: set the model option align_corners for all"
+        )
+    size = first.input_size
+    if other.input_size not in (None, size):
+        seen = "any size" if size is None else f"{size[0]}×{size[1]}"
+        raise ModelError(
+            f"{where}: the first takes {seen} (H×W), the second "
+            f"{other.input_size[0]}×{other.input_size[1]}: export both for one size, or set the "
+            "model option input_size if their graphs take any"
+        )
+    if any(n % other.size_multiple for n in size or (first.size_multiple,)):
+        raise ModelError(
+            f"{where}: the first takes "
+            + (f"multiples of {first.size_multiple}" if size is None else f"{size[0]}×{size[1]}")
+            + f", the second multiples of {other.size_multiple}: set the model option "
+            + ("size_multiple" if size is None else "input_size")
+            + " to what both take"
+        )
+
+
+def _class_text(name: str | None) -> str:
+    return "missing" if name is None else repr(name)
