@@ -238,7 +238,7 @@ def command(
     options["model_options"] = dict(map(_key_value, options["model_options"]))
     if demo:
         pool = _use_demo(pool, options)
-    if not all(options["model"] or [""]):
+    if not options["model"] or "" in options["model"]:
         raise UsageError(
             "no model: give --model FILE, set DEAL_MODEL, or try --demo (bundled model and images)"
         )
