@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from deal.metrics import Confusion, ScoreCurve
 from deal.training.data import Sample
 from deal.training.difficulty import WithDifficulty
-from deal.training.metrics import Auroc, Confusion
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -64,7 +64,9 @@ def evaluate(
     module.eval()
     device = next(module.parameters()).device
     confusion = Confusion(module.num_classes, ignore_index)
-    curves = {name: Auroc() for name in ("difficulty", "entropy", "margin", "least-confidence")}
+    curves = {
+        name: ScoreCurve() for name in ("difficulty", "entropy", "margin", "least-confidence")
+    }
     for sample in samples:
         image = torch.from_numpy(sample.image).permute(2, 0, 1)[None].to(device)
         logits, difficulty = module(image)
@@ -81,7 +83,7 @@ def evaluate(
         miou=confusion.miou(),
         accuracy=confusion.accuracy(),
         iou=tuple(_or_none(float(value)) for value in confusion.iou()),
-        auroc={name: _or_none(curve.value()) for name, curve in curves.items()},
+        auroc={name: _or_none(curve.auroc()) for name, curve in curves.items()},
     )
 
 

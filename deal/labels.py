@@ -1,0 +1,198 @@
+"""Labelled folders: images paired with labels, one class index a pixel; no torch needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.errors import PoolError
+
+__all__ = [
+    "CAMVID",
+    "CLASSES_FILE",
+    "DEFAULT_VOID",
+    "LabelClasses",
+    "pair_files",
+    "read_classes",
+    "read_label",
+]
+
+DEFAULT_VOID = 255
+"""Label of pixels that count nowhere, unless ``classes.json`` or the model names another."""
+
+CLASSES_FILE = "classes.json"
+
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class LabelClasses:
+    """What the indices of labels mean.
+
+    Attributes
+    ----------
+    names : tuple of str
+    palette : tuple of (r, g, b)
+    ignore_index : int
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+
+
+CAMVID = LabelClasses(
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign-symbol",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    palette=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (60, 40, 222),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+    ignore_index=11,
+)
+"""The eleven classes of CamVid, as segmentation papers use it."""
+
+
+def read_classes(path: Path) -> LabelClasses:
+    """Read ``classes.json``: ``classes``, and optionally ``palette`` and ``ignore_index`` (255).
+
+    Raises
+    ------
+    PoolError
+        The file is missing, no JSON or does not hold that.
+    """
+    example = '{"classes": ["road", "sky"], "palette": [[128, 64, 128], [70, 130, 180]]}'
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PoolError(f"{path}: {error.strerror}; it must hold {example}") from error
+    except ValueError as error:
+        raise PoolError(f"{path} is not JSON ({error}); it must hold {example}") from error
+    classes = values.get("classes") if isinstance(values, dict) else None
+    if (
+        not isinstance(classes, list)
+        or len(classes) < 2
+        or not all(isinstance(name, str) for name in classes)
+    ):
+        raise PoolError(f"{path}: 'classes' must list two or more names, as in {example}")
+    palette = values.get("palette") or [_colour(index) for index in range(len(classes))]
+    ignore_index = values.get("ignore_index", DEFAULT_VOID)
+    if len(palette) != len(classes):
+        raise PoolError(f"{path}: {len(palette)} colours in 'palette' for {len(classes)} classes")
+    if not isinstance(ignore_index, int) or 0 <= ignore_index < len(classes):
+        raise PoolError(f"{path}: 'ignore_index' {ignore_index!r} must not be a class index")
+    try:
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+    except (TypeError, ValueError) as error:
+        raise PoolError(f"{path}: 'palette' must hold [r, g, b] triples") from error
+    return LabelClasses(tuple(classes), colours, ignore_index)
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """Colour of PASCAL VOC's palette: the bits of the index spread over the channels."""
+    channels = [0, 0, 0]
+    value = index + 1
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= ((value >> channel) & 1) << (7 - bit)
+        value >>= 3
+    return channels[0], channels[1], channels[2]
+
+
+def pair_files(folder: Path) -> list[tuple[Path, Path]]:
+    """Images of ``folder/images`` with the labels of the same name in ``folder/labels``, sorted.
+
+    Raises
+    ------
+    PoolError
+        A folder cannot be listed or has no images, or one file lacks the other.
+    """
+    listings = []
+    for kind in ("images", "labels"):
+        try:
+            files = {
+                path.stem: path
+                for path in (folder / kind).iterdir()
+                if path.suffix.lower() in _IMAGE_SUFFIXES
+            }
+        except OSError as error:
+            raise PoolError(
+                f"{folder / kind}: {error.strerror}; expected ROOT/SPLIT/images and "
+                "ROOT/SPLIT/labels with SPLIT train, val and test"
+            ) from error
+        listings.append(files)
+    images, labels = listings
+    if not images:
+        raise PoolError(f"{folder / 'images'} has no images; every split needs at least one")
+    for stem in sorted(images.keys() ^ labels.keys()):
+        if stem in images:
+            raise PoolError(f"image {images[stem]} has no label in {folder / 'labels'}")
+        raise PoolError(f"label {labels[stem]} has no image in {folder / 'images'}")
+    return [(images[stem], labels[stem]) for stem in sorted(images)]
+
+
+def read_label(
+    path: Path, size: tuple[int, int], num_classes: int, ignore_index: int
+) -> NDArray[np.uint8]:
+    """Read a label: uint8 [H, W], a class index a pixel.
+
+    Parameters
+    ----------
+    path : Path
+        8-bit PNG, grey or palette; of a palette the indices count, not the colours.
+    size : (H, W) of its image
+    num_classes, ignore_index : int
+
+    Raises
+    ------
+    PoolError
+        It cannot be read, holds colours, has another size or an index that is no class.
+    """
+    try:
+        with Image.open(path) as file:
+            # "P" keeps indices where "RGB" would give colours.
+            if file.mode not in ("L", "P"):
+                raise PoolError(
+                    f"label {path} is an image of mode {file.mode}; "
+                    "labels are 8-bit PNG with one class index a pixel"
+                )
+            label = np.array(file)
+    except OSError as error:
+        raise PoolError(f"label {path} cannot be read: {error}") from error
+    if label.shape != size:
+        raise PoolError(
+            f"label {path} is {label.shape[1]}x{label.shape[0]}, its image {size[1]}x{size[0]}"
+        )
+    outside = np.unique(label[(label >= num_classes) & (label != ignore_index)])
+    if outside.size:
+        raise PoolError(
+            f"label {path} has index {outside[0]}; allowed are 0…{num_classes - 1} and "
+            f"{ignore_index} (void)"
+        )
+    return label
