@@ -279,6 +279,35 @@ py::tuple difficulty_grid(Context& context, const Input& input, const py::object
   return py::make_tuple(out.is_none() ? grid.owner : out, nonfinite);
 }
 
+// The class map [B, H, W] of host logits, and the count of bad inputs an image.
+py::tuple class_map(Context& context, const Input& input) {
+  if (input.cuda()) throw py::value_error("a class map needs logits on the host: move them there");
+  const int64_t batch = input.sizes().batch;
+  Dense<uint8_t> map({batch, input.get().raster_height, input.get().raster_width});
+  Dense<int64_t> nonfinite(batch);
+  deal_output o = {};
+  o.struct_size = sizeof o;
+  o.nonfinite = nonfinite.mutable_data();
+  o.class_map = map.mutable_data();
+  context.run(input.get(), o, input.stream());
+  return py::make_tuple(map, nonfinite);
+}
+
+// The areas of a map [H, W]: their ids, and how many there are.
+py::tuple components(const Dense<int32_t>& map, int64_t min_pixels) {
+  if (map.ndim() != 2) throw py::value_error("a map [H, W] is needed");
+  Dense<int32_t> ids({map.shape(0), map.shape(1)});
+  int32_t* const out = ids.mutable_data();
+  int64_t count = 0;
+  deal_status status;
+  {
+    py::gil_scoped_release release;
+    status = deal_components(map.data(), map.shape(0), map.shape(1), min_pixels, out, &count);
+  }
+  check(status);
+  return py::make_tuple(ids, count);
+}
+
 }  // namespace
 }  // namespace deal
 
@@ -319,4 +348,6 @@ PYBIND11_MODULE(_native, m) {
   m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
   m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"),
         py::arg("out"));
+  m.def("class_map", &class_map, py::arg("context"), py::arg("request"));
+  m.def("components", &components, py::arg("ids"), py::arg("min_pixels"));
 }

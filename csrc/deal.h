@@ -229,6 +229,13 @@ DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input
                                   const deal_output* output, void* stream);
 DEAL_API deal_status deal_finish(deal_context* context);
 
+/* The 4-connected areas of equal, non-negative values of map [height, width], for example of a
+ * class map, numbered in raster order of their first pixel: ids [height, width]. Pixels of negative
+ * value and of areas below min_pixels get -1; count tells how many areas have a number. Needs no
+ * context and takes no memory; map and ids are two buffers, at most 2^31 - 1 pixels each. */
+DEAL_API deal_status deal_components(const int32_t* map, int64_t height, int64_t width,
+                                     int64_t min_pixels, int32_t* ids, int64_t* count);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "components.h"
 #include "kernels.h"
 #include "plan.h"
 #include "request.h"
@@ -212,6 +213,20 @@ DEAL_API deal_status deal_finish(deal_context* context) {
   return deal::guarded([&] {
     if (context == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "context is NULL");
     if (context->cuda != nullptr) context->cuda->finish();
+  });
+}
+
+DEAL_API deal_status deal_components(const int32_t* map, int64_t height, int64_t width,
+                                     int64_t min_pixels, int32_t* ids, int64_t* count) {
+  return deal::guarded([&] {
+    if (map == nullptr || ids == nullptr || count == nullptr) {
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "map, ids or count is NULL");
+    }
+    if (height < 1 || width < 1 || height > INT32_MAX / width) {
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "the map is %lld x %lld; 1 to 2^31 - 1 pixels",
+                 deal::ll(height), deal::ll(width));
+    }
+    *count = deal::label_components(map, height, width, min_pixels, ids);
   });
 }
 

@@ -13,6 +13,7 @@ from deal._version import __version__
 if TYPE_CHECKING:
     from deal.acquisition import acquisition_names, acquisition_scores
     from deal.errors import DealError
+    from deal.geometry import components
     from deal.head import DifficultyHead
     from deal.model import ModelSpec, read_spec
     from deal.pipeline import score_pool
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "acquisition_names",
     "acquisition_scores",
+    "components",
     "read_regions",
     "read_results",
     "read_spec",
@@ -51,6 +53,7 @@ _HOMES = {
     "Statistics": "deal.types",
     "acquisition_names": "deal.acquisition",
     "acquisition_scores": "deal.acquisition",
+    "components": "deal.geometry",
     "read_regions": "deal.results",
     "read_results": "deal.results",
     "read_spec": "deal.model",

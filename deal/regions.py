@@ -21,7 +21,7 @@ from deal.errors import EngineUnavailableError, UsageError
 from deal.head import DifficultyHead
 from deal.types import Statistics
 
-__all__ = ["Grid", "Segments", "difficulty_grid", "difficulty_map", "score_logits"]
+__all__ = ["Grid", "Segments", "class_map", "difficulty_grid", "difficulty_map", "score_logits"]
 
 
 @dataclass(frozen=True)
@@ -242,3 +242,20 @@ def difficulty_grid(
         found, nonfinite = _native.difficulty_grid(_context(threads, request), request, out)
     _refuse_nonfinite(nonfinite)
     return found
+
+
+def class_map(
+    logits: Any,
+    *,
+    size: tuple[int, int],
+    align_corners: bool = True,
+    threads: int | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Predicted class of every raster pixel, uint8 [B, H, W], and the count of bad logits [B].
+
+    The classes are those the statistics are computed on. Where an image has NaN or infinite logits
+    its map is 0. Arguments as :func:`score_logits`, logits on the host; raises UsageError.
+    """
+    with _usage_errors():
+        request = _input(logits, size, align_corners, None)
+        return _native.class_map(_context(threads, request), request)

@@ -1,0 +1,310 @@
+"""Shapes of regions: connected areas of one predicted class, and outlines as WKT polygons."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deal import _native
+from deal.errors import UsageError
+from deal.regions import Segments, class_map
+
+__all__ = ["box_outline", "components", "outlines", "simplify"]
+
+Points = NDArray[np.float64]
+
+
+def components(
+    logits: Any,
+    *,
+    size: tuple[int, int],
+    align_corners: bool = True,
+    mask: ArrayLike | None = None,
+    min_pixels: int = 64,
+    threads: int | None = None,
+) -> Segments:
+    """The 4-connected areas of one predicted class: the semantic areas of DEAL (Xie et al., 2020).
+
+    Parameters
+    ----------
+    logits : array [B, C, h, w], on the host
+    size : (H, W)
+        The raster, as for :func:`deal.score_logits`; areas are those of its predicted classes.
+    mask : array of uint8 [H, W] or [B, H, W], optional
+        Pixels of value 0 belong to no area and connect none.
+    min_pixels : int
+        Areas of fewer raster pixels are no region (-1).
+
+    Returns
+    -------
+    Segments
+        int32 [B, H, W]; the areas of an image are numbered from 0 in raster order of their first
+        pixel. ``count`` is that of the image with most areas, at least 1. An image with NaN or
+        infinite logits has no area.
+
+    Raises
+    ------
+    UsageError
+        Shapes or dtypes do not fit, logits on a device, or ``min_pixels`` below 1.
+    """
+    least = _whole(min_pixels, "min_pixels")
+    if least < 1:
+        raise UsageError(f"min_pixels={min_pixels!r}: at least 1 is needed")
+    classes, nonfinite = class_map(logits, size=size, align_corners=align_corners, threads=threads)
+    areas = classes.astype(np.int32)
+    if mask is not None:
+        kept = np.asarray(mask)
+        if kept.shape not in (areas.shape, areas.shape[1:]):
+            raise UsageError(
+                f"mask: shape {kept.shape}; [{size[0]}, {size[1]}] of the raster is needed, alone "
+                "or for each image of the batch"
+            )
+        areas[np.broadcast_to(kept == 0, areas.shape)] = -1
+    areas[nonfinite > 0] = -1
+    count = 1
+    for b, area in enumerate(areas):
+        areas[b], found = _native.components(area, least)
+        count = max(count, found)
+    return Segments(areas, count=count)
+
+
+def box_outline(x0: float, y0: float, x1: float, y1: float) -> str:
+    """WKT POLYGON of the half-open box x0…x1, y0…y1, from its top left corner."""
+    return _polygon([np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)])
+
+
+def outlines(
+    segments: NDArray[np.int32],
+    ids: Sequence[int] | NDArray[np.integer[Any]],
+    *,
+    scale: tuple[float, float] = (1.0, 1.0),
+    tolerance: float = 0.0,
+) -> list[str]:
+    """Outlines of regions as well-known text (OGC simple features), in the order of ``ids``.
+
+    A region of one 4-connected area is a POLYGON, of several a MULTIPOLYGON, of none
+    ``POLYGON EMPTY``. Rings are simple and closed, begin at their topmost corner (the leftmost of
+    those), and run so that in the pixel coordinates ``Σ (x₀y₁ − x₁y₀) / 2`` is positive for
+    exteriors, negative for holes: summed up it is the number of pixels.
+
+    Parameters
+    ----------
+    segments : ndarray of int32 [H, W]
+        Region of every pixel, negative for none.
+    ids : sequence of int
+        The regions to outline.
+    scale : (sy, sx)
+        Factors from pixels of ``segments`` to those of the outlines. Pixel (y, x) covers x…x+1,
+        y…y+1; coordinates are rounded to a thousandth.
+    tolerance : float
+        0 keeps every pixel corner. Otherwise lines are simplified (:func:`simplify`), in pixels of
+        ``segments``, each between the points where three regions meet, so that neighbours still
+        share their line; rings that would lose their area keep their corners. Simplified rings may
+        touch or cross.
+
+    Raises
+    ------
+    UsageError
+        ``segments`` is not int32 [H, W], ``ids`` are not whole numbers from 0 on, or ``scale`` or
+        ``tolerance`` is no such number.
+    """
+    if not isinstance(segments, np.ndarray) or segments.dtype != np.int32 or segments.ndim != 2:
+        raise UsageError("segments: an array of int32 [height, width] is needed")
+    wanted = [_whole(i, "ids") for i in ids]
+    if min(wanted, default=0) < 0:
+        raise UsageError(f"ids: {min(wanted)} is no region; regions are numbered from 0")
+    if not (tolerance >= 0 and all(0 < s < np.inf for s in scale)):
+        raise UsageError(f"scale={scale!r}, tolerance={tolerance!r}: positive numbers are needed")
+    if not wanted or segments.size == 0:
+        return ["POLYGON EMPTY"] * len(wanted)
+    chosen = np.where(np.isin(segments, wanted), segments, -1).astype(np.int32)
+    areas, count = _native.components(chosen, 1)
+    joints = _joints(segments) if tolerance > 0 else None
+    polygons: list[list[Points]] = [[] for _ in range(count)]
+    for area, ring in _rings(areas):
+        exact = ring[_is_corner(ring)]
+        corners = exact if joints is None else _thinned(ring, joints, tolerance)
+        polygons[area].append(np.multiply(corners, (scale[1], scale[0]), dtype=np.float64))
+    at, first = np.unique(areas, return_index=True)
+    owners: dict[int, list[int]] = {}
+    for area, position in zip(at.tolist(), first.tolist(), strict=True):
+        owners.setdefault(int(chosen.flat[position]), []).append(area)
+    return [_text([polygons[area] for area in owners.get(i, [])]) for i in wanted]
+
+
+def simplify(line: ArrayLike, tolerance: float) -> Points:
+    """Points of an open line [n, 2] that keep it within ``tolerance`` (Douglas and Peucker, 1973).
+
+    A point stays where it is farther than ``tolerance`` from the segment between the points kept
+    around it, the farthest first, the earliest of equals; both ends stay.
+    """
+    points = np.asarray(line, dtype=np.float64)
+    keep = np.zeros(len(points), dtype=bool)
+    keep[[0, -1]] = True
+    spans = [(0, len(points) - 1)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        away = points[first + 1 : last] - points[first]
+        chord = points[last] - points[first]
+        length = float(chord @ chord)
+        along = np.clip(away @ chord / length, 0.0, 1.0) if length > 0 else np.zeros(len(away))
+        distances = ((away - along[:, None] * chord) ** 2).sum(axis=1)
+        farthest = int(distances.argmax())
+        if distances[farthest] > tolerance**2:
+            middle = first + 1 + farthest
+            keep[middle] = True
+            spans += [(first, middle), (middle, last)]
+    return points[keep]
+
+
+def _whole(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name}: {value!r} is no whole number") from None
+
+
+# Directions 0…3: right, down, left, up. A pixel's four cracks run around it in this order.
+_STEP = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+
+
+def _rings(areas: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Simple rings around 4-connected areas: (area, vertices (x, y) [n, 2], one a crack).
+
+    The area lies to the right of a crack on the screen; exteriors come before holes.
+    """
+    height, width = areas.shape
+    padded = np.pad(areas, 1, constant_values=-1)
+    here = padded[1:-1, 1:-1]
+    cracks = np.zeros((height, width, 4), dtype=bool)
+    for edge, (dx, dy) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
+        beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        cracks[:, :, edge] = (here >= 0) & (here != beside)
+    y, x, side = np.nonzero(cracks)
+    number = np.full(cracks.shape, -1, dtype=np.int64)
+    number[y, x, side] = np.arange(len(y))
+    # The crack after one of a pixel: around the pixel diagonally ahead where it and the one between
+    # belong to the area, else along the one between, else around the same pixel.
+    ahead, out = _STEP[side], _STEP[(side + 3) % 4]
+    own = areas[y, x]
+    straight = padded[1 + y + ahead[:, 1], 1 + x + ahead[:, 0]] == own
+    diagonal = padded[1 + y + ahead[:, 1] + out[:, 1], 1 + x + ahead[:, 0] + out[:, 0]] == own
+    left, on = straight & diagonal, straight & ~diagonal
+    to_y = y + straight * ahead[:, 1] + left * out[:, 1]
+    to_x = x + straight * ahead[:, 0] + left * out[:, 0]
+    follow = number[to_y, to_x, np.where(left, (side + 3) % 4, np.where(on, side, (side + 1) % 4))]
+    begin_x, begin_y = x + np.isin(side, (1, 2)), y + np.isin(side, (2, 3))
+    return _cycles(follow.tolist(), begin_x, begin_y, own, width + 1)
+
+
+def _cycles(
+    follow: list[int],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    area: NDArray[np.int32],
+    stride: int,
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """Cuts the cycles of cracks where they meet a vertex again, so that rings are simple."""
+    vertex = (y * stride + x).tolist()
+    seen = bytearray(len(follow))
+    exteriors: list[tuple[int, NDArray[np.int64]]] = []
+    holes: list[tuple[int, NDArray[np.int64]]] = []
+    for start in range(len(follow)):
+        if seen[start]:
+            continue
+        path: list[int] = []
+        place: dict[int, int] = {}
+        crack = start
+        rings = []
+        while True:
+            at = place.get(vertex[crack])
+            if at is not None:
+                rings.append(path[at:])
+                for gone in rings[-1]:
+                    del place[vertex[gone]]
+                del path[at:]
+            if seen[crack]:
+                break
+            place[vertex[crack]] = len(path)
+            path.append(crack)
+            seen[crack] = 1
+            crack = follow[crack]
+        for ring in rings:
+            first = min(range(len(ring)), key=lambda i: vertex[ring[i]])
+            chosen = np.array(ring[first:] + ring[:first])
+            points = np.stack([x[chosen], y[chosen]], axis=1)
+            side = exteriors if _area(points) > 0 else holes
+            side.append((int(area[start]), points))
+    return exteriors + holes
+
+
+def _area(ring: NDArray[Any]) -> float:
+    x, y = ring.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def _is_corner(ring: NDArray[np.int64]) -> NDArray[np.bool_]:
+    turns = np.roll(ring, -1, axis=0) - ring != ring - np.roll(ring, 1, axis=0)
+    return np.asarray(turns.any(axis=1))
+
+
+def _joints(segments: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Vertices [H + 1, W + 1] where lines between regions meet or end: more than two cracks."""
+    padded = np.pad(segments, 1, constant_values=-1)
+    padded = np.where(padded < 0, -1, padded)
+    across = padded[:-1, :] != padded[1:, :]
+    down = padded[:, :-1] != padded[:, 1:]
+    return np.asarray(
+        across[:, :-1].astype(int) + across[:, 1:] + down[:-1, :] + down[1:, :] > 2,
+    )
+
+
+def _thinned(ring: NDArray[np.int64], joints: NDArray[np.bool_], tolerance: float) -> Points:
+    """The ring with each stretch between joints simplified, the same from either side."""
+    fixed = np.flatnonzero(joints[ring[:, 1], ring[:, 0]])
+    if len(fixed) == 0:
+        fixed = np.array([0])
+    if len(fixed) == 1:  # a closed line: its ends are one point, its farthest point another
+        apart = ((ring - ring[fixed[0]]) ** 2).sum(axis=1)
+        farthest = np.flatnonzero(apart == apart.max())
+        fixed = np.sort([fixed[0], farthest[np.lexsort(ring[farthest].T)[0]]])
+    closed = np.concatenate([ring, ring[: fixed[0] + 1]])
+    stops = [*fixed.tolist(), len(closed) - 1]
+    parts = []
+    for first, last in pairwise(stops):
+        line = closed[first : last + 1]
+        turned = tuple(line[0]) > tuple(line[-1])
+        kept = simplify(line[::-1] if turned else line, tolerance)
+        parts.append((kept[::-1] if turned else kept)[:-1])
+    thinned = np.concatenate(parts)
+    if len(thinned) < 3 or _area(thinned) * _area(ring) <= 0:
+        return ring[_is_corner(ring)].astype(np.float64)
+    first = int(np.lexsort(thinned.T)[0])
+    return np.roll(thinned, -first, axis=0)
+
+
+def _text(polygons: list[list[Points]]) -> str:
+    if not polygons:
+        return "POLYGON EMPTY"
+    if len(polygons) == 1:
+        return _polygon(polygons[0])
+    return f"MULTIPOLYGON ({', '.join(_rings_text(rings) for rings in polygons)})"
+
+
+def _polygon(rings: list[Points]) -> str:
+    return f"POLYGON {_rings_text(rings)}"
+
+
+def _rings_text(rings: list[Points]) -> str:
+    texts = []
+    for ring in rings:
+        closed = np.round([*ring, ring[0]], 3) + 0.0  # no -0
+        texts.append(f"({', '.join(f'{x:.12g} {y:.12g}' for x, y in closed.tolist())})")
+    return f"({', '.join(texts)})"
