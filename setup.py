@@ -114,7 +114,15 @@ native = Pybind11Extension(
 ParallelCompile("DEAL_BUILD_JOBS", default=os.cpu_count() or 1).install()
 setup(
     version=VERSION,
-    packages=["deal", "deal.cli", "deal.engines", "deal.training", "deal.export", "deal.bench"],
+    packages=[
+        "deal",
+        "deal.acquisition",
+        "deal.cli",
+        "deal.engines",
+        "deal.training",
+        "deal.export",
+        "deal.bench",
+    ],
     package_dir={"deal": "deal", "deal.export": "export", "deal.bench": "bench"},
     package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*"]},
     ext_modules=[native],

@@ -64,6 +64,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "acquisition":  # the registry's module, which is also its decorator
+        return importlib.import_module("deal.acquisition")
     if name not in _HOMES:
         raise AttributeError(f"module 'deal' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

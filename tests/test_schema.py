@@ -88,8 +88,10 @@ def test_statistics_and_acquisition_functions_use_these_columns() -> None:
     assert set(stats.images) <= set(IMAGE_COLUMNS)
     assert stats.regions is not None
     assert set(stats.regions) <= set(REGION_COLUMNS)
-    needed = {column for name in acquisition_names() for column in required_columns(name)}
-    assert needed <= set(IMAGE_COLUMNS)
+    for table, known in (("images", IMAGE_COLUMNS), ("regions", REGION_COLUMNS)):
+        for name in acquisition_names(table):
+            focus = {"focus": ["a"]} if name.startswith("focus:") else {}
+            assert set(required_columns(name, table=table, **focus)) <= set(known)
     extras = {"id": ["a"], "uri": ["a"], "source_version": ["v"], "status": ["ok"]}
     table = to_table({**stats.images, **extras}, images_schema(), 3)
     assert table.column("class_pixels").to_pylist() == stats.images["class_pixels"].tolist()
