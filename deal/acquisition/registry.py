@@ -52,6 +52,7 @@ ALIASES = {"ds": "ds:none"}
 TABLES = ("images", "regions")
 RESERVED = ("totals", "classes", "table")
 """Keyword-only parameters of a function that are not options: it gets them from the caller."""
+RESERVED_GREEDY = ("count", "centers", "candidates")
 
 _REGISTRY: dict[str, Acquisition] = {}
 
@@ -74,11 +75,12 @@ class Acquisition:
     @property
     def options(self) -> dict[str, Any]:
         """Option → default; ``inspect.Parameter.empty`` where it has to be given."""
+        reserved = (*RESERVED, *(RESERVED_GREEDY if self.greedy else ()))
         parameters = inspect.signature(self.function).parameters.values()
         return {
             p.name: p.default
             for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in RESERVED
+            if p.kind is p.KEYWORD_ONLY and p.name not in reserved
         }
 
 
@@ -115,7 +117,8 @@ def acquisition(
         Takes the options by keyword, and ``classes``; returns them in their normal form (JSON
         values) or raises UsageError.
     greedy : bool
-        The function picks rows one by one and scores none: `deal.select` knows how.
+        The function picks rows one by one and scores none: it gets the whole table, ``count``,
+        ``centers`` and ``candidates``, and returns what :meth:`Bound.pick` does.
 
     Raises
     ------
