@@ -22,6 +22,7 @@ VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_t
 
 LIBRARY_SOURCES = [
     "csrc/attention_cpu.cpp",
+    "csrc/committee_cpu.cpp",
     "csrc/components.cpp",
     "csrc/deal_c.cpp",
     "csrc/image_job.cpp",

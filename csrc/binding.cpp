@@ -71,7 +71,7 @@ class Input {
         Stream stream)
       : stream_(stream),
         logits_(read_array(logits, "logits", stream)),
-        logits_tensor_(as_tensor(logits_, "logits")) {
+        logits_tensor_(as_tensor(logits_, "logits", true)) {
     if (stream && !logits_.cuda) throw py::value_error("stream: host logits take no stream");
     input_.struct_size = sizeof input_;
     input_.logits = &logits_tensor_;
@@ -97,7 +97,7 @@ class Input {
   }
   void set_difficulty(const py::object& difficulty) {
     difficulty_ = read_here(difficulty, "difficulty");
-    difficulty_tensor_ = as_tensor(difficulty_, "difficulty");
+    difficulty_tensor_ = as_tensor(difficulty_, "difficulty", false);
     input_.difficulty = &difficulty_tensor_;
   }
   void set_grid(int64_t cell) {
@@ -225,6 +225,12 @@ py::tuple statistics(Context& context, const Input& input) {
     DEAL_ADD(images, , class_difficulty_sum, double, b, c);
     DEAL_ADD(images, , class_difficulty_weighted_entropy_sum, double, b, c);
   }
+  const bool committee = input.get().logits->members > 1;
+  if (committee) {
+    DEAL_ADD(images, , vote_entropy_mean, double, b);
+    DEAL_ADD(images, , mutual_information_mean, double, b);
+    DEAL_ADD(images, , consensus_entropy_mean, double, b);
+  }
   if (r > 0) {
     DEAL_ADD(regions, region_, n_pixels, int64_t, b, r);
     DEAL_ADD(regions, region_, x0, int64_t, b, r);
@@ -242,6 +248,11 @@ py::tuple statistics(Context& context, const Input& input) {
       DEAL_ADD(regions, region_, difficulty_weighted_entropy_mean, double, b, r);
       DEAL_ADD(regions, region_, difficulty_weighted_margin_mean, double, b, r);
       DEAL_ADD(regions, region_, difficulty_weighted_least_confidence_mean, double, b, r);
+    }
+    if (committee) {
+      DEAL_ADD(regions, region_, vote_entropy_mean, double, b, r);
+      DEAL_ADD(regions, region_, mutual_information_mean, double, b, r);
+      DEAL_ADD(regions, region_, consensus_entropy_mean, double, b, r);
     }
   }
   context.run(input.get(), o, input.stream());

@@ -32,19 +32,20 @@
  *     more memory than any shape before it, never after deal_reserve for that shape.
  *   - On a CUDA context deal_enqueue only launches on the stream (a cudaStream_t, NULL the default)
  *     and deal_finish waits for it: between the two the context takes no other request. All data of
- *     deal_input (logits, difficulty, map of segments, mask) and the maps of deal_output (the last
- *     three fields) lie on the device; structs, head weights and the tables of deal_output lie on
- *     the host, and the tables are written by deal_finish, which also reports segment ids beyond
- *     the count. A request whose shape was scored once before (its memory taken, its kernels
- *     loaded) can be captured into a graph: launch that, then call deal_finish, as often as wanted
- *     while the context takes no other request.
+ *     deal_input (logits, difficulty, map of segments, mask) and the maps of deal_output lie on the
+ *     device; structs, head weights and the tables of deal_output lie on the host, and the tables
+ *     are written by deal_finish, which also reports segment ids beyond the count. A request whose
+ *     shape was scored once before (its memory taken, its kernels loaded) can be captured into a
+ *     graph: launch that, then call deal_finish, as often as wanted while the context takes no
+ *     other request.
  *   - Given the same logits, every result is bit-identical for any number of threads, batch split
  *     and instruction set (in the default floating-point mode; the kernel leaves it as it is).
  *   - NaN and infinite inputs are counted, and such an image is not scored. Values beyond 1e37,
  *     such as the lowest float that masks a class, count as 1e37 of their sign.
  *
- * Shapes: B images, C classes (1 to 256), logits h x w, raster H x W, attention grid gh x gw,
- * R regions. Formulas: ARCHITECTURE.md, "Mathematics" (Xie et al., arXiv 2010.08705).
+ * Shapes: M members of a committee (1 to 64), B images, C classes (1 to 256), logits h x w, raster
+ * H x W, attention grid gh x gw, R regions. Formulas: ARCHITECTURE.md, "Mathematics" (Xie et al.,
+ * arXiv 2010.08705).
  */
 #ifndef DEAL_H
 #define DEAL_H
@@ -65,6 +66,7 @@ extern "C" {
 #define DEAL_ABI_VERSION 1
 #define DEAL_HISTOGRAM_LEVELS 240
 #define DEAL_MAX_CLASSES 256
+#define DEAL_MAX_MEMBERS 64
 
 typedef enum deal_status {
   DEAL_OK = 0,
@@ -116,7 +118,7 @@ typedef struct deal_tensor {
   const void* data; /* aligned to its elements */
   int32_t dtype;    /* deal_dtype */
   int32_t device;   /* deal_device */
-  int64_t members;  /* M models of a committee; this version takes 1 */
+  int64_t members;  /* M models of a committee, of logits alone; 0 counts as 1 */
   int64_t batch, channels, height, width;
   int64_t stride[5]; /* in elements: member, image, channel, row, column; may be 0 or negative */
 } deal_tensor;
@@ -142,7 +144,7 @@ typedef struct deal_regions {
 
 typedef struct deal_input {
   size_t struct_size;
-  const deal_tensor* logits;           /* [1, B, C, h, w] */
+  const deal_tensor* logits;           /* [M, B, C, h, w]; on a CUDA device M is 1 */
   int64_t raster_height, raster_width; /* H, W */
   int32_t sampling;                    /* deal_sampling */
   const deal_head* head;               /* NULL: no head */
@@ -154,7 +156,8 @@ typedef struct deal_input {
 
 /* Caller-owned buffers, all C-contiguous. Where n_pixels is 0, means, minimum, maximum and impurity
  * are NaN, majority_class is -1, and counts and sums are 0. Maps of an image with NaN or infinite
- * inputs are 0. Difficulty outputs need a head or a difficulty grid. */
+ * inputs are 0. Difficulty outputs need a head or a difficulty grid. Of a committee every output
+ * but its own, at the end, is member 0's; NaN and infinite logits are counted in all members. */
 typedef struct deal_output {
   size_t struct_size;
 
@@ -200,10 +203,21 @@ typedef struct deal_output {
   double* region_impurity;        /* entropy of the predicted classes' fractions, nats */
   int64_t* region_boundary_pixels;
 
-  /* maps */
+  /* maps, the only outputs that lie on the device of a CUDA context */
   float* difficulty_grid; /* [B, gh, gw], before the sigmoid */
   float* difficulty_map;  /* [B, H, W], 0...1 */
   uint8_t* class_map;     /* [B, H, W] */
+
+  /* [B], of a committee (M > 1), in nats: means over the pixels of the entropy of the members'
+   * predicted classes (ties: the lowest), of H(mean P) - mean H(P), and of H(mean P) */
+  double* vote_entropy_mean;
+  double* mutual_information_mean;
+  double* consensus_entropy_mean;
+
+  /* [B, R], likewise */
+  double* region_vote_entropy_mean;
+  double* region_mutual_information_mean;
+  double* region_consensus_entropy_mean;
 } deal_output;
 
 /* How large the buffers of deal_output have to be for an input. */

@@ -66,6 +66,12 @@ void check_device(const deal_context& context, const Request& r) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s: on %s, but the context computes on %s",
          t == &r.logits ? "logits" : "difficulty", names[t->device], names[device]);
   }
+  if (device == DEAL_CUDA && r.logits.members > 1) {
+    fail(DEAL_ERROR_UNSUPPORTED,
+         "%lld committee members on a CUDA device; committees are scored on the CPU: pass logits "
+         "on the host",
+         ll(r.logits.members));
+  }
   if (device == DEAL_CUDA && r.logits.batch > kMaxCudaBatch) {
     fail(DEAL_ERROR_UNSUPPORTED, "%lld images at a time; on a CUDA device at most %lld",
          ll(r.logits.batch), ll(kMaxCudaBatch));

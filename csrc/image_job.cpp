@@ -16,18 +16,21 @@ bool any(Pointers... pointers) {
 }  // namespace
 
 Needs::Needs(const Request& request, const deal_output& o)
-    : statistics(any(
-          o.n_pixels, o.boundary_pixels, o.difficulty_mean, o.difficulty_min, o.difficulty_max,
-          o.entropy_mean, o.margin_mean, o.least_confidence_mean,
-          o.difficulty_weighted_entropy_mean, o.difficulty_weighted_margin_mean,
-          o.difficulty_weighted_least_confidence_mean, o.difficulty_hist, o.difficulty_hist_image,
-          o.entropy_hist, o.class_pixels, o.class_difficulty_sum, o.class_entropy_sum,
-          o.class_difficulty_weighted_entropy_sum, o.region_n_pixels, o.region_difficulty_mean,
-          o.region_entropy_mean, o.region_margin_mean, o.region_least_confidence_mean,
-          o.region_difficulty_weighted_entropy_mean, o.region_difficulty_weighted_margin_mean,
-          o.region_difficulty_weighted_least_confidence_mean, o.region_majority_class,
-          o.region_impurity, o.region_boundary_pixels, o.class_map)),
+    : statistics(asks_for_committee(o) ||
+                 any(o.n_pixels, o.boundary_pixels, o.difficulty_mean, o.difficulty_min,
+                     o.difficulty_max, o.entropy_mean, o.margin_mean, o.least_confidence_mean,
+                     o.difficulty_weighted_entropy_mean, o.difficulty_weighted_margin_mean,
+                     o.difficulty_weighted_least_confidence_mean, o.difficulty_hist,
+                     o.difficulty_hist_image, o.entropy_hist, o.class_pixels,
+                     o.class_difficulty_sum, o.class_entropy_sum,
+                     o.class_difficulty_weighted_entropy_sum, o.region_n_pixels,
+                     o.region_difficulty_mean, o.region_entropy_mean, o.region_margin_mean,
+                     o.region_least_confidence_mean, o.region_difficulty_weighted_entropy_mean,
+                     o.region_difficulty_weighted_margin_mean,
+                     o.region_difficulty_weighted_least_confidence_mean, o.region_majority_class,
+                     o.region_impurity, o.region_boundary_pixels, o.class_map)),
       boundary(any(o.boundary_pixels, o.region_boundary_pixels)),
+      committee(asks_for_committee(o)),
       difficulty(request.has_difficulty() &&
                  (statistics || any(o.difficulty_grid, o.difficulty_map))),
       boxes(request.segments != nullptr &&
@@ -50,6 +53,7 @@ void ImageJob::run(int first, int count) {
     }
     if (needs_.statistics) make_statistics(total.low, total.high);
     if (needs_.boundary) make_boundary();
+    if (needs_.committee) make_committee();
   }
   if (needs_.boxes) make_boxes();
   for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
@@ -60,11 +64,13 @@ void ImageJob::run(int first, int count) {
 void ImageJob::count_nonfinite() {
   for (const TensorView* t : {&r_.logits, &r_.difficulty}) {
     if (t->data == nullptr) continue;
-    team_.run(t->channels * t->height, 64, [&](int64_t begin, int64_t end, int slot) {
+    const int64_t rows = t->channels * t->height;
+    team_.run(t->members * rows, 64, [&](int64_t begin, int64_t end, int slot) {
       int64_t bad = 0;
       for (int64_t i = begin; i < end; ++i) {
-        bad += k_.count_nonfinite(t->row(b_, i / t->height, i % t->height), t->dtype,
-                                  t->column_stride, t->width);
+        const int64_t row = i % rows;
+        bad += k_.count_nonfinite(t->member(i / rows).row(b_, row / t->height, row % t->height),
+                                  t->dtype, t->column_stride, t->width);
       }
       w_.rows[slot].sums.nonfinite += bad;
     });
@@ -110,7 +116,7 @@ void ImageJob::make_difficulty() {
   grid.data = reinterpret_cast<const char*>(image_.grid);
   grid.dtype = DEAL_FLOAT32;
   grid.element_size = sizeof(float);
-  grid.channels = 1;
+  grid.members = grid.channels = 1;
   grid.height = r_.grid_height;
   grid.width = grid.row_stride = r_.grid_width;
   grid.column_stride = 1;

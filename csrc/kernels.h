@@ -9,6 +9,7 @@ namespace deal {
 constexpr int kPad = 64;    // buffers may be read and written this many elements past their end
 constexpr int kRecord = 8;  // integers a pixel: the order of RecordField
 constexpr int kChunkCells = 512;  // cells whose moments are summed as one block, in a fixed order
+constexpr int kCommittee = 3;     // integers a pixel of a committee: the order of CommitteeField
 constexpr int kRunPixels = 16;    // pixels whose 32-bit records are summed before they are widened
 
 enum RecordField {
@@ -21,6 +22,8 @@ enum RecordField {
   kDifficultyMargin,
   kDifficultyLeastConfidence,
 };
+
+enum CommitteeField { kVoteEntropy, kMutualInformation, kConsensusEntropy };
 
 // Where the pixels of a row are sampled: row[first] + weight * (row[second] - row[first]).
 // Padded by repeating the last pixel.
@@ -45,6 +48,17 @@ struct PixelRow {
   uint8_t* entropy_levels;                 // [W]
   uint8_t* difficulty_levels;              // [W]
   uint8_t* image_levels;                   // [W]
+};
+
+// One row of the raster: logits of the members in, fixed-point values out.
+struct CommitteeRow {
+  int64_t width;
+  int32_t classes, members;
+  const float* const* logits;  // [M] of [C, stride], already interpolated to this row
+  int64_t stride;
+  Taps taps;
+  const float* vote_terms;      // [M + 1]: of n votes for a class, -(n/M) log(n/M)
+  int32_t* values[kCommittee];  // of [W]; mutual information may be rounded below zero
 };
 
 // Adds a row to the sums of its classes and regions, and to the histograms.
@@ -81,6 +95,7 @@ struct Kernels {
                          float* low, float* high);
   void (*pixel_row)(const PixelRow& row);
   void (*add_row)(const RowSums& row);
+  void (*committee_row)(const CommitteeRow& row);
   // Flags pixels with a 4-neighbour of another class; returns how many. NULL rows are outside.
   int64_t (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
                           uint8_t* flags, int64_t n);

@@ -20,6 +20,7 @@
 #include "lanes_avx2.h"
 
 #include "attention_impl.h"
+#include "committee_impl.h"
 #include "kernels_impl.h"
 
 namespace deal {
@@ -33,6 +34,7 @@ const Kernels kAvx2Kernels = {"avx2",
                               difficulty_row<Avx2Lanes>,
                               pixel_row<Avx2Lanes>,
                               add_row<Avx2Lanes>,
+                              committee_row<Avx2Lanes>,
                               boundary_row,
                               softmax_row<Avx2Lanes>,
                               attention_direct<Avx2Lanes>,

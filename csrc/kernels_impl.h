@@ -114,20 +114,29 @@ void difficulty_row(const float* row, Taps taps, const uint8_t* mask, float* out
 
 // ---- pixels -----------------------------------------------------------------------------------
 
+// Samples [C, stride] into z[C].
 template <class L, bool kWindowed>
-DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Block<L>& block,
-                                                   typename L::I* label) {
-  using F = typename L::F;
+DEAL_INLINE TopTwo<typename L::F, typename L::I> sample_classes(const float* logits, int64_t stride,
+                                                                int32_t classes,
+                                                                const Block<L>& block,
+                                                                typename L::F* z) {
   using I = typename L::I;
-  F z[DEAL_MAX_CLASSES];
-  TopTwo<F, I> top;
+  TopTwo<typename L::F, I> top;
   I c_here(0);
-  const float* logits = row.logits;
-  for (int32_t c = 0; c < row.classes; ++c, logits += row.stride) {
+  for (int32_t c = 0; c < classes; ++c, logits += stride) {
     z[c] = kWindowed ? block.pick(logits) : block.gather(logits);
     top.add(z[c], c_here);
     c_here = add_wrapping(c_here, I(1));
   }
+  return top;
+}
+
+template <class L, bool kWindowed>
+DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Block<L>& block,
+                                                   typename L::I* label) {
+  using F = typename L::F;
+  F z[DEAL_MAX_CLASSES];
+  const auto top = sample_classes<L, kWindowed>(row.logits, row.stride, row.classes, block, z);
   F sum(0.0f), weighted(0.0f);
   for (int32_t c = 0; c < row.classes; ++c) {
     const F d = max_(z[c] - top.first, F(kLowestExponent));

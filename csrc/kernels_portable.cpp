@@ -1,5 +1,6 @@
 // The loops for any processor.
 #include "attention_impl.h"
+#include "committee_impl.h"
 #include "kernels_impl.h"
 #include "lanes_scalar.h"
 
@@ -7,10 +8,11 @@ namespace deal {
 
 const Kernels& portable_kernels() {
   using L = ScalarLanes;
-  static const Kernels kernels = {
-      "portable",          load_row,     count_nonfinite, lerp_rows<L>, resize_row<L>,
-      difficulty_row<L>,   pixel_row<L>, add_row<L>,      boundary_row, softmax_row<L>,
-      attention_direct<L>, moments<L>,   polynomial<L>};
+  static const Kernels kernels = {"portable",   load_row,       count_nonfinite,
+                                  lerp_rows<L>, resize_row<L>,  difficulty_row<L>,
+                                  pixel_row<L>, add_row<L>,     committee_row<L>,
+                                  boundary_row, softmax_row<L>, attention_direct<L>,
+                                  moments<L>,   polynomial<L>};
   return kernels;
 }
 

@@ -46,6 +46,9 @@ DEAL_INLINE Int8 add_wrapping(Int8 a, Int8 b) { return _mm256_add_epi32(a.v, b.v
 DEAL_INLINE Int8 bit_and(Int8 a, Int8 b) { return _mm256_and_si256(a.v, b.v); }
 DEAL_INLINE Int8 bit_or(Int8 a, Int8 b) { return _mm256_or_si256(a.v, b.v); }
 DEAL_INLINE Int8 min_(Int8 a, Int8 b) { return _mm256_min_epi32(a.v, b.v); }
+DEAL_INLINE Int8 count_equal(Int8 count, Int8 a, Int8 b) {
+  return _mm256_sub_epi32(count.v, _mm256_cmpeq_epi32(a.v, b.v));
+}
 DEAL_INLINE Int8 truncate(Float8 a) { return _mm256_cvttps_epi32(a.v); }
 DEAL_INLINE Float8 to_float(Int8 a) { return _mm256_cvtepi32_ps(a.v); }
 DEAL_INLINE Int8 round_to_int(Float8 a) { return _mm256_cvtps_epi32(a.v); }
@@ -59,6 +62,9 @@ struct Avx2Lanes {
   static DEAL_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v.v); }
   static DEAL_INLINE I load_int(const int32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static DEAL_INLINE void store_int(int32_t* p, I v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.v);
   }
 
   // Where the samples of eight pixels lie within eight neighbours, one load and a permutation

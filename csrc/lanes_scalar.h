@@ -14,6 +14,7 @@ struct ScalarLanes {
   static F load(const float* p) { return *p; }
   static void store(float* p, F v) { *p = v; }
   static I load_int(const int32_t* p) { return *p; }
+  static void store_int(int32_t* p, I v) { *p = v; }
 
   // Samples row[first[i]] for the lanes of a block; window() says whether pick() may be used.
   static bool window(const int32_t*, const int32_t*) { return true; }

@@ -11,9 +11,16 @@ struct TensorView {
   const char* data;
   int32_t dtype, device;
   int64_t element_size;
-  int64_t batch, channels, height, width;
-  int64_t batch_stride, channel_stride, row_stride, column_stride;  // in elements
+  int64_t members, batch, channels, height, width;
+  int64_t member_stride, batch_stride, channel_stride, row_stride, column_stride;  // in elements
 
+  // One member of a committee.
+  TensorView member(int64_t m) const {
+    TensorView one = *this;
+    one.data += m * member_stride * element_size;
+    one.members = 1;
+    return one;
+  }
   const void* row(int64_t b, int64_t c, int64_t y) const {
     return data + (b * batch_stride + c * channel_stride + y * row_stride) * element_size;
   }

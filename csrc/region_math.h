@@ -23,6 +23,7 @@ namespace {
 constexpr int kLevels = 240;
 constexpr float kFixedOne = 16777216.0f;   // 2^24: statistics are summed as integers of this scale
 constexpr float kLowestExponent = -87.0f;  // exp of it is still a normal float
+constexpr float kLowestProbabilityExponent = -80.0f;  // divided by 256 classes, too
 
 // ---- float as a lane type of width one --------------------------------------------------------
 
@@ -61,6 +62,7 @@ DEAL_INLINE int32_t bit_and(int32_t a, int32_t b) { return a & b; }
 DEAL_INLINE int32_t bit_or(int32_t a, int32_t b) { return a | b; }
 DEAL_INLINE int32_t truncate(float a) { return static_cast<int32_t>(a); }
 DEAL_INLINE int32_t min_(int32_t a, int32_t b) { return a < b ? a : b; }
+DEAL_INLINE int32_t count_equal(int32_t count, int32_t a, int32_t b) { return count + (a == b); }
 DEAL_INLINE float to_float(int32_t a) { return static_cast<float>(a); }
 DEAL_INLINE int32_t round_to_int(float a) {
 #if defined(__CUDA_ARCH__)
@@ -120,9 +122,9 @@ DEAL_INLINE F exp_unit(F t) {
   return fma_(p, t, F(1.0f));
 }
 
-// log(s) for 1 <= s <= 256, within 3e-7 absolute; log(1) is 0 exactly.
+// log(s) of a positive normal number, for 1 <= s <= 256 within 3e-7 absolute; log(1) is 0 exactly.
 template <class F>
-DEAL_INLINE F log_from_one(F s) {
+DEAL_INLINE F log_positive(F s) {
   const auto bits = as_int(s);
   using I = decltype(as_int(s));
   F exponent = to_float(add_wrapping(shift_right_23(bits), I(-127)));
@@ -201,7 +203,7 @@ DEAL_INLINE Uncertainty<F> uncertainty_of(F sum, F weighted, F second_minus_firs
   const F inverse = F(1.0f) / sum;
   const F runner_up = exp_nonpositive(second_minus_first);
   const F rest = sum - F(1.0f);
-  return {log_from_one(sum) - weighted * inverse, (rest + runner_up) * inverse, rest * inverse};
+  return {log_positive(sum) - weighted * inverse, (rest + runner_up) * inverse, rest * inverse};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "attention_plan.h"
+#include "needs.h"
 #include "statistics_cuda.h"
 
 namespace deal {
@@ -31,9 +32,9 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   if (t.device != DEAL_CPU && t.device != DEAL_CUDA) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.device %d is no deal_device", name, t.device);
   }
-  if (t.members > 1) {
-    fail(DEAL_ERROR_UNSUPPORTED, "%s has %lld committee members; this version takes one", name,
-         ll(t.members));
+  if (t.members < 0 || t.members > DEAL_MAX_MEMBERS) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s has %lld committee members; 1 to %d are supported", name,
+         ll(t.members), DEAL_MAX_MEMBERS);
   }
   if (t.batch < 1 || t.channels < 1 || t.height < 1 || t.width < 1 || t.height > INT32_MAX ||
       t.width > INT32_MAX / 2) {
@@ -52,10 +53,12 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   if (!aligned(t.data, view.element_size)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is not aligned to its elements; pass a copy", name);
   }
+  view.members = std::max<int64_t>(t.members, 1);
   view.batch = t.batch;
   view.channels = t.channels;
   view.height = t.height;
   view.width = t.width;
+  view.member_stride = t.stride[0];
   view.batch_stride = t.stride[1];
   view.channel_stride = t.stride[2];
   view.row_stride = t.stride[3];
@@ -148,6 +151,11 @@ void resolve(const deal_input* input, Resolved* out) {
   r.align_corners = in.sampling == DEAL_ALIGN_CORNERS;
   if (in.difficulty != nullptr) {
     r.difficulty = view_tensor(in.difficulty, "difficulty");
+    if (r.difficulty.members > 1) {
+      fail(DEAL_ERROR_INVALID_ARGUMENT,
+           "the difficulty has %lld committee members; it needs that of logits' member 0 alone",
+           ll(r.difficulty.members));
+    }
     if (r.difficulty.batch != r.logits.batch || r.difficulty.channels != 1) {
       fail(DEAL_ERROR_INVALID_ARGUMENT,
            "the difficulty has %lld images and %lld channels; it needs %lld and 1",
@@ -184,6 +192,10 @@ void check_outputs(const Request& r, const deal_output& o) {
   if (difficulty && !r.has_difficulty()) {
     fail(DEAL_ERROR_INVALID_ARGUMENT,
          "a difficulty output is asked for without a head or a difficulty grid");
+  }
+  if (asks_for_committee(o) && r.logits.members == 1) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT,
+         "a committee's output is asked for, but the logits have one member");
   }
 }
 

@@ -21,7 +21,7 @@ class RowSource {
   int64_t stride() const { return stride_; }
 
   void begin(const TensorView& tensor, int64_t b) {
-    tensor_ = &tensor;
+    tensor_ = tensor;
     image_ = b;
     held_[0] = held_[1] = -1;
   }
@@ -31,9 +31,9 @@ class RowSource {
     const float* a = convert(kernels, first, second);
     if (weight == 0.0f) return a;
     const float* b = convert(kernels, second, first);
-    for (int64_t c = 0; c < tensor_->channels; ++c) {
+    for (int64_t c = 0; c < tensor_.channels; ++c) {
       kernels.lerp_rows(a + c * stride_, b + c * stride_, weight, result_ + c * stride_,
-                        tensor_->width);
+                        tensor_.width);
     }
     return result_;
   }
@@ -44,9 +44,9 @@ class RowSource {
       if (held_[k] == y) return converted_[k];
     }
     const int k = held_[0] == keep ? 1 : 0;
-    for (int64_t c = 0; c < tensor_->channels; ++c) {
-      kernels.load_row(tensor_->row(image_, c, y), tensor_->dtype, tensor_->column_stride,
-                       converted_[k] + c * stride_, tensor_->width);
+    for (int64_t c = 0; c < tensor_.channels; ++c) {
+      kernels.load_row(tensor_.row(image_, c, y), tensor_.dtype, tensor_.column_stride,
+                       converted_[k] + c * stride_, tensor_.width);
     }
     held_[k] = y;
     return converted_[k];
@@ -55,7 +55,7 @@ class RowSource {
   int64_t stride_ = 0;
   float* converted_[2] = {nullptr, nullptr};
   float* result_ = nullptr;
-  const TensorView* tensor_ = nullptr;
+  TensorView tensor_ = {};
   int64_t image_ = 0;
   int64_t held_[2] = {-1, -1};
 };

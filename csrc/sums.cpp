@@ -36,6 +36,14 @@ double mean_of(const int64_t* totals, RecordField field) {
              : static_cast<double>(totals[field]) * kUnit / static_cast<double>(totals[kCount]);
 }
 
+void put_committee(double* out, int64_t at, const int64_t* sums, CommitteeField field,
+                   int64_t pixels) {
+  if (out == nullptr) return;
+  // Of equal members mutual information is a sum of rounding errors of either sign.
+  const double sum = static_cast<double>(std::max<int64_t>(sums[field], 0)) * kUnit;
+  out[at] = pixels == 0 ? static_cast<double>(NAN) : sum / static_cast<double>(pixels);
+}
+
 // Entropy in nats of the predicted classes' fractions.
 double impurity_of(const uint32_t* counts, int64_t classes, int64_t total) {
   if (total == 0) return static_cast<double>(NAN);
@@ -68,6 +76,12 @@ void write_regions(const Request& request, const Sums& sums, int64_t b, const de
                             : std::max_element(counts, counts + sums.classes) - counts);
     put(out.region_impurity, at, impurity_of(counts, sums.classes, totals[kCount]));
     put(out.region_boundary_pixels, at, sums.region_boundary[r]);
+    const int64_t* committee = sums.region_committee_sums + r * sums.committee_fields;
+    put_committee(out.region_vote_entropy_mean, at, committee, kVoteEntropy, totals[kCount]);
+    put_committee(out.region_mutual_information_mean, at, committee, kMutualInformation,
+                  totals[kCount]);
+    put_committee(out.region_consensus_entropy_mean, at, committee, kConsensusEntropy,
+                  totals[kCount]);
     int64_t box[4] = {0, 0, 0, 0};
     if (request.region_kind == DEAL_REGIONS_GRID) {
       const int64_t y = r / request.region_columns, x = r % request.region_columns;
@@ -98,6 +112,9 @@ void Sums::carve(Carver& carver, const Request& request) {
   region_classes = carver.take<uint32_t>(regions * classes);
   region_boundary = carver.take<int64_t>(regions);
   region_box = carver.take<int64_t>(regions * 4);
+  committee_fields = request.logits.members > 1 ? kCommittee : 0;
+  committee_sums = carver.take<int64_t>(committee_fields);
+  region_committee_sums = carver.take<int64_t>(regions * committee_fields);
 }
 
 void Sums::clear() {
@@ -108,6 +125,8 @@ void Sums::clear() {
   clear_array(region_sums, regions * kRecord);
   clear_array(region_classes, regions * classes);
   clear_array(region_boundary, regions);
+  clear_array(committee_sums, committee_fields);
+  clear_array(region_committee_sums, regions * committee_fields);
   for (int64_t r = 0; r < regions; ++r) {
     region_box[r * 4] = region_box[r * 4 + 1] = INT64_MAX;
     region_box[r * 4 + 2] = region_box[r * 4 + 3] = -1;
@@ -125,6 +144,8 @@ void Sums::add(const Sums& other) {
   add_array(region_sums, other.region_sums, regions * kRecord);
   add_array(region_classes, other.region_classes, regions * classes);
   add_array(region_boundary, other.region_boundary, regions);
+  add_array(committee_sums, other.committee_sums, committee_fields);
+  add_array(region_committee_sums, other.region_committee_sums, regions * committee_fields);
   for (int64_t r = 0; r < regions * 4; r += 4) {
     for (int k = 0; k < 2; ++k) {
       region_box[r + k] = std::min(region_box[r + k], other.region_box[r + k]);
@@ -163,6 +184,11 @@ void write_image(const Request& request, const Sums& sums, int64_t b, const deal
   put_hist(out.entropy_hist, b, sums.entropy_hist);
   put_hist(out.difficulty_hist, b, sums.difficulty_hist);
   put_hist(out.difficulty_hist_image, b, sums.image_hist);
+  put_committee(out.vote_entropy_mean, b, sums.committee_sums, kVoteEntropy, totals[kCount]);
+  put_committee(out.mutual_information_mean, b, sums.committee_sums, kMutualInformation,
+                totals[kCount]);
+  put_committee(out.consensus_entropy_mean, b, sums.committee_sums, kConsensusEntropy,
+                totals[kCount]);
   if (sums.regions > 0) write_regions(request, sums, b, out);
 }
 

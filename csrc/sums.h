@@ -16,10 +16,13 @@ struct Sums {
   uint32_t* entropy_hist;  // [240]
   uint32_t* difficulty_hist;
   uint32_t* image_hist;
-  int64_t* region_sums;      // [R, 8]
-  uint32_t* region_classes;  // [R, C]
-  int64_t* region_boundary;  // [R]
-  int64_t* region_box;       // [R, 4]: smallest x, y and largest x, y, inclusive
+  int64_t* region_sums;            // [R, 8]
+  uint32_t* region_classes;        // [R, C]
+  int64_t* region_boundary;        // [R]
+  int64_t* region_box;             // [R, 4]: smallest x, y and largest x, y, inclusive
+  int64_t committee_fields;        // kCommittee, or 0 without a committee
+  int64_t* committee_sums;         // [committee_fields]
+  int64_t* region_committee_sums;  // [R, committee_fields]
   int64_t nonfinite, boundary;
   float low, high;  // of the difficulty
 

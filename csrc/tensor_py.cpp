@@ -163,7 +163,7 @@ PyArray read_array(const py::object& object, const char* name, Stream stream) {
                        ": pass an array with the buffer protocol or DLPack (NumPy, PyTorch, …)");
 }
 
-deal_tensor as_tensor(const PyArray& array, const char* name) {
+deal_tensor as_tensor(const PyArray& array, const char* name, bool committees) {
   deal_tensor t = {};
   t.struct_size = sizeof t;
   if (array.dtype == "float32") {
@@ -176,18 +176,26 @@ deal_tensor as_tensor(const PyArray& array, const char* name) {
     throw py::type_error(std::string(name) + ": " + array.dtype +
                          " values; float32, float16 or bfloat16 are needed");
   }
-  if (array.shape.size() != 4) {
-    throw py::value_error(std::string(name) + ": rank " + std::to_string(array.shape.size()) +
-                          "; the shape [batch, channels, height, width] is needed");
+  const size_t rank = array.shape.size();
+  if (rank != 4 && !(committees && rank == 5)) {
+    throw py::value_error(
+        std::string(name) + ": rank " + std::to_string(rank) +
+        "; the shape [batch, channels, height, width] is needed" +
+        (committees ? ", of a committee [members, batch, channels, height, width]" : ""));
+  }
+  if (rank == 5 && array.shape[0] == 0) {
+    throw py::value_error(std::string(name) + ": a committee without members");
   }
   t.data = array.data;
   t.device = array.cuda ? DEAL_CUDA : DEAL_CPU;
-  t.members = 1;
-  t.batch = array.shape[0];
-  t.channels = array.shape[1];
-  t.height = array.shape[2];
-  t.width = array.shape[3];
-  for (int k = 0; k < 4; ++k) t.stride[k + 1] = array.strides[k];
+  t.members = rank == 5 ? array.shape[0] : 1;
+  t.stride[0] = rank == 5 ? array.strides[0] : 0;
+  const int64_t* shape = array.shape.data() + (rank - 4);
+  t.batch = shape[0];
+  t.channels = shape[1];
+  t.height = shape[2];
+  t.width = shape[3];
+  for (int k = 0; k < 4; ++k) t.stride[k + 1] = array.strides[rank - 4 + k];
   return t;
 }
 

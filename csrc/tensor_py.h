@@ -36,7 +36,8 @@ using Stream = std::optional<uintptr_t>;
 // Raises TypeError or ValueError with the remedy.
 PyArray read_array(const pybind11::object& object, const char* name, Stream stream);
 
-// Of floats, rank 4 [B, C, h, w]. The array has to outlive the tensor.
-deal_tensor as_tensor(const PyArray& array, const char* name);
+// Of floats, rank 4 [B, C, h, w], or where `committees` says so 5 [M, B, C, h, w]. The array has to
+// outlive the tensor.
+deal_tensor as_tensor(const PyArray& array, const char* name, bool committees);
 
 }  // namespace deal

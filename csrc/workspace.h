@@ -1,6 +1,7 @@
 // The working memory of a request: what a thread needs for its rows, what an image needs.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 
 #include <vector>
@@ -22,6 +23,8 @@ struct RowWorkspace {
   int64_t resized_stride;
   int32_t* records;
   uint8_t *entropy_levels, *difficulty_levels, *image_levels, *flags;
+  RowSource members[DEAL_MAX_MEMBERS];    // with a committee
+  int32_t* committee_values[kCommittee];  // [W], with a committee
   Sums sums;
 
   void carve(Carver& carver, const Request& r) {
@@ -35,6 +38,11 @@ struct RowWorkspace {
     difficulty_levels = carver.take<uint8_t>(r.width);
     image_levels = carver.take<uint8_t>(r.width);
     flags = carver.take<uint8_t>(r.width);
+    const bool committee = r.logits.members > 1;
+    for (int64_t m = 0; committee && m < r.logits.members; ++m) {
+      members[m].carve(carver, r.logits.channels, r.logits.width);
+    }
+    for (auto& values : committee_values) values = carver.take<int32_t>(committee ? r.width : 0);
     sums.carve(carver, r);
   }
 };
@@ -64,6 +72,7 @@ struct Workspace {
   TapArrays grid_x, grid_y;            // grid -> raster
   TapArrays cell_x, cell_y;            // logits -> grid
   int32_t* grid_columns;               // [W]: column of cells, for regions on a grid
+  float* vote_terms;                   // [M + 1]: -(n/M) log(n/M)
   std::vector<RowWorkspace> rows;      // one a thread
   std::vector<ImageWorkspace> images;  // one an image in work: one, or one a thread
 
@@ -83,6 +92,7 @@ struct Workspace {
     }
     const bool cells = r.region_kind == DEAL_REGIONS_GRID;
     grid_columns = cells ? carver.take<int32_t>(r.width) : nullptr;
+    vote_terms = carver.take<float>(r.logits.members + 1);
     for (auto& row : rows) row.carve(carver, r);
     for (int i = 0; i < images_in_work(r); ++i) {
       images[i].carve(carver, r, static_cast<int>(rows.size()));
@@ -103,6 +113,10 @@ struct Workspace {
     if (r.head != nullptr) {
       cell_x.fill(r.logits.width, r.grid_width, r.align_corners);
       cell_y.fill(r.logits.height, r.grid_height, r.align_corners);
+    }
+    for (int64_t n = 0; n <= r.logits.members; ++n) {
+      const double share = static_cast<double>(n) / static_cast<double>(r.logits.members);
+      vote_terms[n] = n == 0 ? 0.0f : static_cast<float>(share * -log(share));
     }
     if (grid_columns != nullptr) {
       for (int64_t x = 0; x < r.width; ++x) {

@@ -16,6 +16,7 @@ from deal.types import HISTOGRAM_LEVELS, Statistics
 
 __all__ = [
     "attention",
+    "committee",
     "difficulty_grid",
     "difficulty_map",
     "entropy",
@@ -59,6 +60,23 @@ def entropy(probabilities: Float) -> Float:
     """Entropy in nats over axis 1 of [B, C, ...]; 0 log 0 is 0."""
     logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
     return np.asarray(-(probabilities * logs).sum(axis=1))
+
+
+def committee(probabilities: Float) -> dict[str, Float]:
+    """What the members of a committee disagree about: [M, C, ...] to maps [...] in nats.
+
+    Entropy of the members' predicted classes (vote entropy, Dagan & Engelson, ICML 1995), mutual
+    information ``H(mean P) − mean H(P)`` (BALD, Houlsby et al., arXiv 1112.5745; it equals the mean
+    KL divergence of the members to their mean, McCallum & Nigam, ICML 1998), and ``H(mean P)``.
+    """
+    votes = probabilities.argmax(axis=1)
+    shares = np.stack([(votes == c).mean(axis=0) for c in range(probabilities.shape[1])])
+    consensus = entropy(probabilities.mean(axis=0)[None])[0]
+    return {
+        "vote_entropy": entropy(shares[None])[0],
+        "mutual_information": consensus - entropy(probabilities).mean(axis=0),
+        "consensus_entropy": consensus,
+    }
 
 
 def attention(probabilities: Float, head: DifficultyHead) -> Float:
@@ -133,10 +151,14 @@ def statistics(
 ) -> Statistics:
     """Every statistic of a batch.
 
-    ``logits`` [B, C, h, w]; ``difficulty`` [B, gh, gw] before the sigmoid wins over ``head``;
+    ``logits`` [B, C, h, w], or of a committee [M, B, C, h, w]: its own columns compare the members,
+    all others are member 0's; ``difficulty`` [B, gh, gw] before the sigmoid wins over ``head``;
     ``regions`` int32 [B, H, W], negative for none; ``mask`` uint8 [B, H, W], 0 for ignore.
     """
-    z = np.asarray(logits, dtype=np.float64)
+    members = np.asarray(logits, dtype=np.float64)
+    if members.ndim == 4:
+        members = members[None]
+    z = members[0]
     if difficulty is None and head is not None:
         difficulty = difficulty_grid(np.where(np.isfinite(z), z, 0.0), head, align_corners)
     grid = None if difficulty is None else np.asarray(difficulty, dtype=np.float64)
@@ -145,7 +167,7 @@ def statistics(
     bad: list[int] = []
     for b, image in enumerate(z):
         kept = np.ones(size, dtype=bool) if mask is None else mask[b] != 0
-        nonfinite = int((~np.isfinite(image)).sum())
+        nonfinite = int((~np.isfinite(members[:, b])).sum())
         if grid is not None:
             nonfinite += int((~np.isfinite(grid[b])).sum())
         bad.append(nonfinite)
@@ -158,9 +180,18 @@ def statistics(
         u, classes = _pixels(softmax(resize(image, size, align_corners)[None])[0])
         edges = _boundary(classes, kept)
         images.append(_image_columns(u, d, classes, edges, kept, z.shape[1]))
+        several: dict[str, Float] = {}
+        if len(members) > 1:
+            safe = np.zeros_like(members[:, b]) if nonfinite else members[:, b]
+            several = committee(softmax(resize(safe, size, align_corners)))
+            images[-1] |= _means(several, None, kept)
         if regions is not None:
             where = [(regions[b] == r) for r in range(n_regions)]
-            rows = [_region_columns(u, d, classes, edges, kept, r, z.shape[1]) for r in where]
+            rows = [
+                _region_columns(u, d, classes, edges, kept, r, z.shape[1])
+                | _means(several, None, r & kept)
+                for r in where
+            ]
             tables.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
     return Statistics(
         images={name: np.stack([row[name] for row in images]) for name in images[0]},

@@ -150,6 +150,9 @@ def score_logits(
     Parameters
     ----------
     logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
+        Of a committee [M, B, C, h, w], M up to 64, on the host: ``vote_entropy_mean``,
+        ``mutual_information_mean`` and ``consensus_entropy_mean`` (nats) compare the members of
+        M > 1, every other column is that of member 0, and ``difficulty`` is member 0's.
         Anything with the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch,
         ONNX Runtime values). Logits on a CUDA device are scored there and never copied to the
         host; ``mask``, ``difficulty`` and the map of ``Segments`` then lie on the same device.
@@ -174,7 +177,8 @@ def score_logits(
     Returns
     -------
     Statistics
-        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs.
+        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs,
+        in every member of a committee.
 
     Raises
     ------

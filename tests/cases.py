@@ -101,7 +101,7 @@ def flatten(stats: deal.Statistics) -> dict[str, bytes]:
 
 
 def oracle(arguments):
-    batch, size = len(arguments["logits"]), arguments["size"]
+    batch, size = arguments["logits"].shape[-4], arguments["size"]
     ids, count = segment_map(arguments["regions"], batch, size)
     difficulty = arguments["difficulty"]
     return _reference.statistics(

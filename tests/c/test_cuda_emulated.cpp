@@ -237,6 +237,11 @@ void test_order_of_calls() {
     CHECK(deal_finish(context) == DEAL_OK, deal_last_error());
     CHECK(entropy > 0.0, "finish may be called after each replay");
   }
+  z.members = 2;
+  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
+  CHECK(strstr(deal_last_error(), "committees are scored on the CPU") != nullptr,
+        deal_last_error());
+  z.members = 1;
   z.device = DEAL_CPU;
   CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_INVALID_ARGUMENT, "");
   CHECK(strstr(deal_last_error(), "computes on a CUDA device") != nullptr, deal_last_error());

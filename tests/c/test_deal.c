@@ -123,6 +123,51 @@ static void test_results_hang_together(void) {
   deal_context_destroy(context);
 }
 
+/* Members that are the images of the batch in turn: of the same image all are equal. */
+static void test_a_committee_is_compared_beside_member_0(void) {
+  deal_context* context = make_context(2);
+  deal_tensor logits = make_logits();
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, CELL};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS, NULL, NULL, &regions};
+  double alone[B], entropy[B], votes[B], information[B], consensus[B], region_votes[R];
+  deal_output output = {sizeof output};
+  output.entropy_mean = alone;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+
+  output.entropy_mean = entropy;
+  output.vote_entropy_mean = votes;
+  output.mutual_information_mean = information;
+  output.consensus_entropy_mean = consensus;
+  logits.members = 5;
+  CHECK(deal_reserve(context, &input) == DEAL_OK);
+  const long before = allocations;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  CHECK(allocations == before);
+  for (int b = 0; b < B; ++b) {
+    CHECK(entropy[b] == alone[b]);
+    CHECK(votes[b] == 0.0);
+    CHECK(information[b] >= 0.0 && information[b] < 1e-6);
+    CHECK(fabs(consensus[b] - alone[b]) < 1e-6);
+  }
+
+  logits.members = B;
+  logits.batch = 1;
+  logits.stride[0] = logits.stride[1];
+  output.region_vote_entropy_mean = region_votes;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  CHECK(entropy[0] == alone[0]);
+  CHECK(votes[0] > 0.0 && votes[0] < log(B));
+  CHECK(fabs(consensus[0] - information[0] - (alone[0] + alone[1] + alone[2]) / 3) < 1e-6);
+  double sum = 0.0; /* of regions, by their pixels */
+  for (int r = 0; r < R; ++r) {
+    const int height = H - r / 7 * CELL < CELL ? H - r / 7 * CELL : CELL;
+    const int width = W - r % 7 * CELL < CELL ? W - r % 7 * CELL : CELL;
+    sum += region_votes[r] * height * width;
+  }
+  CHECK(fabs(sum / (H * W) - votes[0]) < 1e-9);
+  deal_context_destroy(context);
+}
+
 static void test_threads_do_not_change_a_bit(void) {
   results *one = malloc(sizeof *one), *many = malloc(sizeof *many);
   deal_context* context = make_context(1);
@@ -299,9 +344,21 @@ static void test_wrong_calls_say_what_is_wrong(void) {
   CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
   CHECK(strstr(deal_last_error(), "struct_size") != NULL);
   logits = make_logits();
-  logits.members = 3;
-  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_UNSUPPORTED);
+  logits.members = DEAL_MAX_MEMBERS + 1;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "65 committee members; 1 to 64") != NULL);
   logits = make_logits();
+  output.vote_entropy_mean = mean;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "logits have one member") != NULL);
+  output.vote_entropy_mean = NULL;
+  deal_tensor grids = logits;
+  grids.members = 2;
+  grids.channels = 1;
+  input.difficulty = &grids;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "the difficulty has 2 committee members") != NULL);
+  input.difficulty = NULL;
   logits.device = DEAL_CUDA;
   CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_UNSUPPORTED);
   logits = make_logits();
@@ -367,6 +424,7 @@ int main(void) {
   CHECK(strstr(deal_build_info(), "isa=") != NULL);
   CHECK(strcmp(deal_status_name(DEAL_OK), "ok") == 0);
   test_results_hang_together();
+  test_a_committee_is_compared_beside_member_0();
   test_threads_do_not_change_a_bit();
   test_contexts_run_side_by_side();
   test_scoring_takes_no_memory_once_it_is_reserved();
