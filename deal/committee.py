@@ -1,10 +1,11 @@
-"""A committee: several models and mirrored passes behind the interface of one engine.
+"""A committee: several models, mirrored and dropout passes behind the interface of one engine.
 
 Member 0 is *the* model: its contract decides raster and resize, its difficulty counts. The others
 only vote. Every member sees the same resized image, normalised by its own contract.
 
 Disagreement under mirroring is the score of EquAL: Golestaneh & Kitani, "Importance of
-self-consistency in active learning for semantic segmentation", BMVC 2020.
+self-consistency in active learning for semantic segmentation", BMVC 2020. Dropout passes:
+:mod:`deal.dropout`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.dropout import draw_masks
 from deal.engines import open_engine
 from deal.errors import ModelError, UsageError
 from deal.model import ModelSpec
@@ -42,14 +44,31 @@ class Members:
         At least one; the first is member 0.
     flip : bool
         Every model votes once more, on the image mirrored left to right.
+    dropout_passes : int
+        So many passes of one model under masks of its dropout layers vote beside the model itself,
+        which drops nothing. Not with ``flip`` or further models: what disagrees would be unclear.
+    dropout_seed : int
+        Draws the masks: 0 … 2⁶³−1.
     """
 
     models: tuple[Path, ...]
     flip: bool = False
+    dropout_passes: int = 0
+    dropout_seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("no model: give one, or several for a committee")
+        if self.dropout_passes < 0:
+            raise UsageError(f"dropout_passes must be at least 0, not {self.dropout_passes}")
+        if not 0 <= self.dropout_seed < 2**63:
+            raise UsageError(f"dropout_seed must be in 0…2⁶³−1, not {self.dropout_seed}")
+        if self.dropout_passes and (self.flip or len(self.models) > 1):
+            raise UsageError(
+                "dropout passes are of one model alone: leave out "
+                + ("--flip" if self.flip else "the other models")
+                + ", or --dropout-passes"
+            )
 
     @classmethod
     def of(
@@ -57,15 +76,17 @@ class Members:
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         flip: bool = False,
+        dropout_passes: int = 0,
+        dropout_seed: int = 0,
     ) -> Members:
-        """Members of one model or several; UsageError for none."""
+        """Members of one model or several; UsageError for none, or what does not go together."""
         models = [model] if isinstance(model, (str, os.PathLike)) else model
-        return cls(tuple(map(Path, models)), flip)
+        return cls(tuple(map(Path, models)), flip, dropout_passes, dropout_seed)
 
     @property
     def count(self) -> int:
         """M, the members that vote; 1 is no committee."""
-        return len(self.models) * (1 + self.flip)
+        return len(self.models) * (1 + self.flip) + self.dropout_passes
 
 
 class Committee:
@@ -87,8 +108,9 @@ class Committee:
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
-        As ``open_engine``; also ModelError where models cannot vote together: other classes,
-        input sizes, sampling conventions or logits grids.
+        As ``open_engine``; also ModelError where models cannot vote together (other classes,
+        input sizes, sampling conventions or logits grids), or where a model without dropout inputs
+        is to run dropout passes.
     """
 
     def __init__(
@@ -113,6 +135,15 @@ class Committee:
         for path in members.models:
             self._engines.append(self._open(path))
             _check_together(self.spec, self._engines[-1].spec)
+        if members.dropout_passes and not self.spec.dropout:
+            raise ModelError(
+                f"model {self.spec.path} has no inputs for dropout masks, which --dropout-passes "
+                "needs: export its checkpoint with deal export --dropout"
+            )
+        self._masks = [
+            draw_masks(self.spec.dropout, members.dropout_seed, index)
+            for index in range(1, 1 + members.dropout_passes)
+        ]
         if len(self._engines) > 1:
             self.infer(self.model.noise(1))
 
@@ -149,8 +180,9 @@ class Committee:
         -------
         EngineOutput
             Of member 0; with more than one, ``members`` [M, B, C, h, w]: the models in their
-            order, then the models on the mirrored images, their logits mirrored back. Members of
-            float16 and float32 come as float32, which changes no value.
+            order, then the models on the mirrored images, their logits mirrored back; or the
+            model, then its dropout passes. Members of float16 and float32 come as float32, which
+            changes no value.
 
         Raises
         ------
@@ -173,12 +205,20 @@ class Committee:
         """What the other members add to a stored number, as JSON values; None for one member."""
         if self.size == 1:
             return None
+        dropout = None
+        if self._masks:
+            dropout = {
+                "passes": self._members.dropout_passes,
+                "seed": self._members.dropout_seed,
+                "rates": [layer.rate for layer in self.spec.dropout],
+            }
         return {
             "models": [
                 {"model": engine.spec.digest(), **engine.spec.number_settings()}
                 for engine in self._engines[1:]
             ],
             "flip": self._members.flip,
+            "dropout": dropout,
         }
 
     def _others(self, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
@@ -189,6 +229,8 @@ class Committee:
             mirrored = np.ascontiguousarray(images[:, :, ::-1])
             for engine in self._engines:
                 yield engine.infer(mirrored).logits[..., ::-1]
+        for masks in self._masks:
+            yield self.model.infer(images, masks).logits
 
     def _check_grid(
         self, images: NDArray[np.uint8], members: list[NDArray[Any]], logits: NDArray[Any]

@@ -56,8 +56,8 @@ class ScoreConfig:
     output : Path
     engine, device, precision, model_options
         As in :func:`deal.engines.open_engine`.
-    flip : bool
-        Each model votes on the mirrored image too (:class:`deal.committee.Members`).
+    flip, dropout_passes, dropout_seed
+        Further members of a committee (:class:`deal.committee.Members`).
     difficulty_head : DifficultyHead or str, optional
         Wins over the model's own.
     raster : ``input`` or ``image``
@@ -97,6 +97,8 @@ class ScoreConfig:
     precision: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     flip: bool = False
+    dropout_passes: int = 0
+    dropout_seed: int = 0
     difficulty_head: DifficultyHead | str | None = None
     raster: Literal["input", "image"] = "input"
     regions: Grid | None = None
@@ -121,7 +123,7 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         required_columns(self.acquisition, levels=self.levels, edges=self.edges)
         parse_budget(self.budget)
-        Members.of(self.model, flip=self.flip)
+        Members.of(self.model, **self.members)
         if self.keep_regions is not None and self.regions is None:
             raise UsageError("keep_regions needs regions, such as grid:40")
         names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
@@ -154,6 +156,15 @@ class ScoreConfig:
             output=Path(output),
             **options,
         )
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """Keyword arguments of `Scorer` that make a committee, beside several models."""
+        return {
+            "flip": self.flip,
+            "dropout_passes": self.dropout_passes,
+            "dropout_seed": self.dropout_seed,
+        }
 
     @property
     def ranking(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         keep_regions=config.keep_regions,
         region_score=config.region_score,
         model_options=config.model_options,
-        flip=config.flip,
+        **config.members,
     )
 
 

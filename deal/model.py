@@ -24,6 +24,8 @@ key                     value                                                   
 ``output_kind``         ``logits`` or ``probabilities``                                  logits
 ``activation``          ``softmax``, or ``sigmoid`` for one channel: two classes         softmax
 ``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}``                          null
+``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
+                        are masks of dropout layers
 ``provenance``          any object: where the model comes from                           {}
 ``output``              name of the output to use                                        ``logits``
 ======================  ===============================================================  ==========
@@ -41,6 +43,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deal.dropout import DropoutLayer
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
 from deal.model_keys import checked
@@ -113,6 +116,7 @@ class ModelSpec:
     output_kind: str = "logits"
     activation: str = "softmax"
     difficulty_head: DifficultyHead | None = None
+    dropout: tuple[DropoutLayer, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     input_dtype: str = "uint8"
     input_name: str = "image"
@@ -198,7 +202,7 @@ def resolve_spec(
             f'(names, or their number), or write {side_car} with {{"classes": […]}}'
         )
     wanted = values.pop("output", None)
-    graph_input = _image_input(path, header.inputs)
+    graph_input = _image_input(path, _without_masks(path, header.inputs, values.get("dropout", ())))
     output = _logits_output(path, header.outputs, wanted)
     names = {info.name for info in header.outputs}
     found = {name: name if name in names else None for name in _SIDE_OUTPUTS}
@@ -287,6 +291,22 @@ def _image_input(path: Path, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
         if image.dtype in _FLOATS and (second == 3 or (second is None and last != 3)):
             return image
     raise ModelError(f"model {path} has the input {listed}; {need}")
+
+
+def _without_masks(
+    path: Path, inputs: tuple[TensorInfo, ...], dropout: tuple[DropoutLayer, ...]
+) -> tuple[TensorInfo, ...]:
+    """Inputs that are no masks, once every dropout layer has its own (ModelError)."""
+    shapes = {info.name: info for info in inputs}
+    for layer in dropout:
+        mask = TensorInfo(layer.input, "float32", (1, layer.channels, 1, 1))
+        if shapes.pop(layer.input, None) != mask:
+            raise ModelError(
+                f"model {path}: dropout names the input {_shape_text(mask)} and the graph has "
+                f"{', '.join(map(_shape_text, inputs))}: correct dropout in the metadata or "
+                "side-car, or make the model with deal export --dropout"
+            )
+    return tuple(shapes.values())
 
 
 def _logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | None) -> TensorInfo:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from deal.dropout import DropoutLayer
 from deal.errors import ModelError
 from deal.head import DifficultyHead
 
@@ -110,6 +111,19 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     raise ValueError("must be an object")
 
 
+def _dropout(value: Any) -> tuple[DropoutLayer, ...]:
+    what = 'a list of {"input": name, "channels": C, "rate": above 0 and below 1}'
+    layers = []
+    for entry in _listed(value, None, what):
+        is_layer = isinstance(entry, Mapping) and set(entry) == {"input", "channels", "rate"}
+        if not (is_layer and isinstance(entry["rate"], float) and 0 < entry["rate"] < 1):
+            raise ValueError(f"must be {what}")
+        layers.append(
+            DropoutLayer(_name(entry["input"]), _whole(1)(entry["channels"]), entry["rate"])
+        )
+    return tuple(layers)
+
+
 def _name(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -132,6 +146,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "output_kind": _choice("logits", "probabilities", reserved=("scores",)),
     "activation": _choice("softmax", "sigmoid"),
     "difficulty_head": _optional(lambda value: DifficultyHead.from_dict(_mapping(value))),
+    "dropout": _dropout,
     "provenance": _mapping,
     "output": _name,
 }

@@ -78,8 +78,9 @@ class Scorer:
         for a model without difficulty. Ties go by region number.
     model_options : mapping, optional
         Keys of the model contract (``deal.model``) that win over the model's own, in every model.
-    flip : bool
-        Each model votes on the mirrored image too.
+    flip, dropout_passes, dropout_seed
+        Further members of the committee: mirrored passes, or passes of one model under masks of
+        its dropout layers (:class:`deal.committee.Members`).
 
     Attributes
     ----------
@@ -111,6 +112,8 @@ class Scorer:
         region_score: str | None = None,
         model_options: Mapping[str, Any] | None = None,
         flip: bool = False,
+        dropout_passes: int = 0,
+        dropout_seed: int = 0,
     ) -> None:
         if regions is not None and not isinstance(regions, Grid):
             raise UsageError(
@@ -123,7 +126,9 @@ class Scorer:
         self._precision = precision
         self._threads = threads
         self._keep_regions = keep_regions
-        members = Members.of(model, flip=flip)
+        members = Members.of(
+            model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
+        )
         self._opened: Committee | None = Committee(
             members, engine, device, precision, threads, model_options
         )

@@ -17,7 +17,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from deal.dropout import Masks, draw_masks, keep_all
 from deal.engines import open_engine
+from deal.engines.base import Engine
 from deal.engines.torch import RgbNetwork, checkpoint_metadata
 from deal.errors import ModelError, OutputError
 from deal.export.parity import Parity, compare
@@ -25,6 +27,7 @@ from deal.inputs import Inputs
 from deal.model import METADATA_KEY, read_spec
 from deal.synthetic import scene
 from deal.training.checkpoint import load_checkpoint
+from deal.training.dropout import dropout_layers
 
 __all__ = ["export_checkpoint", "to_onnx"]
 
@@ -39,6 +42,7 @@ def export_checkpoint(
     images: Iterable[NDArray[np.uint8]] | None = None,
     tolerance: float = 1e-3,
     opset: int = OPSET,
+    dropout: bool = False,
 ) -> Parity:
     """Export a checkpoint of ``deal train`` and compare it with PyTorch.
 
@@ -53,16 +57,22 @@ def export_checkpoint(
         Greatest difference of a logit that passes.
     opset : int
         Version of the ONNX operators.
+    dropout : bool
+        Give the graph an input for the mask of each dropout layer (:mod:`deal.dropout`).
 
     Raises
     ------
     ModelError
-        The checkpoint cannot be read, or the exported network differs from it.
+        The checkpoint cannot be read or has no dropout layers to export, or the exported network
+        differs from it.
     OutputError
         The file cannot be written.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     trained, meta = load_checkpoint(checkpoint)
+    layers = dropout_layers(trained.module) if dropout else ()
+    if dropout and not layers:
+        raise ModelError(f"the network of {checkpoint} has no dropout layers: leave out --dropout")
     temporary = output.with_name(f"_{output.name}")
     try:
         if output.is_dir():
@@ -71,7 +81,7 @@ def export_checkpoint(
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
     try:
-        model = to_onnx(RgbNetwork(trained), checkpoint_metadata(trained, meta), opset)
+        model = to_onnx(RgbNetwork(trained), checkpoint_metadata(trained, meta, layers), opset)
         with open(temporary, "wb") as file:
             file.write(model.SerializeToString())
             file.flush()
@@ -91,9 +101,11 @@ def to_onnx(
     Parameters
     ----------
     network : torch.nn.Module
-        Maps uint8 RGB [N,H,W,3] to logits [N,C,h,w]; N, H and W stay dynamic.
+        Maps uint8 RGB [N,H,W,3] to logits [N,C,h,w]; N, H and W stay dynamic. With dropout it
+        takes a list of masks too.
     metadata : mapping
-        Keys of the contract, stored as ``metadata_props["deal"]``.
+        Keys of the contract, stored as ``metadata_props["deal"]``. What it says under ``dropout``
+        becomes inputs.
     opset : int
     """
     example = torch.zeros((2, 96, 128, 3), dtype=torch.uint8)
@@ -103,22 +115,26 @@ def to_onnx(
         1: torch.export.Dim("H", min=32),
         2: torch.export.Dim("W", min=32),
     }
+    layers = metadata.get("dropout", ())
+    masks = [torch.ones(1, layer["channels"], 1, 1) for layer in layers]
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             network.eval(),
-            (example,),
+            (example, masks) if masks else (example,),
             dynamo=True,
             verbose=False,
             opset_version=opset,
-            input_names=["image"],
+            input_names=["image", *(layer["input"] for layer in layers)],
             output_names=["logits"],
-            dynamic_shapes=(axes,),
+            dynamic_shapes=(axes, [None] * len(masks)) if masks else (axes,),
         )
     assert program is not None
     model = program.model_proto
     _strip(model)
-    for axis, name in zip((0, 2, 3), ("N", "h", "w"), strict=True):
-        model.graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
+    dynamic = ((model.graph.input[0], "NHW", (0, 1, 2)), (model.graph.output[0], "Nhw", (0, 2, 3)))
+    for value, names, places in dynamic:
+        for name, axis in zip(names, places, strict=True):
+            value.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata, ensure_ascii=False)})
     onnx.checker.check_model(model)
     return model
@@ -142,10 +158,14 @@ def _check(
     odd = np.random.default_rng(0).integers(
         0, 256, (3, size[0] // 2 + 33, size[1] // 2 + 34, 3), dtype=np.uint8
     )
-    elsewhere = np.abs(reference.infer(odd).logits - runtime.infer(odd).logits).max()
+    somewhere = f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}"
     for what, difference in (
         ("the check images", parity.max_logit_difference),
-        (f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}", float(elsewhere)),
+        (somewhere, _difference(reference, runtime, odd, keep_all(spec.dropout))),
+        (
+            f"{somewhere} with channels dropped",
+            _difference(reference, runtime, odd, draw_masks(spec.dropout, seed=0, index=1)),
+        ),
     ):
         if not difference <= tolerance:
             raise ModelError(
@@ -154,6 +174,13 @@ def _check(
                 "Another --opset or torch version may help"
             )
     return parity
+
+
+def _difference(
+    reference: Engine, runtime: Engine, images: NDArray[np.uint8], masks: Masks
+) -> float:
+    logits = [engine.infer(images, masks).logits for engine in (reference, runtime)]
+    return float(np.abs(logits[0] - logits[1]).max())
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -44,6 +44,7 @@ def save_model(
     size: tuple[int, int] | None = None,
     difficulty: bool = False,
     embedding: bool = False,
+    dropout: bool = False,
     nan_above: float | None = None,
     gain: float = 0.2,
     bias: Sequence[float] | None = None,
@@ -58,8 +59,9 @@ def save_model(
     ``kind`` is what the output holds: ``logits``, ``softmax``, ``sigmoid``, ``argmax``
     ([N,1,h,w] int64) or ``argmax3`` ([N,h,w]). ``floating`` takes normalised float [N,3,H,W]
     instead of uint8 [N,H,W,3], ``half`` in float16. ``gain`` scales the weights, which ``seed``
-    draws; with ``gain`` 0 the logits are ``bias`` everywhere. ``nan_above`` gives NaN for images
-    whose mean level exceeds it. ``props`` go into the file as deal's metadata.
+    draws; with ``gain`` 0 the logits are ``bias`` everywhere. ``dropout`` multiplies the logits by
+    the input ``mask``. ``nan_above`` gives NaN for images whose mean level exceeds it. ``props`` go
+    into the file as deal's metadata.
     """
     rng = np.random.default_rng(seed)
     weight = (rng.normal(size=(num_classes, 3, 8, 8)) * gain).astype(np.float32)
@@ -97,6 +99,13 @@ def save_model(
             helper.make_node("Add", ["z0", "blank"], ["z1"]),
         ]
         last = "z1"
+    inputs = [image]
+    if dropout:
+        nodes.append(helper.make_node("Mul", [last, "mask"], ["masked"]))
+        inputs.append(
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, num_classes, 1, 1])
+        )
+        last = "masked"
     finish = {
         "logits": ("Identity", {}),
         "softmax": ("Softmax", {"axis": 1}),
@@ -133,7 +142,7 @@ def save_model(
     tensors = [
         numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
     ]
-    graph = helper.make_graph(nodes, "test", [image], outputs, tensors)
+    graph = helper.make_graph(nodes, "test", inputs, outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     if props is not None:

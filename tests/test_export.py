@@ -160,8 +160,8 @@ def test_a_graph_that_is_right_at_one_size_only_fails_the_check(
             self.engine = engine
             self.spec = engine.spec
 
-        def infer(self, images):
-            out = self.engine.infer(images)
+        def infer(self, images, masks=None):
+            out = self.engine.infer(images, masks)
             if images.shape[1:3] != (48, 64):
                 out.logits[0] += 1
             return out

@@ -39,6 +39,11 @@ __all__ = ["command"]
     help="Greatest difference of a logit between PyTorch and ONNX Runtime.",
 )
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator version.")
+@click.option(
+    "--dropout",
+    is_flag=True,
+    help="Inputs for the masks of dropout layers, for deal score --dropout-passes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
     *,
@@ -47,6 +52,7 @@ def command(
     images: str | None,
     tolerance: float,
     opset: int,
+    dropout: bool,
     as_json: bool,
 ) -> None:
     """Export a checkpoint of `deal train` to ONNX, and check it.
@@ -63,7 +69,9 @@ def command(
             f"export needs {error.name}: pip install 'deal-score[train,ort]'"
         ) from error
     found = None if images is None else _decoded(images)
-    parity = export_checkpoint(checkpoint, output, images=found, tolerance=tolerance, opset=opset)
+    parity = export_checkpoint(
+        checkpoint, output, images=found, tolerance=tolerance, opset=opset, dropout=dropout
+    )
     click.echo(json.dumps(parity.to_dict(), indent=1) if as_json else _report(parity, output))
 
 

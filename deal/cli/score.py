@@ -83,6 +83,24 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @option(
     _MODEL,
+    "--dropout-passes",
+    type=int,
+    default=0,
+    metavar="P",
+    help="Monte-Carlo dropout: P further passes with channels dropped vote beside the model, "
+    "which needs inputs for the masks (deal export --dropout).",
+)
+@option(
+    _MODEL,
+    "--dropout-seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Draws the channels that dropout passes drop.",
+)
+@option(
+    _MODEL,
     "--difficulty-head",
     type=click.Path(),
     metavar="FILE",

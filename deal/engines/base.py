@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.dropout import Masks, keep_all
 from deal.errors import ModelError, UsageError
 from deal.model import ModelSpec, check_channels, nearest_multiple, output_remedy
 from deal.types import EngineOutput
@@ -60,19 +61,22 @@ class Engine(ABC):
         self.spec = spec
         self.device = device
         self.embedding_size: int | None = None
+        self._keep_all = keep_all(spec.dropout)
         self._levels: NDArray[Any] | None = None
         if spec.mean is not None and spec.std is not None:
             unit = np.arange(256)[None, :] / 255.0
             levels = (unit - np.array(spec.mean)[:, None]) / np.array(spec.std)[:, None]
             self._levels = levels.astype(spec.input_dtype)
 
-    def infer(self, images: NDArray[np.uint8]) -> EngineOutput:
+    def infer(self, images: NDArray[np.uint8], masks: Masks | None = None) -> EngineOutput:
         """Run the network on a batch.
 
         Parameters
         ----------
         images : ndarray of uint8 [B, H, W, 3]
             RGB at the network's input size (:func:`deal.model.raster_size`).
+        masks : tuple of ndarray of float32 [1, C, 1, 1], optional
+            Of the layers in ``spec.dropout``; without them nothing is dropped.
 
         Returns
         -------
@@ -95,7 +99,7 @@ class Engine(ABC):
         size = images.shape[1], images.shape[2]
         if spec.input_size not in (None, size) or any(n % spec.size_multiple for n in size):
             raise UsageError(f"the network does not take images of {size[0]}×{size[1]} (H×W)")
-        raw = self._run(self._prepare(images))
+        raw = self._run(self._prepare(images), self._keep_all if masks is None else masks)
         if len(raw.logits) != len(images):
             raise ModelError(
                 f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
@@ -112,7 +116,7 @@ class Engine(ABC):
             The network does not run, argmax or softmax are baked in, or shapes do not fit.
         """
         noise = self.noise(self.spec.batch or 1)
-        raw = self._run(self._prepare(noise))
+        raw = self._run(self._prepare(noise), self._keep_all)
         self._check(raw, len(noise))
         if raw.embedding is not None:
             self.embedding_size = raw.embedding.shape[1]
@@ -125,7 +129,7 @@ class Engine(ABC):
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
     @abstractmethod
-    def _infer(self, batch: NDArray[Any]) -> EngineOutput:
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         """Outputs as the network gives them, for a batch as the network takes it."""
 
     def _prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
@@ -139,15 +143,15 @@ class Engine(ABC):
             np.take(levels, images[..., channel], out=planes[:, channel])
         return planes
 
-    def _run(self, batch: NDArray[Any]) -> EngineOutput:
+    def _run(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         fixed = self.spec.batch
         if fixed is None or fixed == len(batch):
-            return self._infer(batch)
+            return self._infer(batch, masks)
         parts = []
         for start in range(0, len(batch), fixed):
             part = batch[start : start + fixed]
             filled = np.resize(part, (fixed, *part.shape[1:]))
-            parts.append((self._infer(filled), len(part)))
+            parts.append((self._infer(filled, masks), len(part)))
 
         def joined(arrays: list[tuple[Any, int]]) -> Any:
             if arrays[0][0] is None:

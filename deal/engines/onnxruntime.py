@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.dropout import Masks
 from deal.engines.base import Engine, available_cores, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import read_spec
@@ -51,9 +52,11 @@ class OnnxRuntimeEngine(Engine):
         }
         self._outputs = {role: name for role, name in names.items() if name is not None}
 
-    def _infer(self, batch: NDArray[Any]) -> EngineOutput:
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+        names = [layer.input for layer in self.spec.dropout]
+        feeds = {self.spec.input_name: batch, **dict(zip(names, masks, strict=True))}
         try:
-            values = self._session.run(list(self._outputs.values()), {self.spec.input_name: batch})
+            values = self._session.run(list(self._outputs.values()), feeds)
         except Exception as error:  # the runtime's exceptions share no other base
             raise ModelError(
                 f"model {self.spec.path} does not run on a batch {list(batch.shape)}: set "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from deal.dropout import DropoutLayer, Masks
 from deal.engines.base import Engine, available_cores, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import resolve_spec
@@ -24,6 +26,7 @@ except ImportError as error:
 
 from deal.training.checkpoint import CheckpointMeta, load_checkpoint
 from deal.training.difficulty import WithDifficulty
+from deal.training.dropout import dropout_layers, masked
 
 __all__ = ["RgbNetwork", "TorchEngine", "checkpoint_metadata"]
 
@@ -35,14 +38,20 @@ class RgbNetwork(torch.nn.Module):
         super().__init__()
         self.network = trained.module
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Run the network without its difficulty branch, which scoring applies by itself."""
-        logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
+    def forward(self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+        """Run the network without its difficulty branch, which scoring applies by itself.
+
+        ``masks`` are of its dropout layers, [1,C,1,1] each; without any nothing is dropped.
+        """
+        with masked(self.network, masks):
+            logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
         return logits
 
 
-def checkpoint_metadata(trained: WithDifficulty, meta: CheckpointMeta) -> dict[str, Any]:
-    """The model contract of a checkpoint, as its export carries it."""
+def checkpoint_metadata(
+    trained: WithDifficulty, meta: CheckpointMeta, dropout: Sequence[DropoutLayer] = ()
+) -> dict[str, Any]:
+    """The model contract of a checkpoint, as its export with these layers' masks carries it."""
     return {
         "format": 1,
         "classes": list(meta.classes),
@@ -60,6 +69,7 @@ def checkpoint_metadata(trained: WithDifficulty, meta: CheckpointMeta) -> dict[s
         "activation": "softmax",
         "difficulty_head": trained.head().to_dict(),
         "provenance": dict(meta.provenance),
+        **({"dropout": [asdict(layer) for layer in dropout]} if dropout else {}),
     }
 
 
@@ -84,21 +94,26 @@ class TorchEngine(Engine):
             )
         used = _resolve_device(device)
         trained, meta = load_checkpoint(path)
+        dropout = dropout_layers(trained.module)
         header = OnnxHeader(
             metadata={},
-            inputs=(TensorInfo("image", "uint8", (None, None, None, 3)),),
+            inputs=(
+                TensorInfo("image", "uint8", (None, None, None, 3)),
+                *(TensorInfo(d.input, "float32", (1, d.channels, 1, 1)) for d in dropout),
+            ),
             outputs=(TensorInfo("logits", "float32", (None, len(meta.classes), None, None)),),
             external=(),
         )
         super().__init__(
-            resolve_spec(path, checkpoint_metadata(trained, meta), header, options), used
+            resolve_spec(path, checkpoint_metadata(trained, meta, dropout), header, options), used
         )
         torch.set_num_threads(threads or available_cores())
         self._network = RgbNetwork(trained).eval().to(used)
 
     @torch.inference_mode()
-    def _infer(self, batch: NDArray[Any]) -> EngineOutput:
-        logits = self._network(torch.from_numpy(batch).to(self.device))
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+        on_device = tuple(torch.from_numpy(mask).to(self.device) for mask in masks)
+        logits = self._network(torch.from_numpy(batch).to(self.device), on_device)
         return EngineOutput(logits.cpu().numpy())
 
 

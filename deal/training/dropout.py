@@ -1,0 +1,60 @@
+"""Dropout layers of a network under masks of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deal.dropout import DropoutLayer
+
+__all__ = ["dropout_layers", "masked"]
+
+
+def _modules(network: nn.Module) -> list[nn.Dropout]:
+    return [m for m in network.modules() if isinstance(m, nn.Dropout) and m.p > 0]
+
+
+def dropout_layers(network: nn.Module) -> tuple[DropoutLayer, ...]:
+    """Dropout layers of a network for RGB [B,3,H,W], in the order of its modules.
+
+    A layer that never drops is none. The network is run once to see how many channels each has.
+    """
+    modules = _modules(network)
+    channels: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _: Any, output: Tensor) -> None:
+        channels[module] = output.shape[1]
+
+    handles = [module.register_forward_hook(note) for module in modules]
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, 64, 64))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return tuple(
+        DropoutLayer(f"dropout_{index}", channels[module], module.p)
+        for index, module in enumerate(modules)
+    )
+
+
+@contextmanager
+def masked(network: nn.Module, masks: Sequence[Tensor]) -> Iterator[None]:
+    """Multiply the output of each dropout layer by its mask [1,C,1,1]; no masks change nothing."""
+    handles = []
+    if masks:
+        for module, mask in zip(_modules(network), masks, strict=True):
+            handles.append(
+                module.register_forward_hook(lambda _, inputs, output, mask=mask: output * mask)
+            )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deal.dropout import DropoutLayer, draw_masks, keep_all
+from deal.engines import open_engine
+from deal.errors import ModelError
+from deal.export.onnx import export_checkpoint
+from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
+from deal.training.dropout import dropout_layers, masked
+from deal.training.networks import build_network
+from tests.models import CLASSES, scenes
+
+META = CheckpointMeta(
+    network="paper",
+    width=0.25,
+    classes=CLASSES,
+    palette=((0, 0, 0),) * 5,
+    ignore_index=255,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    align_corners=True,
+    grid=(6, 8),
+    input_size=(48, 64),
+    provenance={},
+)
+
+
+def pixels(masks):
+    return [torch.from_numpy(mask) for mask in masks]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A checkpoint and its graph with dropout masks."""
+    torch.manual_seed(0)
+    trained = build_module(META)
+    with torch.no_grad():
+        trained.module.decoder.classifier.weight.mul_(100)
+    folder = tmp_path_factory.mktemp("dropout")
+    save_checkpoint(folder / "best.pt", trained, META)
+    export_checkpoint(
+        folder / "best.pt", folder / "best.onnx", images=scenes(2, (48, 64)), dropout=True
+    )
+    return folder / "best.pt", folder / "best.onnx"
+
+
+def test_layers_are_those_of_the_networks():
+    paper, light = (
+        dropout_layers(build_network(name, 5, width=0.25)) for name in ("paper", "light")
+    )
+    assert [(layer.channels, layer.rate) for layer in paper] == [(64, 0.5), (64, 0.5), (64, 0.1)]
+    assert light == (DropoutLayer("dropout_0", 64, 0.5),)
+
+
+def test_looking_for_layers_leaves_a_network_as_it_was():
+    network = build_network("light", 5, width=0.25).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    dropout_layers(network)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_masks_multiply_the_output_of_their_layer_only_while_asked():
+    network = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.0), nn.Dropout(0.25)).eval()
+    x = torch.rand(2, 3, 4, 4)
+    first, second = torch.tensor([0.0, 2.0, 2.0]), torch.tensor([4 / 3, 0.0, 4 / 3])
+    with masked(network, [first.view(1, 3, 1, 1), second.view(1, 3, 1, 1)]):
+        found = network(x)
+    torch.testing.assert_close(found, x * (first * second).view(1, 3, 1, 1))
+    torch.testing.assert_close(network(x), x)
+
+
+def test_graph_and_checkpoint_agree_under_the_same_masks(exported):
+    images = np.stack(scenes(2))
+    engines = [open_engine(exported[0], "torch", "cpu"), open_engine(exported[1], "ort", "cpu")]
+    layers = engines[1].spec.dropout
+    assert engines[0].spec.dropout == layers
+    assert [layer.input for layer in layers] == ["dropout_0", "dropout_1", "dropout_2"]
+    for masks in (None, keep_all(layers), draw_masks(layers, 0, 1), draw_masks(layers, 0, 2)):
+        ours, theirs = (engine.infer(images, masks).logits for engine in engines)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+    quiet = engines[1].infer(images).logits
+    dropped = engines[1].infer(images, draw_masks(layers, 0, 1)).logits
+    assert np.abs(quiet - dropped).max() > 0.1
+
+
+def test_a_graph_without_dropout_layers_is_not_exported_with_them(tmp_path, monkeypatch):
+    trained = build_module(META)
+    for module in trained.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    monkeypatch.setattr("deal.export.onnx.load_checkpoint", lambda path: (trained, META))
+    with pytest.raises(ModelError, match="no dropout layers: leave out --dropout"):
+        export_checkpoint("best.pt", tmp_path / "m.onnx", dropout=True)
+    assert not list(tmp_path.iterdir())
