@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Committee", "Members"]
 
+_MAX_MEMBERS = 64  # DEAL_MAX_MEMBERS of csrc/deal.h
+
 
 @dataclass(frozen=True, slots=True)
 class Members:
@@ -63,6 +65,11 @@ class Members:
             raise UsageError(f"dropout_passes must be at least 0, not {self.dropout_passes}")
         if not 0 <= self.dropout_seed < 2**63:
             raise UsageError(f"dropout_seed must be in 0…2⁶³−1, not {self.dropout_seed}")
+        if self.count > _MAX_MEMBERS:
+            raise UsageError(
+                f"a committee of {self.count} members: at most {_MAX_MEMBERS} can vote, give fewer "
+                "models or passes"
+            )
         if self.dropout_passes and (self.flip or len(self.models) > 1):
             raise UsageError(
                 "dropout passes are of one model alone: leave out "

@@ -45,7 +45,7 @@ def test_masks_repeat_and_differ_by_seed_pass_and_layer():
 
 
 def philox(counter, key):
-    """One block of Philox4x64-10 as its paper has it (Salmon et al., SC 2011): four 64-bit words."""
+    """One block of Philox4x64-10 (Salmon et al., SC 2011): four 64-bit words."""
     word = 2**64 - 1
     a, b, c, d = counter
     first, second = key
@@ -112,6 +112,7 @@ def test_passes_of_a_model_without_masks_name_the_export(tmp_path):
         ({"model": ["a", "b"], "dropout_passes": 2}, "leave out the other models, or --dropout-p"),
         ({"model": "a", "flip": True, "dropout_passes": 2}, "leave out --flip, or --dropout-pass"),
         ({"model": "a", "dropout_passes": -1}, "dropout_passes must be at least 0, not -1"),
+        ({"model": "a", "dropout_passes": 64}, "committee of 65 members: at most 64"),
         ({"model": "a", "dropout_seed": -1}, "dropout_seed must be in"),
         ({"model": "a", "dropout_seed": 2**63}, "dropout_seed must be in"),
     ],
