@@ -9,20 +9,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from deal.acquisition import required_columns
 from deal.committee import Members
 from deal.decode import MAX_PIXELS
 from deal.errors import UsageError
 from deal.head import DifficultyHead
+from deal.masks import Masks, parse_masks
 from deal.pool import Shard, parse_shard, path_to_id
-from deal.regions import Grid
+from deal.region_sources import RegionSource, parse_regions
 from deal.selection import parse_budget
 
-__all__ = ["ErrorLimit", "ScoreConfig", "load_mask", "parse_max_errors", "parse_regions"]
+__all__ = ["ErrorLimit", "ScoreConfig", "parse_max_errors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +58,14 @@ class ScoreConfig:
     difficulty_head : DifficultyHead or str, optional
         Wins over the model's own.
     raster : ``input`` or ``image``
-    regions : Grid, optional
+    regions : RegionSource, optional
+        A grid, components, superpixels or segments (:mod:`deal.region_sources`).
     keep_regions : int, optional
         Store the top so many regions of an image; all that are not empty by default.
-    mask : ndarray of uint8 [H, W], optional
-        0 = ignore, in pixels of the oriented image.
+    outlines : bool
+        Store the outlines of the regions kept, as WKT.
+    mask : Masks, optional
+        0 = ignore, in pixels of the oriented image; for all images, or by camera.
     acquisition, levels, edges, seed, budget
         As in :func:`deal.selection.select`.
     shard : Shard
@@ -101,9 +101,10 @@ class ScoreConfig:
     dropout_seed: int = 0
     difficulty_head: DifficultyHead | str | None = None
     raster: Literal["input", "image"] = "input"
-    regions: Grid | None = None
+    regions: RegionSource | None = None
     keep_regions: int | None = None
-    mask: NDArray[np.uint8] | None = None
+    outlines: bool = False
+    mask: Masks | None = None
     acquisition: str = "ds"
     levels: int | None = None
     edges: str | None = None
@@ -126,6 +127,8 @@ class ScoreConfig:
         Members.of(self.model, **self.members)
         if self.keep_regions is not None and self.regions is None:
             raise UsageError("keep_regions needs regions, such as grid:40")
+        if self.outlines and self.regions is None:
+            raise UsageError("--outlines needs --regions, such as components")
         names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
         for name in (*names, "max_pixels"):
             value = getattr(self, name)
@@ -145,7 +148,9 @@ class ScoreConfig:
     ) -> ScoreConfig:
         """Make a config from values or their text: ``shard="0/4"``, ``max_errors="0.1%"``.
 
-        ``mask`` may be a path too. Raises UsageError for values that make no sense.
+        ``mask`` is what :func:`deal.masks.parse_masks` takes, ``regions`` what
+        :func:`deal.region_sources.parse_regions` does. Raises UsageError for values that make no
+        sense.
         """
         for name, reader in _READERS.items():
             if name in options:
@@ -195,8 +200,8 @@ class ScoreConfig:
             "difficulty_head": head.to_dict()
             if isinstance(head, DifficultyHead)
             else head and path_to_id(head),
-            "regions": None if self.regions is None else f"grid:{self.regions.cell}",
-            "mask": None if self.mask is None else list(self.mask.shape),
+            "regions": None if self.regions is None else path_to_id(str(self.regions)),
+            "mask": None if self.mask is None else self.mask.settings(),
             "shard": str(self.shard),
             "max_errors": None if self.max_errors is None else str(self.max_errors),
         }
@@ -229,37 +234,8 @@ def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
     )
 
 
-def parse_regions(regions: str | Grid | None) -> Grid | None:
-    """``none`` or ``grid:CELL`` with the cell in raster pixels; UsageError on anything else."""
-    if regions is None or isinstance(regions, Grid):
-        return regions
-    kind, _, cell = regions.partition(":")
-    if regions == "none":
-        return None
-    if kind == "grid" and cell.isdecimal() and int(cell) > 0:
-        return Grid(cell=int(cell))
-    raise UsageError(
-        f"--regions must be none or grid:CELL with the cell in pixels, such as grid:40; "
-        f"not {regions!r}"
-    )
-
-
-def load_mask(path: str | os.PathLike[str] | NDArray[Any] | None) -> NDArray[np.uint8] | None:
-    """Read an image as a mask, uint8 [H, W]: 0 = ignore; UsageError if it cannot be read."""
-    if path is None or isinstance(path, np.ndarray):
-        return path
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(
-            f"mask {os.fspath(path)!r} cannot be read as an image ({error}): give a grey image, "
-            "0 where pixels are to be ignored"
-        ) from error
-
-
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "mask": load_mask,
+    "mask": parse_masks,
     "max_errors": parse_max_errors,
     "regions": parse_regions,
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),

@@ -1,8 +1,7 @@
-"""Decoded images → batches of one size, as the network and the kernel want them."""
+"""Decoded images, with what belongs to them → batches of one size for network and kernel."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import ItemError, UsageError
+from deal.masks import Masks
 from deal.model import ModelSpec, raster_size
+from deal.region_sources import GivenSegments, RegionSource, Superpixels
+from deal.segment_files import MAX_REGIONS, checked_ids, nearest
 
-__all__ = ["InputGroup", "Inputs"]
+__all__ = ["ImageExtras", "InputGroup", "Inputs", "extras_of"]
 
 _FILTERS = {
     "bilinear-antialias": Image.Resampling.BILINEAR,
@@ -27,26 +29,55 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class ImageExtras:
+    """What comes with an image beside its pixels.
+
+    Attributes
+    ----------
+    camera : str, optional
+        Decides the mask.
+    segments : ndarray of integers [H, W], optional
+        Region ids below 65,535, negative for no region, at the size of the oriented original or
+        of the raster.
+    """
+
+    camera: str | None = None
+    segments: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InputGroup:
     """Images of a batch that share network input and raster size.
 
     Attributes
     ----------
     size : (H, W) of the raster
-    mask : ndarray of uint8 [H, W] on the raster, or None
     indices : list of int
         Where the images stand in the batch.
     images : list of ndarray of uint8 [H', W', 3]
         At the network's input size.
     originals : list of (H, W)
         Sizes of the oriented originals.
+    masks : list of ndarray of uint8 [H, W] on the raster, or None
+    segments : list of ndarray of int32 [H, W] on the raster
+        Empty when regions do not come with the images.
     """
 
     size: Size
-    mask: Image8 | None
     indices: list[int] = field(default_factory=list)
     images: list[Image8] = field(default_factory=list)
     originals: list[Size] = field(default_factory=list)
+    masks: list[Image8 | None] = field(default_factory=list)
+    segments: list[NDArray[np.int32]] = field(default_factory=list)
+
+    @property
+    def mask(self) -> Image8 | None:
+        """The masks as the kernel takes them: None, one for all [H, W], or [B, H, W]."""
+        first = self.masks[0] if self.masks else None
+        if all(mask is first for mask in self.masks):
+            return first
+        whole = np.ones(self.size, np.uint8)
+        return np.stack([whole if mask is None else mask for mask in self.masks])
 
 
 class Inputs:
@@ -57,35 +88,65 @@ class Inputs:
     spec : ModelSpec
     raster : ``input`` or ``image``
         Statistics on the network's input size, or on the oriented original's.
-    mask : ndarray of uint8 [H, W], optional
-        0 = ignore, in pixels of the oriented original; resized to the raster by nearest.
+    masks : Masks, optional
+        Resized to the raster by nearest.
+    regions : RegionSource, optional
 
     Raises
     ------
     UsageError
-        Unknown raster; a mask of another dtype or rank, or all 0.
+        Unknown raster.
     """
 
-    def __init__(self, spec: ModelSpec, raster: str, mask: Image8 | None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        raster: str,
+        masks: Masks | None = None,
+        regions: RegionSource | None = None,
+    ) -> None:
         if raster not in ("input", "image"):
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
-        if mask is not None and (not _is_image8(mask, rank=2) or not mask.any()):
-            raise UsageError(
-                "the mask must be a NumPy array of uint8 [H, W] with something left to score "
-                f"(0 = ignore), not {_described(mask)}{'' if np.any(mask) else ', all 0'}"
-            )
         self._spec = spec
         self._raster = raster
-        self._mask = mask
+        self._masks = masks or Masks()
+        self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size alone
+        self._regions = regions
 
-    def groups(self, images: Sequence[Image8]) -> tuple[list[InputGroup], dict[int, ItemError]]:
-        """Groups, and the images that fit neither model nor mask, by index.
+    def sizes(self, original: Size) -> tuple[Size, Size]:
+        """What the network sees of an image of that size (H, W), and the raster.
+
+        Raises ItemError ``size`` when the model cannot take it.
+        """
+        seen = raster_size(self._spec, *original)
+        return seen, seen if self._raster == "input" else original
+
+    def extras(
+        self, image: Image8, *, item_id: str | None = None, camera: str | None = None
+    ) -> ImageExtras:
+        """Read or compute what belongs to an image, at raster size; in any thread.
+
+        Raises ItemError ``segments`` or ``size``.
+        """
+        segments = None
+        if isinstance(self._regions, GivenSegments) and item_id is not None:
+            segments = self._regions.read(item_id, (image.shape[0], image.shape[1]))
+        return ImageExtras(camera, self._segments(image, segments))
+
+    def groups(
+        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
+    ) -> tuple[list[InputGroup], dict[int, ItemError]]:
+        """Groups, and the images that fit neither model nor mask nor segments, by index.
+
+        Without ``extras`` there are neither masks nor segments.
 
         Raises
         ------
         UsageError
-            Something is not a uint8 RGB image.
+            Something is not a uint8 RGB image, or the extras are not one an image.
         """
+        if extras is not None and len(extras) != len(images):
+            raise UsageError(f"{len(images)} images, but extras for {len(extras)}: give one each")
         groups: dict[tuple[Size, Size], InputGroup] = {}
         failures = {}
         for index, image in enumerate(images):
@@ -96,36 +157,78 @@ class Inputs:
                 )
             original = image.shape[0], image.shape[1]
             try:
-                seen = raster_size(self._spec, *original)
-                size = seen if self._raster == "input" else original
-                mask = self._raster_mask(original, size)
+                seen, size = self.sizes(original)
+                mask = segments = None
+                if extras is not None:
+                    mask = self._raster_mask(extras[index].camera, original, size)
+                    segments = self._segments(image, extras[index].segments)
             except ItemError as error:
                 failures[index] = error
                 continue
-            group = groups.setdefault((seen, size), InputGroup(size, mask))
+            group = groups.setdefault((seen, size), InputGroup(size))
+            group.masks.append(mask)
+            if segments is not None:
+                group.segments.append(segments)
             group.indices.append(index)
             group.images.append(_resized(image, seen, _FILTERS[self._spec.interpolation]))
             group.originals.append(original)
         return list(groups.values()), failures
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Raster and mask, as JSON values."""
-        mask = None
-        if self._mask is not None:
-            digest = hashlib.sha256(np.ascontiguousarray(self._mask).data)
-            mask = {"size": list(self._mask.shape), "sha256": digest.hexdigest()}
-        return {"raster": self._raster, "mask": mask}
+        """Raster and masks, as JSON values."""
+        return {"raster": self._raster, "mask": self._masks.settings()}
 
-    def _raster_mask(self, original: Size, size: Size) -> Image8 | None:
-        if self._mask is None:
+    def _raster_mask(self, camera: str | None, original: Size, size: Size) -> Image8 | None:
+        mask = self._masks.get(camera)
+        if mask is None:
             return None
-        if self._mask.shape != original:
+        if mask.shape != original:
             raise ItemError(
                 "mask",
-                f"the mask is {self._mask.shape[0]}×{self._mask.shape[1]} (H×W), the oriented "
+                f"the mask is {mask.shape[0]}×{mask.shape[1]} (H×W), the oriented "
                 f"image {original[0]}×{original[1]}: give a mask of the image's size",
             )
-        return _resized(self._mask, size, Image.Resampling.NEAREST)
+        if id(mask) not in self._raster_masks:
+            self._raster_masks[id(mask)] = _resized(mask, size, Image.Resampling.NEAREST)
+        return self._raster_masks[id(mask)]
+
+    def _segments(self, image: Image8, given: NDArray[Any] | None) -> NDArray[np.int32] | None:
+        """Region ids on the raster; None when regions do not come with the image."""
+        original = image.shape[0], image.shape[1]
+        raster = self.sizes(original)[1]
+        if given is not None:
+            if not isinstance(self._regions, (GivenSegments, Superpixels)):
+                raise UsageError(
+                    "segments came with an image, and the regions are others: open the Scorer with "
+                    "regions=GivenSegments()"
+                )
+            on_raster = isinstance(given, np.ndarray) and given.shape == raster
+            return nearest(checked_ids(given, raster if on_raster else original), raster)
+        if isinstance(self._regions, GivenSegments):
+            raise ItemError("segments", "no segments were given for this image")
+        if isinstance(self._regions, Superpixels):
+            filter_ = _FILTERS[self._spec.interpolation]
+            segments = self._regions.segments(_resized(image, raster, filter_))
+            if segments.max() >= MAX_REGIONS:
+                raise ItemError("segments", f"more than {MAX_REGIONS} superpixels: ask for fewer")
+            return segments
+        return None
+
+
+def extras_of(
+    n: int,
+    segments: Sequence[NDArray[Any]] | None = None,
+    cameras: Sequence[str | None] | None = None,
+) -> list[ImageExtras]:
+    """Extras of n images; raises UsageError unless there is one of each an image."""
+    for name, values in (("segments", segments), ("cameras", cameras)):
+        if values is not None and len(values) != n:
+            raise UsageError(f"{n} images, but {len(values)} {name}: give one each")
+    none: list[None] = [None] * n
+    return [
+        ImageExtras(camera, ids)
+        for camera, ids in zip(cameras or none, segments or none, strict=True)
+    ]
 
 
 def _is_image8(value: Any, rank: int) -> bool:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 from types import FrameType
 from typing import Any
@@ -25,10 +26,11 @@ from deal.config import ScoreConfig
 from deal.decode import decode
 from deal.engines.base import available_cores
 from deal.errors import ItemError, OutputError
+from deal.inputs import ImageExtras
 from deal.ledger import Ledger
-from deal.model import raster_size
 from deal.pool import open_pool
 from deal.progress import InterruptedRunError
+from deal.region_sources import GivenSegments
 from deal.rows import Outcome, Shape
 from deal.scorer import Scorer
 from deal.stages import Meter, Stages, ordered
@@ -41,7 +43,18 @@ _BATCH_CUDA = 8
 # Batches that may wait for images of their size before the fullest goes as it is.
 _OPEN_BATCHES = 4
 
-Batch = list[tuple[PoolItem, Decoded]]
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A decoded image with what belongs to it; images of one batch share ``size``."""
+
+    item: PoolItem
+    decoded: Decoded
+    extras: ImageExtras
+    size: tuple[tuple[int, int], tuple[int, int]]
+
+
+Batch = list[Ready]
 
 
 def default_threads(config: ScoreConfig) -> int:
@@ -63,6 +76,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         threads=default_threads(config),
         keep_regions=config.keep_regions,
         region_score=config.region_score,
+        outlines=config.outlines,
         model_options=config.model_options,
         **config.members,
     )
@@ -136,22 +150,17 @@ class Line:
 
     def _source(self, stages: Stages[Batch, Outcome]) -> Iterator[Batch]:
         """Yield batches of decoded images; failures go past the network."""
-        groups: dict[tuple[int, ...], Batch] = {}
+        groups: dict[object, Batch] = {}
         ahead = self.decoders + self.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            for item, decoded in ordered(executor, self._decode, self._todo(stages), ahead):
-                if isinstance(decoded, ItemError):
-                    stages.emit(Outcome.failure(item, decoded))
+            for _, ready in ordered(executor, self._decode, self._todo(stages), ahead):
+                if isinstance(ready, Outcome):
+                    stages.emit(ready)
                     continue
-                try:
-                    size = self._size(decoded)
-                except ItemError as error:
-                    stages.emit(Outcome.failure(item, error, Shape.of(decoded)))
-                    continue
-                group = groups.setdefault(size, [])
-                group.append((item, decoded))
+                group = groups.setdefault(ready.size, [])
+                group.append(ready)
                 if len(group) == self.batch_size:
-                    yield groups.pop(size)
+                    yield groups.pop(ready.size)
                 elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.batch_size:
                     yield groups.pop(max(groups, key=lambda key: len(groups[key])))
         yield from groups.values()
@@ -166,22 +175,30 @@ class Line:
             if isinstance(entry, FailedItem):
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))
-            elif not self._ledger.is_done(entry):
-                yield entry
+                continue
+            item = self._with_segments(entry)
+            if not self._ledger.is_done(item):
+                yield item
 
-    def _decode(self, item: PoolItem) -> Decoded | ItemError:
+    def _with_segments(self, item: PoolItem) -> PoolItem:
+        """Let the row's version change with the image's file of segments, too."""
+        regions = self._config.regions
+        version = regions.version(item.id) if isinstance(regions, GivenSegments) else None
+        if version is None:
+            return item
+        return replace(item, source_version=f"{item.source_version}+{version}")
+
+    def _decode(self, item: PoolItem) -> Ready | Outcome:
         with self.meter("decode"):
+            shape = None
             try:
-                return decode(item, max_pixels=self._config.max_pixels)
+                decoded = decode(item, max_pixels=self._config.max_pixels)
+                shape = Shape.of(decoded)
+                size = self._scorer.sizes(decoded.image)
+                extras = self._scorer.extras(decoded.image, item_id=item.id, camera=item.camera)
+                return Ready(item, decoded, extras, size)
             except ItemError as error:
-                return error
-
-    def _size(self, decoded: Decoded) -> tuple[int, ...]:
-        """What images of a batch share; raises ItemError for a size the model cannot take."""
-        size = raster_size(self._scorer.spec, decoded.height, decoded.width)
-        if self._config.raster == "image":
-            return (*size, decoded.height, decoded.width)
-        return size
+                return Outcome.failure(item, error, shape)
 
     def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
         return self._session(self._scorer, work)
@@ -194,8 +211,10 @@ class Line:
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
             with self.meter("network"):
-                scores = scorer.score_batch([decoded.image for _, decoded in batch])
-            images = [(item, Shape.of(decoded)) for item, decoded in batch]
+                scores = scorer.score_batch(
+                    [ready.decoded.image for ready in batch], [ready.extras for ready in batch]
+                )
+            images = [(ready.item, Shape.of(ready.decoded)) for ready in batch]
             yield Outcome(images, scores, scores.failures)
 
 

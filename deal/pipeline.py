@@ -16,19 +16,18 @@ import numpy as np
 from deal._version import __version__
 from deal.acquisition import required_columns
 from deal.config import ScoreConfig
-from deal.decode import decode
-from deal.errors import ItemError, UsageError
+from deal.errors import UsageError
 from deal.ledger import Ledger
 from deal.line import Line, default_threads, open_scorer
+from deal.masks import check_masks
 from deal.output import Output
 from deal.parts import list_parts
-from deal.pool import count_pool, open_pool, path_to_id
+from deal.pool import count_pool, path_to_id
 from deal.progress import InterruptedRunError, Progress, RunReport
 from deal.schema import images_schema
 from deal.scorer import Scorer
 from deal.selection import Selection, score_sources, select
 from deal.sketch import QuantileSketch
-from deal.types import FailedItem
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
@@ -72,7 +71,9 @@ def score_pool(
     total = count_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
     with open_scorer(config) as scorer:
         _check_difficulty(config, scorer)
-        _check_mask(config)
+        notes = check_masks(
+            config.mask, config.pool, shard=config.shard, max_pixels=config.max_pixels
+        )
         with Output.open(
             config.output,
             settings=scorer.fingerprint_settings(),
@@ -85,7 +86,7 @@ def score_pool(
             line = Line(config, scorer, ledger)
             started = datetime.datetime.now(datetime.UTC)
             seconds = line.run()
-            report = _report(config, scorer, ledger, line, seconds)
+            report = _report(config, scorer, ledger, line, seconds, notes)
             results.write_run(_record(config, scorer, line, report, started))
             return report
 
@@ -100,28 +101,13 @@ def _check_difficulty(config: ScoreConfig, scorer: Scorer) -> None:
         )
 
 
-def _check_mask(config: ScoreConfig) -> None:
-    """Hold the mask against the first image that can be read; UsageError if its size differs."""
-    if config.mask is None:
-        return
-    for entry in open_pool(config.pool, shard=config.shard):
-        if isinstance(entry, FailedItem):
-            continue
-        try:
-            image = decode(entry, max_pixels=config.max_pixels).image
-        except ItemError:
-            continue
-        if image.shape[:2] == config.mask.shape:
-            return
-        (mask_h, mask_w), (height, width) = config.mask.shape, image.shape[:2]
-        raise UsageError(
-            f"the mask has {mask_h}×{mask_w} pixels (H×W), image {entry.id!r} {height}×{width} "
-            "once oriented: give a mask of the images' size"
-        )
-
-
 def _report(
-    config: ScoreConfig, scorer: Scorer, ledger: Ledger, line: Line, seconds: float
+    config: ScoreConfig,
+    scorer: Scorer,
+    ledger: Ledger,
+    line: Line,
+    seconds: float,
+    notes: list[str],
 ) -> RunReport:
     with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
         # A shard may hold no image at all, and then no part is written.
@@ -129,7 +115,7 @@ def _report(
         sources: Any = config.output if stored else images_schema().empty_table()
         selection = select(sources, budget=config.budget, **config.ranking)
         selection.write(config.output)
-    notes = [*selection.notes, *_notes(ledger)]
+    notes = [*notes, *selection.notes, *_notes(ledger)]
     previews: Path | None = None
     (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking
     if config.previews and len(selection):

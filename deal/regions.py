@@ -37,6 +37,13 @@ class Grid:
         if not (isinstance(self.cell, int) and self.cell >= 1):
             raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
 
+    def __str__(self) -> str:
+        return f"grid:{self.cell}"
+
+    def settings(self) -> dict[str, Any]:
+        """What changes a stored number, as JSON values."""
+        return {"cell": self.cell}
+
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of cells on a raster of ``size`` (H, W)."""
         return -(-size[0] // self.cell), -(-size[1] // self.cell)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.batch_scores import BatchScores
 from deal.errors import ItemError
-from deal.scorer import BatchScores
 from deal.types import Decoded, PoolItem
 
 __all__ = ["Image", "Outcome", "Shape", "to_rows"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,42 +11,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.batch_scores import BatchScores, Columns, joined, stacked
 from deal.committee import Committee, Members
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
-from deal.inputs import InputGroup, Inputs
+from deal.inputs import ImageExtras, InputGroup, Inputs, extras_of
+from deal.masks import Masks
 from deal.model import ModelSpec
 from deal.region_rows import region_rows
-from deal.regions import Grid, difficulty_map, score_logits
+from deal.region_sources import Components, RegionSource
+from deal.regions import Grid, Segments, difficulty_map, score_logits
 from deal.types import EngineOutput, Statistics
 
-__all__ = ["BatchScores", "Scorer"]
+__all__ = ["Scorer"]
 
 _BATCH = 8
 
 Image8 = NDArray[np.uint8]
-Columns = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchScores:
-    """What :meth:`Scorer.score_batch` found, n images of the batch being ok.
-
-    Attributes
-    ----------
-    ok : ndarray of int64 [n]
-        Their indices in the batch, ascending.
-    columns : dict of column name to ndarray [n] or [n, K]
-    regions : dict of column name to ndarray [m], or None without regions
-        One row a region that is not empty, in the order of ``image`` (an index in the batch) and
-        ``region``.
-    failures : dict of index in the batch to ItemError
-    """
-
-    ok: NDArray[np.int64]
-    columns: Columns
-    regions: Columns | None
-    failures: dict[int, ItemError]
 
 
 class Scorer:
@@ -63,10 +43,11 @@ class Scorer:
         As in :func:`deal.engines.open_engine`.
     difficulty_head : DifficultyHead or path, optional
         Wins over the graph's own ``difficulty`` output, which wins over the head in the metadata.
-    mask : ndarray of uint8 [H, W], optional
-        0 = ignore (car hood, vignette), in pixels of the oriented original image.
-    regions : Grid, optional
-        Statistics for each cell too; the cell in raster pixels.
+    mask : ndarray of uint8 [H, W], or mapping of camera to such arrays, optional
+        0 = ignore (car hood, vignette), in pixels of the oriented original image. In a mapping
+        ``""`` is for cameras that have none of their own; without, their images count wholly.
+    regions : Grid, Components, Superpixels or GivenSegments, optional
+        Statistics for each region too; sizes in raster pixels.
     raster : ``input`` or ``image``
         The size on which statistics are computed: the network's input or the oriented original.
     threads : int, optional
@@ -76,6 +57,8 @@ class Scorer:
     region_score : str, optional
         The region column they are ranked by; ``difficulty_mean`` by default, ``entropy_mean``
         for a model without difficulty. Ties go by region number.
+    outlines : bool
+        Give regions their ``polygon`` too.
     model_options : mapping, optional
         Keys of the model contract (``deal.model``) that win over the model's own, in every model.
     flip, dropout_passes, dropout_seed
@@ -104,35 +87,40 @@ class Scorer:
         device: str = "auto",
         precision: str | None = None,
         difficulty_head: DifficultyHead | str | Path | None = None,
-        mask: Image8 | None = None,
-        regions: Grid | None = None,
+        mask: Image8 | Mapping[str, Image8] | Masks | None = None,
+        regions: RegionSource | None = None,
         raster: Literal["input", "image"] = "input",
         threads: int | None = None,
         keep_regions: int | None = None,
         region_score: str | None = None,
         model_options: Mapping[str, Any] | None = None,
+        outlines: bool = False,
         flip: bool = False,
         dropout_passes: int = 0,
         dropout_seed: int = 0,
     ) -> None:
-        if regions is not None and not isinstance(regions, Grid):
+        if regions is not None and not isinstance(regions, RegionSource):
             raise UsageError(
-                "a Scorer takes Grid regions; segments belong to one image: give them to "
-                "deal.score_logits"
+                "a Scorer takes Grid, Components, Superpixels or GivenSegments regions; Segments "
+                "belong to one image: open the Scorer with GivenSegments() and give score() "
+                "segments=[…]"
             )
         if keep_regions is not None and (regions is None or keep_regions < 1):
             raise UsageError("keep_regions needs regions, and at least 1 of them to keep")
+        if outlines and regions is None:
+            raise UsageError("outlines need regions")
         self._regions = regions
         self._precision = precision
         self._threads = threads
         self._keep_regions = keep_regions
+        self._outlines = outlines
         members = Members.of(
             model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
         )
         self._opened: Committee | None = Committee(
             members, engine, device, precision, threads, model_options
         )
-        self._inputs = Inputs(self.spec, raster, mask)
+        self._inputs = Inputs(self.spec, raster, Masks.of(mask), regions)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
         self._region_score = region_score or (
             "difficulty_mean" if self.has_difficulty else "entropy_mean"
@@ -187,27 +175,64 @@ class Scorer:
         """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
         self._opened = None
 
-    def score(self, images: Sequence[Image8]) -> Columns:
-        """Score images, one row each.
+    def sizes(self, image: Image8) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(H, W) of an image for the network, and of its raster; ItemError ``size``."""
+        return self._inputs.sizes((image.shape[0], image.shape[1]))
+
+    def extras(
+        self, image: Image8, *, item_id: str | None = None, camera: str | None = None
+    ) -> ImageExtras:
+        """What :meth:`score_batch` wants beside an image: its file of segments, its superpixels.
+
+        Any thread may call it, ahead of the network. Raises ItemError ``segments`` or ``size``.
+        """
+        return self._inputs.extras(image, item_id=item_id, camera=camera)
+
+    def score(
+        self,
+        images: Sequence[Image8],
+        *,
+        segments: Sequence[NDArray[Any]] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> Columns:
+        """Score images, one row each; :meth:`score_with_regions` without the regions."""
+        return self.score_with_regions(images, segments=segments, cameras=cameras)[0]
+
+    def score_with_regions(
+        self,
+        images: Sequence[Image8],
+        *,
+        segments: Sequence[NDArray[Any]] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> tuple[Columns, Columns | None]:
+        """Score images, one row each, and their regions.
 
         Parameters
         ----------
         images : sequence of ndarray of uint8 [H, W, 3]
             Oriented RGB, of any sizes.
+        segments : sequence of ndarray of integers [H, W], optional
+            For ``regions=GivenSegments()``: one an image, of its size; ids below 65,535, negative
+            for no region.
+        cameras : sequence of str or None, optional
+            For masks by camera: one an image.
 
         Returns
         -------
-        dict of column name to ndarray [n] or [n, K]
+        images : dict of column name to ndarray [n] or [n, K]
             The columns of ``images/*.parquet`` that derive from pixels, and ``status``
             (``ok`` or ``error``), ``error_code`` and ``error`` (None where ok). In rows of status
             ``error`` floats are NaN and counts 0; ``width`` and ``height`` are always there.
+        regions : dict of column name to ndarray [m], or None without regions
+            The columns of ``regions/*.parquet``, and ``image``, the index in ``images``, for id.
 
         Raises
         ------
         UsageError
-            Something is not a uint8 RGB image.
+            Something is not a uint8 RGB image, or not one of each is given an image.
         """
         n = len(images)
+        extras = extras_of(n, segments, cameras)
         columns = {
             name: np.full(
                 (n, *empty.shape[1:]), np.nan if empty.dtype.kind == "f" else 0, empty.dtype
@@ -217,8 +242,12 @@ class Scorer:
         columns["status"] = np.full(n, "ok", dtype=object)
         columns["error_code"] = np.full(n, None, dtype=object)
         columns["error"] = np.full(n, None, dtype=object)
+        tables = []
         for start in range(0, n, _BATCH):
-            batch = self.score_batch(images[start : start + _BATCH])
+            stop = start + _BATCH
+            batch = self.score_batch(images[start:stop], extras[start:stop])
+            if batch.regions is not None:
+                tables.append({**batch.regions, "image": batch.regions["image"] + start})
             for name, values in batch.columns.items():
                 columns[name][start + batch.ok] = values
             for index, error in batch.failures.items():
@@ -226,27 +255,31 @@ class Scorer:
                 columns["status"][row] = "error"
                 columns["error_code"][row], columns["error"][row] = error.code, error.message
                 columns["height"][row], columns["width"][row] = images[row].shape[:2]
-        return columns
+        return columns, stacked(tables) if tables else self._none.regions
 
-    def score_batch(self, images: Sequence[Image8]) -> BatchScores:
+    def score_batch(
+        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
+    ) -> BatchScores:
         """Score a batch; images of equal size go through the network together.
 
-        An image that fails is in ``failures`` and nowhere else. Raises as :meth:`score` does.
+        ``extras`` are one an image (:meth:`extras`). An image that fails is in ``failures`` and
+        nowhere else. Raises as :meth:`score_with_regions` does.
         """
-        groups, failures = self._inputs.groups(images)
+        groups, failures = self._inputs.groups(images, extras or extras_of(len(images)))
         parts = [self._none]
         for group in groups:
             output = self._engine.infer(np.stack(group.images))
-            stats = self._statistics(output, group)
+            regions, crowded = self._regions_of(group, output)
+            stats = self._statistics(output, group, regions)
             ok = []
             for row, index in enumerate(group.indices):
-                error = _failure(stats, row)
+                error = _failure(stats, row) or crowded.get(row)
                 if error is None:
                     ok.append(row)
                 else:
                     failures[index] = error
-            parts.append(self._scores(group, stats, output, ok))
-        return _joined(parts, failures)
+            parts.append(self._scores(group, stats, output, ok, regions))
+        return joined(parts, failures)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
@@ -284,7 +317,8 @@ class Scorer:
         if self._regions is not None:
             keep = self._keep_regions
             regions = {
-                "cell": self._regions.cell,
+                **self._regions.settings(),
+                **({"outlines": True} if self._outlines else {}),
                 "keep": keep,
                 "score": None if keep is None else self._region_score,
             }
@@ -299,12 +333,26 @@ class Scorer:
             **({} if committee is None else {"committee": committee}),
         }
 
-    def _statistics(self, output: EngineOutput, group: InputGroup) -> Statistics:
+    def _regions_of(
+        self, group: InputGroup, output: EngineOutput
+    ) -> tuple[Grid | Segments | None, dict[int, ItemError]]:
+        """The regions of a group's images, and the rows that have too many of them."""
+        if self._regions is None or isinstance(self._regions, Grid):
+            return self._regions, {}
+        if not isinstance(self._regions, Components):
+            return Segments(np.stack(group.segments)), {}
+        return self._regions.segments(
+            output.logits, group.size, self.spec.align_corners, group.mask, self._threads
+        )
+
+    def _statistics(
+        self, output: EngineOutput, group: InputGroup, regions: Grid | Segments | None
+    ) -> Statistics:
         return score_logits(
             output.logits if output.members is None else output.members,
             size=group.size,
             head=self._head,
-            regions=self._regions,
+            regions=regions,
             mask=group.mask,
             align_corners=self.spec.align_corners,
             difficulty=output.difficulty if self._from_graph else None,
@@ -318,11 +366,19 @@ class Scorer:
         embedding = None if width is None else np.zeros((1, width), np.float32)
         members = np.stack([floats] * 2) if self._engine.size > 1 else None
         output = EngineOutput(floats, floats[:, :1], embedding, members)
-        group = InputGroup((1, 1), None, [0], [], [(1, 1)])
-        return self._scores(group, self._statistics(output, group), output, [])
+        segments = [np.zeros((1, 1), np.int32)]
+        group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
+        regions, _ = self._regions_of(group, output)
+        stats = self._statistics(output, group, regions)
+        return self._scores(group, stats, output, [], regions)
 
     def _scores(
-        self, group: InputGroup, stats: Statistics, output: EngineOutput, ok: list[int]
+        self,
+        group: InputGroup,
+        stats: Statistics,
+        output: EngineOutput,
+        ok: list[int],
+        regions: Grid | Segments | None,
     ) -> BatchScores:
         """Columns of the rows of a group that are ok."""
         rows = np.array(ok, dtype=np.int64)
@@ -337,18 +393,19 @@ class Scorer:
         }
         if output.embedding is not None:
             columns["embedding"] = output.embedding[rows]
-        regions = None
+        table = None
         if stats.regions is not None:
-            regions = region_rows(
+            table = region_rows(
                 stats.regions,
                 ok,
                 keep=self._keep_regions,
                 score=self._region_score,
                 sizes=originals,
                 raster=group.size,
+                outlined=regions if self._outlines else None,
             )
-            regions["image"] = indices[regions["image"]]
-        return BatchScores(indices[rows], columns, regions, {})
+            table["image"] = indices[table["image"]]
+        return BatchScores(indices[rows], columns, table, {})
 
 
 def _choose_difficulty(
@@ -376,20 +433,3 @@ def _failure(stats: Statistics, row: int) -> ItemError | None:
     if not stats.images["n_pixels"][row]:
         return ItemError("mask", "the mask leaves no pixel of the raster to score")
     return None
-
-
-def _joined(parts: list[BatchScores], failures: dict[int, ItemError]) -> BatchScores:
-    """One batch of its parts, in the order of the images."""
-    ok = np.concatenate([part.ok for part in parts])
-    order = np.argsort(ok)
-    regions = [part.regions for part in parts if part.regions is not None]
-    table = _stacked(regions) if regions else None
-    if table is not None:
-        rows = np.argsort(table["image"], kind="stable")
-        table = {name: values[rows] for name, values in table.items()}
-    columns = {name: values[order] for name, values in _stacked([p.columns for p in parts]).items()}
-    return BatchScores(ok[order], columns, table, dict(sorted(failures.items())))
-
-
-def _stacked(tables: list[Columns]) -> Columns:
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

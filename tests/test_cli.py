@@ -248,7 +248,7 @@ def test_a_model_option_without_value_is_a_usage_error(deal: Deal, pool: Path) -
         (["--levels", "8"], "takes no levels"),
         (["--levels", "x"], "'x' is not a valid integer"),
         (["--budget", "0"], "budget must be"),
-        (["--regions", "slic"], "none or grid:CELL"),
+        (["--regions", "slic"], "slic:N"),
         (["--shard", "4/4"], "shard"),
         (["--max-errors", "many"], "--max-errors"),
         (["--engine", "tflite"], "engine 'tflite' is unknown"),

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from deal.config import ScoreConfig, load_mask, parse_max_errors, parse_regions
+from deal.config import ScoreConfig, parse_max_errors
 from deal.errors import UsageError
 from deal.head import DifficultyHead
 from deal.pool import Shard
@@ -60,19 +59,6 @@ def test_max_errors_that_make_no_sense(limit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("none", None), ("grid:1", Grid(1)), ("grid:40", Grid(40))]
-)
-def test_regions(text: str, expected: Grid | None) -> None:
-    assert parse_regions(text) == expected
-
-
-@pytest.mark.parametrize("text", ["grid", "grid:", "grid:0", "grid:-4", "grid:4x4", "slic", ""])
-def test_regions_that_make_no_sense(text: str) -> None:
-    with pytest.raises(UsageError, match="none or grid:CELL"):
-        parse_regions(text)
-
-
-@pytest.mark.parametrize(
     ("options", "match"),
     [
         ({"acquisition": "dss"}, "Did you mean"),
@@ -87,6 +73,7 @@ def test_regions_that_make_no_sense(text: str) -> None:
         ({"max_pixels": 0}, "max_pixels must be at least 1"),
         ({"regions": "grid:8", "keep_regions": 0}, "keep_regions must be at least 1"),
         ({"keep_regions": 2}, "needs regions"),
+        ({"outlines": True}, "--outlines needs --regions"),
         ({"previews": -1}, "previews must be at least 0"),
         ({"shard": "4/4"}, "shard"),
     ],
@@ -94,26 +81,6 @@ def test_regions_that_make_no_sense(text: str) -> None:
 def test_settings_that_make_no_sense_are_usage_errors(options: dict[str, Any], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         parse(**options)
-
-
-def test_a_mask_is_any_image_where_zero_means_ignore(tmp_path: Path) -> None:
-    levels = np.array([[0, 1], [128, 255]], np.uint8)
-    Image.fromarray(levels).save(tmp_path / "grey.png")
-    Image.fromarray(levels).convert("1").save(tmp_path / "bits.png")
-    assert (load_mask(tmp_path / "grey.png") == levels).all()
-    bits = load_mask(tmp_path / "bits.png")
-    assert bits is not None
-    assert bits[0, 0] == 0
-    assert bits[1, 1] == 255
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not an image"])
-def test_a_mask_that_cannot_be_read_is_a_usage_error(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "mask.png"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"mask .*mask\.png.* grey image"):
-        load_mask(path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +113,7 @@ def test_every_setting_is_json() -> None:
     values = json.loads(json.dumps(config.to_dict(), ensure_ascii=False).encode())
     assert values["pool"] == ["p%FF"]
     assert values["max_errors"] == "0.1%"
-    assert values["mask"] == [3, 4]
+    assert values["mask"]["size"] == [3, 4]
     assert values["shard"] == "0/2"
     assert values["regions"] == "grid:8"
     assert values["difficulty_head"]["weight"] == [1.0, 2.0]

@@ -17,10 +17,11 @@ from deal import ledger as ledger_module
 from deal import line as line_module
 from deal import pipeline as pipeline_module
 from deal import read_results, select
+from deal.batch_scores import BatchScores
 from deal.errors import DealError, OutputError, PoolError, TooManyErrorsError, UsageError
 from deal.output import Output
 from deal.pipeline import InterruptedRunError, Progress, RunReport, score_pool
-from deal.scorer import BatchScores, Scorer
+from deal.scorer import Scorer
 from deal.sketch import QuantileSketch
 from tests.models import metadata, save_model, scenes
 
@@ -109,9 +110,9 @@ def recorded_batches(
     batches: list[list[tuple[int, ...]]] = []
     score_batch = Scorer.score_batch
 
-    def record(self: Scorer, images: Any) -> BatchScores:
+    def record(self: Scorer, images: Any, extras: Any) -> BatchScores:
         batches.append([(*image.shape[:2], int(image[0, 0, 0])) for image in images])
-        return score_batch(self, images)
+        return score_batch(self, images, extras)
 
     with monkeypatch.context() as patch:
         patch.setattr(Scorer, "score_batch", record)
@@ -426,11 +427,11 @@ def test_a_failure_of_the_network_surfaces_and_keeps_finished_rows(
 ) -> None:
     score_batch, calls = Scorer.score_batch, []
 
-    def fail_later(self: Scorer, images: Any) -> BatchScores:
+    def fail_later(self: Scorer, images: Any, extras: Any) -> BatchScores:
         calls.append(len(images))
         if len(calls) > 4:
             raise DealError("out of memory")
-        return score_batch(self, images)
+        return score_batch(self, images, extras)
 
     monkeypatch.setattr(Scorer, "score_batch", fail_later)
     with pytest.raises(DealError, match="out of memory"):
@@ -518,12 +519,12 @@ def test_a_second_interrupt_does_not_wait(
 ) -> None:
     begun, release, score_batch = threading.Event(), threading.Event(), Scorer.score_batch
 
-    def stuck(self: Scorer, images: Any) -> BatchScores:
+    def stuck(self: Scorer, images: Any, extras: Any) -> BatchScores:
         if threading.current_thread().name == "deal-session-1":
             begun.set()
             release.wait()
         begun.wait()
-        return score_batch(self, images)
+        return score_batch(self, images, extras)
 
     def progress(state: Progress) -> None:
         for _ in range(2):

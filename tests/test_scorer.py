@@ -389,7 +389,8 @@ def test_regions_can_be_ranked_by_another_column(path):
         ({"raster": "screen"}, "choose input or image"),
         ({"keep_regions": 3}, "needs regions"),
         ({"keep_regions": 0, "regions": Grid(8)}, "at least 1"),
-        ({"regions": Segments(np.zeros((1, 4, 4), np.int32))}, "deal.score_logits"),
+        ({"regions": Segments(np.zeros((1, 4, 4), np.int32))}, r"GivenSegments\(\)"),
+        ({"outlines": True}, "outlines need regions"),
         ({"regions": Grid(8), "region_score": "de"}, "choose one of .*entropy_mean"),
     ],
 )

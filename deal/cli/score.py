@@ -177,8 +177,9 @@ _DEMO_OUTPUT = "deal-demo"
     "--regions",
     default="none",
     show_default=True,
-    metavar="none|grid:CELL",
-    help="Statistics of square regions too, CELL raster pixels a side.",
+    metavar="KIND",
+    help="Statistics of regions too: none, grid:PX (squares), segments:DIR (DIR/<id>.png or .npz), "
+    "slic:N (superpixels), components[:MINPIXELS] (areas of one predicted class).",
 )
 @option(
     _WHAT,
@@ -189,10 +190,17 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @option(
     _WHAT,
+    "--outlines",
+    is_flag=True,
+    help="Store the outlines of those regions too, as WKT polygons.",
+)
+@option(
+    _WHAT,
     "--mask",
-    type=click.Path(),
-    metavar="FILE",
-    help="Grey image of the images' size; pixels where it is 0 are ignored (car hood, vignette).",
+    multiple=True,
+    metavar="[CAMERA=]FILE",
+    help="Grey image of the images' size; pixels where it is 0 are ignored (car hood, vignette). "
+    "Again for each camera of a manifest.",
 )
 @ranking_options
 @option(
