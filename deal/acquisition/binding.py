@@ -24,7 +24,7 @@ _REMEDIES = {
     "once, --flip or --dropout-passes)",
     "other": "score the pool again, or choose another acquisition function",
 }
-_COMMITTEE = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
+COMMITTEE_COLUMNS = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Bound:
         kind = "other"
         if any("difficulty" in column for column in columns):
             kind = "difficulty"
-        elif any(column in _COMMITTEE for column in columns):
+        elif any(column in COMMITTEE_COLUMNS for column in columns):
             kind = "committee"
         raise ResultsError(
             f"acquisition {self.name!r}: the results {verb} {', '.join(columns)}; {_REMEDIES[kind]}"

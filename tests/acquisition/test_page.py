@@ -1,0 +1,30 @@
+"""The page of functions: up to date, complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deal.acquisition.page import command, page
+from deal.acquisition.registry import registered
+
+DOCS = Path(__file__).parents[2] / "docs" / "acquisition.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert DOCS.read_text(encoding="utf-8") == page(), "run: python -m deal.acquisition.page"
+
+
+@pytest.mark.parametrize("name", sorted(registered()))
+def test_a_function_has_formula_source_columns_cost_and_command(name: str) -> None:
+    entry = registered()[name]
+    section = page().partition(f"### `{name}`\n")[2].partition("\n##")[0]
+    for text in (entry.formula, entry.source, command(entry), "* Columns of images:", "* Cost:"):
+        assert text in section
+
+
+def test_dimensions_of_columns_are_said() -> None:
+    text = page()
+    for column in ("`difficulty_hist` [240]", "`class_pixels` [C]", "`embedding` [E]"):
+        assert column in text
