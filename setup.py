@@ -33,7 +33,12 @@ LIBRARY_SOURCES = [
     "csrc/sums.cpp",
     "csrc/thread_pool.cpp",
 ]
-BINDING_SOURCES = ["csrc/binding.cpp", "csrc/tensor_py.cpp"]
+BINDING_SOURCES = [
+    "csrc/binding.cpp",
+    "csrc/binding_k_center.cpp",
+    "csrc/k_center.cpp",
+    "csrc/tensor_py.cpp",
+]
 CUDA_SOURCES = ["csrc/attention_cuda.cu", "csrc/pixels_cuda.cu", "csrc/statistics_cuda.cu"]
 WITHOUT_CUDA = ["csrc/statistics_nocuda.cpp"]
 HEADERS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))]

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding_k_center.h"
 #include "deal.h"
 #include "statistics_cuda.h"
 #include "tensor_py.h"
@@ -361,4 +362,5 @@ PYBIND11_MODULE(_native, m) {
         py::arg("out"));
   m.def("class_map", &class_map, py::arg("context"), py::arg("request"));
   m.def("components", &components, py::arg("ids"), py::arg("min_pixels"));
+  bind_k_center(m);
 }

@@ -78,6 +78,8 @@ void check_device(const deal_context& context, const Request& r) {
   }
 }
 
+}  // namespace
+
 const Kernels& choose_kernels(int32_t isa) {
   bool avx2 = false;
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -93,7 +95,6 @@ const Kernels& choose_kernels(int32_t isa) {
   return *avx2_kernels();
 }
 
-}  // namespace
 }  // namespace deal
 
 extern "C" {

@@ -112,9 +112,17 @@ struct Kernels {
                   int64_t begin, int64_t end, float* scratch, float* out);
   void (*polynomial)(const float* p, int64_t stride, int32_t classes, const float* coefficients,
                      int64_t begin, int64_t end, float* average);
+
+  // The least of `bound` and of the squared distances of row * scale [width] to the centers
+  // *next...end-1, [., stride] padded with zeros to a multiple of 16 columns. Stops early once that
+  // is below `enough`; *next becomes the first center not looked at.
+  float (*nearest_center)(const float* row, float scale, int64_t width, const float* centers,
+                          int64_t stride, int64_t* next, int64_t end, float bound, float enough);
 };
 
 const Kernels& portable_kernels();
 const Kernels* avx2_kernels();  // NULL where the compiler cannot build them
+// By deal_isa; throws Failure where the processor or the build lacks it.
+const Kernels& choose_kernels(int32_t isa);
 
 }  // namespace deal

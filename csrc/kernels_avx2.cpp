@@ -22,6 +22,7 @@
 #include "attention_impl.h"
 #include "committee_impl.h"
 #include "kernels_impl.h"
+#include "nearest_impl.h"
 
 namespace deal {
 namespace {
@@ -39,7 +40,8 @@ const Kernels kAvx2Kernels = {"avx2",
                               softmax_row<Avx2Lanes>,
                               attention_direct<Avx2Lanes>,
                               moments<Avx2Lanes>,
-                              polynomial<Avx2Lanes>};
+                              polynomial<Avx2Lanes>,
+                              nearest_center<Avx2Lanes>};
 
 }  // namespace
 }  // namespace deal

@@ -3,6 +3,7 @@
 #include "committee_impl.h"
 #include "kernels_impl.h"
 #include "lanes_scalar.h"
+#include "nearest_impl.h"
 
 namespace deal {
 
@@ -12,7 +13,7 @@ const Kernels& portable_kernels() {
                                   lerp_rows<L>, resize_row<L>,  difficulty_row<L>,
                                   pixel_row<L>, add_row<L>,     committee_row<L>,
                                   boundary_row, softmax_row<L>, attention_direct<L>,
-                                  moments<L>,   polynomial<L>};
+                                  moments<L>,   polynomial<L>,  nearest_center<L>};
   return kernels;
 }
 

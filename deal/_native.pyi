@@ -44,3 +44,13 @@ def difficulty_grid(
 ) -> tuple[Any, NDArray[np.int64]]: ...
 def class_map(context: Context, request: Input) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
 def components(ids: NDArray[np.int32], min_pixels: int) -> tuple[NDArray[np.int32], int]: ...
+def k_center_greedy(
+    features: NDArray[np.float32],
+    count: int,
+    cosine: bool,
+    centers: NDArray[np.int64],
+    candidates: NDArray[np.bool_],
+    first: int | None,
+    threads: int,
+    isa: int = ...,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]: ...

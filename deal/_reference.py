@@ -21,6 +21,7 @@ __all__ = [
     "difficulty_map",
     "entropy",
     "histogram_levels",
+    "k_center_greedy",
     "resize",
     "softmax",
     "statistics",
@@ -274,3 +275,24 @@ def _region_columns(
         "impurity": np.nan if empty else float(entropy(counts[None] / counts.sum())[0]),
         "boundary_pixels": int(edges[where].sum()),
     }
+
+
+def k_center_greedy(
+    features: ArrayLike, count: int, metric: str, centers: list[int], candidates: list[int]
+) -> tuple[list[int], list[float]]:
+    """Farthest-first traversal, every distance computed anew; the first pick needs a center."""
+    x = np.asarray(features, dtype=np.float64)
+    if metric == "cosine":
+        norms = np.sqrt((x**2).sum(axis=1, keepdims=True))
+        # A row of zeros gets an axis of its own: at 1 from every direction.
+        x = np.concatenate([x / np.where(norms > 0, norms, 1.0), norms == 0], axis=1)
+    taken, order, far = list(centers), [], []
+    left = [row for row in candidates if row not in taken]
+    for _ in range(min(count, len(left))):
+        squares = ((x[left][:, None] - x[taken][None]) ** 2).sum(axis=2).min(axis=1)
+        pick = left[int(squares.argmax())]  # the first of equals
+        order.append(pick)
+        far.append(float(squares.max() / 2 if metric == "cosine" else np.sqrt(squares.max())))
+        taken.append(pick)
+        left.remove(pick)
+    return order, far
