@@ -54,9 +54,11 @@ _TAIL = """\
 ```python
 import deal
 
+
 @deal.acquisition("boundary", requires=["boundary_pixels", "n_pixels"])
 def boundary(columns):
     return columns["boundary_pixels"] / columns["n_pixels"]
+
 
 deal.acquisition_scores(deal.read_results("out/"), "boundary")
 ```
