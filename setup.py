@@ -24,6 +24,7 @@ LIBRARY_SOURCES = [
     "csrc/attention_cpu.cpp",
     "csrc/committee_cpu.cpp",
     "csrc/components.cpp",
+    "csrc/contours.cpp",
     "csrc/deal_c.cpp",
     "csrc/image_job.cpp",
     "csrc/kernels_avx2.cpp",

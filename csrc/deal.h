@@ -218,6 +218,15 @@ typedef struct deal_output {
   double* region_vote_entropy_mean;
   double* region_mutual_information_mean;
   double* region_consensus_entropy_mean;
+
+  /* What an annotator would draw, of contexts on the CPU: the cracks between 4-adjacent unmasked
+   * pixels of different predicted classes, cut into chains where not exactly two meet, simplified
+   * to within 1.5 pixels (Douglas and Peucker). A crack counts for the regions of its two pixels, a
+   * corner for those of its up to four. */
+  double* boundary_length;   /* [B], raster pixels */
+  int64_t* boundary_corners; /* [B], corners of the simplified lines, where they meet or end once */
+  double* region_boundary_length;   /* [B, R] */
+  int64_t* region_boundary_corners; /* [B, R] */
 } deal_output;
 
 /* How large the buffers of deal_output have to be for an input. */

@@ -207,7 +207,7 @@ DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input
     deal::check_device(*context, resolved.request);
     if (context->cuda == nullptr) deal::check_segments(resolved.request);
     const deal_output out = deal::read_struct(output, "deal_output");
-    deal::check_outputs(resolved.request, out);
+    deal::check_outputs(resolved.request, out, context->cuda != nullptr);
     if (context->cuda != nullptr) {
       context->cuda->enqueue(resolved.request, out, stream);
     } else {

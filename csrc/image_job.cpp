@@ -16,7 +16,7 @@ bool any(Pointers... pointers) {
 }  // namespace
 
 Needs::Needs(const Request& request, const deal_output& o)
-    : statistics(asks_for_committee(o) ||
+    : statistics(asks_for_committee(o) || asks_for_contours(o) ||
                  any(o.n_pixels, o.boundary_pixels, o.difficulty_mean, o.difficulty_min,
                      o.difficulty_max, o.entropy_mean, o.margin_mean, o.least_confidence_mean,
                      o.difficulty_weighted_entropy_mean, o.difficulty_weighted_margin_mean,
@@ -31,6 +31,7 @@ Needs::Needs(const Request& request, const deal_output& o)
                      o.region_impurity, o.region_boundary_pixels, o.class_map)),
       boundary(any(o.boundary_pixels, o.region_boundary_pixels)),
       committee(asks_for_committee(o)),
+      contours(asks_for_contours(o)),
       difficulty(request.has_difficulty() &&
                  (statistics || any(o.difficulty_grid, o.difficulty_map))),
       boxes(request.segments != nullptr &&
@@ -54,10 +55,12 @@ void ImageJob::run(int first, int count) {
     if (needs_.statistics) make_statistics(total.low, total.high);
     if (needs_.boundary) make_boundary();
     if (needs_.committee) make_committee();
+    if (needs_.contours) make_contours();
   }
   if (needs_.boxes) make_boxes();
   for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
   write_image(r_, total, b_, out_);
+  if (needs_.contours) image_.contours.write(out_, b_, good);
   write_maps(good);
 }
 
@@ -203,6 +206,13 @@ void ImageJob::make_boundary() {
       }
     }
   });
+}
+
+void ImageJob::make_contours() {
+  const ClassMap map = {r_, b_, image_.labels, image_.stride, w_.grid_columns};
+  team_.run(r_.height + 1, row_grain(),
+            [&](int64_t begin, int64_t end, int) { image_.contours.find_cracks(map, begin, end); });
+  image_.contours.trace(map);
 }
 
 void ImageJob::make_boxes() {

@@ -35,6 +35,7 @@ class ImageJob {
   void make_statistics(float low, float high);
   void make_boundary();
   void make_committee();
+  void make_contours();
   void make_boxes();
   void write_maps(bool good);
 

@@ -12,8 +12,13 @@ inline bool asks_for_committee(const deal_output& o) {
          o.region_mutual_information_mean != nullptr || o.region_consensus_entropy_mean != nullptr;
 }
 
+inline bool asks_for_contours(const deal_output& o) {
+  return o.boundary_length != nullptr || o.boundary_corners != nullptr ||
+         o.region_boundary_length != nullptr || o.region_boundary_corners != nullptr;
+}
+
 struct Needs {
-  bool statistics, boundary, committee, difficulty, boxes;
+  bool statistics, boundary, committee, contours, difficulty, boxes;
   Needs(const Request& request, const deal_output& output);
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention_cpu.h"
+#include "contours.h"
 #include "memory.h"
 #include "plan.h"
 #include "row_source.h"
@@ -54,6 +55,7 @@ struct ImageWorkspace {
   float* difficulty;  // [H, stride]
   uint8_t* labels;    // [H, stride]
   int64_t stride;
+  Contours contours;
 
   void carve(Carver& carver, const Request& r, int slots) {
     attention = {};
@@ -63,6 +65,7 @@ struct ImageWorkspace {
     stride = r.width + kPad;
     difficulty = carver.take<float>(r.has_difficulty() ? r.height * stride : 0);
     labels = carver.take<uint8_t>(r.height * stride);
+    contours.carve(carver, r);
   }
 };
 

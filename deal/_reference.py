@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deal._reference_geometry import boundaries
 from deal.head import DifficultyHead
 from deal.types import HISTOGRAM_LEVELS, Statistics
 
@@ -180,7 +181,9 @@ def statistics(
             d = difficulty_map(safe[None], size, align_corners)[0]
         u, classes = _pixels(softmax(resize(image, size, align_corners)[None])[0])
         edges = _boundary(classes, kept)
+        lines = boundaries(classes, kept, None if regions is None else regions[b], n_regions)
         images.append(_image_columns(u, d, classes, edges, kept, z.shape[1]))
+        images[-1] |= {name: lines[name] for name in ("boundary_length", "boundary_corners")}
         several: dict[str, Float] = {}
         if len(members) > 1:
             safe = np.zeros_like(members[:, b]) if nonfinite else members[:, b]
@@ -194,6 +197,8 @@ def statistics(
                 for r in where
             ]
             tables.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
+            tables[-1]["boundary_length"] = lines["region_boundary_length"]
+            tables[-1]["boundary_corners"] = lines["region_boundary_corners"]
     return Statistics(
         images={name: np.stack([row[name] for row in images]) for name in images[0]},
         regions=(

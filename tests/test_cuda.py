@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import deal
 from deal import _native, regions
-from tests.cases import CASES, Case
+from tests.cases import CASES, LINES, Case
 from tests.test_regions import assert_columns, flatten, near_ties, oracle
 
 BUILT = "cuda=yes" in _native.build_info()
@@ -54,11 +54,22 @@ def to_device(arguments):
     return arguments | moved | {"regions": where}
 
 
+def without_lines(statistics):
+    """What a device computes of the CPU's columns: all but the simplified boundaries."""
+    return deal.Statistics(
+        *(
+            table and {name: table[name] for name in table if name not in LINES}
+            for table in (statistics.images, statistics.regions)
+        ),
+        statistics.nonfinite,
+    )
+
+
 @on_gpu
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_statistics_agree_with_the_oracle(case: Case):
     arguments = case.make()
-    expected, ties = oracle(arguments), near_ties(arguments)
+    expected, ties = without_lines(oracle(arguments)), near_ties(arguments)
     found = deal.score_logits(**to_device(arguments))
     assert_columns(found.images, expected.images, ties)
     if expected.regions is not None:
@@ -70,7 +81,7 @@ def test_statistics_agree_with_the_oracle(case: Case):
 def test_bits_are_those_of_the_cpu(case: Case):
     arguments = case.make()
     assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
-        deal.score_logits(**arguments)
+        without_lines(deal.score_logits(**arguments))
     )
 
 
@@ -87,7 +98,7 @@ def test_bits_are_those_of_the_cpu(case: Case):
 def test_any_shape_gives_the_bits_of_the_cpu(shape, size, grid, align_corners, masked, kind):
     arguments = Case("any", shape, size, grid, align_corners, masked, kind).make()
     assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
-        deal.score_logits(**arguments)
+        without_lines(deal.score_logits(**arguments))
     )
 
 

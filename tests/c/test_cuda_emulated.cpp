@@ -242,6 +242,11 @@ void test_order_of_calls() {
   CHECK(strstr(deal_last_error(), "committees are scored on the CPU") != nullptr,
         deal_last_error());
   z.members = 1;
+  int64_t corners = 0;
+  output.boundary_corners = &corners;
+  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
+  CHECK(strstr(deal_last_error(), "on the CPU alone") != nullptr, deal_last_error());
+  output.boundary_corners = nullptr;
   z.device = DEAL_CPU;
   CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_INVALID_ARGUMENT, "");
   CHECK(strstr(deal_last_error(), "computes on a CUDA device") != nullptr, deal_last_error());

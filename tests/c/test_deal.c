@@ -67,7 +67,8 @@ static deal_context* make_context(int threads) {
 
 typedef struct results {
   int64_t n_pixels[B], hist[B * DEAL_HISTOGRAM_LEVELS], class_pixels[B * C];
-  double difficulty[B], entropy[B], region_entropy[B * R];
+  double difficulty[B], entropy[B], region_entropy[B * R], length[B];
+  int64_t region_corners[B * R];
   float map[B * H * W];
   uint8_t classes[B * H * W];
 } results;
@@ -88,6 +89,8 @@ static deal_status run_batch(deal_context* context, int64_t batch, int reserve, 
   output.region_entropy_mean = r->region_entropy;
   output.difficulty_map = r->map;
   output.class_map = r->classes;
+  output.boundary_length = r->length;
+  output.region_boundary_corners = r->region_corners;
   if (reserve) return deal_reserve(context, &input);
   deal_status status = deal_enqueue(context, &input, &output, NULL);
   if (status == DEAL_OK) status = deal_finish(context);
@@ -380,6 +383,21 @@ static void test_wrong_calls_say_what_is_wrong(void) {
   CHECK(context == NULL);
 }
 
+static void test_areas_are_numbered_and_maps_checked(void) {
+  const int32_t map[6] = {4, 4, -1, 4, 7, 7};
+  int32_t ids[6];
+  int64_t count = -1;
+  CHECK(deal_components(map, 2, 3, 1, ids, &count) == DEAL_OK && count == 2);
+  const int32_t all[6] = {0, 0, -1, 0, 1, 1}, large[6] = {0, 0, -1, 0, -1, -1};
+  CHECK(memcmp(ids, all, sizeof ids) == 0);
+  CHECK(deal_components(map, 2, 3, 3, ids, &count) == DEAL_OK && count == 1);
+  CHECK(memcmp(ids, large, sizeof ids) == 0);
+  CHECK(deal_components(NULL, 2, 3, 1, ids, &count) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(deal_components(map, 0, 3, 1, ids, &count) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(deal_components(map, 1 << 16, 1 << 15, 1, ids, &count) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "1 to 2^31 - 1 pixels") != NULL);
+}
+
 static void count_line(void* user, const char* message) {
   if (strstr(message, "threads") != NULL) ++*(int*)user;
 }
@@ -434,6 +452,7 @@ int main(void) {
   test_boxes_need_no_statistics();
   test_numbers_out_of_range_are_refused();
   test_wrong_calls_say_what_is_wrong();
+  test_areas_are_numbered_and_maps_checked();
   test_logs_go_to_the_callback();
   test_bad_logits_are_counted_not_scored();
   printf("%d passed, %d failed\n", passed, failed);
