@@ -28,6 +28,7 @@ from deal.schema import images_schema
 from deal.scorer import Scorer
 from deal.selection import Selection, score_sources, select
 from deal.sketch import QuantileSketch
+from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
@@ -70,7 +71,7 @@ def score_pool(
     config = ScoreConfig.parse(pool, model=model, output=output, **options)
     total = count_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
     with open_scorer(config) as scorer:
-        _check_difficulty(config, scorer)
+        _check_columns(config, scorer)
         notes = check_masks(
             config.mask, config.pool, shard=config.shard, max_pixels=config.max_pixels
         )
@@ -91,13 +92,19 @@ def score_pool(
             return report
 
 
-def _check_difficulty(config: ScoreConfig, scorer: Scorer) -> None:
+def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
+    """Refuse to rank by columns that this scorer does not give."""
     needs = required_columns(config.acquisition, levels=config.levels, edges=config.edges)
     if not scorer.has_difficulty and any("difficulty" in column for column in needs):
         raise UsageError(
             f"--acquisition {config.acquisition} ranks by difficulty and model {scorer.spec.path} "
             "has no difficulty head: choose entropy, margin or least-confidence, or give a head "
             "file as --difficulty-head (deal fit-head of a later version fits one)"
+        )
+    if not scorer.has_committee and set(needs) & set(COMMITTEE_COLUMNS):
+        raise UsageError(
+            f"--acquisition {config.acquisition} ranks by a committee and only {scorer.spec.path} "
+            "votes: give --model several times, --flip or --dropout-passes"
         )
 
 

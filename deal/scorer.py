@@ -70,6 +70,8 @@ class Scorer:
     spec : ModelSpec
     device : str
         What is really used.
+    has_committee : bool
+        Whether several members vote; without, their columns are absent.
     has_difficulty : bool
         Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
 
@@ -148,6 +150,11 @@ class Scorer:
     def device(self) -> str:
         """``cpu`` or ``cuda:<index>``, what is really used."""
         return self._engine.model.device
+
+    @property
+    def has_committee(self) -> bool:
+        """Whether several members vote: models, mirrored or dropout passes."""
+        return self._engine.size > 1
 
     @property
     def has_difficulty(self) -> bool:
@@ -364,7 +371,7 @@ class Scorer:
         floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
         width = self._engine.model.embedding_size
         embedding = None if width is None else np.zeros((1, width), np.float32)
-        members = np.stack([floats] * 2) if self._engine.size > 1 else None
+        members = np.stack([floats] * 2) if self.has_committee else None
         output = EngineOutput(floats, floats[:, :1], embedding, members)
         segments = [np.zeros((1, 1), np.int32)]
         group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "COMMITTEE_COLUMNS",
     "HISTOGRAM_LEVELS",
     "Decoded",
     "EngineOutput",
@@ -20,6 +21,9 @@ __all__ = [
 
 HISTOGRAM_LEVELS = 240
 """Levels of every stored histogram; any L that divides it can be asked of ``de`` later."""
+
+COMMITTEE_COLUMNS = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
+"""Columns that only a committee has; null without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from deal.acquisition.columns import Chunk, Scores, Table, chunks, column_names
 from deal.acquisition.registry import TABLES, Acquisition, acquisition_names, find, registered
 from deal.errors import ResultsError, UsageError
+from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["Bound", "acquisition_options", "acquisition_scores", "bind", "required_columns"]
 
@@ -24,7 +25,6 @@ _REMEDIES = {
     "once, --flip or --dropout-passes)",
     "other": "score the pool again, or choose another acquisition function",
 }
-COMMITTEE_COLUMNS = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow.types as pt
 
-from deal.acquisition.binding import COMMITTEE_COLUMNS
 from deal.acquisition.registry import ALIASES, BUILT_IN, Acquisition, registered
 from deal.schema import IMAGE_COLUMNS, REGION_COLUMNS
+from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["command", "page"]
 
