@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from deal.acquisition.columns import Chunk, Scores, Table, chunks, column_names
 from deal.acquisition.registry import TABLES, Acquisition, acquisition_names, find, registered
@@ -119,39 +119,6 @@ class Bound:
         if any_ok and not any_usable:
             self._refuse(self.columns, "hold no values in")
         return np.concatenate(parts) if parts else np.empty(0)
-
-    def pick(
-        self,
-        table: Table,
-        count: int,
-        *,
-        centers: ArrayLike | None = None,
-        candidates: ArrayLike | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Pick rows one by one, for a function that is greedy.
-
-        Parameters
-        ----------
-        table : mapping of str to array, or pyarrow.Table
-            The whole pool, and the labeled rows.
-        count : int
-        centers : array of int [k], optional
-            Rows already labeled.
-        candidates : array of bool [n], optional
-            Rows that may be picked; rows without values never are.
-
-        Returns
-        -------
-        order : ndarray of int64 [m]
-            Rows as they were picked; m ≤ count.
-        distances : ndarray of float64 [m]
-            Of each to its nearest center when it was picked.
-        """
-        if not self.greedy:
-            raise UsageError(f"acquisition {self.name!r} scores rows: rank them by its scores")
-        given = {"count": count, "centers": centers, "candidates": candidates}
-        order, distances = self._entry.function(table, **self.options, **given)
-        return order, distances
 
     def class_shares(
         self, table: Table, totals: NDArray[np.int64] | None = None

@@ -52,7 +52,6 @@ ALIASES = {"ds": "ds:none"}
 TABLES = ("images", "regions")
 RESERVED = ("totals", "classes", "table")
 """Keyword-only parameters of a function that are not options: it gets them from the caller."""
-RESERVED_GREEDY = ("count", "centers", "candidates")
 
 _REGISTRY: dict[str, Acquisition] = {}
 
@@ -75,12 +74,13 @@ class Acquisition:
     @property
     def options(self) -> dict[str, Any]:
         """Option → default; ``inspect.Parameter.empty`` where it has to be given."""
-        reserved = (*RESERVED, *(RESERVED_GREEDY if self.greedy else ()))
+        if self.greedy:
+            return {}
         parameters = inspect.signature(self.function).parameters.values()
         return {
             p.name: p.default
             for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in reserved
+            if p.kind is p.KEYWORD_ONLY and p.name not in RESERVED
         }
 
 
@@ -117,8 +117,8 @@ def acquisition(
         Takes the options by keyword, and ``classes``; returns them in their normal form (JSON
         values) or raises UsageError.
     greedy : bool
-        The function picks rows one by one and scores none: it gets the whole table, ``count``,
-        ``centers`` and ``candidates``, and returns what :meth:`Bound.pick` does.
+        The function picks rows one by one, as :func:`deal.diversity.k_center_greedy`, and scores
+        none; its options are those of `deal.select`.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def acquisition(
 
     def register(function: F) -> F:
         known = _REGISTRY.get(name)
-        foreign = _is_built_in(name) and not function.__module__.startswith(f"{__package__}.")
+        foreign = _is_built_in(name) and not function.__module__.startswith("deal.")
         if foreign or (known is not None and not _same(known.function, function)):
             raise UsageError(
                 f"acquisition function {name!r} is already registered: choose another name"

@@ -1,50 +1,25 @@
-"""Functions that pick rows one by one, so that picks differ from each other."""
+"""Functions that pick rows one by one, so that the picks differ from each other.
+
+They score no row on its own: `deal select` picks with them, from rows that its rules allow. Without
+an embedding (`deal export --embedding`) class statistics stand in for it: the share of pixels
+predicted as each class, and each class's part of the difficulty or, without, of the entropy.
+`--diverse M` of `deal select` picks in the same way among the best M times the budget of any other
+function.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from deal.acquisition.columns import Table
 from deal.acquisition.registry import acquisition
-from deal.diversity import METRICS, features, k_center_greedy
-from deal.errors import UsageError
+from deal.diversity import k_center_greedy
 
-__all__ = ["core_set"]
-
-
-def _check(metric: str) -> dict[str, Any]:
-    if metric not in METRICS:
-        raise UsageError(f"metric must be {' or '.join(METRICS)}, not {metric!r}")
-    return {}
+__all__: list[str] = []
 
 
-@acquisition(
+acquisition(
     "core-set",
-    requires=["embedding", "n_pixels", "class_pixels", "class_difficulty_sum", "class_entropy_sum"],
-    formula="next = argmax over rows of the distance to the nearest labeled or picked row",
+    requires=["embedding", "n_pixels", "class_pixels", "class_entropy_sum"],
+    formula="next = argmax over rows i of min over labeled and picked rows j of the distance of "
+    "i and j",
     source="k-center greedy: Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1",
-    check=_check,
     greedy=True,
-)
-def core_set(
-    columns: Table,
-    *,
-    count: int,
-    centers: ArrayLike | None,
-    candidates: ArrayLike | None,
-    metric: str = "cosine",
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pick the row farthest from all labeled and picked ones, again and again.
-
-    Features of a row are its ``embedding`` [n, E], else class and difficulty statistics
-    (:func:`deal.diversity.features`). Parameters and result are those of
-    :func:`deal.diversity.k_center_greedy`.
-    """
-    rows = features(columns)
-    usable = np.isfinite(rows).all(axis=1)
-    if candidates is not None:
-        usable &= np.asarray(candidates, dtype=bool)
-    return k_center_greedy(rows, count, metric=metric, centers=centers, candidates=usable)
+)(k_center_greedy)
