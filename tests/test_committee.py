@@ -5,6 +5,8 @@ from deal import _reference
 from deal.committee import Committee, Members
 from deal.engines import open_engine
 from deal.errors import ModelError, UsageError
+from deal.head import DifficultyHead
+from deal.regions import difficulty_map
 from tests.models import CLASSES, metadata, save_model, scenes
 
 
@@ -67,6 +69,17 @@ def test_resizing_commutes_with_mirroring(grid, align_corners):
         there = _reference.resize(maps[..., ::-1], size, align_corners)[..., ::-1]
         straight = _reference.resize(maps, size, align_corners)
         np.testing.assert_allclose(there, straight, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_the_kernel_takes_logits_that_are_mirrored_back_without_a_copy(align_corners):
+    maps = np.random.default_rng(0).normal(size=(1, 4, 6, 9)).astype(np.float32)
+    head = DifficultyHead(gamma=0.7, weight=(1.0, -1.0, 0.5, 0.0), bias=0.1, grid=None)
+    straight, mirrored = (
+        difficulty_map(logits, head, size=(24, 35), align_corners=align_corners)
+        for logits in (maps, maps[..., ::-1])
+    )
+    np.testing.assert_allclose(mirrored[..., ::-1], straight, rtol=0, atol=1e-5)
 
 
 def test_a_committee_opened_again_gives_the_same(folder):

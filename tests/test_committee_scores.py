@@ -226,6 +226,20 @@ def test_the_command_line_makes_committees(
     assert all(row[INFORMATION] > 0 for row in kept)
 
 
+def test_the_command_line_runs_dropout_passes(
+    deal: Callable[..., tuple[int, str]], pool: Path, tmp_path: Path
+) -> None:
+    props = metadata(dropout=[{"input": "mask", "channels": 5, "rate": 0.5}])
+    model = save_model(tmp_path / "m.onnx", dropout=True, gain=0.02, props=props)
+    base = ["score", pool, "--quiet", "--acquisition", "vote-entropy", "--model", model]
+    codes = {
+        name: deal(*base, "--dropout-passes", 4, *more, "--output", tmp_path / name)[0]
+        for name, more in (("a", []), ("b", ["--sessions", 2]), ("c", ["--dropout-seed", 1]))
+    }
+    assert codes == {"a": 0, "b": 0, "c": 0}
+    assert stored(tmp_path / "a") == stored(tmp_path / "b") != stored(tmp_path / "c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,15 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from deal.cli.export import command
 from deal.dropout import DropoutLayer, draw_masks, keep_all
 from deal.engines import open_engine
 from deal.errors import ModelError
 from deal.export.onnx import export_checkpoint
+from deal.scorer import Scorer
 from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
 from deal.training.dropout import dropout_layers, masked
 from deal.training.networks import build_network
+from deal.types import COMMITTEE_COLUMNS
 from tests.models import CLASSES, scenes
 
 META = CheckpointMeta(
@@ -40,9 +44,9 @@ def exported(tmp_path_factory):
         trained.module.decoder.classifier.weight.mul_(100)
     folder = tmp_path_factory.mktemp("dropout")
     save_checkpoint(folder / "best.pt", trained, META)
-    export_checkpoint(
-        folder / "best.pt", folder / "best.onnx", images=scenes(2, (48, 64)), dropout=True
-    )
+    arguments = [str(folder / "best.pt"), "-o", str(folder / "best.onnx"), "--dropout"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
     return folder / "best.pt", folder / "best.onnx"
 
 
@@ -84,6 +88,18 @@ def test_graph_and_checkpoint_agree_under_the_same_masks(exported):
     quiet = engines[1].infer(images).logits
     dropped = engines[1].infer(images, draw_masks(layers, 0, 1)).logits
     assert np.abs(quiet - dropped).max() > 0.1
+
+
+def test_the_base_statistics_do_not_change_by_asking_for_passes(exported):
+    with (
+        Scorer(exported[1], device="cpu", dropout_passes=3) as scorer,
+        Scorer(exported[1], device="cpu") as alone,
+    ):
+        found, own = scorer.score(scenes(2)), alone.score(scenes(2))
+    assert set(found) - set(own) == set(COMMITTEE_COLUMNS)
+    for name, values in own.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert (found["mutual_information_mean"] > 0).all()
 
 
 def test_a_graph_without_dropout_layers_is_not_exported_with_them(tmp_path, monkeypatch):
