@@ -126,6 +126,7 @@ setup(
         "deal.acquisition",
         "deal.cli",
         "deal.engines",
+        "deal.fitting",
         "deal.training",
         "deal.export",
         "deal.bench",

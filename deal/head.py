@@ -100,7 +100,10 @@ class DifficultyHead:
 
     @classmethod
     def load(cls, path: str | Path) -> DifficultyHead:
-        """Read a head file (JSON, as written by ``deal fit-head``); raises ModelError."""
+        """Read a head file (JSON, as written by ``deal fit-head``); raises ModelError.
+
+        Beside the head's own keys the file may hold ``provenance``, which is for people.
+        """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -109,6 +112,7 @@ class DifficultyHead:
             raise ModelError(f"difficulty head {path} is not JSON: {error}") from error
         if not isinstance(values, dict):
             raise ModelError(f"difficulty head {path}: expected a JSON object")
+        values.pop("provenance", None)
         try:
             return cls.from_dict(values)
         except ModelError as error:

@@ -99,7 +99,8 @@ def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
         raise UsageError(
             f"--acquisition {config.acquisition} ranks by difficulty and model {scorer.spec.path} "
             "has no difficulty head: choose entropy, margin or least-confidence, or give a head "
-            "file as --difficulty-head (deal fit-head of a later version fits one)"
+            "file as --difficulty-head (deal fit-head --model MODEL --data LABELED -o head.json "
+            "fits one)"
         )
     if not scorer.has_committee and set(needs) & set(COMMITTEE_COLUMNS):
         raise UsageError(

@@ -296,7 +296,7 @@ class Scorer:
         if not self.has_difficulty:
             raise UsageError(
                 f"model {self.spec.path} has no difficulty: give a difficulty_head (deal fit-head "
-                "of a later version fits one)"
+                "--model MODEL --data LABELED -o head.json fits one)"
             )
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deal.errors import UsageError
 from deal.text import printable
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GroupedCommand",
     "GroupedOption",
+    "key_value",
     "option",
     "print_note",
     "print_selection",
@@ -52,6 +55,17 @@ class GroupedCommand(click.Command):
 def option(group: str, *names: str, **kwargs: Any) -> Callable[[FC], FC]:
     """``click.option`` under a heading of the help."""
     return click.option(*names, cls=GroupedOption, group=group, **kwargs)
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """One ``--model-option``: key, and its value as JSON or else as text; UsageError."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--model-option {text!r}: write it as KEY=VALUE, such as classes=19")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def ranking_options(function: FC) -> FC:

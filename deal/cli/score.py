@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from deal._version import __version__
 from deal.cli.common import (
     GroupedCommand,
+    key_value,
     option,
     print_note,
     print_selection,
@@ -261,7 +262,7 @@ def command(
     Exit status: 0 done; 1 failed; 2 usage; 3 done, but some images were quarantined; 130 or 143
     interrupted.
     """
-    options["model_options"] = dict(map(_key_value, options["model_options"]))
+    options["model_options"] = dict(map(key_value, options["model_options"]))
     if demo:
         pool = _use_demo(pool, options)
     if not options["model"] or "" in options["model"]:
@@ -283,16 +284,6 @@ def command(
         print_selection(report.selection, top)
         _print_summary(report)
     return report.exit_code
-
-
-def _key_value(text: str) -> tuple[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise UsageError(f"--model-option {text!r}: write it as KEY=VALUE, such as classes=19")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,259 @@
+"""``deal fit-head``: the difficulty head of anyone's ONNX network, and how well it does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deal.cli.common import GroupedCommand, key_value, option, print_note
+from deal.errors import UsageError
+from deal.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from deal.fitting import FitReport
+    from deal.fitting.measures import Areas, Measures
+
+__all__ = ["command"]
+
+_MODEL, _DATA, _FIT, _OUT = "Model", "Data", "Fit", "Output"
+_HEADINGS = {"auroc": "AUROC", "average_precision": "average precision", "aurc": "AURC"}
+
+
+def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} is not HxW, such as 60x80")
+    return int(parts[0]), int(parts[1])
+
+
+@click.command(
+    "fit-head",
+    cls=GroupedCommand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="deal fit-head --model segformer.onnx --data labeled/ -o head.json",
+)
+@option(
+    _MODEL,
+    "--model",
+    envvar="DEAL_MODEL",
+    type=click.Path(),
+    metavar="FILE",
+    help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the environment.",
+)
+@option(
+    _MODEL,
+    "--model-option",
+    "model_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Key of the model contract, for a model that does not carry it, as deal-score takes it; "
+    "repeatable.",
+)
+@option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|torch")
+@option(_MODEL, "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:I]")
+@option(_MODEL, "--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core.")
+@option(
+    _DATA,
+    "--data",
+    type=click.Path(),
+    required=True,
+    metavar="ROOT",
+    help="ROOT/{train,val,test}/{images,labels} or ROOT/{images,labels}; labels are 8-bit PNG, a "
+    "class index of the model a pixel.",
+)
+@option(
+    _DATA,
+    "--held-out",
+    default="auto",
+    show_default=True,
+    metavar="SPLIT|every:K",
+    help="What the head is measured on: a split, or every K-th image (with --sequence-from: "
+    "sequence) of those it would be fitted on. auto: split val, or every:5 without one.",
+)
+@option(
+    _DATA,
+    "--sequence-from",
+    metavar="REGEX",
+    help="Sequence of an image: the first group of REGEX, searched in its path under ROOT. No "
+    "sequence is both fitted on and held out: neighbouring frames would flatter the figures.",
+)
+@option(
+    _DATA,
+    "--ignore-index",
+    type=int,
+    metavar="N",
+    help="Label of void pixels. Default: of ROOT/classes.json, else of the model, else 255.",
+)
+@option(
+    _FIT,
+    "--grid",
+    callback=_grid,
+    metavar="HxW",
+    help="Attention grid. Default: the grid of the logits, at most 4800 cells.",
+)
+@option(
+    _FIT,
+    "--pixels",
+    type=int,
+    default=200_000,
+    show_default=True,
+    metavar="N",
+    help="Examples to fit on, half of them wrong where there are as many.",
+)
+@option(_FIT, "--seed", type=int, default=0, show_default=True, help="Of the choice of examples.")
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    required=True,
+    metavar="FILE",
+    help="Head file, for deal-score --difficulty-head.",
+)
+@option(_OUT, "--overwrite", is_flag=True, help="Replace FILE.")
+@option(_OUT, "--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
+def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Fit the difficulty head of any ONNX segmentation network on labelled images.
+
+    Runs the network, fits C + 2 numbers and an attention grid on where it is wrong, and tells on
+    held-out images how well difficulty finds the wrong pixels beside entropy, margin and least
+    confidence. `deal-score --difficulty-head FILE` uses it. No PyTorch needed.
+    """
+    options["model_options"] = dict(map(key_value, options["model_options"]))
+    if not options["model"]:
+        raise UsageError("no model: give --model FILE or set DEAL_MODEL")
+
+    from rich.console import Console
+
+    from deal.fitting import fit_head
+
+    with _Bar(enabled=not quiet) as bar:
+        report = fit_head(progress=bar, **options)
+    for note in report.notes:
+        print_note(note)
+    if as_json:
+        document = {
+            "output": options["output"],
+            "head": report.head.to_dict(),
+            "provenance": report.provenance,
+            "seconds": report.seconds,
+        }
+        click.echo(json.dumps(document, indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:  # a file or pipe has no width to fold to
+        console = Console(width=200)
+    _print(report, console)
+    click.echo(f"head: {printable(options['output'])}")
+
+
+def _print(report: FitReport, console: Console) -> None:
+    measures, fit, seconds = report.measures, report.provenance["fit"], report.seconds
+    click.echo(
+        f"fitted on {fit['images']} images ({fit['wrong'] / fit['pixels']:.1%} of "
+        f"{fit['pixels']} pixels wrong); measured on {measures.images} held out "
+        f"({report.provenance['held_out']['rule']}): {measures.wrong / measures.pixels:.1%} of "
+        f"{measures.pixels} pixels wrong"
+    )
+    _print_overall(measures, console)
+    _print_classes(measures, console)
+    click.echo(_verdict(measures))
+    spent = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+    click.echo(f"{spent}; gamma {report.head.gamma:.3g}, grid {report.head.grid}")
+
+
+def _print_overall(measures: Measures, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title="finding the wrong pixels")
+    table.add_column("score")
+    for area in _HEADINGS.values():
+        table.add_column(area, justify="right")
+    for name, areas in measures.scores.items():
+        table.add_row(name, *(_cell(areas, area) for area in _HEADINGS))
+    share = measures.wrong / measures.pixels
+    table.add_section()
+    table.add_row("chance", "0.500", f"{share:.3f}", f"{share:.3f}")
+    console.print(table)
+
+
+def _print_classes(measures: Measures, console: Console) -> None:
+    from rich.table import Table
+
+    from deal.fitting.measures import UNCERTAINTIES, best_score
+
+    table = Table(title="by predicted class: difficulty, and the best uncertainty")
+    for heading, left in (("class", True), ("pixels", False), ("wrong", False)):
+        table.add_column(heading, justify="left" if left else "right")
+    for heading in _HEADINGS.values():
+        table.add_column(heading, justify="right")
+        table.add_column("")
+    for row in measures.classes:
+        cells = []
+        for area in _HEADINGS:
+            best = best_score(row.scores, area, UNCERTAINTIES)
+            cells.append(_cell(row.scores["difficulty"], area))
+            cells.append("-" if best is None else f"{_cell(row.scores[best], area)} {best}")
+        table.add_row(printable(row.name), str(row.pixels), f"{row.wrong / row.pixels:.1%}", *cells)
+    console.print(table)
+
+
+def _cell(areas: Areas, area: str) -> str:
+    value = asdict(areas)[area]
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _verdict(measures: Measures) -> str:
+    winners = {area: measures.best(area) for area in _HEADINGS}
+    best = winners["auroc"]
+    others = "".join(
+        f"; by {_HEADINGS[area]} it is {name}" for area, name in winners.items() if name != best
+    )
+    figure = f"AUROC {measures.scores[best].auroc:.3f}"
+    if best == "difficulty":
+        return (
+            f"difficulty finds the wrong pixels best ({figure}{others}): "
+            "rank with --acquisition ds and this head"
+        )
+    return (
+        f"difficulty does not win: {best} finds the wrong pixels better ({figure} against "
+        f"{measures.scores['difficulty'].auroc:.3f}{others}): rank with --acquisition {best}"
+    )
+
+
+class _Bar:
+    """Progress on a terminal's stderr."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            "images",
+            console=Console(stderr=True),
+            transient=True,
+            disable=not enabled,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total)
+        self._bar.update(self._task, completed=done)

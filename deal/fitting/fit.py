@@ -1,0 +1,372 @@
+"""``fit_head``: a segmentation network and labelled images → its difficulty head, measured."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal._version import __version__
+from deal.engines import open_engine
+from deal.errors import ModelError, OutputError, PoolError, UsageError
+from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void, read
+from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
+from deal.fitting.measures import Collector, Measures
+from deal.fitting.pixels import bands, pixel_scores, resize, sample, softmax
+from deal.head import DifficultyHead
+from deal.inputs import Inputs
+from deal.parts import write_json_atomic
+from deal.regions import difficulty_grid, difficulty_map
+from deal.types import EngineOutput
+
+__all__ = ["FitReport", "fit_head"]
+
+_MAX_CELLS = 4800  # the paper's 60×80
+_PIXELS = 200_000
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """A fitted head and how well it does.
+
+    Attributes
+    ----------
+    head : DifficultyHead
+    provenance : dict
+        What stands beside it in the head file: where it comes from, and ``held_out``.
+    measures : Measures
+        On the held-out images.
+    seconds : dict of stage to float
+        ``reading``, ``inference``, ``fitting`` (attention averages, sampling, regression) and
+        ``measuring``. Not in the file: the same inputs give the same bytes.
+    notes : tuple of str
+    """
+
+    head: DifficultyHead
+    provenance: dict[str, Any]
+    measures: Measures
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def fit_head(
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    grid: Size | None = None,
+    held_out: str = HELD_OUT,
+    sequence_from: str | None = None,
+    ignore_index: int | None = None,
+    pixels: int = _PIXELS,
+    seed: int = 0,
+    engine: str = "ort",
+    device: str = "auto",
+    threads: int | None = None,
+    model_options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FitReport:
+    """Fit the difficulty head of a network on its own errors, measure it, and write it.
+
+    Parameters
+    ----------
+    model, engine, device, threads, model_options
+        As :class:`deal.Scorer` takes them.
+    data, held_out, sequence_from
+        Labelled images, as in :func:`deal.fitting.images.find_images`.
+    output : path of the head file (JSON), which ``--difficulty-head`` reads
+    grid : (h, w), optional
+        Attention grid; by default the logits' own, made smaller to at most 4800 cells.
+    ignore_index : int, optional
+        Label of void pixels; see :func:`deal.fitting.images.find_void`.
+    pixels : int
+        Examples for the fit, shared evenly among the images; half of them wrong where there are
+        as many, each weighted by how many pixels it stands for.
+    seed : int
+        Of the choice of examples.
+    overwrite : bool
+        Replace a head file.
+    progress : callable, optional
+        Called with images done and images in all.
+
+    Raises
+    ------
+    UsageError, EngineUnavailableError
+        Options do not fit.
+    PoolError
+        Labelled images are missing, do not fit the model, or have no wrong (or no right) pixels.
+    ModelError
+        The model does not keep the contract, or gives NaN or infinite logits.
+    OutputError
+        The head file is there already or cannot be written; before any work.
+    """
+    if pixels < 1000:
+        raise UsageError(f"--pixels {pixels}: at least 1000 are needed for a fit")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: 0 or more")
+    root, output = Path(data), Path(output)
+    _check_output(output, overwrite)
+    labeled = find_images(root, held_out, sequence_from)
+    run = _Run(open_engine(model, engine, device, None, threads, model_options), threads)
+    run.void = find_void(root, run.engine.spec, ignore_index)
+    total = len(labeled.fit) + len(labeled.held_out)
+
+    def done(count: int) -> None:
+        if progress is not None:
+            progress(count, total)
+
+    parts = []
+    counts = np.zeros(2, np.int64)
+    for number, image in enumerate(labeled.fit):
+        done(number)
+        found = run.examples(image, grid, max(2, pixels // len(labeled.fit)), seed)
+        grid, part, image_counts = found
+        parts.append(part)
+        counts += image_counts
+    assert grid is not None
+    _check_counts(counts, "labelled images", "give images the model was not trained on")
+    with run.timed("fitting"):
+        numbers, plain = fit_numbers(_joined(parts))
+        head, head_without = (_rounded(found, grid) for found in (numbers, plain))
+    heads = {"difficulty": head, "difficulty-without-attention": head_without}
+    collector = Collector(run.engine.spec.classes)
+    for number, image in enumerate(labeled.held_out):
+        done(len(labeled.fit) + number)
+        run.measure(image, heads, collector)
+    done(total)
+    measures = collector.measures()
+    held = np.array([measures.pixels - measures.wrong, measures.wrong])
+    _check_counts(held, "held-out images", "hold out more images, or harder ones")
+    notes = [*labeled.notes, *_overfit_notes(counts, held)]
+    spec = run.engine.spec
+    provenance = {
+        "deal": __version__,
+        "model": spec.path.name,
+        "model_sha256": spec.digest(),
+        "classes": list(spec.classes),
+        "align_corners": spec.align_corners,
+        "data": root.resolve().name,
+        "ignore_index": run.void,
+        "seed": seed,
+        "fit": {
+            "images": len(labeled.fit),
+            "pixels": int(counts.sum()),
+            "wrong": int(counts[1]),
+            "examples": sum(len(part.wrong) for part in parts),
+            "loss": numbers.loss,
+            "loss_without_attention": plain.loss,
+        },
+        "held_out": {"rule": labeled.rule, **asdict(measures)},
+        "recommended_acquisition": measures.best("auroc").replace("difficulty", "ds"),
+        "notes": notes,
+    }
+    _write(output, {**head.to_dict(), "provenance": provenance})
+    return FitReport(head, provenance, measures, run.seconds, tuple(notes))
+
+
+class _Run:
+    """An open network and the clock."""
+
+    def __init__(self, engine: Any, threads: int | None) -> None:
+        self.engine = engine
+        self.void = 255
+        self.seconds = dict.fromkeys(("reading", "inference", "fitting", "measuring"), 0.0)
+        self._inputs = Inputs(engine.spec, "image", None)
+        self._threads = threads
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - begin
+
+    def examples(
+        self, image: LabeledImage, grid: Size | None, count: int, seed: int
+    ) -> tuple[Size, Examples, NDArray[np.int64]]:
+        """Attention grid, sampled pixels of an image, and how many are right and wrong."""
+        output, label = self._infer(image)
+        z, align = output.logits, self.engine.spec.align_corners
+        with self.timed("fitting"):
+            wrong = np.empty(label.shape, bool)
+            for rows in bands(z.shape[1], label.shape):
+                wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
+            grid = grid or _default_grid(z.shape[2:])
+            p, average = _attention_means(z, grid, align, self._threads)
+            valid = label != self.void
+            rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
+            chosen, stands_for, counts = [], [], []
+            for kind in (valid & ~wrong, valid & wrong):
+                indices = np.flatnonzero(kind)
+                take = min(len(indices), count // 2)
+                chosen.append(np.sort(rng.choice(indices, take, replace=False)))
+                stands_for.append(np.full(take, len(indices) / max(take, 1)))
+                counts.append(len(indices))
+            both = np.concatenate(chosen)
+            part = Examples(
+                sample(p, both, label.shape, align),
+                sample(average, both, label.shape, align),
+                np.repeat([False, True], [len(chosen[0]), len(chosen[1])]),
+                np.concatenate(stands_for),
+            )
+        return grid, part, np.array(counts)
+
+    def measure(
+        self, image: LabeledImage, heads: Mapping[str, DifficultyHead], collector: Collector
+    ) -> None:
+        """Add the labelled pixels of a held-out image."""
+        output, label = self._infer(image)
+        spec, z = self.engine.spec, output.logits
+        with self.timed("measuring"):
+            maps = {name: self._map(z, head, None, label.shape) for name, head in heads.items()}
+            if output.difficulty is not None or spec.difficulty_head is not None:
+                maps["model-difficulty"] = self._map(
+                    z, spec.difficulty_head, output.difficulty, label.shape
+                )
+            for rows in bands(z.shape[1], label.shape):
+                found = pixel_scores(resize(z[0], label.shape, spec.align_corners, rows))
+                valid = label[rows] != self.void
+                predicted = found.predicted[valid]
+                scores = {
+                    **{name: values[rows][valid] for name, values in maps.items()},
+                    "entropy": found.entropy[valid],
+                    "margin": found.margin[valid],
+                    "least-confidence": found.least_confidence[valid],
+                }
+                collector.add(scores, predicted, predicted != label[rows][valid])
+            collector.end_image()
+
+    def _map(
+        self, logits: Any, head: DifficultyHead | None, grid: Any, size: Size
+    ) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = difficulty_map(
+            logits,
+            head,
+            size=size,
+            align_corners=self.engine.spec.align_corners,
+            difficulty=grid,
+            threads=self._threads,
+        )[0]
+        return found
+
+    def _infer(self, image: LabeledImage) -> tuple[EngineOutput, NDArray[np.uint8]]:
+        """Run the network on one image; finite float32 logits [1, C, h, w], and the label."""
+        with self.timed("reading"):
+            rgb, label = read(image, self.engine.spec.num_classes, self.void)
+            groups, failures = self._inputs.groups([rgb])
+            if failures:
+                raise PoolError(f"image {image.image}: {failures[0].message}")
+        with self.timed("inference"):
+            output = self.engine.infer(np.stack(groups[0].images))
+        logits = output.logits.astype(np.float32)
+        bad = int((~np.isfinite(logits)).sum())
+        if output.difficulty is not None:
+            bad += int((~np.isfinite(output.difficulty)).sum())
+        if bad:
+            raise ModelError(
+                f"image {image.image}: {bad} of the network's outputs are NaN or infinite; leave "
+                "the image out, or export the model in a higher precision"
+            )
+        return EngineOutput(logits, output.difficulty), label
+
+
+def _attention_means(
+    logits: NDArray[np.float32], grid: Size, align_corners: bool, threads: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities ``p`` of the grid's cells and their attention averages ``A``, [C, gh, gw].
+
+    A head of weight 1 for class c and 0 for others, gamma 1 and bias 0, gives ``A_c + p_c``.
+    """
+    p = softmax(resize(logits[0], grid, align_corners))
+    average = np.stack(
+        [
+            difficulty_grid(
+                logits,
+                DifficultyHead(1.0, unit, 0.0, grid),
+                align_corners=align_corners,
+                threads=threads,
+            )[0]
+            for unit in np.eye(len(p))
+        ]
+    )
+    return p, average - p
+
+
+def _default_grid(size: Size) -> Size:
+    """The logits' own grid, in proportion at most 4800 cells."""
+    scale = min(1.0, (_MAX_CELLS / (size[0] * size[1])) ** 0.5)
+    return max(1, int(size[0] * scale + 1e-9)), max(1, int(size[1] * scale + 1e-9))
+
+
+def _joined(parts: list[Examples]) -> Examples:
+    return Examples(
+        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.average for part in parts]),
+        np.concatenate([part.wrong for part in parts]),
+        np.concatenate([part.pixels for part in parts]),
+    )
+
+
+def _rounded(numbers: HeadNumbers, grid: Size) -> DifficultyHead:
+    """In float32, as the kernel takes them."""
+    weight = numbers.weight.astype(np.float32)
+    return DifficultyHead(
+        float(np.float32(numbers.gamma)), weight, float(np.float32(numbers.bias)), grid
+    )
+
+
+def _check_counts(counts: NDArray[np.int64], which: str, remedy: str) -> None:
+    right, wrong = counts.tolist()
+    if right + wrong == 0:
+        raise PoolError(f"the {which} have no labelled pixel: all are void")
+    if wrong == 0:
+        raise PoolError(
+            f"the model is right on every labelled pixel of the {which}: there is no error to "
+            f"learn from or to find; {remedy}"
+        )
+    if right == 0:
+        raise PoolError(
+            f"the model is wrong on every labelled pixel of the {which}: do labels and model agree "
+            "in the order of the classes, and are input_format, mean and std right "
+            "(--model-option)?"
+        )
+
+
+def _overfit_notes(fit: NDArray[np.int64], held_out: NDArray[np.int64]) -> list[str]:
+    rates = [float(counts[1] / counts.sum()) for counts in (fit, held_out)]
+    if rates[0] >= rates[1] / 2:
+        return []
+    return [
+        f"the model is wrong on {rates[0]:.1%} of the pixels fitted on but on {rates[1]:.1%} of "
+        "those held out: it was probably trained on the former, where its errors are rare; "
+        "labelled images it has not seen make a better head"
+    ]
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.is_dir():
+        raise OutputError(f"cannot write {output}: it is a folder; name a file")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} is there already: --overwrite replaces it")
+    temporary = output.with_name(f"_{output.name}")
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _write(output: Path, document: dict[str, Any]) -> None:
+    try:
+        write_json_atomic(output, document)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error

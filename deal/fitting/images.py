@@ -1,0 +1,234 @@
+"""Which labelled images a head is fitted on, and which are held out to measure it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.decode import decode_bytes
+from deal.errors import ItemError, PoolError, UsageError
+from deal.labels import CLASSES_FILE, DEFAULT_VOID, pair_files, read_classes, read_label
+from deal.model import ModelSpec
+
+__all__ = ["HELD_OUT", "Labeled", "LabeledImage", "find_images", "find_void", "read"]
+
+HELD_OUT = "auto"
+"""The default: split ``val`` where there is one, else every fifth image."""
+
+_EVERY = 5
+_LAYOUT = (
+    "expected ROOT/{train,val,test}/{images,labels}, or ROOT/images and ROOT/labels, a label of "
+    "the same name for every image"
+)
+_NEIGHBOURS = (
+    "neighbouring frames of one drive look alike and may be on both sides, which flatters every "
+    "figure: --sequence-from keeps drives apart"
+)
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """One pair of files, not yet read.
+
+    Attributes
+    ----------
+    id : str
+        Path of the image relative to the root, with ``/``.
+    image, label : Path
+    sequence : str or None
+    """
+
+    id: str
+    image: Path
+    label: Path
+    sequence: str | None = None
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Images to fit on and images held out; no image, and with sequences no sequence, is in both.
+
+    Attributes
+    ----------
+    fit, held_out : tuple of LabeledImage, not empty
+    rule : str
+        How they were parted, for people.
+    notes : tuple of str
+        What to know of it.
+    """
+
+    fit: tuple[LabeledImage, ...]
+    held_out: tuple[LabeledImage, ...]
+    rule: str
+    notes: tuple[str, ...]
+
+
+def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None = None) -> Labeled:
+    """List the labelled images of a folder and part them.
+
+    Parameters
+    ----------
+    root : Path
+        ``root/{train,val,test}/{images,labels}`` (train is fitted on), or ``root/{images,labels}``.
+    held_out : str
+        ``auto``; a split, such as ``val``; or ``every:K``, every K-th image by name (or every K-th
+        sequence) of those that would be fitted on.
+    sequence_from : str, optional
+        Regular expression searched in the id; its first group is the sequence, which then is on
+        one side only.
+
+    Raises
+    ------
+    UsageError
+        ``held_out`` or ``sequence_from`` cannot be understood.
+    PoolError
+        The folder has another layout, files lack their partner, or one side would be empty.
+    """
+    if not root.is_dir():
+        raise PoolError(f"labelled data {root} is not a folder: {_LAYOUT}")
+    with_sequences = _sequences(sequence_from)
+    has_splits = (root / "train").is_dir()
+    if not has_splits and not (root / "images").is_dir():
+        raise PoolError(f"labelled data {root} has neither train/ nor images/: {_LAYOUT}")
+    images = with_sequences(_listed(root, "train" if has_splits else ""))
+    if held_out == HELD_OUT:
+        held_out = "val" if has_splits and (root / "val").is_dir() else f"every:{_EVERY}"
+    kind, _, number = held_out.partition(":")
+    if kind == "every":
+        if not number.isdecimal() or int(number) < 2:
+            raise UsageError(f"--held-out {held_out!r}: write every:K, K at least 2, as every:5")
+        return _part(images, int(number), sequence_from is not None)
+    if number or not held_out or "/" in held_out or held_out == "train":
+        raise UsageError(f"--held-out {held_out!r}: a split other than train, or every:K")
+    if not has_splits:
+        raise UsageError(f"--held-out {held_out}: {root} has no splits; leave it out, or every:5")
+    others = with_sequences(_listed(root, held_out))
+    seen = {image.sequence for image in others} - {None}
+    fit = tuple(image for image in images if image.sequence not in seen)
+    if not fit:
+        raise PoolError(
+            f"every sequence of {root / 'train'} is in {held_out} too: leave out --sequence-from, "
+            "or hold out another split"
+        )
+    notes = []
+    if len(fit) < len(images):
+        notes.append(
+            f"{len(images) - len(fit)} images of train are left out: their sequences are in "
+            f"{held_out}"
+        )
+    return Labeled(fit, others, f"split {held_out}", tuple(notes))
+
+
+def find_void(root: Path, spec: ModelSpec, ignore_index: int | None) -> int:
+    """Label of void pixels: the option, else ``classes.json``, else the model's own, else 255.
+
+    Raises
+    ------
+    UsageError
+        The option is a class.
+    PoolError
+        ``classes.json`` has other classes than the model.
+    """
+    void = DEFAULT_VOID if spec.ignore_index is None else spec.ignore_index
+    path = root / CLASSES_FILE
+    if path.exists():
+        classes = read_classes(path)
+        if len(classes.names) != spec.num_classes:
+            raise PoolError(
+                f"{path} has {len(classes.names)} classes, model {spec.path} {spec.num_classes}: "
+                "labels need the model's class indices"
+            )
+        if classes.names != spec.classes and sorted(classes.names) == sorted(spec.classes):
+            raise PoolError(
+                f"{path} has the classes of model {spec.path} in another order: labels need the "
+                "model's class indices"
+            )
+        void = classes.ignore_index
+    if ignore_index is not None:
+        void = ignore_index
+    if not 0 <= void <= 255 or void < spec.num_classes:
+        raise UsageError(
+            f"label {void} cannot be void: it is one of the model's {spec.num_classes} classes, or "
+            "no 8-bit value; give --ignore-index"
+        )
+    return void
+
+
+def read(
+    image: LabeledImage, num_classes: int, void: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Decode an image and its label: uint8 [H, W, 3] and [H, W].
+
+    Raises
+    ------
+    PoolError
+        One of them cannot be read, or they do not fit each other or the classes.
+    """
+    try:
+        decoded = decode_bytes(image.image.read_bytes()).image
+    except OSError as error:
+        raise PoolError(f"image {image.image} cannot be read: {error.strerror}") from error
+    except ItemError as error:
+        raise PoolError(f"image {image.image} cannot be read: {error.message}") from error
+    size = decoded.shape[0], decoded.shape[1]
+    return decoded, read_label(image.label, size, num_classes, void)
+
+
+def _listed(root: Path, split: str) -> tuple[LabeledImage, ...]:
+    return tuple(
+        LabeledImage(image.relative_to(root).as_posix(), image, label)
+        for image, label in pair_files(root / split)
+    )
+
+
+def _sequences(
+    text: str | None,
+) -> Callable[[Sequence[LabeledImage]], tuple[LabeledImage, ...]]:
+    """Gives every image its sequence; None where the expression finds none."""
+    if text is None:
+        return tuple
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"--sequence-from {text!r} is not a regular expression: {error}"
+        ) from error
+    if not pattern.groups:
+        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
+
+    def find(images: Sequence[LabeledImage]) -> tuple[LabeledImage, ...]:
+        matches = [pattern.search(image.id) for image in images]
+        for image, match in zip(images, matches, strict=True):
+            if match is None:
+                raise PoolError(f"--sequence-from {text!r} finds no sequence in {image.id}")
+        return tuple(
+            replace(image, sequence=match[1])
+            for image, match in zip(images, matches, strict=True)
+            if match is not None
+        )
+
+    return find
+
+
+def _part(images: tuple[LabeledImage, ...], every: int, by_sequence: bool) -> Labeled:
+    """Hold out every K-th image or sequence, the last of each K (at least one)."""
+    what = "sequence" if by_sequence else "image"
+    groups = [image.sequence or image.id if by_sequence else image.id for image in images]
+    names = sorted(set(groups))
+    if len(names) < 2:
+        raise PoolError(
+            f"one {what} alone cannot be fitted on and held out: give more labelled {what}s, or a "
+            "split val"
+        )
+    chosen = set(names[every - 1 :: every] or names[-1:])
+    notes = [] if by_sequence else [_NEIGHBOURS]
+    rule = f"one {what} of every {every}"
+    sides: tuple[list[LabeledImage], list[LabeledImage]] = ([], [])
+    for image, group in zip(images, groups, strict=True):
+        sides[group in chosen].append(image)
+    return Labeled(tuple(sides[0]), tuple(sides[1]), rule, tuple(notes))

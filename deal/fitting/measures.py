@@ -1,0 +1,162 @@
+"""How well each score finds the wrong pixels of held-out images, overall and by predicted class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.metrics import ScoreCurve
+
+__all__ = [
+    "AREAS",
+    "UNCERTAINTIES",
+    "Areas",
+    "ClassMeasures",
+    "Collector",
+    "Measures",
+    "best_score",
+]
+
+UNCERTAINTIES = ("entropy", "margin", "least-confidence")
+"""Scores that need no head, by the name of their acquisition function."""
+
+AREAS = ("auroc", "average_precision", "aurc")
+"""Names of the areas; of the last the smaller is the better."""
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Areas of one score; None where all pixels are right or all wrong."""
+
+    auroc: float | None
+    average_precision: float | None
+    aurc: float | None
+
+
+@dataclass(frozen=True)
+class ClassMeasures:
+    """Pixels predicted as one class."""
+
+    name: str
+    pixels: int
+    wrong: int
+    scores: Mapping[str, Areas]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Labelled pixels of the held-out images.
+
+    Attributes
+    ----------
+    images, pixels, wrong : int
+        Void pixels are not counted.
+    scores : mapping of score name to Areas
+        ``difficulty`` is the fitted head's, ``difficulty-without-attention`` that of the head
+        fitted at gamma 0, ``model-difficulty`` the model's own where it has one; and
+        ``UNCERTAINTIES``.
+    classes : tuple of ClassMeasures
+        By predicted class (what is known of an unlabeled image), those that occur.
+    """
+
+    images: int
+    pixels: int
+    wrong: int
+    scores: Mapping[str, Areas]
+    classes: tuple[ClassMeasures, ...]
+
+    def best(self, area: str) -> str:
+        """Of difficulty and the uncertainties the score with the best ``area``."""
+        found = best_score(self.scores, area, (*UNCERTAINTIES, "difficulty"))
+        assert found is not None  # there are right and wrong pixels
+        return found
+
+
+def best_score(scores: Mapping[str, Areas], area: str, names: Sequence[str]) -> str | None:
+    """The score of ``names`` with the best area (of ``AREAS``), the first of equals.
+
+    None where all pixels are right or all wrong.
+    """
+    sign = -1 if area == "aurc" else 1
+    values = {name: getattr(scores[name], area) for name in names}
+    if None in values.values():
+        return None
+    return max(names, key=lambda name: sign * values[name])
+
+
+class Collector:
+    """Counts the pixels of images; one curve a score and predicted class."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = classes
+        self._curves: dict[str, dict[int, ScoreCurve]] = {}
+        self._images = 0
+
+    def add(
+        self,
+        scores: Mapping[str, NDArray[np.float32]],
+        predicted: NDArray[Any],
+        wrong: NDArray[np.bool_],
+    ) -> None:
+        """Add the labelled pixels of an image, or of a part of it.
+
+        Parameters
+        ----------
+        scores : mapping of name to ndarray of float32 [n] in 0…1
+            The same names every time.
+        predicted : ndarray of int [n]
+        wrong : ndarray of bool [n]
+        """
+        order = np.argsort(predicted, kind="stable")
+        ends = np.cumsum(np.bincount(predicted, minlength=len(self._classes)))
+        present = np.flatnonzero(np.diff(ends, prepend=0))
+        flags = wrong[order]
+        for name, values in scores.items():
+            curves = self._curves.setdefault(name, {})
+            sorted_values = values[order]
+            for index in present.tolist():
+                rows = slice(int(ends[index - 1]) if index else 0, int(ends[index]))
+                curve = curves.setdefault(index, ScoreCurve())
+                curve.update(sorted_values[rows], flags[rows])
+
+    def end_image(self) -> None:
+        """Count an image."""
+        self._images += 1
+
+    def measures(self) -> Measures:
+        """What was found; at least one pixel has been added."""
+        totals = {}
+        for name, curves in self._curves.items():
+            totals[name] = ScoreCurve()
+            for curve in curves.values():
+                totals[name] += curve
+        any_total = next(iter(totals.values()))
+        any_curves = next(iter(self._curves.values()))
+        return Measures(
+            images=self._images,
+            pixels=any_total.pixels,
+            wrong=any_total.wrong,
+            scores={name: _areas(curve) for name, curve in totals.items()},
+            classes=tuple(
+                ClassMeasures(
+                    self._classes[index],
+                    any_curves[index].pixels,
+                    any_curves[index].wrong,
+                    {name: _areas(curves[index]) for name, curves in self._curves.items()},
+                )
+                for index in sorted(any_curves)
+            ),
+        )
+
+
+def _areas(curve: ScoreCurve) -> Areas:
+    return Areas(*(_or_none(getattr(curve, area)()) for area in AREAS))
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

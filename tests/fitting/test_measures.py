@@ -1,0 +1,49 @@
+"""Figures by predicted class, and which score is named best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deal.fitting.measures import Areas, Collector, best_score
+from deal.metrics import ScoreCurve
+
+
+def test_classes_are_measured_on_the_pixels_predicted_as_them():
+    rng = np.random.default_rng(3)
+    predicted = rng.choice([0, 2], 3000)
+    score = rng.random(3000).astype(np.float32)
+    wrong = rng.random(3000) < np.where(predicted == 2, score, 0.3)
+    collector = Collector(("road", "sky", "car"))
+    for half in (slice(1000), slice(1000, None)):
+        collector.add({"difficulty": score[half]}, predicted[half], wrong[half])
+        collector.end_image()
+    found = collector.measures()
+    assert [row.name for row in found.classes] == ["road", "car"]
+    assert (found.images, found.pixels, found.wrong) == (2, 3000, wrong.sum())
+    for row, index in zip(found.classes, (0, 2), strict=True):
+        alone = ScoreCurve()
+        alone.update(score[predicted == index], wrong[predicted == index])
+        areas = row.scores["difficulty"]
+        assert (row.pixels, row.wrong) == (alone.pixels, alone.wrong)
+        assert areas == Areas(alone.auroc(), alone.average_precision(), alone.aurc())
+    whole = ScoreCurve()
+    whole.update(score, wrong)
+    assert found.scores["difficulty"].auroc == pytest.approx(whole.auroc(), abs=1e-12)
+
+
+def test_a_class_without_errors_has_no_areas():
+    collector = Collector(("road", "sky"))
+    score = np.linspace(0, 1, 9, dtype=np.float32)
+    collector.add({"margin": score}, np.zeros(9, int), np.zeros(9, bool))
+    assert collector.measures().classes[0].scores["margin"] == Areas(None, None, None)
+
+
+def test_the_best_score_is_the_largest_area_and_the_smallest_risk():
+    scores = {"entropy": Areas(0.8, 0.5, 0.1), "difficulty": Areas(0.8, 0.6, 0.2)}
+    names = ("entropy", "difficulty")
+    assert best_score(scores, "auroc", names) == "entropy"
+    assert best_score(scores, "average_precision", names) == "difficulty"
+    assert best_score(scores, "aurc", names) == "entropy"
+    missing = {"entropy": Areas(None, None, None), "difficulty": Areas(None, None, None)}
+    assert best_score(missing, "aurc", names) is None
