@@ -46,15 +46,15 @@ from typing import Any
 from deal.dropout import DropoutLayer
 from deal.errors import ItemError, ModelError, UsageError
 from deal.head import DifficultyHead
+from deal.model_graph import SIDE_OUTPUTS, image_input, input_size, logits_output, without_masks
 from deal.model_keys import checked
-from deal.onnx_header import OnnxHeader, TensorInfo, read_header
+from deal.onnx_header import OnnxHeader, read_header
 
 __all__ = [
     "METADATA_KEY",
     "ModelSpec",
     "check_channels",
     "nearest_multiple",
-    "output_remedy",
     "raster_size",
     "read_spec",
     "resolve_spec",
@@ -77,9 +77,6 @@ _NUMBER_KEYS = (
     "activation",
     "output_name",
 )
-
-_FLOATS = ("float32", "float16")
-_SIDE_OUTPUTS = ("difficulty", "embedding")
 
 
 @dataclass(frozen=True)
@@ -202,10 +199,10 @@ def resolve_spec(
             f'(names, or their number), or write {side_car} with {{"classes": […]}}'
         )
     wanted = values.pop("output", None)
-    graph_input = _image_input(path, _without_masks(path, header.inputs, values.get("dropout", ())))
-    output = _logits_output(path, header.outputs, wanted)
+    graph_input = image_input(path, without_masks(path, header.inputs, values.get("dropout", ())))
+    output = logits_output(path, header.outputs, wanted)
     names = {info.name for info in header.outputs}
-    found = {name: name if name in names else None for name in _SIDE_OUTPUTS}
+    found = {name: name if name in names else None for name in SIDE_OUTPUTS}
     values.setdefault("input_format", "rgb8" if graph_input.dtype == "uint8" else "float-rgb")
     spec = ModelSpec(
         path=path,
@@ -216,7 +213,7 @@ def resolve_spec(
         embedding_name=found["embedding"],
         batch=(graph_input.shape or (None,))[0],
         external=header.external,
-        **(values | {"input_size": _input_size(path, values, graph_input)}),
+        **(values | {"input_size": input_size(path, values, graph_input)}),
     )
     _check_together(spec)
     if output.shape is not None and output.shape[1] is not None:
@@ -271,101 +268,6 @@ def check_channels(spec: ModelSpec, channels: int) -> None:
 def nearest_multiple(length: int, multiple: int) -> int:
     """The multiple of ``multiple`` nearest to ``length``, at least one."""
     return max((length + multiple // 2) // multiple, 1) * multiple
-
-
-def _shape_text(info: TensorInfo) -> str:
-    dims = "?" if info.shape is None else ",".join("?" if n is None else str(n) for n in info.shape)
-    return f"{info.name!r} ({info.dtype} [{dims}])"
-
-
-def _image_input(path: Path, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
-    need = "deal feeds one image, uint8 [N,H,W,3] or float [N,3,H,W]: re-export it so"
-    listed = ", ".join(map(_shape_text, inputs)) or "none"
-    if len(inputs) != 1:
-        raise ModelError(f"model {path} has the inputs {listed}; {need}")
-    image = inputs[0]
-    if image.shape is not None and len(image.shape) == 4:
-        second, last = image.shape[1], image.shape[3]
-        if image.dtype == "uint8" and (last == 3 or (last is None and second != 3)):
-            return image
-        if image.dtype in _FLOATS and (second == 3 or (second is None and last != 3)):
-            return image
-    raise ModelError(f"model {path} has the input {listed}; {need}")
-
-
-def _without_masks(
-    path: Path, inputs: tuple[TensorInfo, ...], dropout: tuple[DropoutLayer, ...]
-) -> tuple[TensorInfo, ...]:
-    """Inputs that are no masks, once every dropout layer has its own (ModelError)."""
-    shapes = {info.name: info for info in inputs}
-    for layer in dropout:
-        mask = TensorInfo(layer.input, "float32", (1, layer.channels, 1, 1))
-        if shapes.pop(layer.input, None) != mask:
-            raise ModelError(
-                f"model {path}: dropout names the input {_shape_text(mask)} and the graph has "
-                f"{', '.join(map(_shape_text, inputs))}: correct dropout in the metadata or "
-                "side-car, or make the model with deal export --dropout"
-            )
-    return tuple(shapes.values())
-
-
-def _logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | None) -> TensorInfo:
-    listed = ", ".join(map(_shape_text, outputs))
-    by_name = {info.name: info for info in outputs}
-    if wanted is not None and wanted not in by_name:
-        raise ModelError(f"model {path} has no output {wanted!r}; it has {listed}")
-    name = wanted or ("logits" if "logits" in by_name else None)
-    candidates = [info for info in outputs if info.name not in _SIDE_OUTPUTS]
-    if name is not None:
-        candidates = [by_name[name]]
-    usable = [info for info in candidates if _may_be_logits(info)]
-    if len(usable) == 1:
-        return usable[0]
-    if usable:
-        raise ModelError(
-            f"model {path} has several outputs that could be logits, {listed}: name one with the "
-            "model option output"
-        )
-    raise ModelError(
-        f"model {path} has no float32 or float16 output [N,C,h,w], it has {listed}: "
-        + output_remedy(any(_is_label_map(info) for info in candidates))
-    )
-
-
-def output_remedy(is_label_map: bool) -> str:
-    """What to do about an output that cannot be logits."""
-    if is_label_map:
-        return "argmax is baked in; re-export the logits without it (mmdeploy: with_argmax=False)"
-    return "re-export the logits so"
-
-
-def _is_label_map(info: TensorInfo) -> bool:
-    is_integer = info.dtype.startswith(("int", "uint", "bool"))
-    return is_integer or (info.shape is not None and len(info.shape) == 3)
-
-
-def _may_be_logits(info: TensorInfo) -> bool:
-    return info.dtype in _FLOATS and (info.shape is None or len(info.shape) == 4)
-
-
-def _input_size(
-    path: Path, values: Mapping[str, Any], graph_input: TensorInfo
-) -> tuple[int, int] | None:
-    assert graph_input.shape is not None
-    axes = (1, 2) if graph_input.dtype == "uint8" else (2, 3)
-    fixed = graph_input.shape[axes[0]], graph_input.shape[axes[1]]
-    size: tuple[int, int] | None = values.get("input_size")
-    if size is None:
-        if fixed[0] is not None and fixed[1] is not None:
-            return fixed[0], fixed[1]
-        if fixed == (None, None):
-            return None
-    elif all(want is None or want == have for want, have in zip(fixed, size, strict=True)):
-        return size
-    raise ModelError(
-        f"model {path}: the graph takes {_shape_text(graph_input)}, input_size says {size}: "
-        "set input_size to what the graph takes"
-    )
 
 
 def _check_together(spec: ModelSpec) -> None:

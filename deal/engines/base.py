@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from deal.dropout import Masks, keep_all
 from deal.errors import ModelError, UsageError
-from deal.model import ModelSpec, check_channels, nearest_multiple, output_remedy
+from deal.model import ModelSpec, check_channels, nearest_multiple
+from deal.model_graph import output_remedy
 from deal.types import EngineOutput
 
 __all__ = ["PROBABILITY_FLOORS", "Engine", "available_cores", "parse_device"]
