@@ -27,7 +27,7 @@ $(VENV)/scoring: $(BIN)/python $(NATIVE_INPUTS)
 	touch $@
 
 $(VENV)/testing: $(VENV)/scoring
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort,train,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort,superpixel,train,dev]'
 	touch $@
 
 demo: $(VENV)/scoring

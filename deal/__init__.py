@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deal.head import DifficultyHead
     from deal.model import ModelSpec, read_spec
     from deal.pipeline import score_pool
+    from deal.region_sources import Components, GivenSegments, Superpixels
     from deal.regions import Grid, Segments, score_logits
     from deal.results import read_regions, read_results
     from deal.scorer import Scorer
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     from deal.types import Statistics
 
 __all__ = [
+    "Components",
     "DealError",
     "DifficultyHead",
+    "GivenSegments",
     "Grid",
     "ModelSpec",
     "Scorer",
     "Segments",
     "Statistics",
+    "Superpixels",
     "__version__",
     "acquisition_names",
     "acquisition_scores",
@@ -44,13 +48,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Components": "deal.region_sources",
     "DealError": "deal.errors",
     "DifficultyHead": "deal.head",
+    "GivenSegments": "deal.region_sources",
     "Grid": "deal.regions",
     "ModelSpec": "deal.model",
     "Scorer": "deal.scorer",
     "Segments": "deal.regions",
     "Statistics": "deal.types",
+    "Superpixels": "deal.region_sources",
     "acquisition_names": "deal.acquisition",
     "acquisition_scores": "deal.acquisition",
     "components": "deal.geometry",

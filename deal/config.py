@@ -9,7 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from deal.acquisition import required_columns
+from deal.acquisition import bind, required_columns
+from deal.acquisition.registry import find
 from deal.committee import Members
 from deal.decode import MAX_PIXELS
 from deal.errors import UsageError
@@ -182,10 +183,16 @@ class ScoreConfig:
         }
 
     @property
-    def region_score(self) -> str | None:
-        """The column that ranks regions: the acquisition function's, if it is a mean."""
-        column = required_columns(self.acquisition, levels=self.levels, edges=self.edges)[0]
-        return column if column.endswith("_mean") else None
+    def region_score(self) -> dict[str, Any] | None:
+        """What ranks the regions of an image: the acquisition function, if it can; else None.
+
+        It cannot if it scores images only, by their ids or by totals of the pool.
+        """
+        if "regions" not in find(self.acquisition).tables:
+            return None
+        options = self.ranking
+        bound = bind(options.pop("acquisition"), table="regions", **options)
+        return None if bound.needs_totals or "id" in bound.columns else self.ranking
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as JSON values."""

@@ -75,6 +75,12 @@ def score_pool(
         notes = check_masks(
             config.mask, config.pool, shard=config.shard, max_pixels=config.max_pixels
         )
+        if config.keep_regions is not None and config.region_score is None:
+            default = "ds" if scorer.has_difficulty else "entropy"
+            notes.append(
+                f"{config.acquisition} does not rank the regions of one image: {default} chose "
+                f"the {config.keep_regions} that are kept"
+            )
         with Output.open(
             config.output,
             settings=scorer.fingerprint_settings(),
@@ -207,7 +213,7 @@ def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:
 
 
 def _versions(engine: str) -> dict[str, str]:
-    packages = ["numpy", "pyarrow", "Pillow", "simplejpeg"]
+    packages = ["numpy", "pyarrow", "Pillow", "simplejpeg", "scikit-image"]
     packages += ["torch"] if engine == "torch" else ["onnxruntime", "onnxruntime-gpu"]
     found = {"deal-score": __version__, "python": platform.python_version()}
     for package in packages:

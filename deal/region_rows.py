@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.acquisition.binding import Bound
 from deal.geometry import box_outline, outlines
 from deal.regions import Grid, Segments
 
@@ -21,7 +22,7 @@ def region_rows(
     rows: Sequence[int],
     *,
     keep: int | None,
-    score: str,
+    score: Bound,
     sizes: NDArray[np.int64],
     raster: tuple[int, int],
     outlined: Grid | Segments | None = None,
@@ -35,7 +36,9 @@ def region_rows(
     rows : sequence of int
         The images of the batch to take.
     keep : int or None
-        Only that many regions an image, the highest by column ``score``; ties by region number.
+        Only that many regions an image, those that ``score`` ranks highest; ties by region number.
+    score : Bound
+        An acquisition function of regions that needs no totals.
     sizes : ndarray of int64 [B, 2]
         H, W of the oriented original images.
     raster : (H, W)
@@ -55,7 +58,8 @@ def region_rows(
     for row in rows:
         regions = np.flatnonzero(table["n_pixels"][row])
         if keep is not None:
-            order = np.argsort(-table[score][row, regions], kind="stable")
+            scores = score.scores({name: table[name][row, regions] for name in score.columns})
+            order = np.argsort(-scores, kind="stable")
             regions = np.sort(regions[order[:keep]])
         picked.append(np.stack([np.full(len(regions), row), regions]))
     b, r = np.concatenate(picked, axis=1)

@@ -71,7 +71,10 @@ _OUTLINE: dict[str, tuple[pa.DataType, str]] = {
 IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (_TEXT, "unique and stable name: path relative to its pool root, or the manifest's id"),
     "uri": (_TEXT, "where the image lies; bytes that are not UTF-8 are percent-encoded"),
-    "source_version": (_TEXT, "size and modification time (ns) of the file: changes with it"),
+    "source_version": (
+        _TEXT,
+        "size and modification time (ns) of the file, and of its segments: changes with them",
+    ),
     "sequence": (_TEXT, "sequence (drive, clip) of the image, from the manifest or the id"),
     "camera": (_TEXT, "camera, from the manifest"),
     "timestamp_ns": (_INT, "time of the image, from the manifest, nanoseconds"),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.acquisition import Bound, bind
 from deal.batch_scores import BatchScores, Columns, joined, stacked
 from deal.committee import Committee, Members
 from deal.errors import ItemError, ModelError, UsageError
@@ -54,9 +55,10 @@ class Scorer:
         For the network and for the kernel; None takes every core this process may use.
     keep_regions : int, optional
         Only the K regions of an image that score highest; None keeps all that are not empty.
-    region_score : str, optional
-        The region column they are ranked by; ``difficulty_mean`` by default, ``entropy_mean``
-        for a model without difficulty. Ties go by region number.
+    region_score : str or mapping, optional
+        The acquisition function that ranks them, by name or as ``{"acquisition": name, …}`` with
+        its options; ``ds`` by default, ``entropy`` for a model without difficulty. Ties go by
+        region number.
     outlines : bool
         Give regions their ``polygon`` too.
     model_options : mapping, optional
@@ -94,7 +96,7 @@ class Scorer:
         raster: Literal["input", "image"] = "input",
         threads: int | None = None,
         keep_regions: int | None = None,
-        region_score: str | None = None,
+        region_score: str | Mapping[str, Any] | None = None,
         model_options: Mapping[str, Any] | None = None,
         outlines: bool = False,
         flip: bool = False,
@@ -124,15 +126,13 @@ class Scorer:
         )
         self._inputs = Inputs(self.spec, raster, Masks.of(mask), regions)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
-        self._region_score = region_score or (
-            "difficulty_mean" if self.has_difficulty else "entropy_mean"
-        )
+        self._region_score = self._bound(region_score)
         self._none = self._no_rows()
-        choices = [name for name in self._none.regions or () if name.endswith("_mean")]
-        if regions is not None and self._region_score not in choices:
+        missing = set(self._region_score.columns) - set(self._none.regions or ())
+        if keep_regions is not None and (missing or self._region_score.needs_totals):
             raise UsageError(
-                f"regions cannot be ranked by {self._region_score!r} with this model; choose one "
-                f"of {', '.join(choices)}"
+                f"regions of one image cannot be ranked by {self._region_score.name!r}: "
+                + (f"{', '.join(sorted(missing))} not known" if missing else "it needs the pool")
             )
 
     @property
@@ -327,7 +327,7 @@ class Scorer:
                 **self._regions.settings(),
                 **({"outlines": True} if self._outlines else {}),
                 "keep": keep,
-                "score": None if keep is None else self._region_score,
+                "score": None if keep is None else self._score_settings(),
             }
         committee = self._engine.fingerprint_settings()
         return {
@@ -339,6 +339,15 @@ class Scorer:
             "precision": self._precision,
             **({} if committee is None else {"committee": committee}),
         }
+
+    def _bound(self, score: str | Mapping[str, Any] | None) -> Bound:
+        default = "ds" if self.has_difficulty else "entropy"
+        options = dict(score) if isinstance(score, Mapping) else {"acquisition": score or default}
+        name = options.pop("acquisition")
+        return bind(name, table="regions", classes=self.spec.classes, **options)
+
+    def _score_settings(self) -> dict[str, Any]:
+        return {"acquisition": self._region_score.name, **self._region_score.options}
 
     def _regions_of(
         self, group: InputGroup, output: EngineOutput

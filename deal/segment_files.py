@@ -78,7 +78,7 @@ def read_segments(folder: str | os.PathLike[str], item_id: str, size: Size) -> I
             return _read_png(path.read_bytes(), size)
         return _read_npz(path, size)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or f"damaged ({error})"
     except ItemError as error:
         reason = error.message
     except Exception as error:  # damaged files make the decoders raise almost anything
@@ -104,7 +104,7 @@ def checked_ids(ids: Any, size: Size) -> Ids:
             f"region id {ids.max()}, and {MAX_REGIONS - 1} is the highest: number the regions of "
             "an image from 0",
         )
-    return np.maximum(ids, -1).astype(np.int32)
+    return np.maximum(ids.astype(np.int64), -1).astype(np.int32)
 
 
 def nearest(ids: Ids, size: Size) -> Ids:

@@ -40,7 +40,8 @@ class PoolItem:
     path : str
         What ``open`` takes (``os.fsdecode`` form, surrogates stand for undecodable bytes).
     source_version : str
-        ``"<size>-<mtime_ns>"``: changes when the file does.
+        ``"<size>-<mtime_ns>"``, followed by ``+`` and that of the file of segments if there is
+        one: changes when the files do.
     """
 
     id: str

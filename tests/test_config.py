@@ -84,19 +84,22 @@ def test_settings_that_make_no_sense_are_usage_errors(options: dict[str, Any], m
 
 
 @pytest.mark.parametrize(
-    ("acquisition", "column"),
+    ("acquisition", "itself"),
     [
-        ("ds", "difficulty_mean"),
-        ("ds:margin", "difficulty_weighted_margin_mean"),
-        ("entropy", "entropy_mean"),
-        ("de", None),
-        ("random", None),
+        ("ds", True),
+        ("ds:margin", True),
+        ("ripu", True),
+        ("vote-entropy", True),
+        ("de", False),
+        ("random", False),
+        ("balanced:entropy", False),
     ],
 )
-def test_regions_are_ranked_by_the_acquisition_function_if_it_is_a_mean(
-    acquisition: str, column: str | None
+def test_kept_regions_are_ranked_by_the_acquisition_function_if_it_can(
+    acquisition: str, itself: bool
 ) -> None:
-    assert parse(acquisition=acquisition).region_score == column
+    score = parse(acquisition=acquisition).region_score
+    assert (None if score is None else score["acquisition"]) == (acquisition if itself else None)
 
 
 def test_every_setting_is_json() -> None:

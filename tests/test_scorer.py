@@ -375,8 +375,8 @@ def test_regions_keep_the_hardest_k_of_each_image(path):
     assert everything["n_pixels"].sum() == 2 * 48 * 64 + 40 * 50
 
 
-def test_regions_can_be_ranked_by_another_column(path):
-    with Scorer(path, regions=Grid(16), keep_regions=1, region_score="margin_mean") as scorer:
+def test_regions_can_be_ranked_by_another_function(path):
+    with Scorer(path, regions=Grid(16), keep_regions=1, region_score="margin") as scorer:
         kept = scorer.score_batch(scenes(1)).regions
     with Scorer(path, regions=Grid(16)) as scorer:
         everything = scorer.score_batch(scenes(1)).regions
@@ -391,7 +391,15 @@ def test_regions_can_be_ranked_by_another_column(path):
         ({"keep_regions": 0, "regions": Grid(8)}, "at least 1"),
         ({"regions": Segments(np.zeros((1, 4, 4), np.int32))}, r"GivenSegments\(\)"),
         ({"outlines": True}, "outlines need regions"),
-        ({"regions": Grid(8), "region_score": "de"}, "choose one of .*entropy_mean"),
+        ({"regions": Grid(8), "region_score": "de"}, "scores images, not regions"),
+        (
+            {"regions": Grid(8), "keep_regions": 1, "region_score": "balanced:entropy"},
+            "needs the pool",
+        ),
+        (
+            {"regions": Grid(8), "keep_regions": 1, "region_score": "bald"},
+            "mutual_information_mean not known",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(path, arguments, says):
@@ -405,10 +413,10 @@ def test_regions_of_a_model_without_difficulty_are_ranked_by_entropy(path):
         assert scorer.fingerprint_settings()["regions"] == {
             "cell": 8,
             "keep": 2,
-            "score": "entropy_mean",
+            "score": {"acquisition": "entropy"},
         }
-    with pytest.raises(UsageError, match="ranked by 'difficulty_mean'"):
-        Scorer(path, regions=Grid(8), region_score="difficulty_mean", model_options=options)
+    with pytest.raises(UsageError, match=r"ranked by 'ds:none': difficulty_mean not known"):
+        Scorer(path, regions=Grid(8), keep_regions=1, region_score="ds", model_options=options)
 
 
 @settings(deadline=None, max_examples=15)
@@ -455,7 +463,7 @@ def test_fingerprint_changes_with_what_changes_a_number_and_with_nothing_else(pa
         settings_of(regions=Grid(8)),
         settings_of(regions=Grid(9)),
         settings_of(regions=Grid(9), keep_regions=2),
-        settings_of(regions=Grid(9), keep_regions=2, region_score="margin_mean"),
+        settings_of(regions=Grid(9), keep_regions=2, region_score="margin"),
         settings_of(raster="image"),
         settings_of(model_options={"align_corners": False}),
         settings_of(model_options={"input_size": [48, 64]}),
