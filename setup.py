@@ -28,7 +28,6 @@ LIBRARY_SOURCES = [
     "csrc/deal_c.cpp",
     "csrc/image_job.cpp",
     "csrc/kernels_avx2.cpp",
-    "csrc/kernels_avx512.cpp",
     "csrc/kernels_portable.cpp",
     "csrc/request.cpp",
     "csrc/statistics_cpu.cpp",

@@ -9,8 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from deal.acquisition import bind, required_columns
-from deal.acquisition.registry import find
 from deal.committee import Members
 from deal.decode import MAX_PIXELS
 from deal.errors import UsageError
@@ -18,7 +16,7 @@ from deal.head import DifficultyHead
 from deal.masks import Masks, parse_masks
 from deal.pool import Shard, parse_shard, path_to_id
 from deal.region_sources import RegionSource, parse_regions
-from deal.selection import parse_budget
+from deal.selection import Ranking
 
 __all__ = ["ErrorLimit", "ScoreConfig", "parse_max_errors"]
 
@@ -67,8 +65,8 @@ class ScoreConfig:
         Store the outlines of the regions kept, as WKT.
     mask : Masks, optional
         0 = ignore, in pixels of the oriented image; for all images, or by camera.
-    acquisition, levels, edges, seed, budget
-        As in :func:`deal.selection.select`.
+    ranking : Ranking
+        What is ranked and selected in the end; :meth:`parse` takes its keywords.
     shard : Shard
     sequence_from : str, optional
         As in :func:`deal.pool.open_pool`.
@@ -106,11 +104,7 @@ class ScoreConfig:
     keep_regions: int | None = None
     outlines: bool = False
     mask: Masks | None = None
-    acquisition: str = "ds"
-    levels: int | None = None
-    edges: str | None = None
-    seed: int = 0
-    budget: str | int | None = None
+    ranking: Ranking = field(default_factory=Ranking)
     shard: Shard = field(default_factory=Shard)
     sequence_from: str | None = None
     sessions: int | None = None
@@ -123,11 +117,13 @@ class ScoreConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        required_columns(self.acquisition, levels=self.levels, edges=self.edges)
-        parse_budget(self.budget)
         Members.of(self.model, **self.members)
         if self.keep_regions is not None and self.regions is None:
             raise UsageError("keep_regions needs regions, such as grid:40")
+        if self.ranking.table == "regions" and self.regions is None:
+            raise UsageError(
+                "to rank regions they have to be scored: give --regions, such as grid:40"
+            )
         if self.outlines and self.regions is None:
             raise UsageError("--outlines needs --regions, such as components")
         names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
@@ -150,9 +146,11 @@ class ScoreConfig:
         """Make a config from values or their text: ``shard="0/4"``, ``max_errors="0.1%"``.
 
         ``mask`` is what :func:`deal.masks.parse_masks` takes, ``regions`` what
-        :func:`deal.region_sources.parse_regions` does. Raises UsageError for values that make no
-        sense.
+        :func:`deal.region_sources.parse_regions` does; options that are no attributes are those
+        of :func:`deal.select`. Raises UsageError for values that make no sense.
         """
+        own = {item.name for item in fields(cls)}
+        ranking = {name: options.pop(name) for name in list(options) if name not in own}
         for name, reader in _READERS.items():
             if name in options:
                 options[name] = reader(options[name])
@@ -160,6 +158,7 @@ class ScoreConfig:
             pool=_paths(pool),
             model=_paths(model),
             output=Path(output),
+            ranking=Ranking.of(**ranking),
             **options,
         )
 
@@ -173,26 +172,12 @@ class ScoreConfig:
         }
 
     @property
-    def ranking(self) -> dict[str, Any]:
-        """Keyword arguments of `acquisition_scores` and, with the budget, of `select`."""
-        return {
-            "acquisition": self.acquisition,
-            "levels": self.levels,
-            "edges": self.edges,
-            "seed": self.seed,
-        }
-
-    @property
     def region_score(self) -> dict[str, Any] | None:
-        """What ranks the regions of an image: the acquisition function, if it can; else None.
-
-        It cannot if it scores images only, by their ids or by totals of the pool.
-        """
-        if "regions" not in find(self.acquisition).tables:
+        """What ranks the regions of an image: the acquisition function, if it can; else None."""
+        if self.ranking.of_regions(None) is None:
             return None
-        options = self.ranking
-        bound = bind(options.pop("acquisition"), table="regions", **options)
-        return None if bound.needs_totals or "id" in bound.columns else self.ranking
+        ranking = self.ranking
+        return {"acquisition": ranking.acquisition, "seed": ranking.seed, **ranking.options}
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting as JSON values."""
@@ -209,6 +194,7 @@ class ScoreConfig:
             else head and path_to_id(head),
             "regions": None if self.regions is None else path_to_id(str(self.regions)),
             "mask": None if self.mask is None else self.mask.settings(),
+            "ranking": self.ranking.to_dict(),
             "shard": str(self.shard),
             "max_errors": None if self.max_errors is None else str(self.max_errors),
         }

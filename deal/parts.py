@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from deal.pool import Shard
 
 __all__ = [
     "FOLDERS",
+    "deal_metadata",
     "footer",
     "keep_rows",
     "list_parts",
@@ -64,9 +65,15 @@ def list_parts(folder: Path) -> list[Path]:
 
 def footer(path: Path) -> dict[str, str]:
     """The ``deal.*`` metadata of a part; ArrowException when it is not Parquet."""
-    metadata = parquet.read_metadata(path).metadata or {}
+    return deal_metadata(parquet.read_metadata(path).metadata)
+
+
+def deal_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Those entries of a file's or table's metadata that deal wrote."""
     return {
-        key.decode(): value.decode() for key, value in metadata.items() if key.startswith(b"deal.")
+        key.decode(): value.decode()
+        for key, value in (metadata or {}).items()
+        if key.startswith(b"deal.")
     }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from deal._version import __version__
-from deal.acquisition import required_columns
 from deal.config import ScoreConfig
 from deal.errors import UsageError
 from deal.ledger import Ledger
@@ -24,9 +23,9 @@ from deal.output import Output
 from deal.parts import list_parts
 from deal.pool import count_pool, path_to_id
 from deal.progress import InterruptedRunError, Progress, RunReport
-from deal.schema import images_schema
+from deal.schema import images_schema, regions_schema
 from deal.scorer import Scorer
-from deal.selection import Selection, score_sources, select
+from deal.selection import Selection, score_sources, select_by
 from deal.sketch import QuantileSketch
 from deal.types import COMMITTEE_COLUMNS
 
@@ -59,7 +58,8 @@ def score_pool(
     progress : callable, optional
         Called with a `Progress` whenever images are finished, in the calling thread.
     **options
-        The other attributes of :class:`deal.config.ScoreConfig`, as values or as text.
+        The other attributes of :class:`deal.config.ScoreConfig`, as values or as text, and the
+        keywords of :func:`deal.select`.
 
     Raises
     ------
@@ -78,8 +78,8 @@ def score_pool(
         if config.keep_regions is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(
-                f"{config.acquisition} does not rank the regions of one image: {default} chose "
-                f"the {config.keep_regions} that are kept"
+                f"{config.ranking.acquisition} does not rank the regions of one image: {default} "
+                f"chose the {config.keep_regions} that are kept"
             )
         with Output.open(
             config.output,
@@ -100,17 +100,18 @@ def score_pool(
 
 def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
     """Refuse to rank by columns that this scorer does not give."""
-    needs = required_columns(config.acquisition, levels=config.levels, edges=config.edges)
+    acquisition = config.ranking.acquisition
+    needs = config.ranking.bind(scorer.spec.classes).columns
     if not scorer.has_difficulty and any("difficulty" in column for column in needs):
         raise UsageError(
-            f"--acquisition {config.acquisition} ranks by difficulty and model {scorer.spec.path} "
+            f"--acquisition {acquisition} ranks by difficulty and model {scorer.spec.path} "
             "has no difficulty head: choose entropy, margin or least-confidence, or give a head "
             "file as --difficulty-head (deal fit-head --model MODEL --data LABELED -o head.json "
             "fits one)"
         )
     if not scorer.has_committee and set(needs) & set(COMMITTEE_COLUMNS):
         raise UsageError(
-            f"--acquisition {config.acquisition} ranks by a committee and only {scorer.spec.path} "
+            f"--acquisition {acquisition} ranks by a committee and only {scorer.spec.path} "
             "votes: give --model several times, --flip or --dropout-passes"
         )
 
@@ -124,10 +125,11 @@ def _report(
     notes: list[str],
 ) -> RunReport:
     with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
-        # A shard may hold no image at all, and then no part is written.
-        stored = list_parts(config.output / "images")
-        sources: Any = config.output if stored else images_schema().empty_table()
-        selection = select(sources, budget=config.budget, **config.ranking)
+        # A shard may hold no image at all, or none that is ok, and then no part is written.
+        stored = list_parts(config.output / config.ranking.table)
+        empty = images_schema if config.ranking.table == "images" else regions_schema
+        sources: Any = config.output if stored else empty().empty_table()
+        selection = select_by(sources, config.ranking)
         selection.write(config.output)
     notes = [*notes, *selection.notes, *_notes(ledger)]
     previews: Path | None = None
@@ -199,11 +201,11 @@ def _record(
 
 
 def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:
-    """Score of every image of this shard, also of those beyond the budget."""
+    """Score of every row of this shard, also of those beyond the budget; none of distances."""
     sketch = QuantileSketch()
-    if not selection.metadata["rows"]:
+    if not selection.metadata["rows"] or selection.metadata["by"] == "distance":
         return sketch
-    for ids, scores, _ in score_sources(config.output, **config.ranking):
+    for ids, scores in score_sources(config.output, config.ranking):
         ranked = ~np.isnan(scores)
         if config.shard.count > 1:
             mine = [config.shard.contains(item_id) for item_id in ids.to_pylist()]

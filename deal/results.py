@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from deal.errors import ResultsError
-from deal.parts import footer, list_parts, read_ids, read_part
+from deal.parts import deal_metadata, list_parts, read_ids
 from deal.schema import (
     IMAGE_COLUMNS,
     REGION_COLUMNS,
@@ -21,9 +21,20 @@ from deal.schema import (
     settings_difference,
 )
 
-__all__ = ["iter_results", "read_regions", "read_results"]
+__all__ = [
+    "check_alike",
+    "iter_results",
+    "list_results",
+    "ok_images",
+    "open_part",
+    "part_batches",
+    "part_footer",
+    "read_regions",
+    "read_results",
+]
 
 Source = str | os.PathLike[str]
+_BATCH_ROWS = 65_536
 
 
 def read_results(
@@ -63,7 +74,7 @@ def iter_results(
     sources: Source | Sequence[Source],
     columns: Sequence[str] | None = None,
     status: str | None = None,
-    batch_rows: int = 65536,
+    batch_rows: int = _BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Stream what :func:`read_results` gives, in batches of at most ``batch_rows`` rows.
 
@@ -80,7 +91,7 @@ def iter_results(
     yield pa.RecordBatch.from_pylist([], schema=schema)
     for part in parts:
         with parquet.ParquetFile(part) as file:
-            for batch in file.iter_batches(batch_rows, columns=wanted):
+            for batch in part_batches(file, wanted, batch_rows):
                 if status is not None:
                     batch = batch.filter(pc.equal(batch.column("status"), status))
                 arrays = [batch.column(name) for name in names]
@@ -90,62 +101,127 @@ def iter_results(
 def read_regions(
     sources: Source | Sequence[Source], columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Region rows of output folders, as :func:`read_results`; empty when none were kept."""
+    """Region rows of output folders, as :func:`read_results`; empty when none were kept.
+
+    Regions of an image without a row, or whose row is not ok, do not exist: a run was killed
+    before the image was done.
+    """
     names = _check_columns(columns, REGION_COLUMNS)
     parts, metadata = _parts(sources, "regions")
     schema = pa.schema([pa.field(name, REGION_COLUMNS[name][0]) for name in names], metadata)
-    tables = [read_part(part, names).select(names).cast(schema) for part in parts]
-    return pa.concat_tables([schema.empty_table(), *tables])
+    batches = []
+    for part in parts:
+        images = ok_images(part)
+        with parquet.ParquetFile(part) as file:
+            for batch in part_batches(file, list(dict.fromkeys([*names, "id"])), _BATCH_ROWS):
+                batch = batch.filter(pc.is_in(batch.column("id"), images.column("id")))
+                arrays = [batch.column(name) for name in names]
+                batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return pa.Table.from_batches(batches, schema)
 
 
-def _parts(
-    sources: Source | Sequence[Source], table: str
-) -> tuple[list[Path], dict[str, str] | None]:
-    """Parts of all sources, and the metadata they share."""
+def list_results(sources: Source | Sequence[Source], table: str = "images") -> list[Path]:
+    """Parts of a table in all sources, unopened; ResultsError for a source without results."""
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     found: list[Path] = []
-    first: tuple[Path, dict[str, str]] | None = None
     for source in map(Path, sources):
         if not list_parts(source / "images"):
             raise ResultsError(
                 f"{source} holds no results; name a folder that deal-score --output wrote"
             )
-        for part in list_parts(source / table):
-            metadata = _metadata(part)
-            if metadata is None:
-                continue
-            if first is None:
-                first = part, metadata
-            elif metadata["deal.fingerprint"] != first[1]["deal.fingerprint"]:
-                raise ResultsError(
-                    f"{first[0].parent.parent} and {source} were scored with different settings "
-                    f"({settings_difference(first[1], metadata)}); score both alike, or read them "
-                    "apart"
-                )
-            found.append(part)
-    return found, None if first is None else first[1]
+        found += list_parts(source / table)
+    return found
 
 
-def _metadata(part: Path) -> dict[str, str] | None:
-    """Checked metadata of a part; None when a run has just dropped its last row."""
+def open_part(part: Path) -> parquet.ParquetFile | None:
+    """Open a part and check that it can be read; None when a run has just dropped its last row.
+
+    Raises
+    ------
+    ResultsError
+        The part is damaged, foreign, or of another schema.
+    """
     try:
-        metadata = footer(part)
+        file = parquet.ParquetFile(part)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(
             f"{part} is damaged ({error}); delete it and run the same deal-score command again"
         ) from error
-    version = metadata.get("deal.schema")
+    version = part_footer(file).get("deal.schema")
+    if version == SCHEMA_VERSION:
+        return file
+    file.close()
     if version is None:
         raise ResultsError(f"{part} was not written by deal-score; move it elsewhere")
-    if version != SCHEMA_VERSION:
+    raise ResultsError(
+        f"{part} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
+        "read it with the version that wrote it, or score again"
+    )
+
+
+def part_footer(file: parquet.ParquetFile) -> dict[str, str]:
+    """The ``deal.*`` metadata of a part that is open."""
+    return deal_metadata(file.metadata.metadata)
+
+
+def part_batches(
+    file: parquet.ParquetFile, names: Sequence[str], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Read columns of a part; those that it lacks, of a version before them, are null."""
+    present = set(file.schema_arrow.names)
+    kinds = IMAGE_COLUMNS | REGION_COLUMNS
+    for batch in file.iter_batches(
+        batch_rows, columns=["id", *(name for name in names if name in present)], use_threads=False
+    ):
+        arrays = [
+            batch.column(name) if name in present else pa.nulls(batch.num_rows, kinds[name][0])
+            for name in names
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+
+def ok_images(part: Path, columns: Sequence[str] = ()) -> pa.Table:
+    """Of the images that the regions of a part belong to and that are ok: ``id`` and columns."""
+    names = list(dict.fromkeys(["id", "status", *columns]))
+    schema = pa.schema([pa.field(name, IMAGE_COLUMNS[name][0]) for name in names])
+    file = open_part(part.parent.parent / "images" / part.name)
+    if file is None:
+        return schema.empty_table()
+    with file:
+        batches = [b.cast(schema) for b in part_batches(file, names, _BATCH_ROWS)]
+    table = pa.Table.from_batches(batches, schema)
+    return table.filter(pc.equal(table.column("status"), "ok"))
+
+
+def check_alike(first: tuple[Path, dict[str, str]], other: tuple[Path, dict[str, str]]) -> None:
+    """ResultsError, naming what differs, if two parts were scored with different settings."""
+    if other[1]["deal.fingerprint"] != first[1]["deal.fingerprint"]:
         raise ResultsError(
-            f"{part} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
-            "read it with the version that wrote it, or score again"
+            f"{first[0].parent.parent} and {other[0].parent.parent} were scored with different "
+            f"settings ({settings_difference(first[1], other[1])}); score both alike, or read "
+            "them apart"
         )
-    return metadata
+
+
+def _parts(
+    sources: Source | Sequence[Source], table: str
+) -> tuple[list[Path], dict[str, str] | None]:
+    """Parts of all sources, and the metadata they share."""
+    found: list[Path] = []
+    first: tuple[Path, dict[str, str]] | None = None
+    for part in list_results(sources, table):
+        file = open_part(part)
+        if file is None:
+            continue
+        with file:
+            described = part, part_footer(file)
+        first = first or described
+        check_alike(first, described)
+        found.append(part)
+    return found, None if first is None else first[1]
 
 
 def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list[str]:

@@ -113,7 +113,8 @@ def test_options_stand_under_headings() -> None:
         score_command.make_context("deal-score", [], resilient_parsing=True)
     )
     headings = re.findall(r"^([A-Z]\w+):$", text, re.MULTILINE)
-    assert headings == ["Pool", "Model", "Engine", "Statistics", "Ranking", "Output", "Help"]
+    ranking = ["Ranking", "Budget", "Rules", "Diversity"]
+    assert headings == ["Pool", "Model", "Engine", "Statistics", *ranking, "Output", "Help"]
 
 
 def test_score_prints_the_top_ranks_and_where_results_lie(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from deal.errors import OutputError, ResultsError, UsageError
 from deal.selection import Budget, parse_budget, rank, select
 
+HEADER = "rank,id,score,uri,region,polygon,cost,why\n"
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True, max_size=20)
 
 
@@ -109,7 +110,7 @@ def test_a_pool_without_ok_rows_gives_an_empty_selection_with_a_note(tmp_path: P
     assert len(selection) == 0
     assert selection.notes == ("none of the 1 rows has a score: nothing to rank",)
     selection.write(tmp_path)
-    assert (tmp_path / "selection.csv").read_bytes() == b"rank,id,score\n"
+    assert (tmp_path / "selection.csv").read_bytes() == HEADER.encode()
 
 
 @settings(deadline=None, max_examples=25)
@@ -152,7 +153,7 @@ def test_files_survive_a_round_trip(
     selection = select(table(ids, scores), acquisition="entropy")
     selection.write(folder)
     with (folder / "selection.csv").open(newline="", encoding="utf-8") as file:
-        read = [(int(r), item, float(s)) for r, item, s in list(csv.reader(file))[1:]]
+        read = [(int(row[0]), row[1], float(row[2])) for row in list(csv.reader(file))[1:]]
     assert read == list(selection.rows())
     document = json.loads((folder / "selection.json").read_text(encoding="utf-8"))
     assert [(r["rank"], r["id"], r["score"]) for r in document["selection"]] == read
@@ -163,8 +164,9 @@ def test_awkward_ids_are_quoted() -> None:
     ids = ['a,"b"', "line\nbreak", "carriage\rreturn", "plain name.jpg", ""]
     selection = select(table(ids, [5.0, 4.0, 3.0, 2.0, 1.0]), acquisition="entropy")
     assert selection.to_csv() == (
-        'rank,id,score\n1,"a,""b""",5.0\n2,"line\nbreak",4.0\n3,"carriage\rreturn",3.0\n'
-        '4,plain name.jpg,2.0\n5,"",1.0\n'
+        HEADER
+        + '1,"a,""b""",5.0,,,,1,\n2,"line\nbreak",4.0,,,,1,\n3,"carriage\rreturn",3.0,,,,1,\n'
+        '4,plain name.jpg,2.0,,,,1,\n5,"",1.0,,,,1,\n'
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deal.acquisition import acquisition_names
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -23,6 +23,7 @@ __all__ = [
     "option",
     "print_note",
     "print_selection",
+    "ranking_keywords",
     "ranking_options",
 ]
 
@@ -68,51 +69,207 @@ def key_value(text: str) -> tuple[str, Any]:
         return key, value
 
 
+_RANKING, _BUDGET, _RULES, _DIVERSITY = "Ranking", "Budget", "Rules", "Diversity"
+_RANKING_OPTIONS = [
+    option(
+        _RANKING,
+        "--acquisition",
+        default="ds",
+        show_default=True,
+        metavar="NAME",
+        help="Acquisition function: " + ", ".join(acquisition_names()) + ".",
+    ),
+    option(
+        _RANKING,
+        "--plugin",
+        "plugins",
+        multiple=True,
+        metavar="MODULE",
+        help="Module or .py file that registers acquisition functions of your own; repeatable.",
+    ),
+    option(
+        _RANKING,
+        "--levels",
+        type=int,
+        metavar="L",
+        help="Histogram levels of de, a divisor of 240. Default: 8.",
+    ),
+    option(
+        _RANKING,
+        "--edges",
+        metavar="image|fixed",
+        help="Histogram range of de: each image's own min…max (default), or 0…1.",
+    ),
+    option(
+        _RANKING,
+        "--tail",
+        type=float,
+        metavar="SHARE",
+        help="Share of pixels, the worst, that tail:* average. Default: 0.05.",
+    ),
+    option(
+        _RANKING,
+        "--focus",
+        metavar="CLASS,…",
+        help="Classes that focus:* counts, by name: pole,sign,bicyclist.",
+    ),
+    option(
+        _RANKING,
+        "--acquisition-option",
+        "acquisition_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Option of an acquisition function of your own; repeatable.",
+    ),
+    option(
+        _RANKING,
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="S",
+        help="Seed of random.",
+    ),
+    option(
+        _RANKING,
+        "--table",
+        metavar="images|regions",
+        help="What to rank. Default: images, or regions for a budget of regions.",
+    ),
+    option(
+        _BUDGET,
+        "--budget",
+        metavar="AMOUNT",
+        help="How much to select: 500, 5%, regions:2000, pixels:5e6 (raster pixels, unmasked), "
+        "clicks:20000 (of an annotator, estimated); percentages go with units too. Greedy: what "
+        "no longer fits is skipped. Default: rank all.",
+    ),
+    option(
+        _BUDGET,
+        "--by",
+        metavar="score|score-per-cost",
+        help="Order of the ranks. Default: score, or score-per-cost for pixels and clicks.",
+    ),
+    option(
+        _BUDGET,
+        "--cost",
+        metavar="count|pixels|clicks",
+        help="What a row costs, for a budget that counts rows. Default: the budget's unit.",
+    ),
+    option(
+        _BUDGET,
+        "--click-corner",
+        type=float,
+        default=1.0,
+        show_default=True,
+        metavar="N",
+        help="Clicks a corner of the predicted boundaries.",
+    ),
+    option(
+        _BUDGET,
+        "--click-length",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="N",
+        help="Clicks a raster pixel of their length.",
+    ),
+    option(
+        _BUDGET,
+        "--click-fixed",
+        type=float,
+        default=1.0,
+        show_default=True,
+        metavar="N",
+        help="Clicks any image or region takes.",
+    ),
+    option(
+        _RULES,
+        "--quota",
+        multiple=True,
+        metavar="ATTR[:VALUE]=N|P%",
+        help="Most of the budget that any value of an attribute takes, or that one value does: "
+        "camera=20%, camera:front=100. Attributes: camera, sequence, folder, the manifest's "
+        "columns. Repeatable.",
+    ),
+    option(
+        _RULES,
+        "--min-gap",
+        metavar="2s|30f",
+        help="Least distance of images of a sequence: of time, or of the last number in the id.",
+    ),
+    option(_RULES, "--max-per-image", type=int, metavar="K", help="Regions of one image at most."),
+    option(
+        _RULES,
+        "--exclude",
+        multiple=True,
+        type=click.Path(),
+        metavar="FILE",
+        help="Ids that are labeled: a CSV with a column id (selection.csv), or one id a line. "
+        "Repeatable.",
+    ),
+    option(
+        _RULES,
+        "--include",
+        multiple=True,
+        type=click.Path(),
+        metavar="FILE",
+        help="Ids to take first, whatever score and rules; they count against the budget.",
+    ),
+    option(
+        _DIVERSITY,
+        "--diverse",
+        type=float,
+        metavar="M",
+        help="Pick the farthest from labeled and chosen images, again and again, among the best M "
+        "times the budget.",
+    ),
+    option(
+        _DIVERSITY,
+        "--features",
+        default="auto",
+        show_default=True,
+        metavar="auto|embedding|statistics",
+        help="What distances of core-set and --diverse are between: the model's embedding, or "
+        "class and difficulty statistics.",
+    ),
+    option(
+        _DIVERSITY,
+        "--metric",
+        default="cosine",
+        show_default=True,
+        metavar="cosine|euclidean",
+        help="The distance.",
+    ),
+]
+
+
 def ranking_options(function: FC) -> FC:
     """Add the options of `select`, which ``deal score`` and ``deal select`` share."""
-    group = "Ranking"
-    options = [
-        option(
-            group,
-            "--acquisition",
-            default="ds",
-            show_default=True,
-            metavar="NAME",
-            help="ds, ds:entropy, ds:margin, ds:least-confidence, de, entropy, margin, "
-            "least-confidence or random.",
-        ),
-        option(
-            group,
-            "--levels",
-            type=int,
-            metavar="L",
-            help="Histogram levels of de, a divisor of 240. Default: 8.",
-        ),
-        option(
-            group,
-            "--edges",
-            metavar="image|fixed",
-            help="Histogram range of de: each image's own min…max (default), or 0…1.",
-        ),
-        option(
-            group,
-            "--budget",
-            metavar="N|P%",
-            help="How many images to select. Default: rank all.",
-        ),
-        option(
-            group,
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            metavar="S",
-            help="Seed of random.",
-        ),
-    ]
-    for decorate in reversed(options):
+    for decorate in reversed(_RANKING_OPTIONS):
         function = decorate(function)
     return function
+
+
+def ranking_keywords(options: dict[str, Any]) -> dict[str, Any]:
+    """Load plugins; keywords of `deal.select` for the values of `ranking_options`.
+
+    Other options stay as they are. Raises UsageError.
+    """
+    options = dict(options)
+    if plugins := options.pop("plugins"):
+        from deal.acquisition import load_plugin
+
+        for plugin in plugins:
+            load_plugin(plugin)
+    for text in options.pop("acquisition_options"):
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--acquisition-option {text!r}: write it as KEY=VALUE")
+        if key in options:
+            raise UsageError(f"--acquisition-option {text!r}: give --{key.replace('_', '-')}")
+        options[key] = value
+    return options
 
 
 def print_note(text: str) -> None:
@@ -133,8 +290,19 @@ def print_selection(selection: Selection, top: int) -> None:
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
     table.add_column("id", overflow="fold")
-    for rank, item_id, score in itertools.islice(selection.rows(), shown):
-        table.add_row(str(rank), f"{score:.6f}", Text(printable(item_id)))
+    rows = list(selection.records(shown))
+    extra = ["region"] if metadata["table"] == "regions" else []
+    extra += ["cost"] if metadata["cost"] != "count" else []
+    for name in extra:
+        table.add_column(metadata["cost"] if name == "cost" else name, justify="right")
+    if any(row["why"] for row in rows):
+        extra.append("why")
+        table.add_column("why", overflow="fold")
+    for row in rows:
+        score = "" if row["score"] is None else f"{row['score']:.6f}"
+        cells = [str(row["rank"]), score, row["id"]]
+        cells += ["" if row[name] is None else f"{row[name]}" for name in extra]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     console = Console()
     if not console.is_terminal:  # a file or pipe has no width to fold to
         console = Console(width=200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from deal.cli.common import (
     option,
     print_note,
     print_selection,
+    ranking_keywords,
     ranking_options,
 )
 from deal.cli.display import Display
@@ -116,7 +116,7 @@ _DEMO_OUTPUT = "deal-demo"
     help="Key of the model contract, for a model that does not carry it; repeatable. VALUE is "
     "JSON or text: classes=19, mean=[0.485,0.456,0.406]. Keys: classes, input_format, input_size, "
     "size_multiple, resize, interpolation, mean, std, align_corners, output_kind, activation, "
-    "dropout, output.",
+    "output.",
 )
 @option(
     _RUN,
@@ -262,6 +262,7 @@ def command(
     Exit status: 0 done; 1 failed; 2 usage; 3 done, but some images were quarantined; 130 or 143
     interrupted.
     """
+    options = ranking_keywords(options)
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if demo:
         pool = _use_demo(pool, options)
@@ -301,13 +302,12 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
     from deal.pool import path_to_id
 
     names = ("total", "skipped", "scored", "errors", "seconds", "bound_by", "notes", "exit_code")
-    rows = itertools.islice(report.selection.rows(), max(top, 0))
     return {
         **{name: getattr(report, name) for name in names},
         "output": path_to_id(str(report.output)),
         "previews": None if report.previews is None else path_to_id(str(report.previews)),
         "selection": report.selection.metadata,
-        "top": [{"rank": rank, "id": item_id, "score": score} for rank, item_id, score in rows],
+        "top": list(report.selection.records(max(top, 0))),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from deal.cli.common import (
@@ -9,8 +11,10 @@ from deal.cli.common import (
     option,
     print_note,
     print_selection,
+    ranking_keywords,
     ranking_options,
 )
+from deal.errors import UsageError
 from deal.text import printable
 
 _OUT = "Output"
@@ -46,25 +50,18 @@ _OUT = "Output"
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def command(
     out: tuple[str, ...],
-    acquisition: str,
-    levels: int | None,
-    edges: str | None,
-    budget: str | None,
-    seed: int,
     output: str | None,
     top: int,
     as_json: bool,
     debug: bool,
+    **options: Any,
 ) -> None:
-    """Rank the images stored in the folders OUT, which `deal score --output` wrote."""
-    from deal.errors import UsageError
+    """Rank what is stored in the folders OUT, which `deal score --output` wrote, as one pool."""
     from deal.selection import select
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
-    selection = select(
-        out, acquisition=acquisition, levels=levels, edges=edges, budget=budget, seed=seed
-    )
+    selection = select(out, **ranking_keywords(options))
     if output is not None:
         selection.write(output)
     for note in selection.notes:

@@ -1,0 +1,196 @@
+"""Budgets and what they count: rows, pixels, or an estimate of an annotator's clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.errors import ResultsError, UsageError
+
+__all__ = [
+    "COSTS",
+    "UNITS",
+    "Budget",
+    "ClickModel",
+    "cost_columns",
+    "costs",
+    "decimal",
+    "parse_budget",
+]
+
+UNITS = ("images", "regions", "pixels", "clicks")
+COSTS = ("count", "pixels", "clicks")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much to select: an amount, or a percentage of what is ranked.
+
+    Attributes
+    ----------
+    amount : Fraction, optional
+        In units; whole for images and regions.
+    percent : Fraction, optional
+        Of the pool: of the rows that have a score (excluded ones too), or of their pixels or
+        clicks. With neither, everything is selected.
+    unit : str, optional
+        One of ``images``, ``regions``, ``pixels`` and ``clicks``; None counts rows of whichever
+        table is ranked.
+    """
+
+    amount: Fraction | None = None
+    percent: Fraction | None = None
+    unit: str | None = None
+
+    def __str__(self) -> str:
+        number = f"{decimal(self.percent)}%" if self.percent is not None else None
+        number = decimal(self.amount) if self.amount is not None else number
+        return "all" if number is None else f"{self.unit}:{number}" if self.unit else number
+
+    @property
+    def cost(self) -> str:
+        """What is counted: ``count``, ``pixels`` or ``clicks``."""
+        return self.unit if self.unit in COSTS else "count"
+
+    @property
+    def table(self) -> str | None:
+        """The table that the unit implies."""
+        return self.unit if self.unit in ("images", "regions") else None
+
+    def resolve(self, total: float) -> float:
+        """Return the budget, of a pool that costs ``total``; a share of rows is rounded up."""
+        if self.amount is not None:
+            whole = self.amount.denominator == 1
+            return int(self.amount) if whole else float(self.amount)
+        if self.percent is None:
+            return total
+        if self.cost != "count":
+            return float(self.percent * Fraction(total) / 100)
+        return -(-self.percent.numerator * int(total) // (self.percent.denominator * 100))
+
+
+@dataclass(frozen=True, slots=True)
+class ClickModel:
+    """Clicks that labeling takes: corner · corners + length · length + fixed.
+
+    Corners and length are those of the predicted boundaries (``boundary_corners``,
+    ``boundary_length``): whoever outlines a segment clicks its corners. Counting the clicks of
+    polygon outlines as annotation cost follows CEREALS (Mackowiak et al., BMVC 2018,
+    arXiv 1810.09726) and MetaBox+ (Colling et al. 2020, arXiv 2010.01884), which estimate them
+    from predicted segmentations too.
+
+    Attributes
+    ----------
+    corner : float
+        Clicks a corner.
+    length : float
+        Clicks a raster pixel of boundary, for tools that trace instead of clicking corners.
+    fixed : float
+        Clicks an image or region takes even without a boundary, such as opening it.
+    """
+
+    corner: float = 1.0
+    length: float = 0.0
+    fixed: float = 1.0
+
+    def __post_init__(self) -> None:
+        values = (self.corner, self.length, self.fixed)
+        if not all(np.isfinite(value) and value >= 0 for value in values) or not any(values):
+            raise UsageError(
+                "click_corner, click_length and click_fixed must be numbers of at least 0, one of "
+                f"them more; not {', '.join(f'{value:g}' for value in values)}"
+            )
+
+
+def parse_budget(budget: str | int | Budget | None) -> Budget:
+    """``50``, ``"5%"``, ``"regions:2000"``, ``"pixels:5e6"``, ``"clicks:10%"``; None is everything.
+
+    Raises
+    ------
+    UsageError
+        An unknown unit, or neither a positive amount nor a percentage above 0 and up to 100.
+    """
+    if budget is None:
+        return Budget()
+    if isinstance(budget, Budget):
+        return budget
+    text = str(budget).strip()
+    unit, colon, amount = text.rpartition(":")
+    if colon and unit not in UNITS:
+        raise UsageError(
+            f"budget {text!r}: no unit {unit!r}; there are {', '.join(UNITS)}, as in regions:2000"
+        )
+    counted = unit not in ("pixels", "clicks")
+    try:
+        if amount.endswith("%"):
+            percent = Fraction(amount[:-1])
+            if 0 < percent <= 100:
+                return Budget(percent=percent, unit=unit or None)
+        else:
+            number = Fraction(int(amount)) if counted else Fraction(amount)
+            if number > 0:
+                return Budget(amount=number, unit=unit or None)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(
+        f"budget must be a positive number of images or a percentage above 0% and up to 100%, "
+        f"such as 50 or 5%, or have a unit: regions:2000, pixels:5e6, clicks:20000; not {text!r}"
+    )
+
+
+def decimal(number: Fraction) -> str:
+    """``5000000`` or ``0.5``."""
+    return str(number.numerator) if number.denominator == 1 else repr(float(number))
+
+
+def cost_columns(cost: str, clicks: ClickModel) -> tuple[str, ...]:
+    """Columns that :func:`costs` reads."""
+    if cost == "pixels":
+        return ("n_pixels",)
+    if cost == "clicks":
+        wanted = (("boundary_corners", clicks.corner), ("boundary_length", clicks.length))
+        return tuple(column for column, constant in wanted if constant)
+    return ()
+
+
+def costs(
+    columns: Mapping[str, NDArray[Any]], cost: str, clicks: ClickModel, rows: int
+) -> NDArray[np.float64]:
+    """Cost of each row, float64 [n].
+
+    Parameters
+    ----------
+    columns : mapping of column name to ndarray of float64 [n]
+        Those of :func:`cost_columns`; NaN where the results have no value.
+    cost : ``count``, ``pixels`` or ``clicks``
+        Pixels are those of the raster that no mask hides (``n_pixels``).
+
+    Raises
+    ------
+    ResultsError
+        A value is missing.
+    """
+    total = np.ones(rows) if cost == "count" else np.zeros(rows)
+    if cost == "pixels":
+        total += columns["n_pixels"]
+    if cost == "clicks":
+        total += clicks.fixed
+        for column, constant in (
+            ("boundary_corners", clicks.corner),
+            ("boundary_length", clicks.length),
+        ):
+            if constant:
+                total += constant * columns[column]
+    missing = int(np.isnan(total).sum())
+    if missing:
+        names = " and ".join(cost_columns(cost, clicks))
+        raise ResultsError(
+            f"{missing} of {rows} rows have no {names}, which their cost in {cost} needs: score "
+            "the pool again on the CPU, or choose a budget that counts rows"
+        )
+    return total

@@ -1,0 +1,114 @@
+"""Picking by distance: ``core-set`` among all rows, ``diverse`` among the best."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.diversity import features, k_center_greedy
+from deal.errors import ResultsError
+from deal.selection.gather import Rows
+from deal.selection.greedy import Choice
+from deal.selection.order import rank
+from deal.selection.ranking import Ranking
+from deal.selection.sources import Sources
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["spread"]
+
+_STATISTICS = ("n_pixels", "class_pixels", "class_difficulty_sum", "class_entropy_sum")
+_COLUMNS = {
+    "auto": ("embedding", *_STATISTICS),
+    "embedding": ("embedding",),
+    "statistics": _STATISTICS,
+}
+
+
+def spread(
+    sources: Sources,
+    rows: Rows,
+    ranking: Ranking,
+    choice: Choice,
+    candidates: NDArray[np.int64],
+    labeled: NDArray[np.int64],
+    *,
+    by_score: bool,
+) -> dict[str, Any]:
+    """Take candidates by k-center greedy, each the farthest from all labeled and taken rows.
+
+    Picks that a rule refuses drop out and picking goes on without them; in the round in which
+    they were picked they count as covered. Features that stand on the pool's statistics are
+    standardised over candidates, labeled and taken rows.
+
+    Parameters
+    ----------
+    candidates, labeled : ndarray of int64
+        Rows; candidates best first.
+    by_score : bool
+        Scores stay and the best candidate goes first where there is no center. Otherwise scores
+        become the distances at which rows were picked: NaN for a first pick without a center
+        and for rows that were included.
+
+    Returns
+    -------
+    dict
+        For the metadata: a digest of the features.
+    """
+    import pyarrow as pa
+
+    known = np.unique(np.concatenate([candidates, labeled, np.array(choice.taken, np.int64)]))
+    # In the order of their ids: distances that tie go by it, however rows are stored.
+    known = known[rank(rows.ids.take(pa.array(known)), np.zeros(len(known)))]
+    vectors = _features(sources, known, ranking.features)
+    finite = np.isfinite(vectors).all(axis=1)
+    place = np.full(len(rows), -1, np.int64)
+    place[known[finite]] = np.flatnonzero(finite)
+    distances = np.full(len(rows), np.nan)
+    waiting = candidates[place[candidates] >= 0]
+    best = waiting[0] if len(waiting) and by_score else None
+    while True:
+        waiting = waiting[choice.fits(waiting)]
+        if not len(waiting):
+            break
+        centers = place[np.concatenate([labeled, np.array(choice.taken, np.int64)])]
+        centers = centers[centers >= 0]
+        mask = np.zeros(len(known), dtype=bool)
+        mask[place[waiting]] = True
+        starts = best is not None and not len(centers) and mask[place[best]]
+        picks, found = k_center_greedy(
+            vectors,
+            min(choice.remaining(waiting), len(waiting)),
+            metric=ranking.metric,
+            centers=centers,
+            candidates=mask,
+            first=int(place[best]) if starts else None,
+        )
+        order = known[picks]
+        distances[order] = np.where(np.isfinite(found), found, np.nan)
+        choice.choose(order)
+        waiting = waiting[~np.isin(waiting, order)]
+    if not by_score:
+        rows.scores[choice.taken] = distances[choice.taken]
+    return {"features_sha256": sha256(vectors.astype("<f4").tobytes()).hexdigest()}
+
+
+def _features(sources: Sources, known: NDArray[np.int64], which: str) -> NDArray[np.float32]:
+    table: pa.Table = sources.take(known, ["id", *_COLUMNS[which]])
+    if (
+        len(known)
+        and which == "embedding"
+        and (
+            "embedding" not in table.column_names
+            or table.column("embedding").null_count == len(table)
+        )
+    ):
+        raise ResultsError(
+            "features embedding: the results have none; score with a model exported with "
+            "deal export --embedding, or give features statistics"
+        )
+    return features(table) if len(known) else np.empty((0, 0), np.float32)

@@ -1,0 +1,147 @@
+"""A selection as a document: ``selection.csv`` and ``selection.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.errors import OutputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["COLUMNS", "Selection"]
+
+COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
+"""Columns of ``selection.csv`` and keys of the rows of ``selection.json``.
+
+``rank`` from 1, ``score`` of the acquisition function, ``region`` its number within the image and
+``polygon`` its outline (WKT, pixels of the oriented original; the box where no outline is stored),
+``cost`` in the unit of the selection, ``why`` the classes and regions that carry the score. A value
+that does not apply is empty (null).
+"""
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to label next, best first.
+
+    Attributes
+    ----------
+    table : pyarrow.Table, k rows
+        The columns of `COLUMNS` but for ``rank``, in rank order.
+    metadata : dict
+        Acquisition, its options, budget, rules, seed, tie rule, counts and hashes of the inputs:
+        the same inputs give the same metadata, byte for byte.
+    notes : tuple of str
+        What the user should hear, such as a budget larger than the pool.
+    """
+
+    table: pa.Table
+    metadata: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids, best first; of regions, the id of each one's image."""
+        return tuple(self.table.column("id").to_pylist())
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores, float64 [k]; NaN where a pick by distance has none."""
+        return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
+
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """1 … k."""
+        return np.arange(1, len(self) + 1)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def rows(self) -> Iterator[tuple[int, str, float]]:
+        """``(rank, id, score)``, best first."""
+        for index, item_id in enumerate(self.ids):
+            yield index + 1, item_id, float(self.scores[index])
+
+    def records(self, count: int | None = None) -> Iterator[dict[str, Any]]:
+        """The first ``count`` rows as dicts of `COLUMNS`, best first; all by default."""
+        rank = 0
+        for batch in self.table.slice(0, count).to_batches(_BATCH):
+            for row in batch.to_pylist():
+                rank += 1
+                if row["score"] != row["score"]:
+                    row["score"] = None
+                if row["cost"] is not None and row["cost"].is_integer():
+                    row["cost"] = int(row["cost"])
+                yield {name: rank if name == "rank" else row[name] for name in COLUMNS}
+
+    def to_csv(self) -> str:
+        """`COLUMNS`; text quoted where needed (RFC 4180), numbers as Python's ``repr``."""
+        return "".join(self._csv())
+
+    def to_json(self) -> str:
+        """Return metadata and notes, then the rows."""
+        return "".join(self._json())
+
+    def write(self, output: str | os.PathLike[str]) -> None:
+        """Write ``selection.csv`` and ``selection.json`` into a folder, each atomically.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written.
+        """
+        folder = Path(output)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(folder / "selection.csv", self._csv())
+            _write_atomically(folder / "selection.json", self._json())
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the selection to {folder}: {error.strerror}; choose another --output"
+            ) from error
+
+    def _csv(self) -> Iterator[str]:
+        yield ",".join(COLUMNS) + "\n"
+        for row in self.records():
+            cells = (
+                "" if value is None else _quote(value) if isinstance(value, str) else repr(value)
+                for value in row.values()
+            )
+            yield ",".join(cells) + "\n"
+
+    def _json(self) -> Iterator[str]:
+        head = json.dumps(
+            {**self.metadata, "notes": list(self.notes)}, indent=1, ensure_ascii=False
+        )
+        yield head.removesuffix("\n}") + ',\n "selection": ['
+        for row in self.records():
+            yield ("," if row["rank"] > 1 else "") + "\n  " + json.dumps(row, ensure_ascii=False)
+        yield "\n ]\n}\n"
+
+
+def _write_atomically(path: Path, text: Iterator[str]) -> None:
+    temporary = path.with_name(f"_{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _quote(text: str) -> str:
+    # csv.writer leaves a carriage return unquoted, which readers take for the end of the row.
+    if not text or any(character in text for character in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

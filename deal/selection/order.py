@@ -1,0 +1,155 @@
+"""The order of ranked rows, whether a name stands twice, and a digest of it all: vectorised.
+
+Ids stay in Arrow buffers: a pool of ten million never becomes ten million Python strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["digest", "rank", "repeated"]
+
+_BLOCK = 65_536
+
+
+def rank(
+    ids: Sequence[str] | pa.Array | pa.ChunkedArray,
+    scores: NDArray[np.float64],
+    budget: int | None = None,
+    *,
+    regions: NDArray[np.int32] | None = None,
+) -> NDArray[np.int64]:
+    """Rows by score descending, ties by id ascending (UTF-8 bytes); NaN rows are left out.
+
+    Parameters
+    ----------
+    ids : sequence of str, or pyarrow array of strings, length n
+    scores : ndarray of float64 [n]
+    budget : int or None
+        Keep the first so many.
+    regions : ndarray of int32 [n], optional
+        Ties of one id go by region ascending.
+
+    Returns
+    -------
+    ndarray of int64 [min(k, budget)]
+        Indices into ``ids``.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = np.flatnonzero(~np.isnan(scores))
+    order = rows[np.argsort(-scores[rows])]
+    ranked = scores[order]
+    same = ranked[1:] == ranked[:-1]
+    tied = np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
+    if len(tied):
+        column = ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else pa.array(ids, pa.string())
+        members = order[tied]
+        keys: dict[str, Any] = {
+            "run": np.cumsum(np.concatenate([[True], ~same]))[tied],
+            "id": column.take(pa.array(members)),
+        }
+        if regions is not None:
+            keys["region"] = regions[members]
+        by = [(key, "ascending") for key in keys]
+        order[tied] = members[pc.sort_indices(pa.table(keys), sort_keys=by).to_numpy()]
+    return order[:budget]
+
+
+def repeated(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> int | None:
+    """Row of a name (id, or id and region) that stands twice, the least such name's; or None.
+
+    Exact: hashes only say which rows to compare.
+    """
+    import pyarrow as pa
+
+    hashes = _hashes(ids)
+    if regions is not None:
+        hashes = _mixed(hashes ^ (regions.astype(np.uint64) + np.uint64(1)))
+    ascending = np.sort(hashes)
+    double = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    if not len(double):
+        return None
+    suspects = np.flatnonzero(np.isin(hashes, double))
+    names = ids.take(pa.array(suspects)).to_pylist()
+    numbers = [0] * len(suspects) if regions is None else regions[suspects].tolist()
+    seen: set[tuple[str, int]] = set()
+    twice = []
+    for row, name in zip(suspects.tolist(), zip(names, numbers, strict=True), strict=True):
+        if name in seen:
+            twice.append((name, row))
+        seen.add(name)
+    return min(twice)[1] if twice else None
+
+
+def digest(
+    ids: pa.Array,
+    scores: NDArray[np.float64],
+    order: NDArray[np.int64],
+    regions: NDArray[np.int32] | None = None,
+) -> str:
+    """SHA-256 over the ranked rows: the same in whatever order they were stored.
+
+    For every 65,536 rows in rank order: the lengths of their ids in bytes (int64), the ids
+    (UTF-8), the regions if any (int32), the scores (float64); little-endian.
+    """
+    import pyarrow as pa
+
+    state = hashlib.sha256()
+    for start in range(0, len(order), _BLOCK):
+        rows = order[start : start + _BLOCK]
+        offsets, data = _buffers(ids.take(pa.array(rows)))
+        state.update(np.diff(offsets).astype("<i8").tobytes())
+        state.update(data.tobytes())
+        if regions is not None:
+            state.update(regions[rows].astype("<i4").tobytes())
+        # Zeros of either sign tie, so they are one number.
+        state.update((scores[rows] + 0.0).astype("<f8").tobytes())
+    return state.hexdigest()
+
+
+def _buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Offsets [n + 1] from 0 and bytes of a large_string array without nulls."""
+    if not len(ids):
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    _, offsets, data = ids.buffers()
+    ends = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    start, stop = int(ends[0]), int(ends[-1])
+    text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)[start:stop]
+    return ends - start, text
+
+
+def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
+    """A hash of each id, uint64 [n]: eight bytes a step, all ids of a block at once."""
+    hashes = np.empty(len(ids), np.uint64)
+    for start in range(0, len(ids), _BLOCK):
+        offsets, data = _buffers(ids[start : start + _BLOCK])
+        padded = np.concatenate([data, np.zeros(8, np.uint8)])
+        words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
+        lengths = np.diff(offsets)
+        value = lengths.astype(np.uint64)
+        for step in range(0, int(lengths.max(initial=0)), 8):
+            rows = np.flatnonzero(lengths > step)
+            word = words[offsets[rows] + step]
+            cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
+            word = (word << cut) >> cut  # bytes of the next id go
+            value[rows] = _mixed(value[rows] ^ word)
+        hashes[start : start + len(lengths)] = value
+    return hashes
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Steele et al. 2014, SplitMix64: a bijection in which every input bit reaches all others."""
+    values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))

@@ -1,0 +1,243 @@
+"""What a selection is asked for: one frozen record, checked before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deal.acquisition import Bound, bind
+from deal.acquisition.registry import find
+from deal.errors import UsageError
+from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
+from deal.selection.rules import (
+    Gap,
+    IdList,
+    Quota,
+    parse_gap,
+    parse_quota,
+    read_id_lists,
+)
+
+__all__ = ["BY", "FEATURES", "Ranking"]
+
+BY = ("score", "score-per-cost")
+FEATURES = ("auto", "embedding", "statistics")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """How stored rows become a selection; made by :meth:`of` from values or their text.
+
+    Attributes
+    ----------
+    acquisition : str
+        One of :func:`deal.acquisition_names`.
+    options : mapping
+        Of that function: ``levels``, ``edges``, ``tail``, ``focus``, ….
+    seed : int
+    budget : Budget
+    table : ``images`` or ``regions``
+        What is ranked.
+    cost : ``count``, ``pixels`` or ``clicks``
+        What a row costs; the budget's own if it is in pixels or clicks.
+    by : ``score`` or ``score-per-cost``
+        What decides the order.
+    clicks : ClickModel
+    max_per_image : int, optional
+        At most so many regions of an image.
+    quotas : tuple of Quota
+    min_gap : Gap, optional
+    exclude, include : IdList
+        Left out; taken first, whatever their score and the rules.
+    diverse : float, optional
+        Pick by k-center greedy among the best rows that cost so many times the budget.
+    features : ``auto``, ``embedding`` or ``statistics``
+        What k-center greedy compares images by; ``auto`` is the embedding if there is one.
+    metric : ``cosine`` or ``euclidean``
+    """
+
+    acquisition: str = "ds"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    table: str = "images"
+    cost: str = "count"
+    by: str = "score"
+    clicks: ClickModel = field(default_factory=ClickModel)
+    max_per_image: int | None = None
+    quotas: tuple[Quota, ...] = ()
+    min_gap: Gap | None = None
+    exclude: IdList = field(default_factory=IdList)
+    include: IdList = field(default_factory=IdList)
+    diverse: float | None = None
+    features: str = "auto"
+    metric: str = "cosine"
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        acquisition: str = "ds",
+        seed: int = 0,
+        budget: str | int | Budget | None = None,
+        table: str | None = None,
+        by: str | None = None,
+        cost: str | None = None,
+        click_corner: float = 1.0,
+        click_length: float = 0.0,
+        click_fixed: float = 1.0,
+        max_per_image: int | None = None,
+        quota: str | Quota | Iterable[str | Quota] = (),
+        min_gap: str | Gap | None = None,
+        exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+        include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+        diverse: float | None = None,
+        features: str = "auto",
+        metric: str = "cosine",
+        **options: Any,
+    ) -> Ranking:
+        """Read values or their text; parameters are those of :func:`deal.select`.
+
+        Raises
+        ------
+        UsageError
+            Values that make no sense or do not go together, and lists that cannot be read.
+        """
+        parsed = parse_budget(budget)
+        table = table or parsed.table or "images"
+        if parsed.table not in (None, table):
+            raise UsageError(f"a budget of {parsed.table} does not go with table {table!r}")
+        cost = cost or parsed.cost
+        given = {key: value for key, value in options.items() if value is not None}
+        bound = bind(acquisition, table=table, seed=seed, **given)
+        if by is None:
+            by = "score" if parsed.cost == "count" or bound.greedy else "score-per-cost"
+        ranking = cls(
+            acquisition=acquisition,
+            options=given,
+            seed=seed,
+            budget=parsed,
+            table=table,
+            cost=cost,
+            by=by,
+            clicks=ClickModel(click_corner, click_length, click_fixed),
+            max_per_image=max_per_image,
+            quotas=tuple(map(parse_quota, [quota] if isinstance(quota, (str, Quota)) else quota)),
+            min_gap=parse_gap(min_gap),
+            exclude=read_id_lists(_paths(exclude)),
+            include=read_id_lists(_paths(include)),
+            diverse=diverse,
+            features=features,
+            metric=metric,
+        )
+        ranking._check(bound)
+        return ranking
+
+    def bind(self, classes: tuple[str, ...] | None) -> Bound:
+        """Bind the acquisition function to its options; UsageError for unknown classes."""
+        return bind(
+            self.acquisition, table=self.table, classes=classes, seed=self.seed, **self.options
+        )
+
+    def of_regions(self, classes: tuple[str, ...] | None) -> Bound | None:
+        """Bind the function to the table of regions, to rank those of one image.
+
+        None if it scores images only, or regions by their ids or by totals of the pool.
+        """
+        if "regions" not in find(self.acquisition).tables:
+            return None
+        bound = replace(self, table="regions").bind(classes)
+        return None if bound.needs_totals or "id" in bound.columns else bound
+
+    def to_dict(self, bound: Bound | None = None) -> dict[str, Any]:
+        """Every setting as JSON values; lists of ids by their number and digest."""
+        bound = bound or self.bind(None)
+        return {
+            "acquisition": bound.name,
+            **bound.options,
+            "seed": self.seed,
+            "budget": str(self.budget) if self.budget != Budget() else None,
+            "table": self.table,
+            "by": "distance" if bound.greedy else self.by,
+            "cost": self.cost,
+            **(
+                {
+                    "click_corner": self.clicks.corner,
+                    "click_length": self.clicks.length,
+                    "click_fixed": self.clicks.fixed,
+                }
+                if self.cost == "clicks"
+                else {}
+            ),
+            "max_per_image": self.max_per_image,
+            "quota": list(map(str, self.quotas)),
+            "min_gap": None if self.min_gap is None else self.min_gap.text,
+            "exclude": _described(self.exclude),
+            "include": _described(self.include),
+            "diverse": self.diverse,
+            **(
+                {"features": self.features, "metric": self.metric}
+                if self.diverse is not None or bound.greedy
+                else {}
+            ),
+        }
+
+    def _check(self, bound: Bound) -> None:
+        for name, choices in (("cost", COSTS), ("by", BY), ("features", FEATURES)):
+            if getattr(self, name) not in choices:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
+        if self.budget.cost not in ("count", self.cost):
+            raise UsageError(
+                f"a budget in {self.budget.cost} does not go with a cost in {self.cost}"
+            )
+        if self.by == "score-per-cost" and self.cost == "count":
+            raise UsageError(
+                "by score-per-cost needs a cost: a budget in pixels or clicks, or cost pixels or "
+                "clicks beside a budget that counts"
+            )
+        if self.max_per_image is not None:
+            if self.max_per_image < 1:
+                raise UsageError(f"max_per_image must be at least 1, not {self.max_per_image}")
+            if self.table != "regions":
+                raise UsageError("max_per_image is of regions: give table regions too")
+        spreads = bound.greedy or self.diverse is not None
+        if spreads and self.by == "score-per-cost" and bound.greedy:
+            raise UsageError(f"acquisition {bound.name!r} has no score to divide by a cost")
+        if self.diverse is not None:
+            if not 1 <= self.diverse < float("inf"):
+                raise UsageError(f"diverse must be a number of at least 1, not {self.diverse}")
+            if bound.greedy:
+                raise UsageError(f"acquisition {bound.name!r} is diverse by itself: drop diverse")
+            if self.table != "images":
+                raise UsageError("diverse compares features of images: regions have none")
+            if self.budget == Budget():
+                raise UsageError("diverse needs a budget: it picks among so many times of it")
+        if spreads:
+            from deal.diversity import METRICS
+
+            if self.metric not in METRICS:
+                raise UsageError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
+        both = (self.exclude.images & self.include.images) | (
+            self.exclude.regions & self.include.regions
+        )
+        if both:
+            name = min(map(str, both))
+            raise UsageError(
+                f"{len(both)} names are in exclude and include, such as {name!r}: drop them from "
+                "one"
+            )
+
+
+def _paths(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[str]:
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return [os.fspath(path) for path in several]
+
+
+def _described(names: IdList) -> dict[str, Any] | None:
+    return {"names": len(names), "sha256": names.sha256()} if len(names) else None

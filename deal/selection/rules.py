@@ -1,0 +1,186 @@
+"""Rules of a selection: quotas, gaps within a sequence, lists of ids to leave out or take."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeAlias
+
+from deal.errors import UsageError
+from deal.selection.budget import decimal
+
+__all__ = ["Gap", "IdList", "Quota", "parse_gap", "parse_quota", "read_id_lists"]
+
+Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+
+_GAP = re.compile(r"(\d+(?:\.\d+)?)(s|ms|f)")
+_NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """No value of an attribute takes more than its share of the budget.
+
+    Attributes
+    ----------
+    attribute : str
+        ``camera``, ``sequence``, ``folder`` (directory of the id) or a key of ``attributes``.
+        Rows without a value count together as one.
+    value : str, optional
+        The one value that is limited; every value alike if None.
+    amount, percent : Fraction, optional
+        In the budget's unit, or a percentage of the budget. One of them.
+    """
+
+    attribute: str
+    value: str | None
+    amount: Fraction | None = None
+    percent: Fraction | None = None
+
+    def resolve(self, budget: float) -> float:
+        """Return the limit in the budget's unit."""
+        if self.amount is not None:
+            return float(self.amount)
+        assert self.percent is not None
+        return float(self.percent * Fraction(budget) / 100)
+
+    def __str__(self) -> str:
+        name = self.attribute if self.value is None else f"{self.attribute}:{self.value}"
+        if self.amount is not None:
+            return f"{name}={decimal(self.amount)}"
+        assert self.percent is not None
+        return f"{name}={decimal(self.percent)}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Least distance of two selected images of one sequence.
+
+    Attributes
+    ----------
+    size : int
+        Nanoseconds of ``timestamp_ns``, or frames: the last number in the stem of the id.
+    frames : bool
+    text : str
+        As it was given.
+    """
+
+    size: int
+    frames: bool
+    text: str
+
+
+def parse_quota(text: str | Quota) -> Quota:
+    """``camera=20%``, ``camera:front=100``, ``weather:rain=5%``; UsageError on anything else."""
+    if isinstance(text, Quota):
+        return text
+    name, equals, limit = text.rpartition("=")
+    attribute, colon, value = name.partition(":")
+    try:
+        number = Fraction(limit.removesuffix("%"))
+        if equals and attribute and number > 0:
+            chosen = value if colon else None
+            if not limit.endswith("%"):
+                return Quota(attribute, chosen, amount=number)
+            if number <= 100:
+                return Quota(attribute, chosen, percent=number)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(
+        f"quota {text!r}: write ATTRIBUTE=P% or ATTRIBUTE:VALUE=N, such as camera=20% or "
+        "camera:front=100; attributes are camera, sequence, folder, and those of the manifest"
+    )
+
+
+def parse_gap(text: str | Gap | None) -> Gap | None:
+    """``2s``, ``500ms`` or ``30f``; None is no gap. UsageError on anything else."""
+    if text is None or isinstance(text, Gap):
+        return text
+    match = _GAP.fullmatch(text.strip())
+    if match is not None:
+        number, unit = Fraction(match[1]), match[2]
+        size = number * _NANOSECONDS.get(unit, 1)
+        if size > 0 and size.denominator == 1:
+            return Gap(int(size), unit == "f", text.strip())
+    raise UsageError(
+        f"min_gap {text!r}: write a time or a number of frames, such as 2s, 500ms or 30f"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IdList:
+    """Images and regions that a file names.
+
+    Attributes
+    ----------
+    images : frozenset of str
+        Ids named without a region: the image and all of its regions.
+    regions : frozenset of (str, int)
+        Ids named with a region.
+    """
+
+    images: frozenset[str] = frozenset()
+    regions: frozenset[tuple[str, int]] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.images) + len(self.regions)
+
+    def sha256(self) -> str:
+        """Digest of what is named, whatever the order and the files."""
+        names = [repr(name) for name in sorted(self.images)]
+        names += [repr(name) for name in sorted(self.regions)]
+        return sha256("\n".join(names).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def read_id_lists(paths: Sequence[str]) -> IdList:
+    """Read lists of ids: ``.csv`` with a column ``id`` (a ``selection.csv``), else one id a line.
+
+    A column ``region`` that is not empty names a region of the image.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be read, or is a CSV without a column ``id``.
+    """
+    images: set[str] = set()
+    regions: set[tuple[str, int]] = set()
+    for path in map(Path, paths):
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                if path.suffix.lower() == ".csv":
+                    _read_csv(path, csv.DictReader(file), images, regions)
+                else:
+                    lines = file.read().replace("\r\n", "\n").split("\n")
+                    images.update(line for line in lines if line)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UsageError(
+                f"{path} cannot be read as a list of ids ({error}): give a CSV file with a column "
+                "id, or a text file with one id a line"
+            ) from error
+    return IdList(frozenset(images), frozenset(regions))
+
+
+def _read_csv(
+    path: Path,
+    rows: csv.DictReader[str],
+    images: set[str],
+    regions: set[tuple[str, int]],
+) -> None:
+    if "id" not in (rows.fieldnames or ()):
+        raise UsageError(
+            f"{path} has no column id: its first line must name the columns, one of them id"
+        )
+    for row in rows:
+        region = row.get("region") or ""
+        if not region:
+            images.add(row["id"])
+        elif region.isdecimal():
+            regions.add((row["id"], int(region)))
+        else:
+            raise UsageError(f"{path}: region {region!r} of {row['id']!r} is not a number")

@@ -1,0 +1,337 @@
+"""``select``: from stored rows to a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.acquisition import Bound
+from deal.errors import ResultsError
+from deal.selection.diverse import spread
+from deal.selection.document import Selection
+from deal.selection.gather import (
+    Rows,
+    gather,
+    image_codes,
+    notes_on_quotas,
+    pool_totals,
+    scored_pieces,
+)
+from deal.selection.greedy import Cap, Choice, Spacing
+from deal.selection.order import digest, rank
+from deal.selection.ranking import Ranking
+from deal.selection.rules import IdList
+from deal.selection.sources import Source, Sources
+from deal.selection.why import class_texts, region_texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["score_sources", "select", "select_by"]
+
+TIES = "score descending, then id ascending (UTF-8 bytes)"
+_OUTLINE = ("majority_class", "x0", "y0", "x1", "y1", "polygon")
+_REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region ascending"
+
+
+def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
+    """Rank scored images or regions and take the budget's worth; no network runs.
+
+    Rows go by score (or score per cost) and are taken in that order while budget and rules allow:
+    a row that does not fit is skipped, and a later one that costs less may fit.
+
+    Parameters
+    ----------
+    sources : path, pyarrow.Table, or several of them
+        Output folders of `deal-score`, which are ranked as one, or tables with ``id``, ``status``
+        and the columns that are needed.
+    acquisition : str
+        One of `acquisition_names`; ``ds`` by default.
+    budget : int or str, optional
+        ``500`` (rows), ``"5%"`` (of the rows that have a score, rounded up), ``"regions:2000"``,
+        ``"pixels:5e6"`` (raster pixels not masked, ``n_pixels``), ``"clicks:20000"``; percentages
+        go with each unit. None ranks everything.
+    table : ``images`` or ``regions``, optional
+        What is ranked; regions if the budget counts them.
+    seed : int
+        Of functions that take one, such as ``random``.
+    by : ``score`` or ``score-per-cost``, optional
+        The order; score per cost by default where the budget is in pixels or clicks.
+    cost : ``count``, ``pixels`` or ``clicks``, optional
+        What a row costs, of a budget that counts rows; the budget's own unit by default.
+    click_corner, click_length, click_fixed : float
+        :class:`deal.selection.ClickModel`; 1, 0 and 1.
+    max_per_image : int, optional
+        Regions of one image at most.
+    quota : str or several
+        ``camera=20%``: no camera takes more than 20 % of the budget, in the budget's unit;
+        ``camera:front=100``: this camera takes no more than 100. Attributes are ``camera``,
+        ``sequence``, ``folder`` (directory of the id), and those of the manifest.
+    min_gap : str, optional
+        Least distance of images of one ``sequence``: ``2s`` or ``500ms`` of ``timestamp_ns``,
+        ``30f`` by the last number in the id's stem.
+    exclude, include : path or several
+        Lists of ids (CSV with a column ``id``, or text): left out; taken first, whatever their
+        score, quotas and gaps, and counted against the budget.
+    diverse : float, optional
+        Pick by k-center greedy (:mod:`deal.diversity`) among the best rows that together cost so
+        many times the budget. Excluded images that are stored count as covered.
+    features, metric
+        What k-center greedy compares: ``auto``, ``embedding`` or ``statistics``; ``cosine`` or
+        ``euclidean``.
+    **options
+        Of the acquisition function: ``levels``, ``edges``, ``tail``, ``focus``, ….
+
+    Raises
+    ------
+    UsageError
+        Unknown names, or options and budgets that do not fit.
+    ResultsError
+        Sources without results, of different settings, without a column that is needed, or with
+        one id twice.
+    """
+    return select_by(sources, Ranking.of(**options))
+
+
+def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:
+    """Select as a `Ranking` says; errors are those of `select`."""
+    stored = Sources(sources, ranking.table)
+    bound = ranking.bind(stored.classes)
+    totals = pool_totals(stored, bound)
+    rows = gather(stored, bound, ranking, totals)
+    order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
+    scored = ~np.isnan(rows.scores)
+    excluded = _named(rows, ranking.exclude)
+    included = _named(rows, ranking.include)
+    limit = ranking.budget.resolve(_total(rows, order, ranking))
+    notes = [
+        *(notes_on_quotas(rows, ranking) if len(order) else ()),
+        *_lacking(ranking.exclude, rows, excluded, "exclude", "not in the results"),
+        *_lacking(ranking.include, rows, included & scored, "include", "no scored rows"),
+    ]
+    choice = _choice(rows, ranking, limit, order)
+    first = order[included[order]]
+    choice.take(first)
+    if len(first) and choice.spent > limit:
+        raise ResultsError(
+            f"the {len(first)} included rows cost {_plain(choice.spent)}, more than the budget of "
+            f"{_plain(limit)}: give a larger budget or a shorter list"
+        )
+    open_rows = order[~(included | excluded)[order]]
+    extra: dict[str, Any] = {}
+    if bound.greedy or ranking.diverse is not None:
+        if ranking.diverse is not None:
+            spent = np.cumsum(choice.weights[open_rows])
+            fitting = np.searchsorted(spent, ranking.diverse * limit, "right")
+            open_rows = open_rows[: max(int(fitting), 1)]
+        labeled = np.flatnonzero(excluded & scored)
+        extra = spread(stored, rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy)
+    else:
+        choice.choose(open_rows)
+    taken = np.array(choice.taken, dtype=np.int64)
+    notes += _budget_notes(rows, ranking, limit, order, choice)
+    metadata = {
+        "format": 1,
+        **ranking.to_dict(bound),
+        "ties": TIES if rows.regions is None else _REGION_TIES,
+        "rows": len(rows),
+        "scored": len(order),
+        "selected": len(taken),
+        "spent": _plain(choice.spent),
+        "fingerprint": stored.fingerprint,
+        "scores_sha256": digest(rows.ids, rows.scores, order, rows.regions),
+        **extra,
+    }
+    table = _document(stored, rows, taken, bound, ranking, totals)
+    return Selection(table, metadata, tuple(notes))
+
+
+def score_sources(
+    sources: Source | Iterable[Source], ranking: Ranking
+) -> Iterator[tuple[pa.ChunkedArray, NDArray[np.float64]]]:
+    """Score the rows of the sources piece by piece; errors are those of `select`.
+
+    Yields
+    ------
+    ids : pyarrow.ChunkedArray of strings [n]
+    scores : ndarray of float64 [n]
+        NaN for rows that cannot be ranked.
+    """
+    stored = Sources(sources, ranking.table)
+    bound = ranking.bind(stored.classes)
+    totals = pool_totals(stored, bound)
+    for piece, scores in scored_pieces(stored, bound, totals=totals):
+        yield piece.column("id"), scores
+
+
+def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
+    """What decides the order; a row that costs nothing goes first if its score is above 0."""
+    if ranking.by == "score":
+        return rows.scores
+    with np.errstate(divide="ignore", invalid="ignore"):
+        keys = rows.scores / rows.costs
+    keys[(rows.costs == 0) & (rows.scores == 0)] = 0.0
+    return np.asarray(keys)
+
+
+def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
+    """What each row takes of the budget, which may count rows although they have a cost."""
+    return np.ones(len(rows)) if ranking.budget.cost == "count" else rows.costs
+
+
+def _total(rows: Rows, order: NDArray[np.int64], ranking: Ranking) -> float:
+    # Sorted, so that the sum does not depend on the order in which rows were stored.
+    return float(np.sort(_weights(rows, ranking)[order]).sum())
+
+
+def _choice(rows: Rows, ranking: Ranking, limit: float, order: NDArray[np.int64]) -> Choice:
+    weights = _weights(rows, ranking)
+    caps = []
+    for quota in ranking.quotas:
+        group = rows.groups[quota.attribute]
+        limits = np.full(len(group.values), np.inf)
+        most = quota.resolve(limit)
+        if len(order) and most < weights[order].min():
+            raise ResultsError(
+                f"quota {quota} of a budget of {_plain(limit)} is {_plain(most)}, less than any "
+                "row costs: give a larger budget or quota"
+            )
+        for value, code in group.values.items():
+            if quota.value in (None, value):
+                limits[code] = most
+        caps.append(Cap(group.codes, limits, weights))
+    spacing = None
+    if ranking.max_per_image is not None or ranking.min_gap is not None:
+        images = image_codes(rows, order)
+        if ranking.max_per_image is not None:
+            limits = np.full(int(images.max(initial=-1)) + 1, float(ranking.max_per_image))
+            caps.append(Cap(images, limits, np.ones(len(rows))))
+        if ranking.min_gap is not None:
+            assert rows.times is not None
+            spacing = Spacing(
+                rows.groups["sequence"].codes, rows.times, images, ranking.min_gap.size
+            )
+    return Choice(weights, limit, caps, spacing)
+
+
+def _named(rows: Rows, names: IdList) -> NDArray[np.bool_]:
+    """Which rows a list names, bool [n]; an image that it names by a region counts as named."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    listed = set(names.images)
+    if rows.regions is None:
+        listed |= {name for name, _ in names.regions}
+    named = np.zeros(len(rows), dtype=bool)
+    if listed:
+        values = pa.array(sorted(listed), pa.large_string())
+        named |= pc.is_in(rows.ids, values).to_numpy(zero_copy_only=False)
+    if rows.regions is not None and names.regions:
+        values = pa.array(sorted({name for name, _ in names.regions}), pa.large_string())
+        near = np.flatnonzero(pc.is_in(rows.ids, values).to_numpy(zero_copy_only=False))
+        pairs = zip(
+            rows.ids.take(pa.array(near)).to_pylist(), rows.regions[near].tolist(), strict=True
+        )
+        named[near] |= np.array([pair in names.regions for pair in pairs], dtype=bool)
+    return named
+
+
+def _lacking(
+    names: IdList, rows: Rows, named: NDArray[np.bool_], option: str, what: str
+) -> Iterator[str]:
+    """A note on names of a list that no row has."""
+    import pyarrow as pa
+
+    found = rows.ids.filter(pa.array(named)).to_pylist()
+    images = set(found)
+    lacking = len(names.images - images)
+    if rows.regions is None:
+        lacking += len({name for name, _ in names.regions} - images - names.images)
+    elif names.regions:
+        pairs = set(zip(found, rows.regions[named].tolist(), strict=True))
+        lacking += len(names.regions - pairs)
+    if lacking:
+        yield f"{lacking} of the {len(names)} names to {option} are {what}"
+
+
+def _budget_notes(
+    rows: Rows,
+    ranking: Ranking,
+    limit: float,
+    order: NDArray[np.int64],
+    choice: Choice,
+) -> Iterator[str]:
+    what = ranking.table
+    if not len(order):
+        yield f"none of the {len(rows)} rows has a score: nothing to rank"
+    elif ranking.budget.amount is not None and limit > _total(rows, order, ranking):
+        unit = "" if ranking.budget.cost == "count" else f" {ranking.budget.cost}"
+        taken = len(choice.taken)
+        whole = f"all {taken} {what} are" if taken == len(order) else f"{taken} {what} are"
+        yield f"the budget of {_plain(limit)}{unit} is larger than the pool: {whole} selected"
+    elif ranking.budget.cost == "count" and choice.spent < limit:
+        yield (
+            f"the rules leave {len(choice.taken)} {what} of the budget of {_plain(limit)}: no "
+            "other may be taken"
+        )
+
+
+def _plain(number: float) -> float | int:
+    return int(number) if float(number).is_integer() else number
+
+
+def _document(
+    stored: Sources,
+    rows: Rows,
+    taken: NDArray[np.int64],
+    bound: Bound,
+    ranking: Ranking,
+    totals: NDArray[np.int64] | None,
+) -> pa.Table:
+    """The selected rows with what a reader needs; only they are read again."""
+    import pyarrow as pa
+
+    columns = ["uri", *bound.class_columns, *(["status"] if rows.regions is None else _OUTLINE)]
+    extras = stored.take(taken, list(dict.fromkeys(columns)))
+    ids = rows.ids.take(pa.array(taken))
+    why = class_texts(bound, extras, totals)
+    nothing = pa.nulls(len(taken), pa.string())
+    polygons: Any = nothing
+    if rows.regions is None:
+        tops = region_texts(stored, ranking, ids)
+        if tops:
+            both = zip(why, map(tops.get, ids.to_pylist()), strict=True)
+            why = ["; ".join(filter(None, pair)) or None for pair in both]
+    else:
+        polygons = _polygons(extras)
+    return pa.table(
+        {
+            "id": ids,
+            "score": rows.scores[taken],
+            "uri": extras.column("uri") if "uri" in extras.column_names else nothing,
+            "region": pa.nulls(len(taken), pa.int32())
+            if rows.regions is None
+            else rows.regions[taken],
+            "polygon": polygons,
+            "cost": rows.costs[taken],
+            "why": pa.array(why, pa.string()),
+        }
+    )
+
+
+def _polygons(extras: pa.Table) -> list[str | None]:
+    """Outlines as stored; the box of regions that have none."""
+    from deal.geometry import box_outline
+
+    present = [name for name in _OUTLINE if name in extras.column_names]
+    texts: list[str | None] = []
+    for row in extras.select(present).to_pylist():
+        box = [row.get(name) for name in ("x0", "y0", "x1", "y1")]
+        if row.get("polygon") is not None or None in box:
+            texts.append(row.get("polygon"))
+        else:
+            texts.append(box_outline(*box))
+    return texts
