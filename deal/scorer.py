@@ -19,9 +19,9 @@ from deal.head import DifficultyHead
 from deal.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.masks import Masks
 from deal.model import ModelSpec
-from deal.region_rows import region_rows
-from deal.region_sources import Components, RegionSource
-from deal.regions import Grid, Segments, difficulty_map, score_logits
+from deal.region_plan import RegionPlan, Regions
+from deal.region_sources import RegionSource
+from deal.regions import difficulty_map, score_logits
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["Scorer"]
@@ -103,21 +103,8 @@ class Scorer:
         dropout_passes: int = 0,
         dropout_seed: int = 0,
     ) -> None:
-        if regions is not None and not isinstance(regions, RegionSource):
-            raise UsageError(
-                "a Scorer takes Grid, Components, Superpixels or GivenSegments regions; Segments "
-                "belong to one image: open the Scorer with GivenSegments() and give score() "
-                "segments=[…]"
-            )
-        if keep_regions is not None and (regions is None or keep_regions < 1):
-            raise UsageError("keep_regions needs regions, and at least 1 of them to keep")
-        if outlines and regions is None:
-            raise UsageError("outlines need regions")
-        self._regions = regions
         self._precision = precision
         self._threads = threads
-        self._keep_regions = keep_regions
-        self._outlines = outlines
         members = Members.of(
             model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
         )
@@ -126,14 +113,9 @@ class Scorer:
         )
         self._inputs = Inputs(self.spec, raster, Masks.of(mask), regions)
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
-        self._region_score = self._bound(region_score)
+        self._plan = RegionPlan(regions, self._bound(region_score), keep_regions, outlines)
         self._none = self._no_rows()
-        missing = set(self._region_score.columns) - set(self._none.regions or ())
-        if keep_regions is not None and (missing or self._region_score.needs_totals):
-            raise UsageError(
-                f"regions of one image cannot be ranked by {self._region_score.name!r}: "
-                + (f"{', '.join(sorted(missing))} not known" if missing else "it needs the pool")
-            )
+        self._plan.check(self._none.regions or ())
 
     @property
     def _engine(self) -> Committee:
@@ -272,7 +254,8 @@ class Scorer:
         ``extras`` are one an image (:meth:`extras`). An image that fails is in ``failures`` and
         nowhere else. Raises as :meth:`score_with_regions` does.
         """
-        groups, failures = self._inputs.groups(images, extras or extras_of(len(images)))
+        extras = extras_of(len(images)) if extras is None else extras
+        groups, failures = self._inputs.groups(images, extras)
         parts = [self._none]
         for group in groups:
             output = self._engine.infer(np.stack(group.images))
@@ -320,22 +303,13 @@ class Scorer:
         """What changes a stored number, as JSON values; engine, device and threads do not."""
         spec = self.spec
         head = self._head.to_dict() if self._head is not None else None
-        regions = None
-        if self._regions is not None:
-            keep = self._keep_regions
-            regions = {
-                **self._regions.settings(),
-                **({"outlines": True} if self._outlines else {}),
-                "keep": keep,
-                "score": None if keep is None else self._score_settings(),
-            }
         committee = self._engine.fingerprint_settings()
         return {
             "model": spec.digest(),
             **spec.number_settings(),
             "difficulty": "graph" if self._from_graph else head,
             **self._inputs.fingerprint_settings(),
-            "regions": regions,
+            "regions": self._plan.settings(),
             "precision": self._precision,
             **({} if committee is None else {"committee": committee}),
         }
@@ -346,24 +320,12 @@ class Scorer:
         name = options.pop("acquisition")
         return bind(name, table="regions", classes=self.spec.classes, **options)
 
-    def _score_settings(self) -> dict[str, Any]:
-        return {"acquisition": self._region_score.name, **self._region_score.options}
-
     def _regions_of(
         self, group: InputGroup, output: EngineOutput
-    ) -> tuple[Grid | Segments | None, dict[int, ItemError]]:
-        """The regions of a group's images, and the rows that have too many of them."""
-        if self._regions is None or isinstance(self._regions, Grid):
-            return self._regions, {}
-        if not isinstance(self._regions, Components):
-            return Segments(np.stack(group.segments)), {}
-        return self._regions.segments(
-            output.logits, group.size, self.spec.align_corners, group.mask, self._threads
-        )
+    ) -> tuple[Regions, dict[int, ItemError]]:
+        return self._plan.regions(group, output.logits, self.spec.align_corners, self._threads)
 
-    def _statistics(
-        self, output: EngineOutput, group: InputGroup, regions: Grid | Segments | None
-    ) -> Statistics:
+    def _statistics(self, output: EngineOutput, group: InputGroup, regions: Regions) -> Statistics:
         return score_logits(
             output.logits if output.members is None else output.members,
             size=group.size,
@@ -394,11 +356,10 @@ class Scorer:
         stats: Statistics,
         output: EngineOutput,
         ok: list[int],
-        regions: Grid | Segments | None,
+        regions: Regions,
     ) -> BatchScores:
         """Columns of the rows of a group that are ok."""
         rows = np.array(ok, dtype=np.int64)
-        indices = np.array(group.indices)
         originals = np.array(group.originals)
         columns = {
             "width": originals[rows, 1],
@@ -409,19 +370,8 @@ class Scorer:
         }
         if output.embedding is not None:
             columns["embedding"] = output.embedding[rows]
-        table = None
-        if stats.regions is not None:
-            table = region_rows(
-                stats.regions,
-                ok,
-                keep=self._keep_regions,
-                score=self._region_score,
-                sizes=originals,
-                raster=group.size,
-                outlined=regions if self._outlines else None,
-            )
-            table["image"] = indices[table["image"]]
-        return BatchScores(indices[rows], columns, table, {})
+        table = self._plan.rows(stats, ok, group, regions)
+        return BatchScores(np.array(group.indices)[rows], columns, table, {})
 
 
 def _choose_difficulty(
