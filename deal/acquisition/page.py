@@ -41,10 +41,11 @@ and `deal-score` takes the same options.
 `P` are the class probabilities of a pixel, `P₁ ≥ P₂ ≥ …` the same in order, `D` its difficulty
 (0…1), `H` entropy in nats. Means are over the raster pixels that are not masked. Ties go by id.
 
-*Tables* says whose rows a function scores: images, or regions too. *Columns* are what it reads of a
-row: one number, or a list of 240 levels, of C classes, or of the E numbers of an embedding. *Cost*
-is what these take: passes of the network over the pool (a committee of M members takes M), and
-bytes a row of images before compression. `deal bench acquisition` times every function on a table.
+*Tables* says whose rows a function scores: images, or regions too (then `--table regions`, or a
+budget such as `regions:2000`, ranks those). *Columns* are what it reads of a row: one number, or a
+list of 240 levels, of C classes, or of the E numbers of an embedding. *Cost* is what these take:
+passes of the network over the pool (a committee of M members takes M), and bytes a row of images
+before compression. `deal bench acquisition` times every function on a table.
 
 """
 
@@ -69,8 +70,9 @@ rows, as pools come in parts: what it has to know of the whole pool it sums up a
 `totals=`. With `tables=("images", "regions")` it ranks regions too. The docstring of
 `deal.acquisition.acquisition` says the rest.
 
-On the command line: `--plugin my_functions.py`, or `--plugin package.module`. An installed package
-is found without it if it names its module as an entry point:
+On the command line: `--plugin my_functions.py`, or `--plugin package.module`, and options as
+`--acquisition-option KEY=VALUE`. An installed package is found without `--plugin` if it names its
+module as an entry point:
 
 ```toml
 [project.entry-points."deal.acquisition"]
