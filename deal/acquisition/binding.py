@@ -317,7 +317,9 @@ def _options(entry: Acquisition, given: Mapping[str, Any], seed: int) -> dict[st
         values["seed"] = seed
     for option, value in values.items():
         if value is inspect.Parameter.empty:
-            raise UsageError(f"acquisition {entry.name!r} needs the option {option}")
+            raise UsageError(
+                f"acquisition {entry.name!r} needs the option {option}: give it a value"
+            )
     return values
 
 
