@@ -21,6 +21,7 @@ SHAPES = {
 """C, logits h×w, raster H×W, attention grid."""
 
 _CELL = 40
+_MEMBERS = 4
 
 
 def eager_statistics(
@@ -102,11 +103,18 @@ def run(*, shape: str = "camvid", threads: int = 1, rounds: int = 15, batch: int
             logits, size=size, head=head, regions=deal.Grid(_CELL), threads=threads
         )
 
+    members = np.stack([np.roll(logits, m, axis=1) for m in range(_MEMBERS)])
+
+    def committee() -> object:
+        return deal.score_logits(
+            members, size=size, difficulty=difficulty, regions=deal.Grid(_CELL), threads=threads
+        )
+
     ours, theirs = kernel().images, eager()
     for name in (name for name in theirs if name.endswith("_mean")):
         np.testing.assert_allclose(ours[name], theirs[name].numpy(), atol=2e-5, err_msg=name)
 
-    candidates = {"kernel": kernel, "eager": eager, "with head": with_head}
+    candidates = {"kernel": kernel, "eager": eager, "with head": with_head, "committee": committee}
     seconds = interleave(candidates, rounds=rounds, calls=60, pause=0.3)
     per_image = 1e3 / batch
     cycles_of = size[0] * size[1] * classes * batch
@@ -119,6 +127,11 @@ def run(*, shape: str = "camvid", threads: int = 1, rounds: int = 15, batch: int
             Row(
                 "native kernel with head",
                 spread(seconds["with head"]).scaled(per_image),
+                "ms/image",
+            ),
+            Row(
+                f"native kernel, committee of {_MEMBERS}",
+                spread(seconds["committee"]).scaled(per_image),
                 "ms/image",
             ),
             Row("eager PyTorch", spread(seconds["eager"]).scaled(per_image), "ms/image"),

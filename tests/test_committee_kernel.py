@@ -84,6 +84,13 @@ def test_a_committee_of_one_is_no_committee():
     assert flatten(one) == flatten(deal.score_logits(**arguments))
 
 
+def test_the_difficulty_is_that_of_member_0():
+    arguments = of_committee(CASES[0], 2)
+    head, logits, size = arguments["head"], arguments["logits"], arguments["size"]
+    alone = head.difficulty_map(logits[0], size=size)
+    assert head.difficulty_map(logits, size=size).tobytes() == alone.tobytes()
+
+
 # ---- identities -------------------------------------------------------------------------------
 
 
