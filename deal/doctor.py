@@ -26,6 +26,7 @@ _PACKAGES = {
     "rich": "pip install deal-score",
     "onnxruntime": "pip install 'deal-score[ort]' (scoring on ONNX Runtime)",
     "onnxruntime-gpu": "pip install 'deal-score[ort-gpu]' (instead of [ort], for CUDA)",
+    "scikit-image": "pip install 'deal-score[superpixel]' (--regions slic:N)",
     "torch": "pip install 'deal-score[train]' (training and engine torch)",
     "onnx": "pip install 'deal-score[train]' (export)",
 }

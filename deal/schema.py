@@ -120,7 +120,10 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
 
 REGION_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (_TEXT, "id of the image"),
-    "region": (pa.int32(), "number of the region within its image, row-major for a grid"),
+    "region": (
+        pa.int32(),
+        "number of the region within its image: row-major for a grid, the id in a file of segments",
+    ),
     "x0": (pa.int32(), "left edge, pixels of the oriented original"),
     "y0": (pa.int32(), "top edge"),
     "x1": (pa.int32(), "right edge, exclusive"),
