@@ -47,7 +47,7 @@ check: $(VENV)/testing
 # ---- C library ----------------------------------------------------------------------------------
 
 COMMON_SOURCES := attention_cpu committee_cpu components contours deal_c image_job \
-  kernels_avx2 kernels_portable request statistics_cpu sums thread_pool
+  kernels_avx2 kernels_avx512 kernels_portable request statistics_cpu sums thread_pool
 LIBRARY_SOURCES := $(COMMON_SOURCES) statistics_nocuda
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
 CXXFLAGS ?= -O3

@@ -85,14 +85,7 @@ struct Sum16 {
   DEAL_INLINE Sum16() {
     for (int k = 0; k < kParts; ++k) part[k] = typename L::F(0.0f);
   }
-  DEAL_INLINE float total() const {
-    float lane[16];
-    for (int k = 0; k < kParts; ++k) L::store(lane + k * L::width, part[k]);
-    for (int half = 8; half > 0; half /= 2) {
-      for (int k = 0; k < half; ++k) lane[k] = lane[k] + lane[k + half];
-    }
-    return lane[0];
-  }
+  DEAL_INLINE float total() const { return L::sum16(part); }
 };
 
 // Sums of q * p and of qu * p over n cells (a multiple of 16), for kTerms neighbouring planes p.
@@ -150,6 +143,11 @@ void moments(const float* p, int64_t stride, int32_t classes, const float* u, co
         multiply<L>(q2u, pc, q3u, n);
         dot_planes<L, 1>(q3, q3u, one + begin, 0, n, plain++, with_u++);
         int32_t d = c;
+        if (Sum16<L>::kParts == 1) {  // more sums at once, to keep the multipliers busy
+          for (; d + 3 < classes; d += 4, plain += 4, with_u += 4) {
+            dot_planes<L, 4>(q3, q3u, cell + d * stride, stride, n, plain, with_u);
+          }
+        }
         for (; d + 1 < classes; d += 2, plain += 2, with_u += 2) {
           dot_planes<L, 2>(q3, q3u, cell + d * stride, stride, n, plain, with_u);
         }

@@ -25,7 +25,7 @@ DEAL_INLINE void committee_block(const CommitteeRow& row, const Block<L>& block,
     F sum(0.0f), weighted(0.0f);
     for (int32_t c = 0; c < row.classes; ++c) {
       const F d = max_(powers[c] - top.first, F(kLowestProbabilityExponent));
-      const F e = exp_nonpositive(d);
+      const F e = exp_in_range(d);
       sum = sum + e;
       weighted = fma_(e, d, weighted);
       powers[c] = e;

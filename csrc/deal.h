@@ -92,7 +92,12 @@ typedef enum deal_attention {
   DEAL_ATTENTION_POLYNOMIAL = 2,
 } deal_attention;
 
-typedef enum deal_isa { DEAL_ISA_AUTO = 0, DEAL_ISA_PORTABLE = 1, DEAL_ISA_AVX2 = 2 } deal_isa;
+typedef enum deal_isa {
+  DEAL_ISA_AUTO = 0,
+  DEAL_ISA_PORTABLE = 1,
+  DEAL_ISA_AVX2 = 2,
+  DEAL_ISA_AVX512 = 3, /* F, BW, DQ and VL */
+} deal_isa;
 
 typedef enum deal_region_kind {
   DEAL_REGIONS_NONE = 0,

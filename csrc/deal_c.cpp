@@ -78,21 +78,40 @@ void check_device(const deal_context& context, const Request& r) {
   }
 }
 
+// The loops for an instruction set; NULL where the compiler or the processor lacks it.
+const Kernels* kernels_for(int32_t isa) {
+  if (isa == DEAL_ISA_PORTABLE) return &portable_kernels();
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == DEAL_ISA_AVX2 && avx2) return avx2_kernels();
+  if (isa == DEAL_ISA_AVX512 && avx2 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return avx512_kernels();
+  }
+#endif
+  return nullptr;
+}
+
 }  // namespace
 
 const Kernels& choose_kernels(int32_t isa) {
-  bool avx2 = false;
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  avx2 =
-      avx2_kernels() != nullptr && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  if (isa == DEAL_ISA_PORTABLE || (isa == DEAL_ISA_AUTO && !avx2)) return portable_kernels();
-  if (isa != DEAL_ISA_AUTO && isa != DEAL_ISA_AVX2) {
+  if (isa == DEAL_ISA_AUTO) {
+    for (const int32_t best : {DEAL_ISA_AVX512, DEAL_ISA_AVX2}) {
+      if (const Kernels* kernels = kernels_for(best)) return *kernels;
+    }
+    return portable_kernels();
+  }
+  if (isa < DEAL_ISA_PORTABLE || isa > DEAL_ISA_AVX512) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "isa %d is no deal_isa", isa);
   }
-  if (!avx2) fail(DEAL_ERROR_UNSUPPORTED, "this processor has no AVX2 and FMA");
-  return *avx2_kernels();
+  const Kernels* kernels = kernels_for(isa);
+  if (kernels == nullptr) {
+    fail(DEAL_ERROR_UNSUPPORTED, "this processor, or this build, has no %s; 0 takes the best",
+         isa == DEAL_ISA_AVX2 ? "AVX2 and FMA" : "AVX-512 F, BW, DQ and VL");
+  }
+  return *kernels;
 }
 
 }  // namespace deal
@@ -106,9 +125,9 @@ DEAL_API const char* deal_version(void) { return DEAL_VERSION; }
 DEAL_API const char* deal_build_info(void) {
   static char text[64];
   static const bool once = [] {
-    const char* compiled = deal::avx2_kernels() != nullptr ? "portable,avx2" : "portable";
-    snprintf(text, sizeof text, "isa=%s compiled=%s cuda=%s",
-             deal::choose_kernels(DEAL_ISA_AUTO).name, compiled, deal::has_cuda() ? "yes" : "no");
+    snprintf(text, sizeof text, "isa=%s compiled=portable%s%s cuda=%s",
+             deal::choose_kernels(DEAL_ISA_AUTO).name, deal::avx2_kernels() ? ",avx2" : "",
+             deal::avx512_kernels() ? ",avx512" : "", deal::has_cuda() ? "yes" : "no");
     return true;
   }();
   (void)once;

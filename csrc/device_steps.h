@@ -89,7 +89,7 @@ DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes
   float sum = 0.0f, weighted = 0.0f;
   const auto weigh = [&](float z) {
     const float d = max_(z - top.first, kLowestExponent);
-    const float e = exp_nonpositive(d);
+    const float e = exp_in_range(d);
     sum = sum + e;
     weighted = fma_(e, d, weighted);
   };

@@ -140,7 +140,7 @@ DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Bl
   F sum(0.0f), weighted(0.0f);
   for (int32_t c = 0; c < row.classes; ++c) {
     const F d = max_(z[c] - top.first, F(kLowestExponent));
-    const F e = exp_nonpositive(d);
+    const F e = exp_in_range(d);
     sum = sum + e;
     weighted = fma_(e, d, weighted);
   }

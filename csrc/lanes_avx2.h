@@ -67,6 +67,15 @@ struct Avx2Lanes {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.v);
   }
 
+  static DEAL_INLINE float sum8(__m256 v) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static DEAL_INLINE float sum16(const F (&part)[2]) {
+    return sum8(_mm256_add_ps(part[0].v, part[1].v));
+  }
+
   // Where the samples of eight pixels lie within eight neighbours, one load and a permutation
   // replace the gather.
   static DEAL_INLINE bool window(const int32_t* first, const int32_t* second) {

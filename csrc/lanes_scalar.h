@@ -16,6 +16,16 @@ struct ScalarLanes {
   static I load_int(const int32_t* p) { return *p; }
   static void store_int(int32_t* p, I v) { *p = v; }
 
+  // Sixteen numbers halved four times: one order of additions for every width.
+  static float sum16(const F (&part)[16]) {
+    float lane[16];
+    memcpy(lane, part, sizeof lane);
+    for (int half = 8; half > 0; half /= 2) {
+      for (int k = 0; k < half; ++k) lane[k] = lane[k] + lane[k + half];
+    }
+    return lane[0];
+  }
+
   // Samples row[first[i]] for the lanes of a block; window() says whether pick() may be used.
   static bool window(const int32_t*, const int32_t*) { return true; }
   static I offsets(const int32_t* index, int32_t base) { return *index - base; }

@@ -92,14 +92,13 @@ DEAL_INLINE float bfloat_to_float(uint16_t b) {
 
 // ---- functions of one number ------------------------------------------------------------------
 
-// exp(x) for x <= 0, within 6.3e-8 absolute; exp(0) is 1 exactly. Below -87 it stays at exp(-87).
+// exp(x) for -87 <= x <= 0, within 6.3e-8 absolute; exp(0) is 1 exactly.
 template <class F>
-DEAL_INLINE F exp_nonpositive(F x) {
-  const F clamped = max_(x, F(kLowestExponent));
+DEAL_INLINE F exp_in_range(F x) {
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa.
-  const F shifted = fma_(clamped, F(1.44269504088896341f), F(12582912.0f));
+  const F shifted = fma_(x, F(1.44269504088896341f), F(12582912.0f));
   // 2^f for -1/2 <= f <= 1/2, within 2.6e-8 relative (the minimax polynomial with p(0) = 1).
-  const F f = fma_(clamped, F(1.44269504088896341f), F(12582912.0f) - shifted);
+  const F f = fma_(x, F(1.44269504088896341f), F(12582912.0f) - shifted);
   F p = F(1.5594678e-4f);
   p = fma_(p, f, F(1.3406643e-3f));
   p = fma_(p, f, F(9.617693e-3f));
@@ -108,6 +107,12 @@ DEAL_INLINE F exp_nonpositive(F x) {
   p = fma_(p, f, F(6.9314724e-1f));
   p = fma_(p, f, F(1.0f));
   return as_float(add_wrapping(as_int(p), shift_left_23(as_int(shifted))));
+}
+
+// The same for any x <= 0: below -87 it stays at exp(-87).
+template <class F>
+DEAL_INLINE F exp_nonpositive(F x) {
+  return exp_in_range(max_(x, F(kLowestExponent)));
 }
 
 // exp(t) for 0 <= t <= 1, within 1.2e-7 relative: the kernel of direct attention.

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 ISA_AUTO: int
 ISA_PORTABLE: int
 ISA_AVX2: int
+ISA_AVX512: int
 ATTENTION_AUTO: int
 ATTENTION_DIRECT: int
 ATTENTION_POLYNOMIAL: int

@@ -16,7 +16,7 @@ from deal.regions import Segments, class_map
 
 __all__ = ["box_outline", "components", "outlines", "simplify"]
 
-Points = NDArray[np.float64]
+Vertices = NDArray[np.int64]
 
 
 def components(
@@ -75,7 +75,9 @@ def components(
 
 def box_outline(x0: float, y0: float, x1: float, y1: float) -> str:
     """WKT POLYGON of the half-open box x0…x1, y0…y1, from its top left corner."""
-    return _polygon([np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)])
+    left, top, right, bottom = map(_number, (x0, y0, x1, y1))
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return f"POLYGON ({_ring(corners)})"
 
 
 def outlines(
@@ -124,26 +126,30 @@ def outlines(
         return ["POLYGON EMPTY"] * len(wanted)
     chosen = np.where(np.isin(segments, wanted), segments, -1).astype(np.int32)
     areas, count = _native.components(chosen, 1)
+    owner = np.empty(count + 1, dtype=np.int32)
+    owner[areas.ravel()] = chosen.ravel()  # the last one is that of no area
     joints = _joints(segments) if tolerance > 0 else None
-    polygons: list[list[Points]] = [[] for _ in range(count)]
-    for area, ring in _rings(areas):
-        exact = ring[_is_corner(ring)]
-        corners = exact if joints is None else _thinned(ring, joints, tolerance)
-        polygons[area].append(np.multiply(corners, (scale[1], scale[0]), dtype=np.float64))
-    at, first = np.unique(areas, return_index=True)
-    owners: dict[int, list[int]] = {}
-    for area, position in zip(at.tolist(), first.tolist(), strict=True):
-        owners.setdefault(int(chosen.flat[position]), []).append(area)
-    return [_text([polygons[area] for area in owners.get(i, [])]) for i in wanted]
+    height, width = areas.shape
+    ys = [_number(i * scale[0]) for i in range(height + 1)]
+    xs = [_number(i * scale[1]) for i in range(width + 1)]
+    polygons: list[list[str]] = [[] for _ in range(count)]
+    for area, ring in _rings(areas, joints):
+        points = ring if joints is None else _thinned(ring, joints, tolerance)
+        polygons[area].append(_ring([(xs[x], ys[y]) for x, y in points.tolist()]))
+    parts: dict[int, list[str]] = {}
+    for region, rings in zip(owner[:-1].tolist(), polygons, strict=True):
+        parts.setdefault(region, []).append(f"({', '.join(rings)})")
+    return [_polygons(parts.get(i, [])) for i in wanted]
 
 
-def simplify(line: ArrayLike, tolerance: float) -> Points:
+def simplify(line: ArrayLike, tolerance: float) -> NDArray[Any]:
     """Points of an open line [n, 2] that keep it within ``tolerance`` (Douglas and Peucker, 1973).
 
     A point stays where it is farther than ``tolerance`` from the segment between the points kept
     around it, the farthest first, the earliest of equals; both ends stay.
     """
-    points = np.asarray(line, dtype=np.float64)
+    given = np.asarray(line)
+    points = given.astype(np.float64)
     keep = np.zeros(len(points), dtype=bool)
     keep[[0, -1]] = True
     spans = [(0, len(points) - 1)]
@@ -161,7 +167,7 @@ def simplify(line: ArrayLike, tolerance: float) -> Points:
             middle = first + 1 + farthest
             keep[middle] = True
             spans += [(first, middle), (middle, last)]
-    return points[keep]
+    return given[keep]
 
 
 def _whole(value: Any, name: str) -> int:
@@ -175,10 +181,12 @@ def _whole(value: Any, name: str) -> int:
 _STEP = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 
 
-def _rings(areas: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:
-    """Simple rings around 4-connected areas: (area, vertices (x, y) [n, 2], one a crack).
+def _rings(
+    areas: NDArray[np.int32], joints: NDArray[np.bool_] | None
+) -> list[tuple[int, Vertices]]:
+    """Simple rings around 4-connected areas: (area, corners (x, y) [n, 2]), and points at joints.
 
-    The area lies to the right of a crack on the screen; exteriors come before holes.
+    The area lies to the right of a ring on the screen; exteriors come before holes.
     """
     height, width = areas.shape
     padded = np.pad(areas, 1, constant_values=-1)
@@ -187,55 +195,63 @@ def _rings(areas: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:
     for edge, (dx, dy) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
         beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
         cracks[:, :, edge] = (here >= 0) & (here != beside)
-    y, x, side = np.nonzero(cracks)
-    number = np.full(cracks.shape, -1, dtype=np.int64)
-    number[y, x, side] = np.arange(len(y))
+    found = np.flatnonzero(cracks)
+    side, (y, x) = found % 4, np.divmod(found // 4, width)
+    number = np.empty(cracks.size, dtype=np.int64)
+    number[found] = np.arange(len(found))
     # The crack after one of a pixel: around the pixel diagonally ahead where it and the one between
     # belong to the area, else along the one between, else around the same pixel.
     ahead, out = _STEP[side], _STEP[(side + 3) % 4]
-    own = areas[y, x]
+    own = here[y, x]
     straight = padded[1 + y + ahead[:, 1], 1 + x + ahead[:, 0]] == own
     diagonal = padded[1 + y + ahead[:, 1] + out[:, 1], 1 + x + ahead[:, 0] + out[:, 0]] == own
     left, on = straight & diagonal, straight & ~diagonal
     to_y = y + straight * ahead[:, 1] + left * out[:, 1]
     to_x = x + straight * ahead[:, 0] + left * out[:, 0]
-    follow = number[to_y, to_x, np.where(left, (side + 3) % 4, np.where(on, side, (side + 1) % 4))]
+    turned = np.where(left, side + 3, np.where(on, side, side + 1)) % 4
+    follow = number[(to_y * width + to_x) * 4 + turned]
     begin_x, begin_y = x + np.isin(side, (1, 2)), y + np.isin(side, (2, 3))
-    return _cycles(follow.tolist(), begin_x, begin_y, own, width + 1)
+    # Corners alone: from crack to crack, twice as far each time, to the next that begins at one.
+    corner = np.zeros(len(found), dtype=bool)
+    corner[follow[~on]] = True
+    if joints is not None:
+        corner |= joints[begin_y, begin_x]
+    jump = np.where(corner, np.arange(len(found)), follow)
+    while not corner[jump].all():
+        jump = jump[jump]
+    kept = np.flatnonzero(corner)
+    place = np.cumsum(corner) - 1
+    return _cycles(place[jump[follow[kept]]].tolist(), begin_x[kept], begin_y[kept], own[kept])
 
 
 def _cycles(
-    follow: list[int],
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    area: NDArray[np.int32],
-    stride: int,
-) -> list[tuple[int, NDArray[np.int64]]]:
-    """Cuts the cycles of cracks where they meet a vertex again, so that rings are simple."""
-    vertex = (y * stride + x).tolist()
+    follow: list[int], x: NDArray[np.int64], y: NDArray[np.int64], area: NDArray[np.int32]
+) -> list[tuple[int, Vertices]]:
+    """Cuts the cycles of corners where they meet a vertex again, so that rings are simple."""
+    vertex = list(zip(y.tolist(), x.tolist(), strict=True))
     seen = bytearray(len(follow))
-    exteriors: list[tuple[int, NDArray[np.int64]]] = []
-    holes: list[tuple[int, NDArray[np.int64]]] = []
+    exteriors: list[tuple[int, Vertices]] = []
+    holes: list[tuple[int, Vertices]] = []
     for start in range(len(follow)):
         if seen[start]:
             continue
         path: list[int] = []
-        place: dict[int, int] = {}
-        crack = start
+        place: dict[tuple[int, int], int] = {}
+        corner = start
         rings = []
         while True:
-            at = place.get(vertex[crack])
+            at = place.get(vertex[corner])
             if at is not None:
                 rings.append(path[at:])
                 for gone in rings[-1]:
                     del place[vertex[gone]]
                 del path[at:]
-            if seen[crack]:
+            if seen[corner]:
                 break
-            place[vertex[crack]] = len(path)
-            path.append(crack)
-            seen[crack] = 1
-            crack = follow[crack]
+            place[vertex[corner]] = len(path)
+            path.append(corner)
+            seen[corner] = 1
+            corner = follow[corner]
         for ring in rings:
             first = min(range(len(ring)), key=lambda i: vertex[ring[i]])
             chosen = np.array(ring[first:] + ring[:first])
@@ -250,11 +266,6 @@ def _area(ring: NDArray[Any]) -> float:
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
-def _is_corner(ring: NDArray[np.int64]) -> NDArray[np.bool_]:
-    turns = np.roll(ring, -1, axis=0) - ring != ring - np.roll(ring, 1, axis=0)
-    return np.asarray(turns.any(axis=1))
-
-
 def _joints(segments: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Vertices [H + 1, W + 1] where lines between regions meet or end: more than two cracks."""
     padded = np.pad(segments, 1, constant_values=-1)
@@ -266,7 +277,7 @@ def _joints(segments: NDArray[np.int32]) -> NDArray[np.bool_]:
     )
 
 
-def _thinned(ring: NDArray[np.int64], joints: NDArray[np.bool_], tolerance: float) -> Points:
+def _thinned(ring: Vertices, joints: NDArray[np.bool_], tolerance: float) -> Vertices:
     """The ring with each stretch between joints simplified, the same from either side."""
     fixed = np.flatnonzero(joints[ring[:, 1], ring[:, 0]])
     if len(fixed) == 0:
@@ -285,26 +296,20 @@ def _thinned(ring: NDArray[np.int64], joints: NDArray[np.bool_], tolerance: floa
         parts.append((kept[::-1] if turned else kept)[:-1])
     thinned = np.concatenate(parts)
     if len(thinned) < 3 or _area(thinned) * _area(ring) <= 0:
-        return ring[_is_corner(ring)].astype(np.float64)
+        return ring
     first = int(np.lexsort(thinned.T)[0])
     return np.roll(thinned, -first, axis=0)
 
 
-def _text(polygons: list[list[Points]]) -> str:
-    if not polygons:
-        return "POLYGON EMPTY"
-    if len(polygons) == 1:
-        return _polygon(polygons[0])
-    return f"MULTIPOLYGON ({', '.join(_rings_text(rings) for rings in polygons)})"
+def _number(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.12g}"  # never -0
 
 
-def _polygon(rings: list[Points]) -> str:
-    return f"POLYGON {_rings_text(rings)}"
+def _ring(corners: list[tuple[str, str]]) -> str:
+    return f"({', '.join(f'{x} {y}' for x, y in [*corners, corners[0]])})"
 
 
-def _rings_text(rings: list[Points]) -> str:
-    texts = []
-    for ring in rings:
-        closed = np.round([*ring, ring[0]], 3) + 0.0  # no -0
-        texts.append(f"({', '.join(f'{x:.12g} {y:.12g}' for x, y in closed.tolist())})")
-    return f"({', '.join(texts)})"
+def _polygons(parts: list[str]) -> str:
+    if len(parts) == 1:
+        return f"POLYGON {parts[0]}"
+    return f"MULTIPOLYGON ({', '.join(parts)})" if parts else "POLYGON EMPTY"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import deal
-from deal import _reference
+from deal import _native, _reference
 
 MEANS = 1e-5
 """Largest difference of a mean from the oracle's."""
@@ -116,6 +116,18 @@ def oracle(arguments):
         mask=arguments["mask"],
         align_corners=arguments["align_corners"],
     )
+
+
+def wider_instruction_sets() -> list[int]:
+    """Those of this build and processor beside the portable one."""
+    found = []
+    for isa in (_native.ISA_AVX2, _native.ISA_AVX512):
+        try:
+            _native.Context(1, isa)
+        except NotImplementedError:
+            continue
+        found.append(isa)
+    return found
 
 
 def near_ties(arguments):

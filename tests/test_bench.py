@@ -85,6 +85,14 @@ def test_a_report_is_written_with_its_environment(tmp_path):
     assert "isa=" in found["environment"]["kernel"]
 
 
+def test_every_function_that_scores_is_timed():
+    from deal.bench.acquisition import run
+
+    report = run(rows=50, classes=4, rounds=1)
+    names = {*deal.acquisition_names()} - {"ds", "core-set"}
+    assert {row.name for row in report.rows} == names
+
+
 def test_the_command_prints_json():
     from deal.cli.bench import command
 

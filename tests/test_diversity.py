@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from deal import _native, _reference
 from deal.diversity import features, k_center_greedy
 from deal.errors import ResultsError, UsageError
+from tests.cases import wider_instruction_sets
 
 LINE = np.array([[0.0], [1.0], [5.0], [9.0], [10.0]], np.float32)
 # Vectors whose unit vectors, and so all their cosines, are exact: norms are powers of two.
@@ -116,7 +117,9 @@ def test_threads_and_instruction_sets_change_no_bit(metric):
     x[::97] = 0
     x[1::101] = x[500]
     found = []
-    for threads, isa in [(1, "PORTABLE"), (1, "AUTO"), (2, "AUTO"), (5, "AUTO"), (3, "PORTABLE")]:
+    portable, auto = _native.ISA_PORTABLE, _native.ISA_AUTO
+    ways = [(1, portable), (1, auto), (2, auto), (5, auto), (3, portable)]
+    for threads, isa in ways + [(1, isa) for isa in wider_instruction_sets()]:
         for centers in ([], [3, 97, 4000]):
             candidates = np.arange(5000) % 7 > 0
             candidates[centers] = False
@@ -128,7 +131,7 @@ def test_threads_and_instruction_sets_change_no_bit(metric):
                 candidates,
                 None,
                 threads,
-                getattr(_native, f"ISA_{isa}"),
+                isa,
             )
             found.append((order.tobytes(), distances.tobytes(), bad))
     assert len({tuple(map(str, result)) for result in found[::2]}) == 1

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 import deal
 from deal import _native, _reference, regions
-from tests.cases import CASES, Case, assert_columns, flatten, near_ties, oracle
+from tests.cases import (
+    CASES,
+    Case,
+    assert_columns,
+    flatten,
+    near_ties,
+    oracle,
+    wider_instruction_sets,
+)
 
 EDGE = 1e-6
 
@@ -126,12 +134,12 @@ def test_bits_do_not_depend_on_the_batch_split():
             assert value.tobytes() == whole.regions[name][b : b + 1].tobytes(), name
 
 
-@pytest.mark.skipif("avx2" not in _native.build_info().split()[0], reason="no AVX2 here")
+@pytest.mark.skipif(not wider_instruction_sets(), reason="this processor has none but portable")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bits_do_not_depend_on_the_instruction_set(case: Case):
     arguments = case.make()
     found = []
-    for isa in (_native.ISA_PORTABLE, _native.ISA_AVX2):
+    for isa in (_native.ISA_PORTABLE, *wider_instruction_sets()):
         request = regions._input(
             arguments["logits"],
             arguments["size"],
@@ -144,7 +152,7 @@ def test_bits_do_not_depend_on_the_instruction_set(case: Case):
             request.set_mask(arguments["mask"])
         images, table, bad = _native.statistics(_native.Context(2, isa), request)
         found.append(flatten(deal.Statistics(images, table, bad)))
-    assert found[0] == found[1]
+    assert all(other == found[0] for other in found)
 
 
 @settings(deadline=None, max_examples=60)
@@ -166,3 +174,17 @@ def test_any_shape_agrees_with_the_oracle(shape, size, grid, align_corners, mask
     assert_columns(found.images, expected.images, ties)
     if found.regions is not None:
         assert_columns(found.regions, expected.regions, ties)
+
+
+@pytest.mark.skipif(not wider_instruction_sets(), reason="this processor has none but portable")
+@pytest.mark.parametrize("classes", [1, 2, 5, 7, 11, 19])
+def test_bits_of_the_polynomial_do_not_depend_on_the_instruction_set(classes):
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(1, classes, 25, 43)).astype(np.float32)
+    head = deal.DifficultyHead(1.0, rng.normal(size=classes), 0.0)
+    request = regions._input(logits, (1, 1), True, head, attention=_native.ATTENTION_POLYNOMIAL)
+    found = [
+        _native.difficulty_grid(_native.Context(2, isa), request, None)[0].tobytes()
+        for isa in (_native.ISA_PORTABLE, *wider_instruction_sets())
+    ]
+    assert all(other == found[0] for other in found)

@@ -28,18 +28,16 @@ def _check(tail: float) -> dict[str, Any]:
 
 
 def _tail_mean(histogram: NDArray[Any], tail: float) -> Scores:
-    """Mean of the largest ``tail`` share of the values, on levels 0.5, 1.5 … 239.5; NaN if none.
+    """Mean of the largest ``tail`` share of the values, in levels (0.5 … 239.5); NaN if none.
 
-    The last level that is reached counts with the share of its pixels that is still wanted.
+    The last level that is reached counts with the share of its pixels that is still wanted. Summed
+    by parts: half a level, and for each level the share of the wanted pixels that lie above it.
     """
-    counts = histogram[:, ::-1]
-    wanted = tail * counts.sum(axis=1, keepdims=True)
-    above = np.cumsum(counts, axis=1) - counts
-    taken = np.clip(wanted - above, 0, counts)
-    middle = np.arange(HISTOGRAM_LEVELS - 0.5, 0, -1)
+    wanted = tail * histogram.sum(axis=1, keepdims=True)
+    above = np.minimum(np.cumsum(histogram[:, :0:-1], axis=1), wanted).sum(axis=1)
     total = wanted[:, 0]
-    sums = (taken * middle).sum(axis=1)
-    return np.asarray(np.divide(sums, total, out=np.full(len(counts), np.nan), where=total > 0))
+    levels = np.divide(above, total, out=np.full(len(total), np.nan), where=total > 0)
+    return np.asarray(0.5 + levels)
 
 
 @acquisition(

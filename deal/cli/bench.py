@@ -69,6 +69,18 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@click.option("--rows", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--classes", type=click.IntRange(2), default=19, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@_outputs
+def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time every acquisition function on a table of scored images."""
+    from deal.bench.acquisition import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @_outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:

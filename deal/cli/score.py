@@ -116,7 +116,7 @@ _DEMO_OUTPUT = "deal-demo"
     help="Key of the model contract, for a model that does not carry it; repeatable. VALUE is "
     "JSON or text: classes=19, mean=[0.485,0.456,0.406]. Keys: classes, input_format, input_size, "
     "size_multiple, resize, interpolation, mean, std, align_corners, output_kind, activation, "
-    "output.",
+    "dropout, output.",
 )
 @option(
     _RUN,
