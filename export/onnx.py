@@ -17,17 +17,17 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from deal.dropout import Masks, draw_masks, keep_all
+from deal.dropout import draw_masks, keep_all
 from deal.engines import open_engine
-from deal.engines.base import Engine
 from deal.engines.torch import RgbNetwork, checkpoint_metadata
 from deal.errors import ModelError, OutputError
-from deal.export.parity import Parity, compare
+from deal.export.parity import Parity, compare, differences
 from deal.inputs import Inputs
 from deal.model import METADATA_KEY, read_spec
 from deal.synthetic import scene
 from deal.training.checkpoint import load_checkpoint
 from deal.training.dropout import dropout_layers
+from deal.training.embedding import classifier_name
 
 __all__ = ["export_checkpoint", "to_onnx"]
 
@@ -43,6 +43,7 @@ def export_checkpoint(
     tolerance: float = 1e-3,
     opset: int = OPSET,
     dropout: bool = False,
+    embedding: bool = False,
 ) -> Parity:
     """Export a checkpoint of ``deal train`` and compare it with PyTorch.
 
@@ -54,11 +55,15 @@ def export_checkpoint(
     images : iterable of ndarray of uint8 [H, W, 3], optional
         To check on; 16 synthetic street scenes by default.
     tolerance : float
-        Greatest difference of a logit that passes.
+        Greatest difference of a logit that passes, and of the embedding as a share of its
+        greatest number.
     opset : int
         Version of the ONNX operators.
     dropout : bool
         Give the graph an input for the mask of each dropout layer (:mod:`deal.dropout`).
+    embedding : bool
+        Give the graph the output ``embedding`` [N,E]: what the network's classifier takes in,
+        averaged over the image.
 
     Raises
     ------
@@ -81,7 +86,9 @@ def export_checkpoint(
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
     try:
-        model = to_onnx(RgbNetwork(trained), checkpoint_metadata(trained, meta, layers), opset)
+        pooled = classifier_name(trained.module, trained.num_classes) if embedding else None
+        metadata = checkpoint_metadata(trained, meta, layers)
+        model = to_onnx(RgbNetwork(trained, pooled), metadata, opset, embedding=embedding)
         with open(temporary, "wb") as file:
             file.write(model.SerializeToString())
             file.flush()
@@ -94,7 +101,11 @@ def export_checkpoint(
 
 
 def to_onnx(
-    network: torch.nn.Module, metadata: Mapping[str, Any], opset: int = OPSET
+    network: torch.nn.Module,
+    metadata: Mapping[str, Any],
+    opset: int = OPSET,
+    *,
+    embedding: bool = False,
 ) -> onnx.ModelProto:
     """Export a network by the model contract.
 
@@ -107,6 +118,8 @@ def to_onnx(
         Keys of the contract, stored as ``metadata_props["deal"]``. What it says under ``dropout``
         becomes inputs.
     opset : int
+    embedding : bool
+        The network returns logits and an embedding [N,E].
     """
     example = torch.zeros((2, 96, 128, 3), dtype=torch.uint8)
     # Below 32 pixels some feature maps have size 1, which would be another program to trace.
@@ -125,15 +138,19 @@ def to_onnx(
             verbose=False,
             opset_version=opset,
             input_names=["image", *(layer["input"] for layer in layers)],
-            output_names=["logits"],
+            output_names=["logits", "embedding"] if embedding else ["logits"],
             dynamic_shapes=(axes, [None] * len(masks)) if masks else (axes,),
         )
     assert program is not None
     model = program.model_proto
     _strip(model)
-    dynamic = ((model.graph.input[0], "NHW", (0, 1, 2)), (model.graph.output[0], "Nhw", (0, 2, 3)))
-    for value, names, places in dynamic:
-        for name, axis in zip(names, places, strict=True):
+    dynamic = {
+        "image": {0: "N", 1: "H", 2: "W"},
+        "logits": {0: "N", 2: "h", 3: "w"},
+        "embedding": {0: "N"},
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in dynamic.get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata, ensure_ascii=False)})
     onnx.checker.check_model(model)
@@ -159,28 +176,23 @@ def _check(
         0, 256, (3, size[0] // 2 + 33, size[1] // 2 + 34, 3), dtype=np.uint8
     )
     somewhere = f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}"
-    for what, difference in (
-        ("the check images", parity.max_logit_difference),
-        (somewhere, _difference(reference, runtime, odd, keep_all(spec.dropout))),
-        (
-            f"{somewhere} with channels dropped",
-            _difference(reference, runtime, odd, draw_masks(spec.dropout, seed=0, index=1)),
-        ),
+    checks = [("the check images", parity.max_logit_difference, parity.max_embedding_difference)]
+    for what, masks in (
+        (somewhere, keep_all(spec.dropout)),
+        (f"{somewhere} with channels dropped", draw_masks(spec.dropout, seed=0, index=1)),
     ):
-        if not difference <= tolerance:
+        ours, theirs = (engine.infer(odd, masks) for engine in (reference, runtime))
+        checks.append((what, *differences(ours, theirs)))
+    for what, of_logits, of_embedding in checks:
+        for output, difference in (("logits", of_logits), ("embedding", of_embedding)):
+            if difference is None or difference <= tolerance:
+                continue
             raise ModelError(
-                f"the export of {checkpoint} differs from PyTorch: logits by up to "
+                f"the export of {checkpoint} differs from PyTorch: {output} by up to "
                 f"{difference:.2g} on {what}, {tolerance:g} allowed; no file is written. "
                 "Another --opset or torch version may help"
             )
     return parity
-
-
-def _difference(
-    reference: Engine, runtime: Engine, images: NDArray[np.uint8], masks: Masks
-) -> float:
-    logits = [engine.infer(images, masks).logits for engine in (reference, runtime)]
-    return float(np.abs(logits[0] - logits[1]).max())
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -15,8 +15,9 @@ from deal.engines.base import Engine
 from deal.errors import ModelError, UsageError
 from deal.inputs import Inputs
 from deal.regions import score_logits
+from deal.types import EngineOutput
 
-__all__ = ["Parity", "ScoreParity", "compare", "spearman", "top_k_overlap"]
+__all__ = ["Parity", "ScoreParity", "compare", "differences", "spearman", "top_k_overlap"]
 
 _SCORES = ("ds", "ds:entropy", "de", "entropy")
 _TOP = 0.25
@@ -53,6 +54,9 @@ class Parity:
         How many were compared.
     max_logit_difference : float
         Greatest absolute difference of any logit of any image.
+    max_embedding_difference : float or None
+        Greatest difference of a number of the embedding, as a share of the reference's greatest
+        of that image; None where the exported network has none.
     top_k : int
         The k of ``top_k_overlap``: a quarter of the images, rounded up.
     scores : dict of acquisition function to ScoreParity
@@ -60,6 +64,7 @@ class Parity:
 
     images: int
     max_logit_difference: float
+    max_embedding_difference: float | None
     top_k: int
     scores: dict[str, ScoreParity]
 
@@ -91,15 +96,18 @@ def compare(
     engines = reference, exported
     tables: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
     difference, count = 0.0, 0
+    of_embeddings: list[float] = []
     for count, image in enumerate(images, start=1):
         groups, failures = inputs.groups([image])
         if failures:
             raise UsageError(f"check image {count}: {failures[0].message}")
         outputs = [engine.infer(np.stack(groups[0].images)) for engine in engines]
-        distance = float(np.abs(outputs[0].logits - outputs[1].logits).max())
+        distance, apart = differences(*outputs)
         if not math.isfinite(distance):
             raise ModelError(f"check image {count}: the network gives NaN or infinite logits")
         difference = max(difference, distance)
+        if apart is not None:
+            of_embeddings.append(apart)
         for engine, output, table in zip(engines, outputs, tables, strict=True):
             stats = score_logits(
                 output.logits,
@@ -123,7 +131,19 @@ def compare(
             spearman=spearman(ours, theirs),
             top_k_overlap=top_k_overlap(ours, theirs, top_k),
         )
-    return Parity(count, difference, top_k, scores)
+    return Parity(count, difference, max(of_embeddings, default=None), top_k, scores)
+
+
+def differences(reference: EngineOutput, exported: EngineOutput) -> tuple[float, float | None]:
+    """Greatest difference of any logit, and of the embedding if both have one.
+
+    That is a share of the greatest number of the reference's: embeddings have no unit.
+    """
+    of_logits = float(np.abs(reference.logits - exported.logits).max())
+    if reference.embedding is None or exported.embedding is None:
+        return of_logits, None
+    distance = np.abs(reference.embedding - exported.embedding).max()
+    return of_logits, float(distance / np.abs(reference.embedding).max())
 
 
 def spearman(left: Scores, right: Scores) -> float:

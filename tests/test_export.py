@@ -63,7 +63,7 @@ def exported(checkpoint):
 def instant(exported, monkeypatch):
     """Let exports take the graph that was traced already."""
     model = onnx.load(exported[0])
-    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *arguments: model)
+    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *_, **__: model)
     return model
 
 
@@ -140,7 +140,7 @@ def perturbed(model, amount):
 @pytest.mark.parametrize("before", [None, b"the old model"])
 def test_a_failed_check_leaves_no_file_behind(checkpoint, exported, monkeypatch, tmp_path, before):
     model = perturbed(onnx.load(exported[0]), 0.01)
-    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *arguments: model)
+    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *_, **__: model)
     path = tmp_path / "m.onnx"
     if before is not None:
         path.write_bytes(before)
@@ -173,7 +173,7 @@ def test_a_graph_that_is_right_at_one_size_only_fails_the_check(
         return OneSize(engine) if name == "ort" else engine
 
     model = onnx.load(exported[0])
-    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *arguments: model)
+    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *_, **__: model)
     monkeypatch.setattr(deal.export.onnx, "open_engine", open_baked)
     with pytest.raises(ModelError, match="on a batch of 3 at 57×66"):
         export_checkpoint(checkpoint, tmp_path / "m.onnx", images=scenes(2))
@@ -181,7 +181,7 @@ def test_a_graph_that_is_right_at_one_size_only_fails_the_check(
 
 
 def test_unwritable_outputs_fail_before_any_work(checkpoint, monkeypatch, tmp_path):
-    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *arguments: pytest.fail("traced"))
+    monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *_, **__: pytest.fail("traced"))
     with pytest.raises(OutputError, match="No such file or directory"):
         export_checkpoint(checkpoint, tmp_path / "none" / "m.onnx")
     with pytest.raises(OutputError, match="name a file"):

@@ -44,6 +44,11 @@ __all__ = ["command"]
     is_flag=True,
     help="Inputs for the masks of dropout layers, for deal score --dropout-passes.",
 )
+@click.option(
+    "--embedding",
+    is_flag=True,
+    help="An output for diversity: the features before the classifier, averaged over the image.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
     *,
@@ -53,6 +58,7 @@ def command(
     tolerance: float,
     opset: int,
     dropout: bool,
+    embedding: bool,
     as_json: bool,
 ) -> None:
     """Export a checkpoint of `deal train` to ONNX, and check it.
@@ -70,7 +76,13 @@ def command(
         ) from error
     found = None if images is None else _decoded(images)
     parity = export_checkpoint(
-        checkpoint, output, images=found, tolerance=tolerance, opset=opset, dropout=dropout
+        checkpoint,
+        output,
+        images=found,
+        tolerance=tolerance,
+        opset=opset,
+        dropout=dropout,
+        embedding=embedding,
     )
     click.echo(json.dumps(parity.to_dict(), indent=1) if as_json else _report(parity, output))
 
@@ -101,5 +113,8 @@ def _report(parity: Parity, output: str) -> str:
             f"{name:<12}{score.max_difference:>16.2g}{score.spearman:>12.6f}"
             f"{score.top_k_overlap:>17.0%}"
         )
+    if parity.max_embedding_difference is not None:
+        share = parity.max_embedding_difference
+        lines.append(f"embeddings differ by at most {share:.2g} of their greatest number")
     lines.append(f"model: {output}")
     return "\n".join(lines)

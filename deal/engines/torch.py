@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,42 @@ except ImportError as error:
 from deal.training.checkpoint import CheckpointMeta, load_checkpoint
 from deal.training.difficulty import WithDifficulty
 from deal.training.dropout import dropout_layers, masked
+from deal.training.embedding import classifier_name, embedding_size, pooled_input
 
 __all__ = ["RgbNetwork", "TorchEngine", "checkpoint_metadata"]
 
 
 class RgbNetwork(torch.nn.Module):
-    """What a checkpoint's ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w]."""
+    """What a checkpoint's ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w].
 
-    def __init__(self, trained: WithDifficulty) -> None:
+    Parameters
+    ----------
+    trained : WithDifficulty
+    embedding : str, optional
+        Name of the module of the network whose input, averaged over the image, is an output too
+        (:mod:`deal.training.embedding`); ModelError where that cannot be.
+    """
+
+    def __init__(self, trained: WithDifficulty, embedding: str | None = None) -> None:
         super().__init__()
         self.network = trained.module
+        self.embedding = embedding
+        self.embedding_size = None if embedding is None else embedding_size(self.network, embedding)
 
-    def forward(self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+    def forward(
+        self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Run the network without its difficulty branch, which scoring applies by itself.
 
         ``masks`` are of its dropout layers, [1,C,1,1] each; without any nothing is dropped.
+        Returns the logits; with an embedding the logits and that, float32 [N,E].
         """
-        with masked(self.network, masks):
+        with ExitStack() as stack:
+            stack.enter_context(masked(self.network, masks))
+            if self.embedding is not None:
+                pooled = stack.enter_context(pooled_input(self.network, self.embedding))
             logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
-        return logits
+        return logits if self.embedding is None else (logits, pooled[0])
 
 
 def checkpoint_metadata(
@@ -76,6 +94,8 @@ def checkpoint_metadata(
 class TorchEngine(Engine):
     """Runs a checkpoint in float32; parameters as in :func:`deal.engines.open_engine`.
 
+    The embedding is the mean of what the network's classifier takes in.
+
     ``threads`` sets PyTorch's number of threads for the whole process: it knows no other.
     """
 
@@ -95,26 +115,30 @@ class TorchEngine(Engine):
         used = _resolve_device(device)
         trained, meta = load_checkpoint(path)
         dropout = dropout_layers(trained.module)
+        network = RgbNetwork(trained, classifier_name(trained.module, trained.num_classes))
         header = OnnxHeader(
             metadata={},
             inputs=(
                 TensorInfo("image", "uint8", (None, None, None, 3)),
                 *(TensorInfo(d.input, "float32", (1, d.channels, 1, 1)) for d in dropout),
             ),
-            outputs=(TensorInfo("logits", "float32", (None, len(meta.classes), None, None)),),
+            outputs=(
+                TensorInfo("logits", "float32", (None, len(meta.classes), None, None)),
+                TensorInfo("embedding", "float32", (None, network.embedding_size)),
+            ),
             external=(),
         )
         super().__init__(
             resolve_spec(path, checkpoint_metadata(trained, meta, dropout), header, options), used
         )
         torch.set_num_threads(threads or available_cores())
-        self._network = RgbNetwork(trained).eval().to(used)
+        self._network = network.eval().to(used)
 
     @torch.inference_mode()
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         on_device = tuple(torch.from_numpy(mask).to(self.device) for mask in masks)
-        logits = self._network(torch.from_numpy(batch).to(self.device), on_device)
-        return EngineOutput(logits.cpu().numpy())
+        logits, embedding = self._network(torch.from_numpy(batch).to(self.device), on_device)
+        return EngineOutput(logits.cpu().numpy(), embedding=embedding.cpu().numpy())
 
 
 def _resolve_device(device: str) -> str:
