@@ -128,6 +128,7 @@ setup(
         "deal.cli",
         "deal.engines",
         "deal.fitting",
+        "deal.report",
         "deal.selection",
         "deal.training",
         "deal.export",

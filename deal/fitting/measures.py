@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.metrics import ScoreCurve, spearman
+from deal.metrics import ScoreCurve
 
 __all__ = [
     "AREAS",
@@ -62,9 +62,6 @@ class Measures:
         ``UNCERTAINTIES``.
     classes : tuple of ClassMeasures
         By predicted class (what is known of an unlabeled image), those that occur.
-    image_correlation : mapping of score name to float
-        Spearman's rank correlation, over the images, of the mean score (what an image is ranked
-        by) with the share of wrong pixels.
     """
 
     images: int
@@ -72,7 +69,6 @@ class Measures:
     wrong: int
     scores: Mapping[str, Areas]
     classes: tuple[ClassMeasures, ...]
-    image_correlation: Mapping[str, float]
 
     def best(self, area: str) -> str:
         """Of difficulty and the uncertainties the score with the best ``area``."""
@@ -99,10 +95,6 @@ class Collector:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
         self._curves: dict[str, dict[int, ScoreCurve]] = {}
-        self._sums: dict[str, float] = {}
-        self._counts = np.zeros(2, np.int64)
-        self._means: dict[str, list[float]] = {}
-        self._shares: list[float] = []
         self._images = 0
 
     def add(
@@ -124,10 +116,8 @@ class Collector:
         ends = np.cumsum(np.bincount(predicted, minlength=len(self._classes)))
         present = np.flatnonzero(np.diff(ends, prepend=0))
         flags = wrong[order]
-        self._counts += len(wrong), wrong.sum()
         for name, values in scores.items():
             curves = self._curves.setdefault(name, {})
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum(dtype=np.float64))
             sorted_values = values[order]
             for index in present.tolist():
                 rows = slice(int(ends[index - 1]) if index else 0, int(ends[index]))
@@ -135,14 +125,8 @@ class Collector:
                 curve.update(sorted_values[rows], flags[rows])
 
     def end_image(self) -> None:
-        """End an image; one that is void throughout has no mean."""
+        """Count an image."""
         self._images += 1
-        pixels, wrong = self._counts.tolist()
-        if pixels:
-            self._shares.append(wrong / pixels)
-            for name, total in self._sums.items():
-                self._means.setdefault(name, []).append(total / pixels)
-        self._sums, self._counts = {}, np.zeros(2, np.int64)
 
     def measures(self) -> Measures:
         """What was found; at least one pixel has been added."""
@@ -167,10 +151,6 @@ class Collector:
                 )
                 for index in sorted(any_curves)
             ),
-            image_correlation={
-                name: spearman(np.array(means), np.array(self._shares))
-                for name, means in self._means.items()
-            },
         )
 
 

@@ -1,0 +1,116 @@
+"""``deal report``: what stored results say; no network runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from deal.cli.common import GroupedCommand, option
+
+_WHAT, _OUT = "Comparison", "Output"
+
+
+@click.group(
+    short_help="Reports over stored results.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def command() -> None:
+    """Reports over stored results; no network runs."""
+
+
+@command.command(
+    cls=GroupedCommand,
+    short_help="Every acquisition function over one scored pool.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("out", nargs=-1, required=True, type=click.Path())
+@option(
+    _WHAT,
+    "--acquisition",
+    "acquisitions",
+    multiple=True,
+    metavar="NAME",
+    help="Compare these; repeatable. Default: all that the results can answer.",
+)
+@option(
+    _WHAT,
+    "--budget",
+    default="10%",
+    show_default=True,
+    metavar="N|P%",
+    help="How many images each of them picks.",
+)
+@option(_WHAT, "--min-gap", metavar="Nf|Ns", help="As of deal select, for every function.")
+@option(_WHAT, "--diverse", type=float, metavar="M", help="As of deal select, for every function.")
+@option(
+    _WHAT,
+    "--focus",
+    metavar="CLASS,…",
+    help="Classes of the focus: functions, which are left out without.",
+)
+@option(
+    _WHAT,
+    "--scene-length",
+    default="300f",
+    show_default=True,
+    metavar="Nf|Ns",
+    help="A scene is a stretch of a sequence so long: frames by the number in the id, or seconds.",
+)
+@option(
+    _WHAT,
+    "--sequence-from",
+    metavar="REGEX",
+    help="Sequence of an image: the first group of REGEX, searched in its id. Default: as stored.",
+)
+@option(
+    _WHAT, "--seed", type=int, default=0, show_default=True, metavar="S", help="Seed of random."
+)
+@option(_WHAT, "--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load functions.")
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write Markdown here instead of printing it.",
+)
+@option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
+def pool(
+    out: tuple[str, ...],
+    focus: str | None,
+    plugins: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Let every acquisition function pick from the results OUT, and compare the picks.
+
+    Prints, as Markdown, how many sequences and scenes each function's picks come from, and how
+    many picks each two functions share.
+    """
+    from pathlib import Path
+
+    from deal.acquisition import load_plugin
+    from deal.errors import OutputError
+    from deal.report.pool import report_pool
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    if focus is not None:
+        options["focus"] = focus
+    report = report_pool(out, **options)
+    if output is not None:
+        try:
+            Path(output).write_text(report.to_markdown(), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {output}: {error.strerror}; choose another --output"
+            ) from error
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+    elif output is None:
+        click.echo(report.to_markdown(), nl=False)

@@ -1,0 +1,1 @@
+"""Reports over stored results: what was scored, and what the acquisition functions make of it."""

@@ -1,0 +1,280 @@
+"""Every acquisition function over one scored pool: how much their picks agree, how varied they are.
+
+Whether two functions differ at all on a pool is the first thing to know before one of them is
+chosen: where their picks overlap by 95 %, the cheaper one will do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.acquisition import canonical_name
+from deal.acquisition.registry import find, registered
+from deal.errors import ResultsError, UsageError
+from deal.results import read_results
+from deal.selection import parse_budget, select
+from deal.selection.rules import parse_gap
+
+__all__ = ["Picks", "PoolReport", "report_pool"]
+
+Source: TypeAlias = "str | os.PathLike[str]"
+
+_Scene: TypeAlias = tuple[str, int]
+
+_FRAME = re.compile(r"(\d+)\D*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """What one acquisition function picks.
+
+    Attributes
+    ----------
+    name : str
+        Of the acquisition function.
+    ids : tuple of str
+        Best first.
+    sequences, scenes : int
+        How many different ones are among them; 0 where the pool has no sequences, or no frame
+        numbers.
+    largest_scene : float
+        The share, 0…1, of the picks that lies in the one scene with the most of them.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    sequences: int
+    scenes: int
+    largest_scene: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """Picks of every function over one pool; see :func:`report_pool`.
+
+    Attributes
+    ----------
+    images : int
+        Rows that are ok.
+    count : int
+        Images that the budget buys.
+    rules : mapping of str to str
+        Budget, seed and further rules that all functions keep.
+    scene_length : str
+    pool : Picks
+        The whole pool, for comparison.
+    picks : tuple of Picks
+    left_out : mapping of str to str
+        Functions that these results cannot answer → the reason.
+    """
+
+    images: int
+    count: int
+    rules: Mapping[str, str]
+    scene_length: str
+    pool: Picks
+    picks: tuple[Picks, ...]
+    left_out: Mapping[str, str]
+
+    def overlap(self) -> NDArray[np.float64]:
+        """Share of the picks that two functions have in common, 0…1: float64 [A, A]."""
+        sets = [set(picks.ids) for picks in self.picks]
+        return np.array([[len(a & b) / max(len(a), 1) for b in sets] for a in sets])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "images": self.images,
+            "rules": dict(self.rules),
+            "count": self.count,
+            "scene_length": self.scene_length,
+            "pool": {"sequences": self.pool.sequences, "scenes": self.pool.scenes},
+            "functions": [
+                {
+                    "name": picks.name,
+                    "sequences": picks.sequences,
+                    "scenes": picks.scenes,
+                    "largest_scene": picks.largest_scene,
+                    "ids": list(picks.ids),
+                }
+                for picks in self.picks
+            ],
+            "overlap": self.overlap().tolist(),
+            "left_out": dict(self.left_out),
+        }
+
+    def to_markdown(self) -> str:
+        """Two tables, and what was left out."""
+        rules = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in self.rules.items())
+        lines = [
+            f"{self.images} images, of which {self.count} are picked (`{rules}`); "
+            f"the pool has {self.pool.sequences} sequences and {self.pool.scenes} scenes "
+            f"(stretches of {self.scene_length} of a sequence).",
+            "",
+            "| | acquisition | sequences | scenes | picks in the largest scene | first picks |",
+            "|---:|---|---:|---:|---:|---|",
+        ]
+        for number, picks in enumerate(self.picks, 1):
+            first = ", ".join(f"`{item_id}`" for item_id in picks.ids[:2])
+            lines.append(
+                f"| {number} | `{picks.name}` | {picks.sequences} | {picks.scenes} | "
+                f"{picks.largest_scene:.0%} | {first} |"
+            )
+        numbers = range(1, len(self.picks) + 1)
+        lines += [
+            "",
+            f"Picks in common, percent (two random choices would share {self._chance():.0%}):",
+            "",
+            f"| | {' | '.join(map(str, numbers))} |",
+            "|---|" + "---:|" * len(self.picks),
+        ]
+        for picks, row in zip(self.picks, self.overlap(), strict=True):
+            cells = " | ".join(f"{share * 100:.0f}" for share in row)
+            lines.append(f"| `{picks.name}` | {cells} |")
+        if self.left_out:
+            lines += ["", "Left out:", ""]
+            lines += [f"* `{name}`: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join(lines) + "\n"
+
+    def _chance(self) -> float:
+        return self.count / max(self.images, 1)
+
+
+def report_pool(
+    sources: Source | Sequence[Source],
+    *,
+    acquisitions: Sequence[str] = (),
+    budget: str | int = "10%",
+    scene_length: str = "300f",
+    sequence_from: str | None = None,
+    seed: int = 0,
+    min_gap: str | None = None,
+    diverse: float | None = None,
+    **options: Any,
+) -> PoolReport:
+    """Let acquisition functions pick from stored results, and compare what they pick.
+
+    Parameters
+    ----------
+    sources : path or sequence of paths
+        Output folders of `deal-score`, scored with the same settings.
+    acquisitions : sequence of str
+        Names; every registered function that the results can answer by default.
+    budget : int or str
+        Of images, as in `deal.select`.
+    scene_length : str
+        A scene is a stretch of a sequence so long, counted from its first frame in the pool:
+        ``300f``, or ``10s`` for results with timestamps. A frame's number is the last in its id.
+    sequence_from : str, optional
+        Regular expression whose first group, searched in the id, is the sequence; by default the
+        stored one.
+    seed, min_gap, diverse
+        As in `deal.select`, for every function.
+    options
+        Of the acquisition functions; each function gets those that it takes.
+
+    Raises
+    ------
+    UsageError
+        Unknown names, options that no function takes, or a malformed budget, gap or expression.
+    ResultsError
+        As `deal.select`; also when a function that was asked for by name cannot be answered.
+    """
+    length = parse_gap(scene_length)
+    assert length is not None
+    if parse_budget(budget).unit not in (None, "images"):
+        raise UsageError(f"the picks that are compared are images: not a budget of {budget!r}")
+    every = [name for name, entry in registered().items() if "images" in entry.tables]
+    names = list(dict.fromkeys(canonical_name(name) for name in acquisitions)) or every
+    _refuse_unused(names, options)
+    table = read_results(sources, ["id", "sequence", "timestamp_ns"], status="ok")
+    ids = table.column("id").to_pylist()
+    sequences = _sequences(ids, table.column("sequence").to_pylist(), sequence_from)
+    times = _frames(ids) if length.frames else table.column("timestamp_ns").to_pylist()
+    scenes = _scenes(sequences, times, length.size)
+    where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
+    rules = {"budget": budget, "seed": seed, "min_gap": min_gap, "diverse": diverse}
+    picked: list[Picks] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        taken = {key: value for key, value in options.items() if key in find(name).options}
+        try:
+            selection = select(sources, acquisition=name, **rules, **taken)
+        except (UsageError, ResultsError) as error:
+            if acquisitions:
+                raise
+            left_out[name] = str(error)
+        else:
+            picked.append(_picks(name, selection.ids, where))
+    if not picked:
+        raise ResultsError(
+            "no acquisition function can rank these results: "
+            + "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        )
+    return PoolReport(
+        images=len(ids),
+        count=max(len(picks.ids) for picks in picked),
+        rules={key: str(value) for key, value in rules.items() if value is not None},
+        scene_length=scene_length,
+        pool=_picks("pool", ids, where),
+        picks=tuple(picked),
+        left_out=left_out,
+    )
+
+
+def _refuse_unused(names: Sequence[str], options: Mapping[str, Any]) -> None:
+    for option in options:
+        if not any(option in find(name).options for name in names):
+            raise UsageError(f"none of {', '.join(names)} takes the option {option}")
+
+
+def _picks(
+    name: str, ids: Sequence[str], where: Mapping[str, tuple[str | None, _Scene | None]]
+) -> Picks:
+    sequences = {where[item][0] for item in ids} - {None}
+    scenes = Counter(scene for item in ids if (scene := where[item][1]) is not None)
+    largest = max(scenes.values(), default=0) / max(len(ids), 1)
+    return Picks(name, tuple(ids), len(sequences), len(scenes), largest)
+
+
+def _sequences(
+    ids: Sequence[str], stored: Sequence[str | None], sequence_from: str | None
+) -> list[str | None]:
+    if sequence_from is None:
+        return list(stored)
+    try:
+        pattern = re.compile(sequence_from)
+    except re.error as error:
+        raise UsageError(f"--sequence-from {sequence_from!r} is no expression: {error}") from error
+    if not pattern.groups:
+        raise UsageError(f"--sequence-from {sequence_from!r} has no group: put one in parentheses")
+    found = (pattern.search(item) for item in ids)
+    return [match and match[1] for match in found]
+
+
+def _frames(ids: Sequence[str]) -> list[int | None]:
+    """The last number in the stem of each id."""
+    stems = (item.rpartition("/")[2].rpartition(".")[0] or item for item in ids)
+    return [int(match[1]) if (match := _FRAME.search(stem)) else None for stem in stems]
+
+
+def _scenes(
+    sequences: Sequence[str | None], times: Sequence[int | None], length: int
+) -> list[_Scene | None]:
+    """Sequence and number of the scene of each row; None without a sequence or a time."""
+    begin: dict[str, int] = {}
+    for sequence, time in zip(sequences, times, strict=True):
+        if sequence is not None and time is not None:
+            begin[sequence] = min(time, begin.get(sequence, time))
+    return [
+        None if sequence is None or time is None else (sequence, (time - begin[sequence]) // length)
+        for sequence, time in zip(sequences, times, strict=True)
+    ]
