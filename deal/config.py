@@ -63,6 +63,9 @@ class ScoreConfig:
         Store the top so many regions of an image; all that are not empty by default.
     outlines : bool
         Store the outlines of the regions kept, as WKT.
+    scaled_decode : bool
+        Decode JPEGs that are larger than the network's input straight to 1/2, 1/4 or 1/8 of their
+        size, never below that input; True by default. Only with ``raster`` ``input``.
     mask : Masks, optional
         0 = ignore, in pixels of the oriented image; for all images, or by camera.
     ranking : Ranking
@@ -100,6 +103,7 @@ class ScoreConfig:
     dropout_seed: int = 0
     difficulty_head: DifficultyHead | str | None = None
     raster: Literal["input", "image"] = "input"
+    scaled_decode: bool = True
     regions: RegionSource | None = None
     keep_regions: int | None = None
     outlines: bool = False

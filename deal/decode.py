@@ -5,6 +5,10 @@ profiles are not applied); alpha is dropped, not composited; of an animation or 
 pages the first frame counts. 16-bit grey is divided by 257 and rounded; of 16-bit colour Pillow
 hands out the high byte, within one level of that.
 
+A JPEG can be decoded to 1/2, 1/4 or 1/8 of its size, which libjpeg-turbo does by smaller inverse
+transforms (at 1/8 a pixel is the mean of its block): no detail finer than the network's input is
+computed only to be averaged away. Integer arithmetic: the same bytes on every machine.
+
 Nothing here changes global state (Pillow's limits are side-stepped, not switched off), so any
 number of threads may decode at once.
 """
@@ -38,8 +42,10 @@ MAX_PIXELS = 200_000_000
 _ORIENTATION_TAG = 0x0112
 
 
-def decode(item: PoolItem, *, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Read an image file once and decode it.
+def decode(
+    item: PoolItem, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+) -> Decoded:
+    """Read an image file once and decode it; parameters as of :func:`decode_bytes`.
 
     Raises
     ------
@@ -58,10 +64,12 @@ def decode(item: PoolItem, *, max_pixels: int = MAX_PIXELS) -> Decoded:
             data = file.read()
     except OSError as error:
         raise ItemError("io", f"cannot read the file: {error.strerror}") from error
-    return decode_bytes(data, max_pixels=max_pixels)
+    return decode_bytes(data, max_pixels=max_pixels, at_least=at_least)
 
 
-def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_bytes(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+) -> Decoded:
     """Decode the content of a JPEG, PNG, WebP, BMP or TIFF file.
 
     Parameters
@@ -69,6 +77,9 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     data : bytes
     max_pixels : int
         Width × height allowed; checked on the header, before pixels are decoded.
+    at_least : (H, W), optional
+        A JPEG may be decoded to the smallest of 1, 1/2, 1/4 and 1/8 of its size, rounded up, that
+        is no smaller than this after orientation.
 
     Returns
     -------
@@ -89,6 +100,8 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     for name, matches, decoder in _FORMATS:
         if matches(data):
             try:
+                if decoder is _jpeg:
+                    return _jpeg(data, max_pixels, at_least)
                 return decoder(data, max_pixels)
             except ItemError:
                 raise
@@ -106,16 +119,20 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
 _HARMLESS = ("JFIF revision", "Adobe color transform", "Invalid SOS parameters", "subsampling")
 
 
-def _jpeg(data: bytes, max_pixels: int) -> Decoded:
+def _jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None = None) -> Decoded:
     orientation = _exif_orientation(_jpeg_exif(data))
     note = ""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(int(width), int(height), max_pixels)
         if colorspace not in ("CMYK", "YCCK"):
-            image = simplejpeg.decode_jpeg(data, "RGB")
+            factor, scaled = _scale((int(height), int(width)), orientation, at_least)
+            image = simplejpeg.decode_jpeg(
+                data, "RGB", min_height=scaled[0], min_width=scaled[1], min_factor=factor
+            )
             mode = "L" if colorspace == "Gray" else "RGB"
-            return Decoded(_orient(image, orientation), orientation, mode)
+            original = None if factor == 1 else _turned((int(height), int(width)), orientation)
+            return Decoded(_orient(image, orientation), orientation, mode, original)
     except ValueError as error:
         if "extraneous bytes" in str(error):
             note = ";extraneous-bytes"
@@ -123,6 +140,23 @@ def _jpeg(data: bytes, max_pixels: int) -> Decoded:
             raise
     image, mode = _load(JpegImageFile(BytesIO(data)), max_pixels)
     return Decoded(_orient(image, orientation), orientation, mode + note)
+
+
+def _scale(
+    stored: tuple[int, int], orientation: int, at_least: tuple[int, int] | None
+) -> tuple[int, tuple[int, int]]:
+    """By what to divide a JPEG of a stored size (H, W), 1, 2, 4 or 8, and the size it then has."""
+    if at_least is not None:
+        height, width = _turned(at_least, orientation)
+        for factor in (8, 4, 2):
+            scaled = -(-stored[0] // factor), -(-stored[1] // factor)
+            if scaled[0] >= height and scaled[1] >= width:
+                return factor, scaled
+    return 1, stored
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation >= 5 else size
 
 
 def _png(data: bytes, max_pixels: int) -> Decoded:

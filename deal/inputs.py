@@ -39,10 +39,13 @@ class ImageExtras:
     segments : ndarray of integers [H, W], optional
         Region ids below 65,535, negative for no region, at the size of the oriented original or
         of the raster.
+    original : (H, W), optional
+        Size of the oriented original, of which the image may be a smaller version.
     """
 
     camera: str | None = None
     segments: NDArray[Any] | None = None
+    original: Size | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,14 @@ class Inputs:
     masks : Masks, optional
         Resized to the raster by nearest.
     regions : RegionSource, optional
+    scaled_decode : bool
+        Whether :attr:`at_least` may ask for images decoded to scale.
+
+    Attributes
+    ----------
+    at_least : (H, W) or None
+        Images may be decoded to a scale no smaller than this (:func:`deal.decode.decode_bytes`),
+        since they are only seen averaged down to it. None: decode in full.
 
     Raises
     ------
@@ -104,6 +115,8 @@ class Inputs:
         raster: str,
         masks: Masks | None = None,
         regions: RegionSource | None = None,
+        *,
+        scaled_decode: bool = False,
     ) -> None:
         if raster not in ("input", "image"):
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
@@ -112,6 +125,10 @@ class Inputs:
         self._masks = masks or Masks()
         self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size alone
         self._regions = regions
+        # of "nearest", which takes single pixels, a scaled image has none
+        averages = spec.resize == "stretch" and spec.interpolation != "nearest"
+        is_seen_alone = raster == "input" and averages
+        self.at_least = spec.input_size if scaled_decode and is_seen_alone else None
 
     def sizes(self, original: Size) -> tuple[Size, Size]:
         """What the network sees of an image of that size (H, W), and the raster.
@@ -121,17 +138,26 @@ class Inputs:
         seen = raster_size(self._spec, *original)
         return seen, seen if self._raster == "input" else original
 
-    def extras(
-        self, image: Image8, *, item_id: str | None = None, camera: str | None = None
-    ) -> ImageExtras:
-        """Read or compute what belongs to an image, at raster size; in any thread.
+    def prepared(
+        self,
+        image: Image8,
+        *,
+        original: Size | None = None,
+        item_id: str | None = None,
+        camera: str | None = None,
+    ) -> tuple[Image8, ImageExtras]:
+        """An image at the network's input size, and what belongs to it, at raster size.
 
-        Raises ItemError ``segments`` or ``size``.
+        ``original`` is the size of which the image is a smaller version, if it is one. Any thread
+        may call this. Raises ItemError ``segments`` or ``size``.
         """
-        segments = None
+        whole = original or (image.shape[0], image.shape[1])
+        seen, _ = self.sizes(whole)
+        given = None
         if isinstance(self._regions, GivenSegments) and item_id is not None:
-            segments = self._regions.read(item_id, (image.shape[0], image.shape[1]))
-        return ImageExtras(camera, self._segments(image, segments))
+            given = self._regions.read(item_id, whole)
+        segments = self._segments(image, whole, given)
+        return self._at_size(image, seen), ImageExtras(camera, segments, whole)
 
     def groups(
         self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
@@ -156,12 +182,14 @@ class Inputs:
                     "needed"
                 )
             original = image.shape[0], image.shape[1]
+            if extras is not None:
+                original = extras[index].original or original
             try:
                 seen, size = self.sizes(original)
                 mask = segments = None
                 if extras is not None:
                     mask = self._raster_mask(extras[index].camera, original, size)
-                    segments = self._segments(image, extras[index].segments)
+                    segments = self._segments(image, original, extras[index].segments)
             except ItemError as error:
                 failures[index] = error
                 continue
@@ -170,13 +198,17 @@ class Inputs:
             if segments is not None:
                 group.segments.append(segments)
             group.indices.append(index)
-            group.images.append(_resized(image, seen, _FILTERS[self._spec.interpolation]))
+            group.images.append(self._at_size(image, seen))
             group.originals.append(original)
         return list(groups.values()), failures
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Raster and masks, as JSON values."""
-        return {"raster": self._raster, "mask": self._masks.settings()}
+        """Raster, masks and whether images are decoded to scale, as JSON values."""
+        scaled = {} if self.at_least is None else {"scaled_decode": True}
+        return {"raster": self._raster, "mask": self._masks.settings(), **scaled}
+
+    def _at_size(self, image: Image8, size: Size) -> Image8:
+        return _resized(image, size, _FILTERS[self._spec.interpolation])
 
     def _raster_mask(self, camera: str | None, original: Size, size: Size) -> Image8 | None:
         mask = self._masks.get(camera)
@@ -192,9 +224,10 @@ class Inputs:
             self._raster_masks[id(mask)] = _resized(mask, size, Image.Resampling.NEAREST)
         return self._raster_masks[id(mask)]
 
-    def _segments(self, image: Image8, given: NDArray[Any] | None) -> NDArray[np.int32] | None:
+    def _segments(
+        self, image: Image8, original: Size, given: NDArray[Any] | None
+    ) -> NDArray[np.int32] | None:
         """Region ids on the raster; None when regions do not come with the image."""
-        original = image.shape[0], image.shape[1]
         raster = self.sizes(original)[1]
         if given is not None:
             if not isinstance(self._regions, (GivenSegments, Superpixels)):
@@ -207,8 +240,7 @@ class Inputs:
         if isinstance(self._regions, GivenSegments):
             raise ItemError("segments", "no segments were given for this image")
         if isinstance(self._regions, Superpixels):
-            filter_ = _FILTERS[self._spec.interpolation]
-            segments = self._regions.segments(_resized(image, raster, filter_))
+            segments = self._regions.segments(self._at_size(image, raster))
             if segments.max() >= MAX_REGIONS:
                 raise ItemError("segments", f"more than {MAX_REGIONS} superpixels: ask for fewer")
             return segments

@@ -22,6 +22,9 @@ from itertools import chain
 from types import FrameType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deal.config import ScoreConfig
 from deal.decode import decode
 from deal.engines.base import available_cores
@@ -34,7 +37,7 @@ from deal.region_sources import GivenSegments
 from deal.rows import Outcome, Shape
 from deal.scorer import Scorer
 from deal.stages import Meter, Stages, ordered
-from deal.types import Decoded, FailedItem, PoolItem
+from deal.types import FailedItem, PoolItem
 
 __all__ = ["Line", "default_threads", "open_scorer"]
 
@@ -46,10 +49,11 @@ _OPEN_BATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A decoded image with what belongs to it; images of one batch share ``size``."""
+    """An image as the network sees it, with what belongs to it; of one batch all share ``size``."""
 
     item: PoolItem
-    decoded: Decoded
+    shape: Shape
+    image: NDArray[np.uint8]
     extras: ImageExtras
     size: tuple[tuple[int, int], tuple[int, int]]
 
@@ -78,6 +82,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         region_score=config.region_score,
         outlines=config.outlines,
         model_options=config.model_options,
+        scaled_decode=config.scaled_decode,
         **config.members,
     )
 
@@ -97,7 +102,7 @@ class Line:
     sessions, decoders, batch_size : int
         What is really used.
     meter : Meter
-        Busy seconds of ``decode``, ``network`` (with the kernel) and ``write``.
+        Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
     """
 
     def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger) -> None:
@@ -192,11 +197,13 @@ class Line:
         with self.meter("decode"):
             shape = None
             try:
-                decoded = decode(item, max_pixels=self._config.max_pixels)
+                scorer = self._scorer
+                decoded = decode(item, max_pixels=self._config.max_pixels, at_least=scorer.at_least)
                 shape = Shape.of(decoded)
-                size = self._scorer.sizes(decoded.image)
-                extras = self._scorer.extras(decoded.image, item_id=item.id, camera=item.camera)
-                return Ready(item, decoded, extras, size)
+                image, extras = scorer.prepared(
+                    decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
+                )
+                return Ready(item, shape, image, extras, scorer.sizes(decoded.size))
             except ItemError as error:
                 return Outcome.failure(item, error, shape)
 
@@ -212,9 +219,9 @@ class Line:
         for batch in work:
             with self.meter("network"):
                 scores = scorer.score_batch(
-                    [ready.decoded.image for ready in batch], [ready.extras for ready in batch]
+                    [ready.image for ready in batch], [ready.extras for ready in batch]
                 )
-            images = [(ready.item, Shape.of(ready.decoded)) for ready in batch]
+            images = [(ready.item, ready.shape) for ready in batch]
             yield Outcome(images, scores, scores.failures)
 
 

@@ -66,6 +66,8 @@ class Scorer:
     flip, dropout_passes, dropout_seed
         Further members of the committee: mirrored passes, or passes of one model under masks of
         its dropout layers (:class:`deal.committee.Members`).
+    scaled_decode : bool
+        Images of JPEG files may come decoded to scale, as :attr:`at_least` says.
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class Scorer:
         flip: bool = False,
         dropout_passes: int = 0,
         dropout_seed: int = 0,
+        scaled_decode: bool = False,
     ) -> None:
         self._precision = precision
         self._threads = threads
@@ -111,7 +114,9 @@ class Scorer:
         self._opened: Committee | None = Committee(
             members, engine, device, precision, threads, model_options
         )
-        self._inputs = Inputs(self.spec, raster, Masks.of(mask), regions)
+        self._inputs = Inputs(
+            self.spec, raster, Masks.of(mask), regions, scaled_decode=scaled_decode
+        )
         self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
         self._plan = RegionPlan(regions, self._bound(region_score), keep_regions, outlines)
         self._none = self._no_rows()
@@ -164,18 +169,44 @@ class Scorer:
         """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
         self._opened = None
 
-    def sizes(self, image: Image8) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(H, W) of an image for the network, and of its raster; ItemError ``size``."""
-        return self._inputs.sizes((image.shape[0], image.shape[1]))
+    @property
+    def at_least(self) -> tuple[int, int] | None:
+        """(H, W) down to which images may be decoded to scale; None: in full."""
+        return self._inputs.at_least
 
-    def extras(
-        self, image: Image8, *, item_id: str | None = None, camera: str | None = None
-    ) -> ImageExtras:
-        """What :meth:`score_batch` wants beside an image: its file of segments, its superpixels.
+    def sizes(self, original: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(H, W) of such an image for the network, and of its raster; ItemError ``size``."""
+        return self._inputs.sizes(original)
 
-        Any thread may call it, ahead of the network. Raises ItemError ``segments`` or ``size``.
+    def prepared(
+        self,
+        image: Image8,
+        *,
+        original: tuple[int, int] | None = None,
+        item_id: str | None = None,
+        camera: str | None = None,
+    ) -> tuple[Image8, ImageExtras]:
+        """What :meth:`score_batch` makes of an image before the network, ahead of it.
+
+        Any thread may call it. Raises ItemError ``segments`` or ``size``.
+
+        Parameters
+        ----------
+        image : ndarray of uint8 [H, W, 3]
+        original : (H, W), optional
+            Size of the oriented original of which ``image`` is a smaller version
+            (:attr:`at_least`).
+        item_id, camera : str, optional
+            Find the file of segments, and the mask.
+
+        Returns
+        -------
+        image : ndarray of uint8 [h, w, 3]
+            At the network's input size.
+        extras : ImageExtras
+            Its segments or superpixels, camera and original size.
         """
-        return self._inputs.extras(image, item_id=item_id, camera=camera)
+        return self._inputs.prepared(image, original=original, item_id=item_id, camera=camera)
 
     def score(
         self,
@@ -251,7 +282,7 @@ class Scorer:
     ) -> BatchScores:
         """Score a batch; images of equal size go through the network together.
 
-        ``extras`` are one an image (:meth:`extras`). An image that fails is in ``failures`` and
+        ``extras`` are one an image (:meth:`prepared`). An image that fails is in ``failures`` and
         nowhere else. Raises as :meth:`score_with_regions` does.
         """
         extras = extras_of(len(images)) if extras is None else extras

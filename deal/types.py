@@ -73,26 +73,34 @@ class Decoded:
     Attributes
     ----------
     image : ndarray of uint8, shape [H, W, 3]
-        RGB, C-contiguous.
+        RGB, C-contiguous; smaller than the original where it was decoded to scale.
     orientation : int
         The EXIF orientation that was applied, 1 to 8; 1 when there was none.
     color_mode : str
         What was converted to RGB: ``RGB``, ``L``, ``RGBA``, ``CMYK``, ``I;16``, ``P``, ….
+    original : (H, W), optional
+        Size of the oriented original; None where ``image`` has it.
     """
 
     image: NDArray[np.uint8]
     orientation: int
     color_mode: str
+    original: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the oriented original."""
+        return self.original or (self.image.shape[0], self.image.shape[1])
 
     @property
     def width(self) -> int:
-        """Width in pixels after orientation."""
-        return int(self.image.shape[1])
+        """Width of the oriented original in pixels."""
+        return self.size[1]
 
     @property
     def height(self) -> int:
-        """Height in pixels after orientation."""
-        return int(self.image.shape[0])
+        """Height of the oriented original in pixels."""
+        return self.size[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -394,3 +394,56 @@ def test_threads_decode_alike() -> None:
         images = list(pool.map(lambda name: decode_bytes(VARIANTS[name]).image, names))
     for name, image in zip(names, images, strict=True):
         np.testing.assert_array_equal(image, decode_bytes(VARIANTS[name]).image)
+
+
+# ---- decoding to scale ---------------------------------------------------------------------------
+
+
+def large(height: int, width: int) -> Image.Image:
+    return RGB.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "factor"),
+    [(None, 1), ((101, 10), 1), ((51, 81), 2), ((52, 81), 1), ((26, 41), 4), ((5, 5), 8)],
+)
+def test_a_jpeg_is_decoded_to_the_smallest_scale_that_is_large_enough(
+    at_least: tuple[int, int] | None, factor: int
+) -> None:
+    data = encode(large(101, 161), "JPEG", quality=95)
+    decoded = decode_bytes(data, at_least=at_least)
+    assert decoded.image.shape[:2] == (-(-101 // factor), -(-161 // factor))
+    assert (decoded.height, decoded.width) == (101, 161)
+    draft = Image.open(BytesIO(data))
+    draft.draft("RGB", (161 // factor, 101 // factor))
+    assert np.array_equal(decoded.image, np.asarray(draft))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_scale_and_original_size_follow_the_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(large(96, 160), "JPEG", exif=exif, subsampling=0, quality=95)
+    whole = decode_bytes(data)
+    at_least = (80, 48) if orientation >= 5 else (48, 80)
+    half = decode_bytes(data, at_least=at_least)
+    assert half.image.shape[:2] == at_least
+    assert half.size == whole.size == whole.image.shape[:2]
+    averaged = whole.image.reshape(at_least[0], 2, at_least[1], 2, 3).mean(axis=(1, 3))
+    assert np.abs(averaged - half.image).mean() < 2
+    assert decode_bytes(data, at_least=at_least[::-1]).image.shape == whole.image.shape
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_jpeg_is_refused_at_every_scale(keep: float, progressive: bool) -> None:
+    data = encode(large(192, 320), "JPEG", progressive=progressive)
+    for at_least in ((96, 160), (48, 80), (8, 8)):
+        with pytest.raises(ItemError, match="JPEG"):
+            decode_bytes(data[: int(len(data) * keep)], at_least=at_least)
+
+
+def test_other_formats_and_cmyk_are_decoded_in_full() -> None:
+    image = large(96, 160)
+    for data in (encode(image, "PNG"), encode(image.convert("CMYK"), "JPEG")):
+        assert decode_bytes(data, at_least=(8, 8)).image.shape == (96, 160, 3)

@@ -334,16 +334,16 @@ def test_extras_ahead_give_what_the_scorer_would_find_itself(path: Path, tmp_pat
     images = scenes(2)
     np.savez(tmp_path / "a.npz", np.arange(48 * 64).reshape(SIZE) // 500)
     with Scorer(path, regions=Superpixels(12)) as scorer:
-        ahead = scorer.score_batch(images, [scorer.extras(image) for image in images]).regions
+        ahead = scorer.score_batch(images, [scorer.prepared(image)[1] for image in images]).regions
         itself = scorer.score_batch(images).regions
         assert ahead is not None
         assert itself is not None
         for name, values in ahead.items():
             assert values.tobytes() == itself[name].tobytes()
     with Scorer(path, regions=GivenSegments(tmp_path)) as scorer:
-        extras = scorer.extras(images[0], item_id="a.jpg", camera="front")
+        _, extras = scorer.prepared(images[0], item_id="a.jpg", camera="front")
         assert extras.camera == "front"
         assert extras.segments is not None
         assert extras.segments.max() == 6
         with pytest.raises(ItemError, match="there is no file"):
-            scorer.extras(images[1], item_id="b.jpg")
+            scorer.prepared(images[1], item_id="b.jpg")

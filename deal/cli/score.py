@@ -175,6 +175,13 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @option(
     _WHAT,
+    "--scaled-decode/--no-scaled-decode",
+    default=True,
+    show_default=True,
+    help="Decode large JPEGs to 1/2, 1/4 or 1/8 of their size, never below the network's input.",
+)
+@option(
+    _WHAT,
     "--regions",
     default="none",
     show_default=True,
