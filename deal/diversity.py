@@ -141,6 +141,8 @@ def features(columns: Mapping[str, Any] | pa.Table) -> NDArray[np.float32]:
     found = _column(columns, names, "embedding", ok)
     if found is None:
         found = _class_statistics(columns, names, ok)
+    if ok.all():
+        return np.ascontiguousarray(found, np.float32)
     result = np.full((len(ok), found.shape[1]), np.nan, np.float32)
     result[ok] = found
     return result
@@ -195,9 +197,8 @@ def _column(
     if isinstance(columns, Mapping):
         return np.asarray(columns[name])[ok]
     import pyarrow as pa
-    import pyarrow.types as pt
 
-    column = columns[name].filter(pa.array(ok)).combine_chunks()
+    column = columns[name].filter(pa.array(ok)) if not ok.all() else columns[name]
     if column.null_count == len(column):
         return None
     if column.null_count:
@@ -205,14 +206,22 @@ def _column(
             f"{column.null_count} of {len(column)} images have no {name}, the others do; score "
             "all with one model"
         )
-    if not (pt.is_list(column.type) or pt.is_fixed_size_list(column.type)):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    width = len(column[0])
-    lengths = column.value_lengths()
-    if len(flat) != width * len(column) or lengths.unique().to_pylist() != [width]:
+    # Chunk by chunk: the offsets of lists, 32 bits wide, may not hold those of the whole column.
+    parts = [_to_numpy(chunk) for chunk in column.chunks if len(chunk)]
+    if len({part.shape[1:] for part in parts}) > 1 or any(part.dtype == object for part in parts):
         raise ResultsError(f"the lengths of {name} differ; score all images with one model")
-    return np.asarray(flat.reshape(len(column), width))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _to_numpy(chunk: pa.Array) -> NDArray[Any]:
+    """[k] of numbers, [k, K] of lists of K; lists of differing lengths stay objects."""
+    import pyarrow.types as pt
+
+    if not (pt.is_list(chunk.type) or pt.is_fixed_size_list(chunk.type)):
+        return np.asarray(chunk.to_numpy(zero_copy_only=False))
+    if len(chunk.value_lengths().unique()) > 1:
+        return np.asarray(chunk.to_numpy(zero_copy_only=False))
+    return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
 
 
 def _matrix(values: ArrayLike) -> NDArray[np.float32]:

@@ -331,3 +331,5 @@ def test_missing_columns_and_mixed_models_are_refused():
     mixed = pa.table({"embedding": pa.array([[1.0], [1.0, 2.0]], pa.list_(pa.float32()))})
     with pytest.raises(ResultsError, match="lengths of embedding differ"):
         features(mixed)
+    with pytest.raises(ResultsError, match="lengths of embedding differ"):
+        features(pa.concat_tables([mixed.slice(0, 1), mixed.slice(1)]))
