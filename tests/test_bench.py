@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import deal
+import deal.diversity
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, interleave, ratios, spread
 
@@ -91,6 +92,19 @@ def test_every_function_that_scores_is_timed():
     report = run(rows=50, classes=4, rounds=1)
     names = {*deal.acquisition_names()} - {"ds", "core-set"}
     assert {row.name for row in report.rows} == names
+
+
+def test_the_core_set_is_checked_timed_and_weighed():
+    from deal.bench.core_set import make_features, numpy_k_center, run
+
+    x = make_features(300, 20, "noise")
+    order = deal.diversity.k_center_greedy(x, 10, centers=[0])[0]
+    assert numpy_k_center(x, 10)[0].tolist() == order.tolist()
+    _, distances, greatest = numpy_k_center(x, 10, order[::-1])
+    assert (distances < greatest).any()  # what the check would not let pass
+    report = run(rows=300, width=20, picks=10, threads=1, rounds=1)
+    assert [row.unit for row in report.rows] == ["s", "s", "ratio"] * 2 + ["MiB", "ratio"]
+    assert all(row.value.median > 0 for row in report.rows)
 
 
 def test_the_command_prints_json():

@@ -80,6 +80,20 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
     _show(run(**options), as_json, output)
 
 
+@command.command("core-set")
+@click.option("--rows", type=click.IntRange(20), default=100_000, show_default=True)
+@click.option("--width", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--picks", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@_outputs
+def core_set(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time greedy k-center beside the same in NumPy, and measure its memory."""
+    from deal.bench.core_set import run
+
+    _show(run(**options), as_json, output)
+
+
 @command.command()
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @_outputs

@@ -1,0 +1,137 @@
+"""How long does a core-set take, and how much memory?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal import _reference
+from deal.bench.report import Report, Row
+from deal.bench.timing import Spread, interleave, ratios, spread
+from deal.diversity import k_center_greedy
+
+__all__ = ["make_features", "numpy_k_center", "run"]
+
+KINDS = ("network", "noise")
+
+_CHUNK = 4096
+_PROBE = "from deal.bench.core_set import probe_memory; probe_memory({}, {}, {}, {})"
+
+
+def make_features(rows: int, width: int, kind: str) -> NDArray[np.float32]:
+    """Seeded features [rows, width], made in pieces so that making them takes no memory.
+
+    ``network``: sixteen causes mixed and rectified, as pooled features of a network are: not
+    negative, correlated. ``noise``: independent normal numbers, where all distances are alike and
+    bounds say least.
+    """
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((16, width), dtype=np.float32)
+    found = np.empty((rows, width), np.float32)
+    for start in range(0, rows, _CHUNK):
+        part = found[start : start + _CHUNK]
+        if kind == "noise":
+            rng.standard_normal(out=part, dtype=np.float32)
+        else:
+            causes = rng.standard_normal((len(part), 16), dtype=np.float32)
+            np.maximum(causes @ mixing, 0, out=part)
+    return found
+
+
+def numpy_k_center(
+    features: NDArray[np.float32], count: int, order: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Cosine k-center from row 0 as NumPy users write it: one product with all rows a pick.
+
+    Returns the picks, the distance of each, and the greatest distance there was at each. With an
+    ``order`` those rows are taken whatever their distance.
+    """
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    nearest = 1 - unit @ unit[0]
+    nearest[0] = -1
+    picks = np.empty(count, np.int64)
+    distances, greatest = np.empty(count, np.float32), np.empty(count, np.float32)
+    for k in range(count):
+        farthest = int(nearest.argmax())
+        pick = farthest if order is None else int(order[k])
+        picks[k], distances[k], greatest[k] = pick, nearest[pick], nearest[farthest]
+        np.minimum(nearest, 1 - unit @ unit[pick], out=nearest)
+        nearest[pick] = -1
+    return picks, distances, greatest
+
+
+def run(
+    *, rows: int = 100_000, width: int = 256, picks: int = 1000, threads: int = 2, rounds: int = 3
+) -> Report:
+    """Time ``k_center_greedy`` beside NumPy, and measure the peak memory of a process of its own.
+
+    First picks of a part are held against brute force in float64; then, with all rows, each pick
+    has to be as far as any row is by NumPy's distances.
+    """
+    memory = _peak(rows, width, picks, threads)
+    lines = []
+    for kind in KINDS:
+        x = make_features(rows, width, kind)
+        _check(x[: max(rows // 100, 20)], min(picks, 20))
+
+        def ours(x: NDArray[np.float32] = x) -> NDArray[np.int64]:
+            return k_center_greedy(x, picks, centers=[0], threads=threads)[0]
+
+        def theirs(x: NDArray[np.float32] = x) -> object:
+            return numpy_k_center(x, picks)
+
+        _, distances, greatest = numpy_k_center(x, picks, ours())
+        np.testing.assert_allclose(distances, greatest, rtol=0, atol=1e-5)
+        seconds = interleave({"ours": ours, "numpy": theirs}, rounds=rounds, warmup=0, pause=0.3)
+        lines += [
+            Row(f"core-set, {kind}", spread(seconds["ours"]), "s", "<= 15"),
+            Row(f"NumPy, {kind}", spread(seconds["numpy"]), "s"),
+            Row(f"NumPy / core-set, {kind}", ratios(seconds["numpy"], seconds["ours"]), "ratio"),
+        ]
+    size = rows * width * 4
+    return Report(
+        question="core-set",
+        command=f"deal bench core-set --rows {rows} --width {width} --picks {picks} "
+        f"--threads {threads}",
+        settings={
+            "rows": rows,
+            "width": width,
+            "picks": picks,
+            "threads": threads,
+            "rounds": rounds,
+        },
+        rows=(
+            *lines,
+            Row("peak of a process, features in it", _single(memory / 2**20), "MiB"),
+            Row("peak / features", _single(memory / size), "ratio", "<= 2"),
+        ),
+    )
+
+
+def _check(x: NDArray[np.float32], count: int) -> None:
+    order, distances = k_center_greedy(x, count, centers=[0])
+    expected = _reference.k_center_greedy(x, count, "cosine", [0], list(range(len(x))))
+    np.testing.assert_array_equal(order, expected[0])
+    np.testing.assert_allclose(distances, expected[1], rtol=0, atol=1e-6)
+
+
+def _single(value: float) -> Spread:
+    return Spread(value, value, value, 1)
+
+
+def _peak(rows: int, width: int, picks: int, threads: int) -> int:
+    """Peak resident bytes of a process that makes features and picks from them."""
+    code = _PROBE.format(rows, width, picks, threads)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+def probe_memory(rows: int, width: int, picks: int, threads: int) -> None:
+    """Print the peak resident bytes of this process after picking."""
+    k_center_greedy(make_features(rows, width, "network"), picks, threads=threads)
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith("VmHWM:"))
+    print(int(line.split()[1]) * 1024)
