@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Confusion", "ScoreCurve"]
+__all__ = ["Confusion", "ScoreCurve", "spearman"]
 
 # The order of non-negative float32 is the order of their bits; 13 bits fewer leave 1024 bins an
 # octave, from 2⁻³² (and all below it) to 1.0.
@@ -142,3 +142,20 @@ def _harmonic(n: NDArray[np.float64]) -> NDArray[np.float64]:
     series += 1 / (120 * large**4)
     exact = _HARMONICS[np.minimum(n, _EXACT_HARMONICS).astype(np.int64)]
     return np.where(n <= _EXACT_HARMONICS, exact, series)
+
+
+def spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation of [n] and [n]; ties share their mean rank.
+
+    Where one side is constant there are no ranks to compare: 1 if both are, else 0.
+    """
+    ours, theirs = _mean_ranks(left), _mean_ranks(right)
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return float(np.ptp(ours) == np.ptp(theirs))
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[group])

@@ -14,6 +14,7 @@ from deal.acquisition import acquisition_scores
 from deal.engines.base import Engine
 from deal.errors import ModelError, UsageError
 from deal.inputs import Inputs
+from deal.metrics import spearman
 from deal.regions import score_logits
 from deal.types import EngineOutput
 
@@ -144,23 +145,6 @@ def differences(reference: EngineOutput, exported: EngineOutput) -> tuple[float,
         return of_logits, None
     distance = np.abs(reference.embedding - exported.embedding).max()
     return of_logits, float(distance / np.abs(reference.embedding).max())
-
-
-def spearman(left: Scores, right: Scores) -> float:
-    """Spearman's rank correlation of [n] and [n]; ties share their mean rank.
-
-    Where one side is constant there are no ranks to compare: 1 if both are, else 0.
-    """
-    ours, theirs = _mean_ranks(left), _mean_ranks(right)
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-        return float(np.ptp(ours) == np.ptp(theirs))
-    return float(np.corrcoef(ours, theirs)[0, 1])
-
-
-def _mean_ranks(values: Scores) -> Scores:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[group])
 
 
 def top_k_overlap(reference: Scores, other: Scores, k: int) -> float:

@@ -80,7 +80,7 @@ def test_a_model_is_needed(world, tmp_path):
 
 def measured(**scores: Areas) -> Measures:
     areas = {name.replace("_", "-"): value for name, value in scores.items()}
-    return Measures(images=1, pixels=10, wrong=2, scores=areas, classes=())
+    return Measures(images=1, pixels=10, wrong=2, scores=areas, classes=(), image_correlation={})
 
 
 def test_the_verdict_says_plainly_who_wins():

@@ -7,8 +7,6 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import deal.export.onnx
@@ -16,7 +14,7 @@ from deal.cli.export import command
 from deal.engines import open_engine
 from deal.errors import ModelError, OutputError, PoolError, UsageError
 from deal.export.onnx import export_checkpoint, to_onnx
-from deal.export.parity import compare, spearman, top_k_overlap
+from deal.export.parity import compare, top_k_overlap
 from deal.inputs import Inputs
 from deal.model import read_spec
 from deal.scorer import Scorer
@@ -267,31 +265,6 @@ def test_missing_checkpoints_are_model_errors(tmp_path):
     )
     assert isinstance(result.exception, ModelError)
     assert "none.pt" in str(result.exception)
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "expected"),
-    [
-        ([1, 2, 3], [10, 20, 30], 1),
-        ([1, 2, 3], [3, 2, 1], -1),
-        ([1, 2, 2, 3], [1, 2, 3, 4], math.sqrt(0.9)),
-        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),
-        ([1, 1], [2, 2], 1),
-        ([1, 1], [2, 3], 0),
-    ],
-)
-def test_spearman_known_values(left, right, expected):
-    assert spearman(np.array(left, float), np.array(right, float)) == pytest.approx(expected)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
-def test_spearman_sees_order_only_and_is_symmetric(pairs):
-    left, right = np.array(pairs, float).T
-    found = spearman(left, right)
-    assert found == pytest.approx(spearman(right, left))
-    assert found == pytest.approx(spearman(np.exp(left / 10), right**3))
-    assert -1 - 1e-9 <= found <= 1 + 1e-9
 
 
 def test_top_k_overlap_counts_shared_elements():

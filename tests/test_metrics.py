@@ -1,4 +1,4 @@
-"""mIoU by hand; AUROC, average precision and AURC against their definitions."""
+"""mIoU by hand; AUROC, average precision and AURC against their definitions; rank correlation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deal.metrics import Confusion, ScoreCurve
+from deal.metrics import Confusion, ScoreCurve, spearman
 
 
 def test_iou_of_a_small_image():
@@ -149,3 +149,28 @@ def test_curves_of_separate_pixels_add():
     whole = curve_of(score, wrong)
     assert (parts.auroc(), parts.aurc()) == (whole.auroc(), whole.aurc())
     assert (parts.pixels, parts.wrong) == (500, wrong.sum())
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 30], 1),
+        ([1, 2, 3], [3, 2, 1], -1),
+        ([1, 2, 2, 3], [1, 2, 3, 4], math.sqrt(0.9)),
+        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),
+        ([1, 1], [2, 2], 1),
+        ([1, 1], [2, 3], 0),
+    ],
+)
+def test_spearman_known_values(left, right, expected):
+    assert spearman(np.array(left, float), np.array(right, float)) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=30))
+def test_spearman_sees_order_only_and_is_symmetric(pairs):
+    left, right = np.array(pairs, float).T
+    found = spearman(left, right)
+    assert found == pytest.approx(spearman(right, left))
+    assert found == pytest.approx(spearman(np.exp(left / 10), right**3))
+    assert -1 - 1e-9 <= found <= 1 + 1e-9

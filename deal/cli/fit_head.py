@@ -177,12 +177,18 @@ def _print_overall(measures: Measures, console: Console) -> None:
     table.add_column("score")
     for area in _HEADINGS.values():
         table.add_column(area, justify="right")
+    table.add_column("images", justify="right")
     for name, areas in measures.scores.items():
-        table.add_row(name, *(_cell(areas, area) for area in _HEADINGS))
+        cells = [_cell(areas, area) for area in _HEADINGS]
+        table.add_row(name, *cells, f"{measures.image_correlation[name]:.3f}")
     share = measures.wrong / measures.pixels
     table.add_section()
-    table.add_row("chance", "0.500", f"{share:.3f}", f"{share:.3f}")
+    table.add_row("chance", "0.500", f"{share:.3f}", f"{share:.3f}", "0.000")
     console.print(table)
+    click.echo(
+        "AUROC, average precision: higher is better; AURC: lower. images: rank correlation of an "
+        "image's mean score with its share of wrong pixels"
+    )
 
 
 def _print_classes(measures: Measures, console: Console) -> None:

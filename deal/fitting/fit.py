@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from deal._version import __version__
 from deal.engines import open_engine
 from deal.errors import ModelError, OutputError, PoolError, UsageError
+from deal.fitting.attention import attention_means
 from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void, read
 from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
 from deal.fitting.measures import Collector, Measures
-from deal.fitting.pixels import bands, pixel_scores, resize, sample, softmax
+from deal.fitting.pixels import bands, pixel_scores, resize, sample
 from deal.head import DifficultyHead
 from deal.inputs import Inputs
 from deal.parts import write_json_atomic
-from deal.regions import difficulty_grid, difficulty_map
+from deal.regions import difficulty_map
 from deal.types import EngineOutput
 
 __all__ = ["FitReport", "fit_head"]
@@ -201,7 +202,7 @@ class _Run:
             for rows in bands(z.shape[1], label.shape):
                 wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
             grid = grid or _default_grid(z.shape[2:])
-            p, average = _attention_means(z, grid, align, self._threads)
+            p, average = attention_means(z, grid, align, self._threads)
             valid = label != self.void
             rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
             chosen, stands_for, counts = [], [], []
@@ -277,28 +278,6 @@ class _Run:
                 "the image out, or export the model in a higher precision"
             )
         return EngineOutput(logits, output.difficulty), label
-
-
-def _attention_means(
-    logits: NDArray[np.float32], grid: Size, align_corners: bool, threads: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities ``p`` of the grid's cells and their attention averages ``A``, [C, gh, gw].
-
-    A head of weight 1 for class c and 0 for others, gamma 1 and bias 0, gives ``A_c + p_c``.
-    """
-    p = softmax(resize(logits[0], grid, align_corners))
-    average = np.stack(
-        [
-            difficulty_grid(
-                logits,
-                DifficultyHead(1.0, unit, 0.0, grid),
-                align_corners=align_corners,
-                threads=threads,
-            )[0]
-            for unit in np.eye(len(p))
-        ]
-    )
-    return p, average - p
 
 
 def _default_grid(size: Size) -> Size:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.metrics import ScoreCurve
+from deal.metrics import ScoreCurve, spearman
 
 __all__ = [
     "AREAS",
@@ -62,6 +62,9 @@ class Measures:
         ``UNCERTAINTIES``.
     classes : tuple of ClassMeasures
         By predicted class (what is known of an unlabeled image), those that occur.
+    image_correlation : mapping of score name to float
+        Spearman's rank correlation, over the images, of the mean score (what an image is ranked
+        by) with the share of wrong pixels.
     """
 
     images: int
@@ -69,6 +72,7 @@ class Measures:
     wrong: int
     scores: Mapping[str, Areas]
     classes: tuple[ClassMeasures, ...]
+    image_correlation: Mapping[str, float]
 
     def best(self, area: str) -> str:
         """Of difficulty and the uncertainties the score with the best ``area``."""
@@ -95,6 +99,10 @@ class Collector:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
         self._curves: dict[str, dict[int, ScoreCurve]] = {}
+        self._sums: dict[str, float] = {}
+        self._counts = np.zeros(2, np.int64)
+        self._means: dict[str, list[float]] = {}
+        self._shares: list[float] = []
         self._images = 0
 
     def add(
@@ -116,8 +124,10 @@ class Collector:
         ends = np.cumsum(np.bincount(predicted, minlength=len(self._classes)))
         present = np.flatnonzero(np.diff(ends, prepend=0))
         flags = wrong[order]
+        self._counts += len(wrong), wrong.sum()
         for name, values in scores.items():
             curves = self._curves.setdefault(name, {})
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.sum(dtype=np.float64))
             sorted_values = values[order]
             for index in present.tolist():
                 rows = slice(int(ends[index - 1]) if index else 0, int(ends[index]))
@@ -125,8 +135,14 @@ class Collector:
                 curve.update(sorted_values[rows], flags[rows])
 
     def end_image(self) -> None:
-        """Count an image."""
+        """End an image; one that is void throughout has no mean."""
         self._images += 1
+        pixels, wrong = self._counts.tolist()
+        if pixels:
+            self._shares.append(wrong / pixels)
+            for name, total in self._sums.items():
+                self._means.setdefault(name, []).append(total / pixels)
+        self._sums, self._counts = {}, np.zeros(2, np.int64)
 
     def measures(self) -> Measures:
         """What was found; at least one pixel has been added."""
@@ -151,6 +167,10 @@ class Collector:
                 )
                 for index in sorted(any_curves)
             ),
+            image_correlation={
+                name: spearman(np.array(means), np.array(self._shares))
+                for name, means in self._means.items()
+            },
         )
 
 

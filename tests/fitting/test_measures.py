@@ -32,6 +32,20 @@ def test_classes_are_measured_on_the_pixels_predicted_as_them():
     assert found.scores["difficulty"].auroc == pytest.approx(whole.auroc(), abs=1e-12)
 
 
+def test_images_are_ranked_by_their_mean_score_against_their_share_of_errors():
+    collector = Collector(("road", "sky"))
+    void = np.zeros(0)
+    for mean, errors in ((0.1, 0), (0.9, 4), (0.5, 6), (0.6, 8)):
+        for half in (0.5, 1.5):  # an image comes in bands
+            scores = np.full(5, mean * half, np.float32)
+            collector.add({"margin": scores}, np.zeros(5, int), np.arange(5) < errors / 2)
+        collector.end_image()
+    collector.add({"margin": void.astype(np.float32)}, void.astype(int), void.astype(bool))
+    collector.end_image()
+    # ranks 1 4 2 3 against 1 2 3 4
+    assert collector.measures().image_correlation["margin"] == pytest.approx(0.4)
+
+
 def test_a_class_without_errors_has_no_areas():
     collector = Collector(("road", "sky"))
     score = np.linspace(0, 1, 9, dtype=np.float32)

@@ -1,0 +1,23 @@
+"""Attention averages against the oracle, by the kernel and by all pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deal import _reference
+from deal.fitting.attention import attention_means
+from deal.head import DifficultyHead
+
+
+@pytest.mark.parametrize("classes", [2, 11, 24, 25, 60])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_averages_make_up_the_difficulty_of_any_head(classes, align_corners):
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(scale=3, size=(1, classes, 12, 15)).astype(np.float32)
+    head = DifficultyHead(-1.5, rng.normal(size=classes), 0.3, (17, 19))
+    p, average = attention_means(logits, head.grid, align_corners, None)
+    a = np.tensordot(head.weight, head.gamma * average + p, axes=1) + head.bias
+    oracle = _reference.difficulty_grid(logits, head, align_corners)[0]
+    np.testing.assert_allclose(a, oracle, atol=3e-5 * np.ptp(head.weight))
+    np.testing.assert_allclose(average.sum(axis=0), 1, atol=3e-5)
