@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from deal.committee import Members
 from deal.decode import MAX_PIXELS
+from deal.dedup import parse_dedup
 from deal.errors import UsageError
 from deal.head import DifficultyHead
 from deal.masks import Masks, parse_masks
@@ -73,6 +74,9 @@ class ScoreConfig:
     shard : Shard
     sequence_from : str, optional
         As in :func:`deal.pool.open_pool`.
+    dedup : float, optional
+        Threshold in grey levels (:mod:`deal.dedup`): frames that differ less from the last one
+        kept of their sequence become rows ``duplicate``. None compares nothing.
     sessions : int, optional
         Networks that run at once. Default: on the CPU as many as there are cores for, with
         ``threads`` each; up to 4 on CUDA.
@@ -111,6 +115,7 @@ class ScoreConfig:
     ranking: Ranking = field(default_factory=Ranking)
     shard: Shard = field(default_factory=Shard)
     sequence_from: str | None = None
+    dedup: float | None = None
     sessions: int | None = None
     threads: int | None = None
     decode_threads: int | None = None
@@ -135,6 +140,11 @@ class ScoreConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
+        if self.dedup is not None and self.shard.count > 1:
+            raise UsageError(
+                "--dedup compares neighbours, which --shard takes apart: leave out one of them, or "
+                "give each machine whole sequences as a pool of its own"
+            )
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
 
@@ -232,6 +242,7 @@ def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
+    "dedup": parse_dedup,
     "mask": parse_masks,
     "max_errors": parse_max_errors,
     "regions": parse_regions,

@@ -38,8 +38,9 @@ class Ledger:
 
     Attributes
     ----------
-    skipped, scored : int
-        Images that an earlier run stored, and that this one did.
+    skipped, scored, duplicates : int
+        Images that an earlier run stored, and that this one did: after the network, or as
+        duplicates.
     errors : Counter of error code
     """
 
@@ -52,7 +53,7 @@ class Ledger:
     ) -> None:
         self.output = output
         self.total = total
-        self.skipped = self.scored = 0
+        self.skipped = self.scored = self.duplicates = 0
         self.errors: Counter[str] = Counter()
         self._limit = limit
         self._progress = progress
@@ -64,11 +65,18 @@ class Ledger:
         self._started = self._flushed = time.monotonic()
 
     def is_done(self, item: PoolItem) -> bool:
-        """Whether an earlier run stored the image; counts it."""
+        """Whether an earlier run stored the image, from this version of its file."""
         with self._lock:
-            done = self.output.is_done(item.id, item.source_version)
-        self.skipped += done
-        return done
+            return self.output.is_done(item.id, item.source_version)
+
+    def duplicate_of(self, item: PoolItem) -> int | None:
+        """Digest of the id that an image, stored as a duplicate by an earlier run, repeats."""
+        with self._lock:
+            return self.output.duplicate_of(item.id)
+
+    def skip(self) -> None:
+        """Count an image as stored by an earlier run."""
+        self.skipped += 1
 
     def store(self, outcome: Outcome) -> None:
         """Write the rows of an outcome.
@@ -83,6 +91,7 @@ class Ledger:
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
         self.scored += len(outcome.ok)
+        self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
         self.errors.update(error.code for error in outcome.failures.values())
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
@@ -107,7 +116,8 @@ class Ledger:
         """Return the counts as they are now."""
         failed = self.errors.total()
         seconds = time.monotonic() - self._started
-        return Progress(self.total, self.skipped, self.scored + failed, failed, seconds)
+        done = self.scored + self.duplicates + failed
+        return Progress(self.total, self.skipped, done, failed, seconds)
 
     def _write(self) -> None:
         outcomes, self._waiting, self._rows = self._waiting, [], 0

@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal.config import ScoreConfig
 from deal.decode import decode
+from deal.dedup import Followers, Neighbours, Thumbnail, thumbnail
 from deal.engines.base import available_cores
 from deal.errors import ItemError, OutputError
 from deal.inputs import ImageExtras
@@ -56,9 +57,21 @@ class Ready:
     image: NDArray[np.uint8]
     extras: ImageExtras
     size: tuple[tuple[int, int], tuple[int, int]]
+    thumbnail: Thumbnail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image that an earlier run stored; with the digest of the id that it repeats, if any."""
+
+    item: PoolItem
+    leader: int | None
 
 
 Batch = list[Ready]
+Source = Callable[[Stages[Batch, Outcome]], Iterable[Ready | Outcome]]
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 def default_threads(config: ScoreConfig) -> int:
@@ -118,6 +131,7 @@ class Line:
         self._config = config
         self._scorer = scorer
         self._ledger = ledger
+        self._followers = Followers()
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.
@@ -130,48 +144,109 @@ class Line:
             What any stage raised, once all have ended, or what the ledger found at the end.
         """
         started = time.perf_counter()
-        workers = [self._first_session, *[self._further_session] * (self.sessions - 1)]
-        stages: Stages[Batch, Outcome] = Stages(self._source, workers, depth=2 * self.sessions)
         try:
-            with _until_signal(stages.stop) as received, stages:
-                for outcome in stages:
-                    with self.meter("write"):
-                        self._ledger.store(outcome)
+            self._pass(self._unique if self._config.dedup is not None else self._new)
+            orphans = sorted(self._followers.orphans, key=lambda item: item.id)
+            if orphans:  # duplicates whose frame failed are scored like any other
+                self._pass(lambda stages: self._ready(_until_stopped(orphans, stages)))
         except OutputError:
             raise
         except BaseException:
             self._ledger.flush()
             raise
         self._ledger.flush()
-        if received:
-            raise InterruptedRunError(received[0], self._ledger.state())
         self._ledger.check()
         return time.perf_counter() - started
+
+    def _pass(self, source: Source) -> None:
+        """Score what the source decodes; raises InterruptedRunError after a signal."""
+        workers = [self._first_session, *[self._further_session] * (self.sessions - 1)]
+        stages: Stages[Batch, Outcome] = Stages(
+            lambda stages: self._batches(source(stages), stages),
+            workers,
+            depth=2 * self.sessions,
+        )
+        with _until_signal(stages.stop) as received, stages:
+            for outcome in stages:
+                with self.meter("write"):
+                    for settled in self._followers.settle(outcome):
+                        self._ledger.store(settled)
+        if received:
+            raise InterruptedRunError(received[0], self._ledger.state())
 
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
         threads = {"decode": self.decoders, "network": self.sessions, "write": 1}
         return self.meter.busiest(threads)
 
-    def _source(self, stages: Stages[Batch, Outcome]) -> Iterator[Batch]:
-        """Yield batches of decoded images; failures go past the network."""
+    def _batches(
+        self, decoded: Iterable[Ready | Outcome], stages: Stages[Batch, Outcome]
+    ) -> Iterator[Batch]:
+        """Yield batches of decoded images; failures and duplicates go past the network."""
         groups: dict[object, Batch] = {}
-        ahead = self.decoders + self.batch_size
-        with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            for _, ready in ordered(executor, self._decode, self._todo(stages), ahead):
-                if isinstance(ready, Outcome):
-                    stages.emit(ready)
-                    continue
-                group = groups.setdefault(ready.size, [])
-                group.append(ready)
-                if len(group) == self.batch_size:
-                    yield groups.pop(ready.size)
-                elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.batch_size:
-                    yield groups.pop(max(groups, key=lambda key: len(groups[key])))
+        for ready in decoded:
+            if isinstance(ready, Outcome):
+                stages.emit(ready)
+                continue
+            group = groups.setdefault(ready.size, [])
+            group.append(ready)
+            if len(group) == self.batch_size:
+                yield groups.pop(ready.size)
+            elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.batch_size:
+                yield groups.pop(max(groups, key=lambda key: len(groups[key])))
         yield from groups.values()
 
-    def _todo(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
-        """Yield what is to be decoded, until a stop."""
+    def _new(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
+        """Decode what no earlier run stored."""
+        return self._ready(self._left(stages))
+
+    def _left(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+        for item in self._items(stages):
+            if self._ledger.is_done(item):
+                self._ledger.skip()
+            else:
+                yield item
+
+    def _unique(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
+        """Decode what no earlier run stored, and tell the duplicates."""
+        assert self._config.dedup is not None
+        neighbours = Neighbours(self._config.dedup, self._thumbnail)
+        for entry in self._ahead(self._decode_new, self._with_stored(stages)):
+            ready: Ready | Outcome
+            if not isinstance(entry, Stored):
+                ready = entry
+            elif neighbours.holds(entry.item, entry.leader):
+                self._ledger.skip()
+                continue
+            else:
+                ready = self._decode(entry.item)
+            if isinstance(ready, Ready) and ready.thumbnail is not None:
+                leader = neighbours.duplicate_of(ready.item, ready.thumbnail)
+                if leader is not None:
+                    yield Outcome.duplicate(ready.item, ready.shape, leader)
+                    continue
+                self._followers.expect(ready.item)
+            yield ready
+
+    def _with_stored(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem | Stored]:
+        for item in self._items(stages):
+            if self._ledger.is_done(item):
+                yield Stored(item, self._ledger.duplicate_of(item))
+            else:
+                yield item
+
+    def _ready(self, items: Iterable[PoolItem]) -> Iterator[Ready | Outcome]:
+        return self._ahead(self._decode, items)
+
+    def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """Map in the threads that decode, some items ahead, in order."""
+        ahead = self.decoders + self.batch_size
+        with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
+            for _, result in ordered(executor, function, items, ahead):
+                yield result
+
+    def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+        """Yield the pool, until a stop; what cannot be read goes past everything."""
         config = self._config
         pool = open_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
         for entry in pool:
@@ -181,9 +256,7 @@ class Line:
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))
                 continue
-            item = self._with_segments(entry)
-            if not self._ledger.is_done(item):
-                yield item
+            yield self._with_segments(entry)
 
     def _with_segments(self, item: PoolItem) -> PoolItem:
         """Let the row's version change with the image's file of segments, too."""
@@ -192,6 +265,13 @@ class Line:
         if version is None:
             return item
         return replace(item, source_version=f"{item.source_version}+{version}")
+
+    def _decode_new(self, entry: PoolItem | Stored) -> Ready | Outcome | Stored:
+        return entry if isinstance(entry, Stored) else self._decode(entry)
+
+    def _thumbnail(self, item: PoolItem) -> Thumbnail | None:
+        ready = self._decode(item)
+        return ready.thumbnail if isinstance(ready, Ready) else None
 
     def _decode(self, item: PoolItem) -> Ready | Outcome:
         with self.meter("decode"):
@@ -203,7 +283,8 @@ class Line:
                 image, extras = scorer.prepared(
                     decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
                 )
-                return Ready(item, shape, image, extras, scorer.sizes(decoded.size))
+                small = None if self._config.dedup is None else thumbnail(image)
+                return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
             except ItemError as error:
                 return Outcome.failure(item, error, shape)
 
@@ -223,6 +304,13 @@ class Line:
                 )
             images = [(ready.item, ready.shape) for ready in batch]
             yield Outcome(images, scores, scores.failures)
+
+
+def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+    for item in items:
+        if stages.stopped:
+            return
+        yield item
 
 
 @contextmanager

@@ -89,6 +89,7 @@ class Output:
         self._regions: list[pa.Table] = []
         self._rows = 0
         self._done = DigestMap()
+        self._duplicates = DigestMap()
         self._parts: list[str] = []
         self._next_number = 0
         self._lock = lock
@@ -170,6 +171,10 @@ class Output:
         """
         value = self._done.get(digest(item_id))
         return value is not None and value >> _PART_BITS == _version(source_version)
+
+    def duplicate_of(self, item_id: str) -> int | None:
+        """Digest of the id that an item repeats by its row when the folder was opened, or None."""
+        return self._duplicates.get(digest(item_id))
 
     def write(self, images: Mapping[str, Any], regions: Mapping[str, Any] | None = None) -> None:
         """Buffer rows; every ``part_rows`` rows become a part.
@@ -313,7 +318,7 @@ class Output:
 
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``."""
-        table = read_part(part, ["id", "status", "source_version"])
+        table = read_part(part, ["id", "status", "source_version", "duplicate_of"])
         ids = table.column("id").to_pylist()
         mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
         failed = pc.and_(mine, pc.equal(table.column("status"), "error").combine_chunks())
@@ -322,6 +327,10 @@ class Output:
         self._remember(
             part.name, done.column("id").to_pylist(), done.column("source_version").to_pylist()
         )
+        repeated = done.filter(pc.equal(done.column("status"), "duplicate"))
+        pairs = (repeated.column(name).to_pylist() for name in ("id", "duplicate_of"))
+        for item_id, leader in zip(*pairs, strict=True):
+            self._duplicates[digest(item_id)] = digest(leader or "")
 
     def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str]) -> None:
         index = len(self._parts)

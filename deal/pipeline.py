@@ -15,6 +15,7 @@ import numpy as np
 
 from deal._version import __version__
 from deal.config import ScoreConfig
+from deal.dedup import dedup_settings
 from deal.errors import UsageError
 from deal.ledger import Ledger
 from deal.line import Line, default_threads, open_scorer
@@ -83,7 +84,7 @@ def score_pool(
             )
         with Output.open(
             config.output,
-            settings=scorer.fingerprint_settings(),
+            settings={**scorer.fingerprint_settings(), **dedup_settings(config.dedup)},
             classes=scorer.spec.classes,
             overwrite=config.overwrite,
             shard=config.shard,
@@ -147,6 +148,7 @@ def _report(
         total=ledger.total,
         skipped=ledger.skipped,
         scored=ledger.scored,
+        duplicates=ledger.duplicates,
         errors=dict(sorted(ledger.errors.items())),
         selection=selection,
         seconds=seconds,
@@ -159,7 +161,7 @@ def _report(
 
 
 def _notes(ledger: Ledger) -> list[str]:
-    stale = ledger.output.done_count - ledger.skipped - ledger.scored - ledger.errors.total()
+    stale = ledger.output.done_count - ledger.state().finished
     if stale <= 0:
         return []
     return [
@@ -190,6 +192,7 @@ def _record(
             "total": report.total,
             "skipped": report.skipped,
             "scored": report.scored,
+            "duplicates": report.duplicates,
             "errors": report.errors,
         },
         "seconds": report.seconds,

@@ -21,7 +21,7 @@ class Progress:
     skipped : int
         Stored by an earlier run.
     done : int
-        Finished by this run, errors included.
+        Finished by this run, errors and duplicates included.
     errors : int
     seconds : float
         Since the run began to ask for images.
@@ -34,6 +34,11 @@ class Progress:
     seconds: float
 
     @property
+    def finished(self) -> int:
+        """Images that are stored, by this run or an earlier one."""
+        return self.skipped + self.done
+
+    @property
     def rate(self) -> float:
         """Images per second of this run."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
@@ -41,7 +46,7 @@ class Progress:
     @property
     def remaining(self) -> float | None:
         """Seconds left at this rate; None before the first image."""
-        left = self.total - self.skipped - self.done
+        left = self.total - self.finished
         return left / self.rate if self.rate > 0 else None
 
 
@@ -55,9 +60,8 @@ class InterruptedRunError(KeyboardInterrupt):
     """
 
     def __init__(self, number: int, state: Progress) -> None:
-        stored = state.skipped + state.done
         super().__init__(
-            f"interrupted: {stored} of {state.total} images are stored; "
+            f"interrupted: {state.finished} of {state.total} images are stored; "
             "the same command goes on from there"
         )
         self.exit_code = 128 + number
@@ -70,8 +74,8 @@ class RunReport:
     Attributes
     ----------
     output : Path
-    total, skipped, scored : int
-        Images in the pool (of this shard), stored before, scored now.
+    total, skipped, scored, duplicates : int
+        Images in the pool (of this shard), stored before, scored now, found to repeat others now.
     errors : dict of error code to count
         Images that failed in this run.
     selection : Selection
@@ -93,6 +97,7 @@ class RunReport:
     total: int
     skipped: int
     scored: int
+    duplicates: int
     errors: dict[str, int]
     selection: Selection
     seconds: float

@@ -47,16 +47,24 @@ class Outcome:
     scores : BatchScores or None
         None when none of them reached the network.
     failures : mapping of index in ``images`` to ItemError
+    duplicate_of : str, optional
+        Id of the scored image that these repeat; they are neither scored nor failed.
     """
 
     images: Sequence[Image]
     scores: BatchScores | None
     failures: Mapping[int, ItemError]
+    duplicate_of: str | None = None
 
     @classmethod
     def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
         """One image that failed before the network."""
         return cls([(item, shape)], None, {0: error})
+
+    @classmethod
+    def duplicate(cls, item: PoolItem, shape: Shape, leader: str) -> Outcome:
+        """One image that repeats another."""
+        return cls([(item, shape)], None, {}, leader)
 
     @property
     def ok(self) -> list[Image]:
@@ -71,7 +79,8 @@ _FROM_SHAPE = ("width", "height", "orientation", "color_mode")
 def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | None]]:
     """Columns of ``images/*.parquet``, with those of their ``regions/*.parquet`` or None.
 
-    First the images that are ok, then those that failed; none of either gives nothing.
+    First the images that are ok, then those that failed, then duplicates; none of these gives
+    nothing.
     """
     ok = [image for outcome in outcomes for image in outcome.ok]
     if ok:
@@ -89,6 +98,13 @@ def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | No
             "error": [error.message for _, error in failed],
         }
         yield {**_described([image for image, _ in failed]), **reasons}, None
+    repeated = [(image, o.duplicate_of) for o in outcomes if o.duplicate_of for image in o.images]
+    if repeated:
+        marks = {
+            "status": ["duplicate"] * len(repeated),
+            "duplicate_of": [leader for _, leader in repeated],
+        }
+        yield {**_described([image for image, _ in repeated]), **marks}, None
 
 
 def _regions(outcomes: Sequence[Outcome]) -> Columns | None:

@@ -566,7 +566,8 @@ def test_the_run_record_tells_settings_counts_and_timings(
     assert record["command"] == ["deal-score", "b%E4d.jpg"]
     assert record["settings"]["regions"] == "grid:8"
     assert record["settings"]["ranking"]["budget"] == "3"
-    assert record["counts"] == {"total": 13, "skipped": 0, "scored": 12, "errors": {"decode": 1}}
+    counts = {"total": 13, "skipped": 0, "scored": 12, "duplicates": 0, "errors": {"decode": 1}}
+    assert record["counts"] == counts
     assert set(record["busy_seconds"]) == {"decode", "network", "write"}
     assert record["bound_by"] == report.bound_by
     assert record["bound_by"] in {"decode", "network", "write"}

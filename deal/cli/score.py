@@ -59,6 +59,15 @@ _DEMO_OUTPUT = "deal-demo"
 )
 @option(
     _POOL,
+    "--dedup",
+    is_flag=False,
+    flag_value=True,
+    metavar="[THRESHOLD]",
+    help="Spare the network frames that differ from the last one kept of their sequence (without: "
+    "folder) by at most THRESHOLD grey levels: --dedup=2. A bare --dedup, at the end, is 2.",
+)
+@option(
+    _POOL,
     "--max-pixels",
     type=int,
     default=200_000_000,
@@ -308,9 +317,9 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
 def _document(report: RunReport, top: int) -> dict[str, Any]:
     from deal.pool import path_to_id
 
-    names = ("total", "skipped", "scored", "errors", "seconds", "bound_by", "notes", "exit_code")
+    names = ("total", "skipped", "scored", "duplicates", "errors", "seconds", "bound_by", "notes")
     return {
-        **{name: getattr(report, name) for name in names},
+        **{name: getattr(report, name) for name in (*names, "exit_code")},
         "output": path_to_id(str(report.output)),
         "previews": None if report.previews is None else path_to_id(str(report.previews)),
         "selection": report.selection.metadata,
@@ -321,8 +330,9 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
 def _print_summary(report: RunReport) -> None:
     failed = sum(report.errors.values())
     speed = f", {report.scored / report.seconds:.1f} images/s" if report.scored else ""
+    repeated = f"{report.duplicates} near-duplicates, " if report.duplicates else ""
     click.echo(
-        f"{report.total} images: {report.scored} scored, {report.skipped} stored before, "
+        f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "
         f"{failed} failed; {report.seconds:.1f} s{speed}"
     )
     if failed:
