@@ -61,7 +61,7 @@ _DEMO_OUTPUT = "deal-demo"
     _POOL,
     "--dedup",
     is_flag=False,
-    flag_value=True,
+    flag_value="2",  # DEDUP_THRESHOLD; importing it would slow --help down
     metavar="[THRESHOLD]",
     help="Spare the network frames that differ from the last one kept of their sequence (without: "
     "folder) by at most THRESHOLD grey levels: --dedup=2. A bare --dedup, at the end, is 2.",
