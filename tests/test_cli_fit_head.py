@@ -37,7 +37,7 @@ def test_the_report_has_scores_classes_and_a_verdict(world, tmp_path):
     assert result.exit_code == 0, result.output
     for text in (
         "fitted on 4 images",
-        "measured on 1 held out (one image of every 5)",
+        "measured on 1 held out (1 of 5 images)",
         "difficulty-without-attention",
         "average precision",
         "AURC",

@@ -227,7 +227,7 @@ def _part(images: tuple[LabeledImage, ...], every: int, by_sequence: bool) -> La
         )
     chosen = set(names[every - 1 :: every] or names[-1:])
     notes = [] if by_sequence else [_NEIGHBOURS]
-    rule = f"one {what} of every {every}"
+    rule = f"{len(chosen)} of {len(names)} {what}s"
     sides: tuple[list[LabeledImage], list[LabeledImage]] = ([], [])
     for image, group in zip(images, groups, strict=True):
         sides[group in chosen].append(image)

@@ -66,7 +66,7 @@ def test_whole_sequences_are_held_out(tmp_path):
     found = find_images(tmp_path, "every:2", DRIVE)
     assert {image.sequence for image in found.held_out} == {"b"}
     assert {image.sequence for image in found.fit} == {"a", "c"}
-    assert (found.rule, found.notes) == ("one sequence of every 2", ())
+    assert (found.rule, found.notes) == ("1 of 3 sequences", ())
 
 
 def test_a_sequence_of_val_is_not_fitted_on(tmp_path):
