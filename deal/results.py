@@ -171,11 +171,14 @@ def part_batches(
     file: parquet.ParquetFile, names: Sequence[str], batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Read columns of a part; those that it lacks, of a version before them, are null."""
-    present = set(file.schema_arrow.names)
+    columns = list(dict.fromkeys(["id", *names]))
+    if file.metadata.num_rows <= batch_rows:  # at once: half the time of a small part
+        batches = file.read(columns=columns, use_threads=False).to_batches()
+    else:
+        batches = file.iter_batches(batch_rows, columns=columns, use_threads=False)
     kinds = IMAGE_COLUMNS | REGION_COLUMNS
-    for batch in file.iter_batches(
-        batch_rows, columns=["id", *(name for name in names if name in present)], use_threads=False
-    ):
+    for batch in batches:
+        present = set(batch.schema.names)
         arrays = [
             batch.column(name) if name in present else pa.nulls(batch.num_rows, kinds[name][0])
             for name in names

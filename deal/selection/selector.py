@@ -294,7 +294,7 @@ def _document(
     """The selected rows with what a reader needs; only they are read again."""
     import pyarrow as pa
 
-    columns = ["uri", *bound.class_columns, *(["status"] if rows.regions is None else _OUTLINE)]
+    columns = ["uri", *bound.class_columns, *(() if rows.regions is None else _OUTLINE)]
     extras = stored.take(taken, list(dict.fromkeys(columns)))
     ids = rows.ids.take(pa.array(taken))
     why = class_texts(bound, extras, totals)

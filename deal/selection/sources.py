@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,15 +14,18 @@ from numpy.typing import NDArray
 
 from deal.errors import ResultsError
 from deal.schema import IMAGE_COLUMNS, REGION_COLUMNS
+from deal.stages import ordered
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
 __all__ = ["Source", "Sources"]
 
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
 
 _PIECE_ROWS = 65_536
+_THREADS = 4
 
 
 class Sources:
@@ -73,17 +77,20 @@ class Sources:
         self.fingerprint, self.classes = self._settings()
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Pieces of at most 65,536 rows, the same in every pass.
+        """All rows, in pieces of about 65,536; in the same order in every pass.
 
         Columns that a table lacks are left out; those that a part lacks are null.
         """
         lengths = []
-        for source in self._sources():
-            rows = 0
-            for piece in self._pieces(source, columns):
-                rows += len(piece)
-                yield piece
-            lengths.append(rows)
+
+        def pieces() -> Iterator[pa.Table]:
+            for source in self._loaded(self._sources(), columns):
+                lengths.append(0)
+                for piece in source:
+                    lengths[-1] += len(piece)
+                    yield piece
+
+        yield from _gathered(pieces())
         self._lengths = lengths
 
     def take(self, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
@@ -103,27 +110,37 @@ class Sources:
 
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
-        taken: list[pa.Table] = []
-        start = 0
-        for source, length in zip(self._sources(), self._lengths, strict=True):
-            low, high = np.searchsorted(ascending, [start, start + length])
-            if low < high:
-                seen = 0
-                wanted = ascending[low:high] - start
-                for piece in self._pieces(source, columns):
-                    a, b = np.searchsorted(wanted, [seen, seen + len(piece)])
-                    taken.append(piece.take(pa.array(wanted[a:b] - seen)))
-                    seen += len(piece)
-                if seen != length:
+        starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
+        bounds = np.searchsorted(ascending, starts)
+        touched = np.flatnonzero(np.diff(bounds)).tolist()
+        sources = self._sources()
+        numbers: list[NDArray[np.int64]] = []
+
+        def pieces() -> Iterator[pa.Table]:
+            loaded = self._loaded([sources[index] for index in touched], columns)
+            for index, source in zip(touched, loaded, strict=True):
+                rows = 0
+                for piece in source:
+                    numbers.append(starts[index] + rows + np.arange(len(piece)))
+                    rows += len(piece)
+                    yield piece
+                if rows != self._lengths[index]:
                     raise ResultsError(
-                        f"{source} has changed while it was read: run the same command again"
+                        f"{sources[index]} has changed while it was read: run the same command "
+                        "again"
                     )
-            start += length
+
+        taken = []
+        for piece in _gathered(pieces()):
+            waiting = np.concatenate(numbers)
+            here, numbers = waiting[: len(piece)], [waiting[len(piece) :]]
+            low, high = np.searchsorted(ascending, [here[0], here[-1] + 1])
+            taken.append(piece.take(pa.array(np.searchsorted(here, ascending[low:high]))))
         if not taken:
             return pa.table({})
         present = [name for name in columns if all(name in t.column_names for t in taken)]
         table = pa.concat_tables([t.select(present) for t in taken], promote_options="permissive")
-        return table.take(pa.array(np.argsort(order)))
+        return table.combine_chunks().take(pa.array(np.argsort(order)))
 
     def regions(self) -> Sources | None:
         """The regions stored in the folders; None when there are none."""
@@ -157,30 +174,48 @@ class Sources:
             None if classes is None else tuple(json.loads(classes)),
         )
 
-    def _pieces(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-        if isinstance(source, Path):
-            yield from self._part_pieces(source, columns)
-            return
-        present = [name for name in columns if name in source.column_names]
-        if "id" not in source.column_names:
-            raise ResultsError("the table has no column id, which names its images")
-        for start in range(0, max(len(source), 1), _PIECE_ROWS):
-            yield source.slice(start, _PIECE_ROWS).select(present)
+    def _loaded(
+        self, sources: Sequence[pa.Table | Path], columns: Sequence[str]
+    ) -> Iterator[Iterable[pa.Table]]:
+        """Pieces of each source; threads read ahead, since most parts are small."""
+        threads = min(len(os.sched_getaffinity(0)), _THREADS)
+        with ThreadPoolExecutor(threads) as executor:
+            for _, pieces in ordered(
+                executor, lambda source: self._load(source, columns), sources, threads + 1
+            ):
+                yield pieces
 
-    def _part_pieces(self, part: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def _load(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterable[pa.Table]:
+        """The pieces of a source, already read if they are no more than one."""
+        from deal.results import open_part
+
+        if not isinstance(source, Path):
+            return self._table_pieces(source, columns)
+        file = open_part(source)
+        if file is None:
+            return ()
+        pieces = self._part_pieces(source, file, columns)
+        return list(pieces) if file.metadata.num_rows <= _PIECE_ROWS else pieces
+
+    def _table_pieces(self, table: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
+        if "id" not in table.column_names:
+            raise ResultsError("the table has no column id, which names its images")
+        present = [name for name in columns if name in table.column_names]
+        for start in range(0, max(len(table), 1), _PIECE_ROWS):
+            yield table.slice(start, _PIECE_ROWS).select(present)
+
+    def _part_pieces(
+        self, part: Path, file: ParquetFile, columns: Sequence[str]
+    ) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        from deal.results import check_alike, open_part, part_batches, part_footer
+        from deal.results import check_alike, part_batches, part_footer
 
         known = IMAGE_COLUMNS if self.table == "images" else REGION_COLUMNS
         own = [name for name in columns if name in known]
-        file = open_part(part)
-        if file is None:
-            return
         with file:
-            footer = part_footer(file)
             if self._first is not None:
-                check_alike(self._first, (part, footer))
+                check_alike(self._first, (part, part_footer(file)))
             join = None
             if self.table == "regions":
                 join = _Images(part, [name for name in columns if name not in known])
@@ -188,6 +223,24 @@ class Sources:
             for batch in part_batches(file, own, _PIECE_ROWS):
                 table = pa.Table.from_batches([batch])
                 yield table if join is None else join(table)
+
+
+def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join small pieces of one schema to pieces of about 65,536 rows; empty ones go."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    rows = 0
+    for piece in pieces:
+        if not len(piece):
+            continue
+        if waiting and (rows >= _PIECE_ROWS or not piece.schema.equals(waiting[0].schema)):
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, rows = [], 0
+        waiting.append(piece)
+        rows += len(piece)
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 class _Images:
