@@ -77,8 +77,8 @@ class Rows:
         1 for rows without a score.
     groups : dict of attribute name to Groups
         Those of the quotas, and ``sequence`` if there is a gap.
-    times : ndarray of int64 [n] or None
-        Nanoseconds or frame numbers, for the gap.
+    times : ndarray of int64 [n]
+        Nanoseconds or frame numbers, for the gap; empty without one.
     """
 
     ids: pa.Array
@@ -86,7 +86,7 @@ class Rows:
     scores: NDArray[np.float64]
     costs: NDArray[np.float64]
     groups: dict[str, Groups]
-    times: NDArray[np.int64] | None
+    times: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -170,10 +170,10 @@ def gather(
         scores=joined,
         costs=np.ones(len(joined)),
         groups=groups,
-        times=np.concatenate(times).astype(np.int64) if times else None,
+        times=np.concatenate(times).astype(np.int64) if times else np.empty(0, np.int64),
     )
     _refuse_repeated(rows)
-    if ranking.cost != "count":
+    if ranking.cost != "count" and scored.any():
         known = {name: np.concatenate(parts)[scored] for name, parts in amounts.items() if parts}
         rows.costs[scored] = costs(known, ranking.cost, ranking.clicks, int(scored.sum()))
     if gap and scored.any():

@@ -136,7 +136,7 @@ def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
         padded = np.concatenate([data, np.zeros(8, np.uint8)])
         words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
         lengths = np.diff(offsets)
-        value = lengths.astype(np.uint64)
+        value = _mixed(lengths.astype(np.uint64))
         for step in range(0, int(lengths.max(initial=0)), 8):
             rows = np.flatnonzero(lengths > step)
             word = words[offsets[rows] + step]

@@ -210,7 +210,6 @@ def _choice(rows: Rows, ranking: Ranking, limit: float, order: NDArray[np.int64]
             limits = np.full(int(images.max(initial=-1)) + 1, float(ranking.max_per_image))
             caps.append(Cap(images, limits, np.ones(len(rows))))
         if ranking.min_gap is not None:
-            assert rows.times is not None
             spacing = Spacing(
                 rows.groups["sequence"].codes, rows.times, images, ranking.min_gap.size
             )
@@ -297,7 +296,7 @@ def _document(
     columns = ["uri", *bound.class_columns, *(() if rows.regions is None else _OUTLINE)]
     extras = stored.take(taken, list(dict.fromkeys(columns)))
     ids = rows.ids.take(pa.array(taken))
-    why = class_texts(bound, extras, totals)
+    why = class_texts(bound, extras, len(taken), totals)
     nothing = pa.nulls(len(taken), pa.string())
     polygons: Any = nothing
     if rows.regions is None:

@@ -200,7 +200,7 @@ class Sources:
     def _table_pieces(self, table: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
         if "id" not in table.column_names:
             raise ResultsError("the table has no column id, which names its images")
-        present = [name for name in columns if name in table.column_names]
+        present = [name for name in dict.fromkeys(["id", *columns]) if name in table.column_names]
         for start in range(0, max(len(table), 1), _PIECE_ROWS):
             yield table.slice(start, _PIECE_ROWS).select(present)
 

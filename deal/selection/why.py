@@ -23,9 +23,9 @@ _LEAST_SHARE = 0.05
 
 
 def class_texts(
-    bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
+    bound: Bound, table: pa.Table, rows: int, totals: NDArray[np.int64] | None
 ) -> list[str | None]:
-    """``pole 31 %, sign-symbol 22 %`` for each row; None where no class carries the score.
+    """``pole 31 %, sign-symbol 22 %`` for each of the rows; None where no class carries the score.
 
     At most three classes, each with a share of the score of at least 5 %. Of a region, the class
     predicted most often.
@@ -34,7 +34,7 @@ def class_texts(
         majority = table.column("majority_class").to_pylist()
         return [None if number is None else _name(bound, number) for number in majority]
     if not bound.class_columns or not set(bound.class_columns) <= set(table.column_names):
-        return [None] * len(table)
+        return [None] * rows
     shares = bound.class_shares(table, totals)
     assert shares is not None
     texts: list[str | None] = []

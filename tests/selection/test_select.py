@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
-import math
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deal.errors import OutputError, ResultsError, UsageError
-from deal.selection import Budget, parse_budget, rank, select
+from deal.errors import OutputError, ResultsError
+from deal.selection import select
 
 HEADER = "rank,id,score,uri,region,polygon,cost,why\n"
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True, max_size=20)
@@ -27,54 +24,6 @@ def table(ids: list[str], scores: list[float | None], status: list[str] | None =
             "entropy_mean": pa.array(scores, pa.float64()),
         }
     )
-
-
-@pytest.mark.parametrize(
-    ("budget", "rows", "expected"),
-    [
-        (None, 7, 7),
-        ("50", 700, 50),
-        (50, 700, 50),
-        ("5%", 100, 5),
-        ("5%", 101, 6),
-        ("0.1%", 1000, 1),
-        ("0.1%", 1001, 2),
-        ("100%", 3, 3),
-        ("5%", 0, 0),
-    ],
-)
-def test_budget_is_a_count_or_the_ceiling_of_a_percentage(
-    budget: str | int | None, rows: int, expected: int
-) -> None:
-    assert parse_budget(budget).resolve(rows) == expected
-
-
-@given(st.integers(1, 10**6), st.integers(0, 10**9))
-def test_percentages_are_exact(hundredths: int, rows: int) -> None:
-    percent = Fraction(hundredths, 10_000)
-    assert Budget(percent=percent).resolve(rows) == math.ceil(percent * rows / 100)
-
-
-@pytest.mark.parametrize(
-    "budget", ["0", "-3", 0, "0%", "-5%", "100.1%", "five", "", "%", "1/0%", "2.5", "nan%", "inf%"]
-)
-def test_budgets_that_make_no_sense_are_usage_errors(budget: str | int) -> None:
-    with pytest.raises(UsageError, match="budget must be a positive number"):
-        parse_budget(budget)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.data())
-def test_rank_is_by_score_then_by_utf8_bytes(data: st.DataObject) -> None:
-    ids = data.draw(IDS)
-    value = st.sampled_from([0.0, -0.0, 0.5, 1.0, math.nan])
-    scores = data.draw(st.lists(value, min_size=len(ids), max_size=len(ids)))
-    budget = data.draw(st.none() | st.integers(1, 25))
-    expected = sorted(
-        (i for i in range(len(ids)) if not math.isnan(scores[i])),
-        key=lambda i: (-scores[i], ids[i].encode()),
-    )
-    assert rank(ids, np.array(scores, dtype=float), budget).tolist() == expected[:budget]
 
 
 def test_selection_takes_the_best_of_the_ok_rows() -> None:
