@@ -1,0 +1,170 @@
+"""Regions of stored folders: ranked, joined with their images, explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from deal import read_regions, select
+from deal.errors import ResultsError, UsageError
+from deal.output import Output
+
+CLASSES = ["road", "pole"]
+SCORES = {"a/1.png": [0.9, 0.8, 0.1], "b/2.png": [0.7, 0.6, 0.5], "c/3.png": [0.4, 0.2, 0.3]}
+
+
+def score(path: Path, ids: list[str], *, regions: bool = True, failed: str = "") -> None:
+    """One image a part, three regions each; entropies are those of `SCORES`."""
+    with Output.open(path, settings={"model": "m"}, classes=CLASSES, part_rows=1) as output:
+        for name in ids:
+            ok = name != failed
+            images: dict[str, Any] = {
+                "id": [name],
+                "uri": [f"/pool/{name}"],
+                "source_version": ["v"],
+                "status": ["ok" if ok else "error"],
+                "camera": [name[0]],
+                "sequence": ["s"],
+                "timestamp_ns": [int(name[2]) * 10**9],
+            }
+            if ok:
+                images["entropy_mean"] = [max(SCORES[name])]
+                images["class_entropy_sum"] = np.array([[1.0, 3.0]])
+                images["n_pixels"] = [30]
+            table = {
+                "id": [name] * 3,
+                "region": [0, 1, 2],
+                **{
+                    key: [value] * 3
+                    for key, value in zip(("y0", "x1", "y1"), (0, 4, 8), strict=True)
+                },
+                "x0": [0, 1, 2],
+                "entropy_mean": SCORES[name],
+                "n_pixels": [5, 10, 15],
+                "majority_class": [0, 1, 1],
+                "polygon": [None, None, "POLYGON ((0 0, 1 0, 1 1, 0 0))"],
+            }
+            output.write(images, table if regions and ok else None)
+
+
+def names(selection: Any) -> list[tuple[str, int]]:
+    return [(row["id"], row["region"]) for row in selection.records()]
+
+
+def test_a_budget_of_regions_ranks_regions(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    selection = select(tmp_path, acquisition="entropy", budget="regions:3")
+    assert names(selection) == [("a/1.png", 0), ("a/1.png", 1), ("b/2.png", 0)]
+    assert selection.metadata["table"] == "regions"
+    assert selection.metadata["scored"] == 9
+    assert list(selection.records(1)) == [
+        {
+            "rank": 1,
+            "id": "a/1.png",
+            "score": 0.9,
+            "uri": "/pool/a/1.png",
+            "region": 0,
+            "polygon": "POLYGON ((0 0, 4 0, 4 8, 0 8, 0 0))",
+            "cost": 1,
+            "why": "road",
+        }
+    ]
+
+
+def test_a_stored_outline_wins_over_the_box(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    rows = list(select(tmp_path, acquisition="entropy", table="regions").records())
+    outlines = {row["region"]: row["polygon"] for row in rows}
+    assert outlines[2] == "POLYGON ((0 0, 1 0, 1 1, 0 0))"
+
+
+def test_an_image_gives_at_most_so_many_regions(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    options: dict[str, Any] = {"acquisition": "entropy", "budget": "regions:4"}
+    selection = select(tmp_path, max_per_image=1, **options)
+    assert names(selection) == [("a/1.png", 0), ("b/2.png", 0), ("c/3.png", 0)]
+    both = select(tmp_path, max_per_image=2, quota="camera=50%", **options)
+    assert names(both) == [("a/1.png", 0), ("a/1.png", 1), ("b/2.png", 0), ("b/2.png", 1)]
+
+
+def test_regions_of_one_image_are_no_gap_apart(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    selection = select(tmp_path, acquisition="entropy", table="regions", min_gap="2s")
+    assert {name for name, _ in names(selection)} == {"a/1.png", "c/3.png"}
+    assert len(selection) == 6
+
+
+def test_pixels_of_a_region_are_its_own(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    selection = select(tmp_path, acquisition="entropy", table="regions", budget="pixels:15")
+    assert names(selection) == [("a/1.png", 0), ("b/2.png", 0), ("c/3.png", 0)]
+    assert [row["cost"] for row in selection.records()] == [5, 5, 5]
+
+
+def test_a_selection_of_regions_excludes_these_regions_alone(tmp_path: Path) -> None:
+    score(tmp_path / "out", list(SCORES))
+    first = select(tmp_path / "out", acquisition="entropy", budget="regions:2")
+    first.write(tmp_path)
+    labeled = tmp_path / "selection.csv"
+    options: dict[str, Any] = {"acquisition": "entropy", "exclude": labeled}
+    second = select(tmp_path / "out", budget="regions:2", **options)
+    assert names(second) == [("b/2.png", 0), ("b/2.png", 1)]
+    assert second.notes == ()
+    assert select(tmp_path / "out", **options).ids == ("b/2.png", "c/3.png")
+
+
+def test_regions_of_images_that_are_not_ok_do_not_exist(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    image = next((tmp_path / "images").glob("*000000*"))
+    table = parquet.read_table(image)
+    broken = table.set_column(table.column_names.index("status"), "status", [["error"]])
+    parquet.write_table(broken, image)
+    next((tmp_path / "images").glob("*000001*")).unlink()  # killed before the image was done
+    selection = select(tmp_path, acquisition="entropy", table="regions")
+    assert {name for name, _ in names(selection)} == {"c/3.png"}
+    assert set(read_regions(tmp_path, ["id"]).column("id").to_pylist()) == {"c/3.png"}
+
+
+def test_shards_of_regions_rank_as_one(tmp_path: Path) -> None:
+    ids = list(SCORES)
+    score(tmp_path / "whole", ids)
+    score(tmp_path / "one", [ids[2]])
+    score(tmp_path / "two", [ids[1], ids[0]])
+    options: dict[str, Any] = {"acquisition": "entropy", "budget": "regions:50%"}
+    merged = select([tmp_path / "one", tmp_path / "two"], **options)
+    assert merged.to_json() == select(tmp_path / "whole", **options).to_json()
+
+
+def test_an_image_says_which_classes_and_regions_carry_its_score(tmp_path: Path) -> None:
+    score(tmp_path / "with", list(SCORES), failed="b/2.png")
+    score(tmp_path / "without", list(SCORES), regions=False)
+    rows = select(tmp_path / "with", acquisition="entropy").records()
+    assert [row["why"] for row in rows] == [
+        "pole 75 %, road 25 %; regions 0, 1, 2",
+        "pole 75 %, road 25 %; regions 0, 2, 1",
+    ]
+    rows = select(tmp_path / "without", acquisition="entropy").records()
+    assert [row["why"] for row in rows] == ["pole 75 %, road 25 %"] * 3
+    rows = select(tmp_path / "with", acquisition="random").records()
+    assert [row["why"] for row in rows] == [None] * 2
+
+
+def test_folders_without_regions_and_functions_of_images_are_refused(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES), regions=False)
+    with pytest.raises(ResultsError, match="holds no regions: score with --regions"):
+        select(tmp_path, acquisition="entropy", table="regions")
+    with pytest.raises(UsageError, match="'de' scores images, not regions"):
+        select(tmp_path, acquisition="de", table="regions")
+
+
+def test_parts_without_later_columns_read_as_nulls(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    image = next((tmp_path / "images").glob("*000000*"))
+    parquet.write_table(parquet.read_table(image).drop_columns(["boundary_corners"]), image)
+    assert len(select(tmp_path, acquisition="entropy")) == 3
+    with pytest.raises(ResultsError, match="3 of 3 rows have no boundary_corners"):
+        select(tmp_path, acquisition="entropy", budget="clicks:5")
