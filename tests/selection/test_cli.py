@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,21 @@ import numpy as np
 import pytest
 
 from deal import cli
+from deal.acquisition import registry
 from deal.cli.score import command as score_command
 from deal.cli.select import command as select_command
 from deal.output import Output
 
 N = 6
+
+
+@pytest.fixture(autouse=True)
+def own_registry() -> Iterator[None]:
+    """Forget afterwards what a plugin registers."""
+    before = registry.registered()
+    yield
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
 
 
 @pytest.fixture
