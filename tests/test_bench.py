@@ -13,6 +13,7 @@ import deal
 import deal.diversity
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, interleave, ratios, spread
+from tests.models import metadata, save_model
 
 
 def test_spread_is_median_and_quartiles():
@@ -137,3 +138,15 @@ def test_the_figures_replace_what_stands_between_the_markers():
     assert update(text, table) == text
     with pytest.raises(ValueError, match="needs the lines"):
         update("no markers", table)
+
+
+def test_decoding_is_checked_and_its_scores_compared(tmp_path):
+    from deal.bench.decode import _check, run
+
+    model = save_model(tmp_path / "m.onnx", props=metadata(input_size=[360, 480]))
+    report = run(model=model, images=3, rounds=1)
+    units = ["CPU ms/image"] * 4 + ["% of CPU"] * 2
+    assert [row.unit for row in report.rows] == [*units, *units, "1"]
+    assert report.rows[-1].value.median <= 1
+    with pytest.raises(AssertionError, match="no input_size"):
+        _check(b"", None)

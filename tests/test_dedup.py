@@ -16,7 +16,7 @@ from PIL import Image
 
 from deal import read_results, select
 from deal.cli.score import command
-from deal.dedup import Neighbours, difference, parse_dedup, thumbnail
+from deal.dedup import DEDUP_THRESHOLD, Neighbours, difference, parse_dedup, thumbnail
 from deal.digests import digest
 from deal.errors import UsageError
 from deal.ledger import Ledger
@@ -282,6 +282,9 @@ def test_the_option_takes_its_threshold_or_none(
     done = CliRunner().invoke(command, [*arguments, "--sequence-from", "^(.)", option])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["duplicates"] == duplicates
+    record = json.loads((tmp_path / "out/runs/0-of-1.json").read_text(encoding="utf-8"))
+    threshold = {"--dedup=8": 8, "--dedup": DEDUP_THRESHOLD, "-q": None}[option]
+    assert record["settings"]["dedup"] == threshold
 
 
 def test_a_bare_option_before_the_pool_is_told_apart(pool: Path, model: Path) -> None:

@@ -57,6 +57,19 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@click.argument("pool", nargs=-1)
+@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
+@click.option("--images", type=click.IntRange(2), default=40, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@_outputs
+def decode(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time decoding and resizing beside the network, and compare scores with decoding in full."""
+    from deal.bench.decode import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
 @click.option("--model", type=click.Path(exists=True), help="ONNX model [default: the bundled].")
 @click.option("--small", type=click.IntRange(1), default=500, show_default=True)
 @click.option("--large", type=click.IntRange(1), default=10_000, show_default=True)
