@@ -144,7 +144,7 @@ def test_decoding_is_checked_and_its_scores_compared(tmp_path):
     from deal.bench.decode import _check, run
 
     model = save_model(tmp_path / "m.onnx", props=metadata(input_size=[360, 480]))
-    report = run(model=model, images=3, rounds=1)
+    report = run(model=model, images=2, rounds=1)
     units = ["CPU ms/image"] * 4 + ["% of CPU"] * 2
     assert [row.unit for row in report.rows] == [*units, *units, "1"]
     assert report.rows[-1].value.median <= 1
