@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import deal
 from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, spread
+from deal.cores import available_cores
 from deal.decode import decode
 from deal.engines.onnxruntime import open_session
 from deal.pool import open_pool
@@ -42,7 +42,7 @@ def run(
     Both open their sessions within the measured time; the bare sessions find their images decoded
     in memory and throw the logits away.
     """
-    sessions = sessions or len(os.sched_getaffinity(0))
+    sessions = sessions or available_cores()
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
         sources = list(pool) or [str(write_pool(folder / "pool", images, (360, 480)))]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deal import _native
+from deal.cores import available_cores
 from deal.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def k_center_greedy(
     if count == 0:
         return np.empty(0, np.int64), np.empty(0)
     order, distances, bad = _native.k_center_greedy(
-        rows, count, metric == "cosine", taken, open_rows, first, threads or 0
+        rows, count, metric == "cosine", taken, open_rows, first, threads or available_cores()
     )
     if bad:
         listed = ", ".join(map(str, bad))

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.config import ScoreConfig
+from deal.cores import available_cores
 from deal.decode import decode
 from deal.dedup import Followers, Neighbours, Thumbnail, thumbnail
-from deal.engines.base import available_cores
 from deal.errors import ItemError, OutputError
 from deal.inputs import ImageExtras
 from deal.ledger import Ledger

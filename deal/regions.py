@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal import _native
+from deal.cores import available_cores
 from deal.errors import EngineUnavailableError, UsageError
 from deal.head import DifficultyHead
 from deal.types import Statistics
@@ -97,7 +98,7 @@ def _context(threads: int | None, request: _native.Input) -> _native.Context:
         raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
     if request.cuda is not None:  # threads are the CPU's
         return _contexts.get(0, request.cuda)
-    return _contexts.get(threads or 0, None)
+    return _contexts.get(threads or available_cores(), None)
 
 
 def _input(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from deal.model import ModelSpec, check_channels, nearest_multiple
 from deal.model_graph import output_remedy
 from deal.types import EngineOutput
 
-__all__ = ["PROBABILITY_FLOORS", "Engine", "available_cores", "parse_device"]
+__all__ = ["PROBABILITY_FLOORS", "Engine", "parse_device"]
 
 PROBABILITY_FLOORS = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float16): 2.0**-24}
 """By the network's dtype: probabilities are raised to it before their logarithm is taken.
@@ -27,11 +26,6 @@ flush to 0); logits then reach down to -87.3 or -16.6.
 
 _PROBE_SIZE = 128
 _SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def parse_device(device: str) -> tuple[str, int]:

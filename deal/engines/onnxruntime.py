@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.cores import available_cores
 from deal.dropout import Masks
-from deal.engines.base import Engine, available_cores, parse_device
+from deal.engines.base import Engine, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import read_spec
 from deal.types import EngineOutput

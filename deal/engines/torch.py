@@ -10,8 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from deal.cores import available_cores
 from deal.dropout import DropoutLayer, Masks
-from deal.engines.base import Engine, available_cores, parse_device
+from deal.engines.base import Engine, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import resolve_spec
 from deal.onnx_header import OnnxHeader, TensorInfo

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.cores import available_cores
 from deal.errors import ResultsError
 from deal.schema import IMAGE_COLUMNS, REGION_COLUMNS
 from deal.stages import ordered
@@ -178,7 +179,7 @@ class Sources:
         self, sources: Sequence[pa.Table | Path], columns: Sequence[str]
     ) -> Iterator[Iterable[pa.Table]]:
         """Pieces of each source; threads read ahead, since most parts are small."""
-        threads = min(len(os.sched_getaffinity(0)), _THREADS)
+        threads = min(available_cores(), _THREADS)
         with ThreadPoolExecutor(threads) as executor:
             for _, pieces in ordered(
                 executor, lambda source: self._load(source, columns), sources, threads + 1
