@@ -169,10 +169,15 @@ class Committee:
         """M, the members that vote; 1 is no committee."""
         return self._members.count
 
-    def again(self) -> Committee:
-        """Open all members once more, for another thread; they are not checked anew."""
+    def again(self, threads: int | None = None) -> Committee:
+        """Open all members once more, for another thread; they are not checked anew.
+
+        ``threads`` is another number of threads; None keeps it.
+        """
         twin = copy.copy(self)
-        twin._engines = [self._open(path, probe=False) for path in self._members.models]
+        if threads is not None:
+            twin._open = partial(self._open, threads=threads)
+        twin._engines = [twin._open(path, probe=False) for path in self._members.models]
         return twin
 
     def infer(self, images: NDArray[np.uint8]) -> EngineOutput:

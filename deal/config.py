@@ -14,6 +14,7 @@ from deal.decode import MAX_PIXELS
 from deal.dedup import parse_dedup
 from deal.errors import UsageError
 from deal.head import DifficultyHead
+from deal.layout import AUTO, parse_sessions
 from deal.masks import Masks, parse_masks
 from deal.pool import Shard, parse_shard, path_to_id
 from deal.region_sources import RegionSource, parse_regions
@@ -77,9 +78,9 @@ class ScoreConfig:
     dedup : float, optional
         Threshold in grey levels (:mod:`deal.dedup`): frames that differ less from the last one
         kept of their sequence become rows ``duplicate``. None compares nothing.
-    sessions : int, optional
+    sessions : int or ``auto``, optional
         Networks that run at once. Default: on the CPU as many as there are cores for, with
-        ``threads`` each; up to 4 on CUDA.
+        ``threads`` each; up to 4 on CUDA. ``auto`` measures (:mod:`deal.layout`).
     threads : int, optional
         Of one session; 1 by default (engine ``torch``: every core).
     decode_threads : int, optional
@@ -116,7 +117,7 @@ class ScoreConfig:
     shard: Shard = field(default_factory=Shard)
     sequence_from: str | None = None
     dedup: float | None = None
-    sessions: int | None = None
+    sessions: int | str | None = None
     threads: int | None = None
     decode_threads: int | None = None
     batch_size: int | None = None
@@ -138,13 +139,15 @@ class ScoreConfig:
         names = ("keep_regions", "sessions", "threads", "decode_threads", "batch_size")
         for name in (*names, "max_pixels"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         if self.dedup is not None and self.shard.count > 1:
             raise UsageError(
                 "--dedup compares neighbours, which --shard takes apart: leave out one of them, or "
                 "give each machine whole sequences as a pool of its own"
             )
+        if self.sessions == AUTO and self.threads is not None:
+            raise UsageError("--sessions auto measures the threads, too: leave out --threads")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
 
@@ -246,5 +249,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "mask": parse_masks,
     "max_errors": parse_max_errors,
     "regions": parse_regions,
+    "sessions": parse_sessions,
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
 }

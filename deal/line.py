@@ -31,6 +31,7 @@ from deal.decode import decode
 from deal.dedup import Followers, Neighbours, Thumbnail, thumbnail
 from deal.errors import ItemError, OutputError
 from deal.inputs import ImageExtras
+from deal.layout import Layout, default_threads
 from deal.ledger import Ledger
 from deal.pool import open_pool
 from deal.progress import InterruptedRunError
@@ -40,10 +41,8 @@ from deal.scorer import Scorer
 from deal.stages import Meter, Stages, ordered
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["Line", "default_threads", "open_scorer"]
+__all__ = ["Line", "open_scorer"]
 
-_SESSIONS_CUDA = 4
-_BATCH_CUDA = 8
 # Batches that may wait for images of their size before the fullest goes as it is.
 _OPEN_BATCHES = 4
 
@@ -72,11 +71,6 @@ Batch = list[Ready]
 Source = Callable[[Stages[Batch, Outcome]], Iterable[Ready | Outcome]]
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-def default_threads(config: ScoreConfig) -> int:
-    """Threads of one session: one, as sessions share the cores; torch has but one session."""
-    return config.threads or (available_cores() if config.engine == "torch" else 1)
 
 
 def open_scorer(config: ScoreConfig) -> Scorer:
@@ -109,24 +103,19 @@ class Line:
     scorer : Scorer
         Of the first session; the others open their own.
     ledger : Ledger
+    layout : Layout
 
     Attributes
     ----------
-    sessions, decoders, batch_size : int
-        What is really used.
+    decoders : int
+        Threads that decode.
     meter : Meter
         Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
     """
 
-    def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger) -> None:
-        cores = available_cores()
-        on_cpu = scorer.device == "cpu"
-        sessions = max(cores // default_threads(config), 1)
-        if not on_cpu:
-            sessions = 1 if config.engine == "torch" else min(cores, _SESSIONS_CUDA)
-        self.sessions = config.sessions or sessions
-        self.decoders = config.decode_threads or cores
-        self.batch_size = config.batch_size or (1 if on_cpu else _BATCH_CUDA)
+    def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger, layout: Layout) -> None:
+        self.layout = layout
+        self.decoders = config.decode_threads or available_cores()
         self.meter = Meter()
         self._config = config
         self._scorer = scorer
@@ -160,11 +149,14 @@ class Line:
 
     def _pass(self, source: Source) -> None:
         """Score what the source decodes; raises InterruptedRunError after a signal."""
-        workers = [self._first_session, *[self._further_session] * (self.sessions - 1)]
+        fits = self.layout.threads == default_threads(self._config)
+        first = self._first_session if fits else self._further_session
+        sessions = self.layout.sessions
+        workers = [first, *[self._further_session] * (sessions - 1)]
         stages: Stages[Batch, Outcome] = Stages(
             lambda stages: self._batches(source(stages), stages),
             workers,
-            depth=2 * self.sessions,
+            depth=2 * sessions,
         )
         with _until_signal(stages.stop) as received, stages:
             for outcome in stages:
@@ -176,7 +168,7 @@ class Line:
 
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
-        threads = {"decode": self.decoders, "network": self.sessions, "write": 1}
+        threads = {"decode": self.decoders, "network": self.layout.sessions, "write": 1}
         return self.meter.busiest(threads)
 
     def _batches(
@@ -190,9 +182,9 @@ class Line:
                 continue
             group = groups.setdefault(ready.size, [])
             group.append(ready)
-            if len(group) == self.batch_size:
+            if len(group) == self.layout.batch_size:
                 yield groups.pop(ready.size)
-            elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.batch_size:
+            elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.layout.batch_size:
                 yield groups.pop(max(groups, key=lambda key: len(groups[key])))
         yield from groups.values()
 
@@ -240,7 +232,7 @@ class Line:
 
     def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """Map in the threads that decode, some items ahead, in order."""
-        ahead = self.decoders + self.batch_size
+        ahead = self.decoders + self.layout.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
             for _, result in ordered(executor, function, items, ahead):
                 yield result
@@ -293,7 +285,7 @@ class Line:
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
         for first in work:  # nothing is opened for nothing
-            with self._scorer.again() as scorer:
+            with self._scorer.again(threads=self.layout.threads) as scorer:
                 yield from self._session(scorer, chain([first], work))
 
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:

@@ -17,8 +17,9 @@ from deal._version import __version__
 from deal.config import ScoreConfig
 from deal.dedup import dedup_settings
 from deal.errors import UsageError
+from deal.layout import layout_for
 from deal.ledger import Ledger
-from deal.line import Line, default_threads, open_scorer
+from deal.line import Line, open_scorer
 from deal.masks import check_masks
 from deal.output import Output
 from deal.parts import list_parts
@@ -91,7 +92,8 @@ def score_pool(
             part_rows=_PART_ROWS,
         ) as results:
             ledger = Ledger(results, total, config.max_errors, progress)
-            line = Line(config, scorer, ledger)
+            layout = layout_for(config, scorer, max(total - results.done_count, 0))
+            line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
             seconds = line.run()
             report = _report(config, scorer, ledger, line, seconds, notes)
@@ -184,10 +186,11 @@ def _record(
         "versions": _versions(config.engine),
         "started": started.isoformat(timespec="seconds"),
         "device": scorer.device,
-        "sessions": line.sessions,
-        "threads": default_threads(config),
+        "sessions": line.layout.sessions,
+        "sessions_measured": line.layout.measured,
+        "threads": line.layout.threads,
         "decode_threads": line.decoders,
-        "batch_size": line.batch_size,
+        "batch_size": line.layout.batch_size,
         "counts": {
             "total": report.total,
             "skipped": report.skipped,

@@ -159,10 +159,14 @@ class Scorer:
     ) -> None:
         self.close()
 
-    def again(self) -> Scorer:
-        """Open the same networks once more, for another thread; they are not checked anew."""
+    def again(self, *, threads: int | None = None) -> Scorer:
+        """Open the same networks once more, for another thread; they are not checked anew.
+
+        ``threads`` is another number of threads for network and kernel; None keeps it.
+        """
         twin = copy.copy(self)
-        twin._opened = self._engine.again()
+        twin._threads = self._threads if threads is None else threads
+        twin._opened = self._engine.again(twin._threads)
         return twin
 
     def close(self) -> None:

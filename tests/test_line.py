@@ -15,9 +15,9 @@ def opened(monkeypatch):
     sessions = []
     again = Scorer.again
 
-    def counted(self):
+    def counted(self, **options):
         sessions.append(self)
-        return again(self)
+        return again(self, **options)
 
     monkeypatch.setattr(Scorer, "again", counted)
     return sessions

@@ -149,9 +149,9 @@ _DEMO_OUTPUT = "deal-demo"
 @option(
     _RUN,
     "--sessions",
-    type=int,
-    metavar="N",
-    help="Networks that run at once. Default: cores / threads; up to 4 on CUDA.",
+    metavar="N|auto",
+    help="Networks that run at once. Default: cores / threads; up to 4 on CUDA. auto measures one "
+    "a core, and one with all cores.",
 )
 @option(
     _RUN,
