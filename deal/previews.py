@@ -164,7 +164,8 @@ def _draw_entry(
         width = min(width, max(2 * preview.image.width + _GAP, _THUMB))
     below = y + preview.image.height
     _text(draw, (x, below + 16), f"#{preview.rank}", 19, anchor="lm")
-    _text(draw, (x + width, below + 16), f"score {preview.score:.4f}", 16, anchor="rm")
+    if not math.isnan(preview.score):  # a first pick by distance has none
+        _text(draw, (x + width, below + 16), f"score {preview.score:.4f}", 16, anchor="rm")
     _text(draw, (x, below + 37), _fitting(draw, preview.id, 13, width), 13, _FAINT, anchor="lm")
 
 

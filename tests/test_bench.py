@@ -108,6 +108,14 @@ def test_the_core_set_is_checked_timed_and_weighed():
     assert all(row.value.median > 0 for row in report.rows)
 
 
+def test_a_selection_is_checked_timed_and_weighed():
+    from deal.bench.selection import run
+
+    report = run(rows=400, part_rows=150)
+    assert [row.unit for row in report.rows] == ["s", "MiB"] * 2
+    assert all(row.value.median > 0 for row in report.rows)
+
+
 def test_the_command_prints_json():
     from deal.cli.bench import command
 

@@ -108,6 +108,18 @@ def core_set(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@click.option("--rows", type=click.IntRange(100), default=10_000_000, show_default=True)
+@click.option("--part-rows", type=click.IntRange(1), default=8192, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@_outputs
+def select(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time a selection of 1 % from a large scored pool, and measure its memory."""
+    from deal.bench.selection import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @_outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:
