@@ -271,6 +271,11 @@ def _budget_notes(
         taken = len(choice.taken)
         whole = f"all {taken} {what} are" if taken == len(order) else f"{taken} {what} are"
         yield f"the budget of {_plain(limit)}{unit} is larger than the pool: {whole} selected"
+    elif not choice.taken and choice.weights[order].min() > limit:
+        yield (
+            f"the budget of {_plain(limit)} {ranking.budget.cost} pays for none of the "
+            f"{len(order)} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
+        )
     elif ranking.budget.cost == "count" and choice.spent < limit:
         yield (
             f"the rules leave {len(choice.taken)} {what} of the budget of {_plain(limit)}: no "

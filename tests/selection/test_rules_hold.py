@@ -152,6 +152,15 @@ def test_a_row_that_does_not_fit_is_skipped_for_a_later_cheaper_one() -> None:
     assert selection.ids == ("a", "c")
 
 
+def test_a_budget_that_pays_for_nothing_says_what_the_cheapest_costs() -> None:
+    rows = simple({"a": 0.9, "b": 0.8}, n_pixels=[30, 40])
+    selection = select(rows, acquisition="entropy", budget="pixels:5")
+    assert len(selection) == 0
+    assert selection.notes == (
+        "the budget of 5 pixels pays for none of the 2 images: the cheapest costs 30",
+    )
+
+
 def test_score_per_cost_is_the_default_for_pixels_and_clicks_only() -> None:
     rows = simple({"dear": 0.9, "cheap": 0.5}, n_pixels=[10, 1])
     assert select(rows, acquisition="entropy", budget="pixels:50%").ids == ("cheap",)
