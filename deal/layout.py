@@ -125,15 +125,15 @@ def _measure(
     wide = scorer.again(threads=cores)
     narrow = [scorer, *(scorer.again() for _ in range(cores - 1))]
     try:
-        seconds = _interleaved(score, narrow, wide, started + budget)
+        found = _interleaved(score, narrow, wide, started + budget)
     finally:
         for session in (wide, *narrow[1:]):
             session.close()
-    speeds = {name: batch_size * cores / median(values) for name, values in seconds.items()}
+    speeds = {name: batch_size * median(values) for name, values in found.items()}
     return {
         "fastest": "wide" if speeds["wide"] > _GAIN * speeds["narrow"] else "narrow",
         "images_per_second": {f"{cores}x1": speeds["narrow"], f"1x{cores}": speeds["wide"]},
-        "rounds": len(seconds["wide"]),
+        "rounds": len(found["wide"]),
         "seconds": time.perf_counter() - started,
     }
 
@@ -141,24 +141,25 @@ def _measure(
 def _interleaved(
     score: Callable[[Scorer], None], narrow: Sequence[Scorer], wide: Scorer, deadline: float
 ) -> dict[str, list[float]]:
-    """Seconds that as many batches as there are cores take, in turns until the deadline."""
-    seconds: dict[str, list[float]] = {"narrow": [], "wide": []}
+    """Batches a second of both layouts, in turns until the deadline."""
+    speeds: dict[str, list[float]] = {"narrow": [], "wide": []}
     with ThreadPoolExecutor(len(narrow), "deal-measure") as executor:
 
-        def together() -> None:
-            list(executor.map(score, narrow))
+        def timed(session: Scorer) -> float:
+            return _seconds(lambda: score(session))
 
-        def in_turn() -> None:
-            for _ in narrow:
-                score(wide)
+        def together() -> float:
+            # the sum of their speeds: sessions of a run do not wait for the slowest
+            return sum(1 / seconds for seconds in executor.map(timed, narrow))
 
-        turns = {"narrow": together, "wide": in_turn}
-        for turn in turns.values():  # the first inference of a session plans its memory
-            turn()
-        while not seconds["wide"] or time.perf_counter() < deadline:
-            for name, turn in turns.items():
-                seconds[name].append(_seconds(turn))
-    return seconds
+        def alone() -> float:
+            return len(narrow) / sum(timed(wide) for _ in narrow)
+
+        together(), alone()  # the first inference of a session plans its memory
+        while not speeds["wide"] or time.perf_counter() < deadline:
+            speeds["narrow"].append(together())
+            speeds["wide"].append(alone())
+    return speeds
 
 
 def _seconds(call: Callable[[], object]) -> float:
