@@ -26,6 +26,8 @@ key                     value                                                   
 ``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}``                          null
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
+``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;    null
+                        null: not recorded
 ``provenance``          any object: where the model comes from                           {}
 ``output``              name of the output to use                                        ``logits``
 ======================  ===============================================================  ==========
@@ -54,6 +56,7 @@ __all__ = [
     "METADATA_KEY",
     "ModelSpec",
     "check_channels",
+    "contract_values",
     "nearest_multiple",
     "raster_size",
     "read_spec",
@@ -92,6 +95,8 @@ class ModelSpec:
         What the graph takes: ``uint8``, ``float32`` or ``float16``.
     input_name, output_name, difficulty_name, embedding_name : str
         Names of graph inputs and outputs; the last two None where the graph has no such output.
+    precision : str or None
+        ``fp32``, ``fp16``, ``bf16`` or ``int8``; None where nothing says it.
     batch : int or None
         The one batch size the graph takes; None for any.
     external : tuple of str
@@ -114,6 +119,7 @@ class ModelSpec:
     activation: str = "softmax"
     difficulty_head: DifficultyHead | None = None
     dropout: tuple[DropoutLayer, ...] = ()
+    precision: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     input_dtype: str = "uint8"
     input_name: str = "image"
@@ -165,9 +171,16 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> M
     """
     path = Path(path)
     header = read_header(path)
-    text = header.metadata.get(METADATA_KEY)
-    metadata = {} if text is None else _parse_json(text, f"metadata of {path}")
-    return resolve_spec(path, metadata, header, overrides)
+    return resolve_spec(path, _metadata(path, header), header, overrides)
+
+
+def contract_values(path: str | Path) -> dict[str, Any]:
+    """Keys of the contract as a model's metadata and side-car hold them, as JSON values.
+
+    Raises ModelError where either cannot be read.
+    """
+    path = Path(path)
+    return {**_metadata(path, read_header(path)), **(_side_car(path) or {})}
 
 
 def resolve_spec(
@@ -181,13 +194,9 @@ def resolve_spec(
     Raises as :func:`read_spec` does.
     """
     values = checked(metadata, f"metadata of {path}")
-    side_car = path.with_suffix(".json")
-    if side_car.is_file():
-        try:
-            text = side_car.read_bytes()
-        except OSError as error:
-            raise ModelError(f"side-car {side_car}: {error.strerror}") from error
-        values |= checked(_parse_json(text, str(side_car)), str(side_car))
+    side_car = _side_car(path)
+    if side_car is not None:
+        values |= checked(side_car, str(path.with_suffix(".json")))
     try:
         values |= checked(overrides or {}, "model options")
     except ModelError as error:
@@ -195,8 +204,8 @@ def resolve_spec(
     values.pop("format", None)
     if "classes" not in values:
         raise ModelError(
-            f"model {path} does not say its classes: give the model option classes "
-            f'(names, or their number), or write {side_car} with {{"classes": […]}}'
+            f"model {path} does not say its classes: give the model option classes (names, or "
+            f'their number), or write {path.with_suffix(".json")} with {{"classes": […]}}'
         )
     wanted = values.pop("output", None)
     graph_input = image_input(path, without_masks(path, header.inputs, values.get("dropout", ())))
@@ -308,6 +317,22 @@ def _check_together(spec: ModelSpec) -> None:
             f"{where}: difficulty_head has {head.num_classes} weights for {spec.num_classes} "
             "classes: fit it on this model's logits"
         )
+
+
+def _metadata(path: Path, header: OnnxHeader) -> Mapping[str, Any]:
+    text = header.metadata.get(METADATA_KEY)
+    return {} if text is None else _parse_json(text, f"metadata of {path}")
+
+
+def _side_car(path: Path) -> Mapping[str, Any] | None:
+    side_car = path.with_suffix(".json")
+    if not side_car.is_file():
+        return None
+    try:
+        text = side_car.read_bytes()
+    except OSError as error:
+        raise ModelError(f"side-car {side_car}: {error.strerror}") from error
+    return _parse_json(text, str(side_car))
 
 
 def _parse_json(text: str | bytes, source: str) -> Mapping[str, Any]:

@@ -10,10 +10,13 @@ from deal.dropout import DropoutLayer
 from deal.errors import ModelError
 from deal.head import DifficultyHead
 
-__all__ = ["FORMAT", "checked"]
+__all__ = ["FORMAT", "PRECISIONS", "checked"]
 
 FORMAT = 1
 """Version of the model contract this release reads and writes."""
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""Of weights and of most arithmetic; inputs and outputs stay as the contract has them."""
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -147,6 +150,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "activation": _choice("softmax", "sigmoid"),
     "difficulty_head": _optional(lambda value: DifficultyHead.from_dict(_mapping(value))),
     "dropout": _dropout,
+    "precision": _optional(_choice(*PRECISIONS)),
     "provenance": _mapping,
     "output": _name,
 }

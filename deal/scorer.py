@@ -106,7 +106,6 @@ class Scorer:
         dropout_seed: int = 0,
         scaled_decode: bool = False,
     ) -> None:
-        self._precision = precision
         self._threads = threads
         members = Members.of(
             model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
@@ -345,7 +344,7 @@ class Scorer:
             "difficulty": "graph" if self._from_graph else head,
             **self._inputs.fingerprint_settings(),
             "regions": self._plan.settings(),
-            "precision": self._precision,
+            "precision": spec.precision,
             **({} if committee is None else {"committee": committee}),
         }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 from deal.dropout import draw_masks, keep_all
 from deal.engines import open_engine
 from deal.engines.torch import RgbNetwork, checkpoint_metadata
-from deal.errors import ModelError, OutputError
+from deal.errors import ModelError
+from deal.export.files import new_file, write_synced
 from deal.export.parity import Parity, compare, differences
 from deal.inputs import Inputs
 from deal.model import METADATA_KEY, read_spec
@@ -78,26 +77,12 @@ def export_checkpoint(
     layers = dropout_layers(trained.module) if dropout else ()
     if dropout and not layers:
         raise ModelError(f"the network of {checkpoint} has no dropout layers: leave out --dropout")
-    temporary = output.with_name(f"_{output.name}")
-    try:
-        if output.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
-        temporary.touch()
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
-    try:
+    with new_file(output) as temporary:
         pooled = classifier_name(trained.module, trained.num_classes) if embedding else None
         metadata = checkpoint_metadata(trained, meta, layers)
         model = to_onnx(RgbNetwork(trained, pooled), metadata, opset, embedding=embedding)
-        with open(temporary, "wb") as file:
-            file.write(model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        parity = _check(checkpoint, temporary, images, tolerance)
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return parity
+        write_synced(temporary, model.SerializeToString())
+        return _check(checkpoint, temporary, images, tolerance)
 
 
 def to_onnx(

@@ -1,35 +1,37 @@
-"""``deal export``: checkpoint → ONNX."""
+"""``deal export``: checkpoint → ONNX, and ONNX → another precision."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.errors import DealError, ItemError, PoolError
+from deal.errors import DealError, UsageError
+from deal.text import printable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from deal.export.parity import Parity
+    from deal.export.precision import Conversion
 
 __all__ = ["command"]
 
 
 @click.command(
     "export",
-    epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images",
+    epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images\n\n"
+    "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/",
 )
-@click.argument("checkpoint", type=click.Path())
+@click.argument("model", type=click.Path())
 @click.option("-o", "--output", type=click.Path(), required=True, help="The ONNX file to write.")
 @click.option(
     "--images",
     type=click.Path(),
     metavar="POOL",
-    help="Images to check on: a folder, glob or manifest. [default: 16 synthetic scenes]",
+    help="Images to check a checkpoint on and to calibrate int8 on: a folder, glob or manifest. "
+    "[default: synthetic scenes]",
 )
 @click.option(
     "--tolerance",
@@ -49,23 +51,90 @@ __all__ = ["command"]
     is_flag=True,
     help="An output for diversity: the features before the classifier, averaged over the image.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@click.option(
+    "--precision",
+    metavar="fp32|int8",
+    default="fp32",
+    show_default=True,
+    help="Convert, and write only what selects the same held-out images as fp32.",
+)
+@click.option(
+    "--held-out",
+    type=click.Path(),
+    metavar="POOL",
+    help="At least 300 images to compare selections on. [default: the rest of --images if it is "
+    "enough, else synthetic scenes]",
+)
+@click.option(
+    "--reduce-range",
+    default="auto",
+    show_default=True,
+    metavar="auto|on|off",
+    help="int8 weights of 7 bits, for x86 processors without VNNI. auto: as this one needs.",
+)
+@click.option(
+    "--search-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=15,
+    show_default=True,
+    help="Bound of the search for layers that have to stay in fp32.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def command(
     *,
-    checkpoint: str,
+    model: str,
     output: str,
     images: str | None,
     tolerance: float,
     opset: int,
     dropout: bool,
     embedding: bool,
+    precision: str,
     as_json: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
-    """Export a checkpoint of `deal train` to ONNX, and check it.
+    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another precision.
 
-    The network is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
-    rankings are compared. A failed check leaves no file behind.
+    A checkpoint is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
+    rankings are compared. With --precision the selections of the converted model are held against
+    those of the float32 one. A failed check leaves no file behind.
     """
+    converts = precision != "fp32"
+    is_onnx = Path(model).suffix == ".onnx"
+    if is_onnx and not converts:
+        raise UsageError(f"{model} is ONNX already: say what to make of it with --precision int8")
+    parity: Parity | None = None
+    conversion: Conversion | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        source = model
+        if not is_onnx:
+            source = str(Path(folder) / "fp32.onnx") if converts else output
+            parity = _export(
+                model,
+                source,
+                images,
+                tolerance=tolerance,
+                opset=opset,
+                dropout=dropout,
+                embedding=embedding,
+            )
+        if converts:
+            conversion = _convert(source, output, precision, images, quiet, options)
+    if as_json:
+        document = {} if parity is None else parity.to_dict()
+        if conversion is not None:
+            document["conversion"] = conversion.to_dict()
+        click.echo(json.dumps(document, indent=1))
+        return
+    lines = [] if parity is None else _parity_lines(parity)
+    if conversion is not None:
+        lines += _conversion_lines(conversion)
+    click.echo("\n".join([*lines, f"model: {printable(output)}"]))
+
+
+def _export(checkpoint: str, output: str, images: str | None, **options: Any) -> Parity:
     try:
         from deal.export.onnx import export_checkpoint
     except ModuleNotFoundError as error:
@@ -74,35 +143,34 @@ def command(
         raise DealError(
             f"export needs {error.name}: pip install 'deal-score[train,ort]'"
         ) from error
-    found = None if images is None else _decoded(images)
-    parity = export_checkpoint(
-        checkpoint,
-        output,
-        images=found,
-        tolerance=tolerance,
-        opset=opset,
-        dropout=dropout,
-        embedding=embedding,
-    )
-    click.echo(json.dumps(parity.to_dict(), indent=1) if as_json else _report(parity, output))
+    from deal.export.images import PoolImages
+
+    found = None if images is None else PoolImages.of(images)
+    return export_checkpoint(checkpoint, output, images=found, **options)
 
 
-def _decoded(pool: str) -> Iterator[NDArray[np.uint8]]:
-    from deal.decode import decode
-    from deal.pool import open_pool
-    from deal.types import FailedItem
+def _convert(
+    source: str,
+    output: str,
+    precision: str,
+    images: str | None,
+    quiet: bool,
+    options: dict[str, Any],
+) -> Conversion:
+    try:
+        from deal.export.precision import convert
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise DealError(
+            "--precision needs the package onnx: pip install 'deal-score[convert,ort]'"
+        ) from error
+    options["search_seconds"] = 60 * options.pop("search_minutes")
+    with _Stages(enabled=not quiet) as progress:
+        return convert(source, output, precision, images=images, progress=progress, **options)
 
-    for item in open_pool(pool):
-        if isinstance(item, FailedItem):
-            raise PoolError(f"check image {item.item.uri}: {item.error}")
-        try:
-            image = decode(item).image
-        except ItemError as error:
-            raise PoolError(f"check image {item.uri}: {error.message}") from error
-        yield image
 
-
-def _report(parity: Parity, output: str) -> str:
+def _parity_lines(parity: Parity) -> list[str]:
     lines = [
         f"{parity.images} images, PyTorch against ONNX Runtime: "
         f"logits differ by at most {parity.max_logit_difference:.2g}",
@@ -116,5 +184,52 @@ def _report(parity: Parity, output: str) -> str:
     if parity.max_embedding_difference is not None:
         share = parity.max_embedding_difference
         lines.append(f"embeddings differ by at most {share:.2g} of their greatest number")
-    lines.append(f"model: {output}")
-    return "\n".join(lines)
+    return lines
+
+
+def _conversion_lines(conversion: Conversion) -> list[str]:
+    from deal.export.search import fidelity_table, sensitivity_table
+
+    fidelity = conversion.fidelity
+    lines = [
+        f"{conversion.precision} against fp32 on {conversion.held_out}: "
+        f"{fidelity.argmax_agreement:.2%} of the cells predicted alike, "
+        f"logits off by {fidelity.logit_error:.1%} of their spread",
+        *fidelity_table(fidelity),
+    ]
+    if conversion.reduce_range is not None:
+        bits = "7 (every x86 processor)" if conversion.reduce_range else "8 (x86: needs VNNI)"
+        lines.append(f"calibrated on {conversion.calibration}; bits of weights: {bits}")
+    if conversion.float_layers:
+        lines.append(f"left in fp32: {', '.join(conversion.float_layers)}")
+        lines += sensitivity_table(conversion.sensitivities)
+    return lines
+
+
+class _Stages:
+    """Progress on a terminal's stderr: a bar a stage."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=Console(stderr=True),
+            disable=not enabled,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Stages:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deal.errors import EngineUnavailableError, UsageError
+from deal.errors import EngineUnavailableError, ModelError, UsageError
+from deal.model_keys import PRECISIONS
 
 if TYPE_CHECKING:
     from deal.engines.base import Engine
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "open_engine"]
 
 ENGINES = ("ort", "torch")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def open_engine(
@@ -41,7 +41,8 @@ def open_engine(
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA where the installed engine is built for it.
     precision : str, optional
-        None runs the model as it is. No engine of this version converts models.
+        What the model has to say of itself, as a safeguard; None runs it as it is. Engines convert
+        nothing: ``deal export --precision`` does.
     threads : int, optional
         Threads of one inference; None takes every core this process may use.
     options : mapping, optional
@@ -54,9 +55,9 @@ def open_engine(
     UsageError
         An unknown engine, device, precision or option.
     EngineUnavailableError
-        Engine, device or precision are not there; says what to install.
+        Engine or device are not there; says what to install.
     ModelError
-        The model does not keep the contract.
+        The model does not keep the contract, or is of another precision.
     """
     if engine == "trt":
         raise EngineUnavailableError(
@@ -66,12 +67,6 @@ def open_engine(
         raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
-    if precision is not None:
-        raise EngineUnavailableError(
-            f"engine {engine} runs a model in the precision it was exported with and cannot "
-            f"convert it to {precision}: leave out --precision, or give a model of that "
-            "precision"
-        )
     opened: Engine
     if engine == "ort":
         from deal.engines.onnxruntime import OnnxRuntimeEngine
@@ -81,6 +76,22 @@ def open_engine(
         from deal.engines.torch import TorchEngine
 
         opened = TorchEngine(Path(model), device, threads, options)
+    _check_precision(opened, precision)
     if probe:
         opened.probe()
     return opened
+
+
+def _check_precision(opened: Engine, wanted: str | None) -> None:
+    spec = opened.spec
+    if wanted in (None, spec.precision):
+        return
+    if spec.precision is None:
+        raise ModelError(
+            f"model {spec.path} does not record its precision, so it cannot be held to {wanted}: "
+            f"leave out --precision, or say what it is with the model option precision={wanted}"
+        )
+    raise ModelError(
+        f"model {spec.path} is {spec.precision}, not {wanted}: leave out --precision, or make "
+        f"another with deal export --precision {wanted}"
+    )

@@ -53,9 +53,16 @@ class OnnxRuntimeEngine(Engine):
         }
         self._outputs = {role: name for role, name in names.items() if name is not None}
 
-    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+    def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
+        return self._feeds(self._prepare(images), self._keep_all)
+
+    def _feeds(self, batch: NDArray[Any], masks: Masks) -> dict[str, NDArray[Any]]:
         names = [layer.input for layer in self.spec.dropout]
-        feeds = {self.spec.input_name: batch, **dict(zip(names, masks, strict=True))}
+        return {self.spec.input_name: batch, **dict(zip(names, masks, strict=True))}
+
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+        feeds = self._feeds(batch, masks)
         try:
             values = self._session.run(list(self._outputs.values()), feeds)
         except Exception as error:  # the runtime's exceptions share no other base

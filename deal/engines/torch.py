@@ -87,6 +87,7 @@ def checkpoint_metadata(
         "output_kind": "logits",
         "activation": "softmax",
         "difficulty_head": trained.head().to_dict(),
+        "precision": "fp32",
         "provenance": dict(meta.provenance),
         **({"dropout": [asdict(layer) for layer in dropout]} if dropout else {}),
     }

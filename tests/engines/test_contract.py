@@ -119,7 +119,7 @@ def test_a_device_that_is_not_there_is_an_error_with_the_remedy(name, path):
 
 
 def test_no_engine_converts_precision(name, path):
-    with pytest.raises(EngineUnavailableError, match="leave out --precision"):
+    with pytest.raises(ModelError, match="leave out --precision"):
         open_engine(path, name, precision="fp16")
 
 

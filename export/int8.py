@@ -1,0 +1,128 @@
+"""float32 → int8: calibrate, correct biases, judge, and leave in float32 what has to stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from deal.engines.onnxruntime import OnnxRuntimeEngine
+from deal.errors import UsageError
+from deal.export.fidelity import relative_squares
+from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
+from deal.export.images import Images
+from deal.export.quantize import (
+    OPERATORS,
+    Feeds,
+    activation_ranges,
+    bias_shifts,
+    quantised,
+    with_biases,
+)
+from deal.export.search import Sensitivity
+from deal.inputs import Inputs
+
+__all__ = ["Int8Conversion"]
+
+_SENSITIVITY_IMAGES = 4
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class Int8Conversion:
+    """A float32 model, calibrated: makes int8 models with any layers left in float32.
+
+    Parameters
+    ----------
+    source : Path
+    calibration : Images
+    reduce_range : bool
+    progress : callable of (stage, done, total or None)
+
+    Attributes
+    ----------
+    layers : list of Layer
+        What can be quantised, in the order of the graph.
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime or onnx cannot take the model.
+    UsageError
+        The network cannot take a calibration image.
+    """
+
+    def __init__(
+        self, source: Path, calibration: Images, reduce_range: bool, progress: Progress
+    ) -> None:
+        self._engine = OnnxRuntimeEngine(source, "cpu")
+        self._images = calibration
+        self._reduce_range = reduce_range
+        self._progress = progress
+        model = simplified(source)
+        if self._engine.spec.input_dtype == "uint8":
+            fold_normalisation(model, self._engine.spec.input_name)
+        self._model = onnx.shape_inference.infer_shapes(model)
+        self.layers = layers_of(self._model, OPERATORS)
+        self._ranges = activation_ranges(
+            self._model, self._feeds(), lambda done: progress("calibrating", done, len(calibration))
+        )
+        everything = quantised(self._model, self._ranges, reduce_range=reduce_range)
+        self._shifts = bias_shifts(self._model, everything, self._feeds())
+
+    def model(self, keep_float: Sequence[Layer] = ()) -> onnx.ModelProto:
+        """Everything in int8 but these layers."""
+        exact = {name for layer in keep_float for name in layer}
+        shifts = {name: shift for name, shift in self._shifts.items() if name not in exact}
+        return quantised(
+            with_biases(self._model, shifts),
+            self._ranges,
+            reduce_range=self._reduce_range,
+            keep_float=keep_float,
+        )
+
+    def sensitivities(self) -> list[Sensitivity]:
+        """Every layer's effect on the logits when it alone is quantised, the worst first."""
+        name = self._engine.spec.output_name
+        feeds = list(islice(self._feeds(), _SENSITIVITY_IMAGES))
+        expected = _logits(self._model, name, feeds)
+        operators = {node.name: node.op_type for node in self._model.graph.node}
+        found = []
+        for count, layer in enumerate(self.layers, start=1):
+            alone = quantised(
+                with_biases(self._model, {n: self._shifts[n] for n in layer if n in self._shifts}),
+                self._ranges,
+                reduce_range=self._reduce_range,
+                only=[layer],
+            )
+            squares = sum(
+                relative_squares(ours, theirs)
+                for ours, theirs in zip(_logits(alone, name, feeds), expected, strict=True)
+            )
+            error, spread = np.sqrt(squares)
+            found.append(Sensitivity(layer, operators[layer[0]], float(error / (spread or 1.0))))
+            self._progress("measuring layers", count, len(self.layers))
+        return sorted(found, key=lambda item: -item.logit_error)
+
+    def _feeds(self) -> Iterator[Feeds]:
+        inputs = Inputs(self._engine.spec, "input")
+        for count, image in enumerate(self._images, start=1):
+            groups, failures = inputs.groups([image])
+            if failures:
+                raise UsageError(f"calibration image {count}: {failures[0].message}")
+            yield self._engine.feeds(np.stack(groups[0].images))
+
+
+def _logits(model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]) -> list[NDArray[Any]]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [session.run([name], dict(feed))[0] for feed in feeds]

@@ -1,0 +1,171 @@
+"""A model in another precision, written only if it selects the images that it did before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+
+from deal.engines.onnxruntime import OnnxRuntimeEngine
+from deal.errors import ModelError, UsageError
+from deal.export.cpu import has_int8_dot_product
+from deal.export.fidelity import Fidelity, FidelityGate
+from deal.export.files import new_file, write_synced
+from deal.export.graph import Layer
+from deal.export.images import divided
+from deal.export.int8 import Int8Conversion, Progress
+from deal.export.search import Sensitivity, fewest_float_layers
+from deal.model import METADATA_KEY, ModelSpec, contract_values, read_spec
+from deal.model_keys import PRECISIONS
+
+__all__ = ["SEARCH_SECONDS", "Conversion", "convert"]
+
+SEARCH_SECONDS = 900.0
+
+_SCENE = (240, 320)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a model.
+
+    Attributes
+    ----------
+    precision : str
+    calibration : str or None
+        What int8 was calibrated on, in words; None for half.
+    held_out : str
+        What the selections were compared on.
+    reduce_range : bool or None
+        Whether int8 weights have 7 bits; None for half.
+    float_layers : tuple of str
+        Layers that stayed in float32, by the name of their first node.
+    sensitivities : tuple of Sensitivity
+        All layers, the worst first; empty where none had to stay.
+    fidelity : Fidelity
+    """
+
+    precision: str
+    calibration: str | None
+    held_out: str
+    reduce_range: bool | None
+    float_layers: tuple[str, ...]
+    sensitivities: tuple[Sensitivity, ...]
+    fidelity: Fidelity
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+def convert(
+    model: str | Path,
+    output: str | Path,
+    precision: str,
+    *,
+    images: str | None = None,
+    held_out: str | None = None,
+    reduce_range: str = "auto",
+    search_seconds: float = SEARCH_SECONDS,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert an ONNX model of float32 and hold its selections against the original's.
+
+    Parameters
+    ----------
+    model, output : path
+        Keeps the model contract; ``output`` appears only once the gate has passed
+        (:mod:`deal.export.fidelity`).
+    precision : ``int8``
+    images, held_out : str, optional
+        Pools to calibrate on and to judge on (:func:`deal.export.images.divided`).
+    reduce_range : ``auto``, ``on`` or ``off``
+        int8 weights of 7 bits: x86 without VNNI adds pairs of products in 16 bits, which 8 would
+        overflow. ``auto`` asks this processor.
+    search_seconds : float
+        Bound of the search for layers to leave in float32.
+    progress : callable of (stage, done, total or None), optional
+
+    Raises
+    ------
+    UsageError
+        Unknown precision or option, held-out images that are too few or also calibrated on.
+    ModelError
+        The model does not keep the contract, is no float32 model, cannot be converted, or
+        would select other images.
+    OutputError, PoolError
+        The file cannot be written; images cannot be read.
+    """
+    model, output = Path(model), Path(output)
+    if precision not in PRECISIONS[1:]:
+        raise UsageError(
+            f"precision {precision!r} is unknown; convert to {', '.join(PRECISIONS[1:])}"
+        )
+    if reduce_range not in ("auto", "on", "off"):
+        raise UsageError(f"reduce_range {reduce_range!r} is unknown; use auto, on or off")
+    spec = read_spec(model)
+    if spec.precision not in (None, "fp32"):
+        raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
+    report = progress or (lambda stage, done, total: None)
+    reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
+    with new_file(output) as temporary:
+        calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
+        int8 = Int8Conversion(model, calibration, reduced, report)
+        gate = FidelityGate(
+            OnnxRuntimeEngine(model, "cpu"),
+            judged,
+            lambda done: report("fp32 on held-out images", done, len(judged)),
+        )
+
+        def judge(keep_float: Sequence[Layer]) -> Fidelity:
+            stage = f"int8 on held-out images, {len(keep_float)} of {len(int8.layers)} layers float"
+            _write(temporary, int8.model(keep_float), contract_values(model))
+            return gate.judge(
+                OnnxRuntimeEngine(temporary, "cpu"),
+                lambda done: report(stage, done, len(judged)),
+            )
+
+        layers: tuple[Layer, ...] = ()
+        ranked: list[Sensitivity] = []
+        fidelity = judge(layers)
+        if not fidelity.passed:
+            ranked = int8.sensitivities()
+            layers, fidelity = fewest_float_layers(ranked, judge, search_seconds)
+        conversion = Conversion(
+            precision=precision,
+            calibration=str(calibration),
+            held_out=str(judged),
+            reduce_range=reduced,
+            float_layers=tuple(layer[0] for layer in layers),
+            sensitivities=tuple(ranked),
+            fidelity=fidelity,
+        )
+        _write(temporary, int8.model(layers), _contract(model, spec, conversion))
+    return conversion
+
+
+def _contract(model: Path, spec: ModelSpec, conversion: Conversion) -> dict[str, Any]:
+    """The model contract of what was made."""
+    facts = conversion.to_dict()
+    del facts["sensitivities"]
+    provenance = {
+        **spec.provenance,
+        "conversion": {"from_sha256": spec.digest(), "onnxruntime": ort.__version__, **facts},
+    }
+    return {
+        **contract_values(model),
+        "precision": conversion.precision,
+        "provenance": provenance,
+    }
+
+
+def _write(path: Path, model: onnx.ModelProto, contract: dict[str, Any]) -> None:
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract, ensure_ascii=False)})
+    onnx.checker.check_model(model)
+    write_synced(path, model.SerializeToString())

@@ -1,0 +1,125 @@
+"""Which layers have to stay in float32 for the selection to stay the same: a measured search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deal.errors import ModelError
+from deal.export.fidelity import LIMITS, Fidelity
+from deal.export.graph import Layer
+
+__all__ = ["Sensitivity", "fewest_float_layers", "fidelity_table", "refusal", "sensitivity_table"]
+
+Judge = Callable[[Sequence[Layer]], Fidelity]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a layer costs.
+
+    Attributes
+    ----------
+    layer : Layer
+    operator : str
+        ONNX's name of its first node's operator.
+    logit_error : float
+        Root mean square change of the logits when this layer alone is quantised, as a share of
+        their standard deviation; over calibration images.
+    """
+
+    layer: Layer
+    operator: str
+    logit_error: float
+
+
+def fewest_float_layers(
+    ranked: Sequence[Sensitivity], judge: Judge, seconds: float
+) -> tuple[tuple[Layer, ...], Fidelity]:
+    """Leave the worst layers in float32, as few as pass.
+
+    Their number is doubled until the gate passes, then halved back between the last that failed
+    and the first that passed: some 2·log₂ L judgements of L layers.
+
+    Parameters
+    ----------
+    ranked : sequence of Sensitivity
+        From the worst down.
+    judge : callable
+        Fidelity of the model with these layers left in float32.
+    seconds : float
+        No judgement begins later than this; the best found until then counts.
+
+    Returns
+    -------
+    tuple of Layer, Fidelity
+        The layers, and a fidelity that passed.
+
+    Raises
+    ------
+    ModelError
+        Half of the layers in float32 do not pass, or time ran out before anything did: the
+        table of layers, and what failed.
+    """
+    end = time.monotonic() + seconds
+    most = len(ranked) // 2
+    failed, passed, count = 0, None, 1
+    fidelity = last = None
+    while count <= most and time.monotonic() < end:
+        last = judge([item.layer for item in ranked[:count]])
+        if last.passed:
+            passed, fidelity = count, last
+            break
+        failed = count
+        count = most if count < most < 2 * count else 2 * count
+    if passed is None or fidelity is None:
+        raise ModelError(refusal(ranked, last, failed, time.monotonic() >= end))
+    while passed - failed > 1 and time.monotonic() < end:
+        middle = (passed + failed) // 2
+        tried = judge([item.layer for item in ranked[:middle]])
+        if tried.passed:
+            passed, fidelity = middle, tried
+        else:
+            failed = middle
+    return tuple(item.layer for item in ranked[:passed]), fidelity
+
+
+def refusal(
+    ranked: Sequence[Sensitivity], fidelity: Fidelity | None, count: int, timed_out: bool
+) -> str:
+    """Why nothing is written: what the gate says, and the layers that hurt."""
+    reason = "the time for the search ran out" if timed_out else "half of the layers"
+    lines = [
+        f"int8 does not select as float32 does, with {count} of {len(ranked)} layers left in "
+        f"float32 ({reason}); nothing is written",
+    ]
+    if fidelity is not None:
+        lines += fidelity_table(fidelity)
+    lines += sensitivity_table(ranked)
+    lines.append(
+        "give more --images of the pool, try --reduce-range off for a processor with VNNI, or "
+        "--precision fp16"
+    )
+    return "\n".join(lines)
+
+
+def sensitivity_table(ranked: Sequence[Sensitivity], count: int = 12) -> list[str]:
+    """Lines of text: the first layers and what each costs alone."""
+    return [
+        f"{'logit error alone':>18}  layer",
+        *(f"{item.logit_error:>18.4f}  {item.operator} {item.layer[0]}" for item in ranked[:count]),
+    ]
+
+
+def fidelity_table(fidelity: Fidelity) -> list[str]:
+    """Lines of text: one a score, its numbers and whether they pass."""
+    names = {"spearman": "Spearman", "overlap": "top 10 % overlap", "pick_value": "picks' mean"}
+    lines = [
+        f"{'score':<12}"
+        + "".join(f"{f'{name} ≥ {LIMITS[key]:g}':>26}" for key, name in names.items())
+    ]
+    for name, score in fidelity.scores.items():
+        cells = "".join(f"{getattr(score, key):>26.4f}" for key in names)
+        lines.append(f"{name:<12}{cells}{'' if score.passed else '  fails'}")
+    return lines

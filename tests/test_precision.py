@@ -1,0 +1,329 @@
+"""Conversion to another precision: the int8 graph, the gate, the search, the command."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper, numpy_helper
+from PIL import Image
+
+import deal.export.fidelity
+from deal.cli.export import command
+from deal.engines import open_engine
+from deal.errors import ModelError, UsageError
+from deal.export.cpu import has_int8_dot_product
+from deal.export.fidelity import Fidelity, FidelityGate, ScoreFidelity, pick_value
+from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
+from deal.export.images import divided
+from deal.export.precision import convert
+from deal.export.quantize import OPERATORS, activation_ranges, bias_shifts, quantised, with_biases
+from deal.export.search import Sensitivity, fewest_float_layers
+from deal.model import read_spec
+from tests.models import metadata, save_model, scenes
+
+SIZE = (24, 32)
+PROPS = metadata(precision="fp32", provenance={"data": "none"})
+
+
+def save_pool(folder, images):
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:03}.png", compress_level=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    """Images to calibrate on, and others to judge on."""
+    root = tmp_path_factory.mktemp("pools")
+    images = scenes(316, SIZE, seed=3)
+    return save_pool(root / "a", images[:16]), save_pool(root / "b", images[16:])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model") / "fp32.onnx", props=PROPS, gain=0.05)
+
+
+@pytest.fixture(scope="module")
+def converted(model, pools):
+    path = model.with_name("int8.onnx")
+    images, held_out = map(str, pools)
+    return path, convert(model, path, "int8", images=images, held_out=held_out, reduce_range="on")
+
+
+def logits(model_or_path, images, tmp_path):
+    path = model_or_path
+    if isinstance(path, onnx.ModelProto):
+        path = tmp_path / "any.onnx"
+        helper.set_model_props(model_or_path, {"deal": json.dumps(PROPS)})
+        onnx.save(model_or_path, path)
+    return open_engine(path, "ort", "cpu", threads=1).infer(images).logits
+
+
+@pytest.mark.parametrize("shape", [(2, 24, 32), (1, 37, 41)])
+def test_the_folded_normalisation_computes_the_same_also_in_the_padding(model, tmp_path, shape):
+    images = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    folded = simplified(model)
+    assert fold_normalisation(folded, "image")
+    operators = [node.op_type for node in folded.graph.node]
+    assert operators[:4] == ["Pad", "Transpose", "DequantizeLinear", "Conv"]
+    expected = logits(model, images, tmp_path)
+    np.testing.assert_allclose(logits(folded, images, tmp_path), expected, rtol=0, atol=1e-4)
+
+
+def test_a_graph_that_uses_the_normalised_image_twice_is_left_alone(tmp_path):
+    path = save_model(tmp_path / "twice.onnx", props=PROPS, nan_above=200)
+    graph = simplified(path)
+    before = graph.SerializeToString()
+    assert not fold_normalisation(graph, "image")
+    assert graph.SerializeToString() == before
+
+
+def test_the_int8_model_says_what_it_is_and_how_it_was_made(model, converted):
+    spec = read_spec(converted[0])
+    source = read_spec(model)
+    assert (spec.precision, spec.classes) == ("int8", source.classes)
+    assert spec.difficulty_head == source.difficulty_head
+    assert spec.provenance["data"] == "none"
+    facts = spec.provenance["conversion"]
+    assert facts["from_sha256"] == source.digest()
+    assert facts["reduce_range"] is True
+    assert facts["calibration"] == "16 images of the pool"
+    assert facts["held_out"] == "300 images of the pool"
+    assert facts["fidelity"] == json.loads(json.dumps(converted[1].fidelity.to_dict()))
+    assert str(model.parent).encode() not in converted[0].read_bytes()
+
+
+def test_the_int8_model_keeps_to_the_logits(model, converted, tmp_path):
+    images = np.stack(scenes(4, SIZE, seed=9))
+    expected = logits(model, images, tmp_path)
+    difference = logits(converted[0], images, tmp_path) - expected
+    assert 0 < np.sqrt(np.mean(difference**2)) < 0.03 * expected.std()
+    assert converted[1].fidelity.passed
+    assert list(converted[1].fidelity.scores) == ["ds", "ds:entropy", "de", "entropy"]
+
+
+def test_the_same_model_and_images_give_the_same_bytes(model, converted, pools, tmp_path):
+    images, held_out = map(str, pools)
+    again = tmp_path / "again.onnx"
+    convert(model, again, "int8", images=images, held_out=held_out, reduce_range="on")
+    assert again.read_bytes() == converted[0].read_bytes()
+
+
+def two_convolutions(path):
+    """A depthwise and a dense convolution over a float image, weights of one sign in each."""
+    rng = np.random.default_rng(5)
+    tensors = {
+        "w1": rng.uniform(0, 1, (3, 1, 3, 3)).astype(np.float32),
+        "w2": rng.uniform(0, 1, (5, 3, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], name="depthwise", group=3, pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Conv", ["b", "w2"], ["logits"], name="dense"),
+    ]
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, "H", "W"])
+    y = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 5, "H", "W"])
+    constants = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
+    graph = helper.make_graph(nodes, "two", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def feeds(count):
+    rng = np.random.default_rng(1)
+    return [{"x": rng.uniform(0, 1, (1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
+
+
+def run(model, feed):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(["logits"], feed)[0]
+
+
+def test_an_activation_belongs_to_the_layer_before_it(tmp_path):
+    graph = simplified(two_convolutions(tmp_path / "two.onnx"))
+    assert layers_of(graph, OPERATORS) == [Layer(("depthwise", "relu")), Layer(("dense",))]
+
+
+def test_reduced_range_spares_depthwise_weights(tmp_path):
+    graph = simplified(two_convolutions(tmp_path / "two.onnx"))
+    ranges = activation_ranges(graph, feeds(3))
+    largest = {}
+    for reduce_range in (False, True):
+        made = quantised(graph, ranges, reduce_range=reduce_range)
+        for tensor in made.graph.initializer:
+            if tensor.name in ("w1_quantized", "w2_quantized"):
+                values = numpy_helper.to_array(tensor)
+                assert values.dtype == np.int8
+                largest[tensor.name[:2], reduce_range] = int(np.abs(values.astype(int)).max())
+    assert largest == {("w1", False): 127, ("w2", False): 127, ("w1", True): 127, ("w2", True): 64}
+
+
+def test_corrected_biases_take_the_shift_out_of_the_channels(tmp_path):
+    graph = simplified(two_convolutions(tmp_path / "two.onnx"))
+    images = feeds(8)
+    ranges = activation_ranges(graph, images)
+    plain = quantised(graph, ranges, reduce_range=True, only=[Layer(("dense",))])
+    shifts = bias_shifts(graph, plain, images)
+    assert list(shifts) == ["dense"]
+    corrected = quantised(
+        with_biases(graph, shifts), ranges, reduce_range=True, only=[Layer(("dense",))]
+    )
+    biases = [
+        np.abs(np.mean([run(made, feed) - run(graph, feed) for feed in images], axis=(0, 1, 3, 4)))
+        for made in (plain, corrected)
+    ]
+    assert biases[1].max() < 0.5 * biases[0].max()
+
+
+def test_a_layer_kept_float_is_computed_in_float(tmp_path):
+    graph = simplified(two_convolutions(tmp_path / "two.onnx"))
+    ranges = activation_ranges(graph, feeds(3))
+    layers = layers_of(graph, OPERATORS)
+    made = quantised(graph, ranges, reduce_range=False, keep_float=layers)
+    np.testing.assert_array_equal(run(made, feeds(1)[0]), run(graph, feeds(1)[0]))
+
+
+def fidelity(passed):
+    number = 1.0 if passed else 0.5
+    return Fidelity(300, 1.0, 0.0, {"ds": ScoreFidelity(number, number, number)})
+
+
+def ranked(count):
+    return [
+        Sensitivity(Layer((f"conv_{index}",)), "Conv", 1 / (index + 1)) for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("needed", range(1, 11))
+def test_the_search_leaves_no_more_layers_in_float_than_pass(needed):
+    asked = []
+
+    def judge(layers):
+        asked.append(len(layers))
+        assert list(layers) == [item.layer for item in ranked(20)[: len(layers)]]
+        return fidelity(len(layers) >= needed)
+
+    layers, found = fewest_float_layers(ranked(20), judge, 60)
+    assert len(layers) == needed
+    assert found.passed
+    assert len(asked) <= 9
+
+
+def test_a_hopeless_model_is_refused_with_the_layers_that_hurt():
+    with pytest.raises(ModelError, match="nothing is written") as raised:
+        fewest_float_layers(ranked(6), lambda layers: fidelity(False), 60)
+    text = str(raised.value)
+    assert "3 of 6 layers" in text
+    assert text.index("conv_0") < text.index("conv_5")
+    assert "fails" in text
+
+
+def test_a_search_without_time_is_refused():
+    with pytest.raises(ModelError, match="ran out"):
+        fewest_float_layers(ranked(6), lambda layers: fidelity(True), 0)
+
+
+def test_a_model_that_selects_others_is_not_written(model, pools, tmp_path, monkeypatch):
+    monkeypatch.setitem(deal.export.fidelity.LIMITS, "spearman", 1.1)
+    images, held_out = map(str, pools)
+    with pytest.raises(ModelError, match="logit error alone"):
+        convert(model, tmp_path / "m.onnx", "int8", images=images, held_out=held_out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gate_sees_a_changed_ranking(model, tmp_path):
+    class Shuffled:
+        """Answers for another image than the one it was asked about."""
+
+        def __init__(self, engine):
+            self.spec = engine.spec
+            self.engine = engine
+            self.last = None
+
+        def infer(self, images):
+            last, self.last = self.last, images
+            return self.engine.infer(images if last is None else last)
+
+    engine = open_engine(model, "ort", "cpu", threads=1)
+    gate = FidelityGate(engine, scenes(300, SIZE))
+    same = gate.judge(engine)
+    assert same.passed
+    assert all(score == ScoreFidelity(1, 1, 1) for score in same.scores.values())
+    assert not gate.judge(Shuffled(engine)).passed
+
+
+def test_the_value_of_picks_is_a_share_of_the_best():
+    reference = np.array([4.0, 3, 2, 1])
+    assert pick_value(reference, reference, 2) == 1
+    assert pick_value(reference, -reference, 2) == pytest.approx(1.5 / 3.5)
+
+
+def test_images_are_never_both_calibrated_and_judged_on(pools, tmp_path):
+    images, held_out = map(str, pools)
+    with pytest.raises(UsageError, match="among the calibration images"):
+        divided(held_out, held_out, SIZE)
+    with pytest.raises(UsageError, match="has 16 images, too few"):
+        divided(held_out, images, SIZE)
+    ours, theirs = divided(held_out, None, SIZE)  # the rest of 300 is too few
+    assert (str(ours), str(theirs)) == ("64 images of the pool", "300 synthetic scenes")
+    ours, theirs = divided(str(pools[0].parent / "?" / "*.png"), None, SIZE)
+    assert str(ours) == "64 images of the pool"
+
+
+def test_without_images_scenes_of_other_seeds_judge():
+    ours, theirs = divided(None, None, (32, 32))
+    assert (str(ours), str(theirs)) == ("64 synthetic scenes", "300 synthetic scenes")
+    assert not np.array_equal(ours[0], theirs[0])
+    assert ours[0].shape == (32, 32, 3)
+
+
+def test_what_is_int8_already_is_refused(converted, tmp_path):
+    with pytest.raises(ModelError, match="is int8 already"):
+        convert(converted[0], tmp_path / "m.onnx", "int8")
+
+
+def test_precision_holds_a_model_to_what_it_records(model, converted, tmp_path):
+    assert open_engine(converted[0], precision="int8", probe=False).spec.precision == "int8"
+    with pytest.raises(ModelError, match=r"is int8, not fp32: .*deal export --precision fp32"):
+        open_engine(converted[0], precision="fp32")
+    silent = save_model(tmp_path / "silent.onnx", props=metadata())
+    with pytest.raises(ModelError, match="model option precision=fp32"):
+        open_engine(silent, precision="fp32")
+    open_engine(silent, precision="fp32", options={"precision": "fp32"}, probe=False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx2 avx512_vnni", True), ("fpu avx_vnni", True), ("fpu avx2 avx512f", False)],
+)
+def test_the_processor_is_asked_for_vnni(tmp_path, monkeypatch, flags, expected):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
+    assert has_int8_dot_product(tmp_path / "cpuinfo") is expected
+    assert has_int8_dot_product(tmp_path / "none") is False
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert has_int8_dot_product(tmp_path / "none") is True
+
+
+def test_command_converts_onnx(model, pools, tmp_path):
+    images, held_out = map(str, pools)
+    path = tmp_path / "m.onnx"
+    arguments = [str(model), "-o", str(path), "--images", images, "--held-out", held_out]
+    result = CliRunner().invoke(command, [*arguments, "--precision", "int8"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("int8 against fp32 on 300 images of the pool:")
+    assert lines[-1] == f"model: {path}"
+    assert read_spec(path).precision == "int8"
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, UsageError)
+    result = CliRunner().invoke(command, [*arguments, "--precision", "int4"])
+    assert "'int4' is unknown" in str(result.exception)
