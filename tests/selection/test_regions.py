@@ -17,9 +17,11 @@ CLASSES = ["road", "pole"]
 SCORES = {"a/1.png": [0.9, 0.8, 0.1], "b/2.png": [0.7, 0.6, 0.5], "c/3.png": [0.4, 0.2, 0.3]}
 
 
-def score(path: Path, ids: list[str], *, regions: bool = True, failed: str = "") -> None:
+def score(
+    path: Path, ids: list[str], *, regions: bool = True, failed: str = "", model: str = "m"
+) -> None:
     """One image a part, three regions each; entropies are those of `SCORES`."""
-    with Output.open(path, settings={"model": "m"}, classes=CLASSES, part_rows=1) as output:
+    with Output.open(path, settings={"model": model}, classes=CLASSES, part_rows=1) as output:
         for name in ids:
             ok = name != failed
             images: dict[str, Any] = {
@@ -168,3 +170,13 @@ def test_parts_without_later_columns_read_as_nulls(tmp_path: Path) -> None:
     assert len(select(tmp_path, acquisition="entropy")) == 3
     with pytest.raises(ResultsError, match="3 of 3 rows have no boundary_corners"):
         select(tmp_path, acquisition="entropy", budget="clicks:5")
+
+
+def test_folders_of_different_settings_are_refused_by_name(tmp_path: Path) -> None:
+    ids = list(SCORES)
+    score(tmp_path / "one", ids[:1])
+    score(tmp_path / "two", ids[1:], model="other")
+    with pytest.raises(ResultsError, match=r'one and .*two were scored .*"m" → "other"'):
+        select([tmp_path / "one", tmp_path / "two"], acquisition="entropy")
+    with pytest.raises(ResultsError, match=r"the id 'a/1.png' is in the sources more than once"):
+        select([tmp_path / "one"] * 2, acquisition="entropy")
