@@ -22,6 +22,7 @@ __all__ = [
     "drop_unused",
     "fold_normalisation",
     "layers_of",
+    "normalisation_nodes",
     "opset_of",
     "simplified",
 ]
@@ -145,6 +146,11 @@ def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
     convolution.input[1] = f"{prefix}_weight"
     drop_unused(graph)
     return True
+
+
+def normalisation_nodes(graph: onnx.GraphProto, image: str) -> list[onnx.NodeProto]:
+    """Nodes between the image and the one convolution that reads it; none if it is not so."""
+    return (_chain_to_convolution(graph, image) or [])[:-1]
 
 
 def layers_of(model: onnx.ModelProto, operators: frozenset[str]) -> list[Layer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -93,6 +94,7 @@ class Int8Conversion:
         feeds = list(islice(self._feeds(), _SENSITIVITY_IMAGES))
         expected = _logits(self._model, name, feeds)
         operators = {node.name: node.op_type for node in self._model.graph.node}
+        costs = self._multiplications(feeds[0])
         found = []
         for count, layer in enumerate(self.layers, start=1):
             alone = quantised(
@@ -106,9 +108,32 @@ class Int8Conversion:
                 for ours, theirs in zip(_logits(alone, name, feeds), expected, strict=True)
             )
             error, spread = np.sqrt(squares)
-            found.append(Sensitivity(layer, operators[layer[0]], float(error / (spread or 1.0))))
+            found.append(
+                Sensitivity(
+                    layer, operators[layer[0]], float(error / (spread or 1.0)), costs[layer]
+                )
+            )
             self._progress("measuring layers", count, len(self.layers))
         return sorted(found, key=lambda item: -item.logit_error)
+
+    def _multiplications(self, feed: Feeds) -> dict[Layer, int]:
+        """What each layer multiplies for one image; operators without weights: once a number."""
+        probe = onnx.ModelProto()
+        probe.CopyFrom(self._model)
+        nodes = {node.name: node for node in probe.graph.node}
+        names = [nodes[layer[0]].output[0] for layer in self.layers]
+        del probe.graph.output[:]
+        probe.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
+        )
+        weights = {tensor.name: tensor.dims for tensor in probe.graph.initializer}
+        sizes = [values.size for values in _session(probe).run(names, dict(feed))]
+        costs = {}
+        for layer, size in zip(self.layers, sizes, strict=True):
+            node = nodes[layer[0]]
+            weight = weights.get(node.input[1], ()) if node.op_type == "Conv" else ()
+            costs[layer] = size * math.prod(weight[1:])
+        return costs
 
     def _feeds(self) -> Iterator[Feeds]:
         inputs = Inputs(self._engine.spec, "input")
@@ -120,9 +145,13 @@ class Int8Conversion:
 
 
 def _logits(model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]) -> list[NDArray[Any]]:
+    session = _session(model)
+    return [session.run([name], dict(feed))[0] for feed in feeds]
+
+
+def _session(model: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(
+    return ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return [session.run([name], dict(feed))[0] for feed in feeds]

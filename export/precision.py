@@ -16,10 +16,11 @@ from deal.errors import ModelError, UsageError
 from deal.export.cpu import has_int8_dot_product
 from deal.export.fidelity import Fidelity, FidelityGate
 from deal.export.files import new_file, write_synced
-from deal.export.graph import Layer
+from deal.export.graph import Layer, simplified
+from deal.export.half import emulated, halved
 from deal.export.images import divided
 from deal.export.int8 import Int8Conversion, Progress
-from deal.export.search import Sensitivity, fewest_float_layers
+from deal.export.search import Sensitivity, fewest_float_layers, fidelity_table
 from deal.model import METADATA_KEY, ModelSpec, contract_values, read_spec
 from deal.model_keys import PRECISIONS
 
@@ -81,7 +82,9 @@ def convert(
     model, output : path
         Keeps the model contract; ``output`` appears only once the gate has passed
         (:mod:`deal.export.fidelity`).
-    precision : ``int8``
+    precision : ``int8``, ``fp16`` or ``bf16``
+        Half is judged by the same arithmetic in float32, every value rounded to half: the
+        processor here need not be one that can run it.
     images, held_out : str, optional
         Pools to calibrate on and to judge on (:func:`deal.export.images.divided`).
     reduce_range : ``auto``, ``on`` or ``off``
@@ -115,12 +118,28 @@ def convert(
     reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
     with new_file(output) as temporary:
         calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
-        int8 = Int8Conversion(model, calibration, reduced, report)
         gate = FidelityGate(
             OnnxRuntimeEngine(model, "cpu"),
             judged,
             lambda done: report("fp32 on held-out images", done, len(judged)),
         )
+        if precision != "int8":
+            half = halved(simplified(model), spec, precision)
+            _write(temporary, emulated(half), contract_values(model))
+            fidelity = gate.judge(
+                OnnxRuntimeEngine(temporary, "cpu"),
+                lambda done: report(f"{precision} on held-out images", done, len(judged)),
+            )
+            if not fidelity.passed:
+                table = "\n".join(fidelity_table(fidelity))
+                raise ModelError(
+                    f"{precision} does not select as float32 does; nothing is written\n{table}\n"
+                    "keep the model in fp32" + (", or try fp16" if precision == "bf16" else "")
+                )
+            conversion = Conversion(precision, None, str(judged), None, (), (), fidelity)
+            _write(temporary, half.model, _contract(model, spec, conversion))
+            return conversion
+        int8 = Int8Conversion(model, calibration, reduced, report)
 
         def judge(keep_float: Sequence[Layer]) -> Fidelity:
             stage = f"int8 on held-out images, {len(keep_float)} of {len(int8.layers)} layers float"

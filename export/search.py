@@ -27,11 +27,14 @@ class Sensitivity:
     logit_error : float
         Root mean square change of the logits when this layer alone is quantised, as a share of
         their standard deviation; over calibration images.
+    multiplications : int
+        Of the layer, for one image.
     """
 
     layer: Layer
     operator: str
     logit_error: float
+    multiplications: int
 
 
 def fewest_float_layers(
@@ -40,7 +43,9 @@ def fewest_float_layers(
     """Leave the worst layers in float32, as few as pass.
 
     Their number is doubled until the gate passes, then halved back between the last that failed
-    and the first that passed: some 2·log₂ L judgements of L layers.
+    and the first that passed: some 2·log₂ L judgements of L layers. Of those found, each is then
+    tried in int8 after all, the costliest first: a layer may have been in the list for its own
+    error, and the gate pass without.
 
     Parameters
     ----------
@@ -54,7 +59,7 @@ def fewest_float_layers(
     Returns
     -------
     tuple of Layer, Fidelity
-        The layers, and a fidelity that passed.
+        The layers, the worst first, and a fidelity that passed.
 
     Raises
     ------
@@ -63,26 +68,37 @@ def fewest_float_layers(
         table of layers, and what failed.
     """
     end = time.monotonic() + seconds
-    most = len(ranked) // 2
-    failed, passed, count = 0, None, 1
-    fidelity = last = None
-    while count <= most and time.monotonic() < end:
+    most = max(len(ranked) // 2, 1)
+    failed, count = 0, 1
+    passed: Fidelity | None = None
+    last: Fidelity | None = None
+    while time.monotonic() < end:
         last = judge([item.layer for item in ranked[:count]])
         if last.passed:
-            passed, fidelity = count, last
+            passed = last
             break
         failed = count
-        count = most if count < most < 2 * count else 2 * count
-    if passed is None or fidelity is None:
+        if count == most:
+            break
+        count = min(2 * count, most)
+    if passed is None:
         raise ModelError(refusal(ranked, last, failed, time.monotonic() >= end))
-    while passed - failed > 1 and time.monotonic() < end:
-        middle = (passed + failed) // 2
+    while count - failed > 1 and time.monotonic() < end:
+        middle = (count + failed) // 2
         tried = judge([item.layer for item in ranked[:middle]])
         if tried.passed:
-            passed, fidelity = middle, tried
+            count, passed = middle, tried
         else:
             failed = middle
-    return tuple(item.layer for item in ranked[:passed]), fidelity
+    kept = list(ranked[:count])
+    for item in sorted(kept, key=lambda item: -item.multiplications):
+        if len(kept) == 1 or time.monotonic() >= end:
+            break
+        others = [other for other in kept if other is not item]
+        tried = judge([other.layer for other in others])
+        if tried.passed:
+            kept, passed = others, tried
+    return tuple(item.layer for item in kept), passed
 
 
 def refusal(

@@ -53,7 +53,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--precision",
-    metavar="fp32|int8",
+    metavar="fp32|int8|fp16|bf16",
     default="fp32",
     show_default=True,
     help="Convert, and write only what selects the same held-out images as fp32.",
