@@ -39,7 +39,7 @@ test: $(VENV)/testing ctest
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.cpp tests/c/*/*
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.cpp tests/c/*/* bench/*.c
 	rm -rf build/typed && mkdir -p build/typed  # types as the installed package has them
 	cp -r deal build/typed/deal && cp -r export bench build/typed/deal/
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p deal
@@ -73,6 +73,10 @@ build/libdeal.so: build/libdeal.so.1
 libdeal: build/libdeal.so
 
 build/test_deal: tests/c/test_deal.c csrc/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+
+# What deal bench latency runs.
+build/bench_latency: bench/latency.c csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitized/%.o)

@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from importlib import resources
 from pathlib import Path
 
+from deal.bench.child import deal_program, run_child
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread
 from deal.synthetic import write_pool
 
 __all__ = ["run"]
 
+_SIZE = (96, 128)
 
-def run(*, model: str | None = None, small: int = 500, large: int = 10_000) -> Report:
-    """Peak resident memory of ``deal-score`` over a small and a large pool of 96×128 images."""
+
+def run(
+    *, model: str | None = None, small: int = 1000, large: int = 10_000, tiny: bool = False
+) -> Report:
+    """Peak resident memory of ``deal-score`` over a small and a large pool of 96×128 images.
+
+    Parameters
+    ----------
+    model : str, optional
+        The bundled one by default.
+    small, large : int
+        Images; 50 distinct ones under many names.
+    tiny : bool
+        A network of one convolution: its own time is next to nothing, so that larger pools can
+        be tried. Needs the package ``onnx``.
+    """
     bundled = resources.files("deal") / "demo" / "model.onnx"
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
-        pool = write_pool(folder / "pool", large, (96, 128), distinct=50)
+        if tiny:
+            from deal.bench.graphs import tiny_model
+
+            model = str(folder / "tiny.onnx")
+            Path(model).write_bytes(tiny_model())
+        pool = write_pool(folder / "pool", large, _SIZE, distinct=50)
         listing = folder / "small.txt"
         names = sorted(path.name for path in pool.iterdir())[:small]
         listing.write_text("".join(f"pool/{name}\n" for name in names), encoding="utf-8")
+        arguments = [deal_program("deal-score"), "--model", model or str(bundled)]
+        arguments += ["--device", "cpu", "--output"]
         peaks = {
-            count: _peak(str(source), model or str(bundled), folder / f"out-{count}")
+            count: run_child([*arguments, str(folder / f"out-{count}"), str(source)]).peak
             for count, source in ((small, listing), (large, pool))
         }
     one = peaks[large] / peaks[small]
     return Report(
         question="memory",
-        command="deal bench memory",
-        settings={"small": small, "large": large, "size": [96, 128]},
+        command=f"deal bench memory --small {small} --large {large}{' --tiny' * tiny}",
+        settings={"small": small, "large": large, "size": list(_SIZE), "tiny": tiny},
         rows=(
             Row(f"peak, {small} images", _single(peaks[small] / 2**20), "MiB"),
             Row(f"peak, {large} images", _single(peaks[large] / 2**20), "MiB"),
@@ -43,21 +64,3 @@ def run(*, model: str | None = None, small: int = 500, large: int = 10_000) -> R
 
 def _single(value: float) -> Spread:
     return Spread(value, value, value, 1)
-
-
-def _peak(source: str, model: str, output: Path) -> int:
-    """Peak resident bytes of one run in a process of its own."""
-    program = str(Path(sys.executable).with_name("deal-score"))
-    arguments = [program, "--model", model, "--output", str(output), "--device", "cpu", source]
-    log = os.open(os.devnull, os.O_WRONLY)
-    pid = os.posix_spawn(
-        program,
-        arguments,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
-    )
-    os.close(log)
-    _, status, usage = os.wait4(pid, 0)
-    if status != 0:
-        raise RuntimeError(f"{' '.join(arguments)} ended with status {status}")
-    return usage.ru_maxrss * 1024

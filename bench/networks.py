@@ -1,18 +1,46 @@
-"""Networks for benchmarks that bring none of their own."""
+"""Networks for benchmarks that bring none of their own: random weights, sane activations."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from deal.errors import UsageError
+from deal.synthetic import scene
 
-__all__ = ["random_model"]
+if TYPE_CHECKING:
+    from deal.training.difficulty import WithDifficulty
+
+__all__ = ["random_model", "random_network"]
+
+_SIZE = (360, 480)
+_LOGIT_DEVIATION = 3.0
 
 
 def random_model(folder: Path, network: str, classes: int = 11) -> Path:
-    """Export ``paper`` or ``light`` with random weights: speed does not depend on them.
+    """Return the export alone of :func:`random_network`."""
+    return random_network(folder, network, classes)[1]
 
-    Raises UsageError without the ``train`` extra.
+
+def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithDifficulty, Path]:
+    """Make ``paper`` or ``light`` with random weights: speed does not depend on them.
+
+    Batch normalisation has the statistics of street scenes and the logits of each class deviate
+    by 3: no activation is smaller than a trained network's, and scores of images differ.
+
+    Returns
+    -------
+    trained : WithDifficulty
+        In evaluation mode.
+    path : Path
+        Its export in ``folder``.
+
+    Raises
+    ------
+    UsageError
+        Without the ``train`` extra.
     """
     try:
         import torch
@@ -25,7 +53,6 @@ def random_model(folder: Path, network: str, classes: int = 11) -> Path:
             "a network with random weights needs PyTorch: pip install 'deal-score[train]', or "
             "give --model"
         ) from error
-    torch.manual_seed(0)
     meta = CheckpointMeta(
         network=network,
         width=1.0,
@@ -36,11 +63,28 @@ def random_model(folder: Path, network: str, classes: int = 11) -> Path:
         std=(0.229, 0.224, 0.225),
         align_corners=True,
         grid=(60, 80),
-        input_size=(360, 480),
+        input_size=_SIZE,
         provenance={"weights": "random"},
     )
-    module = build_module(meta)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        module = build_module(meta)
+        scenes = np.stack([scene(seed, (120, 160))[0] for seed in range(4)])
+        batch = torch.from_numpy(scenes).permute(0, 3, 1, 2)
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = None  # the statistics of this one batch, not a mix
+        deeplab: Any = module.module
+        module.train()
+        deeplab(batch)
+        module.eval()
+        classifier = deeplab.decoder.classifier
+        z = deeplab(batch)
+        scale = _LOGIT_DEVIATION / z.std(dim=(0, 2, 3))
+        classifier.bias.copy_(-z.mean(dim=(0, 2, 3)) * scale)
+        classifier.weight *= scale.view(-1, 1, 1, 1)
+        module.difficulty.gamma.fill_(0.8)
     path = folder / f"{network}.onnx"
     model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
     path.write_bytes(model.SerializeToString())
-    return path
+    return module, path

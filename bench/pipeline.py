@@ -1,29 +1,43 @@
-"""What share of the bare ONNX Runtime sessions' speed does the whole pipeline keep?"""
+"""How fast is a pool scored, beside the released loop, a plain loop and the bare network?"""
 
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import deal
-from deal.bench.networks import random_model
+from deal.bench.networks import random_network
 from deal.bench.report import Report, Row
-from deal.bench.timing import interleave, ratios, spread
+from deal.bench.sessions import Sessions, network_costs
+from deal.bench.timing import Spread, interleave, ratios, spread
 from deal.cores import available_cores
 from deal.decode import decode
-from deal.engines.onnxruntime import open_session
+from deal.metrics import spearman
 from deal.pool import open_pool
 from deal.synthetic import write_pool
 from deal.types import PoolItem
 
+if TYPE_CHECKING:
+    from deal.training.difficulty import WithDifficulty
+
 __all__ = ["run"]
+
+_SIZE = (360, 480)
+_PRODUCT = 2048
+# Network, quantised → least ratio to the released loop, and share of the bare sessions.
+_TARGETS = {
+    ("paper", False): (3, 0.97),
+    ("paper", True): (6, 0.95),
+    ("light", False): (10, 0.95),
+    ("light", True): (18, 0.92),
+}
+_FMA_TARGET = 0.9
 
 
 def run(
@@ -34,97 +48,195 @@ def run(
     sessions: int | None = None,
     threads: int = 1,
     batch_size: int = 1,
-    images: int = 400,
+    images: int = 200,
+    peer_images: int = 40,
     rounds: int = 3,
 ) -> Report:
-    """Time ``score_pool`` and bare sessions on the same images, interleaved.
+    """Time ``score_pool`` and its peers on the same images and cores, in turns.
 
-    Both open their sessions within the measured time; the bare sessions find their images decoded
-    in memory and throw the logits away.
+    The bare sessions find their images decoded in memory and throw the logits away; they and
+    ``score_pool`` open their sessions within the measured time. The slower peers score the first
+    ``peer_images`` of the pool, their networks ready. All compute ``ds`` as released.
+
+    Parameters
+    ----------
+    pool : sequence of str
+        Images of 360×480; street scenes by default.
+    model : str, optional
+        What ``score_pool`` and the bare sessions run in place of ``network`` itself: for instance
+        the same in 8 bits.
+    network : ``paper`` or ``light``
+        What the peers run, in float32, and the fp32 targets' network.
+
+    Raises
+    ------
+    AssertionError
+        A peer scores the images in another order.
     """
-    sessions = sessions or available_cores()
+    import torch
+
+    cores = available_cores()
+    sessions = sessions or cores
+    torch.set_num_threads(cores)
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
-        sources = list(pool) or [str(write_pool(folder / "pool", images, (360, 480)))]
-        path = Path(model) if model else random_model(folder, network)
-        items = [item for item in open_pool(sources) if isinstance(item, PoolItem)]
+        sources = list(pool) or [str(write_pool(folder / "pool", images, _SIZE))]
+        trained, fp32 = random_network(folder, network)
+        path = Path(model) if model else fp32
+        items = [item for item in open_pool(sources) if isinstance(item, PoolItem)][:images]
+        listing = folder / "pool.txt"
+        listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
         batches = _decoded(items, batch_size)
-        runs = iter(range(10_000))
+        macs, quantised = network_costs(path, batches[0][0], folder)
+        outputs = (folder / f"out-{number}" for number in range(10_000))
 
-        def whole() -> deal.RunReport:
-            return deal.score_pool(
-                sources,
-                model=path,
-                output=folder / f"out-{next(runs)}",
+        def whole(of: Path = path) -> Path:
+            output = next(outputs)
+            done = deal.score_pool(
+                [str(listing)],
+                model=of,
+                output=output,
                 sessions=sessions,
                 threads=threads,
                 batch_size=batch_size,
-                acquisition="entropy",
                 device="cpu",
             )
+            if done.scored != len(items):
+                raise AssertionError(f"{done.scored} of {len(items)} images were scored")
+            return output
 
-        report = whole()
-        if report.scored != len(items):
-            raise AssertionError(f"{report.scored} of {len(items)} images were scored")
+        paths = [Path(item.path) for item in items[:peer_images]]
+        peers = _peers(trained, fp32, paths)
+        agreement = _check(_stored_scores(whole(fp32), items), peers)
+        matrix = torch.rand(_PRODUCT, _PRODUCT)
         seconds = interleave(
-            {"bare": lambda: _bare(path, batches, sessions, threads), "whole": whole},
+            {
+                "bare": lambda: Sessions(path, sessions, threads).run(batches),
+                "whole": whole,
+                **peers,
+                "sgemm": lambda: torch.mm(matrix, matrix),
+            },
             rounds=rounds,
+            warmup=0,
+            pause=0.3,
         )
-    count = len(items)
+    rates = {
+        name: [(len(items) if name in ("bare", "whole") else len(paths)) / s for s in values]
+        for name, values in seconds.items()
+    }
+    peak = [_PRODUCT**3 / s for s in seconds["sgemm"]]
+    released_target, bare_target = _TARGETS[network, quantised]
+    bound = [peak_rate / macs for peak_rate in peak]
+    rows = [
+        Row("deal-score", spread(rates["whole"]), "images/s"),
+        Row("bare sessions", spread(rates["bare"]), "images/s"),
+        Row("plain ONNX Runtime and NumPy loop", spread(rates["plain"]), "images/s"),
+        Row("released loop", spread(rates["released"]), "images/s"),
+        Row(
+            "deal-score / released loop",
+            ratios(rates["whole"], rates["released"]),
+            "ratio",
+            f">= {released_target}",
+        ),
+        Row("deal-score / plain loop", ratios(rates["whole"], rates["plain"]), "ratio"),
+        Row(
+            "deal-score / bare sessions",
+            ratios(rates["whole"], rates["bare"]),
+            "ratio",
+            f">= {bare_target}",
+        ),
+        Row("FMA bound of the network", spread(bound), "images/s"),
+        Row("sgemm", spread([2e-9 * value for value in peak]), "GFLOP/s"),
+        Row("network", _single(macs / 1e9), "GMAC/image"),
+    ]
+    if not quantised:
+        target = f">= {_FMA_TARGET}" if network == "paper" else None
+        rows.append(Row("deal-score / FMA bound", ratios(rates["whole"], bound), "ratio", target))
     return Report(
         question="pipeline",
-        command=f"deal bench pipeline --network {network}",
+        command=f"deal bench pipeline --network {network}"
+        + (f" --model {Path(model).name}" if model else ""),
         settings={
-            "images": count,
+            "images": len(items),
+            "peer_images": len(paths),
             "size": list(batches[0].shape[1:3]),
-            "network": Path(model).name if model else network,
+            "network": network,
+            "model": Path(model).name if model else None,
+            "quantised": quantised,
             "sessions": sessions,
             "threads": threads,
             "batch_size": batch_size,
             "rounds": rounds,
+            "agreement": agreement,
         },
-        rows=(
-            Row("bare sessions", spread([count / s for s in seconds["bare"]]), "images/s"),
-            Row("deal-score", spread([count / s for s in seconds["whole"]]), "images/s"),
-            Row(
-                "deal-score / bare sessions",
-                ratios(seconds["bare"], seconds["whole"]),
-                "ratio",
-                ">= 0.95",
-            ),
-        ),
+        rows=tuple(rows),
     )
+
+
+def _single(value: float) -> Spread:
+    return Spread(value, value, value, 1)
+
+
+def _peers(
+    trained: WithDifficulty, path: Path, paths: Sequence[Path]
+) -> dict[str, Callable[[], NDArray[np.float64]]]:
+    """The released loop, and the loop that a user of ONNX Runtime writes on one exported graph."""
+    import onnxruntime
+
+    from deal.bench.graphs import whole_graph
+    from deal.bench.released import ReleasedNetwork, released_scores
+
+    network = ReleasedNetwork(trained).eval()
+    session: Any = onnxruntime.InferenceSession(
+        whole_graph(path, trained.head(), _SIZE), providers=["CPUExecutionProvider"]
+    )
+
+    def plain() -> NDArray[np.float64]:
+        scores = []
+        for image in paths:
+            with Image.open(image) as file:
+                rgb = np.asarray(file.convert("RGB").resize(_SIZE[::-1], Image.Resampling.BILINEAR))
+            _, difficulty = session.run(["probabilities", "difficulty"], {"image": rgb[None]})
+            scores.append(float(difficulty.mean()))
+        return np.array(scores)
+
+    return {"plain": plain, "released": lambda: released_scores(network, paths, _SIZE)}
+
+
+def _stored_scores(output: Path, items: Sequence[PoolItem]) -> NDArray[np.float64]:
+    """``ds`` of the items, in their order."""
+    table = deal.read_results([str(output)])
+    values = dict(
+        zip(
+            table.column("uri").to_pylist(),
+            deal.acquisition_scores(table, "ds").tolist(),
+            strict=True,
+        )
+    )
+    return np.array([values[str(Path(item.path).resolve())] for item in items])
+
+
+def _check(
+    ours: NDArray[np.float64], peers: dict[str, Callable[[], NDArray[np.float64]]]
+) -> dict[str, dict[str, float]]:
+    """Run each peer once, and hold its scores to ours."""
+    agreement = {}
+    for name, peer in peers.items():
+        theirs = peer()
+        mine = ours[: len(theirs)]
+        difference = float(np.abs(mine - theirs).max())
+        correlation = spearman(mine, theirs)
+        if difference > 1e-3 or (len(mine) > 2 and not correlation > 0.99):
+            raise AssertionError(
+                f"the {name} loop's scores differ by up to {difference:.2g} "
+                f"(Spearman {correlation:.4f})"
+            )
+        agreement[name] = {"max_difference": difference, "spearman": float(correlation)}
+    return agreement
 
 
 def _decoded(items: Sequence[PoolItem], batch_size: int) -> list[NDArray[np.uint8]]:
     images = [decode(item).image for item in items]
-    if len({image.shape for image in images}) > 1:
-        raise AssertionError("the pipeline benchmark wants images of one size")
+    if {image.shape for image in images} != {(*_SIZE, 3)}:
+        raise AssertionError(f"the pipeline benchmark wants images of {_SIZE[0]}×{_SIZE[1]}")
     return [np.stack(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-
-
-def _bare(path: Path, batches: Sequence[NDArray[np.uint8]], sessions: int, threads: int) -> None:
-    """Run every batch through plain sessions, one thread a session."""
-    waiting: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
-    for batch in batches:
-        waiting.put(batch)
-    failures: list[BaseException] = []
-
-    def serve() -> None:
-        try:
-            session: Any = open_session(path, "cpu", threads)
-            name = session.get_inputs()[0].name
-            while True:
-                session.run(["logits"], {name: waiting.get_nowait()})
-        except Empty:
-            return
-        except BaseException as error:
-            failures.append(error)
-
-    workers = [threading.Thread(target=serve) for _ in range(sessions)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    if failures:
-        raise failures[0]

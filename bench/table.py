@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,47 @@ END = "<!-- end of figures -->"
 
 
 def render(reports: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown of some reports (:meth:`deal.bench.report.Report.to_dict`)."""
-    lines = ["| what | measured | target | command |", "|---|---|---|---|"]
+    """Markdown of some reports (:meth:`deal.bench.report.Report.to_dict`), a line each.
+
+    A line holds the figures that have a target and the first that has none, for scale; of a report
+    without targets its least and greatest figure. The others stay in the JSON.
+    """
+    lines = ["| command | measured |", "|---|---|"]
     machines = []
     for report in reports:
         machine = report["environment"]
         machines.append(f"{machine['processor']}, {machine['cores']} cores")
-        for row in report["rows"]:
-            value, unit = row["value"], row["unit"]
-            text = f"{value['median']:.4g}"
-            if value["count"] > 1:
-                text += f" ({value['low']:.4g} – {value['high']:.4g})"
-            target = {None: "", True: "reached", False: "**not reached**"}[row["reached"]]
-            target = f"{row['target']}: {target}" if row["target"] else ""
-            suffix = "" if unit == "ratio" else f" {unit}"
-            lines.append(f"| {row['name']} | {text}{suffix} | {target} | `{report['command']}` |")
+        figures = "; ".join(map(_figure, _chosen(report["rows"])))
+        lines.append(f"| `{report['command']}` | {figures} |")
     where = "; ".join(sorted(set(machines)))
-    lines += ["", f"Medians, quartiles in brackets. Measured on: {where}."]
+    lines += [
+        "",
+        "Medians, quartiles in brackets; after a comma the target, ✓ reached or ✗ not. A ratio is "
+        f"taken round by round. Measured on: {where}.",
+    ]
     return "\n".join(lines)
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if all(row["target"] is None for row in rows):
+        ascending = sorted(rows, key=lambda row: row["value"]["median"])
+        return ascending if len(rows) < 3 else [ascending[0], ascending[-1]]
+    first = next((row for row in rows if row["target"] is None), None)
+    return [row for row in rows if row["target"] is not None or row is first]
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    value, unit = row["value"], row["unit"]
+    text = f"{row['name']} **{value['median']:.3g}**"
+    if value["count"] > 1:
+        text += f" ({value['low']:.3g} – {value['high']:.3g})"
+    if unit != "ratio":
+        text += f" {unit}"
+    if row["target"] is None:
+        return text
+    relation, bound = row["target"].split()
+    sign = {">=": "≥", "<=": "≤"}[relation]
+    return f"{text}, {sign} {bound} {'✓' if row['reached'] else '✗'}"
 
 
 def update(readme: str, table: str) -> str:

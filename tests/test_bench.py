@@ -108,14 +108,6 @@ def test_the_core_set_is_checked_timed_and_weighed():
     assert all(row.value.median > 0 for row in report.rows)
 
 
-def test_a_selection_is_checked_timed_and_weighed():
-    from deal.bench.selection import run
-
-    report = run(rows=400, part_rows=150)
-    assert [row.unit for row in report.rows] == ["s", "MiB"] * 2
-    assert all(row.value.median > 0 for row in report.rows)
-
-
 def test_the_command_prints_json():
     from deal.cli.bench import command
 
@@ -138,9 +130,19 @@ def test_the_command_prints_a_table():
 def test_the_figures_replace_what_stands_between_the_markers():
     from deal.bench.table import BEGIN, END, render, update
 
-    report = Report("q", "deal bench q", {}, (Row("r", spread([1.0, 2.0, 4.0]), "s", "<= 1"),))
-    table = render([report.to_dict()])
-    assert "| r | 2 (1.5 – 3) s | <= 1: **not reached** | `deal bench q` |" in table
+    missed = Row("r", spread([1.0, 2.0, 4.0]), "s", "<= 1")
+    met = Row("a / b", spread([12.0]), "ratio", ">= 10")
+    plain = [
+        Row(name, spread([value]), "ms") for name, value in (("x", 7.0), ("y", 1.0), ("z", 9.0))
+    ]
+    table = render(
+        Report("q", f"deal bench {name}", {}, rows).to_dict()
+        for name, rows in (("q", (plain[0], plain[1], missed, met)), ("p", tuple(plain)))
+    )
+    assert (
+        "| `deal bench q` | x **7** ms; r **2** (1.5 – 3) s, ≤ 1 ✗; a / b **12**, ≥ 10 ✓ |" in table
+    )
+    assert "| `deal bench p` | y **1** ms; z **9** ms |" in table
     text = update(f"above\n{BEGIN}\nold\n{END}\nbelow\n", table)
     assert text == f"above\n{BEGIN}\n{table}\n{END}\nbelow\n"
     assert update(text, table) == text

@@ -46,11 +46,12 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 @click.option("--sessions", type=click.IntRange(1), help="[default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=400, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--peer-images", type=click.IntRange(1), default=40, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @_outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal-score beside bare ONNX Runtime sessions on the same images."""
+    """Time deal-score beside bare sessions, a plain loop and the released loop."""
     from deal.bench.pipeline import run
 
     _show(run(**options), as_json, output)
@@ -71,12 +72,72 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @click.option("--model", type=click.Path(exists=True), help="ONNX model [default: the bundled].")
-@click.option("--small", type=click.IntRange(1), default=500, show_default=True)
+@click.option("--small", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--large", type=click.IntRange(1), default=10_000, show_default=True)
+@click.option("--tiny", is_flag=True, help="A network of one convolution, for large pools.")
 @_outputs
 def memory(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare the peak memory of a small and a large pool."""
     from deal.bench.memory import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option(
+    "--grid",
+    type=click.Choice(["camvid", "cityscapes", "camvid-logits", "cityscapes-logits"]),
+    default="camvid",
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
+@_outputs
+def head(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time the difficulty head beside attention in ONNX Runtime."""
+    from deal.bench.head import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option("--network", type=click.Choice(["paper", "light"]), default="paper")
+@click.option(
+    "--model",
+    type=click.Path(exists=True),
+    multiple=True,
+    help="A further ONNX model, such as the network in 8 bits; repeatable.",
+)
+@click.option("--images", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--compiled/--no-compiled", default=True, help="Try torch.compile.")
+@_outputs
+def engine(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time ONNX Runtime, PyTorch and OpenVINO on one network."""
+    from deal.bench.engine import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option("--frames", type=click.IntRange(1), default=10_000, show_default=True)
+@_outputs
+def latency(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time single frames in a C program on one core, and count its allocations."""
+    from deal.bench.latency import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option("--rows", type=click.IntRange(100), default=10_000_000, show_default=True)
+@click.option("--part-rows", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--budget", default="1%", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--keep", type=click.Path(file_okay=False), help="Make the rows here, once.")
+@_outputs
+def scale(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time deal select over millions of scored rows, and measure its memory."""
+    from deal.bench.scale import run
 
     _show(run(**options), as_json, output)
 
@@ -103,18 +164,6 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
 def core_set(as_json: bool, output: str | None, **options: Any) -> None:
     """Time greedy k-center beside the same in NumPy, and measure its memory."""
     from deal.bench.core_set import run
-
-    _show(run(**options), as_json, output)
-
-
-@command.command()
-@click.option("--rows", type=click.IntRange(100), default=10_000_000, show_default=True)
-@click.option("--part-rows", type=click.IntRange(1), default=8192, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
-@_outputs
-def select(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time a selection of 1 % from a large scored pool, and measure its memory."""
-    from deal.bench.selection import run
 
     _show(run(**options), as_json, output)
 
@@ -149,3 +198,5 @@ def _show(report: Report, as_json: bool, output: str | None) -> None:
             row.name, f"{value.median:.4g}", quartiles, row.unit, row.target or "", verdict
         )
     Console().print(table)
+    for note in report.notes:
+        click.echo(note, err=True)

@@ -1,0 +1,178 @@
+"""Which runtime runs the network fastest on all cores?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.bench.networks import random_network
+from deal.bench.report import Report, Row
+from deal.bench.sessions import Sessions
+from deal.bench.timing import interleave, ratios, spread
+from deal.cores import available_cores
+from deal.model import read_spec
+from deal.synthetic import scene
+
+__all__ = ["run"]
+
+_SIZE = (360, 480)
+_OURS = "ONNX Runtime, a session a core"
+_TOLERANCE = 1e-3
+
+Batch = NDArray[np.uint8]
+Run = Callable[[Sequence[Batch]], None]
+Logits = Callable[[Batch], NDArray[np.float32]]
+
+
+def run(
+    *,
+    network: str = "paper",
+    model: Sequence[str] = (),
+    images: int = 16,
+    rounds: int = 5,
+    compiled: bool = True,
+) -> Report:
+    """Stream images through each runtime, uint8 RGB to logits, all cores, networks ready.
+
+    Parameters
+    ----------
+    network : ``paper`` or ``light``
+        With random weights, in float32, by every runtime.
+    model : sequence of str
+        Further ONNX files of the contract, such as the network in 8 bits: by ONNX Runtime alone.
+    compiled : bool
+        Try ``torch.compile`` too, which takes a minute.
+
+    Raises
+    ------
+    AssertionError
+        A runtime's logits differ from eager PyTorch's by more than 0.1 % of their range.
+    """
+    import torch
+
+    from deal.engines.torch import RgbNetwork
+
+    cores = available_cores()
+    torch.set_num_threads(cores)
+    batches = [scene(seed, _SIZE)[0][None] for seed in range(images)]
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
+        trained, path = random_network(Path(name), network)
+        eager = _Torch(RgbNetwork(trained).eval())
+        several, single = Sessions(path, cores, 1), Sessions(path, 1, cores)
+        runs: dict[str, tuple[Run, Logits]] = {
+            _OURS: (several.run, several.logits),
+            "ONNX Runtime, one session of all cores": (single.run, single.logits),
+            "PyTorch eager": (eager.run, eager.logits),
+        }
+        for label, make in (
+            ("torch.compile", lambda: _compiled(eager, batches[0]) if compiled else None),
+            ("OpenVINO", lambda: _OpenVino(path)),
+        ):
+            try:
+                peer = make()
+            except Exception as error:  # a missing compiler, package or operator: all optional
+                notes.append(f"{label} is left out: {type(error).__name__}: {_first_line(error)}")
+                continue
+            if peer is not None:
+                runs[label] = peer.run, peer.logits
+        _check(runs, batches[0])
+        for file in model:
+            given = Sessions(Path(file), cores, 1)
+            spec = read_spec(file)
+            label = f"{Path(file).name}, a session a core"
+            if (
+                spec.input_size not in (None, _SIZE)
+                or not np.isfinite(given.logits(batches[0])).all()
+            ):
+                raise AssertionError(f"{file} does not give finite logits for images of {_SIZE}")
+            runs[label] = given.run, given.logits
+        seconds = interleave(
+            {label: partial(go, batches) for label, (go, _) in runs.items()},
+            rounds=rounds,
+            pause=0.3,
+        )
+    rows = [Row(label, spread([images / s for s in v]), "images/s") for label, v in seconds.items()]
+    rows += [
+        Row(f"{_OURS} / {label}", ratios(values, seconds[_OURS]), "ratio")
+        for label, values in seconds.items()
+        if label != _OURS
+    ]
+    return Report(
+        question="engine",
+        command=f"deal bench engine --network {network}"
+        + "".join(f" --model {Path(file).name}" for file in model),
+        settings={
+            "network": network,
+            "models": [Path(file).name for file in model],
+            "images": images,
+            "size": list(_SIZE),
+            "cores": cores,
+            "rounds": rounds,
+        },
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+class _Torch:
+    def __init__(self, network: Any) -> None:
+        self.network = network
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            return np.asarray(self.network(torch.from_numpy(batch)).numpy())
+
+    def run(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self.logits(batch)
+
+
+def _compiled(eager: _Torch, batch: Batch) -> _Torch:
+    import torch
+
+    peer = _Torch(torch.compile(eager.network))
+    peer.logits(batch)
+    return peer
+
+
+class _OpenVino:
+    """OpenVINO in float32, as many requests at a time as its throughput hint asks for."""
+
+    def __init__(self, path: Path) -> None:
+        import openvino
+
+        network = openvino.Core().compile_model(
+            path, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+        )
+        self._network = network
+        self._queue = openvino.AsyncInferQueue(network)
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        return np.array(self._network([batch])[0])
+
+    def run(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._queue.start_async([batch])
+        self._queue.wait_all()
+
+
+def _check(runs: dict[str, tuple[Run, Logits]], batch: Batch) -> None:
+    found = {label: logits(batch) for label, (_, logits) in runs.items()}
+    expected = found["PyTorch eager"]
+    for label, logits in found.items():
+        difference = float(np.abs(logits - expected).max() / np.ptp(expected))
+        if not difference <= _TOLERANCE:
+            raise AssertionError(f"{label}: logits differ by {difference:.2g} of their range")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]

@@ -1,0 +1,211 @@
+"""Does ranking a scored pool of millions stay a matter of seconds, within little memory?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+
+from deal.bench.child import Child, deal_program, run_child
+from deal.bench.report import Report, Row
+from deal.bench.timing import interleave, spread
+from deal.schema import images_schema, part_metadata, to_table
+
+__all__ = ["FUNCTIONS", "run", "write_results"]
+
+_CLASSES = 19
+_PIXELS = 360 * 480
+_PART_ROWS = 512  # as score_pool writes them
+FUNCTIONS = {"ds": 20, "entropy": 20, "de": 90}
+"""Acquisition function → seconds it may take."""
+_MEMORY = 2.0
+
+
+def run(
+    *,
+    rows: int = 10_000_000,
+    part_rows: int = _PART_ROWS,
+    acquisition: tuple[str, ...] = ("ds", "de"),
+    budget: str = "1%",
+    rounds: int = 2,
+    keep: str | None = None,
+) -> Report:
+    """Time ``deal select`` as a process over made-up results, in parts as ``deal-score`` writes.
+
+    Parameters
+    ----------
+    rows, part_rows : int
+        Images in all, and in each Parquet file.
+    acquisition : tuple of str
+        Of `FUNCTIONS`.
+    budget : str
+    rounds : int
+        Of all functions in turn.
+    keep : str, optional
+        Folder for the results, used again if it holds them; a temporary one by default.
+
+    Raises
+    ------
+    RuntimeError
+        A selection is not the one that NumPy sorts out of the same scores.
+    """
+    with _folder(keep) as folder:
+        results = folder / f"scored-{rows}-{part_rows}"
+        if not (results / "done").exists():
+            write_results(results, rows, part_rows)
+            (results / "done").touch()
+        found: dict[str, list[Child]] = {name: [] for name in acquisition}
+        calls = {}
+        for name in acquisition:
+            output = folder / f"selection-{name}"
+            command = [deal_program("deal"), "select", str(results), "--acquisition", name]
+            command += ["--budget", budget, "--output", str(output), "--top", "1"]
+            calls[name] = lambda name=name, command=command: found[name].append(run_child(command))
+        interleave(calls, rounds=rounds, warmup=0)
+        for name in acquisition:
+            _check(folder / f"selection-{name}", name, results)
+    report: list[Row] = []
+    for name, children in found.items():
+        limit = FUNCTIONS[name]
+        seconds = spread([child.seconds for child in children])
+        peaks = spread([child.peak / 1e9 for child in children])
+        report.append(Row(f"deal select {name}", seconds, "s", f"<= {limit}"))
+        report.append(Row(f"deal select {name}, peak memory", peaks, "GB", f"<= {_MEMORY:g}"))
+    return Report(
+        question="scale",
+        command=f"deal bench scale --rows {rows}",
+        settings={
+            "rows": rows,
+            "part_rows": part_rows,
+            "budget": budget,
+            "classes": _CLASSES,
+            "rounds": rounds,
+        },
+        rows=tuple(report),
+    )
+
+
+@contextmanager
+def _folder(keep: str | None) -> Iterator[Path]:
+    if keep is not None:
+        Path(keep).mkdir(parents=True, exist_ok=True)
+        yield Path(keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
+        yield Path(name)
+
+
+def write_results(folder: Path, rows: int, part_rows: int = _PART_ROWS) -> None:
+    """Write an output folder of made-up rows, and beside its tables ``scores-*.npy``.
+
+    Only columns that ``ds``, ``entropy``, ``de`` and a selection's own read have values; ids are as
+    long as those of a fleet. ``scores-*.npy`` hold the scores in the order of the rows, from NumPy.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    names = [f"class {number}" for number in range(_CLASSES)]
+    schema = images_schema().with_metadata(part_metadata({"model": "made up"}, names))
+    source = _Rows(min(part_rows, rows), schema)
+    scores = {name: np.empty(rows) for name in ("ds", "entropy", "de")}
+
+    def write(part: int) -> None:
+        start = part * part_rows
+        stop = min(start + part_rows, rows)
+        table, columns = source.part(part, start, stop)
+        for name, values in columns.items():
+            scores[name][start:stop] = values
+        parquet.write_table(table, images / f"part-0-of-1-{part:06d}.parquet", compression="zstd")
+
+    with ThreadPoolExecutor(2) as executor:
+        deque(executor.map(write, range(-(-rows // part_rows))), maxlen=0)
+    for name, values in scores.items():
+        np.save(folder / f"scores-{name}.npy", values)
+
+
+class _Rows:
+    """Made-up rows, a part at a time; scores of hardly any two rows are equal."""
+
+    def __init__(self, rows: int, schema: pa.Schema) -> None:
+        rng = np.random.default_rng(0)
+        self._own = _histograms(rng, rows)
+        self._shared = _histograms(rng, 30_011)  # prime: parts pair with it in turn
+        counts = rng.multinomial(_PIXELS, rng.dirichlet(np.full(_CLASSES, 0.4)), rows)
+        columns: dict[str, Any] = {
+            "id": _ids(0, rows),
+            "uri": _ids(0, rows),
+            "source_version": ["183204-1700000000000000000"] * rows,
+            "status": ["ok"] * rows,
+            "sequence": [f"drive_{row // 600:05}" for row in range(rows)],
+            "width": np.full(rows, 480),
+            "height": np.full(rows, 360),
+            "n_pixels": np.full(rows, _PIXELS),
+            "class_pixels": counts,
+            "class_difficulty_sum": counts * rng.random(counts.shape),
+            "class_entropy_sum": counts * rng.random(counts.shape),
+        }
+        self._table = to_table(columns, schema, _CLASSES)
+
+    def part(
+        self, part: int, start: int, stop: int
+    ) -> tuple[pa.Table, dict[str, NDArray[np.float64]]]:
+        rows = stop - start
+        rng = np.random.default_rng([1, part])
+        pairs = (part + 37 * np.arange(rows)) % len(self._shared)
+        histograms = self._own[:rows] + self._shared[pairs]
+        ds, entropy = rng.random(rows), rng.random(rows)
+        ids = pa.array(_ids(start, stop))
+        flat = pa.array(histograms.ravel())
+        fresh = {
+            "id": ids,
+            "uri": ids,
+            "difficulty_mean": pa.array(ds),
+            "entropy_mean": pa.array(entropy),
+            "difficulty_hist_image": pa.ListArray.from_arrays(
+                np.arange(rows + 1, dtype=np.int32) * histograms.shape[1], flat
+            ),
+        }
+        table = self._table.slice(0, rows)
+        for name, values in fresh.items():
+            table = table.set_column(table.schema.get_field_index(name), table.field(name), values)
+        share = histograms.reshape(rows, 8, -1).sum(axis=2) / histograms.sum(axis=1, keepdims=True)
+        de = np.abs((share * np.log(np.maximum(share, 1e-300))).sum(axis=1))
+        return table, {"ds": ds, "entropy": entropy, "de": de}
+
+
+def _histograms(rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
+    """Pixels by difficulty [rows, 240], with the long tail of a trained network's."""
+    shape, scale = rng.uniform(1, 6, (rows, 1)), rng.uniform(2, 12, (rows, 1))
+    levels = np.minimum(rng.gamma(shape, scale, (rows, 400)).astype(np.int64), 239)
+    levels += 240 * np.arange(rows)[:, None]
+    counts = np.bincount(levels.ravel(), minlength=240 * rows).reshape(rows, 240)
+    noise = rng.integers(0, 200, counts.shape)
+    return (counts * 200 + noise * (counts > 0)).astype(np.int32)
+
+
+def _ids(start: int, stop: int) -> list[str]:
+    return [
+        f"2026-{1 + i % 12:02}/drive_{i // 600:05}/frame_{i:09}.jpg" for i in range(start, stop)
+    ]
+
+
+def _check(folder: Path, name: str, results: Path) -> None:
+    """Hold a written selection to the scores that NumPy sorts."""
+    table = csv.read_csv(folder / "selection.csv")
+    rows = np.array([int(text[-13:-4]) for text in table.column("id").to_pylist()])
+    expected = np.load(results / f"scores-{name}.npy")
+    best = np.sort(expected)[::-1][: len(rows)]
+    found = table.column("score").to_numpy()
+    if len(np.unique(rows)) != len(rows) or not (
+        np.allclose(found, best, atol=1e-12, rtol=0)
+        and np.allclose(expected[rows], best, atol=1e-12, rtol=0)
+    ):
+        raise RuntimeError(f"{folder / 'selection.csv'} is not what the scores of {name} select")
