@@ -127,7 +127,7 @@ DEAL_INLINE void make_record(const Uncertainty<float>& u, float d, int32_t (&rec
 
 // Level of a difficulty on the image's own low...high.
 DEAL_INLINE int32_t image_level(float d, float low, float high) {
-  return high > low ? level_of(max_((d - low) / (high - low), 0.0f)) : 0;
+  return level_of(max_((d - low) * inverse_range(low, high), 0.0f));
 }
 
 DEAL_INLINE bool is_boundary(const uint8_t* labels, const uint8_t* mask, int64_t x, int64_t y,

@@ -13,6 +13,24 @@ bool any(Pointers... pointers) {
   return (... || (pointers != nullptr));
 }
 
+int64_t sum_of_bytes(uint64_t eight) {
+  return static_cast<int64_t>(eight * 0x0101010101010101u >> 56);
+}
+
+// Adds eight flags, of which `left` lie in the row, to the boundaries of their regions.
+void add_boundary(const int32_t* regions, int64_t offset, uint64_t flags, int64_t left,
+                  Sums& sums) {
+  int32_t differ = left < 8;
+  for (int k = 1; k < 8 && left >= 8; ++k) differ |= regions[k] ^ regions[0];
+  if (differ == 0) {
+    if (regions[0] >= 0) sums.region_boundary[regions[0] + offset] += sum_of_bytes(flags);
+    return;
+  }
+  for (int64_t k = 0; k < 8 && k < left; ++k, flags >>= 8) {
+    if (regions[k] >= 0) sums.region_boundary[regions[k] + offset] += flags & 1;
+  }
+}
+
 }  // namespace
 
 Needs::Needs(const Request& request, const deal_output& o)
@@ -150,34 +168,31 @@ void ImageJob::make_statistics(float low, float high) {
     pixels.taps = w_.logits_x.taps();
     pixels.inverse_log_classes = classes > 1 ? static_cast<float>(1.0 / log(classes)) : 0.0f;
     pixels.difficulty_low = low;
-    pixels.difficulty_range = high > low ? high - low : 0.0f;
-    pixels.records = mine.records;
-    pixels.entropy_levels = mine.entropy_levels;
-    pixels.difficulty_levels = mine.difficulty_levels;
-    pixels.image_levels = mine.image_levels;
-    RowSums sums = {};
-    sums.width = r_.width;
-    sums.classes = classes;
-    sums.records = mine.records;
-    sums.entropy_levels = mine.entropy_levels;
-    sums.difficulty_levels = needs_.difficulty ? mine.difficulty_levels : nullptr;
-    sums.image_levels = mine.image_levels;
-    sums.class_sums = mine.sums.class_sums;
-    sums.region_sums = mine.sums.region_sums;
-    sums.region_classes = mine.sums.region_classes;
-    sums.entropy_hist = mine.sums.entropy_hist;
-    sums.difficulty_hist = mine.sums.difficulty_hist;
-    sums.image_hist = mine.sums.image_hist;
+    pixels.inverse_range = inverse_range(low, high);
+    pixels.planes = mine.planes;
+    pixels.levels = mine.levels;
+    pixels.class_sums = mine.sums.class_sums;
+    pixels.region_sums = mine.sums.region_sums;
+    pixels.region_classes = mine.sums.region_classes;
+    uint32_t counts[3][kHistogramCopies][DEAL_HISTOGRAM_LEVELS] = {};
+    pixels.entropy_hist = counts[0][0];
+    pixels.difficulty_hist = counts[1][0];
+    pixels.image_hist = counts[2][0];
     for (int64_t y = begin; y < end; ++y) {
       pixels.logits =
           mine.logits.blend(k_, w_.logits_y.first[y], w_.logits_y.second[y], w_.logits_y.weight[y]);
       pixels.difficulty = needs_.difficulty ? difficulty_row(y) : nullptr;
       pixels.labels = label_row(y);
+      pixels.mask = r_.mask_row(b_, y);
+      pixels.regions = region_row(y, &pixels.region_offset);
       k_.pixel_row(pixels);
-      sums.labels = pixels.labels;
-      sums.mask = r_.mask_row(b_, y);
-      sums.regions = region_row(y, &sums.region_offset);
-      k_.add_row(sums);
+    }
+    uint32_t* const hists[3] = {mine.sums.entropy_hist, mine.sums.difficulty_hist,
+                                mine.sums.image_hist};
+    for (int h = 0; h < 3; ++h) {
+      for (const auto& copy : counts[h]) {
+        for (int k = 0; k < DEAL_HISTOGRAM_LEVELS; ++k) hists[h][k] += copy[k];
+      }
     }
   });
 }
@@ -191,18 +206,16 @@ void ImageJob::make_boundary() {
                                         bottom ? nullptr : label_row(y + 1)};
       const uint8_t* const masks[3] = {top ? nullptr : r_.mask_row(b_, y - 1), r_.mask_row(b_, y),
                                        bottom ? nullptr : r_.mask_row(b_, y + 1)};
-      mine.sums.boundary += k_.boundary_row(labels, masks, mine.flags, r_.width);
+      k_.boundary_row(labels, masks, mine.flags, r_.width);
+      memset(mine.flags + r_.width, 0, 8);  // below they are taken by eights
       int64_t offset;
       const int32_t* regions = region_row(y, &offset);
-      if (regions == nullptr) continue;
-      for (int64_t x = 0; x < r_.width; ++x) {
-        uint64_t eight;  // most pixels are no boundary; flags are padded
+      for (int64_t x = 0; x < r_.width; x += 8) {
+        uint64_t eight;
         memcpy(&eight, mine.flags + x, sizeof eight);
-        if (eight == 0) {
-          x += 7;
-        } else if (mine.flags[x] != 0 && regions[x] >= 0) {
-          ++mine.sums.region_boundary[regions[x] + offset];
-        }
+        if (eight == 0) continue;  // most pixels are no boundary
+        mine.sums.boundary += sum_of_bytes(eight);
+        if (regions != nullptr) add_boundary(regions + x, offset, eight, r_.width - x, mine.sums);
       }
     }
   });

@@ -10,7 +10,7 @@ constexpr int kPad = 64;    // buffers may be read and written this many element
 constexpr int kRecord = 8;  // integers a pixel: the order of RecordField
 constexpr int kChunkCells = 512;  // cells whose moments are summed as one block, in a fixed order
 constexpr int kCommittee = 3;     // integers a pixel of a committee: the order of CommitteeField
-constexpr int kRunPixels = 16;    // pixels whose 32-bit records are summed before they are widened
+constexpr int kHistogramCopies = 4;  // neighbouring pixels count in different ones
 
 enum RecordField {
   kCount,
@@ -33,7 +33,7 @@ struct Taps {
   const float* weight;
 };
 
-// One row of the raster: logits and difficulty in, one record, label and three levels a pixel out.
+// One row of the raster: logits and difficulty in, labels out, the rest added to sums.
 struct PixelRow {
   int64_t width;
   int32_t classes;
@@ -42,12 +42,22 @@ struct PixelRow {
   Taps taps;
   const float* difficulty;  // [W] or NULL
   float inverse_log_classes;
-  float difficulty_low, difficulty_range;  // the image's own; range 0: a constant map
-  uint8_t* labels;                         // [W]
-  int32_t* records;                        // [W, 8]
-  uint8_t* entropy_levels;                 // [W]
-  uint8_t* difficulty_levels;              // [W]
-  uint8_t* image_levels;                   // [W]
+  float difficulty_low, inverse_range;  // of the image's own difficulty; 0: a constant map
+  const uint8_t* mask;                  // [W] or NULL
+  const int32_t* regions;               // [W] or NULL; negative: none
+  int64_t region_offset;
+  uint8_t* labels;            // [W]
+  float* planes;              // [3, W + kPad], like levels for the time of the call
+  uint8_t* levels;            // [3, W + kPad]
+  int64_t* class_sums;        // [C, 8]
+  int64_t* region_sums;       // [R, 8]
+  uint32_t* region_classes;   // [R, C]
+  uint32_t* entropy_hist;     // [kHistogramCopies, 240]; their sum counts
+  uint32_t* difficulty_hist;  // likewise
+  uint32_t* image_hist;
+
+  float* plane(int k) const { return planes + k * (width + kPad); }
+  uint8_t* level_row(int k) const { return levels + k * (width + kPad); }
 };
 
 // One row of the raster: logits of the members in, fixed-point values out.
@@ -59,26 +69,6 @@ struct CommitteeRow {
   Taps taps;
   const float* vote_terms;      // [M + 1]: of n votes for a class, -(n/M) log(n/M)
   int32_t* values[kCommittee];  // of [W]; mutual information may be rounded below zero
-};
-
-// Adds a row to the sums of its classes and regions, and to the histograms.
-struct RowSums {
-  int64_t width;
-  int32_t classes;
-  const uint8_t* labels;
-  const int32_t* records;
-  const uint8_t* mask;     // [W] or NULL
-  const int32_t* regions;  // [W] or NULL; negative: none
-  int64_t region_offset;
-  const uint8_t* entropy_levels;
-  const uint8_t* difficulty_levels;  // NULL without difficulty
-  const uint8_t* image_levels;
-  int64_t* class_sums;       // [C, 8]
-  int64_t* region_sums;      // [R, 8]
-  uint32_t* region_classes;  // [R, C]
-  uint32_t* entropy_hist;    // [240]
-  uint32_t* difficulty_hist;
-  uint32_t* image_hist;
 };
 
 struct Kernels {
@@ -94,11 +84,10 @@ struct Kernels {
   void (*difficulty_row)(const float* row, Taps taps, const uint8_t* mask, float* out, int64_t n,
                          float* low, float* high);
   void (*pixel_row)(const PixelRow& row);
-  void (*add_row)(const RowSums& row);
   void (*committee_row)(const CommitteeRow& row);
-  // Flags pixels with a 4-neighbour of another class; returns how many. NULL rows are outside.
-  int64_t (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
-                          uint8_t* flags, int64_t n);
+  // Flags pixels with a 4-neighbour of another class. NULL rows are outside.
+  void (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
+                       uint8_t* flags, int64_t n);
 
   // Softmax over the classes of n cells [C, stride], in place; value = weight . p.
   void (*softmax_row)(float* z, int64_t stride, int32_t classes, const float* weight, float* value,

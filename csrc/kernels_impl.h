@@ -131,9 +131,9 @@ DEAL_INLINE TopTwo<typename L::F, typename L::I> sample_classes(const float* log
   return top;
 }
 
+// Of one block: labels, S = sum exp(z - max), T = sum exp(z - max) (z - max), second - max.
 template <class L, bool kWindowed>
-DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Block<L>& block,
-                                                   typename L::I* label) {
+DEAL_INLINE void class_block(const PixelRow& row, const Block<L>& block, int64_t x) {
   using F = typename L::F;
   F z[DEAL_MAX_CLASSES];
   const auto top = sample_classes<L, kWindowed>(row.logits, row.stride, row.classes, block, z);
@@ -144,134 +144,200 @@ DEAL_INLINE Uncertainty<typename L::F> pixel_block(const PixelRow& row, const Bl
     sum = sum + e;
     weighted = fma_(e, d, weighted);
   }
-  *label = top.label;
-  return uncertainty_of(sum, weighted, top.second - top.first);
+  L::store_bytes(row.labels + x, top.label);
+  L::store(row.plane(0) + x, sum);
+  L::store(row.plane(1) + x, weighted);
+  L::store(row.plane(2) + x, top.second - top.first);
+}
+
+// Sums of neighbouring blocks of one class and region, held until the next.
+template <class L>
+struct Run {
+  typename L::Wide sum;
+  int64_t pixels;
+  int32_t label, region;
+
+  DEAL_INLINE Run() : pixels(0), label(0), region(-1) { L::clear(sum); }
+  DEAL_INLINE void add(const PixelRow& row, int32_t l, int32_t r, int64_t n,
+                       const typename L::I (&fields)[kRecord]) {
+    if (l != label || r != region) {
+      flush(row);
+      label = l;
+      region = r;
+    }
+    L::add_fields(sum, fields);
+    pixels += n;
+  }
+  DEAL_INLINE void flush(const PixelRow& row) {
+    if (pixels == 0) return;
+    L::add_to(row.class_sums + label * kRecord, sum);
+    if (region >= 0) {
+      const int64_t at = region + row.region_offset;
+      L::add_to(row.region_sums + at * kRecord, sum);
+      row.region_classes[at * row.classes + label] += static_cast<uint32_t>(pixels);
+    }
+    L::clear(sum);
+    pixels = 0;
+  }
+};
+
+// Which pixels of a block lie in the row and are not masked.
+template <class L>
+DEAL_INLINE uint32_t pixels_of(const PixelRow& row, int64_t x) {
+  const int64_t left = row.width - x;
+  uint32_t bits = left < L::width ? (1u << left) - 1 : L::kAll;
+  if (row.mask != nullptr) {
+    for (int64_t k = 0; k < L::width && k < left; ++k) {
+      if (row.mask[x + k] == 0) bits &= ~(1u << k);
+    }
+  }
+  return bits;
 }
 
 template <class L>
-void pixel_row(const PixelRow& row) {
-  using F = typename L::F;
-  using I = typename L::I;
-  for (int64_t x = 0; x < row.width; x += L::width) {
-    const Block<L> block(row.taps, x);
-    I label;
-    const Uncertainty<F> u = block.windowed ? pixel_block<L, true>(row, block, &label)
-                                            : pixel_block<L, false>(row, block, &label);
-    L::store_bytes(row.labels + x, label);
-    L::store_bytes(row.entropy_levels + x, level_of(u.entropy * F(row.inverse_log_classes)));
-    I fields[kRecord];
-    fields[kCount] = I(1);
-    fields[kEntropy] = to_fixed(u.entropy);
-    fields[kMargin] = to_fixed(u.margin);
-    fields[kLeastConfidence] = to_fixed(u.least_confidence);
-    if (row.difficulty != nullptr) {
-      const F d = L::load(row.difficulty + x);
-      fields[kDifficulty] = to_fixed(d);
-      fields[kDifficultyEntropy] = to_fixed(d * u.entropy);
-      fields[kDifficultyMargin] = to_fixed(d * u.margin);
-      fields[kDifficultyLeastConfidence] = to_fixed(d * u.least_confidence);
-      L::store_bytes(row.difficulty_levels + x, level_of(d));
-      if (row.difficulty_range > 0.0f) {
-        const F unit = (d - F(row.difficulty_low)) / F(row.difficulty_range);
-        // Only masked pixels lie outside.
-        L::store_bytes(row.image_levels + x, level_of(min_(max_(unit, F(0.0f)), F(1.0f))));
-      } else {
-        L::store_bytes(row.image_levels + x, I(0));
-      }
-    } else {
-      for (int k = kDifficulty; k < kRecord; ++k) fields[k] = I(0);
-    }
-    L::store_records(row.records + x * kRecord, fields);
-  }
+DEAL_INLINE typename L::I region_block(const PixelRow& row, int64_t x) {
+  if (row.regions == nullptr) return typename L::I(-1);
+  const int64_t left = row.width - x;
+  if (left >= L::width) return L::load_int(row.regions + x);
+  int32_t ids[L::width] = {};  // the caller's map has no padding
+  for (int64_t k = 0; k < left; ++k) ids[k] = row.regions[x + k];
+  return L::load_int(ids);
 }
 
-// ---- sums -------------------------------------------------------------------------------------
-
-template <class L, bool kMasked, bool kRegions>
-void add_runs(const RowSums& row) {
-  int64_t x = 0;
-  while (x < row.width) {
-    if (kMasked && row.mask[x] == 0) {
-      ++x;
-      continue;
+// Adds a block to the sums of its classes and regions: mostly there is one of each.
+template <class L>
+DEAL_INLINE void add_block(const PixelRow& row, int64_t x, typename L::I labels,
+                           const typename L::I (&fields)[kRecord], Run<L>& run) {
+  using I = typename L::I;
+  uint32_t open = pixels_of<L>(row, x);
+  const I regions = region_block<L>(row, x);
+  while (open != 0) {
+    const int first = __builtin_ctz(open);
+    const int32_t label = row.labels[x + first];
+    const int32_t region = row.regions != nullptr ? row.regions[x + first] : -1;
+    const uint32_t same = open & L::equal(labels, I(label)) & L::equal(regions, I(region));
+    if (same == L::kAll) {
+      run.add(row, label, region, L::width, fields);
+      return;
     }
-    const uint8_t label = row.labels[x];
-    const int32_t region = kRegions ? row.regions[x] : -1;
-    const int64_t limit = x + kRunPixels < row.width ? x + kRunPixels : row.width;
-    typename L::Record sum = L::load_record(row.records + x * kRecord);
-    int64_t end = x + 1;
-    while (end < limit && row.labels[end] == label && (!kRegions || row.regions[end] == region) &&
-           (!kMasked || row.mask[end] != 0)) {
-      L::add_record(sum, row.records + end * kRecord);
-      ++end;
-    }
-    L::add_to(row.class_sums + label * kRecord, sum);
-    if (kRegions && region >= 0) {
-      const int64_t r = region + row.region_offset;
-      L::add_to(row.region_sums + r * kRecord, sum);
-      row.region_classes[r * row.classes + label] += static_cast<uint32_t>(end - x);
-    }
-    x = end;
+    I kept[kRecord];
+    for (int k = 0; k < kRecord; ++k) kept[k] = L::keep(fields[k], same);
+    run.add(row, label, region, L::count(same), kept);
+    open &= ~same;
   }
 }
 
 template <bool kMasked>
-void add_levels(const uint8_t* levels, const uint8_t* mask, int64_t n, uint32_t* hist) {
-  for (int64_t x = 0; x < n; ++x) {
-    if (!kMasked || mask[x] != 0) ++hist[levels[x]];
+inline void add_levels(const uint8_t* levels, const uint8_t* mask, int64_t n, uint32_t* hist) {
+  int64_t x = 0;
+  if (!kMasked) {
+    // The next pixel often has the same level, and would have to wait for its count.
+    for (; x + kHistogramCopies <= n; x += kHistogramCopies) {
+      for (int k = 0; k < kHistogramCopies; ++k) ++hist[k * kLevels + levels[x + k]];
+    }
+  }
+  for (; x < n; ++x) {
+    if (!kMasked || mask[x] != 0) ++hist[x % kHistogramCopies * kLevels + levels[x]];
   }
 }
 
-template <class L, bool kMasked>
-void add_row_masked(const RowSums& row) {
-  if (row.regions != nullptr) {
-    add_runs<L, kMasked, true>(row);
-  } else {
-    add_runs<L, kMasked, false>(row);
-  }
-  add_levels<kMasked>(row.entropy_levels, row.mask, row.width, row.entropy_hist);
-  if (row.difficulty_levels != nullptr) {
-    add_levels<kMasked>(row.difficulty_levels, row.mask, row.width, row.difficulty_hist);
-    add_levels<kMasked>(row.image_levels, row.mask, row.width, row.image_hist);
-  }
-}
-
+// Entropy, margin and least confidence in the place of S, T and second - max.
 template <class L>
-void add_row(const RowSums& row) {
-  if (row.mask != nullptr) {
-    add_row_masked<L, true>(row);
-  } else {
-    add_row_masked<L, false>(row);
+DEAL_INLINE void uncertainty_row(const PixelRow& row) {
+  using F = typename L::F;
+  for (int64_t x = 0; x < row.width; x += L::width) {
+    const Uncertainty<F> u = uncertainty_of(L::load(row.plane(0) + x), L::load(row.plane(1) + x),
+                                            L::load(row.plane(2) + x));
+    L::store(row.plane(0) + x, u.entropy);
+    L::store(row.plane(1) + x, u.margin);
+    L::store(row.plane(2) + x, u.least_confidence);
+    L::store_bytes(row.level_row(0) + x, level_of(u.entropy * F(row.inverse_log_classes)));
   }
+}
+
+template <class L, bool kDifficult>
+DEAL_INLINE void sum_row(const PixelRow& row) {
+  using F = typename L::F;
+  using I = typename L::I;
+  Run<L> run;
+  for (int64_t x = 0; x < row.width; x += L::width) {
+    const F entropy = L::load(row.plane(0) + x), margin = L::load(row.plane(1) + x),
+            least_confidence = L::load(row.plane(2) + x);
+    I fields[kRecord];
+    fields[kCount] = I(1);
+    fields[kEntropy] = to_fixed(entropy);
+    fields[kMargin] = to_fixed(margin);
+    fields[kLeastConfidence] = to_fixed(least_confidence);
+    if (kDifficult) {
+      const F d = L::load(row.difficulty + x);
+      fields[kDifficulty] = to_fixed(d);
+      fields[kDifficultyEntropy] = to_fixed(d * entropy);
+      fields[kDifficultyMargin] = to_fixed(d * margin);
+      fields[kDifficultyLeastConfidence] = to_fixed(d * least_confidence);
+      L::store_bytes(row.level_row(1) + x, level_of(d));
+      // Only masked pixels lie outside.
+      const F unit = (d - F(row.difficulty_low)) * F(row.inverse_range);
+      L::store_bytes(row.level_row(2) + x, level_of(min_(max_(unit, F(0.0f)), F(1.0f))));
+    } else {
+      for (int k = kDifficulty; k < kRecord; ++k) fields[k] = I(0);
+    }
+    add_block<L>(row, x, L::load_bytes(row.labels + x), fields, run);
+  }
+  run.flush(row);
+}
+
+// In loops of their own: long chains of operations overlap better, and where the branches of the
+// last are foretold wrongly only little work is lost.
+template <class L>
+void pixel_row(const PixelRow& row) {
+  for (int64_t x = 0; x < row.width; x += L::width) {
+    const Block<L> block(row.taps, x);
+    if (block.windowed) {
+      class_block<L, true>(row, block, x);
+    } else {
+      class_block<L, false>(row, block, x);
+    }
+  }
+  uncertainty_row<L>(row);
+  const auto add = row.mask != nullptr ? add_levels<true> : add_levels<false>;
+  add(row.level_row(0), row.mask, row.width, row.entropy_hist);
+  if (row.difficulty == nullptr) {
+    sum_row<L, false>(row);
+    return;
+  }
+  sum_row<L, true>(row);
+  add(row.level_row(1), row.mask, row.width, row.difficulty_hist);
+  add(row.level_row(2), row.mask, row.width, row.image_hist);
 }
 
 // Labels and masks of the rows above, here and below.
-inline int64_t boundary_row(const uint8_t* const labels[3], const uint8_t* const masks[3],
-                            uint8_t* flags, int64_t n) {
+inline void boundary_row(const uint8_t* const labels[3], const uint8_t* const masks[3],
+                         uint8_t* __restrict flags, int64_t n) {
   const uint8_t* here = labels[1];
   const uint8_t* kept = masks[1];
-  for (int64_t x = 0; x < n; ++x) flags[x] = 0;
-  for (int side = 0; side <= 2; side += 2) {
-    const uint8_t* other = labels[side];
-    if (other == nullptr) continue;
-    if (kept == nullptr) {
-      for (int64_t x = 0; x < n; ++x) flags[x] |= here[x] != other[x];
-    } else {
-      const uint8_t* open = masks[side];
-      for (int64_t x = 0; x < n; ++x) flags[x] |= (here[x] != other[x]) & (open[x] != 0);
+  const uint8_t* above = labels[0] != nullptr ? labels[0] : here;
+  const uint8_t* below = labels[2] != nullptr ? labels[2] : here;
+  if (kept == nullptr) {
+    for (int64_t x = 1; x + 1 < n; ++x) {
+      flags[x] = (here[x] != above[x]) | (here[x] != below[x]) | (here[x] != here[x - 1]) |
+                 (here[x] != here[x + 1]);
     }
+    for (int64_t x = 0; x < n; x += n > 1 ? n - 1 : 1) {  // the ends
+      flags[x] = (here[x] != above[x]) | (here[x] != below[x]);
+      if (x > 0) flags[x] |= here[x] != here[x - 1];
+      if (x + 1 < n) flags[x] |= here[x] != here[x + 1];
+    }
+    return;
   }
-  for (int64_t x = 0; x + 1 < n; ++x) {
-    const uint8_t differ = here[x] != here[x + 1];
-    flags[x] |= static_cast<uint8_t>(differ & (kept == nullptr || kept[x + 1] != 0));
-    flags[x + 1] |= static_cast<uint8_t>(differ & (kept == nullptr || kept[x] != 0));
-  }
-  int64_t count = 0;
+  const uint8_t* open_above = labels[0] != nullptr ? masks[0] : kept;
+  const uint8_t* open_below = labels[2] != nullptr ? masks[2] : kept;
   for (int64_t x = 0; x < n; ++x) {
-    if (kept != nullptr) flags[x] &= kept[x] != 0;
-    count += flags[x];
+    uint8_t flag = (here[x] != above[x]) & (open_above[x] != 0);
+    flag |= (here[x] != below[x]) & (open_below[x] != 0);
+    if (x > 0) flag |= (here[x] != here[x - 1]) & (kept[x - 1] != 0);
+    if (x + 1 < n) flag |= (here[x] != here[x + 1]) & (kept[x + 1] != 0);
+    flags[x] = flag & (kept[x] != 0);
   }
-  return count;
 }
 
 }  // namespace

@@ -9,11 +9,10 @@ namespace deal {
 
 const Kernels& portable_kernels() {
   using L = ScalarLanes;
-  static const Kernels kernels = {"portable",   load_row,       count_nonfinite,
-                                  lerp_rows<L>, resize_row<L>,  difficulty_row<L>,
-                                  pixel_row<L>, add_row<L>,     committee_row<L>,
-                                  boundary_row, softmax_row<L>, attention_direct<L>,
-                                  moments<L>,   polynomial<L>,  nearest_center<L>};
+  static const Kernels kernels = {
+      "portable",          load_row,     count_nonfinite,  lerp_rows<L>,     resize_row<L>,
+      difficulty_row<L>,   pixel_row<L>, committee_row<L>, boundary_row,     softmax_row<L>,
+      attention_direct<L>, moments<L>,   polynomial<L>,    nearest_center<L>};
   return kernels;
 }
 

@@ -91,47 +91,54 @@ struct Avx2Lanes {
     return _mm256_i32gather_ps(row, index.v, 4);
   }
 
+  static DEAL_INLINE I load_bytes(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
   static DEAL_INLINE void store_bytes(uint8_t* p, I v) {
     const __m128i words =
         _mm_packus_epi32(_mm256_castsi256_si128(v.v), _mm256_extracti128_si256(v.v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
   }
 
-  // Eight integers a pixel, side by side: the 8x8 transpose of eight vectors of eight pixels.
-  static DEAL_INLINE void store_records(int32_t* p, const I (&v)[8]) {
-    const __m256i a0 = _mm256_unpacklo_epi32(v[0].v, v[1].v);
-    const __m256i a1 = _mm256_unpackhi_epi32(v[0].v, v[1].v);
-    const __m256i a2 = _mm256_unpacklo_epi32(v[2].v, v[3].v);
-    const __m256i a3 = _mm256_unpackhi_epi32(v[2].v, v[3].v);
-    const __m256i a4 = _mm256_unpacklo_epi32(v[4].v, v[5].v);
-    const __m256i a5 = _mm256_unpackhi_epi32(v[4].v, v[5].v);
-    const __m256i a6 = _mm256_unpacklo_epi32(v[6].v, v[7].v);
-    const __m256i a7 = _mm256_unpackhi_epi32(v[6].v, v[7].v);
-    const __m256i b0 = _mm256_unpacklo_epi64(a0, a2), b1 = _mm256_unpackhi_epi64(a0, a2);
-    const __m256i b2 = _mm256_unpacklo_epi64(a1, a3), b3 = _mm256_unpackhi_epi64(a1, a3);
-    const __m256i b4 = _mm256_unpacklo_epi64(a4, a6), b5 = _mm256_unpackhi_epi64(a4, a6);
-    const __m256i b6 = _mm256_unpacklo_epi64(a5, a7), b7 = _mm256_unpackhi_epi64(a5, a7);
-    __m256i* out = reinterpret_cast<__m256i*>(p);
-    _mm256_storeu_si256(out + 0, _mm256_permute2x128_si256(b0, b4, 0x20));
-    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(b1, b5, 0x20));
-    _mm256_storeu_si256(out + 2, _mm256_permute2x128_si256(b2, b6, 0x20));
-    _mm256_storeu_si256(out + 3, _mm256_permute2x128_si256(b3, b7, 0x20));
-    _mm256_storeu_si256(out + 4, _mm256_permute2x128_si256(b0, b4, 0x31));
-    _mm256_storeu_si256(out + 5, _mm256_permute2x128_si256(b1, b5, 0x31));
-    _mm256_storeu_si256(out + 6, _mm256_permute2x128_si256(b2, b6, 0x31));
-    _mm256_storeu_si256(out + 7, _mm256_permute2x128_si256(b3, b7, 0x31));
+  static constexpr uint32_t kAll = 0xff;
+  static DEAL_INLINE uint32_t equal(I a, I b) {
+    return static_cast<uint32_t>(
+        _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.v, b.v))));
   }
-  using Record = Int8;
-  static DEAL_INLINE Record load_record(const int32_t* p) { return load_int(p); }
-  static DEAL_INLINE void add_record(Record& sum, const int32_t* p) {
-    sum = add_wrapping(sum, load_int(p));
+  static DEAL_INLINE I keep(I v, uint32_t bits) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int32_t>(bits)), bit);
+    return _mm256_and_si256(v.v, _mm256_cmpeq_epi32(set, bit));
   }
-  static DEAL_INLINE void add_to(int64_t* total, Record sum) {
+  static DEAL_INLINE int64_t count(uint32_t bits) { return __builtin_popcount(bits); }
+
+  // Sums of the eight integers of a pixel: interleaved, so that each addition halves the vectors.
+  // Eight or sixteen pixels fit 32 bits.
+  struct Wide {
+    __m256i low, high;
+  };
+  static DEAL_INLINE void clear(Wide& sum) { sum.low = sum.high = _mm256_setzero_si256(); }
+  static DEAL_INLINE void add_fields(Wide& sum, const I (&v)[8]) {
+    const __m256i low = quads(v[0].v, v[1].v, v[2].v, v[3].v);
+    const __m256i high = quads(v[4].v, v[5].v, v[6].v, v[7].v);
+    add_wide(sum, _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
+                                   _mm256_permute2x128_si256(low, high, 0x31)));
+  }
+  static DEAL_INLINE void add_to(int64_t* total, const Wide& sum) {
     __m256i* out = reinterpret_cast<__m256i*>(total);
-    const __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(sum.v));
-    const __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(sum.v, 1));
-    _mm256_storeu_si256(out, _mm256_add_epi64(_mm256_loadu_si256(out), low));
-    _mm256_storeu_si256(out + 1, _mm256_add_epi64(_mm256_loadu_si256(out + 1), high));
+    _mm256_storeu_si256(out, _mm256_add_epi64(_mm256_loadu_si256(out), sum.low));
+    _mm256_storeu_si256(out + 1, _mm256_add_epi64(_mm256_loadu_si256(out + 1), sum.high));
+  }
+
+ private:
+  static DEAL_INLINE __m256i quads(__m256i a, __m256i b, __m256i c, __m256i d) {
+    const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+  }
+  static DEAL_INLINE void add_wide(Wide& sum, __m256i v) {
+    sum.low = _mm256_add_epi64(sum.low, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(v)));
+    sum.high = _mm256_add_epi64(sum.high, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(v, 1)));
   }
 };
 

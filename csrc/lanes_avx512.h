@@ -91,45 +91,40 @@ struct Avx512Lanes {
     return _mm512_i32gather_ps(index.v, row, 4);
   }
 
+  static DEAL_INLINE I load_bytes(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
   static DEAL_INLINE void store_bytes(uint8_t* p, I v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v.v));
   }
 
-  // Eight integers a pixel, side by side. Fours of integers are gathered by interleaving twice: of
-  // pixel 4k + j they lie in quarter k of low[j] and high[j]. Quarters are then put in order.
-  static DEAL_INLINE void store_records(int32_t* p, const I (&v)[8]) {
-    __m512i low[4], high[4];
-    interleave(v[0].v, v[1].v, v[2].v, v[3].v, low);
-    interleave(v[4].v, v[5].v, v[6].v, v[7].v, high);
-    store_quarters(p, low[0], high[0], low[1], high[1]);
-    store_quarters(p + 16, low[2], high[2], low[3], high[3]);
+  static constexpr uint32_t kAll = 0xffff;
+  static DEAL_INLINE uint32_t equal(I a, I b) { return _mm512_cmpeq_epi32_mask(a.v, b.v); }
+  static DEAL_INLINE I keep(I v, uint32_t bits) {
+    return _mm512_maskz_mov_epi32(static_cast<__mmask16>(bits), v.v);
   }
-  // Records are eight integers whatever the number of pixels.
-  using Record = Avx2Lanes::Record;
-  static DEAL_INLINE Record load_record(const int32_t* p) { return Avx2Lanes::load_record(p); }
-  static DEAL_INLINE void add_record(Record& sum, const int32_t* p) {
-    Avx2Lanes::add_record(sum, p);
+  static DEAL_INLINE int64_t count(uint32_t bits) { return __builtin_popcount(bits); }
+
+  using Wide = __m512i;
+  static DEAL_INLINE void clear(Wide& sum) { sum = _mm512_setzero_si512(); }
+  static DEAL_INLINE void add_fields(Wide& sum, const I (&v)[8]) {
+    const __m512i low = quads(v[0].v, v[1].v, v[2].v, v[3].v);
+    const __m512i high = quads(v[4].v, v[5].v, v[6].v, v[7].v);
+    const __m512i both = _mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88),
+                                          _mm512_shuffle_i32x4(low, high, 0xdd));
+    const __m512i one = _mm512_add_epi32(_mm512_shuffle_i32x4(both, both, 0x88),
+                                         _mm512_shuffle_i32x4(both, both, 0xdd));
+    sum = _mm512_add_epi64(sum, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(one)));
   }
-  static DEAL_INLINE void add_to(int64_t* total, Record sum) { Avx2Lanes::add_to(total, sum); }
+  static DEAL_INLINE void add_to(int64_t* total, Wide sum) {
+    _mm512_storeu_si512(total, _mm512_add_epi64(_mm512_loadu_si512(total), sum));
+  }
 
  private:
-  static DEAL_INLINE void interleave(__m512i a, __m512i b, __m512i c, __m512i d,
-                                     __m512i (&out)[4]) {
-    const __m512i ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
-    const __m512i cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
-    out[0] = _mm512_unpacklo_epi64(ab0, cd0);
-    out[1] = _mm512_unpackhi_epi64(ab0, cd0);
-    out[2] = _mm512_unpacklo_epi64(ab1, cd1);
-    out[3] = _mm512_unpackhi_epi64(ab1, cd1);
-  }
-  // Quarter k of a, b, c, d side by side at p + 32 k.
-  static DEAL_INLINE void store_quarters(int32_t* p, __m512i a, __m512i b, __m512i c, __m512i d) {
-    const __m512i ab0 = _mm512_shuffle_i32x4(a, b, 0x44), ab1 = _mm512_shuffle_i32x4(a, b, 0xee);
-    const __m512i cd0 = _mm512_shuffle_i32x4(c, d, 0x44), cd1 = _mm512_shuffle_i32x4(c, d, 0xee);
-    _mm512_storeu_si512(p, _mm512_shuffle_i32x4(ab0, cd0, 0x88));
-    _mm512_storeu_si512(p + 32, _mm512_shuffle_i32x4(ab0, cd0, 0xdd));
-    _mm512_storeu_si512(p + 64, _mm512_shuffle_i32x4(ab1, cd1, 0x88));
-    _mm512_storeu_si512(p + 96, _mm512_shuffle_i32x4(ab1, cd1, 0xdd));
+  static DEAL_INLINE __m512i quads(__m512i a, __m512i b, __m512i c, __m512i d) {
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
   }
 };
 

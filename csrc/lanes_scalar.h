@@ -32,25 +32,23 @@ struct ScalarLanes {
   static F pick(const float* row, I offset) { return row[offset]; }
   static F gather(const float* row, I index) { return row[index]; }
 
+  static I load_bytes(const uint8_t* p) { return *p; }
   static void store_bytes(uint8_t* p, I v) { *p = static_cast<uint8_t>(v); }
 
-  // Eight integers a pixel, side by side.
-  static void store_records(int32_t* p, const I (&v)[8]) {
-    for (int k = 0; k < 8; ++k) p[k] = v[k];
+  // Pixels as bits: which are equal, all of them, how many; keep() clears the others.
+  static constexpr uint32_t kAll = 1;
+  static uint32_t equal(I a, I b) { return a == b; }
+  static I keep(I v, uint32_t bits) { return bits != 0 ? v : 0; }
+  static int64_t count(uint32_t bits) { return bits; }
+
+  // Sums of the eight integers of a pixel.
+  using Wide = int64_t[8];
+  static void clear(Wide& sum) { memset(sum, 0, sizeof sum); }
+  static void add_fields(Wide& sum, const I (&v)[8]) {
+    for (int k = 0; k < 8; ++k) sum[k] += v[k];
   }
-  struct Record {
-    int64_t v[8];
-  };
-  static Record load_record(const int32_t* p) {
-    Record r;
-    for (int k = 0; k < 8; ++k) r.v[k] = p[k];
-    return r;
-  }
-  static void add_record(Record& sum, const int32_t* p) {
-    for (int k = 0; k < 8; ++k) sum.v[k] += p[k];
-  }
-  static void add_to(int64_t* total, const Record& sum) {
-    for (int k = 0; k < 8; ++k) total[k] += sum.v[k];
+  static void add_to(int64_t* total, const Wide& sum) {
+    for (int k = 0; k < 8; ++k) total[k] += sum[k];
   }
 };
 

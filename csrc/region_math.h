@@ -172,6 +172,11 @@ DEAL_INLINE auto level_of(F unit) -> decltype(as_int(unit)) {
   return min_(truncate(unit * F(static_cast<float>(kLevels))), I(kLevels - 1));
 }
 
+// For levels on low...high; 0, so that all are level 0, where there is no range to speak of.
+DEAL_INLINE float inverse_range(float low, float high) {
+  return high - low >= 1.17549435e-38f ? 1.0f / (high - low) : 0.0f;
+}
+
 template <class F>
 DEAL_INLINE auto to_fixed(F value) -> decltype(as_int(value)) {
   return round_to_int(value * F(kFixedOne));

@@ -22,8 +22,9 @@ struct RowWorkspace {
   float* resized;  // [C, resized_stride]: one row of the attention grid
   float* value;    // [gw]: its v
   int64_t resized_stride;
-  int32_t* records;
-  uint8_t *entropy_levels, *difficulty_levels, *image_levels, *flags;
+  float* planes;                          // [3, W + kPad]
+  uint8_t* levels;                        // [3, W + kPad]
+  uint8_t* flags;                         // [W]
   RowSource members[DEAL_MAX_MEMBERS];    // with a committee
   int32_t* committee_values[kCommittee];  // [W], with a committee
   Sums sums;
@@ -34,10 +35,8 @@ struct RowWorkspace {
     resized_stride = r.grid_width + kPad;
     resized = carver.take<float>(r.head != nullptr ? r.logits.channels * resized_stride : 0);
     value = carver.take<float>(r.grid_width);
-    records = carver.take<int32_t>((r.width + kPad) * kRecord);
-    entropy_levels = carver.take<uint8_t>(r.width);
-    difficulty_levels = carver.take<uint8_t>(r.width);
-    image_levels = carver.take<uint8_t>(r.width);
+    planes = carver.take<float>(3 * (r.width + kPad));
+    levels = carver.take<uint8_t>(3 * (r.width + kPad));
     flags = carver.take<uint8_t>(r.width);
     const bool committee = r.logits.members > 1;
     for (int64_t m = 0; committee && m < r.logits.members; ++m) {
