@@ -128,6 +128,7 @@ setup(
         "deal.cli",
         "deal.engines",
         "deal.fitting",
+        "deal.loop",
         "deal.report",
         "deal.selection",
         "deal.training",
@@ -135,7 +136,7 @@ setup(
         "deal.bench",
     ],
     package_dir={"deal": "deal", "deal.export": "export", "deal.bench": "bench"},
-    package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*"]},
+    package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml"]},
     ext_modules=[native],
     cmdclass={"build_ext": BuildWithCuda},
 )

@@ -30,21 +30,17 @@ from deal.training.config import TrainConfig
 from deal.training.data import Dataset, load_dataset
 from deal.training.difficulty import WithDifficulty
 from deal.training.evaluation import Evaluation, evaluate
-from deal.training.losses import joint_loss
 from deal.training.preparation import (
     build_optimizer,
     class_weights,
     find_device,
     initial_module,
     place,
-    poly_factor,
 )
+from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
 
 __all__ = ["train"]
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-_ALIGN_CORNERS = True  # as DEAL was released
 _BEST, _LAST = "best.pt", "last.pt"
 _METRICS, _SUMMARY = "metrics.jsonl", "summary.json"
 
@@ -143,9 +139,9 @@ class _Run:
             classes=data.classes,
             palette=data.palette,
             ignore_index=data.ignore_index,
-            mean=_MEAN,
-            std=_STD,
-            align_corners=_ALIGN_CORNERS,
+            mean=MEAN,
+            std=STD,
+            align_corners=ALIGN_CORNERS,
             grid=config.grid,
             input_size=data.size,
             provenance={},
@@ -158,7 +154,7 @@ class _Run:
             scale=config.scale,
             blur=config.blur,
             color_jitter=config.color_jitter,
-            mean=_MEAN,
+            mean=MEAN,
             ignore_index=data.ignore_index,
         )
         self.class_weights = class_weights(data).to(device) if config.class_balance else None
@@ -198,28 +194,20 @@ class _Run:
         self.module.train()
         sums = torch.zeros(3, dtype=torch.float64)
         for index, (images, labels) in enumerate(self._batches(epoch)):
-            step = (epoch - 1) * self.steps_per_epoch + index
-            factor = poly_factor(step, self.config.epochs * self.steps_per_epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
-            ):
-                logits, difficulty = self.module(images)
-            loss = joint_loss(
-                logits,
-                difficulty,
+            losses = training_step(
+                self.config,
+                self.module,
+                self.optimizer,
+                images,
                 labels,
+                progress=(
+                    (epoch - 1) * self.steps_per_epoch + index,
+                    self.config.epochs * self.steps_per_epoch,
+                ),
                 ignore_index=self.data.ignore_index,
-                align_corners=_ALIGN_CORNERS,
-                alpha=self.config.alpha,
                 class_weights=self.class_weights,
             )
-            self.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss.total)
-            self.optimizer.step()
-            values = torch.stack([loss.total, loss.segmentation, loss.difficulty])
-            sums += values.detach().double().cpu()
+            sums += losses.double().cpu()
             advance()
         means = (sums / self.steps_per_epoch).tolist()
         if not math.isfinite(means[0]):
@@ -271,7 +259,7 @@ class _Run:
             module,
             getattr(self.data, split),
             ignore_index=self.data.ignore_index,
-            align_corners=_ALIGN_CORNERS,
+            align_corners=ALIGN_CORNERS,
         )
 
     def _save(self) -> None:

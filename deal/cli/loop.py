@@ -1,0 +1,81 @@
+"""``deal loop``: simulated active learning on a labeled data set."""
+
+from __future__ import annotations
+
+import click
+
+from deal.cli.common import GroupedCommand, option
+from deal.errors import DealError, UsageError
+from deal.text import printable
+
+_WHAT, _OUT = "Runs", "Output"
+
+
+@click.command(
+    cls=GroupedCommand,
+    short_help="Simulated active learning on a labeled data set.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("config", type=click.Path(), metavar="CONFIG.toml", required=False)
+@option(
+    _WHAT,
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="Only this method of the configuration; repeatable.",
+)
+@option(
+    _WHAT,
+    "--seed",
+    "seeds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="Only this seed of the configuration; repeatable.",
+)
+@option(
+    _OUT,
+    "--preset",
+    metavar="NAME",
+    help="Print a configuration to begin with: camvid-cpu, or synthetic, which needs no data.",
+)
+@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
+def command(
+    config: str | None,
+    methods: tuple[str, ...],
+    seeds: tuple[int, ...],
+    preset: str | None,
+    debug: bool,
+) -> None:
+    """Compare acquisition functions by learning curves, with all labels known.
+
+    Every method of CONFIG.toml labels more images round by round, trains from scratch on them, and
+    picks the next by scoring the rest with the exported network. Plain files go to
+    OUTPUT/EXPERIMENT/; the same command goes on after an interruption, and several processes share
+    the runs among them. `deal report loop` makes the tables.
+    """
+    from deal.loop.config import preset_text, read_config
+
+    if (config is None) == (preset is None):
+        raise UsageError("give either CONFIG.toml or --preset")
+    if preset is not None:
+        click.echo(preset_text(preset), nl=False)
+        return
+    assert config is not None
+    parsed = read_config(config)
+    try:
+        from deal.loop.experiment import run_loop
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise DealError("deal loop needs PyTorch: pip install 'deal-score[train]'") from error
+    report = run_loop(
+        parsed,
+        methods=methods,
+        seeds=seeds,
+        say=lambda text: click.echo(printable(text), err=True),
+    )
+    for name in report.elsewhere:
+        click.echo(f"{name}: another process has it in work", err=True)
+    click.echo(f"{len(report.finished)} runs finished: {printable(str(report.folder))}/results.csv")

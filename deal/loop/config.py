@@ -1,0 +1,415 @@
+"""The frozen configuration of an experiment, read from one TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deal.errors import UsageError
+from deal.selection import Ranking
+
+__all__ = [
+    "DataConfig",
+    "LoopConfig",
+    "MethodConfig",
+    "RoundsConfig",
+    "ScoringConfig",
+    "TrainingConfig",
+    "parse_config",
+    "preset_text",
+    "read_config",
+]
+
+# What the loop itself sets of a selection.
+_OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """``[data]``: see :func:`deal.training.data.load_dataset`.
+
+    Attributes
+    ----------
+    dataset : str
+    root : str, optional
+        Relative to the folder of the configuration.
+    size : (H, W), optional
+    scenes : int
+        Training scenes of ``synthetic``.
+    evaluate : ``val`` or ``test``
+        The split that every round is measured on.
+    sequence_from : str, optional
+        Regular expression whose first group, searched in an image's name, is its drive.
+    """
+
+    dataset: str
+    root: str | None = None
+    size: tuple[int, int] | None = None
+    scenes: int = 500
+    evaluate: str = "val"
+    sequence_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """``[training]``: exactly one of ``epochs`` and ``steps``; else as `deal train` has them.
+
+    Attributes
+    ----------
+    epochs : int, optional
+        Passes over the labeled images: more labels, more steps.
+    steps : int, optional
+        Of the optimizer, the same in every round.
+    threads : int
+        Of PyTorch on the CPU; results repeat bit for bit with the same number. 0 is every core.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    network: str = "light"
+    width: float = 1.0
+    batch_size: int = 4
+    lr: float = 0.01
+    head_lr_factor: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    alpha: float = 1.0
+    class_balance: bool = False
+    grid: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.5, 2.0)
+    blur: float = 0.5
+    color_jitter: float = 0.0
+    precision: str = "fp32"
+    device: str = "auto"
+    weights: str | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise UsageError("[training] needs either epochs or steps")
+        for name in ("epochs", "steps", "width", "lr"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UsageError(f"[training] {name} must be positive, not {value}")
+        if self.batch_size < 2:
+            raise UsageError("[training] batch_size must be at least 2: batch normalisation")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UsageError("[training] scale needs [LOW, HIGH] with 0 < LOW <= HIGH")
+        for name, choices in (
+            ("network", ("light", "paper")),
+            ("precision", ("fp32", "bf16")),
+            ("device", ("auto", "cpu", "cuda")),
+        ):
+            _choose("training", name, getattr(self, name), choices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundsConfig:
+    """``[rounds]``.
+
+    Attributes
+    ----------
+    labeled : tuple of int or str
+        Images labeled in each round, all together: counts, or percentages of the training split
+        (rounded up). The first round's are drawn at random.
+    pool_subset : str, optional
+        Share of the unlabeled images, drawn at random each round, that every method picks from.
+    """
+
+    labeled: tuple[int | str, ...]
+    pool_subset: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labeled) < 2:
+            raise UsageError("[rounds] labeled needs two rounds or more, such as ['10%', '20%']")
+        for amount in self.labeled:
+            _amount(amount, 100)
+        if self.pool_subset is not None and not self.pool_subset.endswith("%"):
+            raise UsageError("[rounds] pool_subset is a percentage, such as '50%'")
+
+    def counts(self, images: int) -> tuple[int, ...]:
+        """Labeled images of each round, of ``images``; UsageError where they cannot be."""
+        counts = tuple(_amount(amount, images) for amount in self.labeled)
+        if any(a >= b for a, b in pairwise(counts)):
+            raise UsageError(f"[rounds] labeled must grow in every round, not {_listed(counts)}")
+        if counts[-1] > images:
+            raise UsageError(
+                f"[rounds] labeled asks for {counts[-1]} images; the training split has {images}"
+            )
+        return counts
+
+    def subset(self, unlabeled: int) -> int:
+        """How many of the unlabeled images a method picks from."""
+        return unlabeled if self.pool_subset is None else _amount(self.pool_subset, unlabeled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringConfig:
+    """``[scoring]``: as :func:`deal.score_pool` has them; the engine scores the ONNX export."""
+
+    engine: str = "ort"
+    device: str = "auto"
+    batch_size: int | None = None
+    sessions: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodConfig:
+    """``[methods.NAME]``.
+
+    Attributes
+    ----------
+    selection : mapping
+        ``acquisition``, its options and the other keywords of :func:`deal.select`.
+    difficulty_loss : bool
+        False trains the network without it: an ablation, with a first round of its own.
+    flip, dropout_passes, dropout_seed
+        Committee of passes (:class:`deal.committee.Members`).
+    """
+
+    selection: Mapping[str, Any]
+    difficulty_loss: bool = True
+    flip: bool = False
+    dropout_passes: int = 0
+    dropout_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """An experiment; sizes are (H, W) in pixels.
+
+    Attributes
+    ----------
+    experiment : str
+        Name of its folder in ``output``.
+    output : str
+        Relative to the working folder.
+    seeds : tuple of int
+    data, training, rounds, scoring
+    methods : mapping of name to MethodConfig
+    plugins : tuple of str
+        Modules or files that register acquisition functions.
+    keep_models : bool
+        Keep checkpoint and ONNX file of every round, not only of the shared first.
+    """
+
+    experiment: str
+    data: DataConfig
+    training: TrainingConfig
+    rounds: RoundsConfig
+    methods: Mapping[str, MethodConfig]
+    output: str = "runs"
+    seeds: tuple[int, ...] = (0,)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    plugins: tuple[str, ...] = ()
+    keep_models: bool = False
+
+    def __post_init__(self) -> None:
+        if not _is_name(self.experiment):
+            raise UsageError(f"experiment {self.experiment!r} must do as the name of a folder")
+        if not self.methods:
+            raise UsageError("there is no method: add a table such as [methods.random]")
+        for name in self.methods:
+            if not _is_name(name) or name == "common":
+                raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise UsageError("seeds must list whole numbers from 0 on, each once")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the experiment."""
+        return Path(self.output) / self.experiment
+
+    def shared(self) -> dict[str, Any]:
+        """What all runs of an experiment have in common, as JSON values.
+
+        Methods and seeds may be added later; folders and devices may differ between machines.
+        """
+        values = {name: asdict(getattr(self, name)) for name in ("data", "training", "rounds")}
+        del values["data"]["root"], values["training"]["device"]
+        if self.training.weights is not None:
+            values["training"]["weights"] = Path(self.training.weights).name
+        return typing.cast(dict[str, Any], _json(values))
+
+    def of_method(self, name: str) -> dict[str, Any]:
+        """One method's settings as JSON values."""
+        return typing.cast(dict[str, Any], _json(asdict(self.methods[name])))
+
+
+def read_config(path: str | os.PathLike[str]) -> LoopConfig:
+    """Read a TOML file.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, is no TOML, lacks a key, has an unknown one, or one of a wrong kind.
+    """
+    file = Path(path)
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"configuration {file} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"configuration {file} is not TOML: {error}") from error
+    try:
+        return parse_config(values, file.parent)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig:
+    """Make a configuration of nested mappings; paths of data are relative to ``folder``."""
+    values = dict(values)
+    sections: dict[str, Any] = {
+        "data": DataConfig,
+        "training": TrainingConfig,
+        "rounds": RoundsConfig,
+        "scoring": ScoringConfig,
+    }
+    for name, kind in sections.items():
+        if name in values:
+            values[name] = _record(kind, values[name], f"[{name}]")
+    if isinstance(root := getattr(values.get("data"), "root", None), str):
+        values["data"] = replace(values["data"], root=str(folder / root))
+    plugins = values.get("plugins", [])
+    if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
+        from deal.acquisition import load_plugin
+
+        values["plugins"] = [
+            str(folder / name) if name.endswith(".py") else name for name in plugins
+        ]
+        for plugin in values["plugins"]:
+            load_plugin(plugin)
+    methods = values.get("methods")
+    if isinstance(methods, Mapping):
+        values["methods"] = {name: _method(name, table) for name, table in methods.items()}
+    return _record(LoopConfig, values, "the configuration")
+
+
+def _method(name: str, table: Any) -> MethodConfig:
+    where = f"[methods.{name}]"
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where} must be a table")
+    own = {item.name for item in fields(MethodConfig)} - {"selection"}
+    selection = {key: value for key, value in table.items() if key not in own}
+    for key in _OWN:
+        if key in selection:
+            raise UsageError(f"{where} {key}: the loop sets it itself")
+    if "acquisition" not in selection:
+        raise UsageError(f"{where} needs acquisition, such as 'ds'")
+    try:
+        Ranking.of(**selection, budget=1)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{where} {error}") from error
+    rest = {key: value for key, value in table.items() if key in own}
+    return _record(MethodConfig, {**rest, "selection": selection}, where)
+
+
+def preset_text(name: str) -> str:
+    """Return a configuration that comes with deal; UsageError for another name."""
+    folder = Path(__file__).parent / "presets"
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in names:
+        raise UsageError(f"no preset {name!r}: there are {', '.join(names)}")
+    return (folder / f"{name}.toml").read_text(encoding="utf-8")
+
+
+_T = TypeVar("_T")
+
+
+def _record(kind: type[_T], values: Any, where: str) -> _T:
+    """A record of a mapping, every key known and every value of the field's kind."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where} must be a table")
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"{where} has no key {key!r}: {hint}")
+    for name, item in known.items():
+        if item.default is MISSING and item.default_factory is MISSING and name not in values:
+            raise UsageError(f"{where} needs {name}")
+    hints = typing.get_type_hints(kind)
+    checked = {key: _value(value, hints[key], f"{where} {key}") for key, value in values.items()}
+    return kind(**checked)
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    """The value as the kind of a field wants it; UsageError where it cannot be."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        for choice in arguments:
+            try:
+                return _value(value, choice, where)
+            except UsageError:
+                continue
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)):
+            kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+            if len(kinds) == len(value):
+                return tuple(_value(v, k, where) for v, k in zip(value, kinds, strict=True))
+    elif origin is not None:
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif kind is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise UsageError(f"{where} cannot be {value!r}: it takes {_kind_text(kind)}")
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _kind_text(kind: Any) -> str:
+    arguments = [each for each in typing.get_args(kind) if each not in (type(None), Ellipsis)]
+    if typing.get_origin(kind) is tuple:
+        return f"a list of {' and '.join(map(_kind_text, arguments))}"
+    return " or ".join(map(_kind_text, arguments)) or _KINDS.get(kind, "a table")
+
+
+def _amount(amount: int | str, total: int) -> int:
+    try:
+        if isinstance(amount, str) and amount.endswith("%"):
+            percent = Fraction(amount[:-1])
+            if 0 < percent <= 100:
+                return -(-percent.numerator * total // (percent.denominator * 100))
+        elif int(amount) > 0:
+            return int(amount)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(f"[rounds] {amount!r} is neither a number of images nor a percentage")
+
+
+def _choose(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"[{section}] {name} must be {' or '.join(choices)}, not {value!r}")
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"\w[\w.-]*", text) is not None
+
+
+def _listed(values: tuple[int, ...]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return value

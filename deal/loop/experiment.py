@@ -1,0 +1,279 @@
+"""Runs of an experiment, round by round; every step is a file, so a killed run goes on there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deal._version import __version__
+from deal.errors import DealError, OutputError, UsageError
+from deal.loop.config import LoopConfig
+from deal.loop.files import hold, read_ids, read_json, share, write_csv, write_json
+from deal.loop.learner import evaluate_checkpoint, reproducible, train_round
+from deal.loop.pool import Pool, open_data
+from deal.loop.table import read_experiment, write_table
+from deal.pipeline import score_pool
+from deal.results import read_results
+from deal.selection import select
+from deal.training.preparation import find_device
+
+__all__ = ["LoopReport", "run_loop"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopReport:
+    """What a sitting did.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the experiment.
+    finished : tuple of str
+        Runs that are finished now, of those asked for.
+    elsewhere : tuple of str
+        Runs that another process has in work.
+    """
+
+    folder: Path
+    finished: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+def run_loop(
+    config: LoopConfig,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> LoopReport:
+    """Run every method for every seed, or go on with what was interrupted.
+
+    Several processes may work on one experiment: each takes runs that no other has.
+
+    Parameters
+    ----------
+    config : LoopConfig
+    methods, seeds : sequences, optional
+        Only these of the configuration.
+    say : callable
+        Told one line at a time what happens.
+
+    Raises
+    ------
+    UsageError, PoolError, ModelError, EngineUnavailableError
+        Configuration, data or device are not usable; before any training.
+    OutputError
+        The folder holds an experiment, or a run, of another configuration.
+    """
+    for name in methods:
+        if name not in config.methods:
+            raise UsageError(f"no method {name!r}: there are {', '.join(config.methods)}")
+    for seed in seeds:
+        if seed not in config.seeds:
+            raise UsageError(f"seed {seed} is not among the configuration's seeds")
+    find_device(config.training.device)
+    config.rounds.counts(10**9)  # growing, before the data is read
+    _check_shared(config)
+    pool = open_data(config)
+    _write_shared(config, pool)
+    pairs = [(m, s) for s in seeds or config.seeds for m in methods or config.methods]
+    finished, elsewhere = [], []
+    for method, seed in pairs:
+        run = _Run(config, pool, method, seed, say)
+        with hold(run.folder, wait=False) as held:
+            if not held:
+                elsewhere.append(run.name)
+                continue
+            run.work()
+            finished.append(run.name)
+        write_table(read_experiment(config.folder))
+    return LoopReport(config.folder, tuple(finished), tuple(elsewhere))
+
+
+def _check_shared(config: LoopConfig) -> None:
+    path = config.folder / "experiment.json"
+    if not path.exists():
+        return
+    stored, wanted = read_json(path), config.shared()
+    changed = sorted(
+        f"[{section}] {key}"
+        for section, values in wanted.items()
+        for key in values.keys() | stored[section].keys()
+        if values.get(key) != stored[section].get(key)
+    )
+    if changed:
+        raise OutputError(
+            f"{config.folder} holds runs with another {', '.join(changed)}: choose another "
+            "experiment name"
+        )
+
+
+def _write_shared(config: LoopConfig, pool: Pool) -> None:
+    values = {
+        **config.shared(),
+        "images": len(pool.ids),
+        "counts": list(pool.counts),
+        "classes": list(pool.data.classes),
+        "drives": dict(zip(pool.ids, pool.drives, strict=True)),
+    }
+    path = config.folder / "experiment.json"
+    with hold(config.folder, wait=True):
+        if not path.exists():
+            write_json(path, values)
+        elif (stored := read_json(path)) != values:
+            changed = ", ".join(key for key in values if stored.get(key) != values[key])
+            raise OutputError(
+                f"{config.folder} holds runs on other data ({changed}): choose another "
+                "experiment name"
+            )
+
+
+class _Run:
+    """One method and seed."""
+
+    def __init__(
+        self, config: LoopConfig, pool: Pool, method: str, seed: int, say: Callable[[str], None]
+    ) -> None:
+        self.config, self.pool, self.method, self.seed = config, pool, method, seed
+        self.given = config.methods[method]
+        self.name = f"{method}-seed{seed}"
+        self.folder = config.folder / self.name
+        variant = "" if self.given.difficulty_loss else "-without-difficulty"
+        self.common = config.folder / "common" / f"seed{seed}{variant}"
+        self.rounds = len(pool.counts)
+        self._say = say
+
+    def work(self) -> None:
+        self._check()
+        self._first_round()
+        for number in range(1, self.rounds + 1):
+            folder = self._round(number)
+            self._learn(folder, number)
+            if number < self.rounds and not (self._round(number + 1) / "labeled.csv").exists():
+                self._pick(number)
+            if number > 1 and not self.config.keep_models:
+                for name in ("checkpoint.pt", "model.onnx"):
+                    (folder / name).unlink(missing_ok=True)
+
+    def _round(self, number: int) -> Path:
+        return self.folder / f"round-{number}"
+
+    def _check(self) -> None:
+        values = {
+            "method": self.method,
+            "seed": self.seed,
+            "counts": list(self.pool.counts),
+            "settings": self.config.of_method(self.method),
+        }
+        path = self.folder / "run.json"
+        if not path.exists():
+            write_json(path, {**values, "deal": __version__})
+            return
+        stored = read_json(path)
+        if any(stored.get(key) != value for key, value in values.items()):
+            raise OutputError(
+                f"{self.folder} holds a run of another [methods.{self.method}]: give the method "
+                "another name, or delete the folder"
+            )
+
+    def _first_round(self) -> None:
+        """Train the model that all methods of this seed share, or wait for who does."""
+        with hold(self.common, wait=True):
+            if not (self.common / "labeled.csv").exists():
+                rows = [[item] for item in self.pool.initial(self.seed)]
+                write_csv(self.common / "labeled.csv", ["id"], rows)
+            self._learn(self.common, 1)
+        for name in ("labeled.csv", "metrics.json"):
+            if not (self._round(1) / name).exists():
+                share(self.common / name, self._round(1) / name)
+
+    def _learn(self, folder: Path, number: int) -> None:
+        """Train on what is labeled and evaluate, unless that is done."""
+        if (folder / "metrics.json").exists():
+            return
+        labeled = read_ids(folder / "labeled.csv")
+        training = self.config.training
+        with reproducible(training.threads, find_device(training.device)):
+            if not (folder / "checkpoint.pt").exists():
+                timing = train_round(
+                    self.config,
+                    self.pool,
+                    labeled,
+                    seed=self.seed,
+                    difficulty_loss=self.given.difficulty_loss,
+                    folder=folder,
+                    say=lambda text: self._tell(number, f"{len(labeled)} images, {text}"),
+                )
+                write_json(folder / "timing.json", timing)
+            metrics = evaluate_checkpoint(self.config, self.pool, folder / "checkpoint.pt")
+        write_json(folder / "metrics.json", metrics)
+        self._tell(number, f"{len(labeled)} images, mIoU {100 * metrics['miou']:.1f} %")
+
+    def _pick(self, number: int) -> None:
+        """Export, score the pool with what users run, and select the next round's images."""
+        folder = self._round(number)
+        model = self._export(self.common if number == 1 else folder)
+        images, count = len(self.pool.ids), self.pool.counts
+        scoring = self.config.scoring
+        score_pool(
+            self.pool.folder,
+            model=model,
+            output=folder / "results",
+            engine=scoring.engine,
+            device=scoring.device,
+            batch_size=scoring.batch_size,
+            sessions=scoring.sessions,
+            threads=scoring.threads,
+            sequence_from=self.config.data.sequence_from,
+            flip=self.given.flip,
+            dropout_passes=self.given.dropout_passes,
+            dropout_seed=self.given.dropout_seed,
+            max_errors=0,
+        )
+        labeled = read_ids(folder / "labeled.csv")
+        table = read_results(folder / "results")
+        if self.config.rounds.pool_subset is not None:
+            import pyarrow as pa
+            import pyarrow.compute as pc
+
+            size = self.config.rounds.subset(images - len(labeled))
+            kept = self.pool.candidates(self.seed, number, labeled, size) | set(labeled)
+            table = table.filter(pc.is_in(table.column("id"), pa.array(sorted(kept))))
+        wanted = count[number] - count[number - 1]
+        selection = select(
+            table,
+            **self.given.selection,
+            seed=self.seed,
+            budget=wanted,
+            exclude=folder / "labeled.csv",
+        )
+        if len(selection) != wanted:
+            raise DealError(
+                f"{self.name} round {number}: the rules of [methods.{self.method}] leave "
+                f"{len(selection)} of the {wanted} images to pick; loosen them"
+            )
+        selection.write(folder)
+        rows = [[item] for item in (*labeled, *selection.ids)]
+        write_csv(self._round(number + 1) / "labeled.csv", ["id"], rows)
+        self._tell(number, f"{wanted} images picked of {images - len(labeled)}")
+
+    def _export(self, folder: Path) -> Path:
+        from deal.export.onnx import export_checkpoint
+
+        dropout = self.given.dropout_passes > 0
+        model = folder / ("model-dropout.onnx" if dropout else "model.onnx")
+        with hold(folder, wait=True):
+            if not model.exists():
+                checks = [sample.image for sample in self.pool.data.train[:2]]
+                export_checkpoint(
+                    folder / "checkpoint.pt",
+                    model,
+                    images=checks,
+                    dropout=dropout,
+                    embedding=True,
+                )
+        return model
+
+    def _tell(self, number: int, text: str) -> None:
+        self._say(f"{self.name} round {number}/{self.rounds}: {text}")

@@ -1,0 +1,102 @@
+"""Plain files of a run: written whole or not at all; folders held by one process at a time."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deal.errors import OutputError, ResultsError
+
+__all__ = ["hold", "read_ids", "read_json", "share", "write_csv", "write_json", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename: all or nothing. OutputError."""
+    temporary = path.with_name(f"_{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON, two spaces deep, all or nothing."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table, all or nothing; None is an empty cell."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_text(path, file.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; ResultsError where it is damaged or missing."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is damaged ({error}): delete the folder it is in") from error
+
+
+def read_ids(path: Path) -> list[str]:
+    """The column ``id`` of a CSV file; ResultsError where there is none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [row["id"] for row in csv.DictReader(file)]
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise ResultsError(f"{path} has no column id: delete the folder it is in") from error
+
+
+def share(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+@contextmanager
+def hold(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold a folder against other processes; the kernel frees it however this one ends.
+
+    Yields whether it is held: without ``wait`` another process may have it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise OutputError(f"output {folder} cannot be made: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        held = True
+    except BlockingIOError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(file)

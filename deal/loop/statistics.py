@@ -1,0 +1,196 @@
+"""Paired comparisons of learning curves: intervals, areas, wins. Pure functions, no files.
+
+A *curve* is the metric of one run, round by round; ``Curves`` maps method → seed → curve. All
+methods of a seed share the first round's model, so differences begin with the second round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = [
+    "Curves",
+    "Interval",
+    "area_under_curve",
+    "labels_needed",
+    "mean_interval",
+    "paired_differences",
+    "significant_wins",
+    "student_cdf",
+    "student_quantile",
+    "wins",
+]
+
+Curves: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and half the width of its confidence interval.
+
+    Attributes
+    ----------
+    mean : float
+    half : float
+        NaN for fewer than two values.
+    count : int
+    """
+
+    mean: float
+    half: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """Lower end; NaN for fewer than two values."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end; NaN for fewer than two values."""
+        return self.mean + self.half
+
+
+def student_cdf(t: float, freedom: int) -> float:
+    """``P(T ≤ t)`` of Student's t with a whole number of degrees of freedom, at least 1.
+
+    The finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4.
+    """
+    theta = math.atan2(abs(t), math.sqrt(freedom))
+    cosine, sine = math.cos(theta), math.sin(theta)
+    term, total = (cosine, 0.0) if freedom % 2 else (1.0, 0.0)
+    for k in range(freedom % 2, freedom - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    inside = (theta + sine * total) * 2 / math.pi if freedom % 2 else sine * total
+    return 0.5 + math.copysign(inside, t) / 2
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """The t that ``student_cdf`` maps to ``probability`` in 0.5…1 (1 excluded), by bisection."""
+    low, high = 0.0, 1.0
+    while student_cdf(high, freedom) < probability:
+        high *= 2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if student_cdf(middle, freedom) < probability else (low, middle)
+    return high
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Mean with a two-sided interval by Student's t; NaN without values."""
+    count = len(values)
+    if not count:
+        return Interval(math.nan, math.nan, 0)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Interval(mean, math.nan, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    quantile = student_quantile((1 + confidence) / 2, count - 1)
+    return Interval(mean, quantile * math.sqrt(variance / count), count)
+
+
+def paired_differences(
+    curves: Curves, method: str, against: str, confidence: float = 0.95
+) -> tuple[list[Interval], Interval]:
+    """``method − against``, over the seeds that both have.
+
+    Returns
+    -------
+    rounds : list of Interval
+        From the second round on.
+    average : Interval
+        Of each seed's difference averaged over those rounds.
+    """
+    pairs = _pairs(curves, method, against)
+    rounds = min((len(pair) for pair in pairs), default=0)
+    each = [mean_interval([pair[i] for pair in pairs], confidence) for i in range(rounds)]
+    means = [math.fsum(pair[:rounds]) / rounds for pair in pairs] if rounds else []
+    return each, mean_interval(means, confidence)
+
+
+def area_under_curve(labeled: Sequence[float], values: Sequence[float]) -> float:
+    """Area under a learning curve over its span: a mean metric, by the trapezoid rule.
+
+    Parameters
+    ----------
+    labeled : sequence of float, ascending
+        Labels of each round, in any unit.
+    values : sequence of float
+    """
+    if len(labeled) < 2:
+        return math.nan
+    steps = zip(labeled, labeled[1:], values, values[1:], strict=False)
+    area = math.fsum((b - a) * (u + v) / 2 for a, b, u, v in steps)
+    return area / (labeled[-1] - labeled[0])
+
+
+def labels_needed(labeled: Sequence[float], values: Sequence[float], target: float) -> float | None:
+    """Labels at which a curve first reaches ``target``, interpolated; None if it never does."""
+    before: tuple[float, float] | None = None
+    for count, value in zip(labeled, values, strict=True):
+        if value >= target:
+            if before is None:
+                return count
+            rise = (target - before[1]) / (value - before[1])
+            return before[0] + rise * (count - before[0])
+        before = count, value
+    return None
+
+
+def wins(curves: Curves) -> dict[str, dict[str, float | None]]:
+    """Share of (seed, round) pairs, second round on, in which a row's method is above a column's.
+
+    Equal values are half a win; None where the two share no seed, and of a method against itself.
+    """
+    return _matrix(curves, lambda pairs: _won([d for pair in pairs for d in pair]))
+
+
+def significant_wins(
+    curves: Curves, confidence: float = 0.95
+) -> dict[str, dict[str, float | None]]:
+    """Share of rounds, second on, in which the paired interval of row − column lies above 0.
+
+    The pairwise comparison of BADGE (Ash et al., ICLR 2020, arXiv 1906.03671) by paired t-tests.
+    None where the two share fewer than two seeds, and of a method against itself.
+    """
+
+    def share(pairs: list[list[float]]) -> float | None:
+        if len(pairs) < 2:
+            return None
+        columns = list(zip(*pairs, strict=False))
+        above = [mean_interval(column, confidence).low > 0 for column in columns]
+        return sum(above) / len(above) if above else None
+
+    return _matrix(curves, share)
+
+
+def _matrix(curves: Curves, entry: object) -> dict[str, dict[str, float | None]]:
+    assert callable(entry)
+    return {
+        row: {
+            column: None if row == column else entry(_pairs(curves, row, column))
+            for column in curves
+        }
+        for row in curves
+    }
+
+
+def _won(differences: Sequence[float]) -> float | None:
+    if not differences:
+        return None
+    return sum(1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in differences) / len(differences)
+
+
+def _pairs(curves: Curves, method: str, against: str) -> list[list[float]]:
+    """Differences from the second round on, a list a seed."""
+    mine, theirs = curves[method], curves[against]
+    return [
+        [a - b for a, b in zip(mine[seed][1:], theirs[seed][1:], strict=False)]
+        for seed in sorted(mine.keys() & theirs.keys())
+    ]

@@ -1,0 +1,133 @@
+"""The table of an experiment, made anew of the plain files of its runs; no torch needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deal.errors import ResultsError
+from deal.loop.files import read_ids, read_json, write_csv
+
+__all__ = ["Experiment", "Round", "Run", "read_experiment", "write_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One finished round.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    labeled : tuple of str
+        Ids of the images it was trained on.
+    metrics : mapping
+        ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score.
+    """
+
+    number: int
+    labeled: tuple[str, ...]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Finished rounds of one method and seed, in order; ``settings`` are the method's."""
+
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+    rounds: tuple[Round, ...]
+
+    def picks(self) -> tuple[str, ...]:
+        """Everything labeled beyond the first round."""
+        first = set(self.rounds[0].labeled)
+        return tuple(item for item in self.rounds[-1].labeled if item not in first)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What a folder of runs holds.
+
+    Attributes
+    ----------
+    folder : Path
+    shared : mapping
+        What all runs have in common (:meth:`deal.loop.config.LoopConfig.shared`), with
+        ``images``, ``counts``, ``classes`` and ``drives`` (by id) of the data set.
+    runs : tuple of Run
+    """
+
+    folder: Path
+    shared: Mapping[str, Any]
+    runs: tuple[Run, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Labeled images of each round."""
+        return tuple(self.shared["counts"])
+
+    def methods(self) -> tuple[str, ...]:
+        """Names, in byte order."""
+        return tuple(sorted({run.method for run in self.runs}))
+
+    def curves(self, class_name: str | None = None) -> dict[str, dict[int, list[float]]]:
+        """Method → seed → mIoU (or a class's IoU, NaN where it has none) of each round."""
+        curves: dict[str, dict[int, list[float]]] = {}
+        for run in self.runs:
+            values = [
+                each.metrics["miou"] if class_name is None else each.metrics["iou"][class_name]
+                for each in run.rounds
+            ]
+            numbers = [float("nan") if value is None else value for value in values]
+            curves.setdefault(run.method, {})[run.seed] = numbers
+        return curves
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment; runs without a finished round are left out.
+
+    Raises
+    ------
+    ResultsError
+        It is no folder of `deal loop`, or a file of it is damaged.
+    """
+    if not (folder / "experiment.json").is_file():
+        raise ResultsError(f"{folder} holds no experiment.json: give a folder of `deal loop`")
+    runs = []
+    for path in sorted(folder.glob("*/run.json")):
+        values = read_json(path)
+        rounds = []
+        for number in range(1, len(values["counts"]) + 1):
+            each = path.parent / f"round-{number}"
+            if not (each / "metrics.json").is_file():
+                break
+            labeled = tuple(read_ids(each / "labeled.csv"))
+            rounds.append(Round(number, labeled, read_json(each / "metrics.json")))
+        if rounds:
+            runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
+    runs.sort(key=lambda run: (run.method, run.seed))
+    return Experiment(folder, read_json(folder / "experiment.json"), tuple(runs))
+
+
+def write_table(experiment: Experiment) -> Path:
+    """Write ``results.csv``: a row for each method, seed and round; return its path."""
+    classes: Sequence[str] = experiment.shared["classes"]
+    scores = ("difficulty", "entropy", "margin", "least-confidence")
+    columns = ["method", "seed", "round", "labeled", "miou", "accuracy"]
+    columns += [f"auroc:{name}" for name in scores] + [f"iou:{name}" for name in classes]
+    rows = [
+        [
+            *(run.method, run.seed, each.number, len(each.labeled)),
+            *(each.metrics["miou"], each.metrics["accuracy"]),
+            *(each.metrics["auroc"][name] for name in scores),
+            *(each.metrics["iou"][name] for name in classes),
+        ]
+        for run in experiment.runs
+        for each in run.rounds
+    ]
+    path = experiment.folder / "results.csv"
+    write_csv(path, columns, rows)
+    return path

@@ -1,0 +1,67 @@
+"""One step of training, and the constants that every training shares."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deal.training.config import TrainConfig
+from deal.training.difficulty import WithDifficulty
+from deal.training.losses import joint_loss
+from deal.training.preparation import poly_factor
+
+__all__ = ["ALIGN_CORNERS", "MEAN", "STD", "training_step"]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+ALIGN_CORNERS = True  # as DEAL was released
+
+
+def training_step(
+    config: TrainConfig,
+    module: WithDifficulty,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    progress: tuple[int, int],
+    ignore_index: int,
+    class_weights: Tensor | None,
+) -> Tensor:
+    """Set the learning rate, run the network both ways and move the parameters.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``precision`` and ``alpha``.
+    module, optimizer
+    images : Tensor of uint8 [B, 3, H, W], channels last
+    labels : Tensor of int64 [B, H, W]
+    progress : (step, of)
+        Counted from 0; sets the learning rate by :func:`deal.training.preparation.poly_factor`.
+    ignore_index : int
+    class_weights : Tensor [C] or None
+
+    Returns
+    -------
+    Tensor of float32 [3]
+        Loss, its segmentation and its difficulty part, on the device and without gradients.
+    """
+    factor = poly_factor(*progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        logits, difficulty = module(images)
+    loss = joint_loss(
+        logits,
+        difficulty,
+        labels,
+        ignore_index=ignore_index,
+        align_corners=ALIGN_CORNERS,
+        alpha=config.alpha,
+        class_weights=class_weights,
+    )
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss.total)
+    optimizer.step()
+    return torch.stack([loss.total, loss.segmentation, loss.difficulty]).detach()
