@@ -114,3 +114,65 @@ def pool(
         click.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
     elif output is None:
         click.echo(report.to_markdown(), nl=False)
+
+
+@command.command(
+    cls=GroupedCommand,
+    short_help="Learning curves of deal loop, compared in pairs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.argument("runs", nargs=-1, required=True, type=click.Path())
+@option(
+    _WHAT,
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="METHOD",
+    help="Compare the others with it; repeatable. Default: random and entropy.",
+)
+@option(
+    _WHAT,
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="NAME",
+    help="Show this class's IoU; repeatable. Default: the five lowest.",
+)
+@option(
+    _WHAT,
+    "--full",
+    type=float,
+    metavar="MIOU",
+    help="mIoU with every label, such as 0.55: count the labels needed for 90 and 95 % of it.",
+)
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write Markdown here instead of printing it; with a name in .html, one page with figures.",
+)
+@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
+def loop(runs: tuple[str, ...], output: str | None, debug: bool, **options: Any) -> None:
+    """Report the experiments RUNS, each a folder OUTPUT/EXPERIMENT of `deal loop`.
+
+    mIoU by round, paired differences with 95 % intervals, wins, IoU of hard classes, overlap and
+    drives of the picks. Writes each experiment's results.csv anew from its plain files.
+    """
+    from pathlib import Path
+
+    from deal.loop.files import write_text
+    from deal.report.loop import report_loop
+
+    reports = report_loop(runs, **options)
+    if output is not None and Path(output).suffix == ".html":
+        from deal.report.loop_page import page
+
+        write_text(Path(output), page(reports))
+        return
+    text = "\n".join(report.to_markdown() for report in reports)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(Path(output), text)

@@ -156,7 +156,10 @@ class RoundsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringConfig:
-    """``[scoring]``: as :func:`deal.score_pool` has them; the engine scores the ONNX export."""
+    """``[scoring]``: as :func:`deal.score_pool` has them.
+
+    The engine scores the ONNX export; ``torch`` spares the export and scores the checkpoint.
+    """
 
     engine: str = "ort"
     device: str = "auto"

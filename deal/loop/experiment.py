@@ -259,6 +259,8 @@ class _Run:
         self._tell(number, f"{wanted} images picked of {images - len(labeled)}")
 
     def _export(self, folder: Path) -> Path:
+        if self.config.scoring.engine == "torch":  # which scores the checkpoint itself
+            return folder / "checkpoint.pt"
         from deal.export.onnx import export_checkpoint
 
         dropout = self.given.dropout_passes > 0

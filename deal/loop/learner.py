@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deal._version import __version__
-from deal.engines.base import available_cores
+from deal.cores import available_cores
 from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import write_text

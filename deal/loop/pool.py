@@ -13,8 +13,9 @@ from PIL import Image
 from deal.errors import PoolError, UsageError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
-from deal.pool import open_pool
+from deal.pool import id_to_path, open_pool
 from deal.training.data import Dataset, load_dataset
+from deal.types import FailedItem
 
 __all__ = ["Pool", "open_data"]
 
@@ -85,8 +86,12 @@ def open_data(config: LoopConfig) -> Pool:
         raise PoolError(f"the data set has no {given.evaluate} split to evaluate on")
     counts = _counts(config, len(data.train))
     folder = _written(config.folder, data) if root is None else root / "train" / "images"
-    items = list(open_pool([folder], sequence_from=given.sequence_from))
-    names = [Path(item.id).stem for item in items]
+    items = []
+    for item in open_pool([folder], sequence_from=given.sequence_from):
+        if isinstance(item, FailedItem):
+            raise PoolError(f"{folder} cannot be listed: {item.error}")
+        items.append(item)
+    names = [Path(id_to_path(item.id)).stem for item in items]
     if sorted(names) != sorted(sample.name for sample in data.train):
         raise PoolError(
             f"{folder} holds other images than the {len(data.train)} with labels, perhaps in "

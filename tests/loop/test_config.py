@@ -1,0 +1,109 @@
+"""The TOML file: what it may hold, and what the errors say."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from deal.errors import UsageError
+from deal.loop.config import parse_config, preset_text, read_config
+
+VALUES = {
+    "experiment": "trial",
+    "seeds": [0, 3],
+    "data": {"dataset": "folder", "root": "data", "size": [48, 64]},
+    "training": {"epochs": 2, "lr": 1, "scale": [0.5, 2]},
+    "rounds": {"labeled": ["10%", "20%"]},
+    "methods": {
+        "ds": {"acquisition": "ds:entropy", "diverse": 2},
+        "bald": {"acquisition": "bald", "dropout_passes": 5},
+    },
+}
+
+
+def changed(path, value):
+    values = copy.deepcopy(VALUES)
+    *parents, last = path.split(".")
+    table = values
+    for name in parents:
+        table = table[name]
+    if value is None:
+        del table[last]
+    else:
+        table[last] = value
+    return values
+
+
+def test_values_become_frozen_records_with_paths_beside_the_file(tmp_path):
+    config = parse_config(VALUES, tmp_path)
+    assert config.data.size == (48, 64)
+    assert config.data.root == str(tmp_path / "data")
+    assert config.training.scale == (0.5, 2.0)
+    assert config.methods["ds"].selection == {"acquisition": "ds:entropy", "diverse": 2}
+    assert config.methods["bald"].dropout_passes == 5
+    assert config.seeds == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["camvid-cpu", "synthetic"])
+def test_presets_are_configurations(name, tmp_path):
+    path = tmp_path / "loop.toml"
+    path.write_text(preset_text(name))
+    assert read_config(path).experiment == name
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("trainings", {}, "no key 'trainings': did you mean training?"),
+        ("training.epoch", 3, "did you mean epochs?"),
+        ("training.steps", 100, "either epochs or steps"),
+        ("training.epochs", None, "either epochs or steps"),
+        ("training.lr", "fast", r"\[training\] lr cannot be 'fast': it takes a number"),
+        ("training.batch_size", 1, "at least 2"),
+        ("training.batch_size", True, "takes a whole number"),
+        ("training.precision", "fp8", "fp32 or bf16"),
+        ("data", None, "needs data"),
+        ("data.size", [48], "a list of a whole number and a whole number"),
+        ("rounds.labeled", ["10%"], "two rounds"),
+        ("rounds.labeled", ["10%", "many"], "neither a number"),
+        ("rounds.pool_subset", "half", "percentage"),
+        ("methods", {}, "no method"),
+        ("methods.ds", {}, r"\[methods.ds\] needs acquisition"),
+        ("methods.ds.acquisition", "dss", "dss"),
+        ("methods.ds.budget", 5, "sets it itself"),
+        ("methods.ds.levels", 7, r"\[methods.ds\]"),
+        ("methods.common", {"acquisition": "ds"}, "make a name"),
+        ("seeds", [1, 1], "each once"),
+        ("experiment", "../up", "name of a folder"),
+    ],
+)
+def test_an_error_names_the_key_and_the_remedy(path, value, message):
+    with pytest.raises(UsageError, match=message):
+        parse_config(changed(path, value))
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    path = tmp_path / "loop.toml"
+    with pytest.raises(UsageError, match=r"loop.toml cannot be read: No such file"):
+        read_config(path)
+    path.write_text("experiment = ")
+    with pytest.raises(UsageError, match=r"loop.toml is not TOML"):
+        read_config(path)
+
+
+def test_rounds_are_counts_or_shares_rounded_up():
+    rounds = parse_config(VALUES).rounds
+    assert rounds.counts(367) == (37, 74)
+    assert rounds.subset(330) == 330
+    half = parse_config(changed("rounds.pool_subset", "50%")).rounds
+    assert half.subset(33) == 17
+
+
+@pytest.mark.parametrize(
+    ("labeled", "message"), [(["20%", "10%"], "must grow"), ([5, 400], "training split has 367")]
+)
+def test_rounds_that_cannot_be_are_refused(labeled, message):
+    rounds = parse_config(changed("rounds.labeled", labeled)).rounds
+    with pytest.raises(UsageError, match=message):
+        rounds.counts(367)

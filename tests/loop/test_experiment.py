@@ -1,0 +1,236 @@
+"""The whole loop on synthetic scenes: what it leaves and shares, and that kills do not show."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+import deal.loop.experiment as experiment
+import deal.loop.files as files
+import deal.loop.learner as learner
+from deal.errors import DealError, OutputError, PoolError, UsageError
+from deal.loop.experiment import run_loop
+from deal.loop.files import hold, read_ids
+from deal.loop.table import read_experiment
+from deal.report.loop import report_loop
+from tests.labeled import write_labeled
+
+
+def outcome(folder: Path) -> dict[str, str]:
+    """Every labeled set, selection and metric of the runs, by place."""
+    kept = ("labeled.csv", "selection.csv", "metrics.json", "results.csv")
+    paths = [p for p in sorted(folder.rglob("*")) if p.name in kept and "results" not in p.parts]
+    return {
+        str(path.relative_to(folder)): path.read_text().replace(str(folder), "") for path in paths
+    }
+
+
+def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_config):
+    config = make_config(
+        rounds__labeled=[3, 5], scoring__engine="ort", methods={"ds": {"acquisition": "ds"}}
+    )
+    run_loop(config)
+    common, run = config.folder / "common" / "seed0", config.folder / "ds-seed0"
+    assert (common / "model.onnx").stat().st_size > 10_000
+    assert (common / "metrics.json").read_text() == (run / "round-1" / "metrics.json").read_text()
+    picks = json.loads((run / "round-1" / "selection.json").read_text())
+    first, second = (read_ids(run / f"round-{i}" / "labeled.csv") for i in (1, 2))
+    assert second == [*first, *(row["id"] for row in picks["selection"])]
+    assert picks["acquisition"] == "ds:none"
+    assert not (run / "round-2" / "checkpoint.pt").exists()
+    with open(config.folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["round"], row["labeled"]) for row in rows] == [
+        ("ds", "1", "3"),
+        ("ds", "2", "5"),
+    ]
+    assert 0 <= float(rows[1]["miou"]) <= 1
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_run_killed_before_and_after_every_file_ends_with_the_same_selections_and_metrics(
+    make_config, tmp_path, monkeypatch
+):
+    whole = make_config(output=str(tmp_path / "whole"))
+    run_loop(whole)
+    config = make_config()
+    seen: dict[Path, int] = {}
+
+    def deadly(write, place):
+        def wrapped(*arguments):
+            path = next(a for a in arguments if isinstance(a, Path))
+            seen[path] = seen.get(path, 0) + 1
+            if seen[path] == 1 and place == "before":
+                raise Killed
+            write(*arguments)
+            if seen[path] == 1:
+                raise Killed
+
+        return wrapped
+
+    kills = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", deadly(files.write_text, "after"))
+        patch.setattr(learner, "save_atomically", deadly(learner.save_atomically, "before"))
+        patch.setattr(learner, "save_checkpoint", deadly(learner.save_checkpoint, "after"))
+        while True:
+            try:
+                run_loop(config)
+                break
+            except Killed:
+                kills += 1
+    assert kills > 20
+    assert outcome(config.folder) == outcome(whole.folder)
+
+
+def test_two_methods_of_a_seed_have_one_start_and_two_seeds_have_two(make_config):
+    config = make_config(seeds=[0, 1], rounds__labeled=[3, 5], training__epochs=1)
+    report = run_loop(config)
+    assert report.finished == ("random-seed0", "ds-seed0", "random-seed1", "ds-seed1")
+    runs = read_experiment(config.folder).runs
+    first = {(run.method, run.seed): run.rounds[0] for run in runs}
+    assert first["random", 0] == first["ds", 0]
+    assert first["random", 0].labeled != first["random", 1].labeled
+    # Methods and seeds come later; what is there is not run again.
+    more = make_config(
+        seeds=[0, 1],
+        rounds__labeled=[3, 5],
+        training__epochs=1,
+        methods={
+            "random": {"acquisition": "random"},
+            "plain": {"acquisition": "entropy", "difficulty_loss": False},
+        },
+    )
+    run_loop(more, seeds=[0])
+    after = read_experiment(config.folder)
+    assert after.methods() == ("ds", "plain", "random")
+    plain = next(run for run in after.runs if run.method == "plain")
+    assert plain.rounds[0].labeled == first["ds", 0].labeled
+    assert plain.rounds[0].metrics != first["ds", 0].metrics
+    text = report_loop([config.folder])[0].to_markdown()
+    assert "| ds |" in text
+    assert "## Difference to random" in text
+
+
+def test_the_pool_of_a_round_can_be_a_common_random_part(make_config, monkeypatch):
+    config = make_config(rounds__pool_subset="40%", training__epochs=1)
+    run_loop(config, methods=["random"])
+    seen = experiment.open_data(config)
+    for number in (1, 2):
+        folder = config.folder / "random-seed0"
+        before = read_ids(folder / f"round-{number}" / "labeled.csv")
+        after = read_ids(folder / f"round-{number + 1}" / "labeled.csv")
+        size = config.rounds.subset(12 - len(before))
+        assert set(after[len(before) :]) <= seen.candidates(0, number, before, size)
+
+
+def test_a_run_that_another_process_has_is_left_to_it(make_config):
+    config = make_config(rounds__labeled=[3, 5], training__epochs=1)
+    with hold(config.folder / "random-seed0", wait=False) as held:
+        assert held
+        report = run_loop(config, methods=["random"])
+    assert (report.finished, report.elsewhere) == ((), ("random-seed0",))
+
+
+def test_fixed_steps_are_the_same_number_in_every_round(make_config):
+    config = make_config(training__epochs=None, training__steps=4, rounds__labeled=[3, 5])
+    run_loop(config, methods=["random"])
+    for folder in (config.folder / "common" / "seed0", config.folder / "random-seed0" / "round-2"):
+        records = [
+            json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()
+        ]
+        assert sum(record["steps"] for record in records) == 4
+        assert json.loads((folder / "timing.json").read_text())["steps"] == 4
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Nothing may be trained."""
+    monkeypatch.setattr(experiment, "train_round", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"rounds__labeled": [1, 5]}, PoolError, "less than a batch of 2"),
+        ({"rounds__labeled": [3, 50]}, UsageError, "training split has 12"),
+        ({"rounds__labeled": [5, 3]}, UsageError, "must grow"),
+        (
+            {"rounds__labeled": [3, 9], "rounds__pool_subset": "20%"},
+            PoolError,
+            "less than the 6 to pick",
+        ),
+        ({"data__evaluate": "train"}, UsageError, "val or test"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(
+    make_config, untrained, changes, error, message
+):
+    rounds = {k: v for k, v in changes.items() if k.startswith("rounds__")}
+    config = make_config(
+        rounds={"labeled": [3, 5], **{k[8:]: v for k, v in rounds.items()}},
+        **{k: v for k, v in changes.items() if k not in rounds},
+    )
+    with pytest.raises(error, match=message):
+        run_loop(config)
+
+
+def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
+    with pytest.raises(UsageError, match="no method 'best': there are random, ds"):
+        run_loop(make_config(), methods=["best"])
+    with pytest.raises(UsageError, match="seed 4"):
+        run_loop(make_config(), seeds=[4])
+
+
+def test_a_folder_of_another_configuration_is_refused(make_config, monkeypatch):
+    config = make_config(rounds__labeled=[3, 5], training__epochs=1)
+    run_loop(config, methods=["random"])
+    monkeypatch.setattr(experiment, "train_round", None)
+    with pytest.raises(OutputError, match=r"another \[training\] lr: choose another"):
+        run_loop(make_config(rounds__labeled=[3, 5], training__epochs=1, training__lr=0.2))
+    other = {"random": {"acquisition": "random", "flip": True}}
+    with pytest.raises(OutputError, match=r"another \[methods.random\]"):
+        run_loop(make_config(rounds__labeled=[3, 5], training__epochs=1, methods=other))
+
+
+def test_rules_that_leave_too_few_images_end_the_run_with_their_name(make_config):
+    methods = {"strict": {"acquisition": "random", "quota": "folder=1"}}
+    config = make_config(methods=methods, training__epochs=1, rounds__labeled=[3, 5])
+    with pytest.raises(DealError, match=r"rules of \[methods.strict\] leave 1 of the 2"):
+        run_loop(config)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: (root / "val/labels/frame_000.png").unlink(), "has no label"),
+        (lambda root: (root / "train/images/deep").mkdir(), None),
+    ],
+)
+def test_folders_are_checked_first(make_config, tmp_path, untrained, break_it, message):
+    import numpy as np
+
+    root = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, 256, (32, 48, 3), np.uint8), rng.integers(0, 2, (32, 48)))
+        for _ in range(6)
+    ]
+    for split in ("train", "val"):
+        write_labeled(root, split, pairs)
+    (root / "classes.json").write_text('{"classes": ["road", "sky"]}')
+    break_it(root)
+    if message is None:
+        (root / "train/images/deep/other.png").write_bytes(
+            (root / "train/images/frame_000.png").read_bytes()
+        )
+        message = "other images than the 6 with labels"
+    config = make_config(data={"dataset": "folder", "root": str(root)}, rounds__labeled=[2, 4])
+    with pytest.raises(PoolError, match=message):
+        run_loop(config)
