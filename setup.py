@@ -38,7 +38,9 @@ LIBRARY_SOURCES = [
 BINDING_SOURCES = [
     "csrc/binding.cpp",
     "csrc/binding_k_center.cpp",
+    "csrc/binding_resample.cpp",
     "csrc/k_center.cpp",
+    "csrc/resample.cpp",
     "csrc/tensor_py.cpp",
 ]
 CUDA_SOURCES = ["csrc/attention_cuda.cu", "csrc/pixels_cuda.cu", "csrc/statistics_cuda.cu"]

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "binding_k_center.h"
+#include "binding_resample.h"
 #include "deal.h"
 #include "statistics_cuda.h"
 #include "tensor_py.h"
@@ -372,4 +373,5 @@ PYBIND11_MODULE(_native, m) {
   m.def("class_map", &class_map, py::arg("context"), py::arg("request"));
   m.def("components", &components, py::arg("ids"), py::arg("min_pixels"));
   bind_k_center(m);
+  bind_resample(m);
 }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deal import _native
 from deal.errors import ItemError, UsageError
 from deal.masks import Masks
 from deal.model import ModelSpec, raster_size
@@ -17,12 +18,6 @@ from deal.region_sources import GivenSegments, RegionSource, Superpixels
 from deal.segment_files import MAX_REGIONS, checked_ids, nearest
 
 __all__ = ["ImageExtras", "InputGroup", "Inputs", "extras_of"]
-
-_FILTERS = {
-    "bilinear-antialias": Image.Resampling.BILINEAR,
-    "bicubic-antialias": Image.Resampling.BICUBIC,
-    "nearest": Image.Resampling.NEAREST,
-}
 
 Image8 = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -208,7 +203,13 @@ class Inputs:
         return {"raster": self._raster, "mask": self._masks.settings(), **scaled}
 
     def _at_size(self, image: Image8, size: Size) -> Image8:
-        return _resized(image, size, _FILTERS[self._spec.interpolation])
+        interpolation = self._spec.interpolation
+        if interpolation == "nearest":
+            return _nearest(image, size)
+        if image.shape[:2] == size:
+            return image
+        dense = np.ascontiguousarray(image)
+        return _native.resample(dense, *size, interpolation == "bicubic-antialias")
 
     def _raster_mask(self, camera: str | None, original: Size, size: Size) -> Image8 | None:
         mask = self._masks.get(camera)
@@ -221,7 +222,7 @@ class Inputs:
                 f"image {original[0]}×{original[1]}: give a mask of the image's size",
             )
         if id(mask) not in self._raster_masks:
-            self._raster_masks[id(mask)] = _resized(mask, size, Image.Resampling.NEAREST)
+            self._raster_masks[id(mask)] = _nearest(mask, size)
         return self._raster_masks[id(mask)]
 
     def _segments(
@@ -273,7 +274,7 @@ def _described(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _resized(image: Image8, size: Size, resample: Image.Resampling) -> Image8:
+def _nearest(image: Image8, size: Size) -> Image8:
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], resample))
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.NEAREST))
