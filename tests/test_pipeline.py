@@ -446,7 +446,7 @@ def test_a_failure_of_the_network_surfaces_and_keeps_finished_rows(
 def test_a_session_that_does_not_open_surfaces(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Scorer) -> Scorer:
+    def fail(self: Scorer, **options: Any) -> Scorer:
         raise DealError("no memory for another session")
 
     monkeypatch.setattr(Scorer, "again", fail)
