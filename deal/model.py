@@ -33,7 +33,7 @@ key                     value                                                   
 ======================  ===============================================================  ==========
 
 The two antialiased filters are Pillow's: plain interpolation when enlarging, support widened by the
-scale when shrinking (torchvision's ``antialias=True``).
+scale when shrinking (torchvision's ``antialias=True``); rows first, then columns, 8 bits between.
 """
 
 from __future__ import annotations
