@@ -13,7 +13,6 @@ import onnxruntime as ort
 
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import ModelError, UsageError
-from deal.export.cpu import has_int8_dot_product
 from deal.export.fidelity import Fidelity, FidelityGate
 from deal.export.files import new_file, write_synced
 from deal.export.graph import Layer, simplified
@@ -23,6 +22,7 @@ from deal.export.int8 import Int8Conversion, Progress
 from deal.export.search import Sensitivity, fewest_float_layers, fidelity_table
 from deal.model import METADATA_KEY, ModelSpec, contract_values, read_spec
 from deal.model_keys import PRECISIONS
+from deal.processor import has_int8_dot_product
 
 __all__ = ["SEARCH_SECONDS", "Conversion", "convert"]
 

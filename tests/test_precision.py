@@ -13,7 +13,6 @@ import deal.export.fidelity
 from deal.cli.export import command
 from deal.engines import open_engine
 from deal.errors import ModelError, UsageError
-from deal.export.cpu import has_int8_dot_product
 from deal.export.fidelity import Fidelity, FidelityGate, ScoreFidelity, pick_value
 from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
 from deal.export.half import emulated, halved
@@ -22,6 +21,7 @@ from deal.export.precision import convert
 from deal.export.quantize import OPERATORS, activation_ranges, bias_shifts, quantised, with_biases
 from deal.export.search import Sensitivity, fewest_float_layers
 from deal.model import read_spec
+from deal.processor import has_int8_dot_product
 from tests.models import metadata, save_model, scenes
 
 SIZE = (24, 32)
@@ -322,6 +322,18 @@ def test_the_processor_is_asked_for_vnni(tmp_path, monkeypatch, flags, expected)
     assert has_int8_dot_product(tmp_path / "none") is False
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert has_int8_dot_product(tmp_path / "none") is True
+
+
+def test_eight_bit_weights_are_refused_where_they_would_overflow(tmp_path, monkeypatch):
+    for reduce_range, name in ((False, "8"), (True, "7")):
+        facts = {"conversion": {"reduce_range": reduce_range}}
+        props = metadata(precision="int8", provenance=facts)
+        save_model(tmp_path / f"{name}.onnx", props=props)
+        open_engine(tmp_path / f"{name}.onnx", device="cpu", probe=False)
+    monkeypatch.setattr("deal.engines.onnxruntime.has_int8_dot_product", lambda: False)
+    open_engine(tmp_path / "7.onnx", device="cpu", probe=False)
+    with pytest.raises(ModelError, match="convert it again with --reduce-range on"):
+        open_engine(tmp_path / "8.onnx", device="cpu", probe=False)
 
 
 def test_command_converts_onnx(model, pools, tmp_path):

@@ -13,7 +13,8 @@ from deal.cores import available_cores
 from deal.dropout import Masks
 from deal.engines.base import Engine, parse_device
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import read_spec
+from deal.model import ModelSpec, read_spec
+from deal.processor import has_int8_dot_product
 from deal.types import EngineOutput
 
 try:
@@ -45,6 +46,8 @@ class OnnxRuntimeEngine(Engine):
         spec = read_spec(path, options)
         used = _resolve_device(device)
         super().__init__(spec, used)
+        if used == "cpu":
+            _check_sums(spec)
         self._session = open_session(path, used, threads or available_cores())
         names = {
             "logits": spec.output_name,
@@ -129,6 +132,17 @@ def open_session(path: Path, device: str, threads: int) -> Any:
             "--device cpu"
         )
     return session
+
+
+def _check_sums(spec: ModelSpec) -> None:
+    """Refuse an int8 model of ``deal export`` whose sums would overflow here, unnoticed."""
+    facts = spec.provenance.get("conversion")
+    needs_dot_product = isinstance(facts, Mapping) and facts.get("reduce_range") is False
+    if spec.precision == "int8" and needs_dot_product and not has_int8_dot_product():
+        raise ModelError(
+            f"model {spec.path} has int8 weights of 8 bits, whose sums overflow on this processor "
+            "(x86 without VNNI): convert it again with --reduce-range on"
+        )
 
 
 def _first_line(error: Exception) -> str:
