@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deal.acquisition.columns import Chunk, Scores, Table, chunks, column_names
 from deal.acquisition.registry import TABLES, Acquisition, acquisition_names, find, registered
-from deal.errors import ResultsError, UsageError
+from deal.errors import DealError, ResultsError, UsageError
 from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["Bound", "acquisition_options", "acquisition_scores", "bind", "required_columns"]
@@ -78,7 +78,7 @@ class Bound:
             return total
         for chunk in self._read(table, self.columns):
             if chunk.usable.any():
-                total = total + np.asarray(self._call(self._entry.totals, chunk), dtype=np.int64)
+                total = total + self._call(self._entry.totals, chunk, np.int64)
         return total
 
     def scores(self, table: Table, totals: NDArray[np.int64] | None = None) -> Scores:
@@ -173,10 +173,20 @@ class Bound:
         self,
         function: Callable[..., Any],
         chunk: Chunk,
+        dtype: type[np.generic],
         totals: NDArray[np.int64] | None = None,
-    ) -> Any:
+    ) -> NDArray[Any]:
+        """Call a function on a chunk; whatever a user's own raises becomes one line."""
         given = {**self.options, "classes": self.classes, "table": self.table, "totals": totals}
-        return function(chunk.columns, **_named(function, given))
+        try:
+            return np.asarray(function(chunk.columns, **_named(function, given)), dtype=dtype)
+        except DealError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"acquisition {self.name!r} fails ({type(error).__name__}: {error}): repair the "
+                "function (DEAL_DEBUG=1 shows where)"
+            ) from error
 
     def _values(
         self,
@@ -186,11 +196,16 @@ class Bound:
         ndim: int,
     ) -> NDArray[np.float64]:
         """Call a function on a chunk and hold its result to [n] or [n, C]."""
-        values = np.asarray(self._call(function, chunk, totals), dtype=np.float64)
+        values = self._call(function, chunk, np.float64, totals)
         rows = int(chunk.usable.sum())
         if values.ndim != ndim or len(values) != rows:
             raise UsageError(
                 f"acquisition {self.name!r} returned shape {values.shape} for {rows} rows"
+            )
+        if np.isinf(values).any():
+            raise UsageError(
+                f"acquisition {self.name!r} returned infinite values: they have to be finite, or "
+                "NaN to leave a row out"
             )
         return values
 
@@ -324,12 +339,16 @@ def _options(entry: Acquisition, given: Mapping[str, Any], seed: int) -> dict[st
 
 
 def _typed(option: str, default: Any, value: Any) -> Any:
-    """Read a value, or its text, as a number if the option's default is one."""
+    """Read a value, or its text, as a number or truth value if the option's default is one."""
+    if type(default) is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise UsageError(f"{option} must be true or false, not {value!r}")
+        return str(value).lower() == "true"
     for kind, what in ((int, "a whole number"), (float, "a number")):
         if type(default) is kind:
             try:
                 number = kind(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 number = None
             if number is None or (not isinstance(value, str) and number != value):
                 raise UsageError(f"{option} must be {what}, not {value!r}")

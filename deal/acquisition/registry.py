@@ -224,8 +224,9 @@ def all_or_none() -> Iterator[dict[str, Acquisition]]:
 
 def suggestion(name: str, names: Sequence[str]) -> str:
     """`` Did you mean 'x'?``, or nothing when no name is close."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    spelled = {known.lower(): known for known in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return f" Did you mean {spelled[close[0]]!r}?" if close else ""
 
 
 def _is_built_in(name: str) -> bool:

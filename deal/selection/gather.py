@@ -79,6 +79,8 @@ class Rows:
         Those of the quotas, and ``sequence`` if there is a gap.
     times : ndarray of int64 [n]
         Nanoseconds or frame numbers, for the gap; empty without one.
+    unscored : int
+        Rows that are ok and yet have no score: a value is missing or not a number.
     """
 
     ids: pa.Array
@@ -87,6 +89,7 @@ class Rows:
     costs: NDArray[np.float64]
     groups: dict[str, Groups]
     times: NDArray[np.int64]
+    unscored: int
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -144,11 +147,12 @@ def gather(
     scores: list[NDArray[np.float64]] = []
     times: list[NDArray[np.float64] | NDArray[np.int64]] = []
     amounts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in costly}
-    missing_times = 0
+    missing_times = unscored = 0
     for piece, values in scored_pieces(sources, bound, needs, totals):
         _require(piece, [*_key(sources.table)[:1], *needs])
         ids += piece.column("id").cast(pa.large_string()).chunks
         scores.append(values)
+        unscored += int((_ok(piece) & np.isnan(values)).sum())
         if sources.table == "regions":
             _require(piece, ["region"])
             regions.append(piece.column("region").to_numpy().astype(np.int32))
@@ -171,6 +175,7 @@ def gather(
         costs=np.ones(len(joined)),
         groups=groups,
         times=np.concatenate(times).astype(np.int64) if times else np.empty(0, np.int64),
+        unscored=unscored,
     )
     _refuse_repeated(rows)
     if ranking.cost != "count" and scored.any():

@@ -177,6 +177,8 @@ def _read_csv(
             f"{path} has no column id: its first line must name the columns, one of them id"
         )
     for row in rows:
+        if row["id"] is None:
+            raise UsageError(f"{path}, line {rows.line_num}: it ends before the column id")
         region = row.get("region") or ""
         if not region:
             images.add(row["id"])

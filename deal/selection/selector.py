@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deal.acquisition import Bound
 from deal.errors import ResultsError
+from deal.selection.budget import Budget
 from deal.selection.diverse import spread
 from deal.selection.document import Selection
 from deal.selection.gather import (
@@ -132,6 +133,13 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     else:
         choice.choose(open_rows)
     taken = np.array(choice.taken, dtype=np.int64)
+    if len(order) and rows.unscored:
+        notes.append(
+            f"{rows.unscored} of {len(rows)} rows are ok but have no value for {bound.name}: they "
+            "are not ranked"
+        )
+    if not bound.greedy:
+        notes += _tie_notes(_keys(rows, ranking)[order])
     notes += _budget_notes(rows, ranking, limit, order, choice)
     metadata = {
         "format": 1,
@@ -256,6 +264,15 @@ def _lacking(
         yield f"{lacking} of the {len(names)} names to {option} are {what}"
 
 
+def _tie_notes(keys: NDArray[np.float64]) -> Iterator[str]:
+    """A note when nothing but the ids decides the order of ranked rows."""
+    if len(keys) > 1 and (keys == keys[0]).all():
+        yield (
+            f"all {len(keys)} scores are equal ({keys[0]:g}), so their ids alone decide the order: "
+            "choose another acquisition function"
+        )
+
+
 def _budget_notes(
     rows: Rows,
     ranking: Ranking,
@@ -276,9 +293,9 @@ def _budget_notes(
             f"the budget of {_plain(limit)} {ranking.budget.cost} pays for none of the "
             f"{len(order)} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
         )
-    elif ranking.budget.cost == "count" and choice.spent < limit:
+    elif ranking.budget != Budget() and ranking.budget.cost == "count" and choice.spent < limit:
         yield (
-            f"the rules leave {len(choice.taken)} {what} of the budget of {_plain(limit)}: no "
+            f"the rules leave {len(choice.taken)} of the budget of {_plain(limit)} {what}: no "
             "other may be taken"
         )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -221,3 +222,48 @@ def test_a_function_of_the_wrong_shape_is_named() -> None:
     acquisition("bad", requires=["id"])(lambda columns: np.zeros(1))
     with pytest.raises(UsageError, match=r"'bad' returned shape \(1,\) for 2 rows"):
         acquisition_scores({"id": ["a", "b"]}, "bad")
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize(
+    ("returned", "match"),
+    [
+        (lambda columns: 1 // 0, "'bad' fails .ZeroDivisionError: .*: repair the function"),
+        (lambda columns: ["x", "y"], "'bad' fails .ValueError: "),
+        (lambda columns: columns["n"] * np.inf, "'bad' returned infinite values"),
+    ],
+)
+def test_a_function_that_fails_is_one_line(returned: Any, match: str) -> None:
+    acquisition("bad", requires=["n"])(returned)
+    with pytest.raises(UsageError, match=match):
+        acquisition_scores({"n": [1.0, 2.0]}, "bad")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_totals_that_are_no_numbers_are_one_line() -> None:
+    @acquisition("bad", requires=["n"], totals=lambda columns: "many")
+    def bad(columns: Any, *, totals: Any) -> Any:
+        return columns["n"]
+
+    with pytest.raises(UsageError, match=r"'bad' fails .ValueError: "):
+        acquisition_scores({"n": [1.0, 2.0]}, "bad")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_truth_values_are_read_from_text() -> None:
+    @acquisition("flagged", requires=["n"])
+    def flagged(columns: Any, *, flag: bool = True) -> Any:
+        return columns["n"] * (1.0 if flag else -1.0)
+
+    for flag in (False, "false", "False"):
+        scores = acquisition_scores({"n": [1.0, 2.0]}, "flagged", flag=flag)
+        np.testing.assert_array_equal(scores, [-1.0, -2.0])
+    with pytest.raises(UsageError, match="flag must be true or false, not 'no'"):
+        acquisition_scores({"n": [1.0, 2.0]}, "flagged", flag="no")
+
+
+def test_names_in_other_letters_are_suggested() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'ds:entropy'"):
+        acquisition_scores({}, "DS:Entropy")
+    with pytest.raises(UsageError, match="Did you mean 'Pole'"):
+        acquisition_scores({}, "focus:pixels", focus="POLE", classes=("Sky", "Pole"))

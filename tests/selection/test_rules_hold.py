@@ -177,7 +177,7 @@ def test_folders_are_those_of_the_id() -> None:
     selection = select(rows, acquisition="entropy", budget=4, quota="folder=1")
     assert selection.ids == ("a/b/1", "a/2", "4")
     assert selection.notes == (
-        "the rules leave 3 images of the budget of 4: no other may be taken",
+        "the rules leave 3 of the budget of 4 images: no other may be taken",
     )
 
 

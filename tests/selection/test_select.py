@@ -148,3 +148,15 @@ def test_unwritable_folder_is_an_output_error(tmp_path: Path) -> None:
     selection = select(table(["a"], [0.1]), acquisition="entropy")
     with pytest.raises(OutputError, match="choose another --output"):
         selection.write(tmp_path / "file" / "out")
+
+
+def test_equal_scores_and_rows_without_one_are_told() -> None:
+    ids, ok = ["b", "a", "c"], ["ok"] * 3
+    equal = pa.table({"id": ids, "status": ok, "entropy_mean": [0.5] * 3})
+    selection = select(equal, acquisition="entropy")
+    assert selection.ids == ("a", "b", "c")
+    (note,) = selection.notes
+    assert note.startswith("all 3 scores are equal (0.5), so their ids alone decide the order")
+    holes = pa.table({"id": ids, "status": ok, "entropy_mean": [0.5, None, float("nan")]})
+    (note,) = select(holes, acquisition="entropy").notes
+    assert note == "2 of 3 rows are ok but have no value for entropy: they are not ranked"
