@@ -2,6 +2,7 @@
 # make test      every test, Python and C
 # make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
 # make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU
+# make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make check     formatting, lint and types
 # make models    train and export the bundled demo model again
 # make clean     what the targets above made, but .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test check libdeal cuda ctest ctest-sanitized models clean
+.PHONY: demo test check libdeal cuda ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ check: $(VENV)/testing
 # ---- C library ----------------------------------------------------------------------------------
 
 COMMON_SOURCES := attention_cpu committee_cpu components contours deal_c image_job \
-  kernels_avx2 kernels_avx512 kernels_portable request statistics_cpu sums thread_pool
+  kernels_avx2 kernels_avx512 kernels_neon kernels_portable request statistics_cpu sums thread_pool
 LIBRARY_SOURCES := $(COMMON_SOURCES) statistics_nocuda
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
 CXXFLAGS ?= -O3
@@ -83,14 +84,37 @@ build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitiz
 	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/test_deal.o
 	$(CXX) $(SANITIZE) build/sanitized/test_deal.o $(filter %.o,$^) -lm -pthread -o $@
 
-ctest: build/test_deal build/test_cuda_emulated
+build/test_isa: tests/c/test_isa.c csrc/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+
+ctest: build/test_deal build/test_isa build/test_cuda_emulated
 	build/test_deal
+	build/test_isa
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
 ctest-sanitized: build/test_deal_sanitized build/test_cuda_emulated_sanitized
 	build/test_deal_sanitized
 	build/test_cuda_emulated_sanitized
+
+# ---- AArch64 ------------------------------------------------------------------------------------
+
+ARM := aarch64-linux-gnu
+RUN_ARM ?= qemu-aarch64 -L /usr/$(ARM)
+
+build/$(ARM)/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
+
+build/$(ARM)/%: tests/c/%.c csrc/deal.h $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
+	$(ARM)-gcc -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o $@.o
+	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
+
+.SECONDARY: $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
+
+ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_isa
+	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
+	$(RUN_ARM) build/$(ARM)/test_isa neon
 
 # ---- CUDA ---------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ LIBRARY_SOURCES = [
     "csrc/image_job.cpp",
     "csrc/kernels_avx2.cpp",
     "csrc/kernels_avx512.cpp",
+    "csrc/kernels_neon.cpp",
     "csrc/kernels_portable.cpp",
     "csrc/request.cpp",
     "csrc/statistics_cpu.cpp",

@@ -346,6 +346,7 @@ PYBIND11_MODULE(_native, m) {
   m.attr("ISA_PORTABLE") = static_cast<int>(DEAL_ISA_PORTABLE);
   m.attr("ISA_AVX2") = static_cast<int>(DEAL_ISA_AVX2);
   m.attr("ISA_AVX512") = static_cast<int>(DEAL_ISA_AVX512);
+  m.attr("ISA_NEON") = static_cast<int>(DEAL_ISA_NEON);
   m.attr("ATTENTION_AUTO") = static_cast<int>(DEAL_ATTENTION_AUTO);
   m.attr("ATTENTION_DIRECT") = static_cast<int>(DEAL_ATTENTION_DIRECT);
   m.attr("ATTENTION_POLYNOMIAL") = static_cast<int>(DEAL_ATTENTION_POLYNOMIAL);

@@ -97,6 +97,7 @@ typedef enum deal_isa {
   DEAL_ISA_PORTABLE = 1,
   DEAL_ISA_AVX2 = 2,
   DEAL_ISA_AVX512 = 3, /* F, BW, DQ and VL */
+  DEAL_ISA_NEON = 4,   /* of AArch64 */
 } deal_isa;
 
 typedef enum deal_region_kind {

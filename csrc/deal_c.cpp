@@ -91,6 +91,7 @@ const Kernels* kernels_for(int32_t isa) {
     return avx512_kernels();
   }
 #endif
+  if (isa == DEAL_ISA_NEON) return neon_kernels();
   return nullptr;
 }
 
@@ -98,18 +99,20 @@ const Kernels* kernels_for(int32_t isa) {
 
 const Kernels& choose_kernels(int32_t isa) {
   if (isa == DEAL_ISA_AUTO) {
-    for (const int32_t best : {DEAL_ISA_AVX512, DEAL_ISA_AVX2}) {
+    for (const int32_t best : {DEAL_ISA_AVX512, DEAL_ISA_AVX2, DEAL_ISA_NEON}) {
       if (const Kernels* kernels = kernels_for(best)) return *kernels;
     }
     return portable_kernels();
   }
-  if (isa < DEAL_ISA_PORTABLE || isa > DEAL_ISA_AVX512) {
+  if (isa < DEAL_ISA_PORTABLE || isa > DEAL_ISA_NEON) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "isa %d is no deal_isa", isa);
   }
   const Kernels* kernels = kernels_for(isa);
   if (kernels == nullptr) {
     fail(DEAL_ERROR_UNSUPPORTED, "this processor, or this build, has no %s; 0 takes the best",
-         isa == DEAL_ISA_AVX2 ? "AVX2 and FMA" : "AVX-512 F, BW, DQ and VL");
+         isa == DEAL_ISA_AVX2   ? "AVX2 and FMA"
+         : isa == DEAL_ISA_NEON ? "NEON of AArch64"
+                                : "AVX-512 F, BW, DQ and VL");
   }
   return *kernels;
 }
@@ -125,9 +128,10 @@ DEAL_API const char* deal_version(void) { return DEAL_VERSION; }
 DEAL_API const char* deal_build_info(void) {
   static char text[64];
   static const bool once = [] {
-    snprintf(text, sizeof text, "isa=%s compiled=portable%s%s cuda=%s",
+    snprintf(text, sizeof text, "isa=%s compiled=portable%s%s%s cuda=%s",
              deal::choose_kernels(DEAL_ISA_AUTO).name, deal::avx2_kernels() ? ",avx2" : "",
-             deal::avx512_kernels() ? ",avx512" : "", deal::has_cuda() ? "yes" : "no");
+             deal::avx512_kernels() ? ",avx512" : "", deal::neon_kernels() ? ",neon" : "",
+             deal::has_cuda() ? "yes" : "no");
     return true;
   }();
   (void)once;

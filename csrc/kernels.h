@@ -113,6 +113,7 @@ const Kernels& portable_kernels();
 // NULL where the compiler cannot build them.
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
 // By deal_isa; throws Failure where the processor or the build lacks it.
 const Kernels& choose_kernels(int32_t isa);
 

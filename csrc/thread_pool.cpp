@@ -16,6 +16,8 @@ bool soon(Condition&& condition) {
     if (condition()) return true;
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
 #endif
   }
   return false;

@@ -121,7 +121,7 @@ def oracle(arguments):
 def wider_instruction_sets() -> list[int]:
     """Those of this build and processor beside the portable one."""
     found = []
-    for isa in (_native.ISA_AVX2, _native.ISA_AVX512):
+    for isa in (_native.ISA_AVX2, _native.ISA_AVX512, _native.ISA_NEON):
         try:
             _native.Context(1, isa)
         except NotImplementedError:
