@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.bench.networks import random_network
+from deal.bench.networks import int8_model, random_network
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions
 from deal.bench.timing import interleave, ratios, spread
@@ -36,6 +36,7 @@ def run(
     model: Sequence[str] = (),
     images: int = 16,
     rounds: int = 5,
+    int8: bool = True,
     compiled: bool = True,
 ) -> Report:
     """Stream images through each runtime, uint8 RGB to logits, all cores, networks ready.
@@ -45,7 +46,9 @@ def run(
     network : ``paper`` or ``light``
         With random weights, in float32, by every runtime.
     model : sequence of str
-        Further ONNX files of the contract, such as the network in 8 bits: by ONNX Runtime alone.
+        Further ONNX files of the contract, such as a converted network: by ONNX Runtime alone.
+    int8 : bool
+        Run the network in 8 bits too.
     compiled : bool
         Try ``torch.compile`` too, which takes a minute.
 
@@ -83,10 +86,11 @@ def run(
             if peer is not None:
                 runs[label] = peer.run, peer.logits
         _check(runs, batches[0])
-        for file in model:
-            given = Sessions(Path(file), cores, 1)
+        files = [Path(file) for file in model]
+        for file in [int8_model(path), *files] if int8 else files:
+            given = Sessions(file, cores, 1)
             spec = read_spec(file)
-            label = f"{Path(file).name}, a session a core"
+            label = f"{file.name}, a session a core"
             if (
                 spec.input_size not in (None, _SIZE)
                 or not np.isfinite(given.logits(batches[0])).all()
@@ -107,7 +111,7 @@ def run(
     return Report(
         question="engine",
         command=f"deal bench engine --network {network}"
-        + "".join(f" --model {Path(file).name}" for file in model),
+        + "".join(f" --model {Path(name).name}" for name in model),
         settings={
             "network": network,
             "models": [Path(file).name for file in model],

@@ -13,10 +13,11 @@ from deal.synthetic import scene
 if TYPE_CHECKING:
     from deal.training.difficulty import WithDifficulty
 
-__all__ = ["random_model", "random_network"]
+__all__ = ["int8_model", "random_model", "random_network"]
 
 _SIZE = (360, 480)
 _LOGIT_DEVIATION = 3.0
+_CALIBRATION_SCENES = 8
 
 
 def random_model(folder: Path, network: str, classes: int = 11) -> Path:
@@ -88,3 +89,28 @@ def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithD
     model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
     path.write_bytes(model.SerializeToString())
     return module, path
+
+
+def int8_model(path: Path) -> Path:
+    """Quantise every layer of an exported network, as ``deal export --precision int8`` does.
+
+    Without that command's judgement of what the network then selects, which random weights need
+    not pass: a trained network may have to keep some layers in float32 and be slower. The file
+    lies beside ``path``.
+    """
+    import onnx
+
+    from deal.export.cpu import has_int8_dot_product
+    from deal.export.images import Scenes
+    from deal.export.int8 import Int8Conversion
+
+    scenes = Scenes(range(_CALIBRATION_SCENES), _SIZE)
+    conversion = Int8Conversion(
+        path, scenes, not has_int8_dot_product(), lambda stage, done, total: None
+    )
+    model = conversion.model()
+    del model.metadata_props[:]
+    model.metadata_props.extend(onnx.load(path).metadata_props)
+    quantised = path.with_stem(f"{path.stem}-int8")
+    quantised.write_bytes(model.SerializeToString())
+    return quantised

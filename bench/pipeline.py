@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deal
-from deal.bench.networks import random_network
+from deal.bench.networks import int8_model, random_network
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import Spread, interleave, ratios, spread
@@ -45,6 +45,7 @@ def run(
     pool: Sequence[str] = (),
     model: str | None = None,
     network: str = "paper",
+    precision: str = "fp32",
     sessions: int | None = None,
     threads: int = 1,
     batch_size: int = 1,
@@ -63,10 +64,12 @@ def run(
     pool : sequence of str
         Images of 360×480; street scenes by default.
     model : str, optional
-        What ``score_pool`` and the bare sessions run in place of ``network`` itself: for instance
-        the same in 8 bits.
+        What ``score_pool`` and the bare sessions run in place of ``network``: for instance the
+        same, trained and converted.
     network : ``paper`` or ``light``
-        What the peers run, in float32, and the fp32 targets' network.
+        With random weights; the peers run it in float32.
+    precision : ``fp32`` or ``int8``
+        Of the network as ``score_pool`` and the bare sessions run it.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def run(
         folder = Path(name)
         sources = list(pool) or [str(write_pool(folder / "pool", images, _SIZE))]
         trained, fp32 = random_network(folder, network)
-        path = Path(model) if model else fp32
+        path = Path(model) if model else int8_model(fp32) if precision == "int8" else fp32
         items = [item for item in open_pool(sources) if isinstance(item, PoolItem)][:images]
         listing = folder / "pool.txt"
         listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
@@ -155,7 +158,7 @@ def run(
     return Report(
         question="pipeline",
         command=f"deal bench pipeline --network {network}"
-        + (f" --model {Path(model).name}" if model else ""),
+        + (f" --model {Path(model).name}" if model else f" --precision {precision}"),
         settings={
             "images": len(items),
             "peer_images": len(paths),

@@ -211,20 +211,23 @@ def exported(tmp_path_factory):
     return module, path
 
 
-def test_a_pool_is_scored_beside_its_peers(exported, monkeypatch):
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 10), ("int8", 18)])
+def test_a_pool_is_scored_beside_its_peers(exported, monkeypatch, precision, least):
     from deal.bench import pipeline
 
     monkeypatch.setattr(pipeline, "_SIZE", SIZE)
     monkeypatch.setattr(pipeline, "_PRODUCT", 64)
     monkeypatch.setattr(pipeline, "random_network", lambda folder, network: exported)
-    report = pipeline.run(network="light", images=6, peer_images=3, rounds=1)
+    monkeypatch.setattr("deal.bench.networks._SIZE", SIZE)
+    report = pipeline.run(network="light", precision=precision, images=6, peer_images=3, rounds=1)
     targets = {row.name: row.target for row in report.rows if row.target}
     assert targets == {
-        "deal-score / released loop": ">= 10",
-        "deal-score / bare sessions": ">= 0.95",
+        "deal-score / released loop": f">= {least}",
+        "deal-score / bare sessions": ">= 0.95" if precision == "fp32" else ">= 0.92",
     }
+    assert report.settings["quantised"] == (precision == "int8")
     assert report.settings["agreement"]["released"]["spearman"] > 0.99
-    assert report.rows[-1].name == "deal-score / FMA bound"
+    assert (report.rows[-1].name == "deal-score / FMA bound") == (precision == "fp32")
 
 
 def test_runtimes_are_timed_on_one_network(exported, monkeypatch, tiny):
@@ -233,7 +236,9 @@ def test_runtimes_are_timed_on_one_network(exported, monkeypatch, tiny):
     monkeypatch.setattr(engine, "_SIZE", SIZE)
     monkeypatch.setattr(engine, "random_network", lambda folder, network: exported)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    report = engine.run(network="light", model=[str(tiny)], images=2, rounds=1, compiled=False)
+    report = engine.run(
+        network="light", model=[str(tiny)], images=2, rounds=1, compiled=False, int8=False
+    )
     assert [row.name for row in report.rows[:4]] == [
         "ONNX Runtime, a session a core",
         "ONNX Runtime, one session of all cores",

@@ -43,6 +43,7 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 @click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
 @click.option("--network", type=click.Choice(["paper", "light"]), default="paper")
+@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32")
 @click.option("--sessions", type=click.IntRange(1), help="[default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
@@ -105,10 +106,11 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
     "--model",
     type=click.Path(exists=True),
     multiple=True,
-    help="A further ONNX model, such as the network in 8 bits; repeatable.",
+    help="A further ONNX model; repeatable.",
 )
 @click.option("--images", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--int8/--no-int8", default=True, help="Run the network in 8 bits too.")
 @click.option("--compiled/--no-compiled", default=True, help="Try torch.compile.")
 @_outputs
 def engine(as_json: bool, output: str | None, **options: Any) -> None:
