@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from deal.errors import UsageError
+from deal.loop.records import record
 from deal.selection import Ranking
 
 __all__ = [
@@ -283,7 +282,7 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     }
     for name, kind in sections.items():
         if name in values:
-            values[name] = _record(kind, values[name], f"[{name}]")
+            values[name] = record(kind, values[name], f"[{name}]")
     if isinstance(root := getattr(values.get("data"), "root", None), str):
         values["data"] = replace(values["data"], root=str(folder / root))
     plugins = values.get("plugins", [])
@@ -298,7 +297,7 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     methods = values.get("methods")
     if isinstance(methods, Mapping):
         values["methods"] = {name: _method(name, table) for name, table in methods.items()}
-    return _record(LoopConfig, values, "the configuration")
+    return record(LoopConfig, values, "the configuration")
 
 
 def _method(name: str, table: Any) -> MethodConfig:
@@ -317,7 +316,7 @@ def _method(name: str, table: Any) -> MethodConfig:
     except (UsageError, TypeError) as error:
         raise UsageError(f"{where} {error}") from error
     rest = {key: value for key, value in table.items() if key in own}
-    return _record(MethodConfig, {**rest, "selection": selection}, where)
+    return record(MethodConfig, {**rest, "selection": selection}, where)
 
 
 def preset_text(name: str) -> str:
@@ -327,61 +326,6 @@ def preset_text(name: str) -> str:
     if name not in names:
         raise UsageError(f"no preset {name!r}: there are {', '.join(names)}")
     return (folder / f"{name}.toml").read_text(encoding="utf-8")
-
-
-_T = TypeVar("_T")
-
-
-def _record(kind: type[_T], values: Any, where: str) -> _T:
-    """A record of a mapping, every key known and every value of the field's kind."""
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where} must be a table")
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-            raise UsageError(f"{where} has no key {key!r}: {hint}")
-    for name, item in known.items():
-        if item.default is MISSING and item.default_factory is MISSING and name not in values:
-            raise UsageError(f"{where} needs {name}")
-    hints = typing.get_type_hints(kind)
-    checked = {key: _value(value, hints[key], f"{where} {key}") for key, value in values.items()}
-    return kind(**checked)
-
-
-def _value(value: Any, kind: Any, where: str) -> Any:
-    """The value as the kind of a field wants it; UsageError where it cannot be."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        for choice in arguments:
-            try:
-                return _value(value, choice, where)
-            except UsageError:
-                continue
-    elif origin is tuple:
-        if isinstance(value, (list, tuple)):
-            kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-            if len(kinds) == len(value):
-                return tuple(_value(v, k, where) for v, k in zip(value, kinds, strict=True))
-    elif origin is not None:
-        if isinstance(value, Mapping):
-            return dict(value)
-    elif kind is float and type(value) in (int, float):
-        return float(value)
-    elif type(value) is kind:
-        return value
-    raise UsageError(f"{where} cannot be {value!r}: it takes {_kind_text(kind)}")
-
-
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-
-
-def _kind_text(kind: Any) -> str:
-    arguments = [each for each in typing.get_args(kind) if each not in (type(None), Ellipsis)]
-    if typing.get_origin(kind) is tuple:
-        return f"a list of {' and '.join(map(_kind_text, arguments))}"
-    return " or ".join(map(_kind_text, arguments)) or _KINDS.get(kind, "a table")
 
 
 def _amount(amount: int | str, total: int) -> int:

@@ -191,8 +191,8 @@ class _Round:
         state.unlink(missing_ok=True)
         return {
             "steps": self.steps,
-            "seconds": sum(record["seconds"] for record in self.records),
-            "batch_seconds": sum(record["batch_seconds"] for record in self.records),
+            "seconds": round(sum(record["seconds"] for record in self.records), 3),
+            "batch_seconds": round(sum(record["batch_seconds"] for record in self.records), 3),
         }
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:

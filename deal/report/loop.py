@@ -142,6 +142,8 @@ class LoopReport:
                     *[mean_interval([])] * (len(self.experiment.counts) - 1 - len(rounds)),
                 ]
                 verdict = "above" if average.low > 0 else "below" if average.high < 0 else "open"
+                if average.count < 2:
+                    verdict = "-"
                 rows.append([method, *map(_signed, (*cells, average)), str(average.count), verdict])
         if not rows:
             return []
@@ -150,7 +152,8 @@ class LoopReport:
             f"## Difference to {base}",
             "",
             f"mIoU minus that of {base} with the same seed, points; mean ± half of the paired 95 % "
-            "interval. *Open*: the interval holds 0. No correction for looking at several methods.",
+            "interval. *Open*: the interval holds 0; with one seed there is none. No "
+            "correction for looking at several methods.",
             "",
             *_table(heads, rows),
         ]
