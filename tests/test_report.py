@@ -66,7 +66,9 @@ def test_rules_hold_for_every_function(tmp_path: Path) -> None:
 
 def test_sequences_can_be_read_from_the_ids(tmp_path: Path) -> None:
     folder = stored(tmp_path, sequence=[None] * len(IDS))
-    assert report_pool(folder, acquisitions=["ds"], budget=12).picks[0].sequences == 0
+    without = report_pool(folder, acquisitions=["ds"], budget=12)
+    assert without.picks[0].sequences == 0
+    assert "to count them give --sequence-from." in without.to_markdown()
     named = report_pool(folder, acquisitions=["ds"], budget=12, sequence_from="^(.)_")
     assert named.picks[0].sequences == 2
 

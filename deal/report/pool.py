@@ -117,7 +117,8 @@ class PoolReport:
         lines = [
             f"{self.images} images, of which {self.count} are picked (`{rules}`); "
             f"the pool has {self.pool.sequences} sequences and {self.pool.scenes} scenes "
-            f"(stretches of {self.scene_length} of a sequence).",
+            f"(stretches of {self.scene_length} of a sequence)"
+            + ("." if self.pool.sequences else ": to count them give --sequence-from."),
             "",
             "| | acquisition | sequences | scenes | picks in the largest scene | first picks |",
             "|---:|---|---:|---:|---:|---|",

@@ -20,6 +20,7 @@ __all__ = [
     "cost_columns",
     "costs",
     "decimal",
+    "number_of",
     "parse_budget",
 ]
 
@@ -128,11 +129,11 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
     counted = unit not in ("pixels", "clicks")
     try:
         if amount.endswith("%"):
-            percent = Fraction(amount[:-1])
+            percent = number_of(amount[:-1])
             if 0 < percent <= 100:
                 return Budget(percent=percent, unit=unit or None)
         else:
-            number = Fraction(int(amount)) if counted else Fraction(amount)
+            number = number_of(str(int(amount)) if counted else amount)
             if number > 0:
                 return Budget(amount=number, unit=unit or None)
     except (ValueError, ZeroDivisionError):
@@ -141,6 +142,13 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
         f"budget must be a positive number of images or a percentage above 0% and up to 100%, "
         f"such as 50 or 5%, or have a unit: regions:2000, pixels:5e6, clicks:20000; not {text!r}"
     )
+
+
+def number_of(text: str) -> Fraction:
+    """Read a number above 0 exactly; ValueError for others, and above 2⁵³, where sums go wrong."""
+    if not 0 < float(text) <= 2**53:  # first: a Fraction of 1e999999999 takes forever
+        raise ValueError(text)
+    return Fraction(text)
 
 
 def decimal(number: Fraction) -> str:

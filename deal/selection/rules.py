@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from deal.errors import UsageError
-from deal.selection.budget import decimal
+from deal.selection.budget import decimal, number_of
 
 __all__ = ["Gap", "IdList", "Quota", "parse_gap", "parse_quota", "read_id_lists"]
 
@@ -83,8 +83,8 @@ def parse_quota(text: str | Quota) -> Quota:
     name, equals, limit = text.rpartition("=")
     attribute, colon, value = name.partition(":")
     try:
-        number = Fraction(limit.removesuffix("%"))
-        if equals and attribute and number > 0:
+        number = number_of(limit.removesuffix("%"))
+        if equals and attribute:
             chosen = value if colon else None
             if not limit.endswith("%"):
                 return Quota(attribute, chosen, amount=number)

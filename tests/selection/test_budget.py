@@ -48,6 +48,7 @@ def test_percentages_are_exact(hundredths: int, rows: int) -> None:
     [
         *("0", "-3", 0, "0%", "-5%", "100.1%", "five", "", "%", "1/0%", "2.5", "nan%", "inf%"),
         *("regions:2.5", "pixels:", "pixels:0", "clicks:-1", "clicks:nan", "clicks:inf"),
+        *("pixels:1e400", "pixels:1e999999999", "pixels:1e-999999999", "9" * 20, "1e-999999999%"),
     ],
 )
 def test_budgets_that_make_no_sense_are_usage_errors(budget: str | int) -> None:
