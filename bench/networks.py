@@ -100,9 +100,9 @@ def int8_model(path: Path) -> Path:
     """
     import onnx
 
-    from deal.export.cpu import has_int8_dot_product
     from deal.export.images import Scenes
     from deal.export.int8 import Int8Conversion
+    from deal.processor import has_int8_dot_product
 
     scenes = Scenes(range(_CALIBRATION_SCENES), _SIZE)
     conversion = Int8Conversion(
