@@ -58,7 +58,8 @@ def least_confidence(columns: Columns) -> Scores:
         "entropy_mean",
     ],
     tables=_BOTH,
-    formula="(−Σ_c q_c ln q_c) · mean over pixels of H(P), q_c the share of pixels predicted as c",
+    formula="(−Σ_c q_c ln q_c) · mean over pixels of H(P), q_c the share of pixels predicted as c: "
+    "0 where one class is predicted, as in regions of kind components",
     source="RIPU: Xie et al., CVPR 2022, arXiv 2111.12940, section 3.2",
     class_sums="class_entropy_sum",
 )

@@ -38,7 +38,7 @@ def spread(
     labeled: NDArray[np.int64],
     *,
     by_score: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
     """Take candidates by k-center greedy, each the farthest from all labeled and taken rows.
 
     Picks that a rule refuses drop out and picking goes on without them; in the round in which
@@ -56,8 +56,10 @@ def spread(
 
     Returns
     -------
-    dict
-        For the metadata: a digest of the features.
+    metadata : dict
+        A digest of the features.
+    notes : list of str
+        How many candidates have no features and can therefore not be picked.
     """
     import pyarrow as pa
 
@@ -94,7 +96,13 @@ def spread(
         waiting = waiting[~np.isin(waiting, order)]
     if not by_score:
         rows.scores[choice.taken] = distances[choice.taken]
-    return {"features_sha256": sha256(vectors.astype("<f4").tobytes()).hexdigest()}
+    lacking = int((place[candidates] < 0).sum())
+    notes = [
+        f"{lacking} of {len(candidates)} candidates have no {ranking.features} features: they are "
+        "not picked; score them again with the model of the others"
+    ]
+    metadata = {"features_sha256": sha256(vectors.astype("<f4").tobytes()).hexdigest()}
+    return metadata, notes if lacking else []
 
 
 def _features(sources: Sources, known: NDArray[np.int64], which: str) -> NDArray[np.float32]:

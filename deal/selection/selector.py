@@ -129,7 +129,10 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
             fitting = np.searchsorted(spent, ranking.diverse * limit, "right")
             open_rows = open_rows[: max(int(fitting), 1)]
         labeled = np.flatnonzero(excluded & scored)
-        extra = spread(stored, rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy)
+        extra, lacking = spread(
+            stored, rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
+        )
+        notes += lacking
     else:
         choice.choose(open_rows)
     taken = np.array(choice.taken, dtype=np.int64)

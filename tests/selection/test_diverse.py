@@ -96,3 +96,15 @@ def test_embeddings_that_are_not_there_are_asked_for() -> None:
     rows = table().drop_columns(["embedding"])
     with pytest.raises(ResultsError, match="features embedding: the results have none"):
         select(rows, acquisition="core-set", budget=3, features="embedding")
+
+
+def test_rows_without_features_are_not_picked_and_counted() -> None:
+    rows = table()
+    vectors = rows.column("embedding").to_pylist()
+    vectors[0][0] = float("inf")
+    broken = rows.set_column(
+        rows.column_names.index("embedding"), "embedding", pa.array(vectors, pa.list_(pa.float32()))
+    )
+    selection = select(broken, acquisition="core-set", budget=len(broken), features="embedding")
+    assert rows.column("id")[0].as_py() not in selection.ids
+    assert any(f"1 of {len(broken)} candidates have no embedding" in n for n in selection.notes)
