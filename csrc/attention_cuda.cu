@@ -69,7 +69,7 @@ __global__ void softmax_cells(const Job job) {
   const float inverse = 1.0f / sum;
   float v = 0.0f;
   for (int32_t c = 0; c < job.classes; ++c) {
-    const float share = p[c * job.cells] * inverse;
+    const float share = probability(p[c * job.cells] * inverse);
     p[c * job.cells] = share;
     v = fma_(share, job.weight[c], v);
   }

@@ -30,7 +30,7 @@ void softmax_row(float* z, int64_t stride, int32_t classes, const float* weight,
     const F inverse = F(1.0f) / sum;
     F v(0.0f);
     for (int32_t c = 0; c < classes; ++c) {
-      const F p = L::load(z + c * stride + x) * inverse;
+      const F p = probability(L::load(z + c * stride + x) * inverse);
       L::store(z + c * stride + x, p);
       v = fma_(p, F(weight[c]), v);
     }

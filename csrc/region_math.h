@@ -159,6 +159,13 @@ DEAL_INLINE F sigmoid(F a) {
   return select(negative, e, F(1.0f)) / (F(1.0f) + e);
 }
 
+// A probability on the attention grid; one below 2^-30 counts as 0. So the product of any four is
+// a normal number (subnormal ones take many times as long), and no average moves by C * 2^-30.
+template <class F>
+DEAL_INLINE F probability(F p) {
+  return select(less(p, F(9.313225746154785e-10f)), F(0.0f), p);
+}
+
 // Between two samples; exact where they are equal, so that constant maps stay constant.
 template <class F>
 DEAL_INLINE F lerp(F a, F b, F weight) {
