@@ -48,16 +48,24 @@ _ORDER, _AUGMENT = 3, 4
 @contextmanager
 def reproducible(threads: int, device: torch.device) -> Iterator[None]:
     """PyTorch with a fixed number of threads and, on the CPU, only deterministic algorithms."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.utils.deterministic
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        deterministic.fill_uninitialized_memory,
+    )
     try:
         # Said anew each time: whoever opens a PyTorch engine, as the export does, changes it.
         torch.set_num_threads(threads or available_cores())
         # On CUDA the gradient of bilinear resizing has no deterministic algorithm.
         torch.use_deterministic_algorithms(device.type == "cpu")
+        # Else every new tensor is filled before an operator writes it: a tenth of a step.
+        deterministic.fill_uninitialized_memory = False
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        deterministic.fill_uninitialized_memory = before[2]
 
 
 def train_round(

@@ -73,7 +73,7 @@ def evaluate(
         size = sample.label.shape
         z = F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
         a = F.interpolate(difficulty, size=size, mode="bilinear", align_corners=align_corners)
-        prediction = z[0].argmax(dim=0).cpu().numpy()
+        prediction = z[0].max(dim=0).indices.cpu().numpy()
         confusion.update(prediction, sample.label)
         valid = sample.label != ignore_index
         wrong = (prediction != sample.label)[valid]
