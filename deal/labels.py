@@ -18,6 +18,7 @@ __all__ = [
     "CLASSES_FILE",
     "DEFAULT_VOID",
     "LabelClasses",
+    "LabeledFiles",
     "pair_files",
     "read_classes",
     "read_label",
@@ -45,6 +46,23 @@ class LabelClasses:
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     ignore_index: int
+
+
+@dataclass(frozen=True)
+class LabeledFiles:
+    """An image and its label, not yet read.
+
+    Attributes
+    ----------
+    image, label : Path
+    ids : tuple of int or None, optional
+        Class index of every number that the label may hold, from 0 on; None for void. Without it
+        the numbers are class indices.
+    """
+
+    image: Path
+    label: Path
+    ids: tuple[int | None, ...] | None = None
 
 
 CAMVID = LabelClasses(
@@ -125,7 +143,7 @@ def _colour(index: int) -> tuple[int, int, int]:
     return channels[0], channels[1], channels[2]
 
 
-def pair_files(folder: Path) -> list[tuple[Path, Path]]:
+def pair_files(folder: Path) -> list[LabeledFiles]:
     """Images of ``folder/images`` with the labels of the same name in ``folder/labels``, sorted.
 
     Raises
@@ -154,19 +172,20 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
         if stem in images:
             raise PoolError(f"image {images[stem]} has no label in {folder / 'labels'}")
         raise PoolError(f"label {labels[stem]} has no image in {folder / 'images'}")
-    return [(images[stem], labels[stem]) for stem in sorted(images)]
+    return [LabeledFiles(images[stem], labels[stem]) for stem in sorted(images)]
 
 
 def read_label(
-    path: Path, size: tuple[int, int], num_classes: int, ignore_index: int
+    files: LabeledFiles, size: tuple[int, int], num_classes: int, ignore_index: int
 ) -> NDArray[np.uint8]:
-    """Read a label: uint8 [H, W], a class index a pixel.
+    """Read a label: uint8 [H, W], a class index or ``ignore_index`` (void) a pixel.
 
     Parameters
     ----------
-    path : Path
-        8-bit PNG, grey or palette; of a palette the indices count, not the colours.
-    size : (H, W) of its image
+    files : LabeledFiles
+        The label is an 8-bit PNG, grey or palette; of a palette the indices count, not the colours.
+        Where the files have ``ids``, 255 is void too.
+    size : (H, W) of the image
     num_classes, ignore_index : int
 
     Raises
@@ -174,6 +193,7 @@ def read_label(
     PoolError
         It cannot be read, holds colours, has another size or an index that is no class.
     """
+    path, ids = files.label, files.ids
     try:
         with Image.open(path) as file:
             # "P" keeps indices where "RGB" would give colours.
@@ -189,10 +209,15 @@ def read_label(
         raise PoolError(
             f"label {path} is {label.shape[1]}x{label.shape[0]}, its image {size[1]}x{size[0]}"
         )
-    outside = np.unique(label[(label >= num_classes) & (label != ignore_index)])
+    count, void = (num_classes, ignore_index) if ids is None else (len(ids), DEFAULT_VOID)
+    outside = label[(label >= count) & (label != void)]
     if outside.size:
         raise PoolError(
-            f"label {path} has index {outside[0]}; allowed are 0…{num_classes - 1} and "
-            f"{ignore_index} (void)"
+            f"label {path} has index {outside.min()}; allowed are 0…{count - 1} and {void} (void)"
         )
-    return label
+    if ids is None:
+        return label
+    index_of = np.full(256, ignore_index, np.uint8)
+    index_of[: len(ids)] = [ignore_index if index is None else index for index in ids]
+    mapped: NDArray[np.uint8] = index_of[label]
+    return mapped

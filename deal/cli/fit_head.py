@@ -66,7 +66,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     required=True,
     metavar="ROOT",
     help="ROOT/{train,val,test}/{images,labels} or ROOT/{images,labels}; labels are 8-bit PNG, a "
-    "class index of the model a pixel.",
+    "class index of the model a pixel. Or Cityscapes: ROOT/{leftImg8bit,gtFine}.",
 )
 @option(
     _DATA,

@@ -30,10 +30,11 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.command("train", epilog=_EXAMPLES)
 @click.option(
     "--dataset",
-    type=click.Choice(["camvid", "folder", "synthetic"]),
+    type=click.Choice(["camvid", "cityscapes", "folder", "synthetic"]),
     required=True,
     help="camvid and folder: ROOT/{train,val,test}/{images,labels}, a class index a pixel; folder "
-    "also needs ROOT/classes.json. synthetic: generated street scenes.",
+    "also needs ROOT/classes.json. cityscapes: ROOT/{leftImg8bit,gtFine}, and --size. synthetic: "
+    "generated street scenes.",
 )
 @click.option("--data", type=click.Path(), metavar="ROOT", help="Root of the data set.")
 @click.option(

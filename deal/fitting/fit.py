@@ -265,7 +265,7 @@ class _Run:
             rgb, label = read(image, self.engine.spec.num_classes, self.void)
             groups, failures = self._inputs.groups([rgb])
             if failures:
-                raise PoolError(f"image {image.image}: {failures[0].message}")
+                raise PoolError(f"image {image.files.image}: {failures[0].message}")
         with self.timed("inference"):
             output = self.engine.infer(np.stack(groups[0].images))
         logits = output.logits.astype(np.float32)
@@ -274,8 +274,8 @@ class _Run:
             bad += int((~np.isfinite(output.difficulty)).sum())
         if bad:
             raise ModelError(
-                f"image {image.image}: {bad} of the network's outputs are NaN or infinite; leave "
-                "the image out, or export the model in a higher precision"
+                f"image {image.files.image}: {bad} of the network's outputs are NaN or infinite; "
+                "leave the image out, or export the model in a higher precision"
             )
         return EngineOutput(logits, output.difficulty), label
 

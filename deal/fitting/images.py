@@ -10,9 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
 from deal.decode import decode_bytes
 from deal.errors import ItemError, PoolError, UsageError
-from deal.labels import CLASSES_FILE, DEFAULT_VOID, pair_files, read_classes, read_label
+from deal.labels import (
+    CLASSES_FILE,
+    DEFAULT_VOID,
+    LabelClasses,
+    LabeledFiles,
+    pair_files,
+    read_classes,
+    read_label,
+)
 from deal.model import ModelSpec
 
 __all__ = ["HELD_OUT", "Labeled", "LabeledImage", "find_images", "find_void", "read"]
@@ -23,7 +32,7 @@ HELD_OUT = "auto"
 _EVERY = 5
 _LAYOUT = (
     "expected ROOT/{train,val,test}/{images,labels}, or ROOT/images and ROOT/labels, a label of "
-    "the same name for every image"
+    "the same name for every image; or Cityscapes' ROOT/{leftImg8bit,gtFine}"
 )
 _NEIGHBOURS = (
     "neighbouring frames of one drive look alike and may be on both sides, which flatters every "
@@ -39,13 +48,12 @@ class LabeledImage:
     ----------
     id : str
         Path of the image relative to the root, with ``/``.
-    image, label : Path
+    files : LabeledFiles
     sequence : str or None
     """
 
     id: str
-    image: Path
-    label: Path
+    files: LabeledFiles
     sequence: str | None = None
 
 
@@ -74,7 +82,8 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
     Parameters
     ----------
     root : Path
-        ``root/{train,val,test}/{images,labels}`` (train is fitted on), or ``root/{images,labels}``.
+        ``root/{train,val,test}/{images,labels}`` (train is fitted on), or ``root/{images,labels}``;
+        or Cityscapes (:func:`deal.cityscapes.list_cityscapes`).
     held_out : str
         ``auto``; a split, such as ``val``; or ``every:K``, every K-th image by name (or every K-th
         sequence) of those that would be fitted on.
@@ -92,12 +101,14 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
     if not root.is_dir():
         raise PoolError(f"labelled data {root} is not a folder: {_LAYOUT}")
     with_sequences = _sequences(sequence_from)
-    has_splits = (root / "train").is_dir()
+    cityscapes = is_cityscapes(root)
+    has_splits = cityscapes or (root / "train").is_dir()
     if not has_splits and not (root / "images").is_dir():
         raise PoolError(f"labelled data {root} has neither train/ nor images/: {_LAYOUT}")
     images = with_sequences(_listed(root, "train" if has_splits else ""))
     if held_out == HELD_OUT:
-        held_out = "val" if has_splits and (root / "val").is_dir() else f"every:{_EVERY}"
+        has_val = cityscapes or (has_splits and (root / "val").is_dir())
+        held_out = "val" if has_val else f"every:{_EVERY}"
     kind, _, number = held_out.partition(":")
     if kind == "every":
         if not number.isdecimal() or int(number) < 2:
@@ -125,19 +136,20 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
 
 
 def find_void(root: Path, spec: ModelSpec, ignore_index: int | None) -> int:
-    """Label of void pixels: the option, else ``classes.json``, else the model's own, else 255.
+    """Label of void pixels: the option, else that of the data, else the model's own, else 255.
+
+    The data's classes are those of Cityscapes or of ``classes.json``.
 
     Raises
     ------
     UsageError
         The option is a class.
     PoolError
-        ``classes.json`` has other classes than the model.
+        The data have other classes than the model.
     """
     void = DEFAULT_VOID if spec.ignore_index is None else spec.ignore_index
-    path = root / CLASSES_FILE
-    if path.exists():
-        classes = read_classes(path)
+    path, classes = _classes(root)
+    if classes is not None:
         if len(classes.names) != spec.num_classes:
             raise PoolError(
                 f"{path} has {len(classes.names)} classes, model {spec.path} {spec.num_classes}: "
@@ -170,20 +182,26 @@ def read(
         One of them cannot be read, or they do not fit each other or the classes.
     """
     try:
-        decoded = decode_bytes(image.image.read_bytes()).image
+        decoded = decode_bytes(image.files.image.read_bytes()).image
     except OSError as error:
-        raise PoolError(f"image {image.image} cannot be read: {error.strerror}") from error
+        raise PoolError(f"image {image.files.image} cannot be read: {error.strerror}") from error
     except ItemError as error:
-        raise PoolError(f"image {image.image} cannot be read: {error.message}") from error
+        raise PoolError(f"image {image.files.image} cannot be read: {error.message}") from error
     size = decoded.shape[0], decoded.shape[1]
-    return decoded, read_label(image.label, size, num_classes, void)
+    return decoded, read_label(image.files, size, num_classes, void)
 
 
 def _listed(root: Path, split: str) -> tuple[LabeledImage, ...]:
-    return tuple(
-        LabeledImage(image.relative_to(root).as_posix(), image, label)
-        for image, label in pair_files(root / split)
-    )
+    found = list_cityscapes(root, split) if is_cityscapes(root) else pair_files(root / split)
+    return tuple(LabeledImage(files.image.relative_to(root).as_posix(), files) for files in found)
+
+
+def _classes(root: Path) -> tuple[Path, LabelClasses | None]:
+    """Where the data say their classes, and what they say."""
+    if is_cityscapes(root):
+        return root, CITYSCAPES
+    path = root / CLASSES_FILE
+    return path, read_classes(path) if path.exists() else None
 
 
 def _sequences(

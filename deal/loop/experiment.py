@@ -217,7 +217,7 @@ class _Run:
         images, count = len(self.pool.ids), self.pool.counts
         scoring = self.config.scoring
         score_pool(
-            self.pool.folder,
+            self.pool.images,
             model=model,
             output=folder / "results",
             engine=scoring.engine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,8 +14,8 @@ from PIL import Image
 from deal.errors import PoolError, UsageError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
-from deal.pool import id_to_path, open_pool
-from deal.training.data import Dataset, load_dataset
+from deal.pool import open_pool
+from deal.training.data import Dataset, Sample, load_dataset
 from deal.types import FailedItem
 
 __all__ = ["Pool", "open_data"]
@@ -32,10 +33,10 @@ class Pool:
     data : Dataset
         Its ``train`` samples are in the order of ``ids``.
     ids : tuple of str
-        As `deal-score` names the images of ``folder``.
+        File names, as `deal-score` names the images.
     drives : tuple of str or None
-    folder : Path
-        The images.
+    images : tuple of Path
+        The files: a pool to score.
     counts : tuple of int
         Labeled images of each round.
     """
@@ -43,7 +44,7 @@ class Pool:
     data: Dataset
     ids: tuple[str, ...]
     drives: tuple[str | None, ...]
-    folder: Path
+    images: tuple[Path, ...]
     counts: tuple[int, ...]
 
     def initial(self, seed: int) -> list[str]:
@@ -85,24 +86,18 @@ def open_data(config: LoopConfig) -> Pool:
     if not getattr(data, given.evaluate):
         raise PoolError(f"the data set has no {given.evaluate} split to evaluate on")
     counts = _counts(config, len(data.train))
-    folder = _written(config.folder, data) if root is None else root / "train" / "images"
+    files = {sample.path or _written(config.folder, sample): sample for sample in data.train}
+    images = sorted(files, key=lambda path: os.fsencode(path.name))
     items = []
-    for item in open_pool([folder], sequence_from=given.sequence_from):
+    for item in open_pool(images, sequence_from=given.sequence_from):
         if isinstance(item, FailedItem):
-            raise PoolError(f"{folder} cannot be listed: {item.error}")
+            raise PoolError(f"image {item.item.uri}: {item.error}")
         items.append(item)
-    names = [Path(id_to_path(item.id)).stem for item in items]
-    if sorted(names) != sorted(sample.name for sample in data.train):
-        raise PoolError(
-            f"{folder} holds other images than the {len(data.train)} with labels, perhaps in "
-            "folders of its own: keep only labeled images there"
-        )
-    samples = {sample.name: sample for sample in data.train}
     return Pool(
-        data=replace(data, train=tuple(samples[name] for name in names)),
+        data=replace(data, train=tuple(files[path] for path in images)),
         ids=tuple(item.id for item in items),
         drives=tuple(item.sequence for item in items),
-        folder=folder,
+        images=tuple(images),
         counts=counts,
     )
 
@@ -123,15 +118,13 @@ def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
     return counts
 
 
-def _written(folder: Path, data: Dataset) -> Path:
-    """Synthetic scenes as files, since scoring reads files."""
-    images = folder / "common" / "images"
-    with hold(images.parent, wait=True):
-        images.mkdir(exist_ok=True)
-        for sample in data.train:
-            target = images / f"{sample.name}.png"
-            if not target.exists():
-                temporary = images.parent / f"_{target.name}"
-                Image.fromarray(sample.image).save(temporary)
-                temporary.replace(target)
-    return images
+def _written(folder: Path, sample: Sample) -> Path:
+    """A generated image as a file, since scoring reads files."""
+    target = folder / "common" / "images" / f"{sample.name}.png"
+    if not target.exists():
+        with hold(folder / "common", wait=True):
+            target.parent.mkdir(exist_ok=True)
+            temporary = folder / "common" / f"_{target.name}"
+            Image.fromarray(sample.image).save(temporary)
+            temporary.replace(target)
+    return target

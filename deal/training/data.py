@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deal.cityscapes import CITYSCAPES, list_cityscapes
+from deal.cores import available_cores
 from deal.errors import PoolError, UsageError
 from deal.labels import (
     CAMVID,
     CLASSES_FILE,
     DEFAULT_VOID,
     LabelClasses,
+    LabeledFiles,
     pair_files,
     read_classes,
     read_label,
@@ -23,7 +28,7 @@ from deal.labels import (
 
 __all__ = ["DATASETS", "Dataset", "Sample", "load_dataset"]
 
-DATASETS = ("camvid", "folder", "synthetic")
+DATASETS = ("camvid", "cityscapes", "folder", "synthetic")
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,15 @@ class Sample:
     image : ndarray of uint8 [H, W, 3]
         RGB, at the size the network gets.
     label : ndarray of uint8 [H', W']
-        Class index a pixel, at the label's own size.
+        Class index a pixel, at the label's own size (of Cityscapes' train: of the image).
+    path : Path or None
+        The image's file; None where it was generated.
     """
 
     name: str
     image: NDArray[np.uint8]
     label: NDArray[np.uint8]
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,20 @@ def load_dataset(
         ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
         with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
         and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
+        ``cityscapes``: see :func:`deal.cityscapes.list_cityscapes`.
         ``synthetic``: generated street scenes, no root.
     root : Path or None
     size : (H, W) or None
-        Images are resized to it; None takes them as they are, all of one size.
+        Images are resized to it; None takes them as they are, all of one size. ``cityscapes`` needs
+        it, and has the labels of its train resized too (nearest): what is held in memory, uint8,
+        is 4·H·W bytes for each of 2675 images and 3·H·W + 2 MiB for each of 800.
     scenes : int
         Training scenes of ``synthetic``; val and test have a fifth of it each.
 
     Raises
     ------
     UsageError
-        The name is unknown, a root is missing or superfluous.
+        The name is unknown, a root or a size is missing, or a root is superfluous.
     PoolError
         An image lacks its label or the other way round, a label has another size than its image
         or an index outside the classes, a split is empty or void throughout, or a file cannot be
@@ -103,17 +114,23 @@ def load_dataset(
         raise UsageError(f"dataset {name} needs --data ROOT")
     if not root.is_dir():
         raise PoolError(f"data set {root} is not a folder")
-    classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
+    if name == "cityscapes" and size is None:
+        raise UsageError(
+            "dataset cityscapes needs a size HxW, such as 512x1024: at their own 1024x2048 its "
+            "images and labels fill 29 GB of memory"
+        )
+    classes, files = _listed(name, root)
     splits: dict[str, tuple[Sample, ...]] = {}
-    for split in ("train", "val", "test"):
-        if split == "test" and name == "folder" and not (root / split).exists():
-            splits[split] = ()
-            continue
-        pairs = pair_files(root / split)
-        splits[split] = tuple(_read_sample(image, label, size, classes) for image, label in pairs)
-        void = classes.ignore_index
-        if all((sample.label == void).all() for sample in splits[split]):
-            raise PoolError(f"{root / split} has no labelled pixel: all are {void} (void)")
+    with ThreadPoolExecutor(available_cores()) as readers:
+        for split, pairs in files.items():
+            reduce_label = name == "cityscapes" and split == "train"
+            read = functools.partial(_read_sample, size, classes, reduce_label)
+            splits[split] = tuple(readers.map(read, pairs))
+            void = classes.ignore_index
+            if pairs and all((sample.label == void).all() for sample in splits[split]):
+                raise PoolError(
+                    f"split {split} of {root} has no labelled pixel: all are {void} (void)"
+                )
     return Dataset(
         classes=classes.names,
         palette=classes.palette,
@@ -123,6 +140,18 @@ def load_dataset(
         val=splits["val"],
         test=splits["test"],
     )
+
+
+def _listed(name: str, root: Path) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
+    """Classes, and the files of every split; test may have none where the folder lacks it."""
+    names = ("train", "val", "test")
+    if name == "cityscapes":
+        return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}
+    classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
+    lacks_test = name == "folder" and not (root / "test").exists()
+    return classes, {
+        split: [] if split == "test" and lacks_test else pair_files(root / split) for split in names
+    }
 
 
 def _synthetic(size: tuple[int, int], scenes: int) -> Dataset:
@@ -142,21 +171,24 @@ def _synthetic(size: tuple[int, int], scenes: int) -> Dataset:
 
 
 def _read_sample(
-    image_path: Path,
-    label_path: Path,
     size: tuple[int, int] | None,
     classes: LabelClasses,
+    reduce_label: bool,
+    files: LabeledFiles,
 ) -> Sample:
     try:
-        with Image.open(image_path) as file:
+        with Image.open(files.image) as file:
             picture = file.convert("RGB")
     except OSError as error:
-        raise PoolError(f"image {image_path} cannot be read: {error}") from error
+        raise PoolError(f"image {files.image} cannot be read: {error}") from error
     shape = picture.height, picture.width
-    label = read_label(label_path, shape, len(classes.names), classes.ignore_index)
-    if size is not None and label.shape != size:
+    label = read_label(files, shape, len(classes.names), classes.ignore_index)
+    if size is not None and shape != size:
         picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return Sample(image_path.stem, np.array(picture), label)
+        if reduce_label:
+            resized = Image.fromarray(label).resize(picture.size, Image.Resampling.NEAREST)
+            label = np.array(resized)
+    return Sample(files.image.stem, np.array(picture), label, files.image)
 
 
 def _common_size(samples: Sequence[Sample]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from PIL import Image
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import find_images, find_void, read
 from deal.model import read_spec
+from tests.cityscapes import write_cityscapes
 from tests.labeled import write_labeled
 from tests.models import CLASSES, metadata, save_model
 
@@ -173,15 +174,30 @@ def test_coloured_labels_other_sizes_and_indices_are_refused(tmp_path):
     image = one(tmp_path)
     with pytest.raises(PoolError, match=r"has index 4; allowed are 0…3 and 255 \(void\)"):
         read(image, 4, 255)
-    Image.new("L", (7, 3)).save(image.label)
+    Image.new("L", (7, 3)).save(image.files.label)
     with pytest.raises(PoolError, match="is 7x3, its image 5x4"):
         read(image, 5, 255)
-    Image.new("RGB", (5, 4), (128, 64, 128)).save(image.label)
+    Image.new("RGB", (5, 4), (128, 64, 128)).save(image.files.label)
     with pytest.raises(PoolError, match="one class index a pixel"):
         read(image, 5, 255)
-    image.image.write_bytes(b"no image")
+    image.files.image.write_bytes(b"no image")
     with pytest.raises(PoolError, match=r"frame_000\.png cannot be read: not a JPEG"):
         read(image, 5, 255)
-    image.image.unlink()
+    image.files.image.unlink()
     with pytest.raises(PoolError, match="cannot be read: No such file"):
         read(image, 5, 255)
+
+
+def test_cityscapes_is_known_by_its_folders(tmp_path, spec):
+    write_cityscapes(tmp_path, train={"ulm": 11}, val={"lindau": 2})
+    found = find_images(tmp_path)
+    assert (len(found.fit), len(found.held_out)) == (9, 2)
+    assert found.rule == "split val"
+    assert all(name.startswith("leftImg8bit/train/ulm/ulm_") for name in names(found.held_out))
+    others = find_images(tmp_path, "test", r"/(\w+?_\d+)_").held_out
+    assert [image.sequence for image in others] == ["lindau_000000", "lindau_000001"]
+    rgb, label = read(found.fit[0], 19, 255)
+    assert rgb.shape == (32, 64, 3)
+    assert sorted(set(label.flat)) == [*range(19), 255]
+    with pytest.raises(PoolError, match=r"has 19 classes, model .* 5"):
+        find_void(tmp_path, spec, None)

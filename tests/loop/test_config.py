@@ -45,7 +45,7 @@ def test_values_become_frozen_records_with_paths_beside_the_file(tmp_path):
     assert config.seeds == (0, 3)
 
 
-@pytest.mark.parametrize("name", ["camvid-cpu", "synthetic"])
+@pytest.mark.parametrize("name", ["camvid-cpu", "cityscapes", "synthetic"])
 def test_presets_are_configurations(name, tmp_path):
     path = tmp_path / "loop.toml"
     path.write_text(preset_text(name))

@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import deal.loop.experiment as experiment
 import deal.loop.files as files
@@ -16,6 +18,8 @@ from deal.loop.experiment import run_loop
 from deal.loop.files import hold, read_ids
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
+from deal.results import read_results
+from tests.cityscapes import write_cityscapes
 from tests.labeled import write_labeled
 
 
@@ -206,16 +210,9 @@ def test_rules_that_leave_too_few_images_end_the_run_with_their_name(make_config
         run_loop(config)
 
 
-@pytest.mark.parametrize(
-    ("break_it", "message"),
-    [
-        (lambda root: (root / "val/labels/frame_000.png").unlink(), "has no label"),
-        (lambda root: (root / "train/images/deep").mkdir(), None),
-    ],
-)
-def test_folders_are_checked_first(make_config, tmp_path, untrained, break_it, message):
-    import numpy as np
-
+@pytest.fixture
+def folder_data(tmp_path):
+    """A folder of 6 images each for train and val."""
     root = tmp_path / "data"
     rng = np.random.default_rng(0)
     pairs = [
@@ -225,12 +222,85 @@ def test_folders_are_checked_first(make_config, tmp_path, untrained, break_it, m
     for split in ("train", "val"):
         write_labeled(root, split, pairs)
     (root / "classes.json").write_text('{"classes": ["road", "sky"]}')
-    break_it(root)
-    if message is None:
-        (root / "train/images/deep/other.png").write_bytes(
-            (root / "train/images/frame_000.png").read_bytes()
-        )
-        message = "other images than the 6 with labels"
-    config = make_config(data={"dataset": "folder", "root": str(root)}, rounds__labeled=[2, 4])
+    return root
+
+
+def relabel(path: Path, value: int, size: tuple[int, int] = (48, 32)) -> None:
+    Image.new("L", size, value).save(path)
+
+
+def without_images(root: Path) -> None:
+    for path in (root / "val/images").iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: (root / "val/labels/frame_000.png").unlink(), "frame_000.png has no label"),
+        (
+            lambda root: relabel(root / "train/labels/frame_001.png", 0, (40, 32)),
+            "frame_001.png is 40x32, its image 48x32",
+        ),
+        (
+            lambda root: relabel(root / "train/labels/frame_002.png", 2),
+            "frame_002.png has index 2; allowed are 0…1 and 255",
+        ),
+        (without_images, "val/images has no images; every split needs at least one"),
+        (lambda root: (root / "train").rename(root / "training"), "No such file or directory"),
+        (
+            lambda root: [relabel(path, 255) for path in (root / "val/labels").iterdir()],
+            "has no labelled pixel",
+        ),
+        (lambda root: (root / "classes.json").unlink(), "it must hold"),
+        (
+            lambda root: (root / "train/images/frame_003.png").write_bytes(b"no image"),
+            "frame_003.png cannot be read",
+        ),
+    ],
+)
+def test_data_are_checked_before_training(make_config, folder_data, untrained, break_it, message):
+    break_it(folder_data)
+    config = make_config(
+        data={"dataset": "folder", "root": str(folder_data)}, rounds__labeled=[2, 4]
+    )
     with pytest.raises(PoolError, match=message):
         run_loop(config)
+    assert not config.folder.exists()
+
+
+def test_a_data_set_without_test_cannot_be_evaluated_on_it(make_config, folder_data, untrained):
+    config = make_config(
+        data={"dataset": "folder", "root": str(folder_data), "evaluate": "test"},
+        rounds__labeled=[2, 4],
+    )
+    with pytest.raises(PoolError, match="has no test split to evaluate on"):
+        run_loop(config)
+
+
+def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config, tmp_path):
+    root = tmp_path / "cityscapes"
+    write_cityscapes(root, train={"aachen": 8, "ulm": 4}, val={"lindau": 3})
+    config = make_config(
+        data={
+            "dataset": "cityscapes",
+            "root": str(root),
+            "size": [32, 64],
+            "sequence_from": "^([^_]+)_",
+        },
+        rounds__labeled=[4, 6],
+        training__epochs=1,
+        methods={"ds": {"acquisition": "ds"}},
+    )
+    run_loop(config)
+    pool = experiment.open_data(config)
+    val = {sample.path.name for sample in pool.data.val}
+    assert len(pool.ids) == 10
+    assert set(pool.drives) == {"aachen", "ulm"}
+    assert not val & set(pool.ids)
+    scored = read_results(config.folder / "ds-seed0/round-1/results")
+    assert scored["id"].to_pylist() == list(pool.ids)
+    assert set(scored["width"].to_pylist()) == {64}
+    assert len(read_ids(config.folder / "ds-seed0/round-2/labeled.csv")) == 6
+    metrics = json.loads((config.folder / "ds-seed0/round-2/metrics.json").read_text())
+    assert len(metrics["iou"]) == 19

@@ -11,6 +11,7 @@ from PIL import Image
 
 from deal.errors import PoolError, UsageError
 from deal.training.data import load_dataset
+from tests.cityscapes import write_cityscapes
 
 CAMVID = Path("../shared/camvid")
 
@@ -109,7 +110,7 @@ def test_an_empty_split_is_refused(root):
 def test_a_split_of_void_alone_is_refused(root):
     for name in ("a", "b"):
         write_pair(root, "val", name, np.full((2, 3), 255))
-    with pytest.raises(PoolError, match="val has no labelled pixel"):
+    with pytest.raises(PoolError, match=r"split val of .* has no labelled pixel"):
         load(root)
 
 
@@ -151,10 +152,44 @@ def test_roots_and_names_must_fit(root):
         load(None)
     with pytest.raises(UsageError, match="leave out --data"):
         load(root, "synthetic")
-    with pytest.raises(UsageError, match="camvid, folder, synthetic"):
-        load(root, "cityscapes")
+    with pytest.raises(UsageError, match="camvid, cityscapes, folder, synthetic"):
+        load(root, "kitti")
     with pytest.raises(PoolError, match="is not a folder"):
         load(root / "nowhere")
+
+
+@pytest.fixture
+def cityscapes(tmp_path: Path) -> Path:
+    write_cityscapes(tmp_path, train={"aachen": 8, "ulm": 4}, val={"lindau": 3})
+    return tmp_path
+
+
+def test_cityscapes_labels_are_reduced_for_training_and_whole_for_evaluation(cityscapes):
+    data = load(cityscapes, "cityscapes", size=(8, 16))
+    assert [len(data.train), len(data.val), len(data.test)] == [10, 2, 3]
+    assert data.classes[0] == "road"
+    assert len(data.classes) == 19
+    assert data.ignore_index == 255
+    assert data.size == (8, 16)
+    assert {sample.label.shape for sample in data.train} == {(8, 16)}
+    assert {sample.label.shape for sample in (*data.val, *data.test)} == {(32, 64)}
+    assert all(sample.path.name == f"{sample.name}.png" for sample in data.train)
+    # Nearest: the pixel under the centre, and no number that is no class.
+    same = {sample.name: sample for sample in load(cityscapes, "cityscapes", size=(32, 64)).train}
+    for sample in data.train:
+        assert (sample.label == same[sample.name].label[2::4, 2::4]).all()
+
+
+def test_cityscapes_needs_a_size(cityscapes):
+    with pytest.raises(UsageError, match="needs a size HxW, such as 512x1024"):
+        load(cityscapes, "cityscapes")
+
+
+def test_cityscapes_labels_are_checked_before_they_are_reduced(cityscapes):
+    label = next((cityscapes / "gtFine/val").rglob("*_labelIds.png"))
+    Image.new("L", (64, 33)).save(label)
+    with pytest.raises(PoolError, match="is 64x33, its image 64x32"):
+        load(cityscapes, "cityscapes", size=(8, 16))
 
 
 def test_synthetic_splits_share_no_scene():
