@@ -174,3 +174,43 @@ def test_spearman_sees_order_only_and_is_symmetric(pairs):
     assert found == pytest.approx(spearman(right, left))
     assert found == pytest.approx(spearman(np.exp(left / 10), right**3))
     assert -1 - 1e-9 <= found <= 1 + 1e-9
+
+
+def test_calibration_by_hand():
+    curve = ScoreCurve()
+    score = np.array([0, 0.0625, 0.0625, 0.75, 0.75, 1], np.float32)
+    curve.update(score, np.array([False, False, True, True, False, True]))
+    found = curve.calibration(bins=4)
+    assert [(part.low, part.high, part.pixels) for part in found.bins] == [
+        (0, 0.25, 3),
+        (0.25, 0.5, 0),
+        (0.5, 0.75, 0),
+        (0.75, 1, 3),
+    ]
+    first, empty, _, last = found.bins
+    assert first.mean_score == pytest.approx(0.125 / 3, rel=1e-3)
+    assert (first.wrong_share, last.wrong_share) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (empty.mean_score, empty.wrong_share) == (None, None)
+    # three pixels off by 0.875/3 each, three by 0.5/3
+    assert found.error == pytest.approx((0.875 + 0.5) / 6, rel=1e-3)
+
+
+def test_calibration_is_that_of_single_scores():
+    rng = np.random.default_rng(5)
+    score = rng.beta(0.5, 1, 4000).astype(np.float32)
+    wrong = rng.random(4000) < score**2
+    index = np.minimum((score * 10).astype(int), 9)
+    error = sum(abs((score - wrong)[index == number].sum()) for number in range(10)) / 4000
+    assert curve_of(score, wrong).calibration().error == pytest.approx(error, abs=1e-3)
+
+
+@pytest.mark.parametrize("odds", [0.25, 1, 8])
+def test_weights_of_a_loss_are_undone(odds):
+    p = np.linspace(0, 1, 1001)
+    learned = odds * p / (odds * p + 1 - p)
+    wrong = np.random.default_rng(1).random(1001) < p
+    found = curve_of(learned, wrong).calibration(odds=odds)
+    assert sum(part.mean_score * part.pixels for part in found.bins) / 1001 == pytest.approx(
+        0.5, abs=1e-3
+    )
+    assert found.error == pytest.approx(curve_of(p, wrong).calibration().error, abs=2e-3)

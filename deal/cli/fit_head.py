@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deal.cli.common import GroupedCommand, key_value, option, print_note
+from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -20,17 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_MODEL, _DATA, _FIT, _OUT = "Model", "Data", "Fit", "Output"
+_DATA, _FIT, _OUT = "Data", "Fit", "Output"
 _HEADINGS = {"auroc": "AUROC", "average_precision": "average precision", "aurc": "AURC"}
 
 
 def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value!r} is not HxW, such as 60x80")
-    return int(parts[0]), int(parts[1])
+    return None if value is None else parse_grid(value)
 
 
 @click.command(
@@ -39,26 +35,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="deal fit-head --model segformer.onnx --data labeled/ -o head.json",
 )
-@option(
-    _MODEL,
-    "--model",
-    envvar="DEAL_MODEL",
-    type=click.Path(),
-    metavar="FILE",
-    help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the environment.",
-)
-@option(
-    _MODEL,
-    "--model-option",
-    "model_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Key of the model contract, for a model that does not carry it, as deal-score takes it; "
-    "repeatable.",
-)
-@option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|torch")
-@option(_MODEL, "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:I]")
-@option(_MODEL, "--threads", type=click.IntRange(min=1), metavar="N", help="Default: every core.")
+@model_options
 @option(
     _DATA,
     "--data",
@@ -84,13 +61,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     help="Sequence of an image: the first group of REGEX, searched in its path under ROOT. No "
     "sequence is both fitted on and held out: neighbouring frames would flatter the figures.",
 )
-@option(
-    _DATA,
-    "--ignore-index",
-    type=int,
-    metavar="N",
-    help="Label of void pixels. Default: of ROOT/classes.json, else of the model, else 255.",
-)
+@ignore_index_option(_DATA)
 @option(
     _FIT,
     "--grid",
@@ -135,7 +106,7 @@ def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
 
     from deal.fitting import fit_head
 
-    with _Bar(enabled=not quiet) as bar:
+    with Bar(enabled=not quiet) as bar:
         report = fit_head(progress=bar, **options)
     for note in report.notes:
         print_note(note)
@@ -233,33 +204,3 @@ def _verdict(measures: Measures) -> str:
         f"difficulty does not win: {best} finds the wrong pixels better ({figure} against "
         f"{measures.scores['difficulty'].auroc:.3f}{others}): rank with --acquisition {best}"
     )
-
-
-class _Bar:
-    """Progress on a terminal's stderr."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress
-
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            "images",
-            console=Console(stderr=True),
-            transient=True,
-            disable=not enabled,
-        )
-        self._task: Any = None
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task("", total=total)
-        self._bar.update(self._task, completed=done)

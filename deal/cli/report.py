@@ -1,4 +1,4 @@
-"""``deal report``: what stored results say; no network runs."""
+"""``deal report``: what stored results and experiments say; only ``difficulty`` runs a network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import click
 
 from deal.cli.common import GroupedCommand, option
+from deal.cli.report_difficulty import difficulty
 
 _WHAT, _OUT = "Comparison", "Output"
 
 
 @click.group(
-    short_help="Reports over stored results.",
+    short_help="Reports over stored results, experiments and labelled images.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Reports over stored results; no network runs."""
+    """Reports; only `difficulty` runs a network."""
+
+
+command.add_command(difficulty)
 
 
 @command.command(

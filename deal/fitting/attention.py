@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from deal.fitting.pixels import resize, softmax
 from deal.head import DifficultyHead
 from deal.regions import difficulty_grid
 
-__all__ = ["attention_means"]
+__all__ = ["attention_means", "pair_means"]
 
 _MANY_CLASSES = 24
 _BLOCK = 256
@@ -42,7 +44,7 @@ def attention_means(
     # The kernel averages one number a cell, so it runs once a class. That costs C times its own
     # cost, which grows with C too: with many classes one pass over all pairs of cells is cheaper.
     if len(p) > _MANY_CLASSES:
-        return p, _all_pairs(p.reshape(len(p), -1)).reshape(p.shape)
+        return p, pair_means(p.reshape(len(p), -1)).reshape(p.shape)
     averages = []
     for unit, own in zip(np.eye(len(p)), p, strict=True):
         head = DifficultyHead(1.0, unit, 0.0, grid)  # gives A_c + p_c
@@ -51,12 +53,15 @@ def attention_means(
     return p, np.stack(averages)
 
 
-def _all_pairs(p: Float) -> Float:
-    """``A`` of p [C, N], in blocks of cells: [N, N] never exists."""
+def pair_means(p: Float, kernel: Callable[[Float], Float] = np.exp) -> Float:
+    """``A`` of p [C, N] over all pairs of cells, in blocks of them: [N, N] never exists.
+
+    ``kernel`` takes the dot products of a block, float32 [n, N] in 0…1, to their weights.
+    """
     average = np.empty_like(p)
     for begin in range(0, p.shape[1], _BLOCK):
         cells = slice(begin, begin + _BLOCK)
-        weights = np.exp(p[:, cells].T @ p)
+        weights = kernel(p[:, cells].T @ p)
         sums = p @ weights.T
         average[:, cells] = sums / sums.sum(axis=0)  # p sums to 1, so this is the sum of weights
     return average

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,15 @@ from numpy.typing import NDArray
 
 from deal._version import __version__
 from deal.engines import open_engine
-from deal.errors import ModelError, OutputError, PoolError, UsageError
+from deal.errors import OutputError, PoolError, UsageError
 from deal.fitting.attention import attention_means
-from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void, read
+from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void
 from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
 from deal.fitting.measures import Collector, Measures
 from deal.fitting.pixels import bands, pixel_scores, resize, sample
+from deal.fitting.runner import Runner
 from deal.head import DifficultyHead
-from deal.inputs import Inputs
 from deal.parts import write_json_atomic
-from deal.regions import difficulty_map
-from deal.types import EngineOutput
 
 __all__ = ["FitReport", "fit_head"]
 
@@ -118,8 +114,9 @@ def fit_head(
     root, output = Path(data), Path(output)
     _check_output(output, overwrite)
     labeled = find_images(root, held_out, sequence_from)
-    run = _Run(open_engine(model, engine, device, None, threads, model_options), threads)
-    run.void = find_void(root, run.engine.spec, ignore_index)
+    opened = open_engine(model, engine, device, None, threads, model_options)
+    void = find_void(root, opened.spec, ignore_index)
+    run = _Run(opened, void, threads, ("fitting", "measuring"))
     total = len(labeled.fit) + len(labeled.held_out)
 
     def done(count: int) -> None:
@@ -175,34 +172,21 @@ def fit_head(
     return FitReport(head, provenance, measures, run.seconds, tuple(notes))
 
 
-class _Run:
-    """An open network and the clock."""
-
-    def __init__(self, engine: Any, threads: int | None) -> None:
-        self.engine = engine
-        self.void = 255
-        self.seconds = dict.fromkeys(("reading", "inference", "fitting", "measuring"), 0.0)
-        self._inputs = Inputs(engine.spec, "image", None)
-        self._threads = threads
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - begin
+class _Run(Runner):
+    """What fitting and measuring take from an image."""
 
     def examples(
         self, image: LabeledImage, grid: Size | None, count: int, seed: int
     ) -> tuple[Size, Examples, NDArray[np.int64]]:
         """Attention grid, sampled pixels of an image, and how many are right and wrong."""
-        output, label = self._infer(image)
+        output, label = self.infer(image)
         z, align = output.logits, self.engine.spec.align_corners
         with self.timed("fitting"):
             wrong = np.empty(label.shape, bool)
             for rows in bands(z.shape[1], label.shape):
                 wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
             grid = grid or _default_grid(z.shape[2:])
-            p, average = attention_means(z, grid, align, self._threads)
+            p, average = attention_means(z, grid, align, self.threads)
             valid = label != self.void
             rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
             chosen, stands_for, counts = [], [], []
@@ -225,12 +209,15 @@ class _Run:
         self, image: LabeledImage, heads: Mapping[str, DifficultyHead], collector: Collector
     ) -> None:
         """Add the labelled pixels of a held-out image."""
-        output, label = self._infer(image)
+        output, label = self.infer(image)
         spec, z = self.engine.spec, output.logits
         with self.timed("measuring"):
-            maps = {name: self._map(z, head, None, label.shape) for name, head in heads.items()}
+            maps = {
+                name: self.difficulty_map(z, head, None, label.shape)
+                for name, head in heads.items()
+            }
             if output.difficulty is not None or spec.difficulty_head is not None:
-                maps["model-difficulty"] = self._map(
+                maps["model-difficulty"] = self.difficulty_map(
                     z, spec.difficulty_head, output.difficulty, label.shape
                 )
             for rows in bands(z.shape[1], label.shape):
@@ -245,39 +232,6 @@ class _Run:
                 }
                 collector.add(scores, predicted, predicted != label[rows][valid])
             collector.end_image()
-
-    def _map(
-        self, logits: Any, head: DifficultyHead | None, grid: Any, size: Size
-    ) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = difficulty_map(
-            logits,
-            head,
-            size=size,
-            align_corners=self.engine.spec.align_corners,
-            difficulty=grid,
-            threads=self._threads,
-        )[0]
-        return found
-
-    def _infer(self, image: LabeledImage) -> tuple[EngineOutput, NDArray[np.uint8]]:
-        """Run the network on one image; finite float32 logits [1, C, h, w], and the label."""
-        with self.timed("reading"):
-            rgb, label = read(image, self.engine.spec.num_classes, self.void)
-            groups, failures = self._inputs.groups([rgb])
-            if failures:
-                raise PoolError(f"image {image.files.image}: {failures[0].message}")
-        with self.timed("inference"):
-            output = self.engine.infer(np.stack(groups[0].images))
-        logits = output.logits.astype(np.float32)
-        bad = int((~np.isfinite(logits)).sum())
-        if output.difficulty is not None:
-            bad += int((~np.isfinite(output.difficulty)).sum())
-        if bad:
-            raise ModelError(
-                f"image {image.files.image}: {bad} of the network's outputs are NaN or infinite; "
-                "leave the image out, or export the model in a higher precision"
-            )
-        return EngineOutput(logits, output.difficulty), label
 
 
 def _default_grid(size: Size) -> Size:

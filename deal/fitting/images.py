@@ -24,7 +24,15 @@ from deal.labels import (
 )
 from deal.model import ModelSpec
 
-__all__ = ["HELD_OUT", "Labeled", "LabeledImage", "find_images", "find_void", "read"]
+__all__ = [
+    "HELD_OUT",
+    "Labeled",
+    "LabeledImage",
+    "find_images",
+    "find_split",
+    "find_void",
+    "read",
+]
 
 HELD_OUT = "auto"
 """The default: split ``val`` where there is one, else every fifth image."""
@@ -133,6 +141,41 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
             f"{held_out}"
         )
     return Labeled(fit, others, f"split {held_out}", tuple(notes))
+
+
+def find_split(
+    root: Path, split: str | None = None, sequence_from: str | None = None
+) -> tuple[tuple[LabeledImage, ...], str]:
+    """List the labelled images of one split, and the split's name.
+
+    Parameters
+    ----------
+    root : Path
+        As in :func:`find_images`.
+    split : str, optional
+        By default ``test``, else ``val``; of a folder without splits all, and the name is empty.
+    sequence_from : str, optional
+        As in :func:`find_images`.
+
+    Raises
+    ------
+    UsageError
+        ``sequence_from`` cannot be understood, or the folder has no splits.
+    PoolError
+        The folder has another layout or lacks the split, or files lack their partner.
+    """
+    if not root.is_dir():
+        raise PoolError(f"labelled data {root} is not a folder: {_LAYOUT}")
+    if (root / "images").is_dir():
+        if split is not None:
+            raise UsageError(f"--split {split}: {root} has no splits; leave it out")
+        return _sequences(sequence_from)(_listed(root, "")), ""
+    if split is None:
+        there = (name for name in ("test", "val") if is_cityscapes(root) or (root / name).is_dir())
+        split = next(there, None)
+        if split is None:
+            raise PoolError(f"labelled data {root} has neither test/, val/ nor images/: {_LAYOUT}")
+    return _sequences(sequence_from)(_listed(root, split)), split
 
 
 def find_void(root: Path, spec: ModelSpec, ignore_index: int | None) -> int:

@@ -144,13 +144,16 @@ class Collector:
                 self._means.setdefault(name, []).append(total / pixels)
         self._sums, self._counts = {}, np.zeros(2, np.int64)
 
+    def curve(self, name: str) -> ScoreCurve:
+        """The pixels of all classes under one score."""
+        total = ScoreCurve()
+        for curve in self._curves[name].values():
+            total += curve
+        return total
+
     def measures(self) -> Measures:
         """What was found; at least one pixel has been added."""
-        totals = {}
-        for name, curves in self._curves.items():
-            totals[name] = ScoreCurve()
-            for curve in curves.values():
-                totals[name] += curve
+        totals = {name: self.curve(name) for name in self._curves}
         any_total = next(iter(totals.values()))
         any_curves = next(iter(self._curves.values()))
         return Measures(

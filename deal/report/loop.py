@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from deal.errors import ResultsError, UsageError
 from deal.loop.statistics import (
@@ -21,6 +21,7 @@ from deal.loop.statistics import (
     wins,
 )
 from deal.loop.table import Experiment, read_experiment, write_table
+from deal.report.markdown import table
 
 __all__ = ["LoopReport", "report_loop"]
 
@@ -130,7 +131,7 @@ class LoopReport:
             average = mean_interval([math.fsum(c[1:]) / len(c[1:]) for c in whole])
             area = mean_interval([area_under_curve(counts, curve) for curve in whole])
             rows.append([method, *map(_interval, (*rounds, average, area))])
-        return _table(["method", *map(str, counts), "∅", "AUC"], rows)
+        return table(["method", *map(str, counts), "∅", "AUC"], rows)
 
     def _paired(self, curves: Curves, base: str) -> list[str]:
         rows = []
@@ -155,7 +156,7 @@ class LoopReport:
             "interval. *Open*: the interval holds 0; with one seed there is none. No "
             "correction for looking at several methods.",
             "",
-            *_table(heads, rows),
+            *table(heads, rows),
         ]
 
     def _wins(self, curves: Curves) -> list[str]:
@@ -180,7 +181,7 @@ class LoopReport:
             "Share of (seed, round) pairs in which the row's method is above the column's; in "
             "brackets the share of rounds in which its paired 95 % interval lies above 0.",
             "",
-            *_table(["", *curves], rows),
+            *table(["", *curves], rows),
         ]
 
     def _needed(self, curves: Curves) -> list[str]:
@@ -203,7 +204,7 @@ class LoopReport:
             f"Images until the mean curve reaches a share of full supervision "
             f"({100 * self.full:.1f} % mIoU), between rounds by a straight line.",
             "",
-            *_table(heads, rows),
+            *table(heads, rows),
         ]
 
     def _classes(self, last: int) -> list[str]:
@@ -220,7 +221,7 @@ class LoopReport:
         return [
             f"## IoU by class with {self.experiment.counts[last - 1]} labels",
             "",
-            *_table(["method", *self.hard], rows),
+            *table(["method", *self.hard], rows),
         ]
 
     def _picks(self) -> list[str]:
@@ -246,7 +247,7 @@ class LoopReport:
             "Share of the images picked in all rounds that two methods share, by seed and then "
             "averaged.",
             "",
-            *_table(["", *by_method], overlap),
+            *table(["", *by_method], overlap),
         ]
         drives: Mapping[str, str | None] = self.experiment.shared["drives"]
         if all(drives.values()) and drives:
@@ -259,7 +260,7 @@ class LoopReport:
                 "",
                 "How many drives a seed's picks come from, on average; then each drive's share.",
                 "",
-                *_table(["method", "drives", *names], rows),
+                *table(["method", "drives", *names], rows),
             ]
         return lines
 
@@ -335,11 +336,6 @@ def _by_drive(
     every = [drives[item] for items in picks.values() for item in items]
     shares = [every.count(name) / max(1, len(every)) for name in names]
     return [f"{math.fsum(distinct) / len(distinct):.1f}", *map(_share, shares)]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return [*(f"| {' | '.join(map(str, row))} |" for row in (heads, rule, *rows)), ""]
 
 
 def _interval(value: Interval) -> str:

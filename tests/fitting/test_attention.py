@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deal import _reference
-from deal.fitting.attention import attention_means
+from deal.fitting.attention import attention_means, pair_means
 from deal.head import DifficultyHead
 
 
@@ -21,3 +21,10 @@ def test_averages_make_up_the_difficulty_of_any_head(classes, align_corners):
     oracle = _reference.difficulty_grid(logits, head, align_corners)[0]
     np.testing.assert_allclose(a, oracle, atol=3e-5 * np.ptp(head.weight))
     np.testing.assert_allclose(average.sum(axis=0), 1, atol=3e-5)
+
+
+def test_the_weights_of_pairs_may_be_any_function_of_their_product():
+    p = np.random.default_rng(0).dirichlet(np.ones(4), 700).T.astype(np.float32)
+    weights = (1 + p.T @ p) ** 3
+    expected = p @ weights.T / weights.sum(axis=1)
+    np.testing.assert_allclose(pair_means(p, lambda x: (1 + x) ** 3), expected, atol=1e-6)

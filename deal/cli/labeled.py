@@ -1,0 +1,100 @@
+"""What the commands that run a network over labelled images share: options, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from deal.cli.common import FC, option
+
+__all__ = ["Bar", "ignore_index_option", "model_options", "parse_grid"]
+
+_MODEL = "Model"
+_MODEL_OPTIONS = [
+    option(
+        _MODEL,
+        "--model",
+        envvar="DEAL_MODEL",
+        type=click.Path(),
+        metavar="FILE",
+        help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the "
+        "environment.",
+    ),
+    option(
+        _MODEL,
+        "--model-option",
+        "model_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Key of the model contract, for a model that does not carry it, as deal-score takes "
+        "it; repeatable.",
+    ),
+    option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|torch"),
+    option(_MODEL, "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:I]"),
+    option(
+        _MODEL,
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Default: every core.",
+    ),
+]
+
+
+def model_options(function: FC) -> FC:
+    """Add the options that name a network and what runs it."""
+    for decorate in reversed(_MODEL_OPTIONS):
+        function = decorate(function)
+    return function
+
+
+def ignore_index_option(group: str) -> Callable[[FC], FC]:
+    """The option that names void."""
+    return option(
+        group,
+        "--ignore-index",
+        type=int,
+        metavar="N",
+        help="Label of void pixels. Default: of ROOT/classes.json, else of the model, else 255.",
+    )
+
+
+def parse_grid(value: str) -> tuple[int, int]:
+    """``60x80`` as (60, 80); click.BadParameter."""
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} is not HxW, such as 60x80")
+    return int(parts[0]), int(parts[1])
+
+
+class Bar:
+    """Progress on a terminal's stderr; called with images done and images in all."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress
+
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            "images",
+            console=Console(stderr=True),
+            transient=True,
+            disable=not enabled,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total)
+        self._bar.update(self._task, completed=done)

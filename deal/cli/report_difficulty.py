@@ -1,0 +1,117 @@
+"""``deal report difficulty``: how good difficulty is, on labelled images."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from deal.cli.common import GroupedCommand, key_value, option
+from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
+from deal.errors import UsageError
+
+__all__ = ["difficulty"]
+
+_DATA, _HEADS, _OUT = "Data", "Heads", "Output"
+
+
+def _grids(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[int, int]]:
+    return [parse_grid(value) for value in values]
+
+
+@click.command(
+    "difficulty",
+    cls=GroupedCommand,
+    short_help="How well difficulty finds, ranks and foretells a network's errors.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="deal report difficulty --model model.onnx --data labeled/ --difficulty-head head.json "
+    "--ablations -o difficulty.md",
+)
+@model_options
+@option(
+    _DATA,
+    "--data",
+    type=click.Path(),
+    required=True,
+    metavar="ROOT",
+    help="ROOT/{train,val,test}/{images,labels}, ROOT/{images,labels} or Cityscapes, as deal "
+    "fit-head takes it.",
+)
+@option(
+    _DATA, "--split", metavar="NAME", help="Split to measure on. Default: test, or val without one."
+)
+@option(
+    _DATA,
+    "--sequence-from",
+    metavar="REGEX",
+    help="Sequence of an image: the first group of REGEX, searched in its path under ROOT. Each "
+    "sequence gets its own figures too.",
+)
+@ignore_index_option(_DATA)
+@option(
+    _HEADS,
+    "--difficulty-head",
+    "difficulty_heads",
+    type=click.Path(),
+    multiple=True,
+    metavar="FILE",
+    help="Measure this head (of deal fit-head) beside the model's own; repeatable. The first is "
+    "`difficulty` where the model has none.",
+)
+@option(
+    _HEADS,
+    "--grid",
+    "grids",
+    callback=_grids,
+    multiple=True,
+    metavar="HxW",
+    help="Measure `difficulty` on this attention grid too; repeatable.",
+)
+@option(
+    _HEADS,
+    "--ablations",
+    is_flag=True,
+    help="Measure `difficulty` also on the grid of the logits, with gamma 0, and with attention by "
+    "polynomials of degree 1 to 4 and over all pairs of cells.",
+)
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write Markdown here instead of printing it.",
+)
+@option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+@option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
+@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
+def difficulty(
+    *, output: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any
+) -> None:
+    """Measure difficulty on labelled images that the network was not trained on.
+
+    Runs the network over them and holds difficulty, entropy, margin and least confidence against
+    its true errors: AUROC, average precision and AURC, overall and by class; calibration; mean
+    score by class beside 1 − IoU; and other heads on the same logits. No PyTorch needed.
+    """
+    options["model_options"] = dict(map(key_value, options["model_options"]))
+    if not options["model"]:
+        raise UsageError("no model: give --model FILE or set DEAL_MODEL")
+
+    from pathlib import Path
+
+    from deal.fitting.quality import measure_difficulty
+    from deal.loop.files import write_text
+    from deal.report.difficulty import to_markdown
+
+    with Bar(enabled=not quiet) as bar:
+        quality = measure_difficulty(progress=bar, **options)
+    if output is not None:
+        write_text(Path(output), to_markdown(quality))
+    if as_json:
+        click.echo(json.dumps(quality.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+    elif output is None:
+        click.echo(to_markdown(quality), nl=False)

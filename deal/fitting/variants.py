@@ -1,0 +1,189 @@
+"""Difficulty of the same logits by several heads, and by one head computed in other ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
+from numpy.typing import NDArray
+
+from deal import _native
+from deal.engines.base import Engine
+from deal.errors import ModelError, UsageError
+from deal.fitting.attention import pair_means
+from deal.fitting.measures import UNCERTAINTIES
+from deal.fitting.pixels import resize, softmax
+from deal.fitting.runner import Runner
+from deal.head import DifficultyHead
+from deal.regions import difficulty_grid
+from deal.types import EngineOutput
+
+__all__ = ["ALL_PAIRS", "Variant", "find_heads", "find_variants"]
+
+ALL_PAIRS = "difficulty, all pairs"
+"""Name of the head's attention without a polynomial."""
+
+_DEGREES = (1, 2, 3)  # the kernel has 4
+_MAX_POLYNOMIAL_CLASSES = 44  # of the kernel
+
+Float = NDArray[np.float32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to a difficulty map.
+
+    Attributes
+    ----------
+    name : str
+        Of the score.
+    source : str
+        Where the head comes from, for people.
+    head : DifficultyHead or None
+        None is the difficulty that the network's graph gives.
+    attention : int
+        As :func:`deal.regions.difficulty_grid` takes it.
+    degree : int, optional
+        Of a polynomial in place of ``exp``, computed in NumPy.
+    """
+
+    name: str
+    source: str
+    head: DifficultyHead | None
+    attention: int = _native.ATTENTION_AUTO
+    degree: int | None = None
+
+    def map(self, run: Runner, output: EngineOutput, size: Size) -> Float:
+        """Difficulty float32 [H, W] of one image."""
+        z, align = output.logits, run.engine.spec.align_corners
+        if self.head is None:
+            return run.difficulty_map(z, None, output.difficulty, size)
+        if self.degree is not None:
+            grid = _polynomial_grid(z, self.head, align, self.degree)
+        elif self.attention != _native.ATTENTION_AUTO:
+            grid = difficulty_grid(
+                z, self.head, align_corners=align, attention=self.attention, threads=run.threads
+            )
+        else:
+            return run.difficulty_map(z, self.head, None, size)
+        return run.difficulty_map(z, None, grid[:, None], size)
+
+
+def _polynomial_grid(logits: Any, head: DifficultyHead, align_corners: bool, degree: int) -> Float:
+    """Difficulty before the sigmoid [1, gh, gw], ``exp`` a polynomial on 0…1.
+
+    The one that interpolates in Chebyshev's points, close to the best of its degree.
+    """
+    grid = head.grid or logits.shape[2:]
+    p = softmax(resize(logits[0], grid, align_corners)).reshape(logits.shape[1], -1)
+    fitted = Chebyshev.interpolate(np.exp, degree, domain=[0, 1])
+    coefficients = fitted.convert(kind=Polynomial, domain=[0, 1], window=[0, 1]).coef
+
+    def kernel(products: Float) -> Float:
+        value = np.full_like(products, coefficients[-1])
+        for coefficient in coefficients[-2::-1]:
+            value *= products
+            value += np.float32(coefficient)
+        return value
+
+    weight = np.asarray(head.weight, np.float32)
+    a = np.float32(head.gamma) * (weight @ pair_means(p, kernel)) + weight @ p
+    return np.asarray(a + np.float32(head.bias), np.float32).reshape(1, *grid)
+
+
+def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
+    """The model's own difficulty, and head files by their stem; the first is ``difficulty``.
+
+    Raises
+    ------
+    UsageError
+        The model has no difficulty and no file is given, or two scores would share a name.
+    ModelError
+        A file is no head, or one of another number of classes.
+    """
+    spec = engine.spec
+    heads = []
+    if spec.difficulty_name is not None:
+        heads.append(Variant("difficulty", "output of the model's graph", None))
+    elif spec.difficulty_head is not None:
+        heads.append(Variant("difficulty", "metadata of the model", spec.difficulty_head))
+    for path in map(Path, files):
+        head = DifficultyHead.load(path)
+        if head.num_classes != spec.num_classes:
+            raise ModelError(
+                f"difficulty head {path} has {head.num_classes} weights, model {spec.path} "
+                f"{spec.num_classes} classes: give a head that was fitted on this model"
+            )
+        heads.append(Variant(path.stem if heads else "difficulty", f"file {path.name}", head))
+    if not heads:
+        raise UsageError(
+            f"model {spec.path} has no difficulty: give --difficulty-head FILE (deal fit-head "
+            "makes one)"
+        )
+    taken = {*UNCERTAINTIES, "difficulty"}
+    for variant in heads[1:]:
+        if variant.name in taken:
+            raise UsageError(
+                f"--difficulty-head {variant.name}: a score has that name already; rename the file"
+            )
+        taken.add(variant.name)
+    return heads
+
+
+def find_variants(
+    main: Variant, num_classes: int, logits_grid: Size, grids: Sequence[Size], ablations: bool
+) -> tuple[list[Variant], list[Variant]]:
+    """Other computations of one head, not fitted anew: of its grid and gamma, of its attention.
+
+    Parameters
+    ----------
+    main : Variant
+    num_classes : int
+    logits_grid : (h, w)
+    grids : sequence of (h, w)
+        Attention grids to try.
+    ablations : bool
+        Also the grid of the logits, gamma = 0, polynomials of degree 1 to 4, and all pairs.
+
+    Raises
+    ------
+    UsageError
+        Something is asked for, but the difficulty comes from the network's graph.
+    """
+    head = main.head
+    if head is None:
+        if grids or ablations:
+            raise UsageError(
+                "--grid and --ablations need a difficulty head; this model's graph gives the "
+                "difficulty itself"
+            )
+        return [], []
+    own = head.grid or logits_grid
+    asked = dict.fromkeys([*grids, *([logits_grid] if ablations else [])])
+    others = [
+        Variant(
+            f"difficulty, grid {h}x{w}",
+            main.source,
+            DifficultyHead(head.gamma, head.weight, head.bias, (h, w)),
+        )
+        for h, w in asked
+        if (h, w) != own
+    ]
+    if not ablations:
+        return others, []
+    without = DifficultyHead(0.0, head.weight, head.bias, head.grid)
+    others.append(Variant("difficulty, gamma 0", main.source, without))
+    attention = [
+        Variant(f"difficulty, degree {degree}", main.source, head, degree=degree)
+        for degree in _DEGREES
+    ]
+    if num_classes <= _MAX_POLYNOMIAL_CLASSES:
+        fourth = Variant("difficulty, degree 4", main.source, head, _native.ATTENTION_POLYNOMIAL)
+        attention.append(fourth)
+    attention.append(Variant(ALL_PAIRS, main.source, head, _native.ATTENTION_DIRECT))
+    return others, attention
