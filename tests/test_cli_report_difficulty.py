@@ -36,6 +36,7 @@ def test_markdown_has_every_table(world):
         "# Difficulty of m.onnx on data/test",
         "3 images, 9216 labelled pixels",
         "What finds the wrong pixels best: ",
+        "| ds:least-confidence | 0.",
         "## By sequence",
         "## By predicted class",
         "## By labelled class",

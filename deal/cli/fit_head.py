@@ -71,6 +71,13 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 )
 @option(
     _FIT,
+    "--attention/--no-attention",
+    default=True,
+    show_default=True,
+    help="Without, gamma is 0: D is that of a pixel's own class probabilities.",
+)
+@option(
+    _FIT,
     "--pixels",
     type=int,
     default=200_000,

@@ -61,6 +61,7 @@ def fit_head(
     output: str | Path,
     *,
     grid: Size | None = None,
+    attention: bool = True,
     held_out: str = HELD_OUT,
     sequence_from: str | None = None,
     ignore_index: int | None = None,
@@ -84,6 +85,8 @@ def fit_head(
     output : path of the head file (JSON), which ``--difficulty-head`` reads
     grid : (h, w), optional
         Attention grid; by default the logits' own, made smaller to at most 4800 cells.
+    attention : bool
+        False keeps gamma at 0.
     ignore_index : int, optional
         Label of void pixels; see :func:`deal.fitting.images.find_void`.
     pixels : int
@@ -135,6 +138,8 @@ def fit_head(
     _check_counts(counts, "labelled images", "give images the model was not trained on")
     with run.timed("fitting"):
         numbers, plain = fit_numbers(_joined(parts))
+        if not attention:
+            numbers = plain
         head, head_without = (_rounded(found, grid) for found in (numbers, plain))
     heads = {"difficulty": head, "difficulty-without-attention": head_without}
     collector = Collector(run.engine.spec.classes)

@@ -18,7 +18,7 @@ from deal.fitting.images import LabeledImage, find_split, find_void
 from deal.fitting.measures import UNCERTAINTIES, Areas, ClassMeasures, Collector
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
-from deal.fitting.variants import ALL_PAIRS, Variant, find_heads, find_variants
+from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find_variants
 from deal.head import DifficultyHead
 from deal.metrics import Calibration, Confusion, ScoreCurve, spearman
 
@@ -89,7 +89,8 @@ class DifficultyQuality:
         Void pixels are not counted.
     miou, iou : float, tuple of float or None
     scores : mapping of score name to ScoreQuality
-        ``difficulty``, the uncertainties, then the other heads, then computations of the first.
+        ``difficulty``, the uncertainties, their products, then the other heads, then computations
+        of the first.
     heads : mapping of score name to (source, head or None)
         The difficulties among the scores.
     attention : tuple of str
@@ -267,7 +268,11 @@ class _Run:
             "least-confidence": found.least_confidence[valid],
         }
         others = {name: values[rows][valid] for name, values in maps.items()}
-        scores = {**main, **others}
+        products = {
+            name: main["difficulty"] * main[uncertainty]
+            for name, uncertainty in zip(PRODUCTS, UNCERTAINTIES, strict=True)
+        }
+        scores = {**main, **products, **others}
         self._all.add(scores, np.zeros(len(wrong), np.int64), wrong)
         self._predicted.add(main, predicted, wrong)
         self._labelled.add(main, labelled, wrong)

@@ -22,10 +22,13 @@ from deal.head import DifficultyHead
 from deal.regions import difficulty_grid
 from deal.types import EngineOutput
 
-__all__ = ["ALL_PAIRS", "Variant", "find_heads", "find_variants"]
+__all__ = ["ALL_PAIRS", "PRODUCTS", "Variant", "find_heads", "find_variants"]
 
 ALL_PAIRS = "difficulty, all pairs"
 """Name of the head's attention without a polynomial."""
+
+PRODUCTS = tuple(f"ds:{name}" for name in UNCERTAINTIES)
+"""Difficulty times an uncertainty, by the name of the acquisition function."""
 
 _DEGREES = (1, 2, 3)  # the kernel has 4
 _MAX_POLYNOMIAL_CLASSES = 44  # of the kernel
@@ -127,9 +130,10 @@ def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
         )
     taken = {*UNCERTAINTIES, "difficulty"}
     for variant in heads[1:]:
-        if variant.name in taken:
+        if variant.name in taken or set(variant.name) & set(",:"):  # of computed scores
             raise UsageError(
-                f"--difficulty-head {variant.name}: a score has that name already; rename the file"
+                f"{variant.source}: it gives a score its name, which must be of no other score and "
+                "have neither comma nor colon; rename the file"
             )
         taken.add(variant.name)
     return heads

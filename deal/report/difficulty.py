@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deal.fitting.measures import AREAS, UNCERTAINTIES, ClassMeasures, best_score
 from deal.fitting.quality import DifficultyQuality, ScoreQuality
+from deal.fitting.variants import PRODUCTS
 from deal.head import DifficultyHead
 from deal.metrics import Calibration
 from deal.report.markdown import table
@@ -77,7 +78,8 @@ def _verdict(quality: DifficultyQuality) -> str:
 def _overall(quality: DifficultyQuality) -> list[str]:
     share = f"{quality.wrong / quality.pixels:.3f}"
     rows = [
-        [name, *_areas(quality.scores[name]), *_by_image(quality.scores[name])] for name in _MAIN
+        [name, *_areas(quality.scores[name]), *_by_image(quality.scores[name])]
+        for name in (*_MAIN, *PRODUCTS)
     ]
     rows.append(["chance", "0.500", share, share, "0.500", "0.000"])
     return [
@@ -85,7 +87,8 @@ def _overall(quality: DifficultyQuality) -> list[str]:
         "",
         "AUROC, average precision: higher is better; AURC: lower. AUROC in an image: mean over the "
         "images of the AUROC within each. Images: rank correlation of an image's mean score, by "
-        "which a pool is ranked, with its share of wrong pixels.",
+        "which a pool is ranked, with its share of wrong pixels. `ds:entropy` and so on: product "
+        "of difficulty and that uncertainty.",
         "",
         *table(["score", *_AREA_HEADS, "AUROC in an image", "images"], rows),
     ]

@@ -83,6 +83,15 @@ def test_a_head_is_found_that_is_as_good_as_the_one_behind_the_errors(world, tmp
     }
 
 
+def test_without_attention_gamma_is_zero(world, tmp_path):
+    report = fit(world, tmp_path / "head.json", attention=False)
+    assert report.head.gamma == 0
+    scores = report.measures.scores
+    assert scores["difficulty"] == scores["difficulty-without-attention"]
+    fit_with = fit(world, tmp_path / "with.json")
+    assert fit_with.measures.scores["difficulty-without-attention"] == scores["difficulty"]
+
+
 def test_the_file_is_a_head_and_says_where_it_comes_from(world, tmp_path):
     path = tmp_path / "head.json"
     report = fit(world, path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deal.errors import PoolError, UsageError
-from deal.fitting.images import find_images, find_void, read
+from deal.fitting.images import find_images, find_split, find_void, read
 from deal.model import read_spec
 from tests.cityscapes import write_cityscapes
 from tests.labeled import write_labeled
@@ -186,6 +186,13 @@ def test_coloured_labels_other_sizes_and_indices_are_refused(tmp_path):
     image.files.image.unlink()
     with pytest.raises(PoolError, match="cannot be read: No such file"):
         read(image, 5, 255)
+
+
+def test_cityscapes_is_measured_on_test(tmp_path):
+    write_cityscapes(tmp_path, train={"ulm": 11}, val={"lindau": 2})
+    found, split = find_split(tmp_path)
+    assert (len(found), split) == (2, "test")
+    assert len(find_split(tmp_path, "val")[0]) == 2
 
 
 def test_cityscapes_is_known_by_its_folders(tmp_path, spec):

@@ -87,6 +87,7 @@ def ranked(left, right):
 
 
 def oracle_scores(logits):
+    """Main scores, [B, H, W] each."""
     p = _reference.softmax(_reference.resize(logits, SIZE, True))
     ordered = np.sort(p, axis=1)
     return {
@@ -170,6 +171,15 @@ def test_images_where_difficulty_wins_are_counted(world, measured):
         assert measured.image_wins[name] == (won, 5)
 
 
+def test_products_are_the_pixels_of_their_acquisition_functions(world, measured):
+    _, _, logits, right, labels = world
+    valid = labels != 255
+    score = oracle_scores(logits)
+    for name in ("entropy", "margin", "least-confidence"):
+        expected = auroc((score["difficulty"] * score[name])[valid], (right != labels)[valid])
+        assert measured.scores[f"ds:{name}"].areas.auroc == pytest.approx(expected, abs=1e-3)
+
+
 def test_other_heads_and_grids_are_those_heads_on_the_same_logits(world, measured):
     _, _, logits, right, labels = world
     valid = labels != 255
@@ -251,9 +261,10 @@ def test_heads_that_do_not_fit_or_share_a_name_are_refused(world, tmp_path):
     twice = write_head(tmp_path / "twice.json", OWN)
     with pytest.raises(UsageError, match="rename the file"):
         measure_difficulty(model, data, difficulty_heads=[twice, twice])
-    margin = write_head(tmp_path / "margin.json", OWN)
-    with pytest.raises(UsageError, match="rename the file"):
-        measure_difficulty(model, data, difficulty_heads=[margin])
+    for stem in ("margin", "difficulty", "ds:entropy", "difficulty, gamma 0"):
+        path = write_head(tmp_path / f"{stem}.json", OWN)
+        with pytest.raises(UsageError, match="rename the file"):
+            measure_difficulty(model, data, difficulty_heads=[path])
 
 
 def test_difficulty_of_the_graph_has_no_ablations(world, tmp_path):
