@@ -13,13 +13,12 @@ import deal.export.fidelity
 from deal.cli.export import command
 from deal.engines import open_engine
 from deal.errors import ModelError, UsageError
-from deal.export.fidelity import Fidelity, FidelityGate, ScoreFidelity, pick_value
+from deal.export.fidelity import FidelityGate, ScoreFidelity
 from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
 from deal.export.half import emulated, halved
 from deal.export.images import divided
 from deal.export.precision import convert
 from deal.export.quantize import OPERATORS, activation_ranges, bias_shifts, quantised, with_biases
-from deal.export.search import Sensitivity, fewest_float_layers
 from deal.model import read_spec
 from deal.processor import has_int8_dot_product
 from tests.models import metadata, save_model, scenes
@@ -192,56 +191,6 @@ def test_a_layer_kept_float_is_computed_in_float(tmp_path):
     np.testing.assert_array_equal(run(made, feeds(1)[0]), run(graph, feeds(1)[0]))
 
 
-def fidelity(passed):
-    number = 1.0 if passed else 0.5
-    return Fidelity(300, 1.0, 0.0, {"ds": ScoreFidelity(number, number, number)})
-
-
-def ranked(count):
-    return [
-        Sensitivity(Layer((f"conv_{index}",)), "Conv", 1 / (index + 1), index)
-        for index in range(count)
-    ]
-
-
-@pytest.mark.parametrize("needed", range(1, 11))
-def test_the_search_leaves_no_more_layers_in_float_than_pass(needed):
-    asked = []
-
-    def judge(layers):
-        asked.append(len(layers))
-        worst = {item.layer for item in ranked(20)[:needed]}
-        return fidelity(worst <= set(layers))
-
-    layers, found = fewest_float_layers(ranked(20), judge, 60)
-    assert len(layers) == needed
-    assert found.passed
-    assert len(asked) <= 9 + needed
-
-
-def test_a_costly_layer_that_need_not_be_in_float_goes_back_to_int8():
-    needed = {Layer(("conv_1",)), Layer(("conv_4",))}
-    layers, found = fewest_float_layers(
-        ranked(20), lambda layers: fidelity(needed <= set(layers)), 60
-    )
-    assert set(layers) == needed
-    assert found.passed
-
-
-def test_a_hopeless_model_is_refused_with_the_layers_that_hurt():
-    with pytest.raises(ModelError, match="nothing is written") as raised:
-        fewest_float_layers(ranked(6), lambda layers: fidelity(False), 60)
-    text = str(raised.value)
-    assert "3 of 6 layers" in text
-    assert text.index("conv_0") < text.index("conv_5")
-    assert "fails" in text
-
-
-def test_a_search_without_time_is_refused():
-    with pytest.raises(ModelError, match="ran out"):
-        fewest_float_layers(ranked(6), lambda layers: fidelity(True), 0)
-
-
 def test_a_model_that_selects_others_is_not_written(model, pools, tmp_path, monkeypatch):
     monkeypatch.setitem(deal.export.fidelity.LIMITS, "spearman", 1.1)
     images, held_out = map(str, pools)
@@ -269,12 +218,6 @@ def test_the_gate_sees_a_changed_ranking(model, tmp_path):
     assert same.passed
     assert all(score == ScoreFidelity(1, 1, 1) for score in same.scores.values())
     assert not gate.judge(Shuffled(engine)).passed
-
-
-def test_the_value_of_picks_is_a_share_of_the_best():
-    reference = np.array([4.0, 3, 2, 1])
-    assert pick_value(reference, reference, 2) == 1
-    assert pick_value(reference, -reference, 2) == pytest.approx(1.5 / 3.5)
 
 
 def test_images_are_never_both_calibrated_and_judged_on(pools, tmp_path):
