@@ -1,16 +1,11 @@
-"""Bad images, names, models and endings, through the command line."""
+"""Bad images, names, models, masks and outputs, through the command line."""
 
 from __future__ import annotations
 
 import csv
 import os
-import signal
 import struct
-import subprocess
-import sys
-import time
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,60 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deal import cli, read_results
-from deal.cli import run
 from deal.pool import id_to_path
 from tests.models import metadata, save_model, scenes
-
-SIZE = (24, 32)
-Deal = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Path:
-    folder = tmp_path / "pool"
-    folder.mkdir()
-    for index, image in enumerate(scenes(4, SIZE)):
-        Image.fromarray(image).save(folder / f"good{index}.png")
-    return folder
-
-
-@pytest.fixture
-def deal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Deal:
-    """Run ``deal`` and give exit code, stdout and stderr without progress."""
-    monkeypatch.delenv("DEAL_MODEL", raising=False)
-    monkeypatch.delenv("DEAL_DEBUG", raising=False)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run(cli.deal, list(map(str, arguments)), "deal")
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def score(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> Deal:
-    """Run ``deal score`` on the pool, with the model and into ``out`` unless told otherwise."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        defaults = ["--output", tmp_path / "out", "--quiet"]
-        if "--model" not in arguments:  # a second one would make a committee
-            defaults += ["--model", model]
-        return deal("score", pool, *defaults, *arguments)
-
-    return call
-
-
-def rows(output: Path) -> dict[str, dict[str, Any]]:
-    stored = read_results([output]).to_pylist()
-    assert len(stored) == len({row["id"] for row in stored})
-    return {row["id"]: row for row in stored}
+from tests.runs import SIZE, Deal, assert_refused, rows
 
 
 def jpeg(image: Image.Image, **options: Any) -> bytes:
@@ -258,15 +202,6 @@ def test_only_nonfinite_logits_fail_the_run(score: Deal, tmp_path: Path) -> None
     assert "half precision" in stderr
 
 
-def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
-    """One clear line, and no traceback."""
-    assert (result[0], result[1]) == (code, "")
-    assert len(result[2].splitlines()) == 1
-    assert result[2].startswith("error: ")
-    for word in words:
-        assert word in result[2]
-
-
 @pytest.mark.parametrize(
     ("network", "words"),
     [
@@ -281,7 +216,7 @@ def test_a_model_that_breaks_the_contract_is_refused_before_any_work(
     score: Deal, tmp_path: Path, network: dict[str, Any], words: list[str]
 ) -> None:
     model = save_model(tmp_path / "bad.onnx", **{"props": metadata(), **network})
-    refused(score("--model", model), 1, *words)
+    assert_refused(score("--model", model), 1, *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -292,7 +227,7 @@ def test_a_model_file_that_is_missing_or_none_is_refused(
     path = tmp_path / "missing.onnx"
     if content is not None:
         path.write_bytes(content)
-    refused(score("--model", path), 1, "missing.onnx")
+    assert_refused(score("--model", path), 1, "missing.onnx")
     assert not (tmp_path / "out").exists()
 
 
@@ -301,142 +236,33 @@ def test_an_output_that_cannot_be_written_is_refused(
     score: Deal, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    refused(score("--output", tmp_path / place), 1, "cannot write to", "--output")
+    assert_refused(score("--output", tmp_path / place), 1, "cannot write to", "--output")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
 def test_an_output_without_permission_is_refused(score: Deal, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
-    refused(score("--output", tmp_path / "locked/out"), 1, "Permission denied")
+    assert_refused(score("--output", tmp_path / "locked/out"), 1, "Permission denied")
 
 
 def test_a_mask_of_another_size_is_refused(score: Deal, tmp_path: Path) -> None:
     Image.new("L", (10, 10), 255).save(tmp_path / "mask.png")
-    refused(score("--mask", tmp_path / "mask.png"), 2, "10×10", "24×32")
+    assert_refused(score("--mask", tmp_path / "mask.png"), 2, "10×10", "24×32")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_mask_that_is_not_there_is_refused(score: Deal, tmp_path: Path) -> None:
-    refused(score("--mask", tmp_path / "mask.png"), 2, "mask.png")
+    assert_refused(score("--mask", tmp_path / "mask.png"), 2, "mask.png")
 
 
 def test_a_pool_that_is_not_there_is_refused(deal: Deal, model: Path, tmp_path: Path) -> None:
     result = deal("score", tmp_path / "none", "--model", model, "--output", tmp_path / "out")
-    refused(result, 1, "does not exist")
+    assert_refused(result, 1, "does not exist")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_difficulty_head_of_another_model_is_refused(score: Deal, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     head.write_text('{"gamma": 1, "weight": [1, 2], "bias": 0, "grid": null}')
-    refused(score("--difficulty-head", head), 1, "2 weights", "5 classes")
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (["--raster", "image"], ["raster"]),
-        (["--regions", "grid:8"], ["regions"]),
-        (["--model-option", "align_corners=false"], ["align_corners"]),
-    ],
-)
-def test_other_settings_on_an_old_output_are_refused_unless_overwrite(
-    score: Deal, tmp_path: Path, change: list[str], words: list[str]
-) -> None:
-    assert score()[0] == 0
-    before = (tmp_path / "out/selection.csv").read_bytes()
-    refused(score(*change), 1, "other settings", "--overwrite", *words)
-    assert (tmp_path / "out/selection.csv").read_bytes() == before
-    assert score(*change, "--overwrite")[0] == 0
-    assert len(rows(tmp_path / "out")) == 4
-
-
-def test_another_model_on_an_old_output_is_refused_unless_overwrite(
-    score: Deal, tmp_path: Path
-) -> None:
-    other = save_model(tmp_path / "other.onnx", props=metadata(), embedding=True)
-    assert score()[0] == 0
-    refused(score("--model", other), 1, "other settings", "model", "--overwrite")
-    assert score("--model", other, "--overwrite")[0] == 0
-    assert len(rows(tmp_path / "out")) == 4
-    assert rows(tmp_path / "out")["good0.png"]["embedding"] is not None
-
-
-def test_engine_details_and_budget_do_not_block_a_resume(score: Deal) -> None:
-    assert score()[0] == 0
-    code, stdout, _ = score("--sessions", 1, "--device", "cpu", "--budget", 2, "--seed", 5)
-    assert code == 0
-    assert "4 stored before" in stdout
-
-
-# Slows decoding down and makes every row visible at once, so that a run can be caught half-way.
-SLOWLY = """
-import sys, time
-import deal.ledger, deal.line
-from deal.cli import deal as command, run
-decode = deal.line.decode
-def slow(item, **limits):
-    time.sleep(0.05)
-    return decode(item, **limits)
-deal.line.decode = slow
-deal.ledger._FLUSH_SECONDS = 0
-sys.exit(run(command, sys.argv[1:], "deal"))
-"""
-
-
-@pytest.fixture
-def half_way(model: Path, tmp_path: Path) -> Any:
-    """A process that scores 40 images slowly, and the arguments it runs with."""
-    pool, out = tmp_path / "many", tmp_path / "out"
-    pool.mkdir()
-    for index, image in enumerate(scenes(40, (8, 8))):
-        Image.fromarray(image).save(pool / f"{index:02}.png")
-    arguments = ["score", str(pool), "--model", str(model), "--output", str(out), "--quiet"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOWLY, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 30
-    while len(list(out.glob("images/part-*.parquet"))) < 3:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield process, arguments
-    process.kill()
-    process.communicate()
-
-
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
-)
-def test_a_run_that_was_ended_goes_on_with_the_same_command(
-    half_way: Any, deal: Deal, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    process, arguments = half_way
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert stdout == ""
-    if number is not signal.SIGKILL:
-        assert stderr.strip().splitlines()[-1].startswith("interrupted: ")
-        assert "the same command goes on from there" in stderr
-    stored = len(rows(tmp_path / "out"))
-    assert 3 <= stored < 40
-    code, stdout, _ = deal(*arguments)
-    assert code == 0
-    assert f"{40 - stored} scored, {stored} stored before, 0 failed" in stdout
-    assert len(rows(tmp_path / "out")) == 40
-    fresh = [*arguments[:-2], str(tmp_path / "fresh"), "--quiet"]
-    assert deal(*fresh)[0] == 0
-    for name in ("selection.csv", "selection.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
-
-
-def test_a_second_process_on_one_output_is_refused(half_way: Any, deal: Deal) -> None:
-    process, arguments = half_way
-    refused(deal(*arguments), 1, f"in use by process {process.pid}", "--output")
-    assert process.wait(timeout=30) == 0
+    assert_refused(score("--difficulty-head", head), 1, "2 weights", "5 classes")

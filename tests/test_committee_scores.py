@@ -1,22 +1,20 @@
 """Committees from images to stored rows."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from deal import cli, read_results
-from deal.cli import run
+from deal import read_results
 from deal.errors import OutputError, UsageError
 from deal.pipeline import score_pool
 from deal.regions import Grid, score_logits
 from deal.scorer import Scorer
 from deal.types import COMMITTEE_COLUMNS
 from tests.models import metadata, save_model, scenes
+from tests.runs import Deal, write_pool
 
 VOTES, INFORMATION, CONSENSUS = COMMITTEE_COLUMNS
 
@@ -32,10 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
-    (tmp_path / "pool").mkdir()
-    for index, pixels in enumerate(scenes(6, (24, 32))):
-        Image.fromarray(pixels).save(tmp_path / f"pool/{index}.png")
-    return tmp_path / "pool"
+    return write_pool(tmp_path / "pool", 6, name="{}.png")
 
 
 def constant(path: Path, *bias: float) -> Path:
@@ -192,22 +187,8 @@ def test_without_a_committee_its_columns_are_null_and_no_ranking(
     assert all(value is None for row in stored(tmp_path / "out").values() for value in row.values())
 
 
-@pytest.fixture
-def deal(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str]]:
-    """Run ``deal`` and give exit code and stderr."""
-    monkeypatch.delenv("DEAL_MODEL", raising=False)
-
-    def call(*arguments: object) -> tuple[int, str]:
-        code = run(cli.deal, list(map(str, arguments)), "deal")
-        return code, capfd.readouterr().err
-
-    return call
-
-
 def test_the_command_line_makes_committees(
-    deal: Callable[..., tuple[int, str]],
+    deal: Deal,
     models: list[Path],
     pool: Path,
     tmp_path: Path,
@@ -226,9 +207,7 @@ def test_the_command_line_makes_committees(
     assert all(row[INFORMATION] > 0 for row in kept)
 
 
-def test_the_command_line_runs_dropout_passes(
-    deal: Callable[..., tuple[int, str]], pool: Path, tmp_path: Path
-) -> None:
+def test_the_command_line_runs_dropout_passes(deal: Deal, pool: Path, tmp_path: Path) -> None:
     props = metadata(dropout=[{"input": "mask", "channels": 5, "rate": 0.5}])
     model = save_model(tmp_path / "m.onnx", dropout=True, gain=0.02, props=props)
     base = ["score", pool, "--quiet", "--acquisition", "vote-entropy", "--model", model]
@@ -249,7 +228,7 @@ def test_the_command_line_runs_dropout_passes(
     ],
 )
 def test_a_bad_committee_is_one_line_before_work(
-    deal: Callable[..., tuple[int, str]],
+    deal: Deal,
     models: list[Path],
     pool: Path,
     tmp_path: Path,
@@ -257,7 +236,7 @@ def test_a_bad_committee_is_one_line_before_work(
     words: list[str],
 ) -> None:
     named = [word for model in models[:2] for word in ("--model", model)]
-    code, stderr = deal("score", pool, *named, "--output", tmp_path / "out", *arguments)
+    code, _, stderr = deal("score", pool, *named, "--output", tmp_path / "out", *arguments)
     assert code in (1, 2)
     assert len(stderr.splitlines()) == 1
     assert all(word in stderr for word in words)

@@ -66,7 +66,7 @@ def problems(draw, vectors):
     return x, centers, candidates, draw(st.integers(0, len(x) + 2))
 
 
-def check(x, centers, candidates, count, metric):
+def assert_the_oracles_picks(x, centers, candidates, count, metric):
     rows = [row for row, may in enumerate(candidates) if may]
     expected = _reference.k_center_greedy(x, count, metric, centers, rows)
     order, distances = k_center_greedy(
@@ -85,13 +85,13 @@ def check(x, centers, candidates, count, metric):
     )
 )
 def test_euclidean_picks_are_the_oracles_where_squares_are_exact(problem):
-    check(*problem, "euclidean")
+    assert_the_oracles_picks(*problem, "euclidean")
 
 
 @settings(deadline=None)
 @given(problems(st.sampled_from(EXACT)))
 def test_cosine_picks_are_the_oracles_where_unit_vectors_are_exact(problem):
-    check(*problem, "cosine")
+    assert_the_oracles_picks(*problem, "cosine")
 
 
 @pytest.mark.parametrize("width", [1, 15, 16, 17, 100])

@@ -16,12 +16,7 @@ from deal.errors import UsageError
 from deal.layout import layout_for, parse_sessions
 from deal.line import open_scorer
 from deal.pipeline import score_pool
-from tests.models import metadata, save_model, scenes
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
+from tests.models import scenes
 
 
 @pytest.fixture

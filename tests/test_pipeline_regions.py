@@ -17,17 +17,12 @@ from deal import cli, read_regions, read_results
 from deal.cli import run
 from deal.doctor import demo_file
 from deal.pipeline import RunReport, score_pool
-from tests.models import metadata, save_model, scenes
+from tests.models import scenes
 
 SIZE = (24, 32)
 QUARTERS = np.add.outer(np.arange(24) // 12 * 2, np.arange(32) // 16).astype(np.uint8)
 
 Score = Callable[..., RunReport]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
 
 
 @pytest.fixture

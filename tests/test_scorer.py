@@ -83,6 +83,8 @@ def test_a_scorer_opened_again_gives_the_same_and_outlives_the_first(path):
 def test_closing_twice_is_harmless(path):
     with Scorer(path) as scorer:
         scorer.close()
+    with pytest.raises(UsageError, match="closed"):
+        scorer.score(scenes(1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""A model, a pool and the command ``deal``, for tests that need no particular ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deal import cli
+from tests.models import metadata, save_model
+from tests.runs import Deal, write_pool
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return write_pool(tmp_path / "pool", 4, name="good{}.png")
+
+
+@pytest.fixture
+def deal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Deal:
+    """Run ``deal`` and give exit code, stdout and stderr."""
+    monkeypatch.delenv("DEAL_MODEL", raising=False)
+    monkeypatch.delenv("DEAL_DEBUG", raising=False)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.run(cli.deal, list(map(str, arguments)), "deal")
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def score(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> Deal:
+    """Run ``deal score`` on the pool, with the model and into ``out`` unless told otherwise."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        defaults = ["--output", tmp_path / "out", "--quiet"]
+        if "--model" not in arguments:  # a second one would make a committee
+            defaults += ["--model", model]
+        return deal("score", pool, *defaults, *arguments)
+
+    return call
