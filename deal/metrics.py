@@ -111,12 +111,22 @@ class ScoreCurve:
         """How many pixels were added."""
         return self.wrong + int(self._right.sum())
 
-    def update(self, score: NDArray[np.float32], wrong: NDArray[np.bool_]) -> None:
-        """Add pixels: score float32 [n] in 0…1 (clipped to it), wrong [n]."""
+    def update(
+        self,
+        score: NDArray[np.float32],
+        wrong: NDArray[np.bool_],
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Add pixels: score float32 [n] in 0…1 (clipped to it), wrong [n].
+
+        ``counts`` [n] says how many pixels each stands for; one without it.
+        """
         clipped = np.clip(score, 0, 1).astype(np.float32) + np.float32(0)  # −0 becomes 0
         bins = np.maximum((clipped.view(np.uint32) >> _DROPPED_BITS).astype(np.int64) - _FIRST, 0)
-        self._wrong += np.bincount(bins[wrong], minlength=_BINS)
-        self._right += np.bincount(bins[~wrong], minlength=_BINS)
+        for flag, total in ((wrong, self._wrong), (~wrong, self._right)):
+            weights = None if counts is None else counts[flag]
+            # sums of whole numbers in double are exact below 2⁵³
+            total += np.bincount(bins[flag], weights, minlength=_BINS).astype(np.int64)
 
     def auroc(self) -> float:
         """Probability that a wrong pixel scores above a right one, a tie being half a win.

@@ -77,6 +77,17 @@ def test_scores_outside_the_unit_interval_are_clipped_to_it():
     assert curve.auroc() == 1
 
 
+def test_a_score_may_stand_for_many_pixels():
+    score = np.array([0.25, 0.5, 0.5, 0.75], np.float32)
+    wrong = np.array([False, False, True, True])
+    counts = np.array([5, 3, 2, 4])
+    curve = ScoreCurve()
+    curve.update(score, wrong, counts)
+    each = np.repeat(score, counts), np.repeat(wrong, counts)
+    assert curve.auroc() == pairs(*each)
+    assert curve.pixels == 14
+
+
 @pytest.mark.parametrize("area", ["auroc", "average_precision", "aurc"])
 @pytest.mark.parametrize("flag", [True, False])
 def test_areas_need_right_and_wrong_pixels(area, flag):

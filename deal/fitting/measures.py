@@ -19,6 +19,7 @@ __all__ = [
     "ClassMeasures",
     "Collector",
     "Measures",
+    "areas_of",
     "best_score",
 ]
 
@@ -160,13 +161,13 @@ class Collector:
             images=self._images,
             pixels=any_total.pixels,
             wrong=any_total.wrong,
-            scores={name: _areas(curve) for name, curve in totals.items()},
+            scores={name: areas_of(curve) for name, curve in totals.items()},
             classes=tuple(
                 ClassMeasures(
                     self._classes[index],
                     any_curves[index].pixels,
                     any_curves[index].wrong,
-                    {name: _areas(curves[index]) for name, curves in self._curves.items()},
+                    {name: areas_of(curves[index]) for name, curves in self._curves.items()},
                 )
                 for index in sorted(any_curves)
             ),
@@ -177,7 +178,8 @@ class Collector:
         )
 
 
-def _areas(curve: ScoreCurve) -> Areas:
+def areas_of(curve: ScoreCurve) -> Areas:
+    """The areas of a curve."""
     return Areas(*(_or_none(getattr(curve, area)()) for area in AREAS))
 
 

@@ -15,7 +15,7 @@ from deal._version import __version__
 from deal.engines import open_engine
 from deal.errors import PoolError
 from deal.fitting.images import LabeledImage, find_split, find_void
-from deal.fitting.measures import UNCERTAINTIES, Areas, ClassMeasures, Collector
+from deal.fitting.measures import UNCERTAINTIES, Areas, ClassMeasures, Collector, areas_of
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
 from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find_variants
@@ -97,6 +97,9 @@ class DifficultyQuality:
         Scores that differ by the computation of the attention alone.
     image_wins : mapping of uncertainty to (int, int)
         In how many images ``difficulty`` has the larger AUROC, of how many.
+    class_alone : Areas
+        Of the share of wrong pixels of a pixel's predicted class, as found on these very images:
+        what could be had by knowing nothing else of a pixel.
     by_predicted, by_label, by_sequence : tuple of ClassMeasures
         ``difficulty`` and the uncertainties on parts of the pixels; without sequences the last is
         empty.
@@ -116,6 +119,7 @@ class DifficultyQuality:
     heads: Mapping[str, tuple[str, DifficultyHead | None]]
     attention: tuple[str, ...]
     image_wins: Mapping[str, tuple[int, int]]
+    class_alone: Areas
     by_predicted: tuple[ClassMeasures, ...]
     by_label: tuple[ClassMeasures, ...]
     by_sequence: tuple[ClassMeasures, ...]
@@ -331,6 +335,7 @@ class _Run:
             heads={variant.name: (variant.source, variant.head) for variant in self._variants},
             attention=tuple(variant.name for variant in self._attention),
             image_wins={name: self._wins(name) for name in UNCERTAINTIES},
+            class_alone=_class_alone(counts),
             by_predicted=self._predicted.measures().classes,
             by_label=self._labelled.measures().classes,
             by_sequence=_measures(self._by_sequence, self._sequences),
@@ -345,6 +350,17 @@ class _Run:
 
 def _measures(collector: Collector, names: Sequence[str]) -> tuple[ClassMeasures, ...]:
     return collector.measures().classes if names else ()
+
+
+def _class_alone(counts: NDArray[np.int64]) -> Areas:
+    """Of counts [C, C] by label and prediction."""
+    pixels = counts.sum(axis=0)
+    right = np.diag(counts)
+    share = (pixels - right) / np.maximum(pixels, 1)
+    curve = ScoreCurve()
+    flags = np.repeat([False, True], len(counts))
+    curve.update(np.tile(share, 2), flags, np.concatenate([right, pixels - right]))
+    return areas_of(curve)
 
 
 def _class_means(

@@ -81,6 +81,8 @@ def _overall(quality: DifficultyQuality) -> list[str]:
         [name, *_areas(quality.scores[name]), *_by_image(quality.scores[name])]
         for name in (*_MAIN, *PRODUCTS)
     ]
+    alone = (_number(getattr(quality.class_alone, area)) for area in AREAS)
+    rows.append(["predicted class alone", *alone, "-", "-"])
     rows.append(["chance", "0.500", share, share, "0.500", "0.000"])
     return [
         "## Finding the wrong pixels",
@@ -88,7 +90,8 @@ def _overall(quality: DifficultyQuality) -> list[str]:
         "AUROC, average precision: higher is better; AURC: lower. AUROC in an image: mean over the "
         "images of the AUROC within each. Images: rank correlation of an image's mean score, by "
         "which a pool is ranked, with its share of wrong pixels. `ds:entropy` and so on: product "
-        "of difficulty and that uncertainty.",
+        "of difficulty and that uncertainty. Predicted class alone: the share of wrong pixels of a "
+        "pixel's predicted class, as found here, whatever else is known of the pixel.",
         "",
         *table(["score", *_AREA_HEADS, "AUROC in an image", "images"], rows),
     ]

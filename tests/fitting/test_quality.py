@@ -171,6 +171,17 @@ def test_images_where_difficulty_wins_are_counted(world, measured):
         assert measured.image_wins[name] == (won, 5)
 
 
+def test_the_class_alone_is_its_share_of_wrong_pixels(world, measured):
+    *_, right, labels = world
+    valid = labels != 255
+    wrong = right != labels
+    score = np.zeros(right.shape)
+    for c in np.unique(right):
+        score[right == c] = wrong[valid & (right == c)].mean()
+    expected = auroc(score[valid], wrong[valid])
+    assert measured.class_alone.auroc == pytest.approx(expected, abs=1e-6)
+
+
 def test_products_are_the_pixels_of_their_acquisition_functions(world, measured):
     _, _, logits, right, labels = world
     valid = labels != 255
