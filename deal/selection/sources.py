@@ -25,8 +25,10 @@ __all__ = ["Source", "Sources"]
 
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
 
-_PIECE_ROWS = 65_536
+_PIECE_ROWS = 16_384
+_LARGE_ROWS = 65_536
 _THREADS = 4
+_TASK_BYTES = 4 << 20
 
 
 class Sources:
@@ -78,7 +80,7 @@ class Sources:
         self.fingerprint, self.classes = self._settings()
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows, in pieces of about 65,536; in the same order in every pass.
+        """All rows, in pieces of 16,384 and more; in the same order in every pass.
 
         Columns that a table lacks are left out; those that a part lacks are null.
         """
@@ -178,16 +180,18 @@ class Sources:
     def _loaded(
         self, sources: Sequence[pa.Table | Path], columns: Sequence[str]
     ) -> Iterator[Iterable[pa.Table]]:
-        """Pieces of each source; threads read ahead, since most parts are small."""
+        """Pieces of each source; threads read ahead, several small parts at a time."""
         threads = min(available_cores(), _THREADS)
+
+        def load(task: Sequence[pa.Table | Path]) -> list[Iterable[pa.Table]]:
+            return [self._load(source, columns) for source in task]
+
         with ThreadPoolExecutor(threads) as executor:
-            for _, pieces in ordered(
-                executor, lambda source: self._load(source, columns), sources, threads + 1
-            ):
-                yield pieces
+            for _, loaded in ordered(executor, load, _tasks(sources), threads + 2):
+                yield from loaded
 
     def _load(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterable[pa.Table]:
-        """The pieces of a source, already read if they are no more than one."""
+        """The pieces of a source, already read unless it is a large part."""
         from deal.results import open_part
 
         if not isinstance(source, Path):
@@ -196,14 +200,14 @@ class Sources:
         if file is None:
             return ()
         pieces = self._part_pieces(source, file, columns)
-        return list(pieces) if file.metadata.num_rows <= _PIECE_ROWS else pieces
+        return list(pieces) if file.metadata.num_rows <= _LARGE_ROWS else pieces
 
     def _table_pieces(self, table: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
         if "id" not in table.column_names:
             raise ResultsError("the table has no column id, which names its images")
         present = [name for name in dict.fromkeys(["id", *columns]) if name in table.column_names]
-        for start in range(0, max(len(table), 1), _PIECE_ROWS):
-            yield table.slice(start, _PIECE_ROWS).select(present)
+        for start in range(0, max(len(table), 1), _LARGE_ROWS):
+            yield table.slice(start, _LARGE_ROWS).select(present)
 
     def _part_pieces(
         self, part: Path, file: ParquetFile, columns: Sequence[str]
@@ -221,13 +225,34 @@ class Sources:
             if self.table == "regions":
                 join = _Images(part, [name for name in columns if name not in known])
                 own = list(dict.fromkeys([*own, "id"]))
-            for batch in part_batches(file, own, _PIECE_ROWS):
+            for batch in part_batches(file, own, _LARGE_ROWS):
                 table = pa.Table.from_batches([batch])
                 yield table if join is None else join(table)
 
 
+def _tasks(sources: Iterable[pa.Table | Path]) -> Iterator[list[pa.Table | Path]]:
+    """Sources in runs of about 4 MiB of files, since handing over costs time as well."""
+    task: list[pa.Table | Path] = []
+    size = 0
+    for source in sources:
+        task.append(source)
+        size += _bytes(source) if isinstance(source, Path) else _TASK_BYTES
+        if size >= _TASK_BYTES:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def _bytes(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:  # a run has just dropped its last row
+        return 0
+
+
 def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join small pieces of one schema to pieces of about 65,536 rows; empty ones go."""
+    """Join small pieces of one schema to pieces of at least 16,384 rows; empty ones go."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
