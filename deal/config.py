@@ -14,9 +14,9 @@ from deal.decode import MAX_PIXELS
 from deal.dedup import parse_dedup
 from deal.errors import UsageError
 from deal.head import DifficultyHead
+from deal.ids import Shard, parse_shard, path_to_id
 from deal.layout import AUTO, parse_sessions
 from deal.masks import Masks, parse_masks
-from deal.pool import Shard, parse_shard, path_to_id
 from deal.region_sources import RegionSource, parse_regions
 from deal.selection import Ranking
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deal.errors import OutputError
-from deal.pool import Shard
+from deal.ids import Shard
 
 __all__ = ["OutputLock"]
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from deal.decode import decode
 from deal.errors import ItemError, UsageError
-from deal.pool import Shard, open_pool
+from deal.ids import Shard
+from deal.pool import open_pool
 from deal.types import FailedItem
 
 __all__ = ["Masks", "check_masks", "load_mask", "parse_masks"]

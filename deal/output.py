@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 
 from deal.digests import DigestMap, digest
 from deal.errors import OutputError
+from deal.ids import Shard
 from deal.lock import OutputLock
 from deal.parts import (
     FOLDERS,
@@ -40,7 +41,6 @@ from deal.parts import (
     read_part,
     write_json_atomic,
 )
-from deal.pool import Shard
 from deal.schema import (
     SCHEMA_VERSION,
     fingerprint,

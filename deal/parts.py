@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from deal.pool import Shard
+from deal.ids import Shard
 
 __all__ = [
     "FOLDERS",

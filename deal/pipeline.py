@@ -17,13 +17,14 @@ from deal._version import __version__
 from deal.config import ScoreConfig
 from deal.dedup import dedup_settings
 from deal.errors import UsageError
+from deal.ids import path_to_id
 from deal.layout import layout_for
 from deal.ledger import Ledger
 from deal.line import Line, open_scorer
 from deal.masks import check_masks
 from deal.output import Output
 from deal.parts import list_parts
-from deal.pool import count_pool, path_to_id
+from deal.pool import count_pool
 from deal.progress import InterruptedRunError, Progress, RunReport
 from deal.schema import images_schema, regions_schema
 from deal.scorer import Scorer

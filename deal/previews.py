@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deal.decode import MAX_PIXELS, decode
 from deal.errors import ItemError, OutputError
-from deal.pool import id_to_path
+from deal.ids import id_to_path
 from deal.results import iter_results
 from deal.scorer import Scorer
 from deal.selection import Selection

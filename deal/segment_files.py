@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from deal.errors import ItemError
-from deal.pool import IMAGE_SUFFIXES, id_to_path, path_to_id
+from deal.ids import id_to_path, path_to_id
+from deal.pool import IMAGE_SUFFIXES
 
 __all__ = ["MAX_REGIONS", "checked_ids", "find_segments", "nearest", "read_segments"]
 

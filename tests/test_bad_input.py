@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deal.pool import id_to_path
+from deal.ids import id_to_path
 from tests.models import metadata, save_model, scenes
 from tests.runs import SIZE, Deal, assert_refused, rows
 

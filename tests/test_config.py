@@ -10,7 +10,7 @@ import pytest
 from deal.config import ScoreConfig, parse_max_errors
 from deal.errors import UsageError
 from deal.head import DifficultyHead
-from deal.pool import Shard
+from deal.ids import Shard
 from deal.regions import Grid
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from deal.decode import MAX_PIXELS
 from deal.errors import UsageError
+from deal.ids import Shard
 from deal.masks import Masks, check_masks, load_mask, parse_masks
-from deal.pool import Shard
 
 ONES = np.ones((4, 6), np.uint8)
 

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from deal.errors import OutputError, ResultsError
-from deal.pool import Shard
+from deal.ids import Shard
 from deal.results import read_results
 from tests.outputs import CLASSES, SETTINGS, files, open_output, region_versions, stored, write
 

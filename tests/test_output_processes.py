@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deal.errors import OutputError
-from deal.pool import Shard
+from deal.ids import Shard
 from tests.outputs import files, open_output, region_versions, stored, write
 
 # --- two processes

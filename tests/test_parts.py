@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from deal.ids import Shard
 from deal.parts import (
     footer,
     keep_rows,
@@ -20,7 +21,6 @@ from deal.parts import (
     read_part,
     write_json_atomic,
 )
-from deal.pool import Shard
 
 TABLE = pa.table({"id": ["a", "b", "c"]}).replace_schema_metadata({"deal.schema": "1", "x": "y"})
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deal.errors import ItemError
-from deal.pool import path_to_id
+from deal.ids import path_to_id
 from deal.segment_files import find_segments, nearest, read_segments
 
 SIZE = (3, 4)

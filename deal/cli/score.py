@@ -315,7 +315,7 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
 
 
 def _document(report: RunReport, top: int) -> dict[str, Any]:
-    from deal.pool import path_to_id
+    from deal.ids import path_to_id
 
     names = ("total", "skipped", "scored", "duplicates", "errors", "seconds", "bound_by", "notes")
     return {
@@ -345,6 +345,6 @@ def _print_summary(report: RunReport) -> None:
 
 
 def _shown(path: Path) -> str:
-    from deal.pool import path_to_id
+    from deal.ids import path_to_id
 
     return printable(path_to_id(str(path)))
