@@ -18,13 +18,15 @@ from pyarrow import csv, parquet
 from deal.bench.child import Child, deal_program, run_child
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
+from deal.parts import part_name, part_size
+from deal.pool import Shard
 from deal.schema import images_schema, part_metadata, to_table
 
 __all__ = ["FUNCTIONS", "run", "write_results"]
 
 _CLASSES = 19
 _PIXELS = 360 * 480
-_PART_ROWS = 512  # as score_pool writes them
+_PART_ROWS = 512  # as Output.open has it
 FUNCTIONS = {"ds": 20, "entropy": 20, "de": 90}
 """Acquisition function → seconds it may take."""
 _MEMORY = 2.0
@@ -44,7 +46,7 @@ def run(
     Parameters
     ----------
     rows, part_rows : int
-        Images in all, and in each Parquet file.
+        Images in all, and in the first Parquet files; later ones have more, as `deal-score` writes.
     acquisition : tuple of str
         Of `FUNCTIONS`.
     budget : str
@@ -114,19 +116,21 @@ def write_results(folder: Path, rows: int, part_rows: int = _PART_ROWS) -> None:
     images.mkdir(parents=True, exist_ok=True)
     names = [f"class {number}" for number in range(_CLASSES)]
     schema = images_schema().with_metadata(part_metadata({"model": "made up"}, names))
-    source = _Rows(min(part_rows, rows), schema)
+    starts = [0]
+    while starts[-1] < rows:
+        starts.append(min(starts[-1] + part_size(part_rows, starts[-1]), rows))
+    source = _Rows(int(np.diff(starts).max()), schema)
     scores = {name: np.empty(rows) for name in ("ds", "entropy", "de")}
 
     def write(part: int) -> None:
-        start = part * part_rows
-        stop = min(start + part_rows, rows)
+        start, stop = starts[part : part + 2]
         table, columns = source.part(part, start, stop)
         for name, values in columns.items():
             scores[name][start:stop] = values
-        parquet.write_table(table, images / f"part-0-of-1-{part:06d}.parquet", compression="zstd")
+        parquet.write_table(table, images / part_name(Shard(), part), compression="zstd")
 
     with ThreadPoolExecutor(2) as executor:
-        deque(executor.map(write, range(-(-rows // part_rows))), maxlen=0)
+        deque(executor.map(write, range(len(starts) - 1)), maxlen=0)
     for name, values in scores.items():
         np.save(folder / f"scores-{name}.npy", values)
 

@@ -36,6 +36,7 @@ from deal.parts import (
     part_name,
     part_number,
     part_shard,
+    part_size,
     publish,
     read_ids,
     read_part,
@@ -103,7 +104,7 @@ class Output:
         classes: Sequence[str],
         overwrite: bool = False,
         shard: Shard | None = None,
-        part_rows: int = 1024,
+        part_rows: int = 512,
     ) -> Output:
         """Create or reopen an output folder and bring it into order.
 
@@ -122,7 +123,7 @@ class Output:
         shard : Shard, optional
             Processes that write shards of equal ``count`` may share the folder.
         part_rows : int
-            A part is written as soon as this many rows are buffered.
+            Of the first parts; later ones have more (:func:`deal.parts.part_size`).
 
         Raises
         ------
@@ -177,7 +178,7 @@ class Output:
         return self._duplicates.get(digest(item_id))
 
     def write(self, images: Mapping[str, Any], regions: Mapping[str, Any] | None = None) -> None:
-        """Buffer rows; every ``part_rows`` rows become a part.
+        """Buffer rows; as many as :func:`deal.parts.part_size` says become a part.
 
         Parameters
         ----------
@@ -200,7 +201,7 @@ class Output:
             self._regions.append(to_table(regions, regions_schema(), self._num_classes))
         self._images.append(table)
         self._rows += len(table)
-        if self._rows >= self._part_rows:
+        if self._rows >= part_size(self._part_rows, self.done_count):
             self.flush()
 
     def flush(self) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "part_name",
     "part_number",
     "part_shard",
+    "part_size",
     "publish",
     "read_ids",
     "read_part",
@@ -56,6 +57,15 @@ def part_number(name: str) -> int:
     if match is None:
         raise ValueError(name)
     return int(match[3])
+
+
+def part_size(part_rows: int, stored: int) -> int:
+    """Rows of the next part: a sixteenth of those stored, from ``part_rows`` to four times that.
+
+    So a kill costs at most ``part_rows`` rows or a sixteenth of the work, and a large pool has few
+    files: to open one of 512 rows takes longer than to read a column of it.
+    """
+    return min(max(part_rows, stored // 16), 4 * part_rows)
 
 
 def list_parts(folder: Path) -> list[Path]:

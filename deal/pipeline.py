@@ -34,9 +34,6 @@ from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
-# A part is held in memory once as it is and once as it is written: 10 MB at this many rows.
-_PART_ROWS = 512
-
 
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -90,7 +87,6 @@ def score_pool(
             classes=scorer.spec.classes,
             overwrite=config.overwrite,
             shard=config.shard,
-            part_rows=_PART_ROWS,
         ) as results:
             ledger = Ledger(results, total, config.max_errors, progress)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))

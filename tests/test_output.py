@@ -34,6 +34,15 @@ def test_parts_have_deterministic_names_and_continue(tmp_path: Path) -> None:
     assert list(stored(tmp_path)) == ["a", "b", "c", "d"]
 
 
+def test_parts_grow_with_what_is_stored_and_go_on_growing_when_reopened(tmp_path: Path) -> None:
+    for batches in ([[f"{number:02}" for number in range(32)], ["a"], ["b"]], [["c"], ["d"]]):
+        with open_output(tmp_path, part_rows=1) as output:
+            for batch in batches:
+                write(output, *batch, status="skipped")
+    parts = sorted((tmp_path / "images").glob("*.parquet"))
+    assert [parquet.read_metadata(part).num_rows for part in parts] == [32, 2, 2]
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         with open_output(tmp_path / name) as output:

@@ -16,6 +16,7 @@ from deal.parts import (
     part_name,
     part_number,
     part_shard,
+    part_size,
     publish,
     read_ids,
     read_part,
@@ -32,6 +33,11 @@ def test_names_tell_shard_and_number() -> None:
     assert part_number(name) == 1_234_567
     assert part_name(Shard(), 0) == "part-0-of-1-000000.parquet"
     assert part_shard("part-0.parquet") is None
+
+
+def test_parts_grow_to_a_sixteenth_of_what_is_stored_and_no_further() -> None:
+    sizes = [part_size(512, stored) for stored in (0, 8_191, 16_384, 32_768, 10_000_000)]
+    assert sizes == [512, 512, 1024, 2048, 2048]
 
 
 def test_names_sort_by_number() -> None:
