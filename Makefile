@@ -40,7 +40,7 @@ test: $(VENV)/testing ctest
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.cpp tests/c/*/* bench/*.c
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c
 	rm -rf build/typed && mkdir -p build/typed  # types as the installed package has them
 	cp -r deal build/typed/deal && cp -r export bench build/typed/deal/
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p deal
@@ -73,28 +73,31 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal: tests/c/test_deal.c csrc/deal.h build/libdeal.so
+build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.h csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 # What deal bench latency runs.
 build/bench_latency: bench/latency.c csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
-build/test_deal_sanitized: tests/c/test_deal.c $(LIBRARY_SOURCES:%=build/sanitized/%.o)
-	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/test_deal.o
-	$(CXX) $(SANITIZE) build/sanitized/test_deal.o $(filter %.o,$^) -lm -pthread -o $@
+build/test_deal_sanitized build/test_deal_calls_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
+  $(LIBRARY_SOURCES:%=build/sanitized/%.o)
+	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/$*.o
+	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 build/test_isa: tests/c/test_isa.c csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
-ctest: build/test_deal build/test_isa build/test_cuda_emulated
+ctest: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated
 	build/test_deal
+	build/test_deal_calls
 	build/test_isa
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized build/test_cuda_emulated_sanitized
+ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_cuda_emulated_sanitized
 	build/test_deal_sanitized
+	build/test_deal_calls_sanitized
 	build/test_cuda_emulated_sanitized
 
 # ---- AArch64 ------------------------------------------------------------------------------------
@@ -106,14 +109,15 @@ build/$(ARM)/%.o: csrc/%.cpp $(wildcard csrc/*.h)
 	@mkdir -p $(@D)
 	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
-build/$(ARM)/%: tests/c/%.c csrc/deal.h $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
+build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/deal.h $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
 	$(ARM)-gcc -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o $@.o
 	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
 
 .SECONDARY: $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
 
-ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_isa
+ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/test_isa
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
+	$(RUN_ARM) build/$(ARM)/test_deal_calls
 	$(RUN_ARM) build/$(ARM)/test_isa neon
 
 # ---- CUDA ---------------------------------------------------------------------------------------
