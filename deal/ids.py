@@ -1,4 +1,4 @@
-"""Ids of items: paths as valid UTF-8 and back, and shards, parts of a pool by a hash of the id."""
+"""Ids of items: paths as valid UTF-8 and back, sequences from ids, shards by their hash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from deal.errors import UsageError
 
-__all__ = ["Shard", "id_to_path", "parse_shard", "path_to_id"]
+__all__ = ["Shard", "id_to_path", "parse_shard", "path_to_id", "sequence_pattern"]
 
 # What id_to_path decodes: a byte that is not UTF-8 (always 80…FF), or a percent sign.
 _ESCAPE = re.compile(rb"%(25|[89A-F][0-9A-F])")
@@ -38,6 +38,22 @@ def id_to_path(item_id: str) -> str:
     """Invert :func:`path_to_id`: the path in ``os.fsdecode`` form."""
     raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), item_id.encode())
     return os.fsdecode(raw)
+
+
+def sequence_pattern(text: str) -> re.Pattern[str]:
+    """Compile ``--sequence-from``, searched in an id: its first group is the sequence.
+
+    UsageError for what is no regular expression, or has no group.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"--sequence-from {text!r} is not a regular expression: {error}"
+        ) from error
+    if not pattern.groups:
+        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
+    return pattern
 
 
 @dataclass(frozen=True, slots=True)

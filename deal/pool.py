@@ -25,7 +25,7 @@ from itertools import chain, pairwise
 
 from deal.digests import DigestMap, digest
 from deal.errors import PoolError, UsageError
-from deal.ids import Shard, path_to_id
+from deal.ids import Shard, path_to_id, sequence_pattern
 from deal.manifest import MANIFEST_SUFFIXES, read_manifest
 from deal.types import FailedItem, PoolItem
 
@@ -105,7 +105,7 @@ def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _
     names = _as_list(sources)
     if not names:
         raise UsageError("no pool: name a folder, glob, image or manifest")
-    pattern = _sequence_pattern(sequence_from)
+    pattern = None if sequence_from is None else sequence_pattern(sequence_from)
     opened = [_open_source(name) for name in names]
     _refuse_overlap(names)
     structural = len(names) == 1 and not _is_manifest(names[0])
@@ -118,20 +118,6 @@ def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _
         )
     items = chain([first], items)
     return items if pattern is None else _with_sequence(items, pattern)
-
-
-def _sequence_pattern(text: str | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UsageError(
-            f"--sequence-from {text!r} is not a regular expression: {error}"
-        ) from error
-    if not pattern.groups:
-        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
-    return pattern
 
 
 def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:

@@ -103,8 +103,8 @@ def test_the_command_prints_markdown_or_json_and_writes_a_file(
     [
         ({"acquisitions": ["dss"]}, "Did you mean"),
         ({"scene_length": "10"}, "30f"),
-        ({"sequence_from": "("}, "no expression"),
-        ({"sequence_from": "a"}, "parentheses"),
+        ({"sequence_from": "("}, "not a regular expression"),
+        ({"sequence_from": "a"}, "has no group"),
         ({"acquisitions": ["ds"], "focus": "pole"}, "takes the option focus"),
         ({"budget": "0"}, "budget"),
         ({"budget": "clicks:500"}, "images"),

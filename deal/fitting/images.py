@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from deal.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
 from deal.decode import decode_bytes
 from deal.errors import ItemError, PoolError, UsageError
+from deal.ids import sequence_pattern
 from deal.labels import (
     CLASSES_FILE,
     DEFAULT_VOID,
@@ -253,14 +253,7 @@ def _sequences(
     """Gives every image its sequence; None where the expression finds none."""
     if text is None:
         return tuple
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UsageError(
-            f"--sequence-from {text!r} is not a regular expression: {error}"
-        ) from error
-    if not pattern.groups:
-        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
+    pattern = sequence_pattern(text)
 
     def find(images: Sequence[LabeledImage]) -> tuple[LabeledImage, ...]:
         matches = [pattern.search(image.id) for image in images]

@@ -48,7 +48,7 @@ _ORDER, _AUGMENT = 3, 4
 @contextmanager
 def reproducible(threads: int, device: torch.device) -> Iterator[None]:
     """PyTorch with a fixed number of threads and, on the CPU, only deterministic algorithms."""
-    deterministic = torch.utils.deterministic
+    deterministic: Any = torch.utils.deterministic  # its stubs lack the setting
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),

@@ -7,7 +7,6 @@ chosen: where their picks overlap by 95 %, the cheaper one will do.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from numpy.typing import NDArray
 from deal.acquisition import canonical_name
 from deal.acquisition.registry import find, registered
 from deal.errors import ResultsError, UsageError
+from deal.ids import sequence_pattern
 from deal.results import read_results
 from deal.selection import parse_budget, select
+from deal.selection.gather import frame_numbers
 from deal.selection.rules import parse_gap
 
 __all__ = ["Picks", "PoolReport", "report_pool"]
@@ -28,8 +29,6 @@ __all__ = ["Picks", "PoolReport", "report_pool"]
 Source: TypeAlias = "str | os.PathLike[str]"
 
 _Scene: TypeAlias = tuple[str, int]
-
-_FRAME = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def report_pool(
     table = read_results(sources, ["id", "sequence", "timestamp_ns"], status="ok")
     ids = table.column("id").to_pylist()
     sequences = _sequences(ids, table.column("sequence").to_pylist(), sequence_from)
-    times = _frames(ids) if length.frames else table.column("timestamp_ns").to_pylist()
+    times = (frame_numbers(table) if length.frames else table.column("timestamp_ns")).to_pylist()
     scenes = _scenes(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
     rules = {"budget": budget, "seed": seed, "min_gap": min_gap, "diverse": diverse}
@@ -251,20 +250,9 @@ def _sequences(
 ) -> list[str | None]:
     if sequence_from is None:
         return list(stored)
-    try:
-        pattern = re.compile(sequence_from)
-    except re.error as error:
-        raise UsageError(f"--sequence-from {sequence_from!r} is no expression: {error}") from error
-    if not pattern.groups:
-        raise UsageError(f"--sequence-from {sequence_from!r} has no group: put one in parentheses")
+    pattern = sequence_pattern(sequence_from)
     found = (pattern.search(item) for item in ids)
     return [match and match[1] for match in found]
-
-
-def _frames(ids: Sequence[str]) -> list[int | None]:
-    """The last number in the stem of each id."""
-    stems = (item.rpartition("/")[2].rpartition(".")[0] or item for item in ids)
-    return [int(match[1]) if (match := _FRAME.search(stem)) else None for stem in stems]
 
 
 def _scenes(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Groups",
     "Rows",
+    "frame_numbers",
     "gather",
     "image_codes",
     "notes_on_quotas",
@@ -161,7 +162,7 @@ def gather(
         for name, group in groups.items():
             group.add(_texts(piece, name))
         if gap:
-            stamps = _frames(piece) if gap.frames else piece.column("timestamp_ns")
+            stamps = frame_numbers(piece) if gap.frames else piece.column("timestamp_ns")
             missing_times += int((stamps.is_null().to_numpy() & ~np.isnan(values)).sum())
             times.append(stamps.fill_null(0).to_numpy())
     for group in groups.values():
@@ -211,7 +212,8 @@ def _texts(piece: pa.Table, attribute: str) -> pa.ChunkedArray:
     return pc.map_lookup(column, attribute, "first")
 
 
-def _frames(piece: pa.Table) -> pa.ChunkedArray:
+def frame_numbers(piece: pa.Table) -> pa.ChunkedArray:
+    """The last number in the stem of each id, int64 [n]; null without one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
