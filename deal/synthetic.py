@@ -7,6 +7,7 @@ no drawing library, so that a seed gives the same bytes on every machine.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -14,17 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal._synthetic_backdrop import (
-    Street,
-    paint_facades,
-    paint_ground,
-    paint_sky,
-    paint_skyline,
-)
-from deal._synthetic_canvas import Canvas, squared_uniform
-from deal._synthetic_things import PAINTERS, Thing
+from deal._synthetic_backdrop import Street
+from deal._synthetic_drives import film, plan_held_out, plan_pool
+from deal._synthetic_street import paint_street
 
-__all__ = ["CLASSES", "FIRST_SEED", "PALETTE", "scene", "write_dataset", "write_pool"]
+__all__ = ["CLASSES", "FIRST_SEED", "PALETTE", "drives", "scene", "write_dataset", "write_pool"]
 
 CLASSES = (
     "sky",
@@ -57,6 +52,8 @@ FIRST_SEED = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
 
 _POOL_SEED = 3_000_000_000
 
+_DRIVES_SEED = 4_000_000_000
+
 
 def scene(
     seed: int, size: tuple[int, int] = (240, 320)
@@ -87,14 +84,38 @@ def scene(
         raise ValueError(f"size must be at least 32x32 pixels, not {size[0]}x{size[1]}")
     rng = np.random.default_rng(seed)
     street = Street.draw(rng)
-    canvas = Canvas(size, street.camera(size), street.haze, street.fog_distance, rng)
-    paint_sky(canvas, street, rng)
-    paint_skyline(canvas, street, rng)
-    paint_ground(canvas, street, rng)
-    paint_facades(canvas, street, rng)
-    for thing in sorted(_things(street, rng), key=lambda thing: -thing.z):
-        PAINTERS[thing.kind](canvas, thing, rng)
+    canvas = paint_street(street, size, rng)
     return canvas.develop(street.exposure, street.tint, street.noise, street.rain), canvas.label
+
+
+def drives(
+    split: str, frames: int, size: tuple[int, int] = (240, 320)
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Generate a redundant pool: long drives of frames that hardly differ, and short rare ones.
+
+    Of every 96 frames of ``train``, 80 are one drive on a clear day without signs or pedestrians;
+    the other 16 are four drives of four frames: dusk, fog, rain, a crowd. ``val`` and ``test``
+    have one frame of each of their drives, all five kinds equally often, so that a network needs
+    what is rare in the pool.
+
+    Parameters
+    ----------
+    split : ``train``, ``val`` or ``test``
+        No two splits share a drive.
+    frames : int
+    size : (H, W) in pixels, at least 32 each
+
+    Yields
+    ------
+    name : str
+        ``<kind>-<drive>_<frame>``.
+    rgb : ndarray of uint8 [H, W, 3]
+    label : ndarray of uint8 [H, W]
+        Index into ``CLASSES``.
+    """
+    plan = plan_pool if split == "train" else plan_held_out
+    for drive in plan(_DRIVES_SEED + FIRST_SEED[split], frames):
+        yield from film(drive, size)
 
 
 def write_dataset(
@@ -147,33 +168,3 @@ def write_pool(
             files.append(buffer.getvalue())
         (folder / f"street_{index:05d}.jpg").write_bytes(files[index % distinct])
     return folder
-
-
-def _things(street: Street, rng: np.random.Generator) -> list[Thing]:
-    things = []
-
-    def add(kind: str, x: float, nearest: float, farthest: float) -> None:
-        # The square crowds things towards the viewer, where they are seen.
-        z = nearest + (farthest - nearest) * squared_uniform(rng)
-        things.append(Thing(kind, x, z))
-
-    def side() -> float:
-        return -1.0 if rng.random() < 0.5 else 1.0
-
-    for _ in range(street.poles):
-        add("pole", side() * (street.road + 0.4), 7, 60)
-    for _ in range(street.signs):
-        add("sign", side() * (street.road + 0.3 + 0.5 * float(rng.random())), 6, 40)
-    for _ in range(street.trees):
-        add("tree", side() * (street.road + 0.9), 8, 60)
-    for _ in range(street.cars):
-        parked = rng.random() < 0.6
-        offset = street.road - 1.1 if parked else street.road / 2
-        add("car", side() * offset, 7, 60)
-    for _ in range(street.crowd):
-        crossing = rng.random() < 0.3
-        reach = 2 * float(rng.random()) - 1
-        walk = street.road * reach if crossing else 0.0
-        strip = side() * (street.road + street.pavement * (0.2 + 0.7 * float(rng.random())))
-        add("pedestrian", walk if crossing else strip, 6, 45)
-    return things

@@ -6,6 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from deal.synthetic import (
     CLASSES,
     FIRST_SEED,
     PALETTE,
+    drives,
     scene,
     write_dataset,
     write_pool,
@@ -104,3 +107,34 @@ def test_a_pool_is_unlabeled_and_repeats_after_its_distinct_scenes(tmp_path):
     assert contents[3:] == contents[:2]
     with Image.open(files[0]) as image:
         assert image.size == (SIZE[1], SIZE[0])
+
+
+def test_drives_have_long_runs_of_near_identical_frames_and_short_rare_ones():
+    frames = list(drives("train", 192, SIZE))
+    lengths = Counter(name.rpartition("_")[0] for name, _, _ in frames)
+    assert sorted(lengths.values()) == [4] * 8 + [80, 80]
+    assert [name for name, length in lengths.items() if length == 80] == ["clear-000", "clear-005"]
+    pictures = [rgb.astype(int) for _, rgb, _ in frames]
+    labels = [label for _, _, label in frames]
+    same = [np.abs(a - b).mean() for a, b in pairwise(pictures[:80])]
+    other = np.abs(pictures[0] - pictures[96]).mean()
+    assert 0 < max(same) < other / 2
+    assert np.mean([np.mean(a == b) for a, b in pairwise(labels[:80])]) > 0.9
+    rare = [CLASSES.index("pedestrian"), CLASSES.index("sign")]
+    assert not np.isin(labels[:80], rare).any()
+    assert np.isin(labels[80:96], rare).any()
+
+
+def test_drives_that_are_held_out_show_every_kind_equally_often():
+    train = {name: rgb.tobytes() for name, rgb, _ in drives("train", 96, SIZE)}
+    held_out = list(drives("val", 10, SIZE))
+    kinds = Counter(name.partition("-")[0] for name, _, _ in held_out)
+    assert kinds == dict.fromkeys(("clear", "dusk", "fog", "rain", "crowd"), 2)
+    assert not {rgb.tobytes() for _, rgb, _ in held_out} & set(train.values())
+
+
+def test_drives_are_the_same_bytes_on_every_machine():
+    digest = hashlib.sha256()
+    for name, rgb, label in drives("test", 5, SIZE):
+        digest.update(name.encode() + rgb.tobytes() + label.tobytes())
+    assert digest.hexdigest()[:16] == "eacab83a7f428d0a"

@@ -32,6 +32,9 @@ __all__ = [
 # What the loop itself sets of a selection.
 _OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
 
+# Data sets whose names are known → the drive in an image's name.
+_DRIVES = {"synthetic-drives": r"^(.+)_\d+"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
@@ -44,11 +47,12 @@ class DataConfig:
         Relative to the folder of the configuration.
     size : (H, W), optional
     scenes : int
-        Training scenes of ``synthetic``.
+        Training scenes of ``synthetic``, or frames of ``synthetic-drives``.
     evaluate : ``val`` or ``test``
         The split that every round is measured on.
     sequence_from : str, optional
-        Regular expression whose first group, searched in an image's name, is its drive.
+        Regular expression whose first group, searched in an image's name, is its drive; for
+        ``synthetic-drives`` it is known.
     """
 
     dataset: str
@@ -57,6 +61,10 @@ class DataConfig:
     scenes: int = 500
     evaluate: str = "val"
     sequence_from: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dataset in _DRIVES and self.sequence_from is None:
+            object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

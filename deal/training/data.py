@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from deal.labels import (
 
 __all__ = ["DATASETS", "Dataset", "Sample", "load_dataset"]
 
-DATASETS = ("camvid", "cityscapes", "folder", "synthetic")
+DATASETS = ("camvid", "cityscapes", "folder", "synthetic", "synthetic-drives")
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,17 @@ def load_dataset(
         with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
         and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
         ``cityscapes``: see :func:`deal.cityscapes.list_cityscapes`.
-        ``synthetic``: generated street scenes, no root.
+        ``synthetic``: generated street scenes, no root. ``synthetic-drives``: the same as drives,
+        long ones of near-identical frames and short ones of what is rare
+        (:func:`deal.synthetic.drives`).
     root : Path or None
     size : (H, W) or None
         Images are resized to it; None takes them as they are, all of one size. ``cityscapes`` needs
         it, and has the labels of its train resized too (nearest): what is held in memory, uint8,
         is 4·H·W bytes for each of 2675 images and 3·H·W + 2 MiB for each of 800.
     scenes : int
-        Training scenes of ``synthetic``; val and test have a fifth of it each.
+        Training scenes of ``synthetic``, or frames of ``synthetic-drives``; val and test have a
+        fifth of it each.
 
     Raises
     ------
@@ -106,10 +109,10 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise UsageError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
-    if name == "synthetic":
+    if name.startswith("synthetic"):
         if root is not None:
-            raise UsageError("dataset synthetic is generated: leave out --data")
-        return _synthetic(size or (240, 320), scenes)
+            raise UsageError(f"dataset {name} is generated: leave out --data")
+        return _synthetic(name, size or (240, 320), scenes)
     if root is None:
         raise UsageError(f"dataset {name} needs --data ROOT")
     if not root.is_dir():
@@ -154,19 +157,22 @@ def _listed(name: str, root: Path) -> tuple[LabelClasses, dict[str, list[Labeled
     }
 
 
-def _synthetic(size: tuple[int, int], scenes: int) -> Dataset:
-    from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, scene
+def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:
+    from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, drives, scene
 
     if scenes < 5:
         raise UsageError(f"--scenes must be at least 5, not {scenes}")
+
+    def samples(split: str, count: int) -> Iterator[Sample]:
+        if name == "synthetic-drives":
+            yield from (Sample(*frame) for frame in drives(split, count, size))
+        else:
+            first = FIRST_SEED[split]
+            seeds = range(first, first + count)
+            yield from (Sample(f"scene-{seed}", *scene(seed, size)) for seed in seeds)
+
     counts = {"train": scenes, "val": scenes // 5, "test": scenes // 5}
-    splits = {
-        split: tuple(
-            Sample(f"scene-{seed}", *scene(seed, size))
-            for seed in range(FIRST_SEED[split], FIRST_SEED[split] + count)
-        )
-        for split, count in counts.items()
-    }
+    splits = {split: tuple(samples(split, count)) for split, count in counts.items()}
     return Dataset(CLASSES, PALETTE, DEFAULT_VOID, size, **splits)
 
 

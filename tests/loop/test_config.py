@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_values_become_frozen_records_with_paths_beside_the_file(tmp_path):
     assert config.seeds == (0, 3)
 
 
-@pytest.mark.parametrize("name", ["camvid-cpu", "cityscapes", "synthetic"])
+@pytest.mark.parametrize("name", ["camvid-cpu", "cityscapes", "synthetic", "synthetic-drives"])
 def test_presets_are_configurations(name, tmp_path):
     path = tmp_path / "loop.toml"
     path.write_text(preset_text(name))
@@ -107,3 +108,13 @@ def test_rounds_that_cannot_be_are_refused(labeled, message):
     rounds = parse_config(changed("rounds.labeled", labeled)).rounds
     with pytest.raises(UsageError, match=message):
         rounds.counts(367)
+
+
+def test_the_drives_of_synthetic_drives_are_known_without_an_expression():
+    def data(**values):
+        return parse_config({**VALUES, "data": values}).data
+
+    known = data(dataset="synthetic-drives").sequence_from
+    assert re.search(known, "crowd-004_0012.png")[1] == "crowd-004"
+    assert data(dataset="synthetic-drives", sequence_from="^(x)").sequence_from == "^(x)"
+    assert data(dataset="synthetic").sequence_from is None
