@@ -38,8 +38,8 @@ _WHAT, _OUT = "Runs", "Output"
     _OUT,
     "--preset",
     metavar="NAME",
-    help="Print a configuration to begin with: camvid-cpu, cityscapes, or synthetic, which needs "
-    "no data.",
+    help="Print a configuration to begin with: camvid-cpu, cityscapes, or one that needs no data, "
+    "synthetic or synthetic-drives.",
 )
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def command(
