@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deal.errors import ItemError
 
-__all__ = ["BatchScores", "Columns", "joined", "stacked"]
+__all__ = ["BatchScores", "Columns", "joined", "stacked", "tabulated"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -53,3 +53,45 @@ def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> Batc
 def stacked(tables: Sequence[Columns]) -> Columns:
     """Tables of the same columns, one below the other."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def tabulated(
+    batches: Iterable[BatchScores], images: Sequence[NDArray[np.uint8]], none: BatchScores
+) -> tuple[Columns, Columns | None]:
+    """Tables with a row an image, failures too, of batches that follow one another.
+
+    Parameters
+    ----------
+    batches : iterable of BatchScores
+    images : sequence of ndarray of uint8 [H, W, 3]
+        All of them: their sizes stay known where they fail.
+    none : BatchScores
+        Of no images: it decides the columns.
+
+    Returns
+    -------
+    images, regions
+        As :meth:`deal.Scorer.score_with_regions` gives them.
+    """
+    n = len(images)
+    columns = {
+        name: np.full((n, *empty.shape[1:]), np.nan if empty.dtype.kind == "f" else 0, empty.dtype)
+        for name, empty in none.columns.items()
+    }
+    columns["status"] = np.full(n, "ok", dtype=object)
+    columns["error_code"] = np.full(n, None, dtype=object)
+    columns["error"] = np.full(n, None, dtype=object)
+    tables = []
+    start = 0
+    for batch in batches:
+        if batch.regions is not None:
+            tables.append({**batch.regions, "image": batch.regions["image"] + start})
+        for name, values in batch.columns.items():
+            columns[name][start + batch.ok] = values
+        for index, error in batch.failures.items():
+            row = start + index
+            columns["status"][row] = "error"
+            columns["error_code"][row], columns["error"][row] = error.code, error.message
+            columns["height"][row], columns["width"][row] = images[row].shape[:2]
+        start += len(batch.ok) + len(batch.failures)
+    return columns, stacked(tables) if tables else none.regions

@@ -56,6 +56,7 @@ __all__ = [
     "METADATA_KEY",
     "ModelSpec",
     "check_channels",
+    "choose_difficulty",
     "contract_values",
     "nearest_multiple",
     "raster_size",
@@ -272,6 +273,26 @@ def check_channels(spec: ModelSpec, channels: int) -> None:
         f"model {spec.path}: output {spec.output_name!r} has {channels} channels but classes names "
         f"{spec.num_classes}: correct classes in the metadata, side-car or options{hint}"
     )
+
+
+def choose_difficulty(
+    spec: ModelSpec, option: DifficultyHead | str | Path | None
+) -> tuple[DifficultyHead | None, bool]:
+    """The head that counts, and whether the graph's own difficulty does instead.
+
+    The option wins over the graph, which wins over the metadata. ModelError for an option of
+    another number of classes.
+    """
+    if option is None:
+        from_graph = spec.difficulty_name is not None
+        return (None if from_graph else spec.difficulty_head), from_graph
+    head = option if isinstance(option, DifficultyHead) else DifficultyHead.load(option)
+    if head.num_classes != spec.num_classes:
+        raise ModelError(
+            f"the difficulty head has {head.num_classes} weights, model {spec.path} "
+            f"{spec.num_classes} classes: give a head that was fitted on this model"
+        )
+    return head, False
 
 
 def nearest_multiple(length: int, multiple: int) -> int:

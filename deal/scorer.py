@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisition import Bound, bind
-from deal.batch_scores import BatchScores, Columns, joined, stacked
+from deal.batch_scores import BatchScores, Columns, joined, tabulated
 from deal.committee import Committee, Members
-from deal.errors import ItemError, ModelError, UsageError
+from deal.errors import ItemError, UsageError
 from deal.head import DifficultyHead
 from deal.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.masks import Masks
-from deal.model import ModelSpec
+from deal.model import ModelSpec, choose_difficulty
 from deal.region_plan import RegionPlan, Regions
 from deal.region_sources import RegionSource
 from deal.regions import difficulty_map, score_logits
@@ -116,7 +116,7 @@ class Scorer:
         self._inputs = Inputs(
             self.spec, raster, Masks.of(mask), regions, scaled_decode=scaled_decode
         )
-        self._head, self._from_graph = _choose_difficulty(self.spec, difficulty_head)
+        self._head, self._from_graph = choose_difficulty(self.spec, difficulty_head)
         self._plan = RegionPlan(regions, self._bound(region_score), keep_regions, outlines)
         self._none = self._no_rows()
         self._plan.check(self._none.regions or ())
@@ -254,31 +254,12 @@ class Scorer:
         UsageError
             Something is not a uint8 RGB image, or not one of each is given an image.
         """
-        n = len(images)
-        extras = extras_of(n, segments, cameras)
-        columns = {
-            name: np.full(
-                (n, *empty.shape[1:]), np.nan if empty.dtype.kind == "f" else 0, empty.dtype
-            )
-            for name, empty in self._none.columns.items()
-        }
-        columns["status"] = np.full(n, "ok", dtype=object)
-        columns["error_code"] = np.full(n, None, dtype=object)
-        columns["error"] = np.full(n, None, dtype=object)
-        tables = []
-        for start in range(0, n, _BATCH):
-            stop = start + _BATCH
-            batch = self.score_batch(images[start:stop], extras[start:stop])
-            if batch.regions is not None:
-                tables.append({**batch.regions, "image": batch.regions["image"] + start})
-            for name, values in batch.columns.items():
-                columns[name][start + batch.ok] = values
-            for index, error in batch.failures.items():
-                row = start + index
-                columns["status"][row] = "error"
-                columns["error_code"][row], columns["error"][row] = error.code, error.message
-                columns["height"][row], columns["width"][row] = images[row].shape[:2]
-        return columns, stacked(tables) if tables else self._none.regions
+        extras = extras_of(len(images), segments, cameras)
+        batches = (
+            self.score_batch(images[start : start + _BATCH], extras[start : start + _BATCH])
+            for start in range(0, len(images), _BATCH)
+        )
+        return tabulated(batches, images, self._none)
 
     def score_batch(
         self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
@@ -406,22 +387,6 @@ class Scorer:
             columns["embedding"] = output.embedding[rows]
         table = self._plan.rows(stats, ok, group, regions)
         return BatchScores(np.array(group.indices)[rows], columns, table, {})
-
-
-def _choose_difficulty(
-    spec: ModelSpec, option: DifficultyHead | str | Path | None
-) -> tuple[DifficultyHead | None, bool]:
-    """The head that counts, and whether the graph's own difficulty does instead."""
-    if option is None:
-        from_graph = spec.difficulty_name is not None
-        return (None if from_graph else spec.difficulty_head), from_graph
-    head = option if isinstance(option, DifficultyHead) else DifficultyHead.load(option)
-    if head.num_classes != spec.num_classes:
-        raise ModelError(
-            f"the difficulty head has {head.num_classes} weights, model {spec.path} "
-            f"{spec.num_classes} classes: give a head that was fitted on this model"
-        )
-    return head, False
 
 
 def _failure(stats: Statistics, row: int) -> ItemError | None:
