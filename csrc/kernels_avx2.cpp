@@ -17,30 +17,13 @@
 #pragma GCC target("avx2,fma")
 #endif
 
+#include "kernels_table.h"
 #include "lanes_avx2.h"
-
-#include "attention_impl.h"
-#include "committee_impl.h"
-#include "kernels_impl.h"
-#include "nearest_impl.h"
 
 namespace deal {
 namespace {
 
-const Kernels kAvx2Kernels = {"avx2",
-                              load_row,
-                              count_nonfinite,
-                              lerp_rows<Avx2Lanes>,
-                              resize_row<Avx2Lanes>,
-                              difficulty_row<Avx2Lanes>,
-                              pixel_row<Avx2Lanes>,
-                              committee_row<Avx2Lanes>,
-                              boundary_row,
-                              softmax_row<Avx2Lanes>,
-                              attention_direct<Avx2Lanes>,
-                              moments<Avx2Lanes>,
-                              polynomial<Avx2Lanes>,
-                              nearest_center<Avx2Lanes>};
+constexpr Kernels kAvx2Kernels = kernels_of<Avx2Lanes>("avx2");
 
 }  // namespace
 }  // namespace deal

@@ -23,30 +23,13 @@
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 #endif
 
+#include "kernels_table.h"
 #include "lanes_avx512.h"
-
-#include "attention_impl.h"
-#include "committee_impl.h"
-#include "kernels_impl.h"
-#include "nearest_impl.h"
 
 namespace deal {
 namespace {
 
-const Kernels kAvx512Kernels = {"avx512",
-                                load_row,
-                                count_nonfinite,
-                                lerp_rows<Avx512Lanes>,
-                                resize_row<Avx512Lanes>,
-                                difficulty_row<Avx512Lanes>,
-                                pixel_row<Avx512Lanes>,
-                                committee_row<Avx512Lanes>,
-                                boundary_row,
-                                softmax_row<Avx512Lanes>,
-                                attention_direct<Avx512Lanes>,
-                                moments<Avx512Lanes>,
-                                polynomial<Avx512Lanes>,
-                                nearest_center<Avx512Lanes>};
+constexpr Kernels kAvx512Kernels = kernels_of<Avx512Lanes>("avx512");
 
 }  // namespace
 }  // namespace deal

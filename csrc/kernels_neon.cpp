@@ -2,22 +2,13 @@
 #include "kernels.h"
 
 #if defined(__aarch64__)
+#include "kernels_table.h"
 #include "lanes_neon.h"
-
-#include "attention_impl.h"
-#include "committee_impl.h"
-#include "kernels_impl.h"
-#include "nearest_impl.h"
 
 namespace deal {
 
 const Kernels* neon_kernels() {
-  using L = NeonLanes;
-  static const Kernels kernels = {
-      "neon",        load_row,          count_nonfinite,     lerp_rows<L>,
-      resize_row<L>, difficulty_row<L>, pixel_row<L>,        committee_row<L>,
-      boundary_row,  softmax_row<L>,    attention_direct<L>, moments<L>,
-      polynomial<L>, nearest_center<L>};
+  static constexpr Kernels kernels = kernels_of<NeonLanes>("neon");
   return &kernels;
 }
 
