@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.dom.minidom
 
 import pytest
@@ -94,12 +95,90 @@ def test_tables_hold_the_numbers_by_hand(folder):
         "open",
     ]
     assert rows(text, "Wins")["ds"] == ["", "75 % (50 %)"]
-    assert rows(text, "Labels needed")["ds"] == ["not reached", "not reached"]
+    assert rows(text, "Labels needed")["ds"] == [
+        "not reached (1 of 3)",
+        "not reached (1 of 3)",
+        "82.7 ± 37.6",
+    ]
     assert rows(text, "IoU by class with 4 labels")["random"] == ["1.0 ± 0.0", "80.0 ± 49.7"]
     assert rows(text, "Overlap of picks")["random"] == ["50 %", ""]
-    assert rows(text, "Drives among the picks")["ds"] == ["1.0", "100 %", "0 %"]
-    assert rows(text, "Drives among the picks")["random"] == ["2.0", "50 %", "50 %"]
+    drives = rows(text, "Drives and scenes among the picks")
+    assert drives["ds"] == ["1.0", "1.0", "100 %", "100 %", "0 %"]
+    assert drives["random"] == ["2.0", "2.0", "50 %", "50 %", "50 %"]
+    assert drives["(whole pool)"] == ["2.0", "2.0", "50 %", "50 %", "50 %"]
     assert "nan" not in text
+
+
+def test_scenes_are_stretches_of_a_drive_by_the_number_in_the_name(folder):
+    text = report_loop([folder], scene_length="2f")[0].to_markdown()
+    # Drive a has frames 0, 2, 4 and b 1, 3, 5: every frame is a scene.
+    drives = rows(text, "Drives and scenes among the picks")
+    assert drives["ds"][:3] == ["1.0", "2.0", "50 %"]
+    assert drives["(whole pool)"][:3] == ["2.0", "6.0", "17 %"]
+    with pytest.raises(UsageError, match="a number of frames, such as 300f, not '2s'"):
+        report_loop([folder], scene_length="2s")
+
+
+def test_full_supervision_of_the_experiment_is_compared_seed_by_seed(folder):
+    for seed, miou in enumerate([0.5, 0.4, 0.4]):
+        metrics = {"miou": miou, "iou": {"road": 2 * miou, "pole": 0.1}}
+        write_json(folder / f"full-seed{seed}" / "metrics.json", metrics)
+    text = report_loop([folder])[0].to_markdown()
+    # random: (1 + 1 + 0.75) / 3 in the last round, 0.683 before; 90 % at 3 + 0.217 / 0.233.
+    assert rows(text, "Labels needed")["random"] == [
+        "4 (2 of 3)",
+        "not reached (2 of 3)",
+        "91.7 ± 35.9",
+    ]
+    assert "43.3 ± 14.3 % mIoU with all 6 labels, 3 seeds" in text
+    last = rows(text, "IoU by class with 4 labels")["(all 6 labels)"]
+    assert last == ["10.0 ± 0.0", "86.7 ± 28.7"]
+    assert "full" not in rows(text, "mIoU by round")
+
+
+def test_hard_classes_are_those_of_street_scenes_where_the_data_have_them(folder):
+    for name in ("experiment.json", *(str(p.relative_to(folder)) for p in folder.rglob("met*"))):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace('"road"', '"bicyclist"'))
+    assert report_loop([folder])[0].hard == ("pole", "bicyclist")
+
+
+def test_what_few_seeds_leave_open_is_said_with_the_seeds_it_would_take(folder):
+    text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
+    # Differences 1, 0.5, 5 points: sd 2.47; 1.96 · 2.47 = 4.83, and 4.83² = 23.4, by t 26.
+    assert "*Open* against random" in text
+    assert "ds (+2.2 ± 6.1)" in text
+    assert "about 26 seeds" in text
+    for seed, curve in VALUES["ds"].items():
+        for number in range(2, len(curve) + 1):
+            path = folder / f"ds-seed{seed}" / f"round-{number}" / "metrics.json"
+            values = json.loads(path.read_text())
+            write_json(path, {**values, "miou": VALUES["random"][seed][number - 1] + 0.02})
+    text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
+    assert "*Above* random: ds (+2.0 ± 0.0)." in text
+    assert "Open" not in text
+
+
+def test_experiments_of_one_configuration_become_one_report(folder, tmp_path):
+    other = tmp_path / "later"
+    shutil.copytree(folder, other)
+    for path in other.glob("random-*"):
+        shutil.rmtree(path)
+    for seed in range(3):
+        (other / f"ds-seed{seed}").rename(other / f"new-seed{seed}")
+        path = other / f"new-seed{seed}" / "run.json"
+        write_json(path, {**json.loads(path.read_text()), "method": "new"})
+    shutil.copytree(folder / "random-seed0", other / "random-seed0")  # the same run: no conflict
+    (report,) = report_loop([folder, other])
+    assert report.experiment.methods() == ("ds", "new", "random")
+    assert len(report.experiment.runs) == 9
+    path = other / "random-seed0" / "round-2" / "metrics.json"
+    write_json(path, {**json.loads(path.read_text()), "miou": 0.9})
+    with pytest.raises(ResultsError, match="different runs of random with seed 0"):
+        report_loop([folder, other])
+    shared = json.loads((other / "experiment.json").read_text())
+    write_json(other / "experiment.json", {**shared, "rounds": {"pool_subset": "50%"}})
+    assert len(report_loop([folder, other])) == 2
 
 
 def test_the_table_of_an_experiment_is_made_anew_of_its_files(folder):

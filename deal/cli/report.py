@@ -140,14 +140,24 @@ def pool(
     "classes",
     multiple=True,
     metavar="NAME",
-    help="Show this class's IoU; repeatable. Default: the five lowest.",
+    help="Show this class's IoU; repeatable. Default: pole, sign-symbol, fence, pedestrian, "
+    "bicyclist where the data have them, else the five lowest.",
 )
 @option(
     _WHAT,
     "--full",
     type=float,
     metavar="MIOU",
-    help="mIoU with every label, such as 0.55: count the labels needed for 90 and 95 % of it.",
+    help="mIoU with every label, such as 0.55, to count the labels needed for 90 and 95 % of it; "
+    "for seeds without full supervision of their own (full = true in the experiment).",
+)
+@option(
+    _WHAT,
+    "--scene-length",
+    default="300f",
+    show_default=True,
+    metavar="Nf",
+    help="A scene is a stretch of a drive so long, by the last number in the id.",
 )
 @option(
     _OUT,

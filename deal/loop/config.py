@@ -18,6 +18,7 @@ from deal.loop.records import record
 from deal.selection import Ranking
 
 __all__ = [
+    "FULL",
     "DataConfig",
     "LoopConfig",
     "MethodConfig",
@@ -28,6 +29,9 @@ __all__ = [
     "preset_text",
     "read_config",
 ]
+
+FULL = "full"
+"""What full supervision is called among the runs."""
 
 # What the loop itself sets of a selection.
 _OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
@@ -211,6 +215,8 @@ class LoopConfig:
     methods : mapping of name to MethodConfig
     plugins : tuple of str
         Modules or files that register acquisition functions.
+    full : bool
+        Also train once a seed with every label, as the report's reference: "full".
     keep_models : bool
         Keep checkpoint and ONNX file of every round, not only of the shared first.
     """
@@ -224,6 +230,7 @@ class LoopConfig:
     seeds: tuple[int, ...] = (0,)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     plugins: tuple[str, ...] = ()
+    full: bool = False
     keep_models: bool = False
 
     def __post_init__(self) -> None:
@@ -232,7 +239,7 @@ class LoopConfig:
         if not self.methods:
             raise UsageError("there is no method: add a table such as [methods.random]")
         for name in self.methods:
-            if not _is_name(name) or name == "common":
+            if not _is_name(name) or name in ("common", FULL):
                 raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must list whole numbers from 0 on, each once")

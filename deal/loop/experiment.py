@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deal._version import __version__
 from deal.errors import DealError, OutputError, UsageError
-from deal.loop.config import LoopConfig
+from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_ids, read_json, share, write_csv, write_json
 from deal.loop.learner import evaluate_checkpoint, reproducible, train_round
 from deal.loop.pool import Pool, open_data
@@ -66,9 +66,10 @@ def run_loop(
     OutputError
         The folder holds an experiment, or a run, of another configuration.
     """
+    known = (*config.methods, *([FULL] if config.full else []))
     for name in methods:
-        if name not in config.methods:
-            raise UsageError(f"no method {name!r}: there are {', '.join(config.methods)}")
+        if name not in known:
+            raise UsageError(f"no method {name!r}: there are {', '.join(known)}")
     for seed in seeds:
         if seed not in config.seeds:
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
@@ -77,10 +78,11 @@ def run_loop(
     _check_shared(config)
     pool = open_data(config)
     _write_shared(config, pool)
-    pairs = [(m, s) for s in seeds or config.seeds for m in methods or config.methods]
+    pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
     finished, elsewhere = [], []
     for method, seed in pairs:
-        run = _Run(config, pool, method, seed, say)
+        kind = _Full if method == FULL else _Run
+        run = kind(config, pool, method, seed, say)
         with hold(run.folder, wait=False) as held:
             if not held:
                 elsewhere.append(run.name)
@@ -149,7 +151,7 @@ class _Run:
         self._first_round()
         for number in range(1, self.rounds + 1):
             folder = self._round(number)
-            self._learn(folder, number)
+            self._train(folder, number)
             if number < self.rounds and not (self._round(number + 1) / "labeled.csv").exists():
                 self._pick(number)
             if number > 1 and not self.config.keep_models:
@@ -183,32 +185,14 @@ class _Run:
             if not (self.common / "labeled.csv").exists():
                 rows = [[item] for item in self.pool.initial(self.seed)]
                 write_csv(self.common / "labeled.csv", ["id"], rows)
-            self._learn(self.common, 1)
+            self._train(self.common, 1)
         for name in ("labeled.csv", "metrics.json"):
             if not (self._round(1) / name).exists():
                 share(self.common / name, self._round(1) / name)
 
-    def _learn(self, folder: Path, number: int) -> None:
-        """Train on what is labeled and evaluate, unless that is done."""
-        if (folder / "metrics.json").exists():
-            return
-        labeled = read_ids(folder / "labeled.csv")
-        training = self.config.training
-        with reproducible(training.threads, find_device(training.device)):
-            if not (folder / "checkpoint.pt").exists():
-                timing = train_round(
-                    self.config,
-                    self.pool,
-                    labeled,
-                    seed=self.seed,
-                    difficulty_loss=self.given.difficulty_loss,
-                    folder=folder,
-                    say=lambda text: self._tell(number, f"{len(labeled)} images, {text}"),
-                )
-                write_json(folder / "timing.json", timing)
-            metrics = evaluate_checkpoint(self.config, self.pool, folder / "checkpoint.pt")
-        write_json(folder / "metrics.json", metrics)
-        self._tell(number, f"{len(labeled)} images, mIoU {100 * metrics['miou']:.1f} %")
+    def _train(self, folder: Path, number: int) -> None:
+        loss = self.given.difficulty_loss
+        _learn(self.config, self.pool, folder, self.seed, loss, lambda t: self._tell(number, t))
 
     def _pick(self, number: int) -> None:
         """Export, score the pool with what users run, and select the next round's images."""
@@ -279,3 +263,54 @@ class _Run:
 
     def _tell(self, number: int, text: str) -> None:
         self._say(f"{self.name} round {number}/{self.rounds}: {text}")
+
+
+class _Full:
+    """Full supervision of one seed: the same training with every label, nothing picked."""
+
+    def __init__(
+        self, config: LoopConfig, pool: Pool, method: str, seed: int, say: Callable[[str], None]
+    ) -> None:
+        self.config, self.pool, self.seed, self._say = config, pool, seed, say
+        self.name = f"{method}-seed{seed}"
+        self.folder = config.folder / self.name
+
+    def work(self) -> None:
+        if not (self.folder / "labeled.csv").exists():
+            write_csv(self.folder / "labeled.csv", ["id"], [[item] for item in self.pool.ids])
+        _learn(self.config, self.pool, self.folder, self.seed, True, self._tell)
+        if not self.config.keep_models:
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _tell(self, text: str) -> None:
+        self._say(f"{self.name}: {text}")
+
+
+def _learn(
+    config: LoopConfig,
+    pool: Pool,
+    folder: Path,
+    seed: int,
+    difficulty_loss: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Train on what is labeled and evaluate, unless that is done."""
+    if (folder / "metrics.json").exists():
+        return
+    labeled = read_ids(folder / "labeled.csv")
+    training = config.training
+    with reproducible(training.threads, find_device(training.device)):
+        if not (folder / "checkpoint.pt").exists():
+            timing = train_round(
+                config,
+                pool,
+                labeled,
+                seed=seed,
+                difficulty_loss=difficulty_loss,
+                folder=folder,
+                say=lambda text: tell(f"{len(labeled)} images, {text}"),
+            )
+            write_json(folder / "timing.json", timing)
+        metrics = evaluate_checkpoint(config, pool, folder / "checkpoint.pt")
+    write_json(folder / "metrics.json", metrics)
+    tell(f"{len(labeled)} images, mIoU {100 * metrics['miou']:.1f} %")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TypeAlias
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "labels_needed",
     "mean_interval",
     "paired_differences",
+    "seeds_needed",
     "significant_wins",
     "student_cdf",
     "student_quantile",
@@ -93,6 +95,21 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     quantile = student_quantile((1 + confidence) / 2, count - 1)
     return Interval(mean, quantile * math.sqrt(variance / count), count)
+
+
+def seeds_needed(value: Interval, half: float, confidence: float = 0.95) -> int:
+    """Seeds at which an interval's half-width would fall to ``half``, its spread as observed.
+
+    At least two values are behind ``value``, an interval of the same confidence.
+    """
+    probability = (1 + confidence) / 2
+    spread = value.half / student_quantile(probability, value.count - 1) * math.sqrt(value.count)
+    # The normal distribution's quantile is the lowest of all, so fewer never suffice.
+    normal = NormalDist().inv_cdf(probability)
+    seeds = max(2, math.floor((normal * spread / half) ** 2))
+    while student_quantile(probability, seeds - 1) * spread / math.sqrt(seeds) > half:
+        seeds += 1
+    return seeds
 
 
 def paired_differences(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import ResultsError
+from deal.loop.config import FULL
 from deal.loop.files import read_ids, read_json, write_csv
 
-__all__ = ["Experiment", "Round", "Run", "read_experiment", "write_table"]
+__all__ = ["Experiment", "Round", "Run", "merge_experiments", "read_experiment", "write_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,14 @@ class Experiment:
         What all runs have in common (:meth:`deal.loop.config.LoopConfig.shared`), with
         ``images``, ``counts``, ``classes`` and ``drives`` (by id) of the data set.
     runs : tuple of Run
+    full : mapping of seed to metrics
+        Of full supervision, where it was trained.
     """
 
     folder: Path
     shared: Mapping[str, Any]
     runs: tuple[Run, ...]
+    full: Mapping[int, Mapping[str, Any]]
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -109,7 +113,40 @@ def read_experiment(folder: Path) -> Experiment:
         if rounds:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
     runs.sort(key=lambda run: (run.method, run.seed))
-    return Experiment(folder, read_json(folder / "experiment.json"), tuple(runs))
+    full = {
+        int(path.parent.name.removeprefix(f"{FULL}-seed")): read_json(path)
+        for path in folder.glob(f"{FULL}-seed*/metrics.json")
+    }
+    return Experiment(folder, read_json(folder / "experiment.json"), tuple(runs), full)
+
+
+def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """Put runs of one shared configuration together, in the order of the first of each.
+
+    The folder of what was merged is that of its first experiment.
+
+    Raises
+    ------
+    ResultsError
+        Two folders hold the same method and seed with other settings or other numbers.
+    """
+    merged: list[Experiment] = []
+    for each in experiments:
+        place = next((i for i, m in enumerate(merged) if m.shared == each.shared), None)
+        if place is None:
+            merged.append(each)
+            continue
+        known = merged[place]
+        runs = {(run.method, run.seed): run for run in known.runs}
+        for run in each.runs:
+            if runs.setdefault((run.method, run.seed), run) != run:
+                raise ResultsError(
+                    f"{known.folder} and {each.folder} hold different runs of {run.method} with "
+                    f"seed {run.seed}: report them apart, or run one under another name"
+                )
+        ordered = tuple(runs[key] for key in sorted(runs))
+        merged[place] = Experiment(known.folder, known.shared, ordered, {**each.full, **known.full})
+    return merged
 
 
 def write_table(experiment: Experiment) -> Path:

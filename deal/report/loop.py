@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,17 +17,25 @@ from deal.loop.statistics import (
     labels_needed,
     mean_interval,
     paired_differences,
+    seeds_needed,
     significant_wins,
     wins,
 )
-from deal.loop.table import Experiment, read_experiment, write_table
+from deal.loop.table import Experiment, merge_experiments, read_experiment, write_table
+from deal.report.loop_picks import pick_sections, share
 from deal.report.markdown import table
+from deal.selection.rules import parse_gap
 
 __all__ = ["LoopReport", "report_loop"]
 
 Source: TypeAlias = "str | os.PathLike[str]"
 
 _SHARES = (0.90, 0.95)
+
+_POINT = 0.01  # of mIoU
+
+# What is hard in street scenes, where the data have it.
+_HARD = ("pole", "sign-symbol", "fence", "pedestrian", "bicyclist")
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,16 @@ class LoopReport:
     hard : tuple of str
         Classes whose IoU is shown.
     full : float or None
-        mIoU with every label, to count the labels needed for 90 and 95 % of it.
+        mIoU with every label, for seeds whose full supervision was not trained.
+    scene_length : int
+        Frames of a scene.
     """
 
     experiment: Experiment
     baselines: tuple[str, ...]
     hard: tuple[str, ...]
     full: float | None
+    scene_length: int
 
     def to_markdown(self) -> str:
         """Every table, each under a heading."""
@@ -60,6 +71,7 @@ class LoopReport:
                 f"# {experiment.folder.name}: {', '.join(experiment.methods())}",
                 "",
                 *self._settings(),
+                *self._decided(curves),
                 "## mIoU by round",
                 "",
                 "Per cent; mean ± half of the 95 % interval over seeds (Student's t), which is not "
@@ -71,7 +83,7 @@ class LoopReport:
                 *self._wins(curves),
                 *self._needed(curves),
                 *self._classes(last),
-                *self._picks(),
+                *pick_sections(experiment, self.scene_length),
             ]
         )
 
@@ -142,10 +154,8 @@ class LoopReport:
                     *rounds,
                     *[mean_interval([])] * (len(self.experiment.counts) - 1 - len(rounds)),
                 ]
-                verdict = "above" if average.low > 0 else "below" if average.high < 0 else "open"
-                if average.count < 2:
-                    verdict = "-"
-                rows.append([method, *map(_signed, (*cells, average)), str(average.count), verdict])
+                texts = map(_signed, (*cells, average))
+                rows.append([method, *texts, str(average.count), _verdict(average)])
         if not rows:
             return []
         heads = ["method", *map(str, self.experiment.counts[1:]), "∅", "seeds", "∅ is"]
@@ -159,6 +169,48 @@ class LoopReport:
             *table(heads, rows),
         ]
 
+    def _decided(self, curves: Curves) -> list[str]:
+        lines = []
+        for base in self.baselines:
+            verdicts: dict[str, list[str]] = {"above": [], "below": [], "open": [], "-": []}
+            seeds: list[int] = []
+            for method in curves:
+                if method != base:
+                    average = paired_differences(curves, method, base)[1]
+                    verdict = _verdict(average)
+                    verdicts[verdict].append(
+                        f"{method} ({_signed(average)})" if average.count else method
+                    )
+                    if verdict == "open":
+                        seeds.append(seeds_needed(average, _POINT))
+            for verdict in ("above", "below"):
+                if verdicts[verdict]:
+                    lines.append(f"- *{verdict.title()}* {base}: {', '.join(verdicts[verdict])}.")
+            if verdicts["open"]:
+                lines.append(
+                    f"- *Open* against {base}, neither better nor worse nor equal by these runs: "
+                    f"{', '.join(verdicts['open'])}. To know such a difference to ± 1 point takes "
+                    f"about {_range(seeds)} seeds."
+                )
+            if verdicts["-"]:
+                lines.append(
+                    f"- Not compared with {base}, for want of two common seeds: "
+                    f"{', '.join(verdicts['-'])}."
+                )
+        if not lines:
+            return []
+        pairs = (len(curves) - 1) * len(self.baselines)
+        return [
+            "## What these runs decide",
+            "",
+            "mIoU averaged from the second round on: difference in points ± half of the paired "
+            f"95 % interval. {pairs} comparisons, of which chance alone would call one in twenty "
+            "above or below.",
+            "",
+            *lines,
+            "",
+        ]
+
     def _wins(self, curves: Curves) -> list[str]:
         if len(curves) < 2:
             return []
@@ -169,7 +221,7 @@ class LoopReport:
                 *(
                     ""
                     if row == column
-                    else f"{_share(any_win[row][column])} ({_share(sure[row][column])})"
+                    else f"{share(any_win[row][column])} ({share(sure[row][column])})"
                     for column in curves
                 ),
             ]
@@ -185,24 +237,42 @@ class LoopReport:
         ]
 
     def _needed(self, curves: Curves) -> list[str]:
-        if self.full is None:
-            return []
+        trained = {seed: metrics["miou"] for seed, metrics in self.experiment.full.items()}
         counts = self.experiment.counts
         rows = []
         for method, of in curves.items():
-            whole = [curve for curve in of.values() if curve]
-            mean = [
-                math.fsum(c[i] for c in whole) / len(whole)
-                for i in range(min(len(curve) for curve in whole))
+            relative = [
+                [value / full for value in curve]
+                for seed, curve in of.items()
+                if (full := trained.get(seed, self.full)) is not None
             ]
-            needed = [labels_needed(counts[: len(mean)], mean, s * self.full) for s in _SHARES]
-            rows.append([method, *("not reached" if n is None else f"{n:.0f}" for n in needed)])
-        heads = ["method", *(f"{share:.0%}" for share in _SHARES)]
+            if not relative:
+                continue
+            mean = [math.fsum(values) / len(values) for values in zip(*relative, strict=False)]
+            cells = []
+            for target in _SHARES:
+                needed = labels_needed(counts[: len(mean)], mean, target)
+                reached = sum(max(curve) >= target for curve in relative)
+                text = "not reached" if needed is None else f"{needed:.0f}"
+                cells.append(f"{text} ({reached} of {len(relative)})")
+            last = mean_interval([c[-1] for c in relative if len(c) == len(counts)])
+            rows.append([method, *cells, _interval(last)])
+        if not rows:
+            return []
+        if trained:
+            reference = (
+                f"{_interval(mean_interval(list(trained.values())))} % mIoU with all "
+                f"{self.experiment.shared['images']} labels, {len(trained)} seeds; each curve is "
+                "divided by that of its own seed"
+            )
+        else:
+            reference = f"{100 * (self.full or 0):.1f} % mIoU, as given"
+        heads = ["method", *(f"{target:.0%}" for target in _SHARES), "share in the last round, %"]
         return [
             "## Labels needed",
             "",
-            f"Images until the mean curve reaches a share of full supervision "
-            f"({100 * self.full:.1f} % mIoU), between rounds by a straight line.",
+            f"Images until the mean curve reaches a share of full supervision ({reference}), "
+            "between rounds by a straight line; in brackets the seeds that reach it in any round.",
             "",
             *table(heads, rows),
         ]
@@ -218,51 +288,17 @@ class LoopReport:
                 values = [c[last - 1] for c in of if len(c) >= last]
                 cells.append(_interval(mean_interval([v for v in values if not math.isnan(v)])))
             rows.append(cells)
+        if full := self.experiment.full.values():
+            texts = []
+            for name in self.hard:
+                known = [v for each in full if (v := each["iou"][name]) is not None]
+                texts.append(_interval(mean_interval(known)))
+            rows.append([f"(all {self.experiment.shared['images']} labels)", *texts])
         return [
             f"## IoU by class with {self.experiment.counts[last - 1]} labels",
             "",
             *table(["method", *self.hard], rows),
         ]
-
-    def _picks(self) -> list[str]:
-        by_method: dict[str, dict[int, frozenset[str]]] = {}
-        for run in self.experiment.runs:
-            if len(run.rounds) == len(self.experiment.counts):
-                by_method.setdefault(run.method, {})[run.seed] = frozenset(run.picks())
-        if not by_method:
-            return []
-        overlap = [
-            [
-                row,
-                *(
-                    "" if row == column else _share(_overlap(mine, theirs))
-                    for column, theirs in by_method.items()
-                ),
-            ]
-            for row, mine in by_method.items()
-        ]
-        lines = [
-            "## Overlap of picks",
-            "",
-            "Share of the images picked in all rounds that two methods share, by seed and then "
-            "averaged.",
-            "",
-            *table(["", *by_method], overlap),
-        ]
-        drives: Mapping[str, str | None] = self.experiment.shared["drives"]
-        if all(drives.values()) and drives:
-            names = sorted({str(name) for name in drives.values()})
-            rows = [[method, *_by_drive(of, drives, names)] for method, of in by_method.items()]
-            everything = [sum(d == name for d in drives.values()) / len(drives) for name in names]
-            rows.append(["(whole pool)", "", *map(_share, everything)])
-            lines += [
-                "## Drives among the picks",
-                "",
-                "How many drives a seed's picks come from, on average; then each drive's share.",
-                "",
-                *table(["method", "drives", *names], rows),
-            ]
-        return lines
 
 
 def report_loop(
@@ -271,8 +307,11 @@ def report_loop(
     baselines: Sequence[str] = (),
     classes: Sequence[str] = (),
     full: float | None = None,
+    scene_length: str = "300f",
 ) -> list[LoopReport]:
     """Read experiments, write each one's ``results.csv`` anew, and report.
+
+    Experiments of one shared configuration (data, training, rounds) become one report.
 
     Parameters
     ----------
@@ -281,9 +320,12 @@ def report_loop(
     baselines : sequence of str, optional
         Methods to compare with; ``random`` and ``entropy`` by default, where they are.
     classes : sequence of str, optional
-        Classes whose IoU is shown; by default the five lowest in the last round.
+        Classes whose IoU is shown; by default those of pole, sign-symbol, fence, pedestrian and
+        bicyclist that the data have; where they have only one, the five lowest in the last round.
     full : float, optional
-        mIoU with every label, as a fraction.
+        mIoU with every label, as a fraction, for seeds whose full supervision was not trained.
+    scene_length : str
+        A scene is a stretch of a drive so many frames long, such as ``300f``.
 
     Raises
     ------
@@ -294,19 +336,28 @@ def report_loop(
     """
     if full is not None and not 0 < full <= 1:
         raise UsageError(f"full is a fraction such as 0.55, not {full:g}")
-    reports = []
+    length = parse_gap(scene_length)
+    if length is None or not length.frames:
+        raise UsageError(f"scene_length is a number of frames, such as 300f, not {scene_length!r}")
+    experiments = []
     for folder in folders:
         experiment = read_experiment(Path(folder))
         if not experiment.runs:
             raise ResultsError(f"{folder} has no finished round yet: let `deal loop` go on")
         write_table(experiment)
+        experiments.append(experiment)
+    reports = []
+    for experiment in merge_experiments(experiments):
         methods, known = experiment.methods(), experiment.shared["classes"]
         for name, names in (*((b, methods) for b in baselines), *((c, known) for c in classes)):
             if name not in names:
-                raise UsageError(f"{folder} has no {name!r}: there are {', '.join(names)}")
+                raise UsageError(
+                    f"{experiment.folder} has no {name!r}: there are {', '.join(names)}"
+                )
         chosen = tuple(baselines) or tuple(n for n in ("random", "entropy") if n in methods)
-        hard = tuple(classes) or _hardest(experiment)
-        reports.append(LoopReport(experiment, chosen, hard, full))
+        usual = tuple(name for name in _HARD if name in known)
+        hard = tuple(classes) or (usual if len(usual) > 1 else _hardest(experiment))
+        reports.append(LoopReport(experiment, chosen, hard, full, length.size))
     return reports
 
 
@@ -321,23 +372,6 @@ def _hardest(experiment: Experiment, count: int = 5) -> tuple[str, ...]:
     return tuple(sorted(means, key=lambda name: (means[name], name))[:count])
 
 
-def _overlap(
-    mine: Mapping[int, frozenset[str]], theirs: Mapping[int, frozenset[str]]
-) -> float | None:
-    seeds = sorted(mine.keys() & theirs.keys())
-    shares = [len(mine[s] & theirs[s]) / max(1, len(mine[s])) for s in seeds]
-    return math.fsum(shares) / len(shares) if shares else None
-
-
-def _by_drive(
-    picks: Mapping[int, frozenset[str]], drives: Mapping[str, str | None], names: Sequence[str]
-) -> list[str]:
-    distinct = [len({drives[item] for item in items}) for items in picks.values()]
-    every = [drives[item] for items in picks.values() for item in items]
-    shares = [every.count(name) / max(1, len(every)) for name in names]
-    return [f"{math.fsum(distinct) / len(distinct):.1f}", *map(_share, shares)]
-
-
 def _interval(value: Interval) -> str:
     if not value.count:
         return "-"
@@ -345,12 +379,19 @@ def _interval(value: Interval) -> str:
     return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
 
 
+def _verdict(average: Interval) -> str:
+    if average.count < 2:
+        return "-"
+    return "above" if average.low > 0 else "below" if average.high < 0 else "open"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def _signed(value: Interval) -> str:
     if not value.count:
         return "-"
     mean = f"{100 * value.mean:+.1f}"
     return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"

@@ -19,6 +19,7 @@ from deal.acquisition import canonical_name
 from deal.acquisition.registry import find, registered
 from deal.errors import ResultsError, UsageError
 from deal.ids import sequence_pattern
+from deal.report.scenes import Scene, scenes_of
 from deal.results import read_results
 from deal.selection import parse_budget, select
 from deal.selection.gather import frame_numbers
@@ -27,8 +28,6 @@ from deal.selection.rules import parse_gap
 __all__ = ["Picks", "PoolReport", "report_pool"]
 
 Source: TypeAlias = "str | os.PathLike[str]"
-
-_Scene: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,7 @@ def report_pool(
     ids = table.column("id").to_pylist()
     sequences = _sequences(ids, table.column("sequence").to_pylist(), sequence_from)
     times = (frame_numbers(table) if length.frames else table.column("timestamp_ns")).to_pylist()
-    scenes = _scenes(sequences, times, length.size)
+    scenes = scenes_of(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
     rules = {"budget": budget, "seed": seed, "min_gap": min_gap, "diverse": diverse}
     picked: list[Picks] = []
@@ -237,7 +236,7 @@ def _refuse_unused(names: Sequence[str], options: Mapping[str, Any]) -> None:
 
 
 def _picks(
-    name: str, ids: Sequence[str], where: Mapping[str, tuple[str | None, _Scene | None]]
+    name: str, ids: Sequence[str], where: Mapping[str, tuple[str | None, Scene | None]]
 ) -> Picks:
     sequences = {where[item][0] for item in ids} - {None}
     scenes = Counter(scene for item in ids if (scene := where[item][1]) is not None)
@@ -253,17 +252,3 @@ def _sequences(
     pattern = sequence_pattern(sequence_from)
     found = (pattern.search(item) for item in ids)
     return [match and match[1] for match in found]
-
-
-def _scenes(
-    sequences: Sequence[str | None], times: Sequence[int | None], length: int
-) -> list[_Scene | None]:
-    """Sequence and number of the scene of each row; None without a sequence or a time."""
-    begin: dict[str, int] = {}
-    for sequence, time in zip(sequences, times, strict=True):
-        if sequence is not None and time is not None:
-            begin[sequence] = min(time, begin.get(sequence, time))
-    return [
-        None if sequence is None or time is None else (sequence, (time - begin[sequence]) // length)
-        for sequence, time in zip(sequences, times, strict=True)
-    ]

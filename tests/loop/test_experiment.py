@@ -304,3 +304,18 @@ def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config
     assert len(read_ids(config.folder / "ds-seed0/round-2/labeled.csv")) == 6
     metrics = json.loads((config.folder / "ds-seed0/round-2/metrics.json").read_text())
     assert len(metrics["iou"]) == 19
+
+
+def test_full_supervision_is_trained_once_a_seed_and_is_no_method_of_the_table(make_config):
+    config = make_config(full=True)
+    report = run_loop(config, methods=["full"])
+    assert report.finished == ("full-seed0",)
+    assert len(read_ids(config.folder / "full-seed0" / "labeled.csv")) == 12
+    experiment = read_experiment(config.folder)
+    assert experiment.runs == ()
+    assert 0 < experiment.full[0]["miou"] < 1
+    first = (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns
+    run_loop(config, methods=["full"])
+    assert (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns == first
+    with pytest.raises(UsageError, match="no method 'full': there are random, ds"):
+        run_loop(make_config(), methods=["full"])

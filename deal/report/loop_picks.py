@@ -1,0 +1,112 @@
+"""What the methods of an experiment picked: how much they share, how varied it is."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from deal.loop.table import Experiment
+from deal.report.markdown import table
+from deal.report.scenes import scenes_of
+from deal.selection.gather import frame_numbers
+
+__all__ = ["pick_sections"]
+
+_COLUMNS = 8  # drives that a table still has room for
+
+
+def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
+    """Lines of two sections; only finished runs count.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    scene_length : int
+        Frames, by the last number in the id.
+    """
+    by_method: dict[str, dict[int, frozenset[str]]] = {}
+    for run in experiment.runs:
+        if len(run.rounds) == len(experiment.counts):
+            by_method.setdefault(run.method, {})[run.seed] = frozenset(run.picks())
+    if not by_method:
+        return []
+    chance = (experiment.counts[-1] - experiment.counts[0]) / max(
+        1, experiment.shared["images"] - experiment.counts[0]
+    )
+    overlap = [
+        [
+            row,
+            *(
+                "" if row == column else share(_overlap(mine, theirs))
+                for column, theirs in by_method.items()
+            ),
+        ]
+        for row, mine in by_method.items()
+    ]
+    lines = [
+        "## Overlap of picks",
+        "",
+        "Share of the images picked in all rounds that two methods share, by seed and then "
+        f"averaged; two random choices would share {share(chance)}.",
+        "",
+        *table(["", *by_method], overlap),
+    ]
+    drives: Mapping[str, str | None] = experiment.shared["drives"]
+    if drives and all(drives.values()):
+        lines += _drives(
+            by_method, {item: str(drive) for item, drive in drives.items()}, scene_length
+        )
+    return lines
+
+
+def share(value: float | None) -> str:
+    """A fraction as per cent."""
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _overlap(
+    mine: Mapping[int, frozenset[str]], theirs: Mapping[int, frozenset[str]]
+) -> float | None:
+    seeds = sorted(mine.keys() & theirs.keys())
+    shares = [len(mine[s] & theirs[s]) / max(1, len(mine[s])) for s in seeds]
+    return math.fsum(shares) / len(shares) if shares else None
+
+
+def _drives(
+    by_method: Mapping[str, Mapping[int, frozenset[str]]],
+    drives: Mapping[str, str],
+    scene_length: int,
+) -> list[str]:
+    ids = list(drives)
+    frames = frame_numbers(pa.table({"id": ids})).to_pylist()
+    found = scenes_of([drives[item] for item in ids], frames, scene_length)
+    scenes = dict(zip(ids, found, strict=True))
+    numbered = None not in found
+    names = sorted(set(drives.values()))
+    columns = names if len(names) <= _COLUMNS else []
+
+    def row(name: str, picks: Sequence[frozenset[str]]) -> list[str]:
+        cells = [name, _mean([len({drives[item] for item in items}) for items in picks])]
+        if numbered:
+            counted = [Counter(scenes[item] for item in items) for items in picks]
+            largest = [max(c.values(), default=0) / max(1, c.total()) for c in counted]
+            cells += [_mean([len(c) for c in counted]), share(math.fsum(largest) / len(largest))]
+        every = Counter(drives[item] for items in picks for item in items)
+        return [*cells, *(share(every[name] / max(1, every.total())) for name in columns)]
+
+    rows = [row(method, list(of.values())) for method, of in by_method.items()]
+    rows.append(row("(whole pool)", [frozenset(ids)]))
+    heads = ["method", "drives", *(["scenes", "largest scene"] if numbered else []), *columns]
+    text = "Different drives among a seed's picks, on average"
+    if numbered:
+        text += f", and scenes: stretches of {scene_length} frames of a drive; then the share of "
+        text += "picks that lies in the one scene with the most of them"
+    text += "; then each drive's share." if columns else "."
+    return ["## Drives and scenes among the picks", "", text, "", *table(heads, rows)]
+
+
+def _mean(values: Sequence[int]) -> str:
+    return f"{math.fsum(values) / len(values):.1f}"
