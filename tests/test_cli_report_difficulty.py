@@ -70,6 +70,11 @@ def test_the_file_holds_what_would_be_printed_and_json_the_numbers(world, tmp_pa
     assert f"| difficulty | {auroc:.3f} |" in path.read_text()
 
 
+def test_a_folder_as_output_is_refused_before_work(world, tmp_path):
+    result = invoke(*world, "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path))
+    assert "it is a folder; name a file" in str(result.exception)
+
+
 def test_a_malformed_grid_is_a_usage_error(world):
     result = invoke(*world, "--grid", "3")
     assert result.exit_code == 2

@@ -9,7 +9,7 @@ import click
 
 from deal.cli.common import GroupedCommand, key_value, option
 from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
-from deal.errors import UsageError
+from deal.errors import OutputError, UsageError
 
 __all__ = ["difficulty"]
 
@@ -102,6 +102,9 @@ def difficulty(
         raise UsageError("no model: give --model FILE or set DEAL_MODEL")
 
     from pathlib import Path
+
+    if output is not None and Path(output).is_dir():
+        raise OutputError(f"cannot write {output}: it is a folder; name a file")
 
     from deal.fitting.quality import measure_difficulty
     from deal.loop.files import write_text
