@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,6 +145,9 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     if not bound.greedy:
         notes += _tie_notes(_keys(rows, ranking)[order])
     notes += _budget_notes(rows, ranking, limit, order, choice)
+    with ThreadPoolExecutor(1) as executor:  # of millions of rows each takes seconds
+        hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
+        table = _document(stored, rows, taken, bound, ranking, totals)
     metadata = {
         "format": 1,
         **ranking.to_dict(bound),
@@ -153,10 +157,9 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
         "selected": len(taken),
         "spent": _plain(choice.spent),
         "fingerprint": stored.fingerprint,
-        "scores_sha256": digest(rows.ids, rows.scores, order, rows.regions),
+        "scores_sha256": hashed.result(),
         **extra,
     }
-    table = _document(stored, rows, taken, bound, ranking, totals)
     return Selection(table, metadata, tuple(notes))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -85,9 +86,13 @@ class Sources:
         Columns that a table lacks are left out; those that a part lacks are null.
         """
         lengths = []
+        sources = self._sources()
+
+        def load(index: int) -> Iterable[pa.Table]:
+            return self._load(sources[index], columns)
 
         def pieces() -> Iterator[pa.Table]:
-            for source in self._loaded(self._sources(), columns):
+            for source in self._ahead(load, range(len(sources))):
                 lengths.append(0)
                 for piece in source:
                     lengths[-1] += len(piece)
@@ -115,30 +120,23 @@ class Sources:
         ascending = rows[order]
         starts = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)])
         bounds = np.searchsorted(ascending, starts)
-        touched = np.flatnonzero(np.diff(bounds)).tolist()
         sources = self._sources()
-        numbers: list[NDArray[np.int64]] = []
 
-        def pieces() -> Iterator[pa.Table]:
-            loaded = self._loaded([sources[index] for index in touched], columns)
-            for index, source in zip(touched, loaded, strict=True):
-                rows = 0
-                for piece in source:
-                    numbers.append(starts[index] + rows + np.arange(len(piece)))
-                    rows += len(piece)
-                    yield piece
-                if rows != self._lengths[index]:
-                    raise ResultsError(
-                        f"{sources[index]} has changed while it was read: run the same command "
-                        "again"
-                    )
+        def picked(index: int) -> list[pa.Table]:
+            wanted = ascending[bounds[index] : bounds[index + 1]] - starts[index]
+            taken, rows = [], 0
+            for piece in self._load(sources[index], columns):
+                low, high = np.searchsorted(wanted, [rows, rows + len(piece)])
+                taken.append(piece.take(pa.array(wanted[low:high] - rows)))
+                rows += len(piece)
+            if rows != self._lengths[index]:
+                raise ResultsError(
+                    f"{sources[index]} has changed while it was read: run the same command again"
+                )
+            return taken
 
-        taken = []
-        for piece in _gathered(pieces()):
-            waiting = np.concatenate(numbers)
-            here, numbers = waiting[: len(piece)], [waiting[len(piece) :]]
-            low, high = np.searchsorted(ascending, [here[0], here[-1] + 1])
-            taken.append(piece.take(pa.array(np.searchsorted(here, ascending[low:high]))))
+        touched = np.flatnonzero(np.diff(bounds)).tolist()
+        taken = list(_gathered(chain.from_iterable(self._ahead(picked, touched))))
         if not taken:
             return pa.table({})
         present = [name for name in columns if all(name in t.column_names for t in taken)]
@@ -177,18 +175,32 @@ class Sources:
             None if classes is None else tuple(json.loads(classes)),
         )
 
-    def _loaded(
-        self, sources: Sequence[pa.Table | Path], columns: Sequence[str]
+    def _ahead(
+        self, function: Callable[[int], Iterable[pa.Table]], indices: Iterable[int]
     ) -> Iterator[Iterable[pa.Table]]:
-        """Pieces of each source; threads read ahead, several small parts at a time."""
+        """Call a function with numbers of sources in threads that work ahead; in their order."""
         threads = min(available_cores(), _THREADS)
 
-        def load(task: Sequence[pa.Table | Path]) -> list[Iterable[pa.Table]]:
-            return [self._load(source, columns) for source in task]
+        def work(task: Sequence[int]) -> list[Iterable[pa.Table]]:
+            return [function(index) for index in task]
 
         with ThreadPoolExecutor(threads) as executor:
-            for _, loaded in ordered(executor, load, _tasks(sources), threads + 2):
-                yield from loaded
+            for _, found in ordered(executor, work, self._tasks(indices), threads + 2):
+                yield from found
+
+    def _tasks(self, indices: Iterable[int]) -> Iterator[list[int]]:
+        """Sources in runs of about 4 MiB of files, since handing over costs time as well."""
+        sources = self._sources()
+        task: list[int] = []
+        size = 0
+        for index in indices:
+            task.append(index)
+            size += _bytes(sources[index])
+            if size >= _TASK_BYTES:
+                yield task
+                task, size = [], 0
+        if task:
+            yield task
 
     def _load(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterable[pa.Table]:
         """The pieces of a source, already read unless it is a large part."""
@@ -230,23 +242,9 @@ class Sources:
                 yield table if join is None else join(table)
 
 
-def _tasks(sources: Iterable[pa.Table | Path]) -> Iterator[list[pa.Table | Path]]:
-    """Sources in runs of about 4 MiB of files, since handing over costs time as well."""
-    task: list[pa.Table | Path] = []
-    size = 0
-    for source in sources:
-        task.append(source)
-        size += _bytes(source) if isinstance(source, Path) else _TASK_BYTES
-        if size >= _TASK_BYTES:
-            yield task
-            task, size = [], 0
-    if task:
-        yield task
-
-
-def _bytes(part: Path) -> int:
+def _bytes(source: pa.Table | Path) -> int:
     try:
-        return part.stat().st_size
+        return source.stat().st_size if isinstance(source, Path) else _TASK_BYTES
     except FileNotFoundError:  # a run has just dropped its last row
         return 0
 
