@@ -1,11 +1,12 @@
-"""Checkpoint → ONNX file that keeps the model contract, checked before it gets its name."""
+"""Trained network → ONNX file that keeps the model contract, checked before it gets its name."""
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,24 @@ from numpy.typing import NDArray
 
 from deal.dropout import draw_masks, keep_all
 from deal.engines import open_engine
-from deal.engines.torch import RgbNetwork, checkpoint_metadata
-from deal.errors import ModelError
+from deal.engines.torch import ModuleEngine, RgbNetwork, module_metadata
+from deal.errors import ModelError, UsageError
 from deal.export.files import new_file, write_synced
 from deal.export.parity import Parity, compare, differences
 from deal.inputs import Inputs
 from deal.model import METADATA_KEY, read_spec
 from deal.synthetic import scene
 from deal.training.checkpoint import load_checkpoint
+from deal.training.difficulty import WithDifficulty
 from deal.training.dropout import dropout_layers
 from deal.training.embedding import classifier_name
+from deal.training.networks import InputNormalization
 
-__all__ = ["export_checkpoint", "to_onnx"]
+__all__ = ["export_checkpoint", "export_module", "to_onnx"]
 
 OPSET = 18
 _SCENES = 16
+_ANY_SIZE = {"input_size": None}  # free of the recorded size, so that others can be tried too
 
 
 def export_checkpoint(
@@ -72,17 +76,113 @@ def export_checkpoint(
     OutputError
         The file cannot be written.
     """
-    checkpoint, output = Path(checkpoint), Path(output)
     trained, meta = load_checkpoint(checkpoint)
+    return export_module(
+        trained,
+        output,
+        classes=meta.classes,
+        palette=meta.palette,
+        ignore_index=meta.ignore_index,
+        input_size=meta.input_size,
+        provenance=meta.provenance,
+        images=images,
+        tolerance=tolerance,
+        opset=opset,
+        dropout=dropout,
+        embedding=embedding,
+        source=f"checkpoint {checkpoint}",
+    )
+
+
+def export_module(
+    module: WithDifficulty,
+    output: str | Path,
+    *,
+    classes: Sequence[str],
+    input_size: tuple[int, int],
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size_multiple: int = 1,
+    palette: Sequence[Sequence[int]] | None = None,
+    ignore_index: int | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    images: Iterable[NDArray[np.uint8]] | None = None,
+    tolerance: float = 1e-3,
+    opset: int = OPSET,
+    dropout: bool = False,
+    embedding: bool = False,
+    source: str = "the network",
+) -> Parity:
+    """Export any network with a difficulty branch and compare it with PyTorch.
+
+    The graph takes uint8 RGB and stops at the logits; the branch travels as the difficulty head in
+    the metadata, which scoring applies by itself. The module is left as it is.
+
+    Parameters
+    ----------
+    module : WithDifficulty
+        Around a network that maps [N,3,H,W] to logits, as a tensor or as ``.logits``.
+    output : path
+        Appears, or is replaced, only once the check has passed.
+    classes : sequence of str
+    input_size : (H, W)
+        What images are resized to for scoring.
+    mean, std : sequence of 3 float, optional
+        Of values in 0…1, by which the network's input is normalised. Without them the network takes
+        RGB in 0…255.
+    size_multiple : int
+        H and W have to be multiples of it, as of 32 in many U-Nets.
+    palette : sequence of (r, g, b), optional
+    ignore_index : int, optional
+        Label of void.
+    provenance : mapping, optional
+        JSON values, for people.
+    images, tolerance, opset, dropout, embedding
+        As in :func:`export_checkpoint`.
+    source : str
+        Names the network in errors.
+
+    Raises
+    ------
+    UsageError
+        What is said of the network does not go together.
+    ModelError
+        The palette does not fit, the network cannot be traced, it has no dropout layers or no
+        classifier to export, or the exported network differs from it.
+    OutputError
+        The file cannot be written.
+    """
+    if (mean is None) != (std is None):
+        raise UsageError("mean and std go together: give both, or none for RGB in 0…255")
+    if any(length % size_multiple for length in input_size):
+        raise UsageError(f"input_size {input_size} is no multiple of size_multiple {size_multiple}")
+    if len(classes) != module.num_classes:
+        raise UsageError(f"{len(classes)} classes are named, the network has {module.num_classes}")
+    output = Path(output)
+    trained = copy.deepcopy(module).cpu().eval()
     layers = dropout_layers(trained.module) if dropout else ()
     if dropout and not layers:
-        raise ModelError(f"the network of {checkpoint} has no dropout layers: leave out --dropout")
+        raise ModelError(f"{source} has no dropout layers to export: leave dropout out")
     with new_file(output) as temporary:
-        pooled = classifier_name(trained.module, trained.num_classes) if embedding else None
-        metadata = checkpoint_metadata(trained, meta, layers)
-        model = to_onnx(RgbNetwork(trained, pooled), metadata, opset, embedding=embedding)
+        network = RgbNetwork(
+            trained,
+            classifier_name(trained.module, trained.num_classes) if embedding else None,
+            None if mean is None or std is None else InputNormalization(tuple(mean), tuple(std)),
+        )
+        metadata = module_metadata(
+            trained,
+            classes=classes,
+            palette=palette,
+            ignore_index=ignore_index,
+            input_size=input_size,
+            size_multiple=size_multiple,
+            provenance=provenance or {},
+            dropout=layers,
+        )
+        reference = ModuleEngine(network, metadata, temporary, "cpu", options=_ANY_SIZE)
+        model = to_onnx(network, metadata, opset, embedding=embedding)
         write_synced(temporary, model.SerializeToString())
-        return _check(checkpoint, temporary, images, tolerance)
+        return _check(reference, temporary, source, images, tolerance)
 
 
 def to_onnx(
@@ -101,31 +201,41 @@ def to_onnx(
         takes a list of masks too.
     metadata : mapping
         Keys of the contract, stored as ``metadata_props["deal"]``. What it says under ``dropout``
-        becomes inputs.
+        becomes inputs; H and W stay multiples of its ``size_multiple`` (1).
     opset : int
     embedding : bool
         The network returns logits and an embedding [N,E].
+
+    Raises
+    ------
+    ModelError
+        The network cannot be traced so.
     """
-    example = torch.zeros((2, 96, 128, 3), dtype=torch.uint8)
-    # Below 32 pixels some feature maps have size 1, which would be another program to trace.
-    axes = {
-        0: torch.export.Dim("N"),
-        1: torch.export.Dim("H", min=32),
-        2: torch.export.Dim("W", min=32),
-    }
+    multiple = metadata.get("size_multiple", 1)
+    height, width = (-(-length // multiple) * multiple for length in (96, 128))
+    example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    axes = {0: torch.export.Dim("N"), 1: _side("H", multiple), 2: _side("W", multiple)}
     layers = metadata.get("dropout", ())
     masks = [torch.ones(1, layer["channels"], 1, 1) for layer in layers]
     with _quiet_exporter(), torch.no_grad():
-        program = torch.onnx.export(
-            network.eval(),
-            (example, masks) if masks else (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=opset,
-            input_names=["image", *(layer["input"] for layer in layers)],
-            output_names=["logits", "embedding"] if embedding else ["logits"],
-            dynamic_shapes=(axes, [None] * len(masks)) if masks else (axes,),
-        )
+        try:
+            program = torch.onnx.export(
+                network.eval(),
+                (example, masks) if masks else (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=opset,
+                input_names=["image", *(layer["input"] for layer in layers)],
+                output_names=["logits", "embedding"] if embedding else ["logits"],
+                dynamic_shapes=(axes, [None] * len(masks)) if masks else (axes,),
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(
+                "PyTorch cannot trace the network for images of any size: if it takes multiples of "
+                "a size only, say so in size_multiple; else export it with torch.onnx.export at "
+                "one size, and give deal-score its head() as --difficulty-head "
+                f"({' '.join(str(error.__cause__ or error).split())[:300]})"
+            ) from error
     assert program is not None
     model = program.model_proto
     _strip(model)
@@ -142,24 +252,28 @@ def to_onnx(
     return model
 
 
+def _side(name: str, multiple: int) -> Any:
+    # Below 32 pixels some feature maps have size 1, which would be another program to trace.
+    side = torch.export.Dim(name, min=-(-32 // multiple))
+    return side if multiple == 1 else multiple * side
+
+
 def _check(
-    checkpoint: Path,
+    reference: ModuleEngine,
     exported: Path,
+    source: str,
     images: Iterable[NDArray[np.uint8]] | None,
     tolerance: float,
 ) -> Parity:
     spec = read_spec(exported)
     size = spec.input_size or (240, 320)
-    # Free of the recorded size, so that others can be tried too.
-    free = {"input_size": None}
-    reference = open_engine(checkpoint, "torch", "cpu", options=free)
-    runtime = open_engine(exported, "ort", "cpu", options=free)
+    runtime = open_engine(exported, "ort", "cpu", options=_ANY_SIZE)
     if images is None:
         images = (scene(seed, size)[0] for seed in range(_SCENES))
     parity = compare(reference, runtime, Inputs(spec, "input", None), images)
-    odd = np.random.default_rng(0).integers(
-        0, 256, (3, size[0] // 2 + 33, size[1] // 2 + 34, 3), dtype=np.uint8
-    )
+    multiple = spec.size_multiple
+    h, w = (-(-length // multiple) * multiple for length in (size[0] // 2 + 33, size[1] // 2 + 34))
+    odd = np.random.default_rng(0).integers(0, 256, (3, h, w, 3), dtype=np.uint8)
     somewhere = f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}"
     checks = [("the check images", parity.max_logit_difference, parity.max_embedding_difference)]
     for what, masks in (
@@ -173,7 +287,7 @@ def _check(
             if difference is None or difference <= tolerance:
                 continue
             raise ModelError(
-                f"the export of {checkpoint} differs from PyTorch: {output} by up to "
+                f"the export of {source} differs from PyTorch: {output} by up to "
                 f"{difference:.2g} on {what}, {tolerance:g} allowed; no file is written. "
                 "Another --opset or torch version may help"
             )
@@ -193,12 +307,14 @@ def _strip(model: onnx.ModelProto) -> None:
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """The exporter warns of its own internals, and of packages it can do without."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # what stops an export is raised too
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

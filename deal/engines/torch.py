@@ -1,4 +1,4 @@
-"""PyTorch, the reference engine: runs checkpoints of ``deal train`` as they are."""
+"""PyTorch, the reference engine: runs networks, and checkpoints of ``deal train``, as they are."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ except ImportError as error:
     ) from error
 
 from deal.training.checkpoint import CheckpointMeta, load_checkpoint
-from deal.training.difficulty import WithDifficulty
+from deal.training.difficulty import WithDifficulty, logits_of
 from deal.training.dropout import dropout_layers, masked
 from deal.training.embedding import classifier_name, embedding_size, pooled_input
 
-__all__ = ["RgbNetwork", "TorchEngine", "checkpoint_metadata"]
+__all__ = ["ModuleEngine", "RgbNetwork", "TorchEngine", "checkpoint_metadata", "module_metadata"]
 
 
 class RgbNetwork(torch.nn.Module):
-    """What a checkpoint's ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w].
+    """What an ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w].
 
     Parameters
     ----------
@@ -43,11 +43,20 @@ class RgbNetwork(torch.nn.Module):
     embedding : str, optional
         Name of the module of the network whose input, averaged over the image, is an output too
         (:mod:`deal.training.embedding`); ModelError where that cannot be.
+    normalization : nn.Module, optional
+        From float32 RGB [N,3,H,W] in 0…255 to what the network takes, where that is something else.
     """
 
-    def __init__(self, trained: WithDifficulty, embedding: str | None = None) -> None:
+    def __init__(
+        self,
+        trained: WithDifficulty,
+        embedding: str | None = None,
+        normalization: torch.nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.network = trained.module
+        self.num_classes = trained.num_classes
+        self.normalization = normalization or torch.nn.Identity()
         self.embedding = embedding
         self.embedding_size = None if embedding is None else embedding_size(self.network, embedding)
 
@@ -63,7 +72,8 @@ class RgbNetwork(torch.nn.Module):
             stack.enter_context(masked(self.network, masks))
             if self.embedding is not None:
                 pooled = stack.enter_context(pooled_input(self.network, self.embedding))
-            logits: torch.Tensor = self.network(image.permute(0, 3, 1, 2))
+            pixels = self.normalization(image.permute(0, 3, 1, 2).float())
+            logits = logits_of(self.network(pixels), self.num_classes)
         return logits if self.embedding is None else (logits, pooled[0])
 
 
@@ -71,37 +81,121 @@ def checkpoint_metadata(
     trained: WithDifficulty, meta: CheckpointMeta, dropout: Sequence[DropoutLayer] = ()
 ) -> dict[str, Any]:
     """The model contract of a checkpoint, as its export with these layers' masks carries it."""
+    return module_metadata(
+        trained,
+        classes=meta.classes,
+        palette=meta.palette,
+        ignore_index=meta.ignore_index,
+        input_size=meta.input_size,
+        provenance=meta.provenance,
+        dropout=dropout,
+    )
+
+
+def module_metadata(
+    trained: WithDifficulty,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None,
+    ignore_index: int | None,
+    input_size: tuple[int, int],
+    size_multiple: int = 1,
+    provenance: Mapping[str, Any],
+    dropout: Sequence[DropoutLayer] = (),
+) -> dict[str, Any]:
+    """The model contract of a network with its difficulty branch (:mod:`deal.model`)."""
     return {
         "format": 1,
-        "classes": list(meta.classes),
-        "palette": [list(colour) for colour in meta.palette],
-        "ignore_index": meta.ignore_index,
+        "classes": list(classes),
+        "palette": None if palette is None else [list(colour) for colour in palette],
+        "ignore_index": ignore_index,
         "input_format": "rgb8",
-        "input_size": list(meta.input_size),
-        "size_multiple": 1,
+        "input_size": list(input_size),
+        "size_multiple": size_multiple,
         "resize": "stretch",
         "interpolation": "bilinear-antialias",
         "mean": None,
         "std": None,
-        "align_corners": meta.align_corners,
+        "align_corners": trained.difficulty.align_corners,
         "output_kind": "logits",
         "activation": "softmax",
         "difficulty_head": trained.head().to_dict(),
         "precision": "fp32",
-        "provenance": dict(meta.provenance),
+        "provenance": dict(provenance),
         **({"dropout": [asdict(layer) for layer in dropout]} if dropout else {}),
     }
 
 
-class TorchEngine(Engine):
-    """Runs a checkpoint in float32; parameters as in :func:`deal.engines.open_engine`.
+class ModuleEngine(Engine):
+    """Runs a network in float32.
 
-    The embedding is the mean of what the network's classifier takes in.
-
-    ``threads`` sets PyTorch's number of threads for the whole process: it knows no other.
+    Parameters
+    ----------
+    network : RgbNetwork
+        Is put into evaluation mode and moved to the device.
+    metadata : mapping
+        Its model contract.
+    path : Path
+        Names it in errors.
+    device, threads, options
+        As in :func:`deal.engines.open_engine`. ``threads`` sets PyTorch's number of threads for the
+        whole process: it knows no other.
     """
 
     name = "torch"
+
+    def __init__(
+        self,
+        network: RgbNetwork,
+        metadata: Mapping[str, Any],
+        path: Path,
+        device: str = "auto",
+        threads: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        used = _resolve_device(device)
+        outputs = [TensorInfo("logits", "float32", (None, network.num_classes, None, None))]
+        if network.embedding is not None:
+            outputs.append(TensorInfo("embedding", "float32", (None, network.embedding_size)))
+        header = OnnxHeader(
+            metadata={},
+            inputs=(
+                TensorInfo("image", "uint8", (None, None, None, 3)),
+                *(
+                    TensorInfo(layer["input"], "float32", (1, layer["channels"], 1, 1))
+                    for layer in metadata.get("dropout", ())
+                ),
+            ),
+            outputs=tuple(outputs),
+            external=(),
+        )
+        super().__init__(resolve_spec(path, metadata, header, options), used)
+        torch.set_num_threads(threads or available_cores())
+        self._network = network.eval().to(used)
+
+    @torch.inference_mode()
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+        on_device = tuple(torch.from_numpy(mask).to(self.device) for mask in masks)
+        try:
+            found = self._network(torch.from_numpy(batch).to(self.device), on_device)
+        except RuntimeError as error:  # PyTorch has no exception of its own
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise ModelError(
+                f"PyTorch cannot run the network on {len(batch)} images of "
+                f"{batch.shape[1]}×{batch.shape[2]} (H×W): {reason}. If it takes multiples of "
+                "a size only, say so in size_multiple; if memory is short, use smaller batches"
+            ) from error
+        if isinstance(found, torch.Tensor):
+            return EngineOutput(found.cpu().numpy())
+        logits, embedding = found
+        return EngineOutput(logits.cpu().numpy(), embedding=embedding.cpu().numpy())
+
+
+class TorchEngine(ModuleEngine):
+    """Runs a checkpoint of ``deal train``; parameters as in :func:`deal.engines.open_engine`.
+
+    The embedding is the mean of what the network's classifier takes in.
+    """
 
     def __init__(
         self,
@@ -114,33 +208,11 @@ class TorchEngine(Engine):
             raise ModelError(
                 f"engine torch runs checkpoints of deal train, not {path}: use --engine ort"
             )
-        used = _resolve_device(device)
+        _resolve_device(device)
         trained, meta = load_checkpoint(path)
-        dropout = dropout_layers(trained.module)
         network = RgbNetwork(trained, classifier_name(trained.module, trained.num_classes))
-        header = OnnxHeader(
-            metadata={},
-            inputs=(
-                TensorInfo("image", "uint8", (None, None, None, 3)),
-                *(TensorInfo(d.input, "float32", (1, d.channels, 1, 1)) for d in dropout),
-            ),
-            outputs=(
-                TensorInfo("logits", "float32", (None, len(meta.classes), None, None)),
-                TensorInfo("embedding", "float32", (None, network.embedding_size)),
-            ),
-            external=(),
-        )
-        super().__init__(
-            resolve_spec(path, checkpoint_metadata(trained, meta, dropout), header, options), used
-        )
-        torch.set_num_threads(threads or available_cores())
-        self._network = network.eval().to(used)
-
-    @torch.inference_mode()
-    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
-        on_device = tuple(torch.from_numpy(mask).to(self.device) for mask in masks)
-        logits, embedding = self._network(torch.from_numpy(batch).to(self.device), on_device)
-        return EngineOutput(logits.cpu().numpy(), embedding=embedding.cpu().numpy())
+        metadata = checkpoint_metadata(trained, meta, dropout_layers(trained.module))
+        super().__init__(network, metadata, path, device, threads, options)
 
 
 def _resolve_device(device: str) -> str:

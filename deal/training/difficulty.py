@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from deal.errors import ModelError
 from deal.head import DifficultyHead
 
-__all__ = ["DifficultyBranch", "WithDifficulty"]
+__all__ = ["DifficultyBranch", "WithDifficulty", "logits_of"]
 
 
 class DifficultyBranch(nn.Module):
@@ -60,6 +60,28 @@ class DifficultyBranch(nn.Module):
             return a.reshape(-1, 1, height, width)
 
 
+def logits_of(output: Any, num_classes: int) -> Tensor:
+    """Logits [B,C,h,w] of what a network returns: a tensor, or an object with ``.logits``.
+
+    Raises
+    ------
+    ModelError
+        It is something else, or has another number of classes.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.ndim != 4:
+        raise ModelError(
+            "the network must return logits [B,C,h,w], as a tensor or as an object with "
+            f".logits; it returned {type(output).__name__}"
+        )
+    if logits.shape[1] != num_classes:
+        raise ModelError(
+            f"the network returns {logits.shape[1]} classes; "
+            f"WithDifficulty was built for num_classes={num_classes}"
+        )
+    return logits
+
+
 class WithDifficulty(nn.Module):
     """Add the difficulty branch to any segmentation network.
 
@@ -93,18 +115,7 @@ class WithDifficulty(nn.Module):
         ModelError
             The network returns something else, or another number of classes.
         """
-        output = self.module(*args, **kwargs)
-        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-        if not isinstance(logits, Tensor) or logits.ndim != 4:
-            raise ModelError(
-                "the network must return logits [B,C,h,w], as a tensor or as an object with "
-                f".logits; it returned {type(output).__name__}"
-            )
-        if logits.shape[1] != self.num_classes:
-            raise ModelError(
-                f"the network returns {logits.shape[1]} classes; "
-                f"WithDifficulty was built for num_classes={self.num_classes}"
-            )
+        logits = logits_of(self.module(*args, **kwargs), self.num_classes)
         return logits, self.difficulty(logits)
 
     def head(self) -> DifficultyHead:

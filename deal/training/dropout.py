@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deal.dropout import DropoutLayer
+from deal.errors import ModelError
 
 __all__ = ["dropout_layers", "masked"]
 
@@ -22,11 +23,21 @@ def dropout_layers(network: nn.Module) -> tuple[DropoutLayer, ...]:
     """Dropout layers of a network for RGB [B,3,H,W], in the order of its modules.
 
     A layer that never drops is none. The network is run once to see how many channels each has.
+
+    Raises
+    ------
+    ModelError
+        A layer drops something else than feature maps [B,C,h,w].
     """
     modules = _modules(network)
     channels: dict[nn.Module, int] = {}
 
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
+        if output.ndim != 4:
+            raise ModelError(
+                f"the network drops tensors of shape {list(output.shape)}, no feature maps "
+                "[B,C,h,w] whose channels a mask could drop: export it without dropout"
+            )
         channels[module] = output.shape[1]
 
     handles = [module.register_forward_hook(note) for module in modules]

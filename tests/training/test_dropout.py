@@ -108,6 +108,6 @@ def test_a_graph_without_dropout_layers_is_not_exported_with_them(tmp_path, monk
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     monkeypatch.setattr("deal.export.onnx.load_checkpoint", lambda path: (trained, META))
-    with pytest.raises(ModelError, match="no dropout layers: leave out --dropout"):
+    with pytest.raises(ModelError, match="no dropout layers to export: leave dropout out"):
         export_checkpoint("best.pt", tmp_path / "m.onnx", dropout=True)
     assert not list(tmp_path.iterdir())
