@@ -15,6 +15,7 @@ from typing import Any
 
 from deal.errors import UsageError
 from deal.loop.records import record
+from deal.recipe import Recipe
 from deal.selection import Ranking
 
 __all__ = [
@@ -35,6 +36,12 @@ FULL = "full"
 
 # What the loop itself sets of a selection.
 _OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
+# Of a recipe, said before work; PyTorch is not imported to ask it.
+_CHOICES = {
+    "network": ("light", "paper"),
+    "precision": ("fp32", "bf16"),
+    "device": ("auto", "cpu", "cuda"),
+}
 
 # Data sets whose names are known → the drive in an image's name.
 _DRIVES = {"synthetic-drives": r"^(.+)_\d+"}
@@ -71,8 +78,8 @@ class DataConfig:
             object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Recipe):
     """``[training]``: exactly one of ``epochs`` and ``steps``; else as `deal train` has them.
 
     Attributes
@@ -87,42 +94,16 @@ class TrainingConfig:
 
     epochs: int | None = None
     steps: int | None = None
-    network: str = "light"
-    width: float = 1.0
-    batch_size: int = 4
-    lr: float = 0.01
-    head_lr_factor: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    alpha: float = 1.0
-    class_balance: bool = False
-    grid: tuple[int, int] | None = None
-    crop: tuple[int, int] | None = None
-    scale: tuple[float, float] = (0.5, 2.0)
-    blur: float = 0.5
-    color_jitter: float = 0.0
-    precision: str = "fp32"
-    device: str = "auto"
-    weights: str | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise UsageError("[training] needs either epochs or steps")
-        for name in ("epochs", "steps", "width", "lr"):
+        self.check(lambda name: f"[training] {name}", ("epochs", "steps"))
+        for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UsageError(f"[training] {name} must be positive, not {value}")
-        if self.batch_size < 2:
-            raise UsageError("[training] batch_size must be at least 2: batch normalisation")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise UsageError("[training] scale needs [LOW, HIGH] with 0 < LOW <= HIGH")
-        for name, choices in (
-            ("network", ("light", "paper")),
-            ("precision", ("fp32", "bf16")),
-            ("device", ("auto", "cpu", "cuda")),
-        ):
-            _choose("training", name, getattr(self, name), choices)
+            if value not in choices:
+                raise UsageError(f"[training] {name} must be {' or '.join(choices)}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,11 +335,6 @@ def _amount(amount: int | str, total: int) -> int:
     except (ValueError, ZeroDivisionError):
         pass
     raise UsageError(f"[rounds] {amount!r} is neither a number of images nor a percentage")
-
-
-def _choose(section: str, name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"[{section}] {name} must be {' or '.join(choices)}, not {value!r}")
 
 
 def _is_name(text: str) -> bool:
