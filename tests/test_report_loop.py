@@ -14,7 +14,7 @@ from deal.errors import ResultsError, UsageError
 from deal.loop.files import write_csv, write_json
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
-from deal.report.loop_page import learning_curves, page
+from deal.report.loop_page import bands, learning_curves, page
 
 IDS = [f"{'ab'[index % 2]}_{index}.jpg" for index in range(6)]
 VALUES = {
@@ -204,9 +204,10 @@ def test_the_page_has_curves_that_differ_without_colour(folder):
     drawing = xml.dom.minidom.parseString(learning_curves(report))
     lines = drawing.getElementsByTagName("polyline")
     assert len({line.getAttribute("stroke-dasharray") for line in lines}) == len(lines) == 2
-    assert len(drawing.getElementsByTagName("polygon")) == 2
+    panels = xml.dom.minidom.parseString(bands(report))
+    assert len(panels.getElementsByTagName("polygon")) == 2
     text = page([report])
-    assert text.count("<svg") == 1
+    assert text.count("<svg") == 2
     assert "<h2>Difference to random</h2>" in text
     assert "<td>+3.0 ± 2.5</td>" in text
     assert "http-equiv" not in text
@@ -222,7 +223,7 @@ def test_one_run_has_no_intervals_and_no_band(folder):
     assert rows(text, "mIoU by round")["ds"][:3] == ["30.0", "42.0", "50.0"]
     assert rows(text, "Difference to random")["ds"] == ["+2.0", "+0.0", "+1.0", "1", "-"]
     assert "nan" not in text
-    assert "<polygon" not in learning_curves(report)
+    assert "<polygon" not in bands(report)
 
 
 def test_the_command_prints_and_writes(folder, tmp_path):
