@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deal.cityscapes import CITYSCAPES
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import find_images, find_split, find_void, read
 from deal.model import read_spec
@@ -208,3 +210,7 @@ def test_cityscapes_is_known_by_its_folders(tmp_path, spec):
     assert sorted(set(label.flat)) == [*range(19), 255]
     with pytest.raises(PoolError, match=r"has 19 classes, model .* 5"):
         find_void(tmp_path, spec, None)
+    assert find_void(tmp_path, replace(spec, classes=CITYSCAPES.names), None) == 255
+    other = replace(spec, classes=CITYSCAPES.names[::-1])
+    with pytest.raises(PoolError, match="in another order"):
+        find_void(tmp_path, other, None)
