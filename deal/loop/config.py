@@ -220,7 +220,9 @@ class LoopConfig:
         if not self.methods:
             raise UsageError("there is no method: add a table such as [methods.random]")
         for name in self.methods:
-            if not _is_name(name) or name in ("common", FULL):
+            if name in ("common", FULL):
+                raise UsageError(f"method {name!r}: the loop itself uses this name; choose another")
+            if not _is_name(name):
                 raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must list whole numbers from 0 on, each once")

@@ -11,6 +11,7 @@ from deal.loop.statistics import (
     labels_needed,
     mean_interval,
     paired_differences,
+    seeds_needed,
     significant_wins,
     student_cdf,
     student_quantile,
@@ -105,3 +106,11 @@ def test_a_significant_win_is_an_interval_above_zero():
     assert significant_wins(CURVES)["random"]["ds"] == 0.0
     one = {name: {0: of[0]} for name, of in CURVES.items()}
     assert significant_wins(one)["ds"]["random"] is None
+
+
+def test_the_seeds_that_narrow_an_interval_are_enough_and_one_less_is_not():
+    # Standard deviation 0.03: t(35) 0.03 / 6 = 0.01015 with t 2.0301, t(36) 0.03 / √37 = 0.0100.
+    values = mean_interval([0.0, 0.03, 0.06])
+    assert seeds_needed(values, 0.0101) == 37
+    assert seeds_needed(values, 0.0102) == 36
+    assert seeds_needed(mean_interval([0.1, 0.1]), 0.01) == 2
