@@ -186,22 +186,11 @@ def exported(tmp_path_factory):
     torch = pytest.importorskip("torch")
     from deal.engines.torch import RgbNetwork, checkpoint_metadata
     from deal.export.onnx import to_onnx
-    from deal.training.checkpoint import CheckpointMeta, build_module
+    from deal.training.checkpoint import build_module
+    from tests.checkpoints import small_meta
 
     torch.manual_seed(0)
-    meta = CheckpointMeta(
-        network="light",
-        width=0.25,
-        classes=("a", "b", "c"),
-        palette=((0, 0, 0),) * 3,
-        ignore_index=255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        align_corners=True,
-        grid=(6, 8),
-        input_size=SIZE,
-        provenance={},
-    )
+    meta = small_meta(classes=("a", "b", "c"), input_size=SIZE)
     module = build_module(meta).eval()
     with torch.no_grad():
         module.module.decoder.classifier.weight *= 1e5

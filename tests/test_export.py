@@ -18,21 +18,12 @@ from deal.export.parity import compare, top_k_overlap
 from deal.inputs import Inputs
 from deal.model import read_spec
 from deal.scorer import Scorer
-from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
+from deal.training.checkpoint import build_module, save_checkpoint
+from tests.checkpoints import small_meta
 from tests.models import CLASSES, scenes
 
-META = CheckpointMeta(
-    network="light",
-    width=0.25,
-    classes=CLASSES,
-    palette=tuple((40 * index, 0, 255) for index in range(5)),
-    ignore_index=255,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    align_corners=True,
-    grid=(6, 8),
-    input_size=(48, 64),
-    provenance={"data": "none"},
+META = small_meta(
+    palette=tuple((40 * index, 0, 255) for index in range(5)), provenance={"data": "none"}
 )
 
 

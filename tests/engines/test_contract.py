@@ -6,26 +6,15 @@ import torch
 
 from deal.engines import ENGINES, open_engine
 from deal.errors import EngineUnavailableError, ModelError, UsageError
-from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
-from tests.models import CLASSES, metadata, save_model, scenes
+from deal.training.checkpoint import build_module, save_checkpoint
+from tests.checkpoints import small_meta
+from tests.models import metadata, save_model, scenes
 
 
 def save_for(engine, folder):
     if engine == "ort":
         return save_model(folder / "model.onnx", props=metadata(size_multiple=2))
-    meta = CheckpointMeta(
-        network="light",
-        width=0.25,
-        classes=CLASSES,
-        palette=((0, 0, 0),) * 5,
-        ignore_index=255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        align_corners=True,
-        grid=(6, 8),
-        input_size=(48, 64),
-        provenance={},
-    )
+    meta = small_meta()
     torch.manual_seed(0)
     save_checkpoint(folder / "model.pt", build_module(meta), meta)
     return folder / "model.pt"

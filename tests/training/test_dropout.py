@@ -10,25 +10,14 @@ from deal.engines import open_engine
 from deal.errors import ModelError
 from deal.export.onnx import export_checkpoint
 from deal.scorer import Scorer
-from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
+from deal.training.checkpoint import build_module, save_checkpoint
 from deal.training.dropout import dropout_layers, masked
 from deal.training.networks import build_network
 from deal.types import COMMITTEE_COLUMNS
-from tests.models import CLASSES, scenes
+from tests.checkpoints import small_meta
+from tests.models import scenes
 
-META = CheckpointMeta(
-    network="paper",
-    width=0.25,
-    classes=CLASSES,
-    palette=((0, 0, 0),) * 5,
-    ignore_index=255,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    align_corners=True,
-    grid=(6, 8),
-    input_size=(48, 64),
-    provenance={},
-)
+META = small_meta(network="paper")
 
 
 def pixels(masks):
