@@ -84,7 +84,7 @@ def run(
         report.append(Row(f"deal select {name}, peak memory", peaks, "GB", f"<= {_MEMORY:g}"))
     return Report(
         question="scale",
-        command=f"deal bench scale --rows {rows}",
+        command=f"deal bench scale --rows {rows} --rounds {rounds}",
         settings={
             "rows": rows,
             "part_rows": part_rows,

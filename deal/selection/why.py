@@ -20,6 +20,7 @@ __all__ = ["class_texts", "region_texts"]
 
 _MOST = 3
 _LEAST_SHARE = 0.05
+_BLOCK = 4096
 
 
 def class_texts(
@@ -35,6 +36,15 @@ def class_texts(
         return [None if number is None else _name(bound, number) for number in majority]
     if not bound.class_columns or not set(bound.class_columns) <= set(table.column_names):
         return [None] * rows
+    texts: list[str | None] = []
+    for start in range(0, rows, _BLOCK):  # several arrays [n, C] are made of each
+        texts += _block_texts(bound, table.slice(start, _BLOCK), totals)
+    return texts
+
+
+def _block_texts(
+    bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
+) -> list[str | None]:
     shares = bound.class_shares(table, totals)
     assert shares is not None
     texts: list[str | None] = []
