@@ -28,7 +28,7 @@ COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 ``cost`` in the unit of the selection, ``why`` the classes and regions that carry the score. A value
 that does not apply is empty (null).
 """
-_BATCH = 4096
+_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ class Selection:
 
     def rows(self) -> Iterator[tuple[int, str, float]]:
         """``(rank, id, score)``, best first."""
-        for index, item_id in enumerate(self.ids):
-            yield index + 1, item_id, float(self.scores[index])
+        for record in self.records():
+            score = record["score"]
+            yield record["rank"], record["id"], float("nan") if score is None else score
 
     def records(self, count: int | None = None) -> Iterator[dict[str, Any]]:
         """The first ``count`` rows as dicts of `COLUMNS`, best first; all by default."""

@@ -318,47 +318,58 @@ def _document(
     ranking: Ranking,
     totals: NDArray[np.int64] | None,
 ) -> pa.Table:
-    """The selected rows with what a reader needs; only they are read again."""
+    """The selected rows with what a reader needs; only they are read again.
+
+    Of ten thousand rows and more: wide columns and Python's strings are there for a few at a time.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def summary(piece: pa.Table) -> pa.Table:
+        kept = {"why": class_texts(bound, piece, totals)}
+        if "uri" in piece.column_names:
+            kept["uri"] = piece.column("uri")
+        if rows.regions is not None:
+            kept["polygon"] = _polygons(piece)
+        return pa.table({name: column for name, column in kept.items() if column is not None})
 
     columns = ["uri", *bound.class_columns, *(() if rows.regions is None else _OUTLINE)]
-    extras = stored.take(taken, list(dict.fromkeys(columns)))
+    extras = stored.take(taken, list(dict.fromkeys(columns)), summary)
     ids = rows.ids.take(pa.array(taken))
-    why = class_texts(bound, extras, len(taken), totals)
     nothing = pa.nulls(len(taken), pa.string())
-    polygons: Any = nothing
-    if rows.regions is None:
-        tops = region_texts(stored, ranking, ids)
-        if tops:
-            both = zip(why, map(tops.get, ids.to_pylist()), strict=True)
-            why = ["; ".join(filter(None, pair)) or None for pair in both]
-    else:
-        polygons = _polygons(extras)
+    texts = {name: extras.column(name) for name in extras.column_names}
+    why = texts.get("why", nothing)
+    tops = region_texts(stored, ranking, ids) if rows.regions is None else None
+    if tops is not None:
+        why = pc.binary_join_element_wise(why, tops, "; ", null_handling="skip")
+        why = pc.if_else(pc.equal(why, ""), None, why)
     return pa.table(
         {
             "id": ids,
             "score": rows.scores[taken],
-            "uri": extras.column("uri") if "uri" in extras.column_names else nothing,
+            "uri": texts.get("uri", nothing),
             "region": pa.nulls(len(taken), pa.int32())
             if rows.regions is None
             else rows.regions[taken],
-            "polygon": polygons,
+            "polygon": texts.get("polygon", nothing),
             "cost": rows.costs[taken],
-            "why": pa.array(why, pa.string()),
+            "why": why,
         }
     )
 
 
-def _polygons(extras: pa.Table) -> list[str | None]:
+def _polygons(regions: pa.Table) -> pa.Array:
     """Outlines as stored; the box of regions that have none."""
+    import pyarrow as pa
+
     from deal.geometry import box_outline
 
-    present = [name for name in _OUTLINE if name in extras.column_names]
+    present = [name for name in _OUTLINE if name in regions.column_names]
     texts: list[str | None] = []
-    for row in extras.select(present).to_pylist():
+    for row in regions.select(present).to_pylist():
         box = [row.get(name) for name in ("x0", "y0", "x1", "y1")]
         if row.get("polygon") is not None or None in box:
             texts.append(row.get("polygon"))
         else:
             texts.append(box_outline(*box))
-    return texts
+    return pa.array(texts, pa.string())

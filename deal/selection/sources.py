@@ -27,6 +27,7 @@ __all__ = ["Source", "Sources"]
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
 
 _PIECE_ROWS = 16_384
+_TAKEN_ROWS = 4096
 _LARGE_ROWS = 65_536
 _THREADS = 4
 _TASK_BYTES = 4 << 20
@@ -101,13 +102,22 @@ class Sources:
         yield from _gathered(pieces())
         self._lengths = lengths
 
-    def take(self, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    def take(
+        self,
+        rows: NDArray[np.int64],
+        columns: Sequence[str],
+        summary: Callable[[pa.Table], pa.Table] | None = None,
+    ) -> pa.Table:
         """Columns of some rows, in their order; only files that hold any are read.
 
         Parameters
         ----------
         rows : ndarray of int64 [k]
             Numbers of rows as :meth:`read` counted them, in a pass that was read to its end.
+        columns : sequence of str
+            Those that a source lacks are left out.
+        summary : callable, optional
+            Makes of a piece, as many rows, what is kept of it: a little instead of wide columns.
 
         Raises
         ------
@@ -136,12 +146,20 @@ class Sources:
             return taken
 
         touched = np.flatnonzero(np.diff(bounds)).tolist()
-        taken = list(_gathered(chain.from_iterable(self._ahead(picked, touched))))
+        pieces = _gathered(chain.from_iterable(self._ahead(picked, touched)), _TAKEN_ROWS)
+        taken = list(pieces if summary is None else map(summary, pieces))
         if not taken:
             return pa.table({})
-        present = [name for name in columns if all(name in t.column_names for t in taken)]
+        names = list(taken[0].column_names if summary else columns)
+        present = [name for name in names if all(name in t.column_names for t in taken)]
         table = pa.concat_tables([t.select(present) for t in taken], promote_options="permissive")
-        return table.combine_chunks().take(pa.array(np.argsort(order)))
+        taken.clear()
+        place = pa.array(np.argsort(order))
+        columns_taken = {}
+        for name in present:  # one at a time, so that only one is there in both orders
+            columns_taken[name] = table.select([name]).combine_chunks().column(0).take(place)
+            table = table.drop_columns([name])
+        return pa.table(columns_taken)
 
     def regions(self) -> Sources | None:
         """The regions stored in the folders; None when there are none."""
@@ -249,8 +267,8 @@ def _bytes(source: pa.Table | Path) -> int:
         return 0
 
 
-def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join small pieces of one schema to pieces of at least 16,384 rows; empty ones go."""
+def _gathered(pieces: Iterable[pa.Table], least: int = _PIECE_ROWS) -> Iterator[pa.Table]:
+    """Join small pieces of one schema to pieces of at least so many rows; empty ones go."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
@@ -258,7 +276,7 @@ def _gathered(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for piece in pieces:
         if not len(piece):
             continue
-        if waiting and (rows >= _PIECE_ROWS or not piece.schema.equals(waiting[0].schema)):
+        if waiting and (rows >= least or not piece.schema.equals(waiting[0].schema)):
             yield pa.concat_tables(waiting).combine_chunks()
             waiting, rows = [], 0
         waiting.append(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 
 from deal.acquisition import Bound
 from deal.selection.gather import scored_pieces
-from deal.selection.order import rank
 from deal.selection.ranking import Ranking
 from deal.selection.sources import Sources
 
@@ -19,30 +19,41 @@ if TYPE_CHECKING:
 __all__ = ["class_texts", "region_texts"]
 
 _MOST = 3
+_REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
 _LEAST_SHARE = 0.05
-_BLOCK = 4096
+_BLOCK = 1024
 
 
 def class_texts(
-    bound: Bound, table: pa.Table, rows: int, totals: NDArray[np.int64] | None
-) -> list[str | None]:
-    """``pole 31 %, sign-symbol 22 %`` for each of the rows; None where no class carries the score.
+    bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
+) -> pa.ChunkedArray | None:
+    """``pole 31 %, sign-symbol 22 %`` for each of the rows; null where no class carries the score.
 
     At most three classes, each with a share of the score of at least 5 %. Of a region, the class
-    predicted most often.
+    predicted most often. None if the table lacks the columns.
     """
+    import pyarrow as pa
+
     if bound.table == "regions" and "majority_class" in table.column_names:
-        majority = table.column("majority_class").to_pylist()
-        return [None if number is None else _name(bound, number) for number in majority]
-    if not bound.class_columns or not set(bound.class_columns) <= set(table.column_names):
-        return [None] * rows
-    texts: list[str | None] = []
-    for start in range(0, rows, _BLOCK):  # several arrays [n, C] are made of each
-        texts += _block_texts(bound, table.slice(start, _BLOCK), totals)
-    return texts
+        texts_of = _majority_texts
+    elif bound.class_columns and set(bound.class_columns) <= set(table.column_names):
+        texts_of = _share_texts
+    else:
+        return None
+    # In blocks, since several arrays [n, C] and Python's strings are made of each.
+    blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
+    texts = [pa.array(texts_of(bound, block, totals), pa.string()) for block in blocks]
+    return pa.chunked_array(texts, pa.string())
 
 
-def _block_texts(
+def _majority_texts(
+    bound: Bound, table: pa.Table, _totals: NDArray[np.int64] | None
+) -> list[str | None]:
+    majority = table.column("majority_class").to_pylist()
+    return [None if number is None else _name(bound, number) for number in majority]
+
+
+def _share_texts(
     bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
 ) -> list[str | None]:
     shares = bound.class_shares(table, totals)
@@ -60,10 +71,10 @@ def _block_texts(
     return texts
 
 
-def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> dict[str, str]:
-    """``regions 17, 18`` by id: the three stored regions with the highest scores.
+def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.ChunkedArray | None:
+    """``regions 17, 18`` for each id: the three stored regions with the highest scores.
 
-    Empty where no regions are stored, or the function cannot score them.
+    Null for an image without; None where no regions are stored, or the function cannot score them.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -71,30 +82,36 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> dict[str,
     regions = sources.regions()
     bound = ranking.of_regions(sources.classes)
     if regions is None or bound is None:
-        return {}
-    names: list[pa.Array] = []
-    numbers, scores = [], []
+        return None
+    best = np.empty(0, _REGION)
     for piece, values in scored_pieces(regions, bound):
-        chosen = pc.is_in(piece.column("id"), ids)
-        names += piece.column("id").filter(chosen).cast(pa.large_string()).chunks
-        keep = chosen.to_numpy()
-        numbers.append(piece.column("region").to_numpy()[keep])
-        scores.append(values[keep])
-    if not names:
-        return {}
-    joined, number = pa.concat_arrays(names), np.concatenate(numbers)
-    order = rank(joined, np.concatenate(scores), regions=number)
-    best: dict[str, list[int]] = {}
-    for name, region in zip(
-        joined.take(pa.array(order)).to_pylist(), number[order].tolist(), strict=True
-    ):
-        top = best.setdefault(name, [])
-        if len(top) < _MOST:
-            top.append(region)
-    return {
-        name: f"region{'s' if len(top) > 1 else ''} {', '.join(map(str, top))}"
-        for name, top in best.items()
-    }
+        image = pc.index_in(piece.column("id").cast(ids.type), ids)
+        keep = image.is_valid().to_numpy() & ~np.isnan(values)
+        found = np.empty(int(keep.sum()), _REGION)
+        found["image"] = image.drop_null().to_numpy()[keep[image.is_valid().to_numpy()]]
+        found["region"] = piece.column("region").to_numpy()[keep]
+        found["score"] = values[keep]
+        best = _best(np.concatenate([best, found]))
+    starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
+    texts = []
+    for start in range(0, len(ids), _BLOCK):
+        bounds = starts[start : start + _BLOCK + 1].tolist()
+        tops = (best["region"][low:high].tolist() for low, high in pairwise(bounds))
+        texts.append(pa.array(map(_region_text, tops), pa.string()))
+    return pa.chunked_array(texts, pa.string())
+
+
+def _best(found: NDArray[np.void]) -> NDArray[np.void]:
+    """The three best regions of each image; ties go by region ascending."""
+    ordered = found[np.lexsort([found["region"], -found["score"], found["image"]])]
+    image = ordered["image"]
+    return ordered[np.concatenate([np.ones(_MOST, bool), image[_MOST:] != image[:-_MOST]])[: len(image)]]
+
+
+def _region_text(top: list[int]) -> str | None:
+    if not top:
+        return None
+    return f"region{'s' if len(top) > 1 else ''} {', '.join(map(str, top))}"
 
 
 def _name(bound: Bound, number: int) -> str:
