@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +99,9 @@ def write_previews(
         The sheet cannot be written.
     """
     output = Path(output)
-    paths = _paths(output, set(selection.ids[:count]))
+    paths = _paths(output, set(selection.table.column("id").slice(0, count).to_pylist()))
     previews, notes = [], []
-    for rank, item_id, score in list(selection.rows())[:count]:
+    for rank, item_id, score in islice(selection.rows(), count):
         item = PoolItem(item_id, paths[item_id], id_to_path(paths[item_id]), "")
         try:
             pixels = decode(item, max_pixels=max_pixels).image

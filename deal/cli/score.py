@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +290,9 @@ def command(
     if not options["output"]:
         raise UsageError("no output: give --output DIR, the folder for the results")
 
+    # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
+    # with the pool; they would be faster, but a run hardly allocates.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from deal.pipeline import score_pool
 
     with Display(enabled=not quiet) as display:

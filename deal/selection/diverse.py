@@ -95,7 +95,8 @@ def spread(
         choice.choose(order)
         waiting = waiting[~np.isin(waiting, order)]
     if not by_score:
-        rows.scores[choice.taken] = distances[choice.taken]
+        taken = np.array(choice.taken, np.int64)
+        rows.scores[taken] = distances[taken]
     lacking = int((place[candidates] < 0).sum())
     notes = [
         f"{lacking} of {len(candidates)} candidates have no {ranking.features} features: they are "

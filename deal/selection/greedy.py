@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Cap", "Choice", "Spacing"]
 
-_BLOCK = 65_536
+_BLOCK = 8192
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Choice:
     Attributes
     ----------
     weights : ndarray of float64 [n]
-    taken : list of int
+    taken : array of int64
         In the order in which they were taken.
     spent : float
     """
@@ -106,7 +107,7 @@ class Choice:
     ) -> None:
         self.weights, self._limit = weights, limit
         self._caps, self._spacing = caps, spacing
-        self.taken: list[int] = []
+        self.taken = array("q")  # a list would take five times the memory
         self.spent = 0.0
 
     def take(self, rows: NDArray[np.int64]) -> None:

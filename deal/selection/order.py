@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "rank", "repeated"]
 
-_BLOCK = 65_536
+_BLOCK = 65_536  # of the digest: part of its definition
+_STEP = 8192  # rows worked on at once
 
 
 def rank(
@@ -105,15 +106,16 @@ def digest(
     import pyarrow as pa
 
     state = hashlib.sha256()
+    ends = _ends(ids)
     for start in range(0, len(order), _BLOCK):
         rows = order[start : start + _BLOCK]
-        offsets, data = _buffers(ids.take(pa.array(rows)))
-        state.update(np.diff(offsets).astype("<i8").tobytes())
-        state.update(data.tobytes())
+        state.update((ends[rows + 1] - ends[rows]).astype("<i8"))
+        for first in range(0, len(rows), _STEP):
+            state.update(_buffers(ids.take(pa.array(rows[first : first + _STEP])))[1])
         if regions is not None:
-            state.update(regions[rows].astype("<i4").tobytes())
+            state.update(regions[rows].astype("<i4"))
         # Zeros of either sign tie, so they are one number.
-        state.update((scores[rows] + 0.0).astype("<f8").tobytes())
+        state.update((scores[rows] + 0.0).astype("<f8"))
     return state.hexdigest()
 
 
@@ -121,18 +123,24 @@ def _buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Offsets [n + 1] from 0 and bytes of a large_string array without nulls."""
     if not len(ids):
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
-    _, offsets, data = ids.buffers()
-    ends = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    ends, data = _ends(ids), ids.buffers()[2]
     start, stop = int(ends[0]), int(ends[-1])
     text = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)[start:stop]
     return ends - start, text
 
 
+def _ends(ids: pa.Array) -> NDArray[np.int64]:
+    """Where each id of a large_string array begins in its buffer, then the end: a view [n + 1]."""
+    if not len(ids):
+        return np.zeros(1, np.int64)
+    return np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
+
+
 def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
     """A hash of each id, uint64 [n]: eight bytes a step, all ids of a block at once."""
     hashes = np.empty(len(ids), np.uint64)
-    for start in range(0, len(ids), _BLOCK):
-        offsets, data = _buffers(ids[start : start + _BLOCK])
+    for start in range(0, len(ids), _STEP):
+        offsets, data = _buffers(ids[start : start + _STEP])
         padded = np.concatenate([data, np.zeros(8, np.uint8)])
         words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
         lengths = np.diff(offsets)

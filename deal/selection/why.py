@@ -105,7 +105,9 @@ def _best(found: NDArray[np.void]) -> NDArray[np.void]:
     """The three best regions of each image; ties go by region ascending."""
     ordered = found[np.lexsort([found["region"], -found["score"], found["image"]])]
     image = ordered["image"]
-    return ordered[np.concatenate([np.ones(_MOST, bool), image[_MOST:] != image[:-_MOST]])[: len(image)]]
+    return ordered[
+        np.concatenate([np.ones(_MOST, bool), image[_MOST:] != image[:-_MOST]])[: len(image)]
+    ]
 
 
 def _region_text(top: list[int]) -> str | None:
