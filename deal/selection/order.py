@@ -109,13 +109,13 @@ def digest(
     ends = _ends(ids)
     for start in range(0, len(order), _BLOCK):
         rows = order[start : start + _BLOCK]
-        state.update((ends[rows + 1] - ends[rows]).astype("<i8"))
+        state.update((ends[rows + 1] - ends[rows]).astype("<i8").data)
         for first in range(0, len(rows), _STEP):
-            state.update(_buffers(ids.take(pa.array(rows[first : first + _STEP])))[1])
+            state.update(_buffers(ids.take(pa.array(rows[first : first + _STEP])))[1].data)
         if regions is not None:
-            state.update(regions[rows].astype("<i4"))
+            state.update(regions[rows].astype("<i4").data)
         # Zeros of either sign tie, so they are one number.
-        state.update((scores[rows] + 0.0).astype("<f8"))
+        state.update((scores[rows] + 0.0).astype("<f8").data)
     return state.hexdigest()
 
 

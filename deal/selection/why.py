@@ -22,6 +22,7 @@ _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
 _LEAST_SHARE = 0.05
 _BLOCK = 1024
+_MERGE = 65_536
 
 
 def class_texts(
@@ -34,21 +35,21 @@ def class_texts(
     """
     import pyarrow as pa
 
-    if bound.table == "regions" and "majority_class" in table.column_names:
-        texts_of = _majority_texts
-    elif bound.class_columns and set(bound.class_columns) <= set(table.column_names):
-        texts_of = _share_texts
-    else:
+    majority = bound.table == "regions" and "majority_class" in table.column_names
+    if not majority and not (
+        bound.class_columns and set(bound.class_columns) <= set(table.column_names)
+    ):
         return None
     # In blocks, since several arrays [n, C] and Python's strings are made of each.
     blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
-    texts = [pa.array(texts_of(bound, block, totals), pa.string()) for block in blocks]
-    return pa.chunked_array(texts, pa.string())
+    texts = (
+        _majority_texts(bound, block) if majority else _share_texts(bound, block, totals)
+        for block in blocks
+    )
+    return pa.chunked_array([pa.array(block, pa.string()) for block in texts], pa.string())
 
 
-def _majority_texts(
-    bound: Bound, table: pa.Table, _totals: NDArray[np.int64] | None
-) -> list[str | None]:
+def _majority_texts(bound: Bound, table: pa.Table) -> list[str | None]:
     majority = table.column("majority_class").to_pylist()
     return [None if number is None else _name(bound, number) for number in majority]
 
@@ -83,7 +84,7 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
     bound = ranking.of_regions(sources.classes)
     if regions is None or bound is None:
         return None
-    best = np.empty(0, _REGION)
+    best, waiting, rows = np.empty(0, _REGION), [], 0
     for piece, values in scored_pieces(regions, bound):
         image = pc.index_in(piece.column("id").cast(ids.type), ids)
         keep = image.is_valid().to_numpy() & ~np.isnan(values)
@@ -91,7 +92,11 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
         found["image"] = image.drop_null().to_numpy()[keep[image.is_valid().to_numpy()]]
         found["region"] = piece.column("region").to_numpy()[keep]
         found["score"] = values[keep]
-        best = _best(np.concatenate([best, found]))
+        waiting.append(found)
+        rows += len(found)
+        if rows > max(len(best), _MERGE):  # seldom enough to take no longer than one sort of all
+            best, waiting, rows = _best(np.concatenate([best, *waiting])), [], 0
+    best = _best(np.concatenate([best, *waiting]))
     starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
     texts = []
     for start in range(0, len(ids), _BLOCK):
@@ -103,11 +108,10 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
 
 def _best(found: NDArray[np.void]) -> NDArray[np.void]:
     """The three best regions of each image; ties go by region ascending."""
-    ordered = found[np.lexsort([found["region"], -found["score"], found["image"]])]
-    image = ordered["image"]
-    return ordered[
-        np.concatenate([np.ones(_MOST, bool), image[_MOST:] != image[:-_MOST]])[: len(image)]
-    ]
+    order = np.lexsort([found["region"], -found["score"], found["image"]])
+    image = found["image"][order]
+    first = np.concatenate([np.ones(_MOST, bool), image[_MOST:] != image[:-_MOST]])[: len(image)]
+    return np.asarray(found[order[first]])
 
 
 def _region_text(top: list[int]) -> str | None:

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from deal import read_regions, select
 from deal.errors import ResultsError, UsageError
 from deal.output import Output
+from deal.selection import sources, why
 
 CLASSES = ["road", "pole"]
 SCORES = {"a/1.png": [0.9, 0.8, 0.1], "b/2.png": [0.7, 0.6, 0.5], "c/3.png": [0.4, 0.2, 0.3]}
@@ -153,6 +154,37 @@ def test_an_image_says_which_classes_and_regions_carry_its_score(tmp_path: Path)
     assert [row["why"] for row in rows] == ["pole 75 %, road 25 %"] * 3
     rows = select(tmp_path / "with", acquisition="random").records()
     assert [row["why"] for row in rows] == [None] * 2
+
+
+def test_the_best_regions_are_the_same_however_many_pieces_they_come_in() -> None:
+    rng = np.random.default_rng(5)
+    image = np.repeat(np.arange(60), 7)
+    region = np.tile(np.arange(7, dtype=np.int32), 60)
+    scores = rng.integers(0, 4, len(image)) / 4  # with ties
+    whole = np.empty(len(image), why._REGION)
+    whole["image"], whole["region"], whole["score"] = image, region, scores
+    expected = [
+        (number, place)
+        for number in range(60)
+        for place in sorted(range(7), key=lambda r: (-scores[7 * number + r], r))[:3]
+    ]
+    mixed = rng.permutation(whole)
+    halves = why._best(np.concatenate([why._best(mixed[:200]), mixed[200:]]))
+    for best in (why._best(mixed), halves):
+        assert list(zip(best["image"].tolist(), best["region"].tolist(), strict=True)) == expected
+    assert len(why._best(whole[:2])) == 2
+
+
+def test_texts_do_not_depend_on_the_blocks_they_are_made_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score(tmp_path, list(SCORES))
+    options: list[dict[str, Any]] = [{}, {"budget": "regions:100%"}]
+    whole = [select(tmp_path, acquisition="entropy", **each).to_json() for each in options]
+    for module, name in ((why, "_BLOCK"), (why, "_MERGE"), (sources, "_TAKEN_ROWS")):
+        monkeypatch.setattr(module, name, 1)
+    assert [select(tmp_path, acquisition="entropy", **each).to_json() for each in options] == whole
+    assert "regions 0, 2, 1" in whole[0]
 
 
 def test_folders_without_regions_and_functions_of_images_are_refused(tmp_path: Path) -> None:
