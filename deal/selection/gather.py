@@ -173,7 +173,7 @@ def gather(
         ids=pa.concat_arrays(ids) if ids else pa.array([], pa.large_string()),
         regions=np.concatenate(regions) if regions else None,
         scores=joined,
-        costs=np.ones(len(joined)),
+        costs=np.broadcast_to(1.0, len(joined)),
         groups=groups,
         times=np.concatenate(times).astype(np.int64) if times else np.empty(0, np.int64),
         unscored=unscored,
@@ -181,6 +181,7 @@ def gather(
     _refuse_repeated(rows)
     if ranking.cost != "count" and scored.any():
         known = {name: np.concatenate(parts)[scored] for name, parts in amounts.items() if parts}
+        rows.costs = np.ones(len(joined))
         rows.costs[scored] = costs(known, ranking.cost, ranking.clicks, int(scored.sum()))
     if gap and scored.any():
         _check_gap(rows, ranking, scored, missing_times)

@@ -193,7 +193,7 @@ def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
 
 def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
     """What each row takes of the budget, which may count rows although they have a cost."""
-    return np.ones(len(rows)) if ranking.budget.cost == "count" else rows.costs
+    return np.broadcast_to(1.0, len(rows)) if ranking.budget.cost == "count" else rows.costs
 
 
 def _total(rows: Rows, order: NDArray[np.int64], ranking: Ranking) -> float:

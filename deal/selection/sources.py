@@ -31,6 +31,7 @@ _TAKEN_ROWS = 4096
 _LARGE_ROWS = 65_536
 _THREADS = 4
 _TASK_BYTES = 4 << 20
+_TASK_SOURCES = 4
 
 
 class Sources:
@@ -207,14 +208,17 @@ class Sources:
                 yield from found
 
     def _tasks(self, indices: Iterable[int]) -> Iterator[list[int]]:
-        """Sources in runs of about 4 MiB of files, since handing over costs time as well."""
+        """Sources in runs of about 4 MiB of files, since handing over costs time as well.
+
+        Four at most: files that compress well are large once they are read.
+        """
         sources = self._sources()
         task: list[int] = []
         size = 0
         for index in indices:
             task.append(index)
             size += _bytes(sources[index])
-            if size >= _TASK_BYTES:
+            if size >= _TASK_BYTES or len(task) == _TASK_SOURCES:
                 yield task
                 task, size = [], 0
         if task:
