@@ -159,6 +159,16 @@ def test_what_few_seeds_leave_open_is_said_with_the_seeds_it_would_take(folder):
     assert "Open" not in text
 
 
+def test_labels_that_do_not_help_the_baseline_are_said_to_decide_nothing(folder):
+    text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
+    assert "- From 2 to 4 labels random gains +20.0 ± 0.0 points.\n" in text
+    for seed, curve in VALUES["random"].items():
+        path = folder / f"random-seed{seed}" / "round-3" / "metrics.json"
+        write_json(path, {**json.loads(path.read_text()), "miou": curve[0] + (seed - 1) / 10})
+    text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
+    assert "random gains +0.0 ± 24.8 points: not surely anything." in text
+
+
 def test_experiments_of_one_configuration_become_one_report(folder, tmp_path):
     other = tmp_path / "later"
     shutil.copytree(folder, other)

@@ -199,6 +199,7 @@ class LoopReport:
                 )
         if not lines:
             return []
+        lines = [*self._gain(curves), *lines]
         pairs = (len(curves) - 1) * len(self.baselines)
         return [
             "## What these runs decide",
@@ -209,6 +210,21 @@ class LoopReport:
             "",
             *lines,
             "",
+        ]
+
+    def _gain(self, curves: Curves) -> list[str]:
+        """What labels give however they are picked; where that is nothing, no pick shows any."""
+        base, counts = self.baselines[0], self.experiment.counts
+        whole = [curve for curve in curves[base].values() if len(curve) == len(counts)]
+        gain = mean_interval([curve[-1] - curve[0] for curve in whole])
+        if gain.count < 2:
+            return []
+        text = f"- From {counts[0]} to {counts[-1]} labels {base} gains {_signed(gain)} points"
+        if gain.low > 0:
+            return [f"{text}."]
+        return [
+            f"{text}: not surely anything. Where labels themselves do not help a network, which "
+            "ones were picked cannot show; it may need longer training."
         ]
 
     def _wins(self, curves: Curves) -> list[str]:
