@@ -191,6 +191,25 @@ def test_experiments_of_one_configuration_become_one_report(folder, tmp_path):
     assert len(report_loop([folder, other])) == 2
 
 
+def test_full_supervision_that_differs_between_folders_is_refused(folder, tmp_path):
+    other = tmp_path / "later"
+    shutil.copytree(folder, other)
+    for root in (folder, other):
+        metrics = {"miou": 0.5, "iou": {"road": 0.9, "pole": 0.1}}
+        write_json(root / "full-seed0" / "metrics.json", metrics)
+    assert report_loop([folder, other])[0].experiment.full == {0: metrics}
+    write_json(other / "full-seed0" / "metrics.json", {**metrics, "miou": 0.6})
+    with pytest.raises(ResultsError, match="different runs of full with seed 0"):
+        report_loop([folder, other])
+
+
+def test_the_working_folder_has_a_name_too(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (report,) = report_loop(["."])
+    assert report.to_markdown().startswith("# trial: ds, random\n")
+    assert "<title>trial</title>" in page([report])
+
+
 def test_the_table_of_an_experiment_is_made_anew_of_its_files(folder):
     (folder / "results.csv").write_text("stale")
     report_loop([folder])
@@ -207,6 +226,27 @@ def test_runs_that_are_not_finished_are_named_and_counted_as_far_as_they_are(fol
     text = report_loop([folder])[0].to_markdown()
     assert "Not finished, counted as far as they are: ds-seed2." in text
     assert "Finished runs: ds 2, random 3." in text
+
+
+def test_a_run_that_has_only_begun_leaves_the_comparisons_of_the_others(folder):
+    before = report_loop([folder], full=0.5)[0].to_markdown()
+    for method in VALUES:
+        begun = folder / f"{method}-seed3"
+        shutil.copytree(folder / f"{method}-seed0", begun)
+        values = json.loads((begun / "run.json").read_text())
+        write_json(begun / "run.json", {**values, "seed": 3})
+        for number in (2, 3):
+            shutil.rmtree(begun / f"round-{number}")
+    text = report_loop([folder], full=0.5)[0].to_markdown()
+    for heading in ("What these runs decide", "Difference to random", "Wins"):
+        assert section(text, heading) == section(before, heading)
+    needed, needed_before = (rows(each, "Labels needed")["ds"] for each in (text, before))
+    assert needed == [cell.replace("of 3", "of 4") for cell in needed_before]
+
+
+def test_a_comparison_of_two_baselines_is_counted_once(folder):
+    text = report_loop([folder], baselines=["random", "ds"])[0].to_markdown()
+    assert " 1 comparison, " in text
 
 
 def test_the_page_has_curves_that_differ_without_colour(folder):

@@ -120,15 +120,16 @@ def paired_differences(
     Returns
     -------
     rounds : list of Interval
-        From the second round on.
+        From the second round on, each over the seeds that have it.
     average : Interval
-        Of each seed's difference averaged over those rounds.
+        Of each seed's difference averaged over those rounds; only of seeds that have them all.
     """
     pairs = _pairs(curves, method, against)
-    rounds = min((len(pair) for pair in pairs), default=0)
-    each = [mean_interval([pair[i] for pair in pairs], confidence) for i in range(rounds)]
-    means = [math.fsum(pair[:rounds]) / rounds for pair in pairs] if rounds else []
-    return each, mean_interval(means, confidence)
+    columns = _columns(pairs)
+    means = [math.fsum(p) / len(p) for p in pairs if p and len(p) == len(columns)]
+    return [mean_interval(column, confidence) for column in columns], mean_interval(
+        means, confidence
+    )
 
 
 def area_under_curve(labeled: Sequence[float], values: Sequence[float]) -> float:
@@ -174,13 +175,11 @@ def significant_wins(
     """Share of rounds, second on, in which the paired interval of row − column lies above 0.
 
     The pairwise comparison of BADGE (Ash et al., ICLR 2020, arXiv 1906.03671) by paired t-tests.
-    None where the two share fewer than two seeds, and of a method against itself.
+    Only rounds that two seeds of both have; None without one, and of a method against itself.
     """
 
     def share(pairs: list[list[float]]) -> float | None:
-        if len(pairs) < 2:
-            return None
-        columns = list(zip(*pairs, strict=False))
+        columns = [column for column in _columns(pairs) if len(column) > 1]
         above = [mean_interval(column, confidence).low > 0 for column in columns]
         return sum(above) / len(above) if above else None
 
@@ -202,6 +201,12 @@ def _won(differences: Sequence[float]) -> float | None:
     if not differences:
         return None
     return sum(1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in differences) / len(differences)
+
+
+def _columns(pairs: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The values of each round, over the seeds that have got so far."""
+    rounds = max(map(len, pairs), default=0)
+    return [[pair[i] for pair in pairs if i < len(pair)] for i in range(rounds)]
 
 
 def _pairs(curves: Curves, method: str, against: str) -> list[list[float]]:

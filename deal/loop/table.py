@@ -69,6 +69,11 @@ class Experiment:
     full: Mapping[int, Mapping[str, Any]]
 
     @property
+    def name(self) -> str:
+        """That of its folder."""
+        return self.folder.resolve().name
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """Labeled images of each round."""
         return tuple(self.shared["counts"])
@@ -128,7 +133,8 @@ def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:
     Raises
     ------
     ResultsError
-        Two folders hold the same method and seed with other settings or other numbers.
+        Two folders hold the same method and seed, or full supervision of a seed, with other
+        settings or other numbers.
     """
     merged: list[Experiment] = []
     for each in experiments:
@@ -140,13 +146,20 @@ def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:
         runs = {(run.method, run.seed): run for run in known.runs}
         for run in each.runs:
             if runs.setdefault((run.method, run.seed), run) != run:
-                raise ResultsError(
-                    f"{known.folder} and {each.folder} hold different runs of {run.method} with "
-                    f"seed {run.seed}: report them apart, or run one under another name"
-                )
+                raise _different(known, each, run.method, run.seed)
+        for seed in known.full.keys() & each.full.keys():
+            if known.full[seed] != each.full[seed]:
+                raise _different(known, each, FULL, seed)
         ordered = tuple(runs[key] for key in sorted(runs))
         merged[place] = Experiment(known.folder, known.shared, ordered, {**each.full, **known.full})
     return merged
+
+
+def _different(one: Experiment, other: Experiment, name: str, seed: int) -> ResultsError:
+    return ResultsError(
+        f"{one.folder} and {other.folder} hold different runs of {name} with seed {seed}: report "
+        "them apart"
+    )
 
 
 def write_table(experiment: Experiment) -> Path:

@@ -68,7 +68,7 @@ class LoopReport:
         last = max(len(curve) for of in curves.values() for curve in of.values())
         return "\n".join(
             [
-                f"# {experiment.folder.name}: {', '.join(experiment.methods())}",
+                f"# {experiment.name}: {', '.join(experiment.methods())}",
                 "",
                 *self._settings(),
                 *self._decided(curves),
@@ -200,12 +200,14 @@ class LoopReport:
         if not lines:
             return []
         lines = [*self._gain(curves), *lines]
-        pairs = (len(curves) - 1) * len(self.baselines)
+        pairs = {frozenset((method, base)) for method in curves for base in self.baselines}
+        count = sum(len(pair) == 2 for pair in pairs)
+        comparisons = "1 comparison" if count == 1 else f"{count} comparisons"
         return [
             "## What these runs decide",
             "",
             "mIoU averaged from the second round on: difference in points ± half of the paired "
-            f"95 % interval. {pairs} comparisons, of which chance alone would call one in twenty "
+            f"95 % interval. {comparisons}, of which chance alone would call one in twenty "
             "above or below.",
             "",
             *lines,
@@ -264,7 +266,9 @@ class LoopReport:
             ]
             if not relative:
                 continue
-            mean = [math.fsum(values) / len(values) for values in zip(*relative, strict=False)]
+            longest = max(map(len, relative))
+            whole = [curve for curve in relative if len(curve) == longest]
+            mean = [math.fsum(values) / len(values) for values in zip(*whole, strict=True)]
             cells = []
             for target in _SHARES:
                 needed = labels_needed(counts[: len(mean)], mean, target)

@@ -38,7 +38,7 @@ def page(reports: Sequence[LoopReport]) -> str:
         place = next((i for i, part in enumerate(parts) if part.startswith("<h2>")), len(parts))
         parts[place:place] = _figures(report)
         body += parts
-    title = html.escape(", ".join(report.experiment.folder.name for report in reports))
+    title = html.escape(", ".join(report.experiment.name for report in reports))
     lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",

@@ -80,6 +80,21 @@ def test_a_seed_that_only_one_method_has_does_not_count():
     assert alone[1].count == 0
 
 
+def test_a_run_that_has_only_begun_takes_nothing_from_the_others():
+    begun = {name: {**of, 7: [0.5]} for name, of in CURVES.items()}
+    assert paired_differences(begun, "ds", "random") == paired_differences(CURVES, "ds", "random")
+    assert significant_wins(begun) == significant_wins(CURVES)
+    assert wins(begun) == wins(CURVES)
+
+
+def test_a_round_counts_for_the_seeds_that_have_it_and_the_average_for_whole_runs():
+    curves = {**CURVES, "ds": {**CURVES["ds"], 2: [0.1, 0.24]}}
+    rounds, average = paired_differences(curves, "ds", "random")
+    assert [each.count for each in rounds] == [3, 2]
+    assert rounds[1].mean == pytest.approx(-0.01)
+    assert (average.count, average.mean) == (2, pytest.approx(0.0075))
+
+
 def test_area_is_a_mean_metric_by_trapezoids():
     assert area_under_curve([10, 20, 40], [0.2, 0.4, 0.4]) == pytest.approx((3 + 8) / 30)
     assert area_under_curve([1, 5], [0.7, 0.7]) == pytest.approx(0.7)
