@@ -20,6 +20,8 @@ from deal.training.preparation import find_device
 
 __all__ = ["LoopReport", "run_loop"]
 
+_MODELS = ("model.onnx", "model-dropout.onnx")  # as it is, and with inputs for dropout masks
+
 
 @dataclass(frozen=True, slots=True)
 class LoopReport:
@@ -69,7 +71,8 @@ def run_loop(
     known = (*config.methods, *([FULL] if config.full else []))
     for name in methods:
         if name not in known:
-            raise UsageError(f"no method {name!r}: there are {', '.join(known)}")
+            hint = "; full = true in the configuration adds full" if name == FULL else ""
+            raise UsageError(f"no method {name!r}: there are {', '.join(known)}{hint}")
     for seed in seeds:
         if seed not in config.seeds:
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
@@ -155,7 +158,7 @@ class _Run:
             if number < self.rounds and not (self._round(number + 1) / "labeled.csv").exists():
                 self._pick(number)
             if number > 1 and not self.config.keep_models:
-                for name in ("checkpoint.pt", "model.onnx"):
+                for name in ("checkpoint.pt", *_MODELS):
                     (folder / name).unlink(missing_ok=True)
 
     def _round(self, number: int) -> Path:
@@ -248,7 +251,7 @@ class _Run:
         from deal.export.onnx import export_checkpoint
 
         dropout = self.given.dropout_passes > 0
-        model = folder / ("model-dropout.onnx" if dropout else "model.onnx")
+        model = folder / _MODELS[dropout]
         with hold(folder, wait=True):
             if not model.exists():
                 checks = [sample.image for sample in self.pool.data.train[:2]]

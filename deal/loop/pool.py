@@ -80,9 +80,9 @@ def open_data(config: LoopConfig) -> Pool:
     """
     given = config.data
     root = None if given.root is None else Path(given.root)
-    data = load_dataset(given.dataset, root, size=given.size, scenes=given.scenes)
     if given.evaluate not in ("val", "test"):
         raise UsageError(f"[data] evaluate must be val or test, not {given.evaluate!r}")
+    data = load_dataset(given.dataset, root, size=given.size, scenes=given.scenes)
     if not getattr(data, given.evaluate):
         raise PoolError(f"the data set has no {given.evaluate} split to evaluate on")
     counts = _counts(config, len(data.train))

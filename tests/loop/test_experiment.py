@@ -54,6 +54,18 @@ def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_con
     assert 0 <= float(rows[1]["miou"]) <= 1
 
 
+def test_networks_of_later_rounds_are_deleted_with_their_dropout_inputs_too(make_config):
+    method = {"acquisition": "bald", "dropout_passes": 2}
+    config = make_config(
+        rounds__labeled=[3, 4, 5],
+        training__epochs=1,
+        scoring__engine="ort",
+        methods={"bald": method},
+    )
+    run_loop(config)
+    assert {path.parent.parent.name for path in config.folder.rglob("*.onnx")} == {"common"}
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -317,5 +329,5 @@ def test_full_supervision_is_trained_once_a_seed_and_is_no_method_of_the_table(m
     first = (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns
     run_loop(config, methods=["full"])
     assert (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns == first
-    with pytest.raises(UsageError, match="no method 'full': there are random, ds"):
+    with pytest.raises(UsageError, match="no method 'full': there are random, ds; full = true"):
         run_loop(make_config(), methods=["full"])
