@@ -45,6 +45,13 @@ def test_every_option_of_the_configuration_is_on_the_command_line():
     assert {field.name for field in fields(TrainConfig)} - {"momentum"} == options - extra
 
 
+def test_every_data_set_is_on_the_command_line():
+    from deal.training.data import DATASETS
+
+    (option,) = (parameter for parameter in command.params if parameter.name == "dataset")
+    assert tuple(option.type.choices) == DATASETS
+
+
 def test_defaults_agree_with_the_configuration():
     from deal.training.config import TrainConfig
 

@@ -30,11 +30,11 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.command("train", epilog=_EXAMPLES)
 @click.option(
     "--dataset",
-    type=click.Choice(["camvid", "cityscapes", "folder", "synthetic"]),
+    type=click.Choice(["camvid", "cityscapes", "folder", "synthetic", "synthetic-drives"]),
     required=True,
     help="camvid and folder: ROOT/{train,val,test}/{images,labels}, a class index a pixel; folder "
     "also needs ROOT/classes.json. cityscapes: ROOT/{leftImg8bit,gtFine}, and --size. synthetic: "
-    "generated street scenes.",
+    "generated street scenes; synthetic-drives: the same as drives.",
 )
 @click.option("--data", type=click.Path(), metavar="ROOT", help="Root of the data set.")
 @click.option(
@@ -42,7 +42,8 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     type=click.IntRange(min=5),
     default=500,
     show_default=True,
-    help="Training scenes of --dataset synthetic; a fifth each for val and test.",
+    help="Training scenes of --dataset synthetic, frames of synthetic-drives; a fifth each for val "
+    "and test.",
 )
 @click.option(
     "--size",

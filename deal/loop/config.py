@@ -88,6 +88,8 @@ class TrainingConfig(Recipe):
         Passes over the labeled images: more labels, more steps.
     steps : int, optional
         Of the optimizer, the same in every round.
+    weights : str, optional
+        As of `deal train`, relative to the folder of the configuration.
     threads : int
         Of PyTorch on the CPU; results repeat bit for bit with the same number. 0 is every core.
     """
@@ -270,7 +272,7 @@ def read_config(path: str | os.PathLike[str]) -> LoopConfig:
 
 
 def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig:
-    """Make a configuration of nested mappings; paths of data are relative to ``folder``."""
+    """Make a configuration of nested mappings; paths of what it reads are relative to ``folder``."""
     values = dict(values)
     sections: dict[str, Any] = {
         "data": DataConfig,
@@ -281,8 +283,9 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     for name, kind in sections.items():
         if name in values:
             values[name] = record(kind, values[name], f"[{name}]")
-    if isinstance(root := getattr(values.get("data"), "root", None), str):
-        values["data"] = replace(values["data"], root=str(folder / root))
+    for section, name in (("data", "root"), ("training", "weights")):
+        if isinstance(path := getattr(values.get(section), name, None), str):
+            values[section] = replace(values[section], **{name: str(folder / path)})
     plugins = values.get("plugins", [])
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
         from deal.acquisition import load_plugin

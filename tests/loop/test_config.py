@@ -95,6 +95,12 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
         read_config(path)
 
 
+def test_weights_lie_beside_the_file_as_the_data_do(tmp_path):
+    values = changed("training.weights", "mobilenet.pth")
+    assert parse_config(values, tmp_path).training.weights == str(tmp_path / "mobilenet.pth")
+    assert parse_config(values, tmp_path).shared() == parse_config(values).shared()
+
+
 def test_rounds_are_counts_or_shares_rounded_up():
     rounds = parse_config(VALUES).rounds
     assert rounds.counts(367) == (37, 74)
