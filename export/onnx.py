@@ -154,13 +154,18 @@ def export_module(
     """
     if (mean is None) != (std is None):
         raise UsageError("mean and std go together: give both, or none for RGB in 0…255")
+    if mean is not None and std is not None and not len(mean) == len(std) == 3:
+        raise UsageError(f"mean and std have a number a channel, 3 each, not {mean} and {std}")
+    if size_multiple < 1:
+        raise UsageError(f"size_multiple must be 1 or more, not {size_multiple}")
     if any(length % size_multiple for length in input_size):
         raise UsageError(f"input_size {input_size} is no multiple of size_multiple {size_multiple}")
     if len(classes) != module.num_classes:
         raise UsageError(f"{len(classes)} classes are named, the network has {module.num_classes}")
     output = Path(output)
     trained = copy.deepcopy(module).cpu().eval()
-    layers = dropout_layers(trained.module) if dropout else ()
+    side = -(-64 // size_multiple) * size_multiple
+    layers = dropout_layers(trained.module, side) if dropout else ()
     if dropout and not layers:
         raise ModelError(f"{source} has no dropout layers to export: leave dropout out")
     with new_file(output) as temporary:
@@ -168,6 +173,7 @@ def export_module(
             trained,
             classifier_name(trained.module, trained.num_classes) if embedding else None,
             None if mean is None or std is None else InputNormalization(tuple(mean), tuple(std)),
+            side,
         )
         metadata = module_metadata(
             trained,

@@ -45,6 +45,8 @@ class RgbNetwork(torch.nn.Module):
         (:mod:`deal.training.embedding`); ModelError where that cannot be.
     normalization : nn.Module, optional
         From float32 RGB [N,3,H,W] in 0…255 to what the network takes, where that is something else.
+    side : int
+        Height and width that the network can take, to see the size of the embedding.
     """
 
     def __init__(
@@ -52,13 +54,16 @@ class RgbNetwork(torch.nn.Module):
         trained: WithDifficulty,
         embedding: str | None = None,
         normalization: torch.nn.Module | None = None,
+        side: int = 64,
     ) -> None:
         super().__init__()
         self.network = trained.module
         self.num_classes = trained.num_classes
         self.normalization = normalization or torch.nn.Identity()
         self.embedding = embedding
-        self.embedding_size = None if embedding is None else embedding_size(self.network, embedding)
+        self.embedding_size = (
+            None if embedding is None else embedding_size(self.network, embedding, side)
+        )
 
     def forward(
         self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()

@@ -272,7 +272,7 @@ def read_config(path: str | os.PathLike[str]) -> LoopConfig:
 
 
 def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig:
-    """Make a configuration of nested mappings; paths of what it reads are relative to ``folder``."""
+    """Make a configuration of nested mappings; paths it reads from are relative to ``folder``."""
     values = dict(values)
     sections: dict[str, Any] = {
         "data": DataConfig,

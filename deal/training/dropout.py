@@ -19,15 +19,16 @@ def _modules(network: nn.Module) -> list[nn.Dropout]:
     return [m for m in network.modules() if isinstance(m, nn.Dropout) and m.p > 0]
 
 
-def dropout_layers(network: nn.Module) -> tuple[DropoutLayer, ...]:
+def dropout_layers(network: nn.Module, side: int = 64) -> tuple[DropoutLayer, ...]:
     """Dropout layers of a network for RGB [B,3,H,W], in the order of its modules.
 
-    A layer that never drops is none. The network is run once to see how many channels each has.
+    A layer that never drops is none. The network is run once, on ``side`` × ``side`` pixels, to see
+    how many channels each has.
 
     Raises
     ------
     ModelError
-        A layer drops something else than feature maps [B,C,h,w].
+        A layer drops something else than feature maps [B,C,h,w], or is not run.
     """
     modules = _modules(network)
     channels: dict[nn.Module, int] = {}
@@ -44,11 +45,16 @@ def dropout_layers(network: nn.Module) -> tuple[DropoutLayer, ...]:
     was_training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, 64, 64))
+            network.eval()(torch.zeros(1, 3, side, side))
     finally:
         network.train(was_training)
         for handle in handles:
             handle.remove()
+    if len(channels) < len(modules):
+        raise ModelError(
+            f"the network never runs {len(modules) - len(channels)} of its {len(modules)} dropout "
+            "layers: give those p = 0, or export it without dropout"
+        )
     return tuple(
         DropoutLayer(f"dropout_{index}", channels[module], module.p)
         for index, module in enumerate(modules)

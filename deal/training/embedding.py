@@ -37,8 +37,8 @@ def classifier_name(network: nn.Module, num_classes: int) -> str:
     return names[-1]
 
 
-def embedding_size(network: nn.Module, name: str) -> int:
-    """E, found by running a network for RGB [B,3,H,W] once.
+def embedding_size(network: nn.Module, name: str, side: int = 64) -> int:
+    """E, found by running a network for RGB [B,3,H,W] once, on ``side`` × ``side`` pixels.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def embedding_size(network: nn.Module, name: str) -> int:
     was_training = network.training
     try:
         with torch.no_grad(), pooled_input(network, name) as pooled:
-            network.eval()(torch.zeros(1, 3, 64, 64))
+            network.eval()(torch.zeros(1, 3, side, side))
     finally:
         network.train(was_training)
     if len(pooled) != 1:

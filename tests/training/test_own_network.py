@@ -180,6 +180,8 @@ def test_a_network_that_takes_multiples_of_a_size_says_so(tmp_path):
         ({"classes": list("abcd")}, UsageError, "4 classes are named, the network has 5"),
         ({"palette": [(0, 0, 0)]}, ModelError, "palette has 1 colours for 5 classes"),
         ({"input_size": (32, 50)}, UsageError, "no multiple of size_multiple 4"),
+        ({"mean": [0.5], "std": [0.5]}, UsageError, "a number a channel, 3 each"),
+        ({"size_multiple": 0}, UsageError, "size_multiple must be 1 or more, not 0"),
         ({"dropout": True}, ModelError, "no dropout layers to export"),
     ],
 )
@@ -188,8 +190,32 @@ def test_what_is_said_of_a_network_is_checked_before_it_is_traced(
 ):
     monkeypatch.setattr("deal.export.onnx.to_onnx", None)
     with pytest.raises(error, match=message):
-        export_unet(tmp_path / "m.onnx", size_multiple=4, **options)
+        export_unet(tmp_path / "m.onnx", **{"size_multiple": 4, **options})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_embedding_and_dropout_of_a_network_that_does_not_take_64_pixels(tmp_path):
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down, self.drop = nn.Conv2d(3, 6, 12, stride=12), nn.Dropout(0.5)
+            self.up, self.last = nn.ConvTranspose2d(6, 3, 12, stride=12), nn.Conv2d(3, 5, 1)
+
+        def forward(self, image):
+            return self.last(image + self.up(self.drop(self.down(image))))
+
+    path = tmp_path / "patches.onnx"
+    module = WithDifficulty(Patches(), 5)
+    values = {"input_size": (36, 48), "size_multiple": 12, "tolerance": 0.01}
+    export_unet(path, module, embedding=True, dropout=True, **values)
+    assert [layer.channels for layer in read_spec(path).dropout] == [6]
+
+
+def test_a_dropout_layer_that_is_never_run_is_refused(tmp_path):
+    network = UNet(0.5)
+    network.spare = nn.Dropout(0.5)
+    with pytest.raises(ModelError, match="never runs 1 of its 2 dropout layers: give those p = 0"):
+        export_unet(tmp_path / "m.onnx", WithDifficulty(network, 5), size_multiple=4, dropout=True)
 
 
 def test_dropout_of_tokens_is_no_dropout_of_channels(tmp_path):
