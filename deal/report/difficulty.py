@@ -161,9 +161,10 @@ def _calibration(quality: DifficultyQuality) -> list[str]:
         "A score read as the probability that a pixel is wrong: the mean should be "
         f"{quality.wrong / quality.pixels:.3f}. ECE: expected calibration error, ten bins; lower "
         "is better. Only least-confidence is a probability by its definition; entropy (of 0…1, "
-        "divided by ln C) and margin are listed for comparison. The difficulty loss weighs wrong "
-        "pixels more than right ones, so D lies above the probability by design: weights undone "
-        "is D with the odds divided by (right/wrong)^1.5, the share of wrong pixels being the one "
+        "divided by ln C) and margin are listed for comparison. The difficulty loss weighs the "
+        "rarer of wrong and right pixels more, so D lies above the probability by design where "
+        "fewer than half are wrong: weights undone is D with the odds divided by "
+        "(right/wrong)^1.5, the share of wrong pixels being the one "
         "found here.",
         "",
         *table(["score", "mean", "ECE"], totals),
