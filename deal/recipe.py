@@ -39,6 +39,9 @@ class Recipe:
         ``fp32`` or ``bf16`` (autocast; parameters and evaluation stay float32).
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    compile : str or None
+        ``default`` or ``reduce-overhead`` (CUDA graphs): the mode of ``torch.compile`` for the
+        steps; it costs a minute or so at the start of every training.
     weights : str or None
         torchvision's MobileNetV2 state dict.
     """
@@ -59,6 +62,7 @@ class Recipe:
     color_jitter: float = 0.0
     precision: str = "fp32"
     device: str = "auto"
+    compile: str | None = None
     weights: str | None = None
 
     def check(self, called: Callable[[str], str], positive: tuple[str, ...] = ()) -> None:

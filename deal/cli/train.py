@@ -119,6 +119,11 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 @click.option(
+    "--compile",
+    type=click.Choice(["default", "reduce-overhead"]),
+    help="Compile the steps with torch.compile in this mode.",
+)
+@click.option(
     "--validate-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="EPOCHS"
 )
 @click.option(

@@ -41,6 +41,7 @@ _CHOICES = {
     "network": ("light", "paper"),
     "precision": ("fp32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
+    "compile": (None, "default", "reduce-overhead"),
 }
 
 # Data sets whose names are known → the drive in an image's name.
@@ -105,7 +106,8 @@ class TrainingConfig(Recipe):
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise UsageError(f"[training] {name} must be {' or '.join(choices)}, not {value!r}")
+                allowed = " or ".join(choice for choice in choices if choice)
+                raise UsageError(f"[training] {name} must be {allowed}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,10 +239,13 @@ class LoopConfig:
     def shared(self) -> dict[str, Any]:
         """What all runs of an experiment have in common, as JSON values.
 
-        Methods and seeds may be added later; folders and devices may differ between machines.
+        Methods and seeds may be added later; folders, devices and compiling may differ between
+        machines.
         """
         values = {name: asdict(getattr(self, name)) for name in ("data", "training", "rounds")}
-        del values["data"]["root"], values["training"]["device"]
+        del values["data"]["root"]
+        for name in ("device", "compile"):
+            del values["training"][name]
         if self.training.weights is not None:
             values["training"]["weights"] = Path(self.training.weights).name
         return typing.cast(dict[str, Any], _json(values))

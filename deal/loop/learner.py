@@ -22,6 +22,7 @@ from deal.loop.config import LoopConfig
 from deal.loop.files import write_text
 from deal.loop.pool import Pool
 from deal.training.augment import Augmentation
+from deal.training.batches import batch_maker
 from deal.training.checkpoint import (
     CheckpointMeta,
     load_checkpoint,
@@ -33,6 +34,7 @@ from deal.training.evaluation import evaluate
 from deal.training.preparation import (
     build_optimizer,
     class_weights,
+    compiled,
     find_device,
     initial_module,
     place,
@@ -168,9 +170,10 @@ class _Round:
             },
         )
         self.module = place(initial_module(self.recipe, self.meta)[0], self.device)
+        self.forward = compiled(self.recipe, self.module)
         self.optimizer = build_optimizer(self.recipe, self.module)
         self.weights = class_weights(data).to(self.device) if given.class_balance else None
-        self.augment = Augmentation(
+        augment = Augmentation(
             crop=given.crop or data.size,
             scale=given.scale,
             blur=given.blur,
@@ -178,6 +181,7 @@ class _Round:
             mean=MEAN,
             ignore_index=data.ignore_index,
         )
+        self.make_batch = batch_maker(data.train, augment, self.device)
         self.records: list[dict[str, Any]] = []
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
@@ -213,7 +217,7 @@ class _Round:
             batch_seconds += batch.seconds
             sums += training_step(
                 self.recipe,
-                self.module,
+                self.forward,
                 self.optimizer,
                 batch.images,
                 batch.labels,
@@ -237,22 +241,13 @@ class _Round:
     def _batches(self, epoch: int, count: int) -> Iterator[_Batch]:
         # Every image of the pool draws its place: common images come in a common order.
         draws = np.random.default_rng((self.seed, _ORDER, epoch)).random(len(self.pool.ids))
-        order = self.indices[np.argsort(draws[self.indices], kind="stable")]
+        order = np.argsort(draws[self.indices], kind="stable")
         size = self.recipe.batch_size
         for start in range(0, count * size, size):
             started = time.perf_counter()
-            crops = [
-                self.augment(
-                    self.pool.data.train[index],
-                    np.random.default_rng((self.seed, _AUGMENT, epoch, int(index))),
-                )
-                for index in order[start : start + size]
-            ]
-            images = torch.from_numpy(np.stack([image for image, _ in crops]))
-            labels = torch.from_numpy(np.stack([label for _, label in crops]))
-            # NHWC memory seen as NCHW is the channels-last layout of the network.
-            images = images.to(self.device).permute(0, 3, 1, 2)
-            labels = labels.to(self.device).long()
+            chosen = order[start : start + size].tolist()
+            seeds = [(self.seed, _AUGMENT, epoch, int(self.indices[index])) for index in chosen]
+            images, labels = self.make_batch(chosen, seeds)
             yield _Batch(images, labels, time.perf_counter() - started)
 
     def _save(self, path: Path) -> None:

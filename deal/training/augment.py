@@ -10,12 +10,60 @@ from PIL import Image, ImageFilter
 
 from deal.training.data import Sample
 
-__all__ = ["Augmentation"]
+__all__ = ["Augmentation", "Draw", "Span"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Source interval along one axis, in pixels of the image, and where it lands in the crop.
+
+    Attributes
+    ----------
+    start, stop : float
+    offset, length : int
+        Pixels of the crop: the interval is resized to ``length`` of them from ``offset`` on.
+    """
+
+    start: float
+    stop: float
+    offset: int
+    length: int
+
+    @classmethod
+    def draw(cls, size: int, zoom: float, crop: int, rng: np.random.Generator) -> Span:
+        """Choose what an axis of ``size`` pixels, zoomed, shows in a crop and where."""
+        zoomed = max(1, round(size * zoom))
+        length = min(zoomed, crop)
+        first = int(rng.integers(zoomed - length + 1))
+        offset = int(rng.integers(crop - length + 1))
+        ratio = size / zoomed
+        return cls(first * ratio, min((first + length) * ratio, size), offset, length)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided for one sample.
+
+    Attributes
+    ----------
+    y, x : Span
+    radius : float
+        Of the Gaussian blur, in pixels of the crop; 0 for none.
+    color : (brightness, contrast, saturation)
+        Factors; 1 leaves them.
+    mirrored : bool
+    """
+
+    y: Span
+    x: Span
+    radius: float
+    color: tuple[float, ...]
+    mirrored: bool
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random flip, scale, crop, blur and colour; every draw comes from the generator given.
+    """Random flip, scale, crop, blur and colour.
 
     Attributes
     ----------
@@ -39,14 +87,20 @@ class Augmentation:
     mean: tuple[float, float, float]
     ignore_index: int
 
-    def __call__(
-        self, sample: Sample, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Draw one crop: image [h, w, 3] and label [h, w]."""
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Draw:
+        """Decide what :meth:`apply` does to a sample."""
         height, width = sample.image.shape[:2]
         zoom = rng.uniform(*self.scale)
-        x = _Span.draw(width, zoom, self.crop[1], rng)
-        y = _Span.draw(height, zoom, self.crop[0], rng)
+        x = Span.draw(width, zoom, self.crop[1], rng)
+        y = Span.draw(height, zoom, self.crop[0], rng)
+        radius = rng.random() if rng.random() < self.blur else 0.0
+        color = rng.uniform(-1, 1, 3) * self.color_jitter + 1 if self.color_jitter else np.ones(3)
+        return Draw(y, x, radius, tuple(color.tolist()), bool(rng.random() < 0.5))
+
+    def apply(self, sample: Sample, draw: Draw) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Make the crop that was drawn: image [h, w, 3] and label [h, w]."""
+        height, width = sample.image.shape[:2]
+        x, y = draw.x, draw.y
         picture = Image.fromarray(sample.image).resize(
             (x.length, y.length),
             Image.Resampling.BILINEAR,
@@ -59,39 +113,26 @@ class Augmentation:
             Image.Resampling.NEAREST,
             box=(x.start * fx, y.start * fy, x.stop * fx, y.stop * fy),
         )
-        if rng.random() < self.blur:
-            picture = picture.filter(ImageFilter.GaussianBlur(rng.random()))
+        if draw.radius:
+            picture = picture.filter(ImageFilter.GaussianBlur(draw.radius))
         pixels = np.asarray(picture)
         if self.color_jitter:
-            pixels = _jitter(pixels, rng.uniform(-1, 1, 3) * self.color_jitter + 1)
+            pixels = _jitter(pixels, np.array(draw.color))
         image = np.empty((*self.crop, 3), np.uint8)
-        image[:] = [round(255 * channel) for channel in self.mean]
+        image[:] = self.outside
         label = np.full(self.crop, self.ignore_index, np.uint8)
         where = np.s_[y.offset : y.offset + y.length, x.offset : x.offset + x.length]
         image[where] = pixels
         label[where] = np.asarray(target)
-        if rng.random() < 0.5:
+        if draw.mirrored:
             image, label = image[:, ::-1], label[:, ::-1]
         return image, label
 
-
-@dataclass(frozen=True)
-class _Span:
-    """Source interval along one axis and where its ``length`` pixels land in the crop."""
-
-    start: float
-    stop: float
-    offset: int
-    length: int
-
-    @classmethod
-    def draw(cls, size: int, zoom: float, crop: int, rng: np.random.Generator) -> _Span:
-        zoomed = max(1, round(size * zoom))
-        length = min(zoomed, crop)
-        first = int(rng.integers(zoomed - length + 1))
-        offset = int(rng.integers(crop - length + 1))
-        ratio = size / zoomed
-        return cls(first * ratio, min((first + length) * ratio, size), offset, length)
+    @property
+    def outside(self) -> tuple[int, int, int]:
+        """The colour of what lies outside the image."""
+        r, g, b = (round(255 * channel) for channel in self.mean)
+        return r, g, b
 
 
 def _jitter(pixels: NDArray[np.uint8], factors: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import typing
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from deal.training.networks import DeepLab
 __all__ = [
     "build_optimizer",
     "class_weights",
+    "compiled",
     "find_device",
     "initial_module",
     "place",
@@ -76,6 +78,13 @@ def place(module: WithDifficulty, device: torch.device) -> WithDifficulty:
     return module.to(device)
 
 
+def compiled(config: TrainConfig, module: WithDifficulty) -> nn.Module:
+    """What the steps call: the module, or a compiled one with the same parameters."""
+    if config.compile is None:
+        return module
+    return typing.cast(nn.Module, torch.compile(module, mode=config.compile))
+
+
 def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.SGD:
     """SGD; everything but the backbone learns ``head_lr_factor`` times as fast."""
     backbone: list[nn.Parameter] = []
@@ -87,7 +96,11 @@ def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.
         {"params": head, "initial_lr": config.lr * config.head_lr_factor},
     ]
     return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=backbone[0].device.type == "cuda",  # one kernel for all parameters
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deal.training.config import TrainConfig
-from deal.training.difficulty import WithDifficulty
 from deal.training.losses import joint_loss
 from deal.training.preparation import poly_factor
 
@@ -19,7 +18,7 @@ ALIGN_CORNERS = True  # as DEAL was released
 
 def training_step(
     config: TrainConfig,
-    module: WithDifficulty,
+    module: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
@@ -34,7 +33,9 @@ def training_step(
     ----------
     config : TrainConfig
         Its ``precision`` and ``alpha``.
-    module, optimizer
+    module : Module
+        A :class:`deal.training.difficulty.WithDifficulty`, compiled or not.
+    optimizer
     images : Tensor of uint8 [B, 3, H, W], channels last
     labels : Tensor of int64 [B, H, W]
     progress : (step, of)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from deal._version import __version__
 from deal.errors import DealError, OutputError, PoolError
 from deal.training.augment import Augmentation
+from deal.training.batches import Batch, batch_maker
 from deal.training.checkpoint import (
     CheckpointMeta,
     load_checkpoint,
@@ -33,6 +33,7 @@ from deal.training.evaluation import Evaluation, evaluate
 from deal.training.preparation import (
     build_optimizer,
     class_weights,
+    compiled,
     find_device,
     initial_module,
     place,
@@ -148,8 +149,9 @@ class _Run:
         )
         module, self.started_from = initial_module(config, self.meta)
         self.module = place(module, device)
+        self.forward = compiled(config, self.module)
         self.optimizer = build_optimizer(config, self.module)
-        self.augment = Augmentation(
+        augment = Augmentation(
             crop=config.crop or data.size,
             scale=config.scale,
             blur=config.blur,
@@ -157,6 +159,7 @@ class _Run:
             mean=MEAN,
             ignore_index=data.ignore_index,
         )
+        self.make_batch = batch_maker(data.train, augment, device)
         self.class_weights = class_weights(data).to(device) if config.class_balance else None
         self.steps_per_epoch = len(data.train) // config.batch_size
         self.history: list[dict[str, Any]] = []
@@ -192,11 +195,11 @@ class _Run:
     def _train_epoch(self, epoch: int, advance: Callable[[], None]) -> dict[str, Any]:
         started = time.perf_counter()
         self.module.train()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for index, (images, labels) in enumerate(self._batches(epoch)):
             losses = training_step(
                 self.config,
-                self.module,
+                self.forward,
                 self.optimizer,
                 images,
                 labels,
@@ -207,7 +210,7 @@ class _Run:
                 ignore_index=self.data.ignore_index,
                 class_weights=self.class_weights,
             )
-            sums += losses.double().cpu()
+            sums += losses.double()
             advance()
         means = (sums / self.steps_per_epoch).tolist()
         if not math.isfinite(means[0]):
@@ -221,22 +224,13 @@ class _Run:
             "seconds": round(time.perf_counter() - started, 1),
         }
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         """Batches of an epoch; order and augmentation depend on seed and epoch alone."""
         order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.data.train))
         size = self.config.batch_size
         for start in range(0, self.steps_per_epoch * size, size):
-            crops = [
-                self.augment(
-                    self.data.train[index],
-                    np.random.default_rng((self.config.seed, epoch, int(index))),
-                )
-                for index in order[start : start + size]
-            ]
-            images = torch.from_numpy(np.stack([image for image, _ in crops]))
-            labels = torch.from_numpy(np.stack([label for _, label in crops]))
-            # NHWC memory seen as NCHW is the channels-last layout of the network.
-            yield images.to(self.device).permute(0, 3, 1, 2), labels.to(self.device).long()
+            chosen = order[start : start + size].tolist()
+            yield self.make_batch(chosen, [(self.config.seed, epoch, index) for index in chosen])
 
     def _validate(self, record: dict[str, Any]) -> None:
         result = self._evaluate(self.module, "val")

@@ -64,6 +64,7 @@ def test_presets_are_configurations(name, tmp_path):
         ("training.batch_size", 1, "at least 2"),
         ("training.batch_size", True, "takes a whole number"),
         ("training.precision", "fp8", "fp32 or bf16"),
+        ("training.compile", "yes", "default or reduce-overhead, not 'yes'"),
         ("data", None, "needs data"),
         ("data.size", [48], "a list of a whole number and a whole number"),
         ("rounds.labeled", ["10%"], "two rounds"),
@@ -99,6 +100,12 @@ def test_weights_lie_beside_the_file_as_the_data_do(tmp_path):
     values = changed("training.weights", "mobilenet.pth")
     assert parse_config(values, tmp_path).training.weights == str(tmp_path / "mobilenet.pth")
     assert parse_config(values, tmp_path).shared() == parse_config(values).shared()
+
+
+def test_what_only_speeds_training_up_may_differ_between_machines():
+    plain = parse_config(VALUES).shared()
+    assert parse_config(changed("training.compile", "default")).shared() == plain
+    assert parse_config(changed("training.device", "cpu")).shared() == plain
 
 
 def test_rounds_are_counts_or_shares_rounded_up():

@@ -11,6 +11,7 @@ import torch
 
 import deal.training.trainer as trainer
 from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.training.batches import DeviceBatches
 from deal.training.checkpoint import load_checkpoint
 from deal.training.config import TrainConfig
 from deal.training.mobilenet import MobileNetV2
@@ -81,6 +82,39 @@ def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_p
         train(each)
     assert_same_run(config.output, again.output)
     assert losses(other.output) != losses(config.output)
+
+
+def test_batches_made_on_the_device_train_and_go_on_after_a_kill(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "batch_maker", DeviceBatches)
+    whole = replace(config, output=str(tmp_path / "whole"))
+    train(whole)
+    save = trainer.save_atomically
+
+    def killed(values, path):
+        save(values, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    train(config)
+    assert_same_run(config.output, whole.output)
+
+
+def test_compiled_steps_train_the_network_that_is_saved(config, tmp_path, monkeypatch):
+    compile_, modes = torch.compile, []
+
+    def eager(module, mode):  # compiling for real takes minutes
+        modes.append(mode)
+        return compile_(module, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", eager)
+    plain = replace(config, output=str(tmp_path / "plain"), epochs=1)
+    train(plain)
+    train(replace(config, epochs=1, compile="reduce-overhead"))
+    assert modes == ["reduce-overhead"]
+    assert_same_run(config.output, plain.output)
 
 
 @pytest.mark.parametrize("write", ["before", "after"])
