@@ -4,6 +4,7 @@
 # make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU
 # make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make check     formatting, lint and types
+# make gpu       on a machine with a GPU: build, prove and measure it into OUTPUT; no network needed
 # make models    train and export the bundled demo model again
 # make clean     what the targets above made, but .venv
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test check libdeal cuda ctest ctest-sanitized ctest-neon models clean
+.PHONY: demo test check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
@@ -132,6 +133,16 @@ cuda: $(CUDA_SOURCES:%=build/cuda/%.o)
 build/cuda/%.o: csrc/%.cu $(wildcard csrc/*.h)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCC_FLAGS) -c $< -o $@
+
+# Installs into PYTHON's environment, which has PyTorch. WHEELS: a folder of what that lacks.
+OUTPUT ?= bench/results/gpu.json
+
+gpu:
+	@$(PYTHON) -P bench/gpu/machine.py >/dev/null
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps $(WHEELS)/*.whl)
+	DEAL_CUDA=1 DEAL_CUDA_ARCHS=$$($(PYTHON) -P bench/gpu/machine.py) $(PYTHON) -m pip install --quiet \
+	  --disable-pip-version-check --no-index --no-build-isolation --no-deps --editable .
+	$(PYTHON) -m deal.bench gpu --output $(OUTPUT)
 
 # The same sources, run on the CPU thread for thread.
 EMULATED := tests/c/emulated/cuda_runtime.cpp tests/c/test_cuda_emulated.cpp

@@ -116,7 +116,8 @@ native = Pybind11Extension(
     LIBRARY_SOURCES + BINDING_SOURCES,
     depends=HEADERS + CUDA_SOURCES,
     include_dirs=["csrc"],
-    define_macros=[("DEAL_VERSION", f'"{VERSION}"')],
+    # DEAL_BUILDING exports the C ABI: bench/gpu times deal_enqueue apart from deal_finish.
+    define_macros=[("DEAL_VERSION", f'"{VERSION}"'), ("DEAL_BUILDING", None)],
     cxx_std=17,
     extra_compile_args=compile_args,
     extra_link_args=link_args,
@@ -137,6 +138,7 @@ setup(
         "deal.training",
         "deal.export",
         "deal.bench",
+        "deal.bench.gpu",
     ],
     package_dir={"deal": "deal", "deal.export": "export", "deal.bench": "bench"},
     package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml"]},

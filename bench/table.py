@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ def render(reports: Iterable[Mapping[str, Any]]) -> str:
     A line holds the figures that have a target and the first that has none, for scale; of a report
     without targets its least and greatest figure. The others stay in the JSON.
     """
+    found = list(reports)
+    gpus = [report for report in found if report["question"] == "gpu"]
     lines = ["| command | measured |", "|---|---|"]
     machines = []
-    for report in reports:
+    for report in found:
+        if report in gpus:
+            continue
         machine = report["environment"]
         machines.append(f"{machine['processor']}, {machine['cores']} cores")
         figures = "; ".join(map(_figure, _chosen(report["rows"])))
@@ -35,8 +39,33 @@ def render(reports: Iterable[Mapping[str, Any]]) -> str:
         "",
         "Medians, quartiles in brackets; after a comma the target, ✓ reached or ✗ not. A ratio is "
         f"taken round by round. Measured on: {where}.",
+        "",
+        *_on_gpus(gpus),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
+
+
+def _on_gpus(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A table of each run of ``deal bench gpu``; one line where there is none."""
+    if not reports:
+        yield "Nothing has been measured on a GPU yet: `make gpu` on a machine with one does."
+    for report in reports:
+        if report["rehearsal"]:
+            raise ValueError("a rehearsal of deal bench gpu has no figures: take it out of results")
+        gpu = report["environment"]["gpu"]
+        yield f"On {gpu['name']}, driver {gpu.get('driver_version', 'unknown')}, by `make gpu`:"
+        yield from ("", "| section | measured |", "|---|---|")
+        for section in report["sections"]:
+            checks = section["checks"]
+            passed = sum(check["passed"] for check in checks)
+            state = section["status"]
+            if state != "done":
+                state += f": {section.get('skipped') or '; '.join(section['notes'][-1:])}"
+            said = [f"**{state}**"] if state != "done" else []
+            said += [f"{passed} of {len(checks)} checks passed"] if checks else []
+            said += map(_figure, _chosen(section["rows"]) if section["rows"] else [])
+            yield f"| {section['name']} | {'; '.join(said)} |"
+        yield ""
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

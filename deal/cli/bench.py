@@ -19,7 +19,7 @@ def command() -> None:
     """Measure speed and memory; correctness is checked before anything is timed."""
 
 
-def _outputs(function: Callable[..., None]) -> Callable[..., None]:
+def _outputs(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
     return click.option(
         "--output", type=click.Path(dir_okay=False), help="Write the JSON to a file too."
@@ -178,6 +178,45 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     from deal.bench.startup import run
 
     _show(run(**options), as_json, output)
+
+
+@command.command()
+@click.option(
+    "--device",
+    type=click.Choice(["cuda", "cpu"]),
+    default="cuda",
+    show_default=True,
+    help="cpu rehearses on small shapes; its figures mean nothing.",
+)
+@click.option("--budget", type=click.FloatRange(0), help="Seconds for all sections [default: 420].")
+@click.option("--section", "sections", multiple=True, help="Only this one; repeatable.")
+@_outputs
+def gpu(
+    as_json: bool,
+    output: str | None,
+    device: str,
+    budget: float | None,
+    sections: tuple[str, ...],
+) -> int:
+    """Prove the GPU path and measure it; exit code 1 if a test or a check failed."""
+    from deal.bench.gpu.run import BUDGET, failed, run
+    from deal.bench.gpu.show import lines
+
+    found = run(
+        device=device,
+        output=output,
+        budget=BUDGET if budget is None else budget,
+        sections=sections,
+        say=lambda text: click.echo(text, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        click.echo("\n".join(lines(found)))
+    bad = failed(found)
+    if bad:
+        click.echo(f"failed: {', '.join(bad)}", err=True)
+    return int(bool(bad))
 
 
 def _show(report: Report, as_json: bool, output: str | None) -> None:
