@@ -41,7 +41,7 @@ test: $(VENV)/testing ctest
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
 	rm -rf build/typed && mkdir -p build/typed  # types as the installed package has them
 	cp -r deal build/typed/deal && cp -r export bench build/typed/deal/
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p deal
