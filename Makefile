@@ -1,5 +1,5 @@
 # make demo      score the bundled sample pool with the bundled model
-# make test      every test, Python and C
+# make test      every test, Python and C; of it make test-emulated: CUDA, emulated on the CPU
 # make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
 # make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU
 # make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: demo test test-emulated check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
@@ -35,8 +35,12 @@ $(VENV)/testing: $(VENV)/scoring
 demo: $(VENV)/scoring
 	$(BIN)/deal-score --demo --output out/demo --overwrite --previews 12 --budget 5
 
-test: $(VENV)/testing ctest
+test: $(VENV)/testing ctest test-emulated
 	$(BIN)/python -m pytest -q
+
+# What lies on a CUDA device, on a CPU that plays one.
+test-emulated: $(VENV)/testing build/emulated/_native.so
+	DEAL_NATIVE=build/emulated/_native.so $(BIN)/python -m pytest -q tests/test_cuda.py tests/engines/test_device.py
 
 check: $(VENV)/testing
 	$(BIN)/ruff check .
@@ -124,7 +128,7 @@ ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/tes
 # ---- CUDA ---------------------------------------------------------------------------------------
 
 NVCC ?= nvcc
-CUDA_SOURCES := attention_cuda pixels_cuda statistics_cuda
+CUDA_SOURCES := attention_cuda device_runtime pixels_cuda statistics_cuda
 NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings \
   -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 
@@ -144,16 +148,35 @@ gpu:
 	  --disable-pip-version-check --no-index --no-build-isolation --no-deps --editable .
 	$(PYTHON) -m deal.bench gpu --output $(OUTPUT)
 
-# The same sources, run on the CPU thread for thread.
-EMULATED := tests/c/emulated/cuda_runtime.cpp tests/c/test_cuda_emulated.cpp
-EMULATION_FLAGS := -x c++ -Wno-unknown-pragmas -Itests/c/emulated
-EMULATION_INPUTS := $(EMULATED) tests/c/emulated/cuda_runtime.h $(CUDA_SOURCES:%=csrc/%.cu)
+# The same sources, run on the CPU thread for thread: as a C test, and as an extension for pytest.
+EMULATION_FLAGS := -Wno-unknown-pragmas -Itests/c/emulated
+EMULATED := $(CUDA_SOURCES) cuda_runtime streams
+BINDING := binding binding_cuda binding_k_center binding_resample k_center resample tensor_py
 
-build/test_cuda_emulated: $(COMMON_SOURCES:%=build/c/%.o) $(EMULATION_INPUTS)
-	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $(EMULATION_FLAGS) $(filter %.cpp %.cu,$^) -x none $(filter %.o,$^) -o $@
+define emulated  # folder of the objects, flags
+$(1)/%.o: csrc/%.cu $$(wildcard csrc/*.h) tests/c/emulated/cuda_runtime.h
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LIBRARY_FLAGS) $(2) $$(EMULATION_FLAGS) -x c++ -c $$< -o $$@
+$(1)/%.o: tests/c/emulated/%.cpp tests/c/emulated/cuda_runtime.h
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LIBRARY_FLAGS) $(2) $$(EMULATION_FLAGS) -c $$< -o $$@
+endef
+$(eval $(call emulated,build/emulated,$(CXXFLAGS)))
+$(eval $(call emulated,build/emulated/sanitized,$(SANITIZE)))
 
-build/test_cuda_emulated_sanitized: $(COMMON_SOURCES:%=build/sanitized/%.o) $(EMULATION_INPUTS)
-	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) $(EMULATION_FLAGS) $(filter %.cpp %.cu,$^) -x none $(filter %.o,$^) -o $@
+build/test_cuda_emulated: tests/c/test_cuda_emulated.cpp $(COMMON_SOURCES:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o)
+	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $(EMULATION_FLAGS) $^ -o $@
+
+build/test_cuda_emulated_sanitized: tests/c/test_cuda_emulated.cpp $(COMMON_SOURCES:%=build/sanitized/%.o) \
+  $(EMULATED:%=build/emulated/sanitized/%.o)
+	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) $(EMULATION_FLAGS) $^ -o $@
+
+build/emulated/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $$($(BIN)/python -m pybind11 --includes) -c $< -o $@
+
+build/emulated/_native.so: $(COMMON_SOURCES:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o) $(BINDING:%=build/emulated/%.o)
+	$(CXX) -shared -pthread $^ -o $@
 
 # ---- bundled model ------------------------------------------------------------------------------
 

@@ -38,14 +38,20 @@ LIBRARY_SOURCES = [
 ]
 BINDING_SOURCES = [
     "csrc/binding.cpp",
+    "csrc/binding_cuda.cpp",
     "csrc/binding_k_center.cpp",
     "csrc/binding_resample.cpp",
     "csrc/k_center.cpp",
     "csrc/resample.cpp",
     "csrc/tensor_py.cpp",
 ]
-CUDA_SOURCES = ["csrc/attention_cuda.cu", "csrc/pixels_cuda.cu", "csrc/statistics_cuda.cu"]
-WITHOUT_CUDA = ["csrc/statistics_nocuda.cpp"]
+CUDA_SOURCES = [
+    "csrc/attention_cuda.cu",
+    "csrc/device_runtime.cu",
+    "csrc/pixels_cuda.cu",
+    "csrc/statistics_cuda.cu",
+]
+WITHOUT_CUDA = ["csrc/device_runtime_nocuda.cpp", "csrc/statistics_nocuda.cpp"]
 HEADERS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))]
 
 # Contraction off: results are the same bits on every instruction set.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding_cuda.h"
 #include "binding_k_center.h"
 #include "binding_resample.h"
 #include "deal.h"
@@ -373,6 +374,7 @@ PYBIND11_MODULE(_native, m) {
         py::arg("out"));
   m.def("class_map", &class_map, py::arg("context"), py::arg("request"));
   m.def("components", &components, py::arg("ids"), py::arg("min_pixels"));
+  bind_cuda(m);
   bind_k_center(m);
   bind_resample(m);
 }

@@ -107,20 +107,23 @@ class Decoded:
 class EngineOutput:
     """What a network gives for a batch, on the network's own grid.
 
+    Arrays of an engine on a CUDA device are :class:`deal.engines.device.DeviceArray`, and good
+    until its next batch.
+
     Attributes
     ----------
     logits : array [B, C, h, w], float32, float16 or bfloat16
         Always logits: engines convert probabilities and sigmoid outputs.
     difficulty : array [B, 1, h', w'] or None
         The graph's own difficulty, before the sigmoid.
-    embedding : ndarray of float32 [B, E] or None
+    embedding : array [B, E] of float32, or as the network gives it on a device; or None
     members : ndarray [M, B, C, h, w] or None
         Logits of all members of a committee, the first of which is ``logits``; None without one.
     """
 
     logits: Any
     difficulty: Any | None = None
-    embedding: NDArray[np.float32] | None = None
+    embedding: Any | None = None
     members: NDArray[Any] | None = None
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
+import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# The extension that emulates CUDA (make build/emulated/_native.so) in the place of the installed.
+if native := os.environ.get("DEAL_NATIVE"):
+    loader = importlib.machinery.ExtensionFileLoader("deal._native", native)
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    sys.modules[loader.name] = importlib.util.module_from_spec(spec)
+    loader.exec_module(sys.modules[loader.name])
 
 from deal import cli
 from tests.models import metadata, save_model

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import warnings
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,46 +9,24 @@ from hypothesis import strategies as st
 
 import deal
 from deal import _native, regions
+from tests import devices
 from tests.cases import CASES, LINES, Case
+from tests.devices import BUILT, EMULATED, NO_GPU, on_device, on_gpu
 from tests.test_regions import assert_columns, flatten, near_ties, oracle
-
-BUILT = "cuda=yes" in _native.build_info()
-
-
-def no_gpu() -> str | None:
-    """Why nothing can be scored on a GPU here, or None."""
-    if not BUILT:
-        return "this build has no CUDA kernels"
-    try:
-        if ctypes.CDLL("libcuda.so.1").cuInit(0) != 0:
-            return "the CUDA driver does not start"
-    except OSError:
-        return "no CUDA driver"
-    try:
-        import torch
-    except ImportError:
-        return "the arrays of these tests are PyTorch's, which is not installed"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return None if torch.cuda.is_available() else "this PyTorch has no CUDA"
-
-
-REASON = no_gpu()
-on_gpu = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 
 def to_device(arguments):
-    """The arguments of a case with every array on the GPU."""
-    import torch
-
-    def move(array):
-        return None if array is None else torch.from_numpy(np.array(array)).cuda()
-
+    """The arguments of a case with every array on the device."""
     where = arguments["regions"]
     if isinstance(where, deal.Segments):
-        where = deal.Segments(move(where.map), where.count)
-    moved = {name: move(arguments[name]) for name in ("logits", "difficulty", "mask")}
+        where = deal.Segments(devices.to_device(where.map), where.count)
+    moved = {name: devices.to_device(arguments[name]) for name in ("logits", "difficulty", "mask")}
     return arguments | moved | {"regions": where}
+
+
+# Fibers are slow: on the emulated device only what is small.
+SMALL = [case for case in CASES if not EMULATED or np.prod(case.size) * case.shape[1] < 100_000]
+ANY = 10 if EMULATED else 1000
 
 
 def without_lines(statistics):
@@ -65,8 +40,8 @@ def without_lines(statistics):
     )
 
 
-@on_gpu
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@on_device
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 def test_statistics_agree_with_the_oracle(case: Case):
     arguments = case.make()
     expected, ties = without_lines(oracle(arguments)), near_ties(arguments)
@@ -76,8 +51,8 @@ def test_statistics_agree_with_the_oracle(case: Case):
         assert_columns(found.regions, expected.regions, ties)
 
 
-@on_gpu
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@on_device
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 def test_bits_are_those_of_the_cpu(case: Case):
     arguments = case.make()
     assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
@@ -85,8 +60,8 @@ def test_bits_are_those_of_the_cpu(case: Case):
     )
 
 
-@on_gpu
-@settings(deadline=None, max_examples=1000)
+@on_device
+@settings(deadline=None, max_examples=ANY)
 @given(
     shape=st.tuples(*(st.integers(1, n) for n in (3, 40, 12, 14))),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
@@ -116,13 +91,11 @@ def test_half_precision_and_strides_count_as_the_floats_they_are(dtype, channels
     assert flatten(deal.score_logits(**arguments | {"logits": half})) == plain
 
 
-@on_gpu
+@on_device
 def test_repeats_and_streams_do_not_change_a_bit():
-    import torch
-
-    arguments = to_device(CASES[4].make())
+    arguments = to_device(CASES[6].make())
     plain = flatten(deal.score_logits(**arguments))
-    stream = torch.cuda.Stream()
+    stream = devices.stream()
     for _ in range(5):
         assert flatten(deal.score_logits(**arguments)) == plain
         assert flatten(deal.score_logits(**arguments, stream=stream)) == plain
@@ -159,46 +132,43 @@ def test_arrays_come_in_through_the_cuda_array_interface():
     assert found == flatten(deal.score_logits(z, size=(12, 14)))
 
 
-@on_gpu
+@on_device
 @pytest.mark.parametrize("attention", ["DIRECT", "POLYNOMIAL"])
 def test_grids_and_maps_are_written_to_the_device(attention):
-    import torch
-
-    case = CASES[0].make()
-    logits, head = torch.from_numpy(case["logits"]).cuda(), case["head"]
+    case = CASES[8].make()
+    logits, head = devices.to_device(case["logits"]), case["head"]
     way = getattr(_native, f"ATTENTION_{attention}")
-    grid = torch.empty(1, 60, 80, device="cuda")
+    grid = devices.to_device(np.empty((1, 19, 37), np.float32))
     assert regions.difficulty_grid(logits, head, attention=way, out=grid) is grid
     expected = regions.difficulty_grid(case["logits"], head, attention=way)
-    assert grid.cpu().numpy().tobytes() == expected.tobytes()
-    out = torch.empty(1, 360, 480, device="cuda")
-    assert head.difficulty_map(logits, size=(360, 480), out=out) is out
-    expected = head.difficulty_map(case["logits"], size=(360, 480))
-    assert out.cpu().numpy().tobytes() == expected.tobytes()
+    assert devices.to_host(grid).tobytes() == expected.tobytes()
+    out = devices.to_device(np.empty((1, 20, 38), np.float32))
+    assert head.difficulty_map(logits, size=(20, 38), out=out) is out
+    expected = head.difficulty_map(case["logits"], size=(20, 38))
+    assert devices.to_host(out).tobytes() == expected.tobytes()
 
 
-@on_gpu
+@on_device
 def test_nonfinite_logits_are_counted_and_leave_other_images_alone():
-    arguments = to_device(CASES[4].make() | {"mask": None})
-    clean = deal.score_logits(**arguments)
+    arguments = Case("three images", (3, 4, 6, 7), (20, 24)).make()
+    clean = deal.score_logits(**to_device(arguments))
     arguments["logits"][1, 2, 3, 4] = float("nan")
-    found = deal.score_logits(**arguments)
+    found = deal.score_logits(**to_device(arguments))
     assert found.nonfinite.tolist() == [0, 1, 0]
     for name, value in clean.images.items():
         np.testing.assert_array_equal(found.images[name][[0, 2]], value[[0, 2]], err_msg=name)
 
 
-@on_gpu
+@on_device
 def test_arrays_that_do_not_fit_are_refused_by_name():
-    import torch
-
-    z = torch.zeros(1, 3, 4, 4, device="cuda")
-    ids = torch.full((8, 8), 9, dtype=torch.int32, device="cuda")
+    z = devices.to_device(np.zeros((1, 3, 4, 4), np.float32))
+    ids = devices.to_device(np.full((8, 8), 9, np.int32))
+    strided = devices.to_device(np.full((8, 4), 9, np.int32))
     for change, message in (
         ({"mask": np.ones((8, 8), np.uint8)}, "mask lies on the host, the logits on cuda:0"),
         ({"regions": deal.Segments(ids)}, "count="),
         ({"regions": deal.Segments(ids, 9)}, "the id 9, but only 9"),
-        ({"regions": deal.Segments(ids.T[:, ::2], 9)}, r"segments: shape \[8, 8\]"),
+        ({"regions": deal.Segments(strided, 9)}, r"segments: shape \[8, 8\]"),
         ({"difficulty": np.zeros((1, 1, 4, 4), np.float32)}, "difficulty lies on the host"),
     ):
         with pytest.raises(deal.DealError, match=message):
@@ -231,7 +201,7 @@ def test_a_build_without_cuda_refuses_device_arrays():
 
 
 @pytest.mark.skipif(not BUILT, reason="this build has no CUDA kernels")
-@pytest.mark.skipif(REASON is None, reason="there is a GPU here")
+@pytest.mark.skipif(NO_GPU is None or EMULATED, reason="there is a device here")
 def test_a_build_with_cuda_says_what_is_missing_where_there_is_no_gpu():
     with pytest.raises(OSError, match="install or update the NVIDIA driver"):
         _native.Context(cuda=0)

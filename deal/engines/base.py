@@ -15,7 +15,7 @@ from deal.model import ModelSpec, check_channels, nearest_multiple
 from deal.model_graph import output_remedy
 from deal.types import EngineOutput
 
-__all__ = ["PROBABILITY_FLOORS", "Engine", "parse_device"]
+__all__ = ["PROBABILITY_FLOORS", "Engine", "HostEngine", "on_host", "parse_device"]
 
 PROBABILITY_FLOORS = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float16): 2.0**-24}
 """By the network's dtype: probabilities are raised to it before their logarithm is taken.
@@ -36,10 +36,19 @@ def parse_device(device: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
+def on_host(output: EngineOutput) -> EngineOutput:
+    """The same output as NumPy arrays; waits for a device."""
+
+    def moved(array: Any) -> Any:
+        return array.to_host() if hasattr(array, "to_host") else array
+
+    return EngineOutput(moved(output.logits), moved(output.difficulty), moved(output.embedding))
+
+
 class Engine(ABC):
     """Runs one network on one device; not to be shared between threads.
 
-    Subclasses implement :meth:`_infer` and trust their input.
+    Subclasses implement :meth:`_run` and trust their input.
 
     Attributes
     ----------
@@ -76,8 +85,9 @@ class Engine(ABC):
         Returns
         -------
         EngineOutput
-            Logits [B, C, h, w] in the dtype the network gives, on the host. Probabilities come as
-            their logarithms (see ``PROBABILITY_FLOORS``); a sigmoid as the logits [0, z].
+            Logits [B, C, h, w] in the dtype the network gives, where it runs: on a CUDA device
+            they stay there (:mod:`deal.engines.device`). Probabilities come as their logarithms
+            (see ``PROBABILITY_FLOORS``), a sigmoid as the logits [0, z], both on the host.
 
         Raises
         ------
@@ -94,7 +104,7 @@ class Engine(ABC):
         size = images.shape[1], images.shape[2]
         if spec.input_size not in (None, size) or any(n % spec.size_multiple for n in size):
             raise UsageError(f"the network does not take images of {size[0]}×{size[1]} (H×W)")
-        raw = self._run(self._prepare(images), self._keep_all if masks is None else masks)
+        raw = self._run(images, self._keep_all if masks is None else masks)
         if len(raw.logits) != len(images):
             raise ModelError(
                 f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
@@ -111,10 +121,14 @@ class Engine(ABC):
             The network does not run, argmax or softmax are baked in, or shapes do not fit.
         """
         noise = self.noise(self.spec.batch or 1)
-        raw = self._run(self._prepare(noise), self._keep_all)
+        raw = on_host(self._run(noise, self._keep_all))
         self._check(raw, len(noise))
         if raw.embedding is not None:
             self.embedding_size = raw.embedding.shape[1]
+
+    def lane(self) -> Engine | None:
+        """The same loaded network for another thread; None where it has to be loaded once more."""
+        return None
 
     def noise(self, count: int) -> NDArray[np.uint8]:
         """Images of noise [count, H, W, 3] of a size that the network takes, always the same."""
@@ -124,40 +138,30 @@ class Engine(ABC):
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
     @abstractmethod
-    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
-        """Outputs as the network gives them, for a batch as the network takes it."""
+    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+        """Outputs as the network gives them, of images [B, H, W, 3]."""
 
-    def _prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def _input_shape(self, images: NDArray[np.uint8]) -> tuple[int, ...]:
+        """Shape of such images as the network takes them."""
+        if self._levels is None:
+            return images.shape
+        return len(images), 3, *images.shape[1:3]
+
+    def _prepare(self, images: NDArray[np.uint8], out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Images as the network takes them; written to ``out`` where it is given."""
         if self.spec.input_format.endswith(("bgr", "bgr8")):
             images = images[..., ::-1]
         if self._levels is None:
-            return np.ascontiguousarray(images)
+            if out is None:
+                return np.ascontiguousarray(images)
+            np.copyto(out, images)
+            return out
         # 256 levels a channel: a table gives every pixel the value computed in double, once.
-        planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=self._levels.dtype)
+        if out is None:
+            out = np.empty(self._input_shape(images), dtype=self._levels.dtype)
         for channel, levels in enumerate(self._levels):
-            np.take(levels, images[..., channel], out=planes[:, channel])
-        return planes
-
-    def _run(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
-        fixed = self.spec.batch
-        if fixed is None or fixed == len(batch):
-            return self._infer(batch, masks)
-        parts = []
-        for start in range(0, len(batch), fixed):
-            part = batch[start : start + fixed]
-            filled = np.resize(part, (fixed, *part.shape[1:]))
-            parts.append((self._infer(filled, masks), len(part)))
-
-        def joined(arrays: list[tuple[Any, int]]) -> Any:
-            if arrays[0][0] is None:
-                return None
-            return np.concatenate([array[:count] for array, count in arrays])
-
-        return EngineOutput(
-            joined([(out.logits, count) for out, count in parts]),
-            joined([(out.difficulty, count) for out, count in parts]),
-            joined([(out.embedding, count) for out, count in parts]),
-        )
+            np.take(levels, images[..., channel], out=out[:, channel])
+        return out
 
     def _to_logits(self, raw: NDArray[Any]) -> NDArray[Any]:
         is_sigmoid = self.spec.activation == "sigmoid"
@@ -212,3 +216,35 @@ class Engine(ABC):
                 f"{where} is probabilities, softmax is baked in: re-export the logits without it, "
                 "or set output_kind to probabilities"
             )
+
+
+class HostEngine(Engine):
+    """Takes batches of any size and gives NumPy arrays.
+
+    Subclasses implement :meth:`_infer` and trust their input.
+    """
+
+    @abstractmethod
+    def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
+        """Outputs as the network gives them, for a batch as the network takes it."""
+
+    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+        batch, fixed = self._prepare(images), self.spec.batch
+        if fixed is None or fixed == len(batch):
+            return self._infer(batch, masks)
+        parts = []
+        for start in range(0, len(batch), fixed):
+            part = batch[start : start + fixed]
+            filled = np.resize(part, (fixed, *part.shape[1:]))
+            parts.append((self._infer(filled, masks), len(part)))
+
+        def joined(arrays: list[tuple[Any, int]]) -> Any:
+            if arrays[0][0] is None:
+                return None
+            return np.concatenate([array[:count] for array, count in arrays])
+
+        return EngineOutput(
+            joined([(out.logits, count) for out, count in parts]),
+            joined([(out.difficulty, count) for out, count in parts]),
+            joined([(out.embedding, count) for out, count in parts]),
+        )

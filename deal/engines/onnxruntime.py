@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deal.cores import available_cores
 from deal.dropout import Masks
-from deal.engines.base import Engine, parse_device
+from deal.engines.base import HostEngine, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import ModelSpec, read_spec
 from deal.processor import has_int8_dot_product
@@ -31,7 +31,7 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
-class OnnxRuntimeEngine(Engine):
+class OnnxRuntimeEngine(HostEngine):
     """One inference session; parameters as in :func:`deal.engines.open_engine`."""
 
     name = "ort"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deal.cores import available_cores
 from deal.dropout import DropoutLayer, Masks
-from deal.engines.base import Engine, parse_device
+from deal.engines.base import HostEngine, parse_device
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import resolve_spec
 from deal.onnx_header import OnnxHeader, TensorInfo
@@ -131,7 +131,7 @@ def module_metadata(
     }
 
 
-class ModuleEngine(Engine):
+class ModuleEngine(HostEngine):
     """Runs a network in float32.
 
     Parameters

@@ -223,20 +223,35 @@ void test_order_of_calls() {
   deal_context* context = nullptr;
   CHECK(deal_context_create(&options, &context) == DEAL_OK, deal_last_error());
   CHECK(deal_finish(context) == DEAL_OK, "nothing to finish");
-  emulated::capturing = true;
-  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_INVALID_ARGUMENT, "");
+  cudaStream_t stream;
+  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess, "");
+  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess, "");
+  CHECK(deal_enqueue(context, &input, &output, stream) == DEAL_ERROR_INVALID_ARGUMENT, "");
   CHECK(strstr(deal_last_error(), "deal_reserve") != nullptr, deal_last_error());
+  cudaGraph_t graph;
+  CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess, "");
+  cudaGraphDestroy(graph);
   CHECK(deal_reserve(context, &input) == DEAL_OK, deal_last_error());
-  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_OK, deal_last_error());
-  emulated::capturing = false;
+  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess, "");
+  CHECK(deal_enqueue(context, &input, &output, stream) == DEAL_OK, deal_last_error());
+  CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess, "");
   CHECK(entropy == -1.0, "tables are written by deal_finish");
-  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_INVALID_ARGUMENT, "");
+  CHECK(deal_enqueue(context, &input, &output, stream) == DEAL_ERROR_INVALID_ARGUMENT, "");
   CHECK(strstr(deal_last_error(), "deal_finish") != nullptr, deal_last_error());
-  for (int replay = 0; replay < 2; ++replay) {
+  cudaGraphExec_t executable;
+  CHECK(cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess, "");
+  cudaGraphDestroy(graph);
+  double before = -1.0;
+  for (const float changed : {8.0f, 9.0f}) {
+    data[7] = changed;
     entropy = -1.0;
+    CHECK(cudaGraphLaunch(executable, stream) == cudaSuccess, "");
     CHECK(deal_finish(context) == DEAL_OK, deal_last_error());
-    CHECK(entropy > 0.0, "finish may be called after each replay");
+    CHECK(entropy > 0.0 && entropy != before, "each replay reads the logits as they are then");
+    before = entropy;
   }
+  cudaGraphExecDestroy(executable);
+  cudaStreamDestroy(stream);
   z.members = 2;
   CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
   CHECK(strstr(deal_last_error(), "committees are scored on the CPU") != nullptr,

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -20,8 +19,6 @@ constexpr size_t kStack = 128 * 1024;
 int64_t deal_block_memory[kShared / 8 + 64];
 
 namespace emulated {
-
-bool capturing = false;
 
 namespace {
 
@@ -140,22 +137,3 @@ void run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thre
 }
 
 }  // namespace emulated
-
-cudaError_t cudaMalloc(void** memory, size_t size) {
-  *memory = malloc(size);
-  if (*memory == nullptr) return cudaErrorMemoryAllocation;
-  memset(*memory, 0xa5, size);
-  return cudaSuccess;
-}
-cudaError_t cudaFree(void* memory) {
-  free(memory);
-  return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void* memory, int value, size_t size, cudaStream_t) {
-  memset(memory, value, size);
-  return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t) {
-  memcpy(to, from, size);
-  return cudaSuccess;
-}

@@ -1,8 +1,12 @@
 // A CUDA runtime that runs kernels on the CPU, thread for thread: just enough for csrc/*_cuda.cu.
 //
-// It lets the kernels' indices, barriers, totals and flushes be tested where there is no GPU. It
-// says nothing of a GPU's memory model, its arithmetic or its speed. A block's threads are fibers;
-// a barrier that not all of them reach ends the program.
+// It lets the kernels' indices, barriers, totals and flushes be tested where there is no GPU, and
+// the order that streams and events keep. It says nothing of a GPU's memory model, its arithmetic
+// or its speed. A block's threads are fibers; a barrier that not all of them reach ends the
+// program.
+//
+// A stream does its work as late as it may: when somebody waits for it. So work that does not wait
+// for what it needs finds rubbish. The default stream works at once. Addresses are the host's.
 #pragma once
 
 #include <stddef.h>
@@ -18,6 +22,7 @@ struct dim3 {
   unsigned x, y, z;
   explicit dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
+struct CUstream_st;
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulated {
@@ -25,7 +30,7 @@ void run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thre
 void wait_for_block();
 // Waits for the whole warp; the values that its 32 lanes brought.
 const uint64_t* exchange(uint64_t value);
-extern bool capturing;  // what cudaStreamIsCapturing tells
+void enqueue(CUstream_st* stream, std::function<void()> work);
 }  // namespace emulated
 
 // ---- device -----------------------------------------------------------------------------------
@@ -68,47 +73,76 @@ inline unsigned atomicMax(unsigned* total, unsigned value) {
 
 // ---- host -------------------------------------------------------------------------------------
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2 };
-enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorStreamCaptureUnsupported = 900
+};
+enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2, cudaMemcpyDefault = 4 };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
-enum { cudaEventDisableTiming = 2, cudaEventRecordExternal = 1 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum { cudaEventDefault = 0, cudaEventDisableTiming = 2, cudaEventRecordExternal = 1 };
+enum { cudaStreamNonBlocking = 1 };
 typedef struct CUstream_st* cudaStream_t;
 typedef struct CUevent_st* cudaEvent_t;
-
-cudaError_t cudaMalloc(void** memory, size_t size);  // filled with rubbish
-cudaError_t cudaFree(void* memory);
-inline cudaError_t cudaMallocHost(void** memory, size_t size) { return cudaMalloc(memory, size); }
-inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
-cudaError_t cudaMemsetAsync(void* memory, int value, size_t size, cudaStream_t);
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t);
-
-inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-inline cudaError_t cudaGetDevice(int* index) { return *index = 0, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline const char* cudaGetErrorString(cudaError_t) { return "emulated error"; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned) { return cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecordWithFlags(cudaEvent_t, cudaStream_t, unsigned) {
-  return cudaSuccess;
-}
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+typedef struct CUgraph_st* cudaGraph_t;
+typedef struct CUgraphExec_st* cudaGraphExec_t;
 struct cudaPointerAttributes {
   int device;
 };
-inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
-  return attributes->device = 0, cudaSuccess;
-}
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
-  *status = emulated::capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  int major, minor, multiProcessorCount;
+};
+
+// Memory is filled with rubbish. While a stream of the thread is captured, what waits or takes
+// memory is refused, as CUDA does.
+cudaError_t cudaMalloc(void** memory, size_t size);
+cudaError_t cudaFree(void* memory);
+inline cudaError_t cudaMallocHost(void** memory, size_t size) { return cudaMalloc(memory, size); }
+inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t size, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind,
+                            cudaStream_t stream);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*);
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* index);
+cudaError_t cudaSetDevice(int index);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorString(cudaError_t error);
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+
 template <class Job>
 cudaError_t cudaLaunchKernel(void (*kernel)(Job), dim3 grid, dim3 block, void** arguments,
-                             size_t shared, cudaStream_t) {
-  const Job& job = *static_cast<const Job*>(arguments[0]);
-  emulated::run(grid, block, shared, [&] { kernel(job); });
+                             size_t shared, cudaStream_t stream) {
+  const Job job = *static_cast<const Job*>(arguments[0]);
+  emulated::enqueue(stream, [=] { emulated::run(grid, block, shared, [&] { kernel(job); }); });
   return cudaSuccess;
 }

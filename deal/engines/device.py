@@ -1,0 +1,247 @@
+"""What engines on a CUDA device share: images go up through pinned memory, outputs stay there.
+
+An engine is a *lane*: memory for one batch, and a stream on which its images are copied up and its
+outputs are worked on. Several lanes share one loaded network (:meth:`DeviceEngine.lane`), each for
+a thread of its own, so that one batch is copied and scored while the network runs on another.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from deal import _native
+from deal.dropout import Masks
+from deal.engines.base import Engine, on_host
+from deal.model import ModelSpec
+from deal.types import EngineOutput
+
+__all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine"]
+
+DEFAULT_BATCH = 32
+"""Images of a batch on a device."""
+
+# Input sizes whose memory a lane keeps; a pool of more sizes takes memory anew at every change.
+_SIZES = 4
+
+
+class DeviceArray:
+    """A C-contiguous array on a CUDA device; it keeps its memory alive.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    address : int
+        Of its first element, on the device.
+    stream : deal._native.Stream
+        On which it is written: work that is launched there later sees it, other streams have to
+        wait (``__cuda_array_interface__`` tells them).
+    """
+
+    def __init__(
+        self,
+        memory: _native.DeviceMemory,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        stream: _native.Stream,
+    ) -> None:
+        self._memory = memory
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.stream = stream
+        self.address = memory.address
+
+    @classmethod
+    def empty(cls, shape: Sequence[int], dtype: DTypeLike, stream: _native.Stream) -> DeviceArray:
+        """Take memory on the stream's device; what is in it is undefined."""
+        size = prod(shape) * np.dtype(dtype).itemsize
+        return cls(_native.DeviceMemory(stream.device, size), shape, dtype, stream)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "version": 3,
+            "stream": self.stream.cuda_stream,
+        }
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def first(self, rows: int) -> DeviceArray:
+        """The first rows, in the same memory."""
+        return DeviceArray(self._memory, (rows, *self.shape[1:]), self.dtype, self.stream)
+
+    def to_host(self) -> NDArray[Any]:
+        """A copy on the host; waits for the stream."""
+        values = np.empty(self.shape, self.dtype)
+        self.stream.copy(values.ctypes.data, self.address, self.nbytes)
+        self.stream.synchronize()
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffers:
+    """Of one lane, for images of one size."""
+
+    staged: Mapping[str, NDArray[Any]]  # pinned memory, by input name
+    inputs: Mapping[str, DeviceArray]
+    outputs: Mapping[str, DeviceArray]  # logits, and difficulty and embedding where there are
+    launch: Callable[[], None]
+    copied: _native.Event
+    done: _native.Event
+
+
+class DeviceEngine(Engine):
+    """Runs batches of one fixed size on a CUDA device, the last one filled up.
+
+    A batch's arrays stay on the device, in memory of the lane that its next batch overwrites: work
+    on them has to be launched on :attr:`stream` (or done) by then. Probabilities and sigmoid
+    outputs are converted on the host, so these, and their difficulty, pass through it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    index : int
+        Of the device.
+    batch : int, optional
+        Images that run together; a graph of one fixed batch has its own. ``DEFAULT_BATCH``
+        otherwise.
+
+    Attributes
+    ----------
+    batch : int
+    stream : deal._native.Stream
+        The lane's: copies of its images, and whatever is done with its outputs.
+    network_stream : deal._native.Stream
+        Where the network runs: the lane's too, unless a subclass shares one.
+    """
+
+    def __init__(self, spec: ModelSpec, index: int, batch: int | None = None) -> None:
+        super().__init__(spec, f"cuda:{index}")
+        self.batch = spec.batch or batch or DEFAULT_BATCH
+        self._index = index
+        self._open_lane()
+        self.network_stream = self.stream
+
+    def lane(self) -> DeviceEngine:
+        """The same loaded network for another thread, with a stream and memory of its own."""
+        twin = copy.copy(self)
+        twin._open_lane()
+        if self.network_stream is self.stream:
+            twin.network_stream = twin.stream
+        return twin
+
+    @abstractmethod
+    def _bind(
+        self, inputs: Mapping[str, DeviceArray]
+    ) -> tuple[Mapping[str, DeviceArray], Callable[[], None]]:
+        """Give the outputs for inputs at these addresses, and what launches the network.
+
+        Outputs are called ``logits``, ``difficulty`` and ``embedding``, the latter two where the
+        graph has them. The function launches the network on ``network_stream``, from the inputs
+        into the outputs, and may return before it is done. Is called once for every input size.
+        """
+
+    def _open_lane(self) -> None:
+        self.stream = _native.Stream(self._index)
+        self._kept: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
+
+    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+        run = self._run_batch if len(images) <= self.batch else self._run_batches
+        output = run(images, masks)
+        is_plain = self.spec.output_kind == "logits" and self.spec.activation == "softmax"
+        return output if is_plain else on_host(output)
+
+    def _run_batches(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+        """More than one batch, its outputs put together on the device."""
+        whole: dict[str, DeviceArray] = {}
+        for start in range(0, len(images), self.batch):
+            output = self._run_batch(images[start : start + self.batch], masks)
+            for name in ("logits", "difficulty", "embedding"):
+                part = getattr(output, name)
+                if part is None:
+                    continue
+                if name not in whole:
+                    shape = len(images), *part.shape[1:]
+                    whole[name] = DeviceArray.empty(shape, part.dtype, self.stream)
+                to = whole[name].address + start * (part.nbytes // len(part))
+                self.stream.copy(to, part.address, part.nbytes)
+        return _output(whole)
+
+    def _run_batch(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+        count, spec = len(images), self.spec
+        buffers = self._buffers(images)
+        buffers.copied.synchronize()  # the last batch has left the pinned memory
+        staged = buffers.staged[spec.input_name]
+        self._prepare(images, staged[:count])
+        staged[count:] = staged[0]
+        for layer, mask in zip(spec.dropout, masks, strict=True):
+            np.copyto(buffers.staged[layer.input], mask)
+        for name, source in buffers.staged.items():
+            target = buffers.inputs[name]
+            self.stream.copy(target.address, source.ctypes.data, target.nbytes)
+        buffers.copied.record(self.stream)
+        # Whatever was launched on the lane's stream comes first: it may read the outputs that the
+        # network is about to write.
+        self.network_stream.wait(buffers.copied)
+        buffers.launch()
+        buffers.done.record(self.network_stream)
+        self.stream.wait(buffers.done)
+        found = buffers.outputs
+        if any(len(array) != self.batch for array in found.values()):
+            return _output(found)  # refused by the caller, who knows what was asked
+        return _output({name: array.first(count) for name, array in found.items()})
+
+    def _buffers(self, images: NDArray[np.uint8]) -> _Buffers:
+        size = images.shape[1], images.shape[2]
+        if size not in self._kept:
+            while len(self._kept) >= _SIZES:
+                self._kept.popitem(last=False)
+            self._kept[size] = self._new_buffers(images)
+        self._kept.move_to_end(size)
+        return self._kept[size]
+
+    def _new_buffers(self, images: NDArray[np.uint8]) -> _Buffers:
+        spec = self.spec
+        shape = self.batch, *self._input_shape(images)[1:]
+        staged = {spec.input_name: self._pinned(shape, spec.input_dtype)}
+        for layer in spec.dropout:
+            staged[layer.input] = self._pinned((1, layer.channels, 1, 1), np.float32)
+        inputs = {
+            name: DeviceArray.empty(array.shape, array.dtype, self.stream)
+            for name, array in staged.items()
+        }
+        outputs, launch = self._bind(inputs)
+        copied, done = (_native.Event(self._index) for _ in range(2))
+        return _Buffers(staged, inputs, outputs, launch, copied, done)
+
+    def _pinned(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        size = prod(shape) * np.dtype(dtype).itemsize
+        memory = _native.PinnedMemory(self._index, size)
+        return np.frombuffer(memoryview(memory), np.dtype(dtype), prod(shape)).reshape(shape)
+
+
+def _output(arrays: Mapping[str, DeviceArray]) -> EngineOutput:
+    return EngineOutput(arrays["logits"], arrays.get("difficulty"), arrays.get("embedding"))
