@@ -35,7 +35,7 @@ class Sessions:
     def __init__(self, path: Path, count: int, threads: int) -> None:
         spec = read_spec(path)
         self._names = spec.output_name, spec.input_name
-        self._sessions: list[Any] = [open_session(path, "cpu", threads) for _ in range(count)]
+        self._sessions: list[Any] = [open_session(path, threads) for _ in range(count)]
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch [B,H,W,3], by the first session."""

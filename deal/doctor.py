@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.metadata
 import platform
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from deal._version import __version__
+from deal.driver import find_driver
 from deal.errors import DealError
 
 __all__ = ["Finding", "cuda_driver", "demo_file", "examine", "namesake", "warn_of_namesake"]
@@ -30,7 +30,6 @@ _PACKAGES = {
     "torch": "pip install 'deal-score[train]' (training and engine torch)",
     "onnx": "pip install 'deal-score[train]' (export)",
 }
-_NO_DRIVER = "install NVIDIA's driver, or use --device cpu"
 _REQUIRED = 6  # the first six; the others are extras
 
 
@@ -98,29 +97,8 @@ def demo_file(name: str) -> Path:
 
 
 def cuda_driver() -> str:
-    """Driver's CUDA version and the devices; DealError where there is none.
-
-    Asks the driver library alone: runtimes and TensorRT may crash a process without a driver.
-    """
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        raise DealError(f"no CUDA driver (libcuda.so.1 is not there): {_NO_DRIVER}") from error
-    code = cuda.cuInit(0)
-    if code != 0:
-        raise DealError(f"the CUDA driver does not start (cuInit gave error {code}): {_NO_DRIVER}")
-    version, count = ctypes.c_int(), ctypes.c_int()
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    if count.value == 0:
-        raise DealError(f"the CUDA driver sees no device: {_NO_DRIVER}")
-    names = []
-    for index in range(count.value):
-        name = ctypes.create_string_buffer(256)
-        cuda.cuDeviceGetName(name, len(name), index)
-        names.append(f"cuda:{index} {name.value.decode()}")
-    major, minor = version.value // 1000, version.value % 1000 // 10
-    return f"driver for CUDA {major}.{minor}; {', '.join(names)}"
+    """Driver's CUDA version and the devices; EngineUnavailableError where there is none."""
+    return str(find_driver())
 
 
 def _remedy_namesake() -> str:
@@ -161,7 +139,7 @@ def _ort(device: str) -> str:
         cuda_driver()
     from deal.engines import open_engine
 
-    engine = open_engine(demo_file("model.onnx"), "ort", device, threads=1)
+    engine = open_engine(demo_file("model.onnx"), "ort", device, threads=1, batch_size=1)
     return f"ran the bundled model on {engine.device}"
 
 

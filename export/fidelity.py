@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisition import acquisition_scores
-from deal.engines.base import Engine
+from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, UsageError
 from deal.export.parity import spearman, top_k_overlap
 from deal.inputs import Inputs
@@ -174,7 +174,7 @@ class FidelityGate:
             groups, failures = self._inputs.groups([image])
             if failures:
                 raise UsageError(f"held-out image {count}: {failures[0].message}")
-            output = engine.infer(np.stack(groups[0].images))
+            output = on_host(engine.infer(np.stack(groups[0].images)))
             logits = np.asarray(output.logits, np.float32)
             if not np.isfinite(logits).all():
                 raise ModelError(

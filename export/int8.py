@@ -62,7 +62,7 @@ class Int8Conversion:
     def __init__(
         self, source: Path, calibration: Images, reduce_range: bool, progress: Progress
     ) -> None:
-        self._engine = OnnxRuntimeEngine(source, "cpu")
+        self._engine = OnnxRuntimeEngine(source)
         self._images = calibration
         self._reduce_range = reduce_range
         self._progress = progress

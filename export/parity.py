@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisition import acquisition_scores
-from deal.engines.base import Engine
+from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, UsageError
 from deal.inputs import Inputs
 from deal.metrics import spearman
@@ -102,7 +102,7 @@ def compare(
         groups, failures = inputs.groups([image])
         if failures:
             raise UsageError(f"check image {count}: {failures[0].message}")
-        outputs = [engine.infer(np.stack(groups[0].images)) for engine in engines]
+        outputs = [on_host(engine.infer(np.stack(groups[0].images))) for engine in engines]
         distance, apart = differences(*outputs)
         if not math.isfinite(distance):
             raise ModelError(f"check image {count}: the network gives NaN or infinite logits")

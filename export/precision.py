@@ -119,7 +119,7 @@ def convert(
     with new_file(output) as temporary:
         calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
         gate = FidelityGate(
-            OnnxRuntimeEngine(model, "cpu"),
+            OnnxRuntimeEngine(model),
             judged,
             lambda done: report("fp32 on held-out images", done, len(judged)),
         )
@@ -127,7 +127,7 @@ def convert(
             half = halved(simplified(model), spec, precision)
             _write(temporary, emulated(half), contract_values(model))
             fidelity = gate.judge(
-                OnnxRuntimeEngine(temporary, "cpu"),
+                OnnxRuntimeEngine(temporary),
                 lambda done: report(f"{precision} on held-out images", done, len(judged)),
             )
             if not fidelity.passed:
@@ -145,7 +145,7 @@ def convert(
             stage = f"int8 on held-out images, {len(keep_float)} of {len(int8.layers)} layers float"
             _write(temporary, int8.model(keep_float), contract_values(model))
             return gate.judge(
-                OnnxRuntimeEngine(temporary, "cpu"),
+                OnnxRuntimeEngine(temporary),
                 lambda done: report(stage, done, len(judged)),
             )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deal import cli, doctor
+from deal import driver as driver_module
 from deal.doctor import Finding, cuda_driver, demo_file, examine
 from deal.errors import DealError
 from tests.models import metadata, save_model
@@ -73,7 +74,7 @@ def test_a_missing_driver_is_told_without_loading_an_engine(
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(doctor.ctypes, "CDLL", missing)
+    monkeypatch.setattr(driver_module.ctypes, "CDLL", missing)
     with pytest.raises(DealError, match=r"no CUDA driver .* install NVIDIA's driver"):
         cuda_driver()
     found = findings()
@@ -102,7 +103,7 @@ class Driver:
 
 
 def test_a_driver_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda name: Driver())
+    monkeypatch.setattr(driver_module.ctypes, "CDLL", lambda name: Driver())
     assert cuda_driver() == "driver for CUDA 13.2; cuda:0 NVIDIA H200"
 
 
@@ -112,7 +113,7 @@ def test_a_driver_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_driver_that_does_not_work_says_why(
     monkeypatch: pytest.MonkeyPatch, driver: Driver, match: str
 ) -> None:
-    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda name: driver)
+    monkeypatch.setattr(driver_module.ctypes, "CDLL", lambda name: driver)
     with pytest.raises(DealError, match=match):
         cuda_driver()
 

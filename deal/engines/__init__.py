@@ -29,6 +29,7 @@ def open_engine(
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
     *,
+    batch_size: int | None = None,
     probe: bool = True,
 ) -> Engine:
     """Open a model on an engine and hold its outputs against the model contract.
@@ -39,7 +40,7 @@ def open_engine(
         An ONNX file for ``ort``, a checkpoint of ``deal train`` for ``torch``.
     engine : ``ort`` or ``torch``
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
-        ``auto`` takes CUDA where the installed engine is built for it.
+        ``auto`` takes CUDA where the installed engine is built for it and a driver sees a device.
     precision : str, optional
         What the model has to say of itself, as a safeguard; None runs it as it is. Engines convert
         nothing: ``deal export --precision`` does.
@@ -47,6 +48,9 @@ def open_engine(
         Threads of one inference; None takes every core this process may use.
     options : mapping, optional
         Keys of the model contract that win over the model's own.
+    batch_size : int, optional
+        Images that run together on a CUDA device, always so many (:mod:`deal.engines.device`); 32
+        by default. On the CPU, and with ``torch``, every batch is run as it comes.
     probe : bool
         Run the network once on noise to see what it gives; False where that is known.
 
@@ -69,9 +73,7 @@ def open_engine(
         raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
     opened: Engine
     if engine == "ort":
-        from deal.engines.onnxruntime import OnnxRuntimeEngine
-
-        opened = OnnxRuntimeEngine(Path(model), device, threads, options)
+        opened = _open_ort(Path(model), device, threads, options, batch_size)
     else:
         from deal.engines.torch import TorchEngine
 
@@ -80,6 +82,22 @@ def open_engine(
     if probe:
         opened.probe()
     return opened
+
+
+def _open_ort(
+    path: Path,
+    device: str,
+    threads: int | None,
+    options: Mapping[str, Any] | None,
+    batch_size: int | None,
+) -> Engine:
+    from deal.engines.onnxruntime import OnnxRuntimeEngine
+    from deal.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine, cuda_index
+
+    index = cuda_index(device)
+    if index is None:
+        return OnnxRuntimeEngine(path, threads, options)
+    return OnnxRuntimeCudaEngine(path, index, threads, options, batch_size)
 
 
 def _check_precision(opened: Engine, wanted: str | None) -> None:

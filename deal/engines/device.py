@@ -8,6 +8,7 @@ a thread of its own, so that one batch is copied and scored while the network ru
 from __future__ import annotations
 
 import copy
+import threading
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -142,6 +143,7 @@ class DeviceEngine(Engine):
         super().__init__(spec, f"cuda:{index}")
         self.batch = spec.batch or batch or DEFAULT_BATCH
         self._index = index
+        self._turn = threading.Lock()  # of lanes
         self._open_lane()
         self.network_stream = self.stream
 
@@ -161,7 +163,8 @@ class DeviceEngine(Engine):
 
         Outputs are called ``logits``, ``difficulty`` and ``embedding``, the latter two where the
         graph has them. The function launches the network on ``network_stream``, from the inputs
-        into the outputs, and may return before it is done. Is called once for every input size.
+        into the outputs, and may return before it is done. Is called once a lane and input size.
+        Neither ever runs in two lanes at once.
         """
 
     def _open_lane(self) -> None:
@@ -205,9 +208,10 @@ class DeviceEngine(Engine):
         buffers.copied.record(self.stream)
         # Whatever was launched on the lane's stream comes first: it may read the outputs that the
         # network is about to write.
-        self.network_stream.wait(buffers.copied)
-        buffers.launch()
-        buffers.done.record(self.network_stream)
+        with self._turn:
+            self.network_stream.wait(buffers.copied)
+            buffers.launch()
+            buffers.done.record(self.network_stream)
         self.stream.wait(buffers.done)
         found = buffers.outputs
         if any(len(array) != self.batch for array in found.values()):
@@ -233,7 +237,8 @@ class DeviceEngine(Engine):
             name: DeviceArray.empty(array.shape, array.dtype, self.stream)
             for name, array in staged.items()
         }
-        outputs, launch = self._bind(inputs)
+        with self._turn:
+            outputs, launch = self._bind(inputs)
         copied, done = (_native.Event(self._index) for _ in range(2))
         return _Buffers(staged, inputs, outputs, launch, copied, done)
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, or on CUDA where the installed wheel has it."""
+"""ONNX Runtime on the CPU, and what its engine on CUDA shares with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deal.cores import available_cores
 from deal.dropout import Masks
-from deal.engines.base import HostEngine, parse_device
+from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import ModelSpec, read_spec
 from deal.processor import has_int8_dot_product
@@ -25,36 +25,31 @@ except ImportError as error:
         "for CUDA)"
     ) from error
 
-__all__ = ["OnnxRuntimeEngine", "open_session"]
-
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
+__all__ = ["OnnxRuntimeEngine", "load", "not_run", "open_session", "ort", "output_names"]
 
 
 class OnnxRuntimeEngine(HostEngine):
-    """One inference session; parameters as in :func:`deal.engines.open_engine`."""
+    """One inference session on the CPU.
+
+    Parameters
+    ----------
+    path, threads, options
+        As in :func:`deal.engines.open_engine`.
+    """
 
     name = "ort"
 
     def __init__(
         self,
         path: Path,
-        device: str = "auto",
         threads: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         spec = read_spec(path, options)
-        used = _resolve_device(device)
-        super().__init__(spec, used)
-        if used == "cpu":
-            _check_sums(spec)
-        self._session = open_session(path, used, threads or available_cores())
-        names = {
-            "logits": spec.output_name,
-            "difficulty": spec.difficulty_name,
-            "embedding": spec.embedding_name,
-        }
-        self._outputs = {role: name for role, name in names.items() if name is not None}
+        super().__init__(spec, "cpu")
+        _check_sums(spec)
+        self._session = open_session(path, threads or available_cores())
+        self._outputs = output_names(spec)
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
@@ -69,10 +64,7 @@ class OnnxRuntimeEngine(HostEngine):
         try:
             values = self._session.run(list(self._outputs.values()), feeds)
         except Exception as error:  # the runtime's exceptions share no other base
-            raise ModelError(
-                f"model {self.spec.path} does not run on a batch {list(batch.shape)}: set "
-                f"input_size or size_multiple to what it takes ({_first_line(error)})"
-            ) from error
+            raise not_run(self.spec, batch.shape, error) from error
         outputs = dict(zip(self._outputs, values, strict=True))
         embedding = outputs.get("embedding")
         return EngineOutput(
@@ -82,56 +74,47 @@ class OnnxRuntimeEngine(HostEngine):
         )
 
 
-def _resolve_device(device: str) -> str:
-    kind, index = parse_device(device)
-    has_cuda = _CUDA in ort.get_available_providers()
-    if kind == "cuda" and not has_cuda:
-        raise EngineUnavailableError(
-            f"device {device}: the installed onnxruntime {ort.__version__} has no CUDA; "
-            "pip uninstall onnxruntime, then pip install 'deal-score[ort-gpu]', or use --device cpu"
-        )
-    return f"cuda:{index}" if kind == "cuda" or (kind == "auto" and has_cuda) else "cpu"
+def output_names(spec: ModelSpec) -> dict[str, str]:
+    """The graph's names of ``logits``, ``difficulty`` and ``embedding``, of those that it has."""
+    names = {
+        "logits": spec.output_name,
+        "difficulty": spec.difficulty_name,
+        "embedding": spec.embedding_name,
+    }
+    return {role: name for role, name in names.items() if name is not None}
 
 
-def open_session(path: Path, device: str, threads: int) -> Any:
-    """Open the ``InferenceSession`` that the engine runs, with its settings.
+def open_session(path: Path, threads: int) -> Any:
+    """Open the ``InferenceSession`` that the CPU engine runs, with its settings.
 
-    Parameters
-    ----------
-    path : Path
-    device : ``cpu`` or ``cuda:<index>``
-    threads : int
-
-    Raises
-    ------
-    ModelError
-        ONNX Runtime cannot load the file.
-    EngineUnavailableError
-        CUDA does not start.
+    Raises ModelError where ONNX Runtime cannot load the file.
     """
+    return load(path, threads, ["CPUExecutionProvider"])
+
+
+def load(path: Path, threads: int, providers: list[Any]) -> Any:
+    """Open an ``InferenceSession`` on these providers; ModelError where that fails."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     # Idle threads that spin take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # failures are raised; what it logs besides is for its makers
-    providers: list[Any] = [_CPU]
-    if device != "cpu":
-        providers.insert(0, (_CUDA, {"device_id": int(device.partition(":")[2])}))
     try:
-        session = ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the runtime's exceptions share no other base
         raise ModelError(
             f"model {path} cannot be loaded by ONNX Runtime {ort.__version__}: re-export it, or "
             f"upgrade onnxruntime ({_first_line(error)})"
         ) from error
-    if device != "cpu" and _CUDA not in session.get_providers():
-        raise EngineUnavailableError(
-            f"device {device}: onnxruntime-gpu {ort.__version__} is installed but CUDA does not "
-            "start (driver, CUDA or cuDNN missing); install what its release notes name, or use "
-            "--device cpu"
-        )
-    return session
+
+
+def not_run(spec: ModelSpec, shape: tuple[int, ...], error: Exception) -> ModelError:
+    """The error of a network that does not run on a batch."""
+    return ModelError(
+        f"model {spec.path} does not run on a batch {list(shape)}: set input_size or "
+        f"size_multiple to what it takes ({_first_line(error)})"
+    )
 
 
 def _check_sums(spec: ModelSpec) -> None:

@@ -117,7 +117,7 @@ def fit_head(
     root, output = Path(data), Path(output)
     _check_output(output, overwrite)
     labeled = find_images(root, held_out, sequence_from)
-    opened = open_engine(model, engine, device, None, threads, model_options)
+    opened = open_engine(model, engine, device, None, threads, model_options, batch_size=1)
     void = find_void(root, opened.spec, ignore_index)
     run = _Run(opened, void, threads, ("fitting", "measuring"))
     total = len(labeled.fit) + len(labeled.held_out)

@@ -183,7 +183,7 @@ def measure_difficulty(
     """
     root = Path(data)
     images, found = find_split(root, split, sequence_from)
-    opened = open_engine(model, engine, device, None, threads, model_options)
+    opened = open_engine(model, engine, device, None, threads, model_options, batch_size=1)
     spec = opened.spec
     void = find_void(root, spec, ignore_index)
     heads = find_heads(opened, difficulty_heads)

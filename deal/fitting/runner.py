@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.engines.base import Engine
+from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, PoolError
 from deal.fitting.images import LabeledImage, read
 from deal.head import DifficultyHead
@@ -66,7 +66,7 @@ class Runner:
             if failures:
                 raise PoolError(f"image {image.files.image}: {failures[0].message}")
         with self.timed("inference"):
-            output = self.engine.infer(np.stack(groups[0].images))
+            output = on_host(self.engine.infer(np.stack(groups[0].images)))
         logits = output.logits.astype(np.float32)
         bad = int((~np.isfinite(logits)).sum())
         if output.difficulty is not None:

@@ -2,7 +2,6 @@ import sys
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -178,41 +177,6 @@ def test_a_graph_the_runtime_does_not_know_says_so_quietly(tmp_path, capfd):
         open_engine(path, options={"classes": 5})
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
-
-
-def test_cuda_that_does_not_start_is_never_replaced_by_the_cpu(tmp_path, monkeypatch):
-    path = save_model(tmp_path / "m.onnx", props=metadata())
-    real = onnxruntime.InferenceSession
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def only_cpu(path, options, *, providers, enable_fallback):
-        assert providers[0] == ("CUDAExecutionProvider", {"device_id": 1})
-        assert not enable_fallback
-        return real(path, options, providers=["CPUExecutionProvider"])
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", only_cpu)
-    with pytest.raises(EngineUnavailableError, match="CUDA does not start"):
-        open_engine(path, device="cuda:1")
-
-
-def test_auto_takes_cuda_where_the_wheel_has_it(tmp_path, monkeypatch):
-    path = save_model(tmp_path / "m.onnx", props=metadata())
-    assert open_engine(path, device="auto").device == "cpu"
-    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    real = onnxruntime.InferenceSession
-
-    class Session:
-        def __init__(self, path, options, *, providers, enable_fallback):
-            self.real = real(path, options, providers=["CPUExecutionProvider"])
-            self.run = self.real.run
-
-        def get_providers(self):
-            return names
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    assert open_engine(path, device="auto").device == "cuda:0"
 
 
 def test_a_missing_runtime_names_the_extra_to_install(tmp_path, monkeypatch):
