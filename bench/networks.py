@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deal.errors import UsageError
+from deal.model import read_spec
 from deal.synthetic import scene
 
 if TYPE_CHECKING:
+    from deal.training.checkpoint import CheckpointMeta
     from deal.training.difficulty import WithDifficulty
 
-__all__ = ["int8_model", "random_model", "random_network"]
+__all__ = ["export", "half_model", "int8_model", "random_model", "random_module", "random_network"]
 
 _SIZE = (360, 480)
 _LOGIT_DEVIATION = 3.0
@@ -26,17 +28,42 @@ def random_model(folder: Path, network: str, classes: int = 11) -> Path:
 
 
 def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithDifficulty, Path]:
+    """:func:`random_module`, and the path of its export in ``folder``."""
+    module, meta = random_module(network, classes)
+    return module, export(folder, module, meta)
+
+
+def export(folder: Path, module: WithDifficulty, meta: CheckpointMeta) -> Path:
+    """Write ``<network>.onnx`` into a folder."""
+    from deal.engines.torch import RgbNetwork, checkpoint_metadata
+    from deal.export.onnx import to_onnx
+
+    path = folder / f"{meta.network}.onnx"
+    model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def random_module(
+    network: str, classes: int = 11, size: tuple[int, int] = _SIZE
+) -> tuple[WithDifficulty, CheckpointMeta]:
     """Make ``paper`` or ``light`` with random weights: speed does not depend on them.
 
     Batch normalisation has the statistics of street scenes and the logits of each class deviate
     by 3: no activation is smaller than a trained network's, and scores of images differ.
 
+    Parameters
+    ----------
+    network : ``paper`` or ``light``
+    classes : int
+    size : (H, W)
+        Of its input; the attention grid is a sixth of it.
+
     Returns
     -------
-    trained : WithDifficulty
+    module : WithDifficulty
         In evaluation mode.
-    path : Path
-        Its export in ``folder``.
+    meta : CheckpointMeta
 
     Raises
     ------
@@ -46,8 +73,6 @@ def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithD
     try:
         import torch
 
-        from deal.engines.torch import RgbNetwork, checkpoint_metadata
-        from deal.export.onnx import to_onnx
         from deal.training.checkpoint import CheckpointMeta, build_module
     except ImportError as error:
         raise UsageError(
@@ -63,8 +88,8 @@ def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithD
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         align_corners=True,
-        grid=(60, 80),
-        input_size=_SIZE,
+        grid=(size[0] // 6, size[1] // 6),
+        input_size=size,
         provenance={"weights": "random"},
     )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -85,10 +110,7 @@ def random_network(folder: Path, network: str, classes: int = 11) -> tuple[WithD
         classifier.bias.copy_(-z.mean(dim=(0, 2, 3)) * scale)
         classifier.weight *= scale.view(-1, 1, 1, 1)
         module.difficulty.gamma.fill_(0.8)
-    path = folder / f"{network}.onnx"
-    model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
-    path.write_bytes(model.SerializeToString())
-    return module, path
+    return module, meta
 
 
 def int8_model(path: Path) -> Path:
@@ -98,8 +120,6 @@ def int8_model(path: Path) -> Path:
     not pass: a trained network may have to keep some layers in float32 and be slower. The file
     lies beside ``path``.
     """
-    import onnx
-
     from deal.export.images import Scenes
     from deal.export.int8 import Int8Conversion
     from deal.processor import has_int8_dot_product
@@ -108,9 +128,26 @@ def int8_model(path: Path) -> Path:
     conversion = Int8Conversion(
         path, scenes, not has_int8_dot_product(), lambda stage, done, total: None
     )
-    model = conversion.model()
+    return _beside(path, conversion.model(), "int8")
+
+
+def half_model(path: Path) -> Path:
+    """Convert an exported network to float16, as ``deal export --precision fp16`` does, unjudged.
+
+    The file lies beside ``path``.
+    """
+    from deal.export.graph import simplified
+    from deal.export.half import halved
+
+    return _beside(path, halved(simplified(path), read_spec(path), "fp16").model, "fp16")
+
+
+def _beside(path: Path, model: Any, kind: str) -> Path:
+    """Write a converted model with the contract of what it was made from."""
+    import onnx
+
     del model.metadata_props[:]
     model.metadata_props.extend(onnx.load(path).metadata_props)
-    quantised = path.with_stem(f"{path.stem}-int8")
-    quantised.write_bytes(model.SerializeToString())
-    return quantised
+    converted = path.with_stem(f"{path.stem}-{kind}")
+    converted.write_bytes(model.SerializeToString())
+    return converted

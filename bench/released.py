@@ -100,13 +100,14 @@ def released_scores(
     acquisition: str = "ds",
     *,
     workers: int = WORKERS,
+    device: str = "cpu",
 ) -> NDArray[np.float64]:
     """Score images as the released loop does, float64 [n].
 
     Parameters
     ----------
     model : ReleasedNetwork
-        In evaluation mode.
+        In evaluation mode, on the device.
     paths : sequence of Path
         Images that Pillow reads.
     size : (H, W)
@@ -114,6 +115,8 @@ def released_scores(
     acquisition : ``ds`` (as released: no uncertainty), ``ds:entropy`` or ``de``
     workers : int
         Processes of the loader; the released code has 4 on any machine.
+    device : str
+        Where the network runs; its maps come back to the host, whole.
     """
     uncertainty = _UNCERTAINTIES.get(acquisition)
     scores: list[float] = []
@@ -121,12 +124,12 @@ def released_scores(
         warnings.filterwarnings("ignore", "This DataLoader will create")  # it wants one a core
         loader = DataLoader(_Images(paths, size), batch_size=BATCH, num_workers=workers)
         for batch in loader:
-            logits, difficulty = model(batch)
-            maps = difficulty.numpy().squeeze(1)
+            logits, difficulty = model(batch.to(device))
+            maps = difficulty.cpu().numpy().squeeze(1)
             if uncertainty is None:
                 scores += [_histogram_entropy(d) for d in maps]
             else:
-                probabilities = np.transpose(logits.softmax(dim=1).numpy(), (0, 2, 3, 1))
+                probabilities = np.transpose(logits.softmax(dim=1).cpu().numpy(), (0, 2, 3, 1))
                 both = zip(probabilities, maps, strict=True)
                 scores += [float(np.mean(uncertainty(p) * d)) for p, d in both]
     return np.array(scores)

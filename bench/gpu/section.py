@@ -29,11 +29,13 @@ class Section:
 
 
 SECTIONS: Mapping[str, Section] = {
-    "tests": Section("checks.tests", 150, proves=True),
-    "rates": Section("rates.rates", 45),
+    "tests": Section("checks.tests", 120, proves=True),
+    "sanitizer": Section("checks.sanitizer", 75, proves=True),
+    "rates": Section("rates.rates", 40),
     "kernel": Section("kernel.kernel", 110),
     "head": Section("kernel.head", 40),
-    "sanitizer": Section("checks.sanitizer", 90),
+    "end to end": Section("whole.whole", 110),
+    "engines": Section("engines.engines", 150),
 }
 """In the order in which they run."""
 
