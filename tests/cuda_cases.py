@@ -6,64 +6,36 @@ these alone, and holds every table to the CPU's bits. Argument ``cpu`` rehearses
 
 from __future__ import annotations
 
-import ctypes
 import sys
-from ctypes import byref, c_int, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import deal
+from deal import _native
+from deal.engines.device import DeviceArray
 from tests.cases import CASES, LINES, flatten
 
 _LARGEST = 20_000  # raster pixels of a batch; racecheck takes hundreds of times as long
 _HALVES = ("odd sizes", "two classes")
 
 
-class Memory:
-    """Device memory by the driver alone."""
-
-    def __init__(self) -> None:
-        self._driver = ctypes.CDLL("libcuda.so.1")
-        device, context = c_int(), c_void_p()
-        self._call("cuInit", 0)
-        self._call("cuDeviceGet", byref(device), 0)
-        self._call("cuDevicePrimaryCtxRetain", byref(context), device)
-        self._call("cuCtxSetCurrent", context)
-
-    def _call(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._driver, name)(*arguments)
-        if code != 0:
-            raise OSError(f"{name}: CUDA error {code}")
-
-    def array(self, values: NDArray[Any] | None) -> Any:
-        """A copy on the device, C-contiguous."""
-        if values is None:
-            return None
-        values = np.ascontiguousarray(values)
-        address = c_uint64()
-        self._call("cuMemAlloc_v2", byref(address), c_size_t(values.nbytes))
-        source = c_void_p(values.ctypes.data)
-        self._call("cuMemcpyHtoD_v2", address, source, c_size_t(values.nbytes))
-        return DeviceArray(values, address.value or 0)
-
-
-class DeviceArray:
-    """What ``score_logits`` reads of an array on a device."""
-
-    def __init__(self, values: NDArray[Any], address: int) -> None:
-        self.__cuda_array_interface__ = {
-            "shape": values.shape,
-            "typestr": values.dtype.str,
-            "data": (address, False),
-            "version": 3,
-        }
+def on_device(values: NDArray[Any] | None) -> DeviceArray | None:
+    """A copy on the first GPU; None stays None."""
+    if values is None:
+        return None
+    stream = _native.Stream(0)
+    array = DeviceArray.empty(values.shape, values.dtype, stream)
+    values = np.ascontiguousarray(values)
+    stream.copy(array.address, values.ctypes.data, values.nbytes)
+    stream.synchronize()
+    return array
 
 
 def main(device: str) -> int:
     """Print the cases whose bits differ; 1 if any does."""
-    move = Memory().array if device == "cuda" else lambda values: values
+    move = on_device if device == "cuda" else lambda values: values
     wrong = []
     for case in CASES:
         if case.shape[0] * case.size[0] * case.size[1] > _LARGEST:
