@@ -225,6 +225,9 @@ class Output:
         self._next_number += 1
         self._remember(name, ids, images.column("source_version").to_pylist())
         self._images, self._regions, self._rows = [], [], 0
+        del images
+        # Else what parts and files' writers took stays, in pieces too small for what comes next.
+        pa.default_memory_pool().release_unused()
 
     def write_run(self, record: Mapping[str, Any]) -> Path:
         """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added."""
@@ -233,6 +236,10 @@ class Output:
         with _writing(self.path):
             write_json_atomic(path, values)
         return path
+
+    def forget(self) -> None:
+        """Give back the memory of what is done, when nothing more will be written."""
+        self._done, self._duplicates = DigestMap(), DigestMap()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other shards from joining, leaving and rewriting parts for a moment."""

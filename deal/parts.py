@@ -60,13 +60,13 @@ def part_number(name: str) -> int:
 
 
 def part_size(part_rows: int, stored: int) -> int:
-    """Rows of the next part: a 64th of those stored, from ``part_rows`` to four times that.
+    """Rows of the next part: a 128th of those stored, from ``part_rows`` to four times that.
 
-    So a kill costs at most ``part_rows`` rows or a 64th of the work, and a pool of millions has few
-    files: to open one of 512 rows takes longer than to read a column of it. A smaller pool does
+    So a kill costs at most ``part_rows`` rows or a 128th of the work, and a pool of millions has
+    few files: to open one of 512 rows takes longer than to read a column of it. A smaller pool does
     without them, since the rows of a part wait in memory.
     """
-    return min(max(part_rows, stored // 64), 4 * part_rows)
+    return min(max(part_rows, stored // 128), 4 * part_rows)
 
 
 def list_parts(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from deal._version import __version__
 from deal.config import ScoreConfig
@@ -92,9 +93,15 @@ def score_pool(
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
             line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
-            seconds = line.run()
-            report = _report(config, scorer, ledger, line, seconds, notes)
-            results.write_run(_record(config, scorer, line, report, started))
+            device, seconds = scorer.device, line.run()
+            foreign = _notes(ledger)
+            # What scoring took is enough for ranking.
+            results.forget()
+            if not config.previews:
+                scorer.close()
+            pa.default_memory_pool().release_unused()
+            report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
+            results.write_run(_record(config, device, line, report, started))
             return report
 
 
@@ -122,7 +129,7 @@ def _report(
     ledger: Ledger,
     line: Line,
     seconds: float,
-    notes: list[str],
+    notes: tuple[list[str], list[str]],
 ) -> RunReport:
     with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
         # A shard may hold no image at all, or none that is ok, and then no part is written.
@@ -131,7 +138,7 @@ def _report(
         sources: Any = config.output if stored else empty().empty_table()
         selection = select_by(sources, config.ranking)
         selection.write(config.output)
-    notes = [*notes, *selection.notes, *_notes(ledger)]
+    said = [*notes[0], *selection.notes, *notes[1]]
     previews: Path | None = None
     (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking
     if config.previews and len(selection):
@@ -140,7 +147,7 @@ def _report(
         previews, more = write_previews(
             config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
         )
-        notes += more
+        said += more
     quarantined = ledger.errors.total() > 0 and config.max_errors is None
     return RunReport(
         output=config.output,
@@ -153,7 +160,7 @@ def _report(
         seconds=seconds,
         busy_seconds=dict(line.meter.seconds),
         bound_by=line.bound_by(),
-        notes=tuple(notes),
+        notes=tuple(said),
         previews=previews,
         exit_code=3 if quarantined else 0,
     )
@@ -171,7 +178,7 @@ def _notes(ledger: Ledger) -> list[str]:
 
 def _record(
     config: ScoreConfig,
-    scorer: Scorer,
+    device: str,
     line: Line,
     report: RunReport,
     started: datetime.datetime,
@@ -182,7 +189,7 @@ def _record(
         "settings": config.to_dict(),
         "versions": _versions(config.engine),
         "started": started.isoformat(timespec="seconds"),
-        "device": scorer.device,
+        "device": device,
         "sessions": line.layout.sessions,
         "sessions_measured": line.layout.measured,
         "threads": line.layout.threads,

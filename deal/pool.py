@@ -249,7 +249,7 @@ class _Pattern:
 def _walk(root: str, parts: Sequence[str]) -> _Listing:
     """Images below ``root`` whose relative path matches the pattern, in byte order."""
     pattern = _Pattern(parts)
-    levels: list[tuple[str, frozenset[int], list[bytes]]] = []
+    levels: list[tuple[str, frozenset[int], Iterator[bytes]]] = []
     enter: tuple[str, frozenset[int]] | None = ("", pattern.start)
     while enter:
         folder, positions = enter
@@ -260,10 +260,11 @@ def _walk(root: str, parts: Sequence[str]) -> _Listing:
             yield _unlisted(root, folder, error)
         while levels and not enter:
             folder, positions, names = levels[-1]
-            if not names:
+            entry = next(names, None)
+            if entry is None:
                 levels.pop()
                 continue
-            name = os.fsdecode(names.pop())
+            name = os.fsdecode(entry)
             following = pattern.step(positions, name.removesuffix("/"))
             if name.endswith("/"):
                 if following - {pattern.end}:
@@ -279,8 +280,8 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
-def _names_in(folder: str) -> list[bytes]:
-    """Names in a folder, last first; folders end with ``/``, symlinked folders are left out."""
+def _names_in(folder: str) -> Iterator[bytes]:
+    """Names in a folder in byte order; folders end with ``/``, symlinked folders are left out."""
     names = []
     with os.scandir(os.fsencode(folder)) as entries:  # bytes take a third of the memory
         for entry in entries:
@@ -288,10 +289,20 @@ def _names_in(folder: str) -> list[bytes]:
                 names.append(entry.name + b"/")
             elif not _leads_to_folder(entry):
                 names.append(entry.name)
-    if {b"runs/", b"selection.json", b"previews.jpg"} <= set(names):  # an output of ours
-        names.remove(b"previews.jpg")
-    names.sort(reverse=True)
-    return names
+    if all(name in names for name in (b"runs/", b"selection.json", b"previews.jpg")):
+        names.remove(b"previews.jpg")  # of an output of ours
+    names.sort()
+    return _split(b"\0".join(names))
+
+
+def _split(joined: bytes) -> Iterator[bytes]:
+    """Names that zero bytes part: a quarter of the memory of as many objects."""
+    start = 0
+    while start < len(joined):
+        end = joined.find(b"\0", start)
+        end = len(joined) if end < 0 else end
+        yield joined[start:end]
+        start = end + 1
 
 
 def _leads_to_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -35,12 +35,12 @@ def test_parts_have_deterministic_names_and_continue(tmp_path: Path) -> None:
 
 
 def test_parts_grow_with_what_is_stored_and_go_on_growing_when_reopened(tmp_path: Path) -> None:
-    for batches in ([[f"{number:03}" for number in range(128)], ["a"], ["b"]], [["c"], ["d"]]):
+    for batches in ([[f"{number:03}" for number in range(256)], ["a"], ["b"]], [["c"], ["d"]]):
         with open_output(tmp_path, part_rows=1) as output:
             for batch in batches:
                 write(output, *batch, status="skipped")
     parts = sorted((tmp_path / "images").glob("*.parquet"))
-    assert [parquet.read_metadata(part).num_rows for part in parts] == [128, 2, 2]
+    assert [parquet.read_metadata(part).num_rows for part in parts] == [256, 2, 2]
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_names_tell_shard_and_number() -> None:
     assert part_shard("part-0.parquet") is None
 
 
-def test_parts_grow_to_a_64th_of_what_is_stored_and_no_further() -> None:
-    sizes = [part_size(512, stored) for stored in (0, 32_767, 65_536, 131_072, 10_000_000)]
+def test_parts_grow_to_a_128th_of_what_is_stored_and_no_further() -> None:
+    sizes = [part_size(512, stored) for stored in (0, 65_535, 131_072, 262_144, 10_000_000)]
     assert sizes == [512, 512, 1024, 2048, 2048]
 
 

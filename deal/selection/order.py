@@ -109,9 +109,11 @@ def digest(
     ends = _ends(ids)
     for start in range(0, len(order), _BLOCK):
         rows = order[start : start + _BLOCK]
-        state.update((ends[rows + 1] - ends[rows]).astype("<i8").data)
-        for first in range(0, len(rows), _STEP):
-            state.update(_buffers(ids.take(pa.array(rows[first : first + _STEP])))[1].data)
+        steps = [rows[first : first + _STEP] for first in range(0, len(rows), _STEP)]
+        for step in steps:
+            state.update((ends[step + 1] - ends[step]).astype("<i8").data)
+        for step in steps:
+            state.update(_buffers(ids.take(pa.array(step)))[1].data)
         if regions is not None:
             state.update(regions[rows].astype("<i4").data)
         # Zeros of either sign tie, so they are one number.

@@ -27,7 +27,7 @@ from deal.selection.order import digest, rank
 from deal.selection.ranking import Ranking
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
-from deal.selection.why import class_texts, region_texts
+from deal.selection.why import class_codes, class_texts, region_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,11 +100,15 @@ def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
 
 def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:
     """Select as a `Ranking` says; errors are those of `select`."""
+    import pyarrow as pa
+
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
     totals = pool_totals(stored, bound)
     rows = gather(stored, bound, ranking, totals)
+    pa.default_memory_pool().release_unused()
     order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
+    pa.default_memory_pool().release_unused()
     scored = ~np.isnan(rows.scores)
     excluded = _named(rows, ranking.exclude)
     included = _named(rows, ranking.include)
@@ -148,6 +152,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     with ThreadPoolExecutor(1) as executor:  # of millions of rows each takes seconds
         hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
         table = _document(stored, rows, taken, bound, ranking, totals)
+    pa.default_memory_pool().release_unused()
     metadata = {
         "format": 1,
         **ranking.to_dict(bound),
@@ -326,7 +331,7 @@ def _document(
     import pyarrow.compute as pc
 
     def summary(piece: pa.Table) -> pa.Table:
-        kept = {"why": class_texts(bound, piece, totals)}
+        kept = {"why": class_codes(bound, piece, totals)}
         if "uri" in piece.column_names:
             kept["uri"] = piece.column("uri")
         if rows.regions is not None:
@@ -338,7 +343,7 @@ def _document(
     ids = rows.ids.take(pa.array(taken))
     nothing = pa.nulls(len(taken), pa.string())
     texts = {name: extras.column(name) for name in extras.column_names}
-    why = texts.get("why", nothing)
+    why = class_texts(bound, texts["why"]) if "why" in texts else nothing
     tops = region_texts(stored, ranking, ids) if rows.regions is None else None
     if tops is not None:
         why = pc.binary_join_element_wise(why, tops, "; ", null_handling="skip")

@@ -157,9 +157,12 @@ class Sources:
         taken.clear()
         place = pa.array(np.argsort(order))
         columns_taken = {}
+        pa.default_memory_pool().release_unused()  # of the files' readers
         for name in present:  # one at a time, so that only one is there in both orders
-            columns_taken[name] = table.select([name]).combine_chunks().column(0).take(place)
+            column = table.column(name)
             table = table.drop_columns([name])
+            column = column.combine_chunks()
+            columns_taken[name] = column.take(place)
         return pa.table(columns_taken)
 
     def regions(self) -> Sources | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,22 +17,28 @@ from deal.selection.sources import Sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["class_texts", "region_texts"]
+__all__ = ["class_codes", "class_texts", "region_texts"]
 
 _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
 _LEAST_SHARE = 0.05
+_WHOLE = 255  # of a region, whose class carries all of its score
 _BLOCK = 1024
 _MERGE = 65_536
 
 
-def class_texts(
+def class_codes(
     bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
 ) -> pa.ChunkedArray | None:
-    """``pole 31 %, sign-symbol 22 %`` for each of the rows; null where no class carries the score.
+    """The classes that carry the score of each row, as :func:`class_texts` reads them.
 
-    At most three classes, each with a share of the score of at least 5 %. Of a region, the class
-    predicted most often. None if the table lacks the columns.
+    At most three, each with a share of the score of at least 5 %. Of a region, the class predicted
+    most often. None if the table lacks the columns.
+
+    Returns
+    -------
+    pyarrow.ChunkedArray of binary(6), length n, or None
+        Three times the class and its share in percent, a byte each; 0 % is no class.
     """
     import pyarrow as pa
 
@@ -40,36 +47,69 @@ def class_texts(
         bound.class_columns and set(bound.class_columns) <= set(table.column_names)
     ):
         return None
-    # In blocks, since several arrays [n, C] and Python's strings are made of each.
+    # In blocks, since several arrays [n, C] are made of each.
     blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
-    texts = (
-        _majority_texts(bound, block) if majority else _share_texts(bound, block, totals)
+    codes = (
+        _majority_codes(block) if majority else _share_codes(bound, block, totals)
         for block in blocks
     )
-    return pa.chunked_array([pa.array(block, pa.string()) for block in texts], pa.string())
+    kind = pa.binary(2 * _MOST)
+    return pa.chunked_array(
+        [
+            pa.FixedSizeBinaryArray.from_buffers(kind, len(block), [None, pa.py_buffer(block)])
+            for block in codes
+        ],
+        kind,
+    )
 
 
-def _majority_texts(bound: Bound, table: pa.Table) -> list[str | None]:
-    majority = table.column("majority_class").to_pylist()
-    return [None if number is None else _name(bound, number) for number in majority]
+def class_texts(bound: Bound, codes: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``pole 31 %, sign-symbol 22 %`` for each of the rows; null where no class carries the score.
+
+    Of a region, the name of its class alone.
+    """
+    import pyarrow as pa
+
+    texts = []
+    for start in range(0, len(codes), _BLOCK):
+        texts.append(
+            pa.array(map(_class_text(bound), codes.slice(start, _BLOCK).to_pylist()), pa.string())
+        )
+    return pa.chunked_array(texts, pa.string())
 
 
-def _share_texts(
+def _class_text(bound: Bound) -> Callable[[bytes], str | None]:
+    def text(code: bytes) -> str | None:
+        parts = [
+            _name(bound, number) + ("" if share == _WHOLE else f" {share} %")
+            for number, share in zip(code[::2], code[1::2], strict=True)
+            if share
+        ]
+        return ", ".join(parts) or None
+
+    return text
+
+
+def _majority_codes(table: pa.Table) -> NDArray[np.uint8]:
+    majority = table.column("majority_class")
+    codes = np.zeros((len(table), _MOST, 2), np.uint8)
+    codes[:, 0, 0] = majority.fill_null(0).to_numpy()
+    codes[:, 0, 1] = np.where(majority.is_valid().to_numpy(), _WHOLE, 0)
+    return codes
+
+
+def _share_codes(
     bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
-) -> list[str | None]:
+) -> NDArray[np.uint8]:
     shares = bound.class_shares(table, totals)
     assert shares is not None
-    texts: list[str | None] = []
     order = np.argsort(-shares, axis=1, kind="stable")[:, :_MOST]
     best = np.take_along_axis(shares, order, axis=1)
-    for classes, values in zip(order.tolist(), best.tolist(), strict=True):
-        parts = [
-            f"{_name(bound, number)} {int(100 * share + 0.5)} %"
-            for number, share in zip(classes, values, strict=True)
-            if share >= _LEAST_SHARE
-        ]
-        texts.append(", ".join(parts) or None)
-    return texts
+    carries = best >= _LEAST_SHARE
+    codes = np.zeros((len(table), _MOST, 2), np.uint8)
+    codes[:, : order.shape[1], 0] = order
+    codes[:, : order.shape[1], 1][carries] = (100 * best[carries] + 0.5).astype(np.uint8)
+    return codes
 
 
 def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.ChunkedArray | None:
