@@ -38,11 +38,13 @@ def run(
     model: str | None = None,
     images: int = 40,
     rounds: int = 5,
+    feed: float = 10_000.0,
 ) -> Report:
     """Take the CPU time of one thread for each stage, image by image.
 
     Frames of the larger size are the same frames, enlarged (bicubic, JPEG quality 90, 4:2:0).
-    Shares are of decoding, resizing, network and kernel together.
+    Shares are of decoding, resizing, network and kernel together. ``feed`` is what a network on a
+    GPU takes, in images a second: how many cores decode and resize for it?
 
     Raises AssertionError where what is to be timed is not correct.
     """
@@ -60,7 +62,7 @@ def run(
         ):
             _check(pools["1080×1920"][0], scaled.at_least)
             for label, files in pools.items():
-                rows += _shares(label, files, scaled, full, rounds)
+                rows += _shares(label, files, scaled, full, rounds, feed)
             rows.append(_fidelity(pools["1080×1920"], scaled, full))
         return Report(
             question="decode",
@@ -69,6 +71,7 @@ def run(
                 "images": len(found),
                 "network": path.name if model else "light",
                 "rounds": rounds,
+                "feed": feed,
             },
             rows=tuple(rows),
         )
@@ -115,7 +118,12 @@ def _prepared(data: bytes, scorer: deal.Scorer) -> tuple[NDArray[np.uint8], Imag
 
 
 def _shares(
-    label: str, files: Sequence[bytes], scaled: deal.Scorer, full: deal.Scorer, rounds: int
+    label: str,
+    files: Sequence[bytes],
+    scaled: deal.Scorer,
+    full: deal.Scorer,
+    rounds: int,
+    feed: float,
 ) -> list[Row]:
     names = ("decode", "full", "thumbnail", "network")
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -153,6 +161,16 @@ def _shares(
         row(f"{label}: thumbnail for --dedup", "thumbnail"),
         Row(f"{label}: decode to scale and resize", share("decode"), "% of CPU", _TARGETS[label]),
         Row(f"{label}: decode in full and resize", share("full"), "% of CPU"),
+        Row(
+            f"{label}: one core decodes to scale and resizes",
+            spread([len(files) / s for s in seconds["decode"]]),
+            "images/s",
+        ),
+        Row(
+            f"{label}: cores for {feed:,.0f} images/s",
+            spread([feed * s / len(files) for s in seconds["decode"]]),
+            "cores",
+        ),
     ]
 
 

@@ -154,9 +154,11 @@ def test_decoding_is_checked_and_its_scores_compared(tmp_path):
     from deal.bench.decode import _check, run
 
     model = save_model(tmp_path / "m.onnx", props=metadata(input_size=[360, 480]))
-    report = run(model=model, images=2, rounds=1)
-    units = ["CPU ms/image"] * 4 + ["% of CPU"] * 2
+    report = run(model=model, images=2, rounds=1, feed=500)
+    units = ["CPU ms/image"] * 4 + ["% of CPU"] * 2 + ["images/s", "cores"]
     assert [row.unit for row in report.rows] == [*units, *units, "1"]
+    rate, cores = (row.value.median for row in report.rows[6:8])
+    assert rate * cores == pytest.approx(500)
     assert report.rows[-1].value.median <= 1
     with pytest.raises(AssertionError, match="no input_size"):
         _check(b"", None)

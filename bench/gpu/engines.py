@@ -69,7 +69,7 @@ def engines(record: Record) -> None:
     """Time the networks at batches of 32, 8 and 1 by each engine that is here."""
     device = open_device(record.device)
     size = (96, 128) if record.rehearsal else (360, 480)
-    batches = (2, 1) if record.rehearsal else (32, 8, 1)
+    batches = (2,) if record.rehearsal else (32, 8, 1)
     for network in ("light",) if record.rehearsal else ("paper", "light"):
         trained, meta = random_module(network, size=size)
         scenes = np.stack([scene(seed, size)[0] for seed in range(_SCENES)])

@@ -60,7 +60,7 @@ def whole(record: Record) -> None:
         released_rate = few / min(seconds, again)
         record.row("released loop", [few / seconds, few / again], "images/s")
         trained.to("cpu")
-        decode_rate = _decode_rate(record, files)
+        alone, decode_rate = _decode_rates(record, files)
         transfer_rate = _transfer_rate(record, batch, size)
         found = False
         for engine in ("trt", "ort", "torch"):
@@ -71,6 +71,8 @@ def whole(record: Record) -> None:
                 record.note(f"--engine {engine} is left out: {error}")
                 continue
             found = True
+            cores = [network_rate / alone]
+            record.row(f"cores that decode for the network, --engine {engine}", cores, "cores")
             rates = {"decode": decode_rate, "transfer": transfer_rate, "network": network_rate}
             score = partial(_score, record, pool, model, engine, batch, folder)
             _end_to_end(record, score, engine, files, theirs, rates, released_rate)
@@ -83,8 +85,8 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def _decode_rate(record: Record, files: Sequence[Path]) -> float:
-    """Images a second of all cores; of one core too."""
+def _decode_rates(record: Record, files: Sequence[Path]) -> tuple[float, float]:
+    """Images a second of one core, and of all."""
     from deal.decode import decode_bytes
 
     data = [path.read_bytes() for path in files[:_DISTINCT]]
@@ -100,7 +102,7 @@ def _decode_rate(record: Record, files: Sequence[Path]) -> float:
         together = [len(work) / _timed(all_cores)[1] for _ in range(3)]
     record.row("decoding, one core", [alone], "images/s")
     record.row(f"decoding, {cores} cores", together, "images/s")
-    return spread(together).median
+    return alone, spread(together).median
 
 
 def _transfer_rate(record: Record, batch: int, size: tuple[int, int]) -> float:

@@ -63,6 +63,13 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 @click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
 @click.option("--images", type=click.IntRange(2), default=40, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--feed",
+    type=click.FloatRange(0, min_open=True),
+    default=10_000,
+    show_default=True,
+    help="Images a second that a network on a GPU takes.",
+)
 @_outputs
 def decode(as_json: bool, output: str | None, **options: Any) -> None:
     """Time decoding and resizing beside the network, and compare scores with decoding in full."""
