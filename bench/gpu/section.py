@@ -35,6 +35,7 @@ SECTIONS: Mapping[str, Section] = {
     "kernel": Section("kernel.kernel", 110),
     "head": Section("kernel.head", 40),
     "end to end": Section("whole.whole", 110),
+    "decoding": Section("decoding.decoding", 40),
     "engines": Section("engines.engines", 150),
 }
 """In the order in which they run."""
