@@ -116,6 +116,11 @@ void bind_cuda(py::module_& m) {
       },
       py::arg("device"));
 
+  m.def("current_device", [] { return device_runtime().current(); });
+  m.def(
+      "set_current_device", [](int device) { device_runtime().make_current(device); },
+      py::arg("device"));
+
   py::class_<DeviceMemory>(m, "DeviceMemory")
       .def(py::init<int, size_t>(), py::arg("device"), py::arg("size"))
       .def_property_readonly("address", [](const DeviceMemory& x) { return number(x.data()); })

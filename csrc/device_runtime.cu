@@ -26,6 +26,13 @@ class Runtime : public DeviceRuntime {
     return found;
   }
 
+  int current() const override {
+    int device = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    return device;
+  }
+  void make_current(int device) const override { check(cudaSetDevice(device), "cudaSetDevice"); }
+
   void* take(int device, MemoryKind kind, size_t size) const override {
     UseDevice use(device);
     void* memory = nullptr;

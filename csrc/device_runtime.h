@@ -26,6 +26,9 @@ class DeviceRuntime {
 
   virtual int count() const = 0;
   virtual DeviceProperties properties(int device) const = 0;
+  // The device that other libraries of CUDA go by, in this thread.
+  virtual int current() const = 0;
+  virtual void make_current(int device) const = 0;
 
   virtual void* take(int device, MemoryKind kind, size_t size) const = 0;
   virtual void give_back(MemoryKind kind, void* memory) const = 0;

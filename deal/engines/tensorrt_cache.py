@@ -1,0 +1,232 @@
+"""Engines that TensorRT built on this machine, kept so that a model is built once.
+
+An engine is executable code for one GPU, so nothing is run that was not built here: an entry counts
+only under the key of everything it depends on (the whole model, TensorRT, GPU, driver, machine,
+shapes, flags), and with the bytes that its description tells. ``KEY.json`` is that description and
+is written last: without it ``KEY.engine`` does not exist.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from deal.engines.tensorrt_library import log
+from deal.errors import EngineUnavailableError, ModelError
+
+__all__ = ["EngineCache", "Entry", "NotUsableError", "default_folder"]
+
+T = TypeVar("T")
+
+
+class _Built(Protocol):
+    @property
+    def plan(self) -> bytes: ...
+    @property
+    def layers(self) -> str: ...
+
+
+class NotUsableError(Exception):
+    """TensorRT does not take a stored engine; the text says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored engine.
+
+    Attributes
+    ----------
+    path : Path
+    facts : dict
+        What it was built of and for, in plain words.
+    size : int
+        Bytes.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    size: int
+
+
+def default_folder() -> Path:
+    """``$DEAL_CACHE/engines``, else ``$XDG_CACHE_HOME/deal/engines``, else ``~/.cache/…``."""
+    if own := os.environ.get("DEAL_CACHE"):
+        return Path(own) / "engines"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "deal" / "engines"
+
+
+class EngineCache:
+    """A folder of engines, for processes that share a machine.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        :func:`default_folder` otherwise; is made, for its user alone.
+
+    Raises
+    ------
+    EngineUnavailableError
+        The folder cannot be made, or others may write to it.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = default_folder() if folder is None else folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = self.folder.stat()
+        except OSError as error:
+            raise EngineUnavailableError(
+                f"engine cache {self.folder} cannot be made ({error.strerror}): set DEAL_CACHE to "
+                "a folder of yours"
+            ) from error
+        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if found.st_uid != os.geteuid() or shared:
+            raise EngineUnavailableError(
+                f"engine cache {self.folder} can be written by others, and engines are executable "
+                f"code: chmod go-w {self.folder}, or set DEAL_CACHE to a folder of yours"
+            )
+
+    def get(
+        self,
+        facts: Mapping[str, Any],
+        use: Callable[[bytes], T],
+        build: Callable[[], _Built],
+        say: Callable[[str], None] = log.info,
+    ) -> T:
+        """What ``use`` makes of the stored engine, which is built first where there is none.
+
+        Of several processes that want the same engine one builds it, the others wait.
+
+        Parameters
+        ----------
+        facts : mapping
+            Everything the engine depends on, as JSON values.
+        use : callable
+            Deserialises; raises :class:`NotUsableError` where that fails.
+        build : callable
+            Gives the engine's ``plan`` and the inspector's JSON, ``layers``.
+        say : callable
+            Takes a line about what takes long.
+
+        Raises
+        ------
+        ModelError
+            An engine that was just built cannot be used either, or ``build`` fails.
+        EngineUnavailableError
+            The cache cannot be written.
+        """
+        key = key_of(facts)
+        with self._locked(key, say):
+            plan = self._read(key, facts)
+            if plan is not None:
+                try:
+                    return use(plan)
+                except NotUsableError as error:
+                    log.warning("engine %s is built again: %s", self._path(key), error)
+            say("building the TensorRT engine, once for this model and machine: takes minutes")
+            built = build()
+            self._write(key, facts, built)
+        try:
+            return use(built.plan)
+        except NotUsableError as error:
+            raise ModelError(
+                f"TensorRT does not take the engine that it has just built: {error}"
+            ) from error
+
+    def entries(self) -> list[Entry]:
+        """The stored engines, by path; their bytes are not checked."""
+        found = []
+        for description in sorted(self.folder.glob("*.json")):
+            path = description.with_suffix(".engine")
+            with suppress(OSError, ValueError, KeyError):
+                facts = json.loads(description.read_text(encoding="utf-8"))["facts"]
+                found.append(Entry(path, facts, path.stat().st_size))
+        return found
+
+    def timing_cache(self, facts: Mapping[str, Any]) -> Path:
+        """File of the measured kernels, shared by all engines of a GPU and a TensorRT."""
+        shared = {name: facts[name] for name in ("tensorrt", "gpu", "compute_capability")}
+        return self.folder / f"timing-{key_of(shared)[:16]}.bin"
+
+    def _read(self, key: str, facts: Mapping[str, Any]) -> bytes | None:
+        path = self._path(key)
+        try:
+            with self._storing():
+                told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+                plan = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            log.warning("engine %s is built again: its description is no JSON: %s", path, error)
+            return None
+        if not isinstance(told, dict) or told.get("facts") != json.loads(json.dumps(dict(facts))):
+            log.warning("engine %s is built again: it was built for something else", path)
+            return None
+        if told.get("sha256") != hashlib.sha256(plan).hexdigest():
+            log.warning("engine %s is built again: its bytes are not those that were built", path)
+            return None
+        return plan
+
+    def _write(self, key: str, facts: Mapping[str, Any], built: _Built) -> None:
+        path = self._path(key)
+        told = {"facts": dict(facts), "sha256": hashlib.sha256(built.plan).hexdigest()}
+        with self._storing():
+            path.with_suffix(".json").unlink(missing_ok=True)
+            _replace(path, built.plan)
+            _replace(path.with_suffix(".layers"), built.layers.encode())
+            _replace(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.engine"
+
+    @contextmanager
+    def _locked(self, key: str, say: Callable[[str], None]) -> Iterator[None]:
+        path, flags = self.folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        with self._storing():
+            file = os.open(path, flags, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another process builds this engine: waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise EngineUnavailableError(
+                f"engine cache {self.folder} cannot be used ({error.strerror}): make room, or set "
+                "DEAL_CACHE to a folder of yours"
+            ) from error
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of the facts, in hexadecimal."""
+    text = json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, wait for the disk, then rename."""
+    temporary = path.with_name(f"_{path.name}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,112 @@
+"""NVIDIA's TensorRT for Python: imported where it can run, and what it says while it works."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from types import ModuleType
+from typing import Any
+
+from deal.driver import Driver, find_driver
+from deal.engines.base import parse_device
+from deal.errors import EngineUnavailableError
+
+__all__ = ["Messages", "import_tensorrt", "log", "release", "tensorrt_device"]
+
+_OLDEST, _TOO_NEW = (10, 0), (12,)
+_INSTALL = "pip install 'deal-score[trt]'"
+
+log = logging.getLogger("deal.tensorrt")
+"""Where TensorRT's warnings go, and what the engine cache does."""
+
+
+def tensorrt_device(device: str) -> int:
+    """Index of the CUDA device that TensorRT is to run on.
+
+    Asks the driver, and does not import TensorRT: without a driver that may end the process.
+
+    Raises
+    ------
+    UsageError
+        There can be no such device.
+    EngineUnavailableError
+        The CPU was asked for, there is no driver, or it sees no such device.
+    """
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        raise EngineUnavailableError("engine trt runs on CUDA devices only: use --engine ort")
+    try:
+        driver: Driver = find_driver()
+    except EngineUnavailableError as error:
+        raise EngineUnavailableError(f"engine trt: {error} --engine ort") from error
+    if index >= len(driver.devices):
+        raise EngineUnavailableError(
+            f"device {device}: there are {len(driver.devices)} devices ({driver}); give one of "
+            "them, counted from 0"
+        )
+    return index
+
+
+def import_tensorrt() -> ModuleType:
+    """Import TensorRT, after :func:`tensorrt_device`.
+
+    Raises
+    ------
+    EngineUnavailableError
+        It is not installed, does not load, or is a version that this code does not know.
+    """
+    try:
+        trt = importlib.import_module("tensorrt")
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"engine trt needs TensorRT ({error}): {_INSTALL}, or use --engine ort"
+        ) from error
+    except Exception as error:  # its loader raises whatever a missing library leads to
+        raise EngineUnavailableError(
+            f"TensorRT does not load ({error}): pip install --force-reinstall tensorrt, or use "
+            "--engine ort"
+        ) from error
+    if not _OLDEST <= release(trt) < _TOO_NEW:
+        raise EngineUnavailableError(
+            f"TensorRT {trt.__version__} is installed; this version of deal uses 10.x and 11.x: "
+            f"{_INSTALL}"
+        )
+    return trt
+
+
+def release(trt: ModuleType) -> tuple[int, ...]:
+    """Version of TensorRT, its numbers: (10, 16, 1, 11)."""
+    return tuple(int(part) for part in trt.__version__.split(".") if part.isdecimal())
+
+
+class Messages:
+    """Keeps what TensorRT reports as an error, and passes warnings on to :data:`log`.
+
+    Attributes
+    ----------
+    logger : tensorrt.ILogger
+        What TensorRT's objects take.
+    """
+
+    def __init__(self, trt: ModuleType) -> None:
+        severity: Any = trt.ILogger.Severity
+        errors: list[str] = []
+
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, level: Any, message: str) -> None:
+                if level in (severity.INTERNAL_ERROR, severity.ERROR):
+                    errors.append(message)
+                elif level == severity.WARNING:
+                    log.warning("%s", message)
+
+        self.logger = Logger()
+        self._errors = errors
+
+    def take(self) -> str:
+        """The errors since the last call, in one line; empty if there are none."""
+        text = "; ".join(" ".join(message.split()) for message in self._errors)
+        self._errors.clear()
+        return text[:1000]
