@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "binding_k_center.h"
 #include "binding_resample.h"
 #include "deal.h"
+#include "device_runtime.h"
 #include "statistics_cuda.h"
 #include "tensor_py.h"
 
@@ -53,11 +55,15 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  void run(const deal_input& input, const deal_output& output, Stream stream) {
+  // `done`, a cudaEvent_t or NULL, is recorded behind the last kernel.
+  void run(const deal_input& input, const deal_output& output, Stream stream,
+           void* done = nullptr) {
     deal_status status;
     {
       py::gil_scoped_release release;
-      status = deal_enqueue(context_, &input, &output, reinterpret_cast<void*>(stream.value_or(0)));
+      void* const on = reinterpret_cast<void*>(stream.value_or(0));
+      status = deal_enqueue(context_, &input, &output, on);
+      if (status == DEAL_OK && done != nullptr) device_runtime().record_event(done, on);
       if (status == DEAL_OK) status = deal_finish(context_);
     }
     check(status);
@@ -200,7 +206,7 @@ T* add(py::dict& columns, const char* name, std::vector<py::ssize_t> shape) {
 #define DEAL_ADD(dict, prefix, name, type, ...) \
   o.prefix##name = add<type>(dict, #name, {__VA_ARGS__})
 
-py::tuple statistics(Context& context, const Input& input) {
+py::tuple statistics(Context& context, const Input& input, std::optional<uintptr_t> done) {
   const deal_sizes s = input.sizes();
   const int64_t b = s.batch, c = s.classes, r = s.regions, levels = DEAL_HISTOGRAM_LEVELS;
   py::dict images, regions;
@@ -266,7 +272,7 @@ py::tuple statistics(Context& context, const Input& input) {
       DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
     }
   }
-  context.run(input.get(), o, input.stream());
+  context.run(input.get(), o, input.stream(), reinterpret_cast<void*>(done.value_or(0)));
   return py::make_tuple(images, regions, nonfinite);
 }
 
@@ -301,9 +307,8 @@ py::tuple difficulty_grid(Context& context, const Input& input, const py::object
   return py::make_tuple(out.is_none() ? grid.owner : out, nonfinite);
 }
 
-// The class map [B, H, W] of host logits, and the count of bad inputs an image.
+// The class map [B, H, W] on the host, and the count of bad inputs an image.
 py::tuple class_map(Context& context, const Input& input) {
-  if (input.cuda()) throw py::value_error("a class map needs logits on the host: move them there");
   const int64_t batch = input.sizes().batch;
   Dense<uint8_t> map({batch, input.get().raster_height, input.get().raster_width});
   Dense<int64_t> nonfinite(batch);
@@ -311,7 +316,19 @@ py::tuple class_map(Context& context, const Input& input) {
   o.struct_size = sizeof o;
   o.nonfinite = nonfinite.mutable_data();
   o.class_map = map.mutable_data();
+  if (!input.cuda()) {
+    context.run(input.get(), o, input.stream());
+    return py::make_tuple(map, nonfinite);
+  }
+  const auto size = static_cast<size_t>(map.size());
+  const std::unique_ptr<void, void (*)(void*)> scratch(
+      device_runtime().take(*input.cuda(), MemoryKind::kDevice, size),
+      [](void* memory) { device_runtime().give_back(MemoryKind::kDevice, memory); });
+  o.class_map = static_cast<uint8_t*>(scratch.get());
   context.run(input.get(), o, input.stream());
+  void* const on = reinterpret_cast<void*>(input.stream().value_or(0));
+  device_runtime().copy(map.mutable_data(), scratch.get(), size, on);
+  device_runtime().synchronize_stream(on);
   return py::make_tuple(map, nonfinite);
 }
 
@@ -368,7 +385,8 @@ PYBIND11_MODULE(_native, m) {
       .def("set_grid", &Input::set_grid, py::arg("cell"))
       .def("set_segments", &Input::set_segments, py::arg("ids"), py::arg("count"))
       .def("set_mask", &Input::set_mask, py::arg("mask"));
-  m.def("statistics", &statistics, py::arg("context"), py::arg("request"));
+  m.def("statistics", &statistics, py::arg("context"), py::arg("request"),
+        py::arg("done") = py::none());
   m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
   m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"),
         py::arg("out"));

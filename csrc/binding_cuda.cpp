@@ -157,6 +157,7 @@ void bind_cuda(py::module_& m) {
       });
   py::class_<Event>(m, "Event")
       .def(py::init<int, bool>(), py::arg("device"), py::arg("timing") = false)
+      .def_property_readonly("cuda_event", [](const Event& x) { return number(x.get()); })
       .def(
           "record",
           [](const Event& x, const Stream& stream) {

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ItemError
+from deal.types import Statistics
 
-__all__ = ["BatchScores", "Columns", "joined", "stacked", "tabulated"]
+__all__ = ["BatchScores", "Columns", "failure_of", "joined", "stacked", "tabulated"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -95,3 +96,15 @@ def tabulated(
             columns["height"][row], columns["width"][row] = images[row].shape[:2]
         start += len(batch.ok) + len(batch.failures)
     return columns, stacked(tables) if tables else none.regions
+
+
+def failure_of(stats: Statistics, row: int) -> ItemError | None:
+    """Why an image of a batch has no statistics; None where it has."""
+    if stats.nonfinite[row]:
+        return ItemError(
+            "nonfinite",
+            f"{stats.nonfinite[row]} of the network's outputs are NaN or infinite",
+        )
+    if not stats.images["n_pixels"][row]:
+        return ItemError("mask", "the mask leaves no pixel of the raster to score")
+    return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from deal.dropout import draw_masks
 from deal.engines import open_engine
+from deal.engines.base import Images, on_host
 from deal.errors import ModelError, UsageError
 from deal.model import ModelSpec
 from deal.types import EngineOutput
@@ -104,7 +106,7 @@ class Committee:
     Parameters
     ----------
     members : Members
-    engine, device, precision, threads, options
+    engine, device, precision, threads, options, batch_size
         As in :func:`deal.engines.open_engine`, for every model alike.
 
     Attributes
@@ -128,6 +130,7 @@ class Committee:
         precision: str | None = None,
         threads: int | None = None,
         options: Mapping[str, Any] | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self._members = members
         self._open = partial(
@@ -137,6 +140,7 @@ class Committee:
             precision=precision,
             threads=threads,
             options=options,
+            batch_size=batch_size,
         )
         self._engines: list[Engine] = []
         for path in members.models:
@@ -169,6 +173,11 @@ class Committee:
         """M, the members that vote; 1 is no committee."""
         return self._members.count
 
+    @property
+    def on_device(self) -> bool:
+        """Whether outputs stay on a device; those of several members come to the host."""
+        return self.size == 1 and self.model.on_device
+
     def again(self, threads: int | None = None) -> Committee:
         """Open all members once more, for another thread; they are not checked anew.
 
@@ -177,15 +186,25 @@ class Committee:
         twin = copy.copy(self)
         if threads is not None:
             twin._open = partial(self._open, threads=threads)
-        twin._engines = [twin._open(path, probe=False) for path in self._members.models]
+        twin._engines = [
+            engine.lane() or twin._open(path, probe=False)
+            for engine, path in zip(self._engines, self._members.models, strict=True)
+        ]
         return twin
 
-    def infer(self, images: NDArray[np.uint8]) -> EngineOutput:
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds by stage since the last call, of all members."""
+        total: Counter[str] = Counter()
+        for engine in self._engines:
+            total.update(engine.take_seconds())
+        return dict(total)
+
+    def infer(self, images: Images) -> EngineOutput:
         """Run every member on a batch.
 
         Parameters
         ----------
-        images : ndarray of uint8 [B, H, W, 3]
+        images : ndarray of uint8 [B, H, W, 3], or sequence of [H, W, 3]
             RGB at member 0's input size.
 
         Returns
@@ -203,9 +222,10 @@ class Committee:
         ModelError
             A member cannot be run on such a batch, or its logits lie on another grid.
         """
-        first = self.model.infer(images)
         if self.size == 1:
-            return first
+            return self.model.infer(images)
+        images = np.asarray(images)
+        first = on_host(self.model.infer(images))
         members = [first.logits]
         for logits in self._others(images):
             self._check_grid(images, members, logits)
@@ -236,13 +256,13 @@ class Committee:
     def _others(self, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
         """Logits [B, C, h, w] of members 1 … M-1, seen as the unmirrored image."""
         for engine in self._engines[1:]:
-            yield engine.infer(images).logits
+            yield on_host(engine.infer(images)).logits
         if self._members.flip:
             mirrored = np.ascontiguousarray(images[:, :, ::-1])
             for engine in self._engines:
-                yield engine.infer(mirrored).logits[..., ::-1]
+                yield on_host(engine.infer(mirrored)).logits[..., ::-1]
         for masks in self._masks:
-            yield self.model.infer(images, masks).logits
+            yield on_host(self.model.infer(images, masks)).logits
 
     def _check_grid(
         self, images: NDArray[np.uint8], members: list[NDArray[Any]], logits: NDArray[Any]

@@ -80,13 +80,15 @@ class ScoreConfig:
         kept of their sequence become rows ``duplicate``. None compares nothing.
     sessions : int or ``auto``, optional
         Networks that run at once. Default: on the CPU as many as there are cores for, with
-        ``threads`` each; up to 4 on CUDA. ``auto`` measures (:mod:`deal.layout`).
+        ``threads`` each; on CUDA 2, batches in flight through one network. ``auto``
+        measures (:mod:`deal.layout`).
     threads : int, optional
         Of one session; 1 by default (engine ``torch``: every core).
     decode_threads : int, optional
         Every core by default; they rest while the network is the slower part.
     batch_size : int, optional
-        Images of one size that go through the network together; 1 on the CPU, 8 on CUDA.
+        Images of one size that go through the network together; 1 on the CPU, 32 on CUDA,
+        where smaller ones are filled up.
     max_errors : ErrorLimit, optional
         More failed images than this end the run as a failure.
     max_pixels : int

@@ -27,18 +27,22 @@ def components(
     mask: ArrayLike | None = None,
     min_pixels: int = 64,
     threads: int | None = None,
+    stream: Any | None = None,
 ) -> Segments:
     """The 4-connected areas of one predicted class: the semantic areas of DEAL (Xie et al., 2020).
 
     Parameters
     ----------
-    logits : array [B, C, h, w], on the host
+    logits : array [B, C, h, w]
+        On a device they stay there: the classes come to the host, where their areas are found.
     size : (H, W)
         The raster, as for :func:`deal.score_logits`; areas are those of its predicted classes.
     mask : array of uint8 [H, W] or [B, H, W], optional
         Pixels of value 0 belong to no area and connect none.
     min_pixels : int
         Areas of fewer raster pixels are no region (-1).
+    threads, stream
+        As for :func:`deal.score_logits`.
 
     Returns
     -------
@@ -50,12 +54,14 @@ def components(
     Raises
     ------
     UsageError
-        Shapes or dtypes do not fit, logits on a device, or ``min_pixels`` below 1.
+        Shapes or dtypes do not fit, or ``min_pixels`` is below 1.
     """
     least = _whole(min_pixels, "min_pixels")
     if least < 1:
         raise UsageError(f"min_pixels={min_pixels!r}: at least 1 is needed")
-    classes, nonfinite = class_map(logits, size=size, align_corners=align_corners, threads=threads)
+    classes, nonfinite = class_map(
+        logits, size=size, align_corners=align_corners, threads=threads, stream=stream
+    )
     areas = classes.astype(np.int32)
     if mask is not None:
         kept = np.asarray(mask)

@@ -29,8 +29,8 @@ __all__ = ["AUTO", "Layout", "default_threads", "layout_for", "parse_sessions"]
 
 AUTO = "auto"
 
-_SESSIONS_CUDA = 4
-_BATCH_CUDA = 8
+# Batches in flight: the network runs on one while the next is brought up and the last scored.
+_SESSIONS_CUDA = 2
 # A measurement takes so much of the run, and no longer unless the network is slow.
 _SHARE, _SECONDS, _ROUNDS = 0.05, 2.0, 4
 # One session with all cores has to be so much faster: less is noise.
@@ -89,8 +89,8 @@ def layout_for(config: ScoreConfig, scorer: Scorer, left: int) -> Layout:
     on_cpu = scorer.device == "cpu"
     sessions = max(cores // threads, 1)
     if not on_cpu:
-        sessions = 1 if config.engine == "torch" else min(cores, _SESSIONS_CUDA)
-    batch_size = config.batch_size or (1 if on_cpu else _BATCH_CUDA)
+        sessions = 1 if config.engine == "torch" else _SESSIONS_CUDA
+    batch_size = config.batch_size or (1 if on_cpu else scorer.batch_size)
     if isinstance(config.sessions, int):
         return Layout(config.sessions, threads, batch_size)
     if config.sessions is None:

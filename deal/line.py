@@ -33,12 +33,13 @@ from deal.errors import ItemError, OutputError
 from deal.inputs import ImageExtras
 from deal.layout import Layout, default_threads
 from deal.ledger import Ledger
+from deal.meter import Meter
 from deal.pool import open_pool
 from deal.progress import InterruptedRunError
 from deal.region_sources import GivenSegments
 from deal.rows import Outcome, Shape
 from deal.scorer import Scorer
-from deal.stages import Meter, Stages, ordered
+from deal.stages import Stages, ordered
 from deal.types import FailedItem, PoolItem
 
 __all__ = ["Line", "open_scorer"]
@@ -83,6 +84,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         difficulty_head=config.difficulty_head,
         mask=config.mask,
         regions=config.regions,
+        batch_size=config.batch_size,
         raster=config.raster,
         threads=default_threads(config),
         keep_regions=config.keep_regions,
@@ -116,7 +118,7 @@ class Line:
     def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger, layout: Layout) -> None:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
-        self.meter = Meter()
+        self.meter = scorer.meter = Meter()  # what ran before this run does not count
         self._config = config
         self._scorer = scorer
         self._ledger = ledger
@@ -168,7 +170,12 @@ class Line:
 
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
-        threads = {"decode": self.decoders, "network": self.layout.sessions, "write": 1}
+        sessions = self.layout.sessions
+        threads = {"decode": self.decoders, "write": 1}
+        if "transfer" in self.meter.seconds:  # lanes share the parts of one device
+            threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
+        else:
+            threads |= {"network": sessions, "kernel": sessions}
         return self.meter.busiest(threads)
 
     def _batches(
@@ -290,10 +297,9 @@ class Line:
 
     def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
-            with self.meter("network"):
-                scores = scorer.score_batch(
-                    [ready.image for ready in batch], [ready.extras for ready in batch]
-                )
+            scores = scorer.score_batch(
+                [ready.image for ready in batch], [ready.extras for ready in batch]
+            )
             images = [(ready.item, ready.shape) for ready in batch]
             yield Outcome(images, scores, scores.failures)
 

@@ -83,9 +83,11 @@ class RunReport:
     seconds : float
         From the first image to the last.
     busy_seconds : dict of stage to float
-        Sum over the stage's threads.
+        Sum over the stage's threads: ``decode``, ``network``, ``kernel``, ``write``. Of a network
+        on a device ``network`` and ``kernel`` are what it measures from their launch to their end,
+        ``transfer`` is that of the images to it, ``staging`` the host's part before.
     bound_by : str
-        The stage whose threads were busiest.
+        The stage whose threads, or part of the device, was busy the longest.
     notes : tuple of str
         What the user should hear.
     previews : Path or None

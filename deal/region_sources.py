@@ -164,6 +164,7 @@ class Components:
             mask=mask,
             min_pixels=self.min_pixels,
             threads=threads,
+            stream=getattr(logits, "stream", None),
         )
         crowded: dict[int, ItemError] = {}
         for row, ids in enumerate(areas.map):

@@ -152,6 +152,7 @@ def score_logits(
     difficulty: Any | None = None,
     threads: int | None = None,
     stream: Any | None = None,
+    done: _native.Event | None = None,
 ) -> Statistics:
     """Every statistic of a batch of logits: the columns of ARCHITECTURE.md, "Columns".
 
@@ -181,6 +182,8 @@ def score_logits(
         The CUDA stream to score device logits on: its handle, or an object that has it as
         ``cuda_stream``; None is the default stream, and what host logits need. The call waits for
         the tables, its only synchronisation.
+    done : deal._native.Event, optional
+        Recorded on the stream behind the last kernel, to time it; for device logits.
 
     Returns
     -------
@@ -204,7 +207,8 @@ def score_logits(
             _set_segments(request, regions)
         if mask is not None:
             request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
-        images, table, nonfinite = _native.statistics(_context(threads, request), request)
+        event = None if done is None else done.cuda_event
+        images, table, nonfinite = _native.statistics(_context(threads, request), request, event)
     return Statistics(images, table if regions is not None else None, nonfinite)
 
 
@@ -262,12 +266,13 @@ def class_map(
     size: tuple[int, int],
     align_corners: bool = True,
     threads: int | None = None,
+    stream: Any | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Predicted class of every raster pixel, uint8 [B, H, W], and the count of bad logits [B].
 
     The classes are those the statistics are computed on. Where an image has NaN or infinite logits
-    its map is 0. Arguments as :func:`score_logits`, logits on the host; raises UsageError.
+    its map is 0. Both come to the host. Arguments and errors as :func:`score_logits`.
     """
     with _usage_errors():
-        request = _input(logits, size, align_corners, None)
+        request = _input(logits, size, align_corners, None, stream=stream)
         return _native.class_map(_context(threads, request), request)

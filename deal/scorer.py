@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisition import Bound, bind
-from deal.batch_scores import BatchScores, Columns, joined, tabulated
+from deal.batch_scores import BatchScores, Columns, failure_of, joined, tabulated
 from deal.committee import Committee, Members
+from deal.engines.base import as_numpy, on_host
+from deal.engines.device import DEFAULT_BATCH
 from deal.errors import ItemError, UsageError
 from deal.head import DifficultyHead
 from deal.inputs import ImageExtras, InputGroup, Inputs, extras_of
+from deal.kernel import Kernel
 from deal.masks import Masks
+from deal.meter import Meter
 from deal.model import ModelSpec, choose_difficulty
 from deal.region_plan import RegionPlan, Regions
 from deal.region_sources import RegionSource
-from deal.regions import difficulty_map, score_logits
+from deal.regions import difficulty_map
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["Scorer"]
@@ -53,6 +57,9 @@ class Scorer:
         The size on which statistics are computed: the network's input or the oriented original.
     threads : int, optional
         For the network and for the kernel; None takes every core this process may use.
+    batch_size : int, optional
+        Images that go through the network together: 8 by default, on a device 32 and always so
+        many (:mod:`deal.engines.device`).
     keep_regions : int, optional
         Only the K regions of an image that score highest; None keeps all that are not empty.
     region_score : str or mapping, optional
@@ -78,6 +85,11 @@ class Scorer:
         Whether several members vote; without, their columns are absent.
     has_difficulty : bool
         Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
+    batch_size : int
+    meter : Meter
+        Seconds by stage; of one opened :meth:`again` the same object. ``network`` and ``kernel``;
+        of a network on a device as it measures them, with ``transfer`` to it, and ``staging``,
+        the host's preparations.
 
     Raises
     ------
@@ -97,6 +109,7 @@ class Scorer:
         regions: RegionSource | None = None,
         raster: Literal["input", "image"] = "input",
         threads: int | None = None,
+        batch_size: int | None = None,
         keep_regions: int | None = None,
         region_score: str | Mapping[str, Any] | None = None,
         model_options: Mapping[str, Any] | None = None,
@@ -107,16 +120,19 @@ class Scorer:
         scaled_decode: bool = False,
     ) -> None:
         self._threads = threads
+        self._batch_size = batch_size
         members = Members.of(
             model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
         )
         self._opened: Committee | None = Committee(
-            members, engine, device, precision, threads, model_options
+            members, engine, device, precision, threads, model_options, batch_size
         )
         self._inputs = Inputs(
             self.spec, raster, Masks.of(mask), regions, scaled_decode=scaled_decode
         )
         self._head, self._from_graph = choose_difficulty(self.spec, difficulty_head)
+        self._kernel = Kernel(self.spec, self._head, self._from_graph, threads)
+        self.meter = Meter()
         self._plan = RegionPlan(regions, self._bound(region_score), keep_regions, outlines)
         self._none = self._no_rows()
         self._plan.check(self._none.regions or ())
@@ -136,6 +152,12 @@ class Scorer:
     def device(self) -> str:
         """``cpu`` or ``cuda:<index>``, what is really used."""
         return self._engine.model.device
+
+    @property
+    def batch_size(self) -> int:
+        """Images that go through the network together."""
+        default = _BATCH if self.device == "cpu" else DEFAULT_BATCH
+        return self._engine.model.batch or self._batch_size or default
 
     @property
     def has_committee(self) -> bool:
@@ -166,6 +188,7 @@ class Scorer:
         twin = copy.copy(self)
         twin._threads = self._threads if threads is None else threads
         twin._opened = self._engine.again(twin._threads)
+        twin._kernel = self._kernel.again(twin._threads)
         return twin
 
     def close(self) -> None:
@@ -254,10 +277,10 @@ class Scorer:
         UsageError
             Something is not a uint8 RGB image, or not one of each is given an image.
         """
-        extras = extras_of(len(images), segments, cameras)
+        extras, size = extras_of(len(images), segments, cameras), self.batch_size
         batches = (
-            self.score_batch(images[start : start + _BATCH], extras[start : start + _BATCH])
-            for start in range(0, len(images), _BATCH)
+            self.score_batch(images[start : start + size], extras[start : start + size])
+            for start in range(0, len(images), size)
         )
         return tabulated(batches, images, self._none)
 
@@ -273,12 +296,13 @@ class Scorer:
         groups, failures = self._inputs.groups(images, extras)
         parts = [self._none]
         for group in groups:
-            output = self._engine.infer(np.stack(group.images))
+            output = self._engine.infer(group.images)
             regions, crowded = self._regions_of(group, output)
             stats = self._statistics(output, group, regions)
+            self.meter.add(self._engine.take_seconds())
             ok = []
             for row, index in enumerate(group.indices):
-                error = _failure(stats, row) or crowded.get(row)
+                error = failure_of(stats, row) or crowded.get(row)
                 if error is None:
                     ok.append(row)
                 else:
@@ -289,7 +313,8 @@ class Scorer:
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
 
-        Masked pixels have their difficulty too. Raises UsageError for a model without difficulty.
+        Masked pixels have their difficulty too. The maps are computed on the host, also of a
+        network on a device. Raises UsageError for a model without difficulty.
         """
         if not self.has_difficulty:
             raise UsageError(
@@ -298,7 +323,7 @@ class Scorer:
             )
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:
-            output = self._engine.model.infer(np.stack(group.images))
+            output = on_host(self._engine.model.infer(group.images))
             grids = output.difficulty if self._from_graph else None
             for row, index in enumerate(group.indices):
                 logits = output.logits[row : row + 1]
@@ -341,16 +366,7 @@ class Scorer:
         return self._plan.regions(group, output.logits, self.spec.align_corners, self._threads)
 
     def _statistics(self, output: EngineOutput, group: InputGroup, regions: Regions) -> Statistics:
-        return score_logits(
-            output.logits if output.members is None else output.members,
-            size=group.size,
-            head=self._head,
-            regions=regions,
-            mask=group.mask,
-            align_corners=self.spec.align_corners,
-            difficulty=output.difficulty if self._from_graph else None,
-            threads=self._threads,
-        )
+        return self._kernel.statistics(output, group.size, regions, group.mask, self.meter)
 
     def _no_rows(self) -> BatchScores:
         """No images at all: the names, dtypes and widths of all columns."""
@@ -363,6 +379,10 @@ class Scorer:
         group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
         regions, _ = self._regions_of(group, output)
         stats = self._statistics(output, group, regions)
+        if self._engine.on_device:  # whose kernel has no lines yet
+            for table in (stats.images, stats.regions or {}):
+                for name in ("boundary_length", "boundary_corners"):
+                    table.pop(name, None)
         return self._scores(group, stats, output, [], regions)
 
     def _scores(
@@ -383,18 +403,7 @@ class Scorer:
             "raster_height": np.full(len(rows), group.size[0]),
             **{name: values[rows] for name, values in stats.images.items()},
         }
-        if output.embedding is not None:
-            columns["embedding"] = output.embedding[rows]
+        if (embedding := as_numpy(output.embedding)) is not None:
+            columns["embedding"] = embedding[rows].astype(np.float32)
         table = self._plan.rows(stats, ok, group, regions)
         return BatchScores(np.array(group.indices)[rows], columns, table, {})
-
-
-def _failure(stats: Statistics, row: int) -> ItemError | None:
-    if stats.nonfinite[row]:
-        return ItemError(
-            "nonfinite",
-            f"{stats.nonfinite[row]} of the network's outputs are NaN or infinite",
-        )
-    if not stats.images["n_pixels"][row]:
-        return ItemError("mask", "the mask leaves no pixel of the raster to score")
-    return None

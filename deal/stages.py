@@ -6,17 +6,15 @@ wait for ever, and an exception in any stage ends all of them and surfaces in th
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from queue import Queue
-from threading import Lock, Thread
+from threading import Thread
 from types import TracebackType
 from typing import Generic, TypeVar
 
-__all__ = ["Meter", "Stages", "ordered"]
+__all__ = ["Stages", "ordered"]
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -174,26 +172,3 @@ def ordered(
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-class Meter:
-    """Seconds that threads were busy, by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._lock = Lock()
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Count the time of the block for ``stage``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-
-    def busiest(self, threads: Mapping[str, int]) -> str:
-        """The stage whose threads were busy the longest each; ``threads`` is not empty."""
-        return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])

@@ -322,9 +322,9 @@ def test_the_run_record_tells_settings_counts_and_timings(
     assert record["settings"]["ranking"]["budget"] == "3"
     counts = {"total": 13, "skipped": 0, "scored": 12, "duplicates": 0, "errors": {"decode": 1}}
     assert record["counts"] == counts
-    assert set(record["busy_seconds"]) == {"decode", "network", "write"}
+    assert set(record["busy_seconds"]) == {"decode", "network", "kernel", "write"}
     assert record["bound_by"] == report.bound_by
-    assert record["bound_by"] in {"decode", "network", "write"}
+    assert record["bound_by"] in {"decode", "network", "kernel", "write"}
     assert record["versions"]["onnxruntime"]
     assert record["shard"] == "0/1"
     assert QuantileSketch.from_dict(record["score_sketch"]).count == 12

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from deal.stages import Meter, Stages, ordered
+from deal.meter import Meter
+from deal.stages import Stages, ordered
 
 
 def within_seconds(function: Callable[[], Any], seconds: float = 20) -> Any:

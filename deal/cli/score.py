@@ -142,7 +142,7 @@ _DEMO_OUTPUT = "deal-demo"
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:I]",
-    help="auto takes CUDA where the engine has it.",
+    help="auto takes CUDA where the engine has it and a driver sees a device.",
 )
 @option(
     _RUN, "--precision", metavar="fp32|fp16|bf16|int8", help="Default: as the model was exported."
@@ -151,8 +151,8 @@ _DEMO_OUTPUT = "deal-demo"
     _RUN,
     "--sessions",
     metavar="N|auto",
-    help="Networks that run at once. Default: cores / threads; up to 4 on CUDA. auto measures one "
-    "a core, and one with all cores.",
+    help="Networks that run at once; on CUDA batches in flight through one. Default: cores / "
+    "threads; 2 on CUDA. auto measures one a core, and one with all cores.",
 )
 @option(
     _RUN,
@@ -173,7 +173,7 @@ _DEMO_OUTPUT = "deal-demo"
     "--batch-size",
     type=int,
     metavar="N",
-    help="Images of one size a batch. Default: 1, or 8 on CUDA.",
+    help="Images of one size a batch. Default: 1, or 32 on CUDA.",
 )
 @option(
     _WHAT,
@@ -333,7 +333,10 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
 
 def _print_summary(report: RunReport) -> None:
     failed = sum(report.errors.values())
-    speed = f", {report.scored / report.seconds:.1f} images/s" if report.scored else ""
+    speed = ""
+    if report.scored:
+        rate = report.scored / report.seconds
+        speed = f", {rate:.1f} images/s, bound by {report.bound_by}"
     repeated = f"{report.duplicates} near-duplicates, " if report.duplicates else ""
     click.echo(
         f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +17,18 @@ from deal.model import ModelSpec, check_channels, nearest_multiple
 from deal.model_graph import output_remedy
 from deal.types import EngineOutput
 
-__all__ = ["PROBABILITY_FLOORS", "Engine", "HostEngine", "on_host", "parse_device"]
+__all__ = [
+    "PROBABILITY_FLOORS",
+    "Engine",
+    "HostEngine",
+    "Images",
+    "as_numpy",
+    "on_host",
+    "parse_device",
+]
+
+Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+"""uint8 [B, H, W, 3], or a sequence of [H, W, 3] of one size."""
 
 PROBABILITY_FLOORS = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float16): 2.0**-24}
 """By the network's dtype: probabilities are raised to it before their logarithm is taken.
@@ -38,11 +51,13 @@ def parse_device(device: str) -> tuple[str, int]:
 
 def on_host(output: EngineOutput) -> EngineOutput:
     """The same output as NumPy arrays; waits for a device."""
+    arrays = output.logits, output.difficulty, output.embedding
+    return EngineOutput(*map(as_numpy, arrays))
 
-    def moved(array: Any) -> Any:
-        return array.to_host() if hasattr(array, "to_host") else array
 
-    return EngineOutput(moved(output.logits), moved(output.difficulty), moved(output.embedding))
+def as_numpy(array: Any) -> Any:
+    """An array of an output, or None, on the host; waits for a device."""
+    return array.to_host() if hasattr(array, "to_host") else array
 
 
 class Engine(ABC):
@@ -57,14 +72,21 @@ class Engine(ABC):
         ``cpu`` or ``cuda:<index>``, what is really used.
     embedding_size : int or None
         E, once :meth:`probe` has run; None without an embedding.
+    batch : int or None
+        Images that run together, always so many; None: as many as come.
+    on_device : bool
+        Whether outputs stay on a device, as :class:`deal.engines.device.DeviceArray`.
     """
 
     name: ClassVar[str]
+    batch: int | None = None
+    on_device: bool = False
 
     def __init__(self, spec: ModelSpec, device: str) -> None:
         self.spec = spec
         self.device = device
         self.embedding_size: int | None = None
+        self._seconds = 0.0
         self._keep_all = keep_all(spec.dropout)
         self._levels: NDArray[Any] | None = None
         if spec.mean is not None and spec.std is not None:
@@ -72,12 +94,12 @@ class Engine(ABC):
             levels = (unit - np.array(spec.mean)[:, None]) / np.array(spec.std)[:, None]
             self._levels = levels.astype(spec.input_dtype)
 
-    def infer(self, images: NDArray[np.uint8], masks: Masks | None = None) -> EngineOutput:
+    def infer(self, images: Images, masks: Masks | None = None) -> EngineOutput:
         """Run the network on a batch.
 
         Parameters
         ----------
-        images : ndarray of uint8 [B, H, W, 3]
+        images : ndarray of uint8 [B, H, W, 3], or sequence of [H, W, 3]
             RGB at the network's input size (:func:`deal.model.raster_size`).
         masks : tuple of ndarray of float32 [1, C, 1, 1], optional
             Of the layers in ``spec.dropout``; without them nothing is dropped.
@@ -96,12 +118,13 @@ class Engine(ABC):
         ModelError
             The network cannot be run on such a batch.
         """
-        spec = self.spec
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        begin = time.perf_counter()
+        spec, first = self.spec, images[0] if len(images) else np.empty((0, 0, 3), np.uint8)
+        if first.dtype != np.uint8 or first.ndim != 3 or first.shape[2] != 3 or not first.size:
             raise UsageError(
-                f"engines take uint8 [B, H, W, 3], not {images.dtype} {list(images.shape)}"
+                f"engines take uint8 [B, H, W, 3], not {first.dtype} {[len(images), *first.shape]}"
             )
-        size = images.shape[1], images.shape[2]
+        size = first.shape[0], first.shape[1]
         if spec.input_size not in (None, size) or any(n % spec.size_multiple for n in size):
             raise UsageError(f"the network does not take images of {size[0]}×{size[1]} (H×W)")
         raw = self._run(images, self._keep_all if masks is None else masks)
@@ -110,7 +133,14 @@ class Engine(ABC):
                 f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
                 "re-export it with a dynamic batch, or use a batch size of 1"
             )
-        return EngineOutput(self._to_logits(raw.logits), raw.difficulty, raw.embedding)
+        output = EngineOutput(self._to_logits(raw.logits), raw.difficulty, raw.embedding)
+        self._seconds += time.perf_counter() - begin
+        return output
+
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds by stage since the last call; waits for what runs on a device."""
+        seconds, self._seconds = self._seconds, 0.0
+        return {"network": seconds}
 
     def probe(self) -> None:
         """Run the network once on noise and hold its outputs against the contract.
@@ -138,30 +168,27 @@ class Engine(ABC):
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
     @abstractmethod
-    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+    def _run(self, images: Images, masks: Masks) -> EngineOutput:
         """Outputs as the network gives them, of images [B, H, W, 3]."""
 
-    def _input_shape(self, images: NDArray[np.uint8]) -> tuple[int, ...]:
+    def _input_shape(self, images: Images) -> tuple[int, ...]:
         """Shape of such images as the network takes them."""
+        height, width, channels = images[0].shape
         if self._levels is None:
-            return images.shape
-        return len(images), 3, *images.shape[1:3]
+            return len(images), height, width, channels
+        return len(images), channels, height, width
 
-    def _prepare(self, images: NDArray[np.uint8], out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Images as the network takes them; written to ``out`` where it is given."""
-        if self.spec.input_format.endswith(("bgr", "bgr8")):
-            images = images[..., ::-1]
-        if self._levels is None:
-            if out is None:
-                return np.ascontiguousarray(images)
-            np.copyto(out, images)
-            return out
-        # 256 levels a channel: a table gives every pixel the value computed in double, once.
-        if out is None:
-            out = np.empty(self._input_shape(images), dtype=self._levels.dtype)
-        for channel, levels in enumerate(self._levels):
-            np.take(levels, images[..., channel], out=out[:, channel])
-        return out
+    def _prepare(self, images: Images, out: NDArray[Any]) -> None:
+        """Write images as the network takes them."""
+        reversed_channels = self.spec.input_format.endswith(("bgr", "bgr8"))
+        for image, target in zip(images, out, strict=True):
+            source = image[..., ::-1] if reversed_channels else image
+            if self._levels is None:
+                np.copyto(target, source)
+                continue
+            # 256 levels a channel: a table gives every pixel the value computed in double, once.
+            for channel, levels in enumerate(self._levels):
+                np.take(levels, source[..., channel], out=target[channel])
 
     def _to_logits(self, raw: NDArray[Any]) -> NDArray[Any]:
         is_sigmoid = self.spec.activation == "sigmoid"
@@ -228,8 +255,13 @@ class HostEngine(Engine):
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         """Outputs as the network gives them, for a batch as the network takes it."""
 
-    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
-        batch, fixed = self._prepare(images), self.spec.batch
+    def _prepared(self, images: Images) -> NDArray[Any]:
+        batch = np.empty(self._input_shape(images), self.spec.input_dtype)
+        self._prepare(images, batch)
+        return batch
+
+    def _run(self, images: Images, masks: Masks) -> EngineOutput:
+        batch, fixed = self._prepared(images), self.spec.batch
         if fixed is None or fixed == len(batch):
             return self._infer(batch, masks)
         parts = []

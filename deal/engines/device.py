@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 from abc import abstractmethod
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from deal import _native
 from deal.dropout import Masks
-from deal.engines.base import Engine, on_host
+from deal.engines.base import Engine, Images, on_host
 from deal.model import ModelSpec
 from deal.types import EngineOutput
 
@@ -29,6 +29,9 @@ __all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine"]
 
 DEFAULT_BATCH = 32
 """Images of a batch on a device."""
+
+# Batches that take_seconds() can tell of.
+_TIMED = 64
 
 # Input sizes whose memory a lane keeps; a pool of more sizes takes memory anew at every change.
 _SIZES = 4
@@ -92,7 +95,11 @@ class DeviceArray:
 
     def first(self, rows: int) -> DeviceArray:
         """The first rows, in the same memory."""
-        return DeviceArray(self._memory, (rows, *self.shape[1:]), self.dtype, self.stream)
+        return self.seen_as((rows, *self.shape[1:]), self.dtype)
+
+    def seen_as(self, shape: Sequence[int], dtype: DTypeLike) -> DeviceArray:
+        """The beginning of the same memory as another array."""
+        return DeviceArray(self._memory, shape, dtype, self.stream)
 
     def to_host(self) -> NDArray[Any]:
         """A copy on the host; waits for the stream."""
@@ -111,7 +118,6 @@ class _Buffers:
     outputs: Mapping[str, DeviceArray]  # logits, and difficulty and embedding where there are
     launch: Callable[[], None]
     copied: _native.Event
-    done: _native.Event
 
 
 class DeviceEngine(Engine):
@@ -139,9 +145,12 @@ class DeviceEngine(Engine):
         Where the network runs: the lane's too, unless a subclass shares one.
     """
 
+    batch: int
+
     def __init__(self, spec: ModelSpec, index: int, batch: int | None = None) -> None:
         super().__init__(spec, f"cuda:{index}")
         self.batch = spec.batch or batch or DEFAULT_BATCH
+        self.on_device = spec.output_kind == "logits" and spec.activation == "softmax"
         self._index = index
         self._turn = threading.Lock()  # of lanes
         self._open_lane()
@@ -167,17 +176,33 @@ class DeviceEngine(Engine):
         Neither ever runs in two lanes at once.
         """
 
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds since the last call; waits for the network.
+
+        ``staging`` is the host's, who brings images into pinned memory and launches; ``transfer``
+        and ``network`` are the device's, of the last batches.
+        """
+        staging, self._seconds = self._seconds, 0.0
+        transfer = network = 0.0
+        while self._runs:
+            begin, copied, started, done = self._runs.popleft()
+            done.synchronize()
+            transfer += copied.milliseconds_since(begin) / 1000
+            network += done.milliseconds_since(started) / 1000
+        return {"staging": staging, "transfer": transfer, "network": network}
+
     def _open_lane(self) -> None:
+        self._seconds = 0.0
+        self._runs: deque[list[_native.Event]] = deque(maxlen=_TIMED)
         self.stream = _native.Stream(self._index)
         self._kept: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
 
-    def _run(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+    def _run(self, images: Images, masks: Masks) -> EngineOutput:
         run = self._run_batch if len(images) <= self.batch else self._run_batches
         output = run(images, masks)
-        is_plain = self.spec.output_kind == "logits" and self.spec.activation == "softmax"
-        return output if is_plain else on_host(output)
+        return output if self.on_device else on_host(output)
 
-    def _run_batches(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+    def _run_batches(self, images: Images, masks: Masks) -> EngineOutput:
         """More than one batch, its outputs put together on the device."""
         whole: dict[str, DeviceArray] = {}
         for start in range(0, len(images), self.batch):
@@ -193,7 +218,7 @@ class DeviceEngine(Engine):
                 self.stream.copy(to, part.address, part.nbytes)
         return _output(whole)
 
-    def _run_batch(self, images: NDArray[np.uint8], masks: Masks) -> EngineOutput:
+    def _run_batch(self, images: Images, masks: Masks) -> EngineOutput:
         count, spec = len(images), self.spec
         buffers = self._buffers(images)
         buffers.copied.synchronize()  # the last batch has left the pinned memory
@@ -202,24 +227,31 @@ class DeviceEngine(Engine):
         staged[count:] = staged[0]
         for layer, mask in zip(spec.dropout, masks, strict=True):
             np.copyto(buffers.staged[layer.input], mask)
+        run = begin, copied, started, done = [
+            _native.Event(self._index, timing=True) for _ in range(4)
+        ]
+        begin.record(self.stream)
         for name, source in buffers.staged.items():
             target = buffers.inputs[name]
             self.stream.copy(target.address, source.ctypes.data, target.nbytes)
+        copied.record(self.stream)
         buffers.copied.record(self.stream)
         # Whatever was launched on the lane's stream comes first: it may read the outputs that the
         # network is about to write.
         with self._turn:
-            self.network_stream.wait(buffers.copied)
+            self.network_stream.wait(copied)
+            started.record(self.network_stream)
             buffers.launch()
-            buffers.done.record(self.network_stream)
-        self.stream.wait(buffers.done)
+            done.record(self.network_stream)
+        self.stream.wait(done)
+        self._runs.append(run)
         found = buffers.outputs
         if any(len(array) != self.batch for array in found.values()):
             return _output(found)  # refused by the caller, who knows what was asked
         return _output({name: array.first(count) for name, array in found.items()})
 
-    def _buffers(self, images: NDArray[np.uint8]) -> _Buffers:
-        size = images.shape[1], images.shape[2]
+    def _buffers(self, images: Images) -> _Buffers:
+        size = images[0].shape[0], images[0].shape[1]
         if size not in self._kept:
             while len(self._kept) >= _SIZES:
                 self._kept.popitem(last=False)
@@ -227,7 +259,7 @@ class DeviceEngine(Engine):
         self._kept.move_to_end(size)
         return self._kept[size]
 
-    def _new_buffers(self, images: NDArray[np.uint8]) -> _Buffers:
+    def _new_buffers(self, images: Images) -> _Buffers:
         spec = self.spec
         shape = self.batch, *self._input_shape(images)[1:]
         staged = {spec.input_name: self._pinned(shape, spec.input_dtype)}
@@ -239,8 +271,7 @@ class DeviceEngine(Engine):
         }
         with self._turn:
             outputs, launch = self._bind(inputs)
-        copied, done = (_native.Event(self._index) for _ in range(2))
-        return _Buffers(staged, inputs, outputs, launch, copied, done)
+        return _Buffers(staged, inputs, outputs, launch, _native.Event(self._index))
 
     def _pinned(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         size = prod(shape) * np.dtype(dtype).itemsize

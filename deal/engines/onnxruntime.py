@@ -53,7 +53,7 @@ class OnnxRuntimeEngine(HostEngine):
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
-        return self._feeds(self._prepare(images), self._keep_all)
+        return self._feeds(self._prepared(images), self._keep_all)
 
     def _feeds(self, batch: NDArray[Any], masks: Masks) -> dict[str, NDArray[Any]]:
         names = [layer.input for layer in self.spec.dropout]

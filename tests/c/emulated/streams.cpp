@@ -234,6 +234,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   std::lock_guard lock(device);
+  for (const cudaEvent_t event : {begin, end}) {
+    if (*event->mark.time == Clock::time_point()) return cudaErrorNotReady;
+  }
   const auto elapsed = *end->mark.time - *begin->mark.time;
   *milliseconds = std::chrono::duration<float, std::milli>(elapsed).count();
   return cudaSuccess;

@@ -1,0 +1,37 @@
+"""Seconds by stage, of many threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Seconds that threads, or the parts of a device, were busy, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count the time of the block for ``stage``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add({stage: time.perf_counter() - start})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Count what was measured elsewhere, by stage."""
+        with self._lock:
+            for stage, spent in seconds.items():
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def busiest(self, threads: Mapping[str, int]) -> str:
+        """The stage whose threads were busy the longest each; ``threads`` is not empty."""
+        return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])
