@@ -17,8 +17,8 @@ void build_coefficients(const float* moments, int64_t chunks, int32_t classes, f
   const auto put = [&](double factor) {
     double plain = 0.0, with_u = 0.0;
     for (int64_t k = 0; k < chunks; ++k) {
-      plain += moments[k * 2 * terms + term];
-      with_u += moments[(k * 2 + 1) * terms + term];
+      plain += moments[2 * (k * terms + term)];
+      with_u += moments[2 * (k * terms + term) + 1];
     }
     out[2 * term] = static_cast<float>(factor * plain);
     out[2 * term + 1] = static_cast<float>(factor * with_u);
@@ -72,7 +72,7 @@ void AttentionArrays::carve(Carver& carver, const Request& request, int slots) {
     const int64_t terms = monomials(classes);
     moments = carver.take<float>(chunks_of(cells) * 2 * terms);
     coefficients = carver.take<float>(2 * terms);
-    scratch = carver.take<float>(slots * 5 * kChunkCells);
+    scratch = carver.take<float>(slots * kMomentScratch);
   }
 }
 
@@ -96,7 +96,7 @@ void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays
       for (int64_t k = begin; k < end; ++k) {
         kernels.moments(arrays.p, stride, classes, arrays.u, arrays.one, k * kChunkCells,
                         std::min((k + 1) * kChunkCells, stride),
-                        arrays.scratch + slot * 5 * kChunkCells, arrays.moments + k * 2 * terms);
+                        arrays.scratch + slot * kMomentScratch, arrays.moments + k * 2 * terms);
       }
     });
     build_coefficients(arrays.moments, chunks, classes, arrays.coefficients);

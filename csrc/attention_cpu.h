@@ -19,9 +19,9 @@ struct AttentionArrays {
   float* u;             // [stride]  v moved and scaled to 0...1
   float* one;           // [stride]  1 for a cell, 0 for padding
   float* average;       // [stride]
-  float* moments;       // [chunks, 2, terms], polynomial only
+  float* moments;       // [chunks, terms, 2], polynomial only
   float* coefficients;  // [terms, 2], polynomial only
-  float* scratch;       // [slots, 5 * kChunkCells], polynomial only
+  float* scratch;       // [slots, kMomentScratch], polynomial only
 
   void carve(Carver& carver, const Request& request, int slots);
 };

@@ -88,71 +88,102 @@ struct Sum16 {
   DEAL_INLINE float total() const { return L::sum16(part); }
 };
 
-// Sums of q * p and of qu * p over n cells (a multiple of 16), for kTerms neighbouring planes p.
-template <class L, int kTerms>
-DEAL_INLINE void dot_planes(const float* q, const float* qu, const float* p, int64_t stride,
-                            int64_t n, float* plain, float* with_u) {
+// A monomial of every cell of a chunk, and the same times u.
+struct Monomial {
+  float *plain, *with_u;
+};
+
+// Writes totals one after the other.
+template <class L, int kSums>
+DEAL_INLINE void put_totals(const Sum16<L> (&sums)[kSums], float* out) {
+  int k = 0;
+  if constexpr (Sum16<L>::kParts == 1) {
+    for (; k + 4 <= kSums; k += 8) {
+      const typename L::F zero(0.0f);
+      typename L::F eight[8];
+      for (int i = 0; i < 8; ++i) eight[i] = k + i < kSums ? sums[k + i].part[0] : zero;
+      L::store_sums(out + k, eight, kSums - k);
+    }
+  }
+  for (; k < kSums; ++k) out[k] = sums[k].total();
+}
+
+// Sums of q * p, and of those times u, over n cells (a multiple of 16) for kTerms neighbouring
+// planes p. With kNext, q is made first, as from * factor, and its own sums come before the others.
+template <class L, int kTerms, bool kNext>
+DEAL_INLINE void sum_terms(Monomial from, const float* factor, Monomial q, const float* p,
+                           int64_t stride, int64_t n, float*& out) {
   using F = typename L::F;
-  Sum16<L> sums[kTerms], sums_u[kTerms];
+  constexpr int kFirst = kNext ? 1 : 0;
+  Sum16<L> sums[2 * (kTerms + kFirst)];
   for (int64_t i = 0; i < n; i += 16) {
     for (int k = 0; k < Sum16<L>::kParts; ++k) {
       const int64_t at = i + k * L::width;
-      const F a = L::load(q + at), au = L::load(qu + at);
+      F a, au;
+      if (kNext) {
+        const F x = L::load(factor + at);
+        a = L::load(from.plain + at) * x;
+        au = L::load(from.with_u + at) * x;
+        L::store(q.plain + at, a);
+        L::store(q.with_u + at, au);
+        sums[0].part[k] = sums[0].part[k] + a;
+        sums[1].part[k] = sums[1].part[k] + au;
+      } else {
+        a = L::load(q.plain + at);
+        au = L::load(q.with_u + at);
+      }
       for (int t = 0; t < kTerms; ++t) {
-        const F b = L::load(p + t * stride + at);
-        sums[t].part[k] = fma_(a, b, sums[t].part[k]);
-        sums_u[t].part[k] = fma_(au, b, sums_u[t].part[k]);
+        const F x = L::hold(L::load(p + t * stride + at));
+        Sum16<L>* const both = sums + 2 * (t + kFirst);
+        both[0].part[k] = fma_(a, x, both[0].part[k]);
+        both[1].part[k] = fma_(au, x, both[1].part[k]);
       }
     }
   }
-  for (int t = 0; t < kTerms; ++t) {
-    plain[t] = sums[t].total();
-    with_u[t] = sums_u[t].total();
+  put_totals(sums, out);
+  out += 2 * (kTerms + kFirst);
+}
+
+// The same for as many planes as there are, at most kTerms; returns how many.
+template <class L, int kTerms, bool kNext>
+DEAL_INLINE int32_t sum_some(int32_t planes, Monomial from, const float* factor, Monomial q,
+                             const float* p, int64_t stride, int64_t n, float*& out) {
+  if constexpr (kTerms > 1) {
+    if (planes < kTerms) {
+      return sum_some<L, kTerms - 1, kNext>(planes, from, factor, q, p, stride, n, out);
+    }
   }
+  sum_terms<L, kTerms, kNext>(from, factor, q, p, stride, n, out);
+  return kTerms;
 }
 
-template <class L>
-DEAL_INLINE void multiply(const float* a, const float* b, float* out, int64_t n) {
-  for (int64_t i = 0; i < n; i += L::width) L::store(out + i, L::load(a + i) * L::load(b + i));
-}
-
-// scratch holds 5 * kChunkCells floats.
+// scratch holds kMomentScratch floats.
 template <class L>
 void moments(const float* p, int64_t stride, int32_t classes, const float* u, const float* one,
              int64_t begin, int64_t end, float* scratch, float* out) {
+  // As many sums at once as the registers hold.
+  constexpr int kTerms = Sum16<L>::kParts == 1 ? 8 : 2;
   const int64_t n = end - begin;
-  float *pu = scratch, *q2 = pu + n, *q2u = q2 + n, *q3 = q2u + n, *q3u = q3 + n;
-  const float* cell = p + begin;
-  const float* value = u + begin;
-  int64_t terms = 1;
-  for (int k = 1; k <= 4; ++k) terms = terms * (classes + k) / k;
-  float *plain = out, *with_u = out + terms;
-  dot_planes<L, 1>(one + begin, value, one + begin, 0, n, plain++, with_u++);
+  Monomial q[4];  // of degree 0...3
+  for (int k = 0; k < 4; ++k) q[k] = {scratch + 2 * k * n, scratch + (2 * k + 1) * n};
+  const auto plane = [&](int32_t c) { return p + c * stride + begin; };
+  const auto next = [&](int degree, const float* factor) {
+    sum_terms<L, 0, true>(q[degree - 1], factor, q[degree], nullptr, 0, n, out);
+  };
+  memcpy(q[0].plain, one + begin, static_cast<size_t>(n) * sizeof(float));
+  memcpy(q[0].with_u, u + begin, static_cast<size_t>(n) * sizeof(float));
+  sum_terms<L, 0, true>(q[0], one + begin, q[0], nullptr, 0, n, out);
   for (int32_t a = 0; a < classes; ++a) {
-    const float* pa = cell + a * stride;
-    multiply<L>(pa, value, pu, n);
-    dot_planes<L, 1>(pa, pu, one + begin, 0, n, plain++, with_u++);
+    next(1, plane(a));
     for (int32_t b = a; b < classes; ++b) {
-      const float* pb = cell + b * stride;
-      multiply<L>(pa, pb, q2, n);
-      multiply<L>(pu, pb, q2u, n);
-      dot_planes<L, 1>(q2, q2u, one + begin, 0, n, plain++, with_u++);
+      next(2, plane(b));
       for (int32_t c = b; c < classes; ++c) {
-        const float* pc = cell + c * stride;
-        multiply<L>(q2, pc, q3, n);
-        multiply<L>(q2u, pc, q3u, n);
-        dot_planes<L, 1>(q3, q3u, one + begin, 0, n, plain++, with_u++);
+        const float* factor = plane(c);
         int32_t d = c;
-        if (Sum16<L>::kParts == 1) {  // more sums at once, to keep the multipliers busy
-          for (; d + 3 < classes; d += 4, plain += 4, with_u += 4) {
-            dot_planes<L, 4>(q3, q3u, cell + d * stride, stride, n, plain, with_u);
-          }
-        }
-        for (; d + 1 < classes; d += 2, plain += 2, with_u += 2) {
-          dot_planes<L, 2>(q3, q3u, cell + d * stride, stride, n, plain, with_u);
-        }
-        if (d < classes) {
-          dot_planes<L, 1>(q3, q3u, cell + d * stride, stride, n, plain++, with_u++);
+        d += sum_some<L, kTerms, true>(classes - d, q[2], factor, q[3], factor, stride, n, out);
+        while (d < classes) {
+          d +=
+              sum_some<L, kTerms, false>(classes - d, q[2], factor, q[3], plane(d), stride, n, out);
         }
       }
     }
@@ -177,7 +208,7 @@ void polynomial(const float* p, int64_t stride, int32_t classes, const float* co
     }
     DEAL_INLINE void add(const float* plane, const Pair& inner) {
       for (int v = 0; v < V; ++v) {
-        const F x = L::load(plane + v * L::width);
+        const F x = L::hold(L::load(plane + v * L::width));
         den[v] = fma_(x, inner.den[v], den[v]);
         num[v] = fma_(x, inner.num[v], num[v]);
       }
@@ -185,7 +216,7 @@ void polynomial(const float* p, int64_t stride, int32_t classes, const float* co
     DEAL_INLINE void add(const float* plane, const float* g) {
       const F g0(g[0]), g1(g[1]);
       for (int v = 0; v < V; ++v) {
-        const F x = L::load(plane + v * L::width);
+        const F x = L::hold(L::load(plane + v * L::width));
         den[v] = fma_(x, g0, den[v]);
         num[v] = fma_(x, g1, num[v]);
       }

@@ -60,6 +60,7 @@ struct Avx2Lanes {
 
   static DEAL_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
   static DEAL_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v.v); }
+  static DEAL_INLINE F hold(F a) { return a; }
   static DEAL_INLINE I load_int(const int32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }

@@ -76,6 +76,26 @@ struct Avx512Lanes {
         _mm256_add_ps(_mm512_castps512_ps256(part[0].v), _mm512_extractf32x8_ps(part[0].v, 1)));
   }
 
+  // The sum16 of eight, in the same order of additions; the first `count` are stored.
+  static DEAL_INLINE void store_sums(float* out, const F (&a)[8], int count) {
+    const __m512 eighths[4] = {halves(a[0], a[1]), halves(a[2], a[3]), halves(a[4], a[5]),
+                               halves(a[6], a[7])};
+    const __m512 even = quarters(eighths[0], eighths[1]), odd = quarters(eighths[2], eighths[3]);
+    const __m512 twos =
+        _mm512_add_ps(_mm512_shuffle_ps(even, odd, 0x44), _mm512_shuffle_ps(even, odd, 0xee));
+    const __m512 ones =
+        _mm512_add_ps(_mm512_shuffle_ps(twos, twos, 0x88), _mm512_shuffle_ps(twos, twos, 0xdd));
+    const __m512i place = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512 sums = _mm512_permutexvar_ps(place, ones);
+    _mm512_mask_storeu_ps(out, static_cast<__mmask16>(count < 8 ? (1 << count) - 1 : 0xff), sums);
+  }
+
+  // Keeps a value that two instructions take in a register: else each loads it again.
+  static DEAL_INLINE F hold(F a) {
+    asm("" : "+v"(a.v));
+    return a;
+  }
+
   // Where the samples of sixteen pixels lie within sixteen neighbours, one load and a permutation
   // replace the gather.
   static DEAL_INLINE bool window(const int32_t* first, const int32_t* second) {
@@ -121,6 +141,13 @@ struct Avx512Lanes {
   }
 
  private:
+  static DEAL_INLINE __m512 halves(F a, F b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a.v, b.v, 0x44),
+                         _mm512_shuffle_f32x4(a.v, b.v, 0xee));
+  }
+  static DEAL_INLINE __m512 quarters(__m512 ab, __m512 cd) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  }
   static DEAL_INLINE __m512i quads(__m512i a, __m512i b, __m512i c, __m512i d) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));

@@ -61,6 +61,7 @@ struct NeonLanes {
 
   static DEAL_INLINE F load(const float* p) { return vld1q_f32(p); }
   static DEAL_INLINE void store(float* p, F v) { vst1q_f32(p, v.v); }
+  static DEAL_INLINE F hold(F a) { return a; }
   static DEAL_INLINE I load_int(const int32_t* p) { return vld1q_s32(p); }
   static DEAL_INLINE void store_int(int32_t* p, I v) { vst1q_s32(p, v.v); }
 

@@ -13,6 +13,7 @@ struct ScalarLanes {
 
   static F load(const float* p) { return *p; }
   static void store(float* p, F v) { *p = v; }
+  static F hold(F a) { return a; }
   static I load_int(const int32_t* p) { return *p; }
   static void store_int(int32_t* p, I v) { *p = v; }
 
