@@ -63,7 +63,10 @@ class Context {
       py::gil_scoped_release release;
       void* const on = reinterpret_cast<void*>(stream.value_or(0));
       status = deal_enqueue(context_, &input, &output, on);
-      if (status == DEAL_OK && done != nullptr) device_runtime().record_event(done, on);
+      if (status == DEAL_OK && done != nullptr) {
+        device_runtime().record_event(done, on);
+        device_runtime().synchronize_event(done);  // without spinning, as deal_finish does
+      }
       if (status == DEAL_OK) status = deal_finish(context_);
     }
     check(status);

@@ -63,7 +63,9 @@ class Runtime : public DeviceRuntime {
   void* create_event(int device, bool timing) const override {
     UseDevice use(device);
     cudaEvent_t event;
-    check(cudaEventCreateWithFlags(&event, timing ? cudaEventDefault : cudaEventDisableTiming),
+    // Blocking: a thread that waits leaves its core to those that decode.
+    check(cudaEventCreateWithFlags(
+              &event, cudaEventBlockingSync | (timing ? cudaEventDefault : cudaEventDisableTiming)),
           "event");
     return event;
   }

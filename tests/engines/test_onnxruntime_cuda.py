@@ -107,6 +107,35 @@ def test_outputs_that_cannot_be_scored_are_refused_as_on_the_cpu(ort_on_device, 
     assert messages[0] == messages[1]
 
 
+def no_cuda_provider():
+    """Why ONNX Runtime cannot run on a GPU here, or None."""
+    try:
+        onnxruntime_cuda.cuda_index("cuda")
+    except EngineUnavailableError as error:
+        return str(error)
+    return None
+
+
+REASON = no_cuda_provider()
+
+
+@pytest.mark.skipif(REASON is not None, reason=str(REASON))
+@pytest.mark.parametrize("size", [None, (48, 64)], ids=["any size", "captured"])
+def test_a_gpu_gives_what_the_cpu_gives(tmp_path, size):
+    path = save_model(tmp_path / "m.onnx", size=size, difficulty=True, props=metadata())
+    cpu, device = pair(path)
+    expected = cpu.infer(IMAGES)
+    lanes = [device, device.lane()]
+    for _ in range(3):
+        for lane in lanes:
+            found = on_host(lane.infer(IMAGES))
+            np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(found.difficulty, expected.difficulty, rtol=0, atol=1e-4)
+    assert device.captured == (size is not None)
+    repeated = [on_host(lane.infer(IMAGES)).logits.tobytes() for lane in lanes]
+    assert repeated[0] == repeated[1]
+
+
 # ---- what may be missing ----------------------------------------------------------------------
 
 GPU_WHEEL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
