@@ -55,7 +55,7 @@ check: $(VENV)/testing
 
 # ---- C library ----------------------------------------------------------------------------------
 
-COMMON_SOURCES := attention_cpu committee_cpu components contours deal_c image_job \
+COMMON_SOURCES := attention_cpu committee_cpu components contours contours_batch deal_c image_job \
   kernels_avx2 kernels_avx512 kernels_neon kernels_portable request statistics_cpu sums thread_pool
 LIBRARY_SOURCES := $(COMMON_SOURCES) statistics_nocuda
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
@@ -131,7 +131,7 @@ ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/tes
 # ---- CUDA ---------------------------------------------------------------------------------------
 
 NVCC ?= nvcc
-CUDA_SOURCES := attention_cuda device_runtime pixels_cuda statistics_cuda
+CUDA_SOURCES := attention_cuda committee_cuda device_runtime pixels_cuda statistics_cuda
 NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings \
   -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 

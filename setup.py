@@ -25,6 +25,7 @@ LIBRARY_SOURCES = [
     "csrc/committee_cpu.cpp",
     "csrc/components.cpp",
     "csrc/contours.cpp",
+    "csrc/contours_batch.cpp",
     "csrc/deal_c.cpp",
     "csrc/image_job.cpp",
     "csrc/kernels_avx2.cpp",
@@ -47,6 +48,7 @@ BINDING_SOURCES = [
 ]
 CUDA_SOURCES = [
     "csrc/attention_cuda.cu",
+    "csrc/committee_cuda.cu",
     "csrc/device_runtime.cu",
     "csrc/pixels_cuda.cu",
     "csrc/statistics_cuda.cu",

@@ -21,6 +21,8 @@ struct BatchSums {
   uint32_t* hists;                          // [B, 3, 240]
   int64_t *region_sums, *region_boundary;   // [B, R, 8], [B, R]
   uint32_t *region_classes, *region_reach;  // [B, R, C], [B, R, 4]
+  int64_t committee_fields;                 // kCommittee, or 0 without a committee
+  int64_t *committee_sums, *region_committee_sums;  // [B, fields], [B, R, fields]
 
   void carve(Carver& carver, const Request& r) {
     const int64_t batch = r.logits.batch, classes = r.logits.channels, regions = r.region_count;
@@ -35,6 +37,9 @@ struct BatchSums {
     region_boundary = carver.take<int64_t>(batch * regions);
     region_classes = carver.take<uint32_t>(batch * regions * classes);
     region_reach = carver.take<uint32_t>(batch * regions * 4);
+    committee_fields = r.logits.members > 1 ? kCommittee : 0;
+    committee_sums = carver.take<int64_t>(batch * committee_fields);
+    region_committee_sums = carver.take<int64_t>(batch * regions * committee_fields);
   }
 
   // The totals of one image; boxes gives room for [R, 4].
@@ -51,6 +56,9 @@ struct BatchSums {
     s.region_classes = region_classes + b * regions * classes;
     s.region_boundary = region_boundary + b * regions;
     s.region_box = boxes;
+    s.committee_fields = committee_fields;
+    s.committee_sums = committee_sums + b * committee_fields;
+    s.region_committee_sums = region_committee_sums + b * regions * committee_fields;
     for (int64_t i = 0; i < regions; ++i) {
       const uint32_t* reach = region_reach + (b * regions + i) * 4;
       boxes[i * 4] = r.width - reach[0];

@@ -267,13 +267,11 @@ py::tuple statistics(Context& context, const Input& input, std::optional<uintptr
       DEAL_ADD(regions, region_, consensus_entropy_mean, double, b, r);
     }
   }
-  if (!input.cuda()) {
-    DEAL_ADD(images, , boundary_length, double, b);
-    DEAL_ADD(images, , boundary_corners, int64_t, b);
-    if (r > 0) {
-      DEAL_ADD(regions, region_, boundary_length, double, b, r);
-      DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
-    }
+  DEAL_ADD(images, , boundary_length, double, b);
+  DEAL_ADD(images, , boundary_corners, int64_t, b);
+  if (r > 0) {
+    DEAL_ADD(regions, region_, boundary_length, double, b, r);
+    DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
   }
   context.run(input.get(), o, input.stream(), reinterpret_cast<void*>(done.value_or(0)));
   return py::make_tuple(images, regions, nonfinite);

@@ -113,8 +113,8 @@ typedef struct deal_context_options {
   size_t struct_size;
   int32_t device;       /* deal_device */
   int32_t device_index; /* 0 on the CPU */
-  int32_t threads;      /* 0: every core this process may use; of the CPU, like isa */
-  int32_t isa;          /* deal_isa */
+  int32_t threads;      /* 0: every core this process may use; on CUDA for boundary lines alone */
+  int32_t isa;          /* deal_isa, of the CPU */
   deal_log_callback log;
   void* log_user;
 } deal_context_options;
@@ -150,7 +150,7 @@ typedef struct deal_regions {
 
 typedef struct deal_input {
   size_t struct_size;
-  const deal_tensor* logits;           /* [M, B, C, h, w]; on a CUDA device M is 1 */
+  const deal_tensor* logits;           /* [M, B, C, h, w] */
   int64_t raster_height, raster_width; /* H, W */
   int32_t sampling;                    /* deal_sampling */
   const deal_head* head;               /* NULL: no head */
@@ -225,10 +225,10 @@ typedef struct deal_output {
   double* region_mutual_information_mean;
   double* region_consensus_entropy_mean;
 
-  /* What an annotator would draw, of contexts on the CPU: the cracks between 4-adjacent unmasked
-   * pixels of different predicted classes, cut into chains where not exactly two meet, simplified
-   * to within 1.5 pixels (Douglas and Peucker). A crack counts for the regions of its two pixels, a
-   * corner for those of its up to four. */
+  /* What an annotator would draw, on a CUDA context traced by deal_finish on the CPU: the cracks
+   * between 4-adjacent unmasked pixels of different predicted classes, cut into chains where not
+   * exactly two meet, simplified to within 1.5 pixels (Douglas and Peucker). A crack counts for the
+   * regions of its two pixels, a corner for those of its up to four. */
   double* boundary_length;   /* [B], raster pixels */
   int64_t* boundary_corners; /* [B], corners of the simplified lines, where they meet or end once */
   double* region_boundary_length;   /* [B, R] */

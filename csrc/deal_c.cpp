@@ -66,12 +66,6 @@ void check_device(const deal_context& context, const Request& r) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s: on %s, but the context computes on %s",
          t == &r.logits ? "logits" : "difficulty", names[t->device], names[device]);
   }
-  if (device == DEAL_CUDA && r.logits.members > 1) {
-    fail(DEAL_ERROR_UNSUPPORTED,
-         "%lld committee members on a CUDA device; committees are scored on the CPU: pass logits "
-         "on the host",
-         ll(r.logits.members));
-  }
   if (device == DEAL_CUDA && r.logits.batch > kMaxCudaBatch) {
     fail(DEAL_ERROR_UNSUPPORTED, "%lld images at a time; on a CUDA device at most %lld",
          ll(r.logits.batch), ll(kMaxCudaBatch));
@@ -165,18 +159,18 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
     const auto o = deal::read_struct(options, "deal_context_options");
     auto context = std::make_unique<deal_context>();
     char line[96];
+    if (o.threads < 0 || o.threads > 1024) {
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
+    }
+    const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
     if (o.device == DEAL_CUDA && deal::has_cuda()) {
-      context->cuda = deal::make_cuda_scorer(o.device_index);
-      snprintf(line, sizeof line, "deal: CUDA device %d", o.device_index);
+      context->cuda = deal::make_cuda_scorer(o.device_index, threads);
+      snprintf(line, sizeof line, "deal: CUDA device %d, %d threads", o.device_index, threads);
     } else {
       if (o.device != DEAL_CPU) {
         deal::fail(DEAL_ERROR_UNSUPPORTED, "device %d: this build scores on the CPU only",
                    o.device);
       }
-      if (o.threads < 0 || o.threads > 1024) {
-        deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
-      }
-      const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
       const deal::Kernels& kernels = deal::choose_kernels(o.isa);
       context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
       snprintf(line, sizeof line, "deal: %d threads, %s kernels", threads, kernels.name);
@@ -230,7 +224,7 @@ DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input
     deal::check_device(*context, resolved.request);
     if (context->cuda == nullptr) deal::check_segments(resolved.request);
     const deal_output out = deal::read_struct(output, "deal_output");
-    deal::check_outputs(resolved.request, out, context->cuda != nullptr);
+    deal::check_outputs(resolved.request, out);
     if (context->cuda != nullptr) {
       context->cuda->enqueue(resolved.request, out, stream);
     } else {

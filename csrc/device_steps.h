@@ -125,6 +125,58 @@ DEAL_INLINE void make_record(const Uncertainty<float>& u, float d, int32_t (&rec
   record[kDifficultyLeastConfidence] = to_fixed(d * u.least_confidence);
 }
 
+// Added to the values of a committee, so that none is negative: mutual information may be rounded
+// below zero by far less. Sums of 32 pixels stay below 2^32 with it.
+constexpr int32_t kCommitteeFloor = 1 << 20;
+
+// What the members disagree about at a pixel, in the order of committee_impl.h. Classes are sampled
+// three times: their number has no small bound, that of the members has.
+template <class Logits>
+DEAL_INLINE void committee_values(Logits logits, const TensorView& tensor, const float* vote_terms,
+                                  int32_t (&values)[kCommittee]) {
+  float largest[DEAL_MAX_MEMBERS], inverse[DEAL_MAX_MEMBERS];
+  uint8_t label[DEAL_MAX_MEMBERS];
+  const int32_t members = static_cast<int32_t>(tensor.members);
+  const int32_t classes = static_cast<int32_t>(tensor.channels);
+  const int64_t first = logits.at;
+  const auto power = [](float z, float most) { return max_(z - most, kLowestProbabilityExponent); };
+  float entropies = 0.0f;
+  for (int32_t m = 0; m < members; ++m) {
+    logits.at = first + m * tensor.member_stride;
+    TopTwo<float, int32_t> top;
+    for (int32_t c = 0; c < classes; ++c) top.add(logits(c), c);
+    largest[m] = top.first;
+    label[m] = static_cast<uint8_t>(top.label);
+    float sum = 0.0f, weighted = 0.0f;
+    for (int32_t c = 0; c < classes; ++c) {
+      const float d = power(logits(c), top.first);
+      const float e = exp_in_range(d);
+      sum = sum + e;
+      weighted = fma_(e, d, weighted);
+    }
+    inverse[m] = 1.0f / sum;
+    entropies = entropies + (log_positive(sum) - weighted * inverse[m]);
+  }
+  const float share = 1.0f / static_cast<float>(members);
+  float negative = 0.0f, vote_entropy = 0.0f;
+  for (int32_t c = 0; c < classes; ++c) {
+    float mean = 0.0f;
+    int32_t votes = 0;
+    for (int32_t m = 0; m < members; ++m) {
+      logits.at = first + m * tensor.member_stride;
+      mean = fma_(exp_in_range(power(logits(c), largest[m])), inverse[m], mean);
+      votes += label[m] == c;
+    }
+    const float p = mean * share;
+    negative = fma_(p, log_positive(p), negative);
+    vote_entropy = vote_entropy + vote_terms[votes];
+  }
+  const float consensus = 0.0f - negative;
+  values[kVoteEntropy] = to_fixed(vote_entropy);
+  values[kMutualInformation] = to_fixed(consensus - entropies * share);
+  values[kConsensusEntropy] = to_fixed(consensus);
+}
+
 // Level of a difficulty on the image's own low...high.
 DEAL_INLINE int32_t image_level(float d, float low, float high) {
   return level_of(max_((d - low) * inverse_range(low, high), 0.0f));

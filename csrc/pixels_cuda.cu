@@ -7,39 +7,17 @@
 
 #include "cuda_tools.h"
 #include "device_steps.h"
+#include "raster_cuda.h"
 
 namespace deal {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kBlockPixels = 2048;
-constexpr int kSteps = kBlockPixels / kThreads;
+constexpr int kThreads = kRasterThreads;
 constexpr int64_t kSharedRegionBytes = 16384;  // regions beyond it are added to global memory
 
 struct Job : PixelJob {
   float inverse_log_classes;
   int64_t window;  // regions that fit into shared memory
-};
-
-// The pixel of this thread in step 0...kBlockPixels / kThreads - 1 of its block.
-struct Pixel {
-  int64_t b, at, x, y;
-  bool inside, kept;
-
-  __device__ Pixel(const Job& job, int step)
-      : b(blockIdx.y),
-        at(int64_t{blockIdx.x} * kBlockPixels + step * kThreads + threadIdx.x),
-        inside(at < job.r.height * job.r.width) {
-    const uint32_t width = static_cast<uint32_t>(job.r.width);
-    x = static_cast<uint32_t>(at) % width;  // the raster has less than 2^32 pixels
-    y = static_cast<uint32_t>(at) / width;
-    kept = inside && (mask(job) == nullptr || mask(job)[at] != 0);
-  }
-  __device__ const uint8_t* mask(const Job& job) const {
-    if (job.r.mask == nullptr) return nullptr;
-    return job.r.mask + (job.r.mask_shared ? 0 : b) * job.r.height * job.r.width;
-  }
-  __device__ int64_t in_batch(const Job& job) const { return b * job.r.height * job.r.width + at; }
 };
 
 __device__ bool is_bad(const Job& job) { return job.sums.nonfinite[blockIdx.y] != 0; }
@@ -56,10 +34,10 @@ __global__ void make_difficulty(const Job job) {
   const bool bad = is_bad(job);
   uint32_t low = 0, high = 0;
   for (int step = 0; step < kSteps; ++step) {
-    const Pixel pixel(job, step);
+    const Pixel pixel(job.r, step);
     if (!pixel.inside) break;
     const float d = bad ? 0.0f : difficulty_at(job, pixel);
-    if (job.difficulty_map != nullptr) job.difficulty_map[pixel.in_batch(job)] = d;
+    if (job.difficulty_map != nullptr) job.difficulty_map[pixel.in_batch(job.r)] = d;
     if (pixel.kept && !bad) {
       low = larger(low, falling_bits(d));
       high = larger(high, rising_bits(d));
@@ -149,7 +127,7 @@ __global__ void score_pixels(const Job job) {
   const float high = from_rising(job.sums.high[blockIdx.y]);
   const int32_t classes = static_cast<int32_t>(job.r.logits.channels);
   for (int step = 0; step < kSteps; ++step) {
-    Pixel pixel(job, step);
+    Pixel pixel(job.r, step);
     int32_t label = 0, record[kRecord] = {};
     if (pixel.inside && !bad) {
       const PixelLogits<kDtype> logits(job.r.logits, pixel.b, tap_at(job.logits_y, pixel.y),
@@ -166,7 +144,7 @@ __global__ void score_pixels(const Job job) {
       }
     }
     if (pixel.inside && job.labels != nullptr) {
-      job.labels[pixel.in_batch(job)] = static_cast<uint8_t>(label);
+      job.labels[pixel.in_batch(job.r)] = static_cast<uint8_t>(label);
     }
     pixel.kept = pixel.kept && !bad;
     add_records(job, block, pixel, label, record);
@@ -182,9 +160,9 @@ __global__ void count_boundary(const Job job) {
   if (is_bad(job)) return;
   uint32_t count = 0;
   for (int step = 0; step < kSteps; ++step) {
-    const Pixel pixel(job, step);
+    const Pixel pixel(job.r, step);
     const uint8_t* labels = job.labels + pixel.b * job.r.height * job.r.width;
-    const bool found = pixel.kept && is_boundary(labels, pixel.mask(job), pixel.x, pixel.y,
+    const bool found = pixel.kept && is_boundary(labels, pixel.mask(job.r), pixel.x, pixel.y,
                                                  job.r.width, job.r.height);
     count += found;
     const int64_t region = found ? region_of(job.r, pixel.b, pixel.x, pixel.y) : -1;
@@ -201,7 +179,7 @@ __global__ void count_boundary(const Job job) {
 // noted.
 __global__ void find_boxes(const Job job) {
   for (int step = 0; step < kSteps; ++step) {
-    const Pixel pixel(job, step);
+    const Pixel pixel(job.r, step);
     int64_t region = -1;
     if (pixel.inside) {
       const int64_t image = job.r.segments_shared ? 0 : pixel.b;

@@ -180,7 +180,7 @@ void resolve(const deal_input* input, Resolved* out) {
   r.mask_shared = in.mask_shared != 0;
 }
 
-void check_outputs(const Request& r, const deal_output& o, bool cuda) {
+void check_outputs(const Request& r, const deal_output& o) {
   const bool difficulty =
       o.difficulty_mean || o.difficulty_min || o.difficulty_max ||
       o.difficulty_weighted_entropy_mean || o.difficulty_weighted_margin_mean ||
@@ -196,11 +196,6 @@ void check_outputs(const Request& r, const deal_output& o, bool cuda) {
   if (asks_for_committee(o) && r.logits.members == 1) {
     fail(DEAL_ERROR_INVALID_ARGUMENT,
          "a committee's output is asked for, but the logits have one member");
-  }
-  if (cuda && asks_for_contours(o)) {
-    fail(DEAL_ERROR_UNSUPPORTED,
-         "boundary_length and boundary_corners are computed on the CPU alone; leave them NULL on a "
-         "CUDA device");
   }
 }
 

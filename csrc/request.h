@@ -33,6 +33,6 @@ struct Resolved {
 void resolve(const deal_input* input, Resolved* out);
 // Ids beyond the count would be written outside the caller's buffers.
 void check_segments(const Request& request);
-void check_outputs(const Request& request, const deal_output& output, bool cuda);
+void check_outputs(const Request& request, const deal_output& output);
 
 }  // namespace deal

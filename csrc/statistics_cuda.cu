@@ -7,6 +7,8 @@
 
 #include "attention_cuda.h"
 #include "batch_sums.h"
+#include "committee_cuda.h"
+#include "contours_batch.h"
 #include "cuda_tools.h"
 #include "device_steps.h"
 #include "memory.h"
@@ -45,15 +47,16 @@ struct InputJob {
 };
 
 __device__ int64_t offset_of(const TensorView& t, int64_t b, int64_t row, int64_t x) {
-  const int64_t c = row / t.height, y = row % t.height;
-  return b * t.batch_stride + c * t.channel_stride + y * t.row_stride + x * t.column_stride;
+  const int64_t plane = row / t.height, y = row % t.height;  // planes [members, channels]
+  return plane / t.channels * t.member_stride + b * t.batch_stride +
+         plane % t.channels * t.channel_stride + y * t.row_stride + x * t.column_stride;
 }
 
 __global__ void count_nonfinite(const InputJob job) {
   const TensorView& t = job.tensor;
   const int64_t b = blockIdx.y;
   uint64_t bad = 0;
-  for (int64_t row = blockIdx.x; row < t.channels * t.height; row += gridDim.x) {
+  for (int64_t row = blockIdx.x; row < t.members * t.channels * t.height; row += gridDim.x) {
     for (int64_t x = threadIdx.x; x < t.width; x += blockDim.x) {
       bad += is_nonfinite(load_raw(t.data, t.dtype, offset_of(t, b, row, x)));
     }
@@ -99,9 +102,24 @@ struct Workspace {
   }
 };
 
+// What tracing lines needs on the host, after the totals in pinned memory.
+struct HostCopies {
+  uint8_t *labels, *mask;  // [B, H, W], and [1 or B, H, W]
+  int32_t* segments;       // [1 or B, H, W]
+
+  static int64_t pixels(const Request& r, bool shared) {
+    return (shared ? 1 : r.logits.batch) * r.height * r.width;
+  }
+  void carve(Carver& carver, const Request& r) {
+    labels = carver.take<uint8_t>(pixels(r, false));
+    mask = carver.take<uint8_t>(r.mask != nullptr ? pixels(r, r.mask_shared) : 0);
+    segments = carver.take<int32_t>(r.segments != nullptr ? pixels(r, r.segments_shared) : 0);
+  }
+};
+
 class Scorer : public CudaScorer {
  public:
-  explicit Scorer(int device) : device_(device) {
+  Scorer(int device, int threads) : device_(device), contours_(threads) {
     UseDevice use(device_);
     done_.create();
   }
@@ -129,10 +147,25 @@ class Scorer : public CudaScorer {
     Workspace w;
     Carver carver(memory_.data());
     w.carve(carver, request);
-    launch_all(request, output, w, on);
-    check(
-        cudaMemcpyAsync(results_.data(), memory_.data(), w.sums_bytes, cudaMemcpyDeviceToHost, on),
-        "copy of the totals");
+    uint8_t* const labels = output.class_map != nullptr ? output.class_map : w.labels;
+    launch_all(request, output, w, labels, on);
+    copy_to_host(results_.data(), memory_.data(), w.sums_bytes, on);
+    if (asks_for_contours(output)) {
+      Carver host(results_.data() + w.sums_bytes);
+      HostCopies copies;
+      copies.carve(host, request);
+      const auto pixels = [&](bool shared) {
+        return static_cast<size_t>(HostCopies::pixels(request, shared));
+      };
+      copy_to_host(copies.labels, labels, pixels(false), on);
+      if (request.mask != nullptr) {
+        copy_to_host(copies.mask, request.mask, pixels(request.mask_shared), on);
+      }
+      if (request.segments != nullptr) {
+        copy_to_host(copies.segments, request.segments,
+                     pixels(request.segments_shared) * sizeof(int32_t), on);
+      }
+    }
     check(cudaEventRecordWithFlags(done_.get(), on, capturing ? cudaEventRecordExternal : 0),
           "event");
     request_ = request;
@@ -161,26 +194,44 @@ class Scorer : public CudaScorer {
     for (int64_t b = 0; b < request_.logits.batch; ++b) {
       write_image(request_, sums.image(request_, b, boxes.data()), b, output_);
     }
+    if (asks_for_contours(output_)) {
+      HostCopies copies;
+      copies.carve(carver, request_);
+      Request on_host = request_;
+      if (request_.mask != nullptr) on_host.mask = copies.mask;
+      if (request_.segments != nullptr) on_host.segments = copies.segments;
+      contours_.write(on_host, copies.labels, sums.nonfinite, output_);
+    }
   }
 
  private:
-  static size_t device_bytes(const Request& request, size_t* sums_bytes) {
-    Carver counter(nullptr);
-    Workspace w;
-    w.carve(counter, request);
-    *sums_bytes = w.sums_bytes;
-    return counter.used();
-  }
+  struct Sizes {
+    size_t device, host;
+    explicit Sizes(const Request& request) {
+      Carver counter(nullptr), host_counter(nullptr);
+      Workspace w;
+      w.carve(counter, request);
+      HostCopies copies;
+      copies.carve(host_counter, request);
+      device = counter.used();
+      host = w.sums_bytes + host_counter.used();
+    }
+  };
   bool fits(const Request& request) const {
-    size_t sums_bytes;
-    return device_bytes(request, &sums_bytes) <= memory_.size() && sums_bytes <= results_.size();
+    const Sizes needed(request);
+    return needed.device <= memory_.size() && needed.host <= results_.size();
   }
   void grow(const Request& request) {
+    contours_.reserve(request);
     if (fits(request)) return;
     if (in_flight_) throw std::invalid_argument(kUnfinished);
-    size_t sums_bytes;
-    memory_.grow(device_bytes(request, &sums_bytes));
-    results_.grow(sums_bytes);
+    const Sizes needed(request);
+    memory_.grow(needed.device);
+    results_.grow(needed.host);
+  }
+
+  static void copy_to_host(void* to, const void* from, size_t bytes, cudaStream_t on) {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, on), "copy to the host");
   }
 
   static void launch_taps(const Request& r, const Workspace& w, cudaStream_t on) {
@@ -197,7 +248,7 @@ class Scorer : public CudaScorer {
   }
 
   static void launch_all(const Request& r, const deal_output& out, const Workspace& w,
-                         cudaStream_t on) {
+                         uint8_t* labels, cudaStream_t on) {
     const Needs needs(r, out);
     const int64_t batch = r.logits.batch;
     float* grid = out.difficulty_grid != nullptr ? out.difficulty_grid : w.grid;
@@ -205,7 +256,7 @@ class Scorer : public CudaScorer {
     launch_taps(r, w, on);
     for (const TensorView* t : {&r.logits, &r.difficulty}) {
       if (t->data == nullptr) continue;
-      const int64_t blocks = std::min<int64_t>(t->channels * t->height, 256);
+      const int64_t blocks = std::min<int64_t>(t->members * t->channels * t->height, 256);
       launch(count_nonfinite, blocks, batch, kThreads, 0, on,
              InputJob{*t, w.sums.nonfinite, nullptr});
     }
@@ -225,13 +276,15 @@ class Scorer : public CudaScorer {
     job.grid_y = w.grid_y.taps();
     job.grid = needs.difficulty ? grid : nullptr;
     job.difficulty_map = out.difficulty_map;
-    job.labels = out.class_map != nullptr ? out.class_map : needs.boundary ? w.labels : nullptr;
+    job.labels = out.class_map != nullptr || needs.boundary || needs.contours ? labels : nullptr;
     enqueue_pixels(job, needs, on);
+    if (needs.committee) enqueue_committee(r, w.sums, job.logits_x, job.logits_y, on);
   }
 
   const int device_;
   CudaMemory<Where::kDevice> memory_;
   CudaMemory<Where::kPinnedHost> results_;
+  BatchContours contours_;
   Event done_;
   bool in_flight_ = false;
   Request request_ = {};
@@ -252,13 +305,13 @@ int count_devices() {
 
 bool has_cuda() { return true; }
 
-std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index) {
+std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads) {
   const int count = count_devices();
   if (device_index < 0 || device_index >= count) {
     throw DeviceError("CUDA device " + std::to_string(device_index) +
                       " does not exist: this machine has " + std::to_string(count));
   }
-  return std::make_unique<Scorer>(device_index);
+  return std::make_unique<Scorer>(device_index, threads);
 }
 
 int cuda_device_of(const void* memory) {

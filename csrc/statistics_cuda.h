@@ -31,7 +31,8 @@ class CudaScorer {
 };
 
 bool has_cuda();
-std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index);
+// Threads trace the lines between predicted classes, in finish().
+std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads);
 
 // Index of the device that the memory belongs to.
 int cuda_device_of(const void* memory);

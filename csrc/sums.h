@@ -1,6 +1,7 @@
 // Integer sums of one image or a part of it, and the one routine that turns them into means.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 
 #include "deal.h"
@@ -9,6 +10,12 @@
 #include "plan.h"
 
 namespace deal {
+
+// Of n votes among M members: -(n/M) log(n/M), a term of the votes' entropy.
+inline float vote_term(int64_t votes, int64_t members) {
+  const double share = static_cast<double>(votes) / static_cast<double>(members);
+  return votes == 0 ? 0.0f : static_cast<float>(share * -log(share));
+}
 
 struct Sums {
   int64_t classes, regions;

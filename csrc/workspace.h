@@ -1,7 +1,6 @@
 // The working memory of a request: what a thread needs for its rows, what an image needs.
 #pragma once
 
-#include <math.h>
 #include <stdint.h>
 
 #include <vector>
@@ -116,10 +115,7 @@ struct Workspace {
       cell_x.fill(r.logits.width, r.grid_width, r.align_corners);
       cell_y.fill(r.logits.height, r.grid_height, r.align_corners);
     }
-    for (int64_t n = 0; n <= r.logits.members; ++n) {
-      const double share = static_cast<double>(n) / static_cast<double>(r.logits.members);
-      vote_terms[n] = n == 0 ? 0.0f : static_cast<float>(share * -log(share));
-    }
+    for (int64_t n = 0; n <= r.logits.members; ++n) vote_terms[n] = vote_term(n, r.logits.members);
     if (grid_columns != nullptr) {
       for (int64_t x = 0; x < r.width; ++x) {
         grid_columns[x] = static_cast<int32_t>(x / r.region_cell);

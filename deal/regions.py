@@ -96,9 +96,7 @@ def _usage_errors() -> Iterator[None]:
 def _context(threads: int | None, request: _native.Input) -> _native.Context:
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
         raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
-    if request.cuda is not None:  # threads are the CPU's
-        return _contexts.get(0, request.cuda)
-    return _contexts.get(threads or available_cores(), None)
+    return _contexts.get(threads or available_cores(), request.cuda)
 
 
 def _input(
@@ -159,7 +157,7 @@ def score_logits(
     Parameters
     ----------
     logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
-        Of a committee [M, B, C, h, w], M up to 64, on the host: ``vote_entropy_mean``,
+        Of a committee [M, B, C, h, w], M up to 64: ``vote_entropy_mean``,
         ``mutual_information_mean`` and ``consensus_entropy_mean`` (nats) compare the members of
         M > 1, every other column is that of member 0, and ``difficulty`` is member 0's.
         Anything with the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch,
@@ -177,7 +175,8 @@ def score_logits(
     difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
         Difficulty before the sigmoid; wins over ``head``.
     threads : int, optional
-        None takes every core this process may use. Results are the same bits for any number.
+        None takes every core this process may use. Results are the same bits for any number. Of
+        logits on a device they trace ``boundary_length`` and ``boundary_corners`` alone.
     stream : optional
         The CUDA stream to score device logits on: its handle, or an object that has it as
         ``cuda_stream``; None is the default stream, and what host logits need. The call waits for

@@ -135,9 +135,8 @@ class Statistics:
     ----------
     images : dict of column name to ndarray [B] or [B, K]
         Means are float64, counts int64, histograms int64 [B, 240]. Difficulty columns are
-        absent when no difficulty was given, ``boundary_length`` and ``boundary_corners`` when
-        logits lie on a device. Where ``n_pixels`` is 0 (everything masked, or non-finite logits)
-        means are NaN and counts 0.
+        absent when no difficulty was given. Where ``n_pixels`` is 0 (everything masked, or
+        non-finite logits) means are NaN and counts 0.
     regions : dict of column name to ndarray [B, R], or None
     nonfinite : ndarray of int64 [B]
         How many logits (or difficulty values) of the image are NaN or infinite; when it is not 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import deal
 from deal import _native, regions
 from tests import devices
-from tests.cases import CASES, LINES, Case
+from tests.cases import CASES, Case
 from tests.devices import BUILT, EMULATED, NO_GPU, on_device, on_gpu
 from tests.test_regions import assert_columns, flatten, near_ties, oracle
 
@@ -29,22 +29,11 @@ SMALL = [case for case in CASES if not EMULATED or np.prod(case.size) * case.sha
 ANY = 10 if EMULATED else 1000
 
 
-def without_lines(statistics):
-    """What a device computes of the CPU's columns: all but the simplified boundaries."""
-    return deal.Statistics(
-        *(
-            table and {name: table[name] for name in table if name not in LINES}
-            for table in (statistics.images, statistics.regions)
-        ),
-        statistics.nonfinite,
-    )
-
-
 @on_device
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 def test_statistics_agree_with_the_oracle(case: Case):
     arguments = case.make()
-    expected, ties = without_lines(oracle(arguments)), near_ties(arguments)
+    expected, ties = oracle(arguments), near_ties(arguments)
     found = deal.score_logits(**to_device(arguments))
     assert_columns(found.images, expected.images, ties)
     if expected.regions is not None:
@@ -56,7 +45,7 @@ def test_statistics_agree_with_the_oracle(case: Case):
 def test_bits_are_those_of_the_cpu(case: Case):
     arguments = case.make()
     assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
-        without_lines(deal.score_logits(**arguments))
+        deal.score_logits(**arguments)
     )
 
 
@@ -73,8 +62,20 @@ def test_bits_are_those_of_the_cpu(case: Case):
 def test_any_shape_gives_the_bits_of_the_cpu(shape, size, grid, align_corners, masked, kind):
     arguments = Case("any", shape, size, grid, align_corners, masked, kind).make()
     assert flatten(deal.score_logits(**to_device(arguments))) == flatten(
-        without_lines(deal.score_logits(**arguments))
+        deal.score_logits(**arguments)
     )
+
+
+@on_device
+@pytest.mark.parametrize("members", [2, 5])
+@pytest.mark.parametrize("name", ["half pixel", "segments and mask", "most classes"])
+def test_committees_have_the_bits_of_the_cpu(name, members):
+    arguments = next(case for case in CASES if case.name == name).make()
+    shape = (members, *arguments["logits"].shape)
+    arguments["logits"] = np.random.default_rng(3).normal(size=shape).astype(np.float32) * 3
+    found = deal.score_logits(**to_device(arguments))
+    assert {"vote_entropy_mean", "mutual_information_mean"} <= set(found.images)
+    assert flatten(found) == flatten(deal.score_logits(**arguments))
 
 
 @on_gpu

@@ -39,6 +39,7 @@ struct Case {
   int32_t attention = DEAL_ATTENTION_AUTO;
   bool channels_last = false, nonfinite = false, extreme = false;
   int64_t cell = 7;
+  int64_t members = 1;
 };
 
 // Inputs and outputs of a case, by name and in bytes.
@@ -54,7 +55,7 @@ struct Run {
   explicit Run(const Case& c) : k(c) {
     std::normal_distribution<float> normal(0.0f, 3.0f);
     const size_t size = k.dtype == DEAL_FLOAT32 ? 4 : 2;
-    const int64_t n = k.b * k.c * k.h * k.w;
+    const int64_t n = k.members * k.b * k.c * k.h * k.w;
     logits.resize(n * size);
     for (int64_t i = 0; i < n; ++i) {
       float value = i == n / 2 && k.nonfinite ? NAN : normal(random);
@@ -89,9 +90,10 @@ struct Run {
   }
 
   deal_status score(int32_t device, bool maps) {
-    deal_tensor z = {sizeof z, logits.data(), k.dtype, device, 1, k.b, k.c, k.h, k.w, {}};
-    const int64_t plain[5] = {0, k.c * k.h * k.w, k.h * k.w, k.w, 1};
-    const int64_t last[5] = {0, k.c * k.h * k.w, 1, k.w * k.c, k.c};
+    deal_tensor z = {sizeof z, logits.data(), k.dtype, device, k.members, k.b, k.c, k.h, k.w, {}};
+    const int64_t member = k.b * k.c * k.h * k.w;
+    const int64_t plain[5] = {member, k.c * k.h * k.w, k.h * k.w, k.w, 1};
+    const int64_t last[5] = {member, k.c * k.h * k.w, 1, k.w * k.c, k.c};
     memcpy(z.stride, k.channels_last ? last : plain, sizeof plain);
     deal_tensor d = {sizeof d,
                      difficulty.data(),
@@ -163,6 +165,18 @@ struct Run {
     OUT(region_majority_class, int64_t, r);
     OUT(region_impurity, double, r);
     OUT(region_boundary_pixels, int64_t, r);
+    OUT(boundary_length, double, b);
+    OUT(boundary_corners, int64_t, b);
+    OUT(region_boundary_length, double, r);
+    OUT(region_boundary_corners, int64_t, r);
+    if (k.members > 1) {
+      OUT(vote_entropy_mean, double, b);
+      OUT(mutual_information_mean, double, b);
+      OUT(consensus_entropy_mean, double, b);
+      OUT(region_vote_entropy_mean, double, r);
+      OUT(region_mutual_information_mean, double, r);
+      OUT(region_consensus_entropy_mean, double, r);
+    }
     if (maps) {
       OUT(difficulty_grid, float, b* grid_cells());
       OUT(difficulty_map, float, b* k.H* k.W);
@@ -252,16 +266,6 @@ void test_order_of_calls() {
   }
   cudaGraphExecDestroy(executable);
   cudaStreamDestroy(stream);
-  z.members = 2;
-  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
-  CHECK(strstr(deal_last_error(), "committees are scored on the CPU") != nullptr,
-        deal_last_error());
-  z.members = 1;
-  int64_t corners = 0;
-  output.boundary_corners = &corners;
-  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
-  CHECK(strstr(deal_last_error(), "on the CPU alone") != nullptr, deal_last_error());
-  output.boundary_corners = nullptr;
   z.device = DEAL_CPU;
   CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_INVALID_ARGUMENT, "");
   CHECK(strstr(deal_last_error(), "computes on a CUDA device") != nullptr, deal_last_error());
@@ -290,6 +294,15 @@ int main() {
       with(street, [](Case& c) { c.name = "polynomial", c.attention = DEAL_ATTENTION_POLYNOMIAL; }),
       with(street, [](Case& c) { c.name = "one-pixel cells", c.regions = kGrid, c.cell = 1; }),
       with(street, [](Case& c) { c.name = "extreme", c.extreme = true; }),
+      with(street, [](Case& c) { c.name = "committee", c.members = 3, c.regions = kGrid; }),
+      with(street,
+           [](Case& c) {
+             c.name = "committee, segments, mask", c.members = 2, c.dtype = DEAL_BFLOAT16;
+             c.regions = kSegments, c.mask = 1, c.channels_last = true;
+           }),
+      with({"largest committee", 1, 40, 3, 4, 9, 14, 0, 0}, [](Case& c) { c.members = 64; }),
+      with(street,
+           [](Case& c) { c.name = "committee, nonfinite", c.members = 2, c.nonfinite = true; }),
       {"cityscapes classes", 1, 19, 20, 24, 65, 70, 0, 0},
       {"chunks", 1, 4, 30, 40, 60, 70, 0, 0},
       {"many classes", 1, 150, 5, 6, 33, 31, 4, 5},
