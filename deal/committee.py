@@ -16,16 +16,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.dropout import draw_masks
+from deal.dropout import Masks, draw_masks
 from deal.engines import open_engine
 from deal.engines.base import Images, on_host
+from deal.engines.device import DeviceArray
 from deal.errors import ModelError, UsageError
 from deal.model import ModelSpec
 from deal.types import EngineOutput
@@ -155,6 +156,7 @@ class Committee:
             draw_masks(self.spec.dropout, members.dropout_seed, index)
             for index in range(1, 1 + members.dropout_passes)
         ]
+        self._memory: DeviceArray | None = None  # of the members' logits on a device
         if len(self._engines) > 1:
             self.infer(self.model.noise(1))
 
@@ -175,8 +177,13 @@ class Committee:
 
     @property
     def on_device(self) -> bool:
-        """Whether outputs stay on a device; those of several members come to the host."""
-        return self.size == 1 and self.model.on_device
+        """Whether outputs stay on a device.
+
+        Mirrored members come to the host, and members that give several dtypes.
+        """
+        engines = self._engines
+        is_alike = not self._members.flip and len({engine.dtype for engine in engines}) == 1
+        return is_alike and all(engine.on_device for engine in engines)
 
     def again(self, threads: int | None = None) -> Committee:
         """Open all members once more, for another thread; they are not checked anew.
@@ -186,6 +193,7 @@ class Committee:
         twin = copy.copy(self)
         if threads is not None:
             twin._open = partial(self._open, threads=threads)
+        twin._memory = None
         twin._engines = [
             engine.lane() or twin._open(path, probe=False)
             for engine, path in zip(self._engines, self._members.models, strict=True)
@@ -224,11 +232,13 @@ class Committee:
         """
         if self.size == 1:
             return self.model.infer(images)
+        if self.on_device:
+            return self._infer_on_device(images)
         images = np.asarray(images)
         first = on_host(self.model.infer(images))
         members = [first.logits]
         for logits in self._others(images):
-            self._check_grid(images, members, logits)
+            self._check_grid(images, len(members), first.logits.shape, logits.shape)
             members.append(logits)
         stacked = np.stack(members)
         return EngineOutput(stacked[0], first.difficulty, first.embedding, stacked)
@@ -264,17 +274,39 @@ class Committee:
         for masks in self._masks:
             yield on_host(self.model.infer(images, masks)).logits
 
+    def _infer_on_device(self, images: Images) -> EngineOutput:
+        """Like :meth:`infer`, with the members put side by side on the device."""
+        runs: list[tuple[int, Engine, Masks | None]] = list(
+            zip(range(len(self._engines)), self._engines, repeat(None))
+        )
+        # The passes share the memory of their model, so that it comes last, with its other outputs.
+        runs = [(1 + i, self.model, masks) for i, masks in enumerate(self._masks)] + runs
+        first: EngineOutput | None = None
+        stack: DeviceArray | None = None
+        for place, engine, masks in runs:
+            output = engine.infer(images, masks)
+            if place == 0:
+                first = output
+            if stack is None:
+                shape, dtype = (self.size, *output.logits.shape), output.logits.dtype
+                if self._memory is None or self._memory.nbytes < self.size * output.logits.nbytes:
+                    self._memory = DeviceArray.empty(shape, dtype, output.logits.stream)
+                stack = self._memory.seen_as(shape, dtype)
+            self._check_grid(images, place, stack.shape[1:], output.logits.shape)
+            stack.put(place, output.logits)
+        assert first is not None
+        return EngineOutput(first.logits, first.difficulty, first.embedding, stack)
+
     def _check_grid(
-        self, images: NDArray[np.uint8], members: list[NDArray[Any]], logits: NDArray[Any]
+        self, images: Images, place: int, expected: tuple[int, ...], found: tuple[int, ...]
     ) -> None:
-        expected = members[0].shape
-        if logits.shape == expected:
+        if found == expected:
             return
-        path = self._members.models[len(members) % len(self._members.models)]
-        grids = [f"{shape[2]}×{shape[3]}" for shape in (expected, logits.shape)]
+        path = self._members.models[place % len(self._members.models)]
+        grids = [f"{shape[2]}×{shape[3]}" for shape in (expected, found)]
         raise ModelError(
             f"the committee's logits lie on different grids: {self.spec.path} gives {grids[0]}, "
-            f"{path} {grids[1]} (h×w) for an input of {images.shape[1]}×{images.shape[2]}: "
+            f"{path} {grids[1]} (h×w) for an input of {images[0].shape[0]}×{images[0].shape[1]}: "
             "re-export them with the same output stride"
         )
 

@@ -13,7 +13,7 @@ from deal.engines.device import DeviceArray
 from deal.head import DifficultyHead
 from deal.meter import Meter
 from deal.model import ModelSpec
-from deal.regions import Grid, Segments, score_logits
+from deal.regions import Grid, Segments, difficulty_map, score_logits
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["Kernel"]
@@ -84,6 +84,30 @@ class Kernel:
         )
         meter.add({"kernel": end.milliseconds_since(begin) / 1000})
         return found
+
+    def difficulty_maps(
+        self, output: EngineOutput, size: tuple[int, int]
+    ) -> list[NDArray[np.float32] | None]:
+        """Difficulty [H, W] of every image of an output on the host; None where it is not finite."""
+        maps: list[NDArray[np.float32] | None] = []
+        for row in range(len(output.logits)):
+            logits = output.logits[row : row + 1]
+            grids = output.difficulty if self._from_graph else None
+            grid = None if grids is None else grids[row : row + 1]
+            is_finite = np.isfinite(logits).all() and (grid is None or np.isfinite(grid).all())
+            maps.append(
+                difficulty_map(
+                    logits,
+                    self._head,
+                    size=size,
+                    align_corners=self._spec.align_corners,
+                    difficulty=grid,
+                    threads=self._threads,
+                )[0]
+                if is_finite
+                else None
+            )
+        return maps
 
     def _upload(self, name: str, array: NDArray[Any], stream: _native.Stream) -> Any:
         """A copy on the device, in memory that is taken again only where it is too small."""

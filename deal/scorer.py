@@ -25,7 +25,6 @@ from deal.meter import Meter
 from deal.model import ModelSpec, choose_difficulty
 from deal.region_plan import RegionPlan, Regions
 from deal.region_sources import RegionSource
-from deal.regions import difficulty_map
 from deal.types import EngineOutput, Statistics
 
 __all__ = ["Scorer"]
@@ -58,8 +57,7 @@ class Scorer:
     threads : int, optional
         For the network and for the kernel; None takes every core this process may use.
     batch_size : int, optional
-        Images that go through the network together: 8 by default, on a device 32 and always so
-        many (:mod:`deal.engines.device`).
+        Images that go through the network together: 8, on a device 32 and always so many.
     keep_regions : int, optional
         Only the K regions of an image that score highest; None keeps all that are not empty.
     region_score : str or mapping, optional
@@ -87,9 +85,7 @@ class Scorer:
         Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
     batch_size : int
     meter : Meter
-        Seconds by stage; of one opened :meth:`again` the same object. ``network`` and ``kernel``;
-        of a network on a device as it measures them, with ``transfer`` to it, and ``staging``,
-        the host's preparations.
+        Seconds by stage (:class:`deal.progress.RunReport`), also of those opened :meth:`again`.
 
     Raises
     ------
@@ -324,19 +320,9 @@ class Scorer:
         maps: list[NDArray[np.float32] | None] = [None] * len(images)
         for group in self._inputs.groups(images)[0]:
             output = on_host(self._engine.model.infer(group.images))
-            grids = output.difficulty if self._from_graph else None
-            for row, index in enumerate(group.indices):
-                logits = output.logits[row : row + 1]
-                grid = None if grids is None else grids[row : row + 1]
-                if np.isfinite(logits).all() and (grid is None or np.isfinite(grid).all()):
-                    maps[index] = difficulty_map(
-                        logits,
-                        self._head,
-                        size=group.size,
-                        align_corners=self.spec.align_corners,
-                        difficulty=grid,
-                        threads=self._threads,
-                    )[0]
+            found = self._kernel.difficulty_maps(output, group.size)
+            for index, values in zip(group.indices, found, strict=True):
+                maps[index] = values
         return maps
 
     def fingerprint_settings(self) -> dict[str, Any]:
@@ -379,10 +365,6 @@ class Scorer:
         group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
         regions, _ = self._regions_of(group, output)
         stats = self._statistics(output, group, regions)
-        if self._engine.on_device:  # whose kernel has no lines yet
-            for table in (stats.images, stats.regions or {}):
-                for name in ("boundary_length", "boundary_corners"):
-                    table.pop(name, None)
         return self._scores(group, stats, output, [], regions)
 
     def _scores(

@@ -117,14 +117,14 @@ class EngineOutput:
     difficulty : array [B, 1, h', w'] or None
         The graph's own difficulty, before the sigmoid.
     embedding : array [B, E] of float32, or as the network gives it on a device; or None
-    members : ndarray [M, B, C, h, w] or None
+    members : array [M, B, C, h, w] or None
         Logits of all members of a committee, the first of which is ``logits``; None without one.
     """
 
     logits: Any
     difficulty: Any | None = None
     embedding: Any | None = None
-    members: NDArray[Any] | None = None
+    members: Any | None = None
 
 
 @dataclass(frozen=True, slots=True)

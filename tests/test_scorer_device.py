@@ -12,7 +12,6 @@ from deal.region_sources import Components, GivenSegments, Superpixels
 from deal.regions import Grid
 from deal.results import read_regions, read_results
 from deal.scorer import Scorer
-from tests.cases import LINES
 from tests.devices import ort_on_device
 from tests.models import metadata, save_model, scenes
 from tests.runs import write_pool
@@ -38,9 +37,6 @@ def both(path, **options):
 
 
 def assert_same(found, expected):
-    expected = {
-        name: values for name, values in expected.items() if name in found or name not in LINES
-    }
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
@@ -75,11 +71,20 @@ def test_columns_are_those_of_the_cpu(ort_on_device, path, options):
     compare(cpu, device, scenes(5, SIZE), cameras=["front", None, "front", "front", None])
 
 
-def test_logits_stay_on_the_device(ort_on_device, path, monkeypatch):
+@pytest.mark.parametrize("members", ["one", "models", "passes"])
+def test_logits_stay_on_the_device(ort_on_device, tmp_path, monkeypatch, members):
     def to_host(self):
         raise AssertionError("an array left the device")
 
-    device = Scorer(path, device="cuda", batch_size=2, mask=MASK, regions=Components(4))
+    layer = {"dropout": [{"input": "mask", "channels": 5, "rate": 0.5}]}
+    props = metadata(**layer) if members == "passes" else metadata()
+    paths = [
+        save_model(tmp_path / f"{seed}.onnx", seed=seed, dropout=members == "passes", props=props)
+        for seed in range(3 if members == "models" else 1)
+    ]
+    options = {"mask": MASK, "regions": Components(4), "dropout_passes": 2 * (members == "passes")}
+    device = Scorer(paths, device="cuda", batch_size=2, **options)
+    assert device.has_committee == (members != "one")
     monkeypatch.setattr(DeviceArray, "to_host", to_host)
     device.score(scenes(3, SIZE))
 
@@ -188,7 +193,7 @@ def test_runs_store_what_runs_on_the_cpu_store(ort_on_device, tmp_path, path):
             previews=2,
         )
         assert (report.scored, report.errors) == (7, {})
-        found = [read([tmp_path / device]).drop(LINES) for read in (read_results, read_regions)]
+        found = [read([tmp_path / device]) for read in (read_results, read_regions)]
         tables[device] = [
             table.sort_by([(k, "ascending") for k in keys]).to_pylist()
             for table, keys in zip(found, (["id"], ["id", "region"]), strict=True)

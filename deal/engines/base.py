@@ -74,12 +74,15 @@ class Engine(ABC):
         E, once :meth:`probe` has run; None without an embedding.
     batch : int or None
         Images that run together, always so many; None: as many as come.
+    dtype : numpy.dtype or None
+        Of what the network gives, once :meth:`probe` has run.
     on_device : bool
         Whether outputs stay on a device, as :class:`deal.engines.device.DeviceArray`.
     """
 
     name: ClassVar[str]
     batch: int | None = None
+    dtype: np.dtype[Any] | None = None
     on_device: bool = False
 
     def __init__(self, spec: ModelSpec, device: str) -> None:
@@ -153,6 +156,7 @@ class Engine(ABC):
         noise = self.noise(self.spec.batch or 1)
         raw = on_host(self._run(noise, self._keep_all))
         self._check(raw, len(noise))
+        self.dtype = raw.logits.dtype
         if raw.embedding is not None:
             self.embedding_size = raw.embedding.shape[1]
 

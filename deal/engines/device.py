@@ -101,6 +101,12 @@ class DeviceArray:
         """The beginning of the same memory as another array."""
         return DeviceArray(self._memory, shape, dtype, self.stream)
 
+    def put(self, index: int, array: DeviceArray) -> None:
+        """Copy an array to place ``index`` of the first dimension, in the order of both streams."""
+        _follow(array.stream, self.stream)  # what reads this array there comes first
+        array.stream.copy(self.address + index * array.nbytes, array.address, array.nbytes)
+        _follow(self.stream, array.stream)
+
     def to_host(self) -> NDArray[Any]:
         """A copy on the host; waits for the stream."""
         values = np.empty(self.shape, self.dtype)
@@ -277,6 +283,14 @@ class DeviceEngine(Engine):
         size = prod(shape) * np.dtype(dtype).itemsize
         memory = _native.PinnedMemory(self._index, size)
         return np.frombuffer(memoryview(memory), np.dtype(dtype), prod(shape)).reshape(shape)
+
+
+def _follow(later: _native.Stream, earlier: _native.Stream) -> None:
+    """Let what one stream does next wait for what another has to do."""
+    if later is not earlier:
+        event = _native.Event(earlier.device)
+        event.record(earlier)
+        later.wait(event)
 
 
 def _output(arrays: Mapping[str, DeviceArray]) -> EngineOutput:
