@@ -1,7 +1,7 @@
 """Holds every use of TensorRT in Python files against the bindings that are loaded.
 
-``python -m tests.tensorrt_api BINDINGS TYPES FAKE FILE…`` prints as JSON what the files use and what
-the bindings have not. TYPES (JSON) names classes that cannot be told from the code:
+``python -m tests.tensorrt_api BINDINGS TYPES FAKE FILE…`` prints as JSON what the files use and
+what the bindings have not. TYPES (JSON) names classes that cannot be told from the code:
 ``{"TensorRTEngine._engine": "ICudaEngine"}``. FAKE is a stand-in for the module: what its classes
 define has to be in the bindings under the same names.
 """

@@ -1,8 +1,8 @@
 """Reads what Python files use of TensorRT.
 
-TensorRT's objects are followed through assignments, calls and closures; their classes are those that
-the bindings' docstrings say. Where the class of something cannot be told, that is a problem too, so
-no use escapes.
+TensorRT's objects are followed through assignments, calls and closures; their classes are those
+that the bindings' docstrings say. Where the class of something cannot be told, that is a problem
+too, so no use escapes.
 """
 
 from __future__ import annotations
