@@ -209,7 +209,8 @@ T* add(py::dict& columns, const char* name, std::vector<py::ssize_t> shape) {
 #define DEAL_ADD(dict, prefix, name, type, ...) \
   o.prefix##name = add<type>(dict, #name, {__VA_ARGS__})
 
-py::tuple statistics(Context& context, const Input& input, std::optional<uintptr_t> done) {
+py::tuple statistics(Context& context, const Input& input, std::optional<uintptr_t> done,
+                     bool contours) {
   const deal_sizes s = input.sizes();
   const int64_t b = s.batch, c = s.classes, r = s.regions, levels = DEAL_HISTOGRAM_LEVELS;
   py::dict images, regions;
@@ -267,11 +268,13 @@ py::tuple statistics(Context& context, const Input& input, std::optional<uintptr
       DEAL_ADD(regions, region_, consensus_entropy_mean, double, b, r);
     }
   }
-  DEAL_ADD(images, , boundary_length, double, b);
-  DEAL_ADD(images, , boundary_corners, int64_t, b);
-  if (r > 0) {
-    DEAL_ADD(regions, region_, boundary_length, double, b, r);
-    DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
+  if (contours) {
+    DEAL_ADD(images, , boundary_length, double, b);
+    DEAL_ADD(images, , boundary_corners, int64_t, b);
+    if (r > 0) {
+      DEAL_ADD(regions, region_, boundary_length, double, b, r);
+      DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
+    }
   }
   context.run(input.get(), o, input.stream(), reinterpret_cast<void*>(done.value_or(0)));
   return py::make_tuple(images, regions, nonfinite);
@@ -387,7 +390,7 @@ PYBIND11_MODULE(_native, m) {
       .def("set_segments", &Input::set_segments, py::arg("ids"), py::arg("count"))
       .def("set_mask", &Input::set_mask, py::arg("mask"));
   m.def("statistics", &statistics, py::arg("context"), py::arg("request"),
-        py::arg("done") = py::none());
+        py::arg("done") = py::none(), py::arg("contours") = true);
   m.def("difficulty_map", &difficulty_map, py::arg("context"), py::arg("request"), py::arg("out"));
   m.def("difficulty_grid", &difficulty_grid, py::arg("context"), py::arg("request"),
         py::arg("out"));

@@ -151,6 +151,7 @@ def score_logits(
     threads: int | None = None,
     stream: Any | None = None,
     done: _native.Event | None = None,
+    contours: bool = True,
 ) -> Statistics:
     """Every statistic of a batch of logits: the columns of ARCHITECTURE.md, "Columns".
 
@@ -183,6 +184,8 @@ def score_logits(
         the tables, its only synchronisation.
     done : deal._native.Event, optional
         Recorded on the stream behind the last kernel, to time it; for device logits.
+    contours : bool
+        False leaves out ``boundary_length`` and ``boundary_corners``: a fifth of the time on a CPU.
 
     Returns
     -------
@@ -207,7 +210,9 @@ def score_logits(
         if mask is not None:
             request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
         event = None if done is None else done.cuda_event
-        images, table, nonfinite = _native.statistics(_context(threads, request), request, event)
+        images, table, nonfinite = _native.statistics(
+            _context(threads, request), request, event, contours
+        )
     return Statistics(images, table if regions is not None else None, nonfinite)
 
 

@@ -46,6 +46,13 @@ def test_a_rectangle_has_four_corners_and_its_perimeter():
     assert lines(square()) == (36.0, 4)
 
 
+def test_contours_are_left_out_on_request_and_nothing_else_changes():
+    whole, rest = score(square()).images, score(square(), contours=False).images
+    assert set(whole) - set(rest) == {"boundary_length", "boundary_corners"}
+    for name, values in rest.items():
+        np.testing.assert_array_equal(values, whole[name], err_msg=name)
+
+
 def test_one_class_has_no_boundary():
     assert lines(np.zeros((5, 7), int)) == (0.0, 0)
 
