@@ -26,6 +26,7 @@ _PACKAGES = {
     "rich": "pip install deal-score",
     "onnxruntime": "pip install 'deal-score[ort]' (scoring on ONNX Runtime)",
     "onnxruntime-gpu": "pip install 'deal-score[ort-gpu]' (instead of [ort], for CUDA)",
+    "tensorrt": "pip install 'deal-score[trt]' (scoring on TensorRT)",
     "scikit-image": "pip install 'deal-score[superpixel]' (--regions slic:N)",
     "torch": "pip install 'deal-score[train]' (training and engine torch)",
     "onnx": "pip install 'deal-score[train]' (export)",
@@ -67,6 +68,7 @@ def examine() -> Iterator[Finding]:
     for engine, start in (("ort", _ort), ("torch", _torch)):
         for device in ("cpu", "cuda"):
             yield _tried("engines", f"{engine} on {device}", partial(start, device))
+    yield _tried("engines", "trt on cuda", _trt)
 
 
 def namesake() -> str | None:
@@ -141,6 +143,23 @@ def _ort(device: str) -> str:
 
     engine = open_engine(demo_file("model.onnx"), "ort", device, threads=1, batch_size=1)
     return f"ran the bundled model on {engine.device}"
+
+
+def _trt() -> str:
+    """TensorRT is started, but no engine built: that takes minutes."""
+    from deal.engines.tensorrt_cache import EngineCache
+    from deal.engines.tensorrt_library import Messages, import_tensorrt, tensorrt_device
+
+    tensorrt_device("cuda")
+    trt = import_tensorrt()
+    messages = Messages(trt)
+    trt.Runtime(messages.logger)
+    if reason := messages.take():
+        raise DealError(f"TensorRT {trt.__version__} does not start: {reason}")
+    cache = EngineCache()
+    size = sum(entry.size for entry in cache.entries()) / 1e6
+    count = len(cache.entries())
+    return f"TensorRT {trt.__version__} starts; {count} engines, {size:.0f} MB in {cache.folder}"
 
 
 def _torch(device: str) -> str:

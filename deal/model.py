@@ -140,6 +140,16 @@ class ModelSpec:
         """Channels of the graph's own output: C, or 1 with sigmoid."""
         return 1 if self.activation == "sigmoid" else self.num_classes
 
+    @property
+    def output_names(self) -> dict[str, str]:
+        """The graph's names of ``logits``, ``difficulty`` and ``embedding``, where it has them."""
+        names = {
+            "logits": self.output_name,
+            "difficulty": self.difficulty_name,
+            "embedding": self.embedding_name,
+        }
+        return {role: name for role, name in names.items() if name is not None}
+
     def number_settings(self) -> dict[str, Any]:
         """Keys that change a stored number for one and the same model file, as JSON values."""
         values = {name: getattr(self, name) for name in _NUMBER_KEYS}

@@ -1,7 +1,8 @@
 """Engines run the network: uint8 images in, logits out.
 
-``ort`` runs ONNX models on ONNX Runtime; ``torch`` runs checkpoints of ``deal train`` and is the
-reference. They are imported when opened, so that none has to be installed for the others.
+``ort`` runs ONNX models on ONNX Runtime, ``trt`` on TensorRT; ``torch`` runs checkpoints of ``deal
+train`` and is the reference. They are imported when opened, so that none has to be installed for
+the others.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deal.errors import EngineUnavailableError, ModelError, UsageError
+from deal.errors import ModelError, UsageError
 from deal.model_keys import PRECISIONS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "open_engine"]
 
-ENGINES = ("ort", "torch")
+ENGINES = ("ort", "trt", "torch")
 
 
 def open_engine(
@@ -37,8 +38,8 @@ def open_engine(
     Parameters
     ----------
     model : str or Path
-        An ONNX file for ``ort``, a checkpoint of ``deal train`` for ``torch``.
-    engine : ``ort`` or ``torch``
+        An ONNX file for ``ort`` and ``trt``, a checkpoint of ``deal train`` for ``torch``.
+    engine : ``ort``, ``trt`` or ``torch``
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA where the installed engine is built for it and a driver sees a device.
     precision : str, optional
@@ -63,10 +64,6 @@ def open_engine(
     ModelError
         The model does not keep the contract, or is of another precision.
     """
-    if engine == "trt":
-        raise EngineUnavailableError(
-            "this version of deal has no TensorRT engine; use --engine ort"
-        )
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     if precision is not None and precision not in PRECISIONS:
@@ -74,6 +71,8 @@ def open_engine(
     opened: Engine
     if engine == "ort":
         opened = _open_ort(Path(model), device, threads, options, batch_size)
+    elif engine == "trt":
+        opened = _open_trt(Path(model), device, options, batch_size)
     else:
         from deal.engines.torch import TorchEngine
 
@@ -98,6 +97,15 @@ def _open_ort(
     if index is None:
         return OnnxRuntimeEngine(path, threads, options)
     return OnnxRuntimeCudaEngine(path, index, threads, options, batch_size)
+
+
+def _open_trt(
+    path: Path, device: str, options: Mapping[str, Any] | None, batch_size: int | None
+) -> Engine:
+    from deal.engines.tensorrt import TensorRTEngine
+    from deal.engines.tensorrt_library import tensorrt_device
+
+    return TensorRTEngine(path, tensorrt_device(device), options, batch_size)
 
 
 def _check_precision(opened: Engine, wanted: str | None) -> None:

@@ -22,10 +22,11 @@ from numpy.typing import DTypeLike, NDArray
 from deal import _native
 from deal.dropout import Masks
 from deal.engines.base import Engine, Images, on_host
+from deal.errors import EngineUnavailableError
 from deal.model import ModelSpec
 from deal.types import EngineOutput
 
-__all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine"]
+__all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine", "check_kernels"]
 
 DEFAULT_BATCH = 32
 """Images of a batch on a device."""
@@ -35,6 +36,16 @@ _TIMED = 64
 
 # Input sizes whose memory a lane keeps; a pool of more sizes takes memory anew at every change.
 _SIZES = 4
+
+
+def check_kernels(device: str) -> None:
+    """Raise EngineUnavailableError if this build has no CUDA kernels."""
+    if "cuda=yes" not in _native.build_info():
+        raise EngineUnavailableError(
+            f"device {device}: this build of deal has no CUDA kernels, so logits would have to "
+            "leave the device: install deal-score again from source where nvcc is on PATH, with "
+            "DEAL_CUDA=1, or use --device cpu"
+        )
 
 
 class DeviceArray:

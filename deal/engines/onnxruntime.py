@@ -25,7 +25,7 @@ except ImportError as error:
         "for CUDA)"
     ) from error
 
-__all__ = ["OnnxRuntimeEngine", "load", "not_run", "open_session", "ort", "output_names"]
+__all__ = ["OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
 
 
 class OnnxRuntimeEngine(HostEngine):
@@ -49,7 +49,7 @@ class OnnxRuntimeEngine(HostEngine):
         super().__init__(spec, "cpu")
         _check_sums(spec)
         self._session = open_session(path, threads or available_cores())
-        self._outputs = output_names(spec)
+        self._outputs = spec.output_names
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
@@ -72,16 +72,6 @@ class OnnxRuntimeEngine(HostEngine):
             outputs.get("difficulty"),
             None if embedding is None else embedding.astype(np.float32),
         )
-
-
-def output_names(spec: ModelSpec) -> dict[str, str]:
-    """The graph's names of ``logits``, ``difficulty`` and ``embedding``, of those that it has."""
-    names = {
-        "logits": spec.output_name,
-        "difficulty": spec.difficulty_name,
-        "embedding": spec.embedding_name,
-    }
-    return {role: name for role, name in names.items() if name is not None}
 
 
 def open_session(path: Path, threads: int) -> Any:

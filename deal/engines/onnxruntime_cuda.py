@@ -25,8 +25,8 @@ import numpy as np
 from deal import _native
 from deal.driver import Driver, find_driver
 from deal.engines.base import parse_device
-from deal.engines.device import DeviceArray, DeviceEngine
-from deal.engines.onnxruntime import load, not_run, ort, output_names
+from deal.engines.device import DeviceArray, DeviceEngine, check_kernels
+from deal.engines.onnxruntime import load, not_run, ort
 from deal.errors import EngineUnavailableError, ModelError
 from deal.model import read_spec
 
@@ -93,7 +93,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         super().__init__(read_spec(path, options), index, batch)
         self.network_stream = _native.Stream(index)
         self.captured = self.spec.input_size is not None
-        self._names = output_names(self.spec)
+        self._names = self.spec.output_names
         self._session, self.captured = open_cuda_session(
             path, self.network_stream, threads or 1, captured=self.captured
         )
@@ -234,12 +234,7 @@ def cuda_index(device: str) -> int | None:
             return None
         raise EngineUnavailableError(f"device {device}: {error}") from error
     _check_driver(driver, device, index)
-    if "cuda=yes" not in _native.build_info():
-        raise EngineUnavailableError(
-            f"device {device}: this build of deal has no CUDA kernels, so logits would have to "
-            "leave the device: install deal-score again from source where nvcc is on PATH, with "
-            "DEAL_CUDA=1, or use --device cpu"
-        )
+    check_kernels(device)
     return index
 
 

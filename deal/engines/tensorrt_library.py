@@ -9,6 +9,7 @@ from typing import Any
 
 from deal.driver import Driver, find_driver
 from deal.engines.base import parse_device
+from deal.engines.device import check_kernels
 from deal.errors import EngineUnavailableError
 
 __all__ = ["Messages", "import_tensorrt", "log", "release", "tensorrt_device"]
@@ -30,7 +31,8 @@ def tensorrt_device(device: str) -> int:
     UsageError
         There can be no such device.
     EngineUnavailableError
-        The CPU was asked for, there is no driver, or it sees no such device.
+        The CPU was asked for, there is no driver, it sees no such device, or this build of deal
+        has no CUDA kernels.
     """
     kind, index = parse_device(device)
     if kind == "cpu":
@@ -38,12 +40,13 @@ def tensorrt_device(device: str) -> int:
     try:
         driver: Driver = find_driver()
     except EngineUnavailableError as error:
-        raise EngineUnavailableError(f"engine trt: {error} --engine ort") from error
+        raise EngineUnavailableError(f"engine trt: {error} with --engine ort") from error
     if index >= len(driver.devices):
         raise EngineUnavailableError(
             f"device {device}: there are {len(driver.devices)} devices ({driver}); give one of "
             "them, counted from 0"
         )
+    check_kernels(device)
     return index
 
 

@@ -258,3 +258,10 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSucce
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return delete executable, cudaSuccess;
 }
+
+// For what stands in for other libraries of CUDA in tests: exported, to be called from Python.
+extern "C" __attribute__((visibility("default"))) cudaError_t
+cudaLaunchHostFunc(cudaStream_t stream, void (*function)(void*), void* data) {
+  emulated::enqueue(stream, [=] { function(data); });
+  return cudaSuccess;
+}

@@ -1,0 +1,284 @@
+"""Builds a TensorRT engine from an ONNX model.
+
+The network is strongly typed: precision is what the ONNX file says (``deal export --precision``),
+and no flag converts anything. TF32 is off, as on every other engine of deal: fp32 is fp32.
+
+API: https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from deal import _native
+from deal.engines.tensorrt_library import Messages, import_tensorrt, log
+from deal.errors import ModelError
+
+__all__ = ["BuiltEngine", "InputProfile", "build_engine", "build_settings", "precisions_used"]
+
+# What the inspector calls data types: a word, or a sentence about the layout with the word in it.
+# The first that occurs counts.
+_WORDS = (
+    ("uint8", None),
+    ("bfloat16", "bf16"),
+    ("bf16", "bf16"),
+    ("half", "fp16"),
+    ("fp16", "fp16"),
+    ("int8", "int8"),
+    ("float", "fp32"),
+    ("fp32", "fp32"),
+)
+
+
+@dataclass(frozen=True)
+class InputProfile:
+    """Shapes of one network input: the fewest, those to be fast for, and the most."""
+
+    minimum: tuple[int, ...]
+    optimum: tuple[int, ...]
+    maximum: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A serialised engine.
+
+    Attributes
+    ----------
+    plan : bytes
+    layers : str
+        What the inspector says of its layers, JSON.
+    """
+
+    plan: bytes
+    layers: str
+
+
+def build_settings() -> dict[str, Any]:
+    """What is chosen for every engine, as JSON values: part of what an engine depends on."""
+    return {"strongly_typed": True, "tf32": False, "verbosity": "detailed"}
+
+
+def build_engine(
+    path: Path,
+    profiles: Mapping[str, InputProfile],
+    *,
+    precision: str | None,
+    timing_cache: Path | None = None,
+) -> BuiltEngine:
+    """Build an engine for the current CUDA device; takes minutes, shown on stderr.
+
+    Parameters
+    ----------
+    path : Path
+        ONNX model; external weights beside it.
+    profiles : mapping of input name to InputProfile
+        Of every input with a dimension that is not fixed.
+    precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
+        What the model says of itself: the engine is held to it.
+    timing_cache : Path, optional
+        File of measured kernels: read where it fits, and written.
+
+    Raises
+    ------
+    ModelError
+        TensorRT cannot parse or build the model, or its layers are of another precision.
+    KeyboardInterrupt
+        The build was interrupted; nothing is written.
+    """
+    trt = import_tensorrt()
+    messages = Messages(trt)
+    builder = trt.Builder(messages.logger)
+    if builder is None:
+        raise ModelError(f"TensorRT {trt.__version__} gives no builder ({messages.take()})")
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, messages.logger)
+    if not parser.parse_from_file(str(path)):
+        raise _not_parsed(trt, path, parser, messages, precision)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.clear_flag(trt.BuilderFlag.TF32)
+    profile = builder.create_optimization_profile()
+    for name, shapes in profiles.items():
+        profile.set_shape(name, shapes.minimum, shapes.optimum, shapes.maximum)
+    if config.add_optimization_profile(profile) < 0:
+        raise ModelError(
+            f"model {path} does not take inputs of {dict(profiles)}: set the model option "
+            f"input_size to what it takes ({messages.take()})"
+        )
+    _start_timing_cache(config, timing_cache)
+    serialized = _serialized(trt, builder, network, config)
+    if serialized is None:
+        raise ModelError(
+            f"TensorRT {trt.__version__} cannot build {path}: use --engine ort, or a smaller "
+            f"--batch-size if memory is short ({messages.take()})"
+        )
+    plan = bytes(serialized)
+    _keep_timing_cache(config, timing_cache)
+    layers = _inspected(trt, messages, plan)
+    _check_precision(trt, path, layers, precision)
+    return BuiltEngine(plan, layers)
+
+
+def precisions_used(layers: str) -> set[str]:
+    """Precisions that occur among the inputs and outputs of an engine's layers.
+
+    Parameters
+    ----------
+    layers : str
+        The inspector's JSON, of an engine built with detailed verbosity.
+    """
+    found = set()
+    for layer in json.loads(layers).get("Layers", []):
+        if not isinstance(layer, dict):  # a name alone: built without details
+            continue
+        for tensor in (*layer.get("Inputs", []), *layer.get("Outputs", [])):
+            told = str(tensor.get("Format/Datatype", "")).lower()
+            found.add(next((name for word, name in _WORDS if word in told), None))
+    return {name for name in found if name is not None}
+
+
+def _check_precision(trt: ModuleType, path: Path, layers: str, precision: str | None) -> None:
+    used = precisions_used(layers)
+    if not used:
+        log.warning("TensorRT %s does not tell the precision it uses", trt.__version__)
+        return
+    is_held = used == {"fp32"} if precision == "fp32" else precision in used
+    if precision is not None and not is_held:
+        raise ModelError(
+            f"model {path} says {precision}, and TensorRT {trt.__version__} built it as "
+            f"{', '.join(sorted(used))}: export it again with deal export --precision {precision}"
+        )
+
+
+def _not_parsed(
+    trt: ModuleType, path: Path, parser: Any, messages: Messages, precision: str | None
+) -> ModelError:
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    told = "; ".join(
+        f"{error.node_operator()} {error.node_name()!r}: {error.desc()}".strip() for error in errors
+    )
+    remedy = "use --engine ort, or a newer TensorRT"
+    if precision == "int8":
+        remedy = (
+            "TensorRT takes int8 without zero points only: use its fp16 export, or --engine ort"
+        )
+    return ModelError(
+        f"TensorRT {trt.__version__} cannot parse {path} ({(told or messages.take())[:1000]}): "
+        f"{remedy}"
+    )
+
+
+def _inspected(trt: ModuleType, messages: Messages, plan: bytes) -> str:
+    engine = trt.Runtime(messages.logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise ModelError(
+            f"TensorRT {trt.__version__} does not load the engine that it has just built "
+            f"({messages.take()}): is the GPU's memory used up?"
+        )
+    inspector = engine.create_engine_inspector()
+    told: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return told
+
+
+# ---- measured kernels -------------------------------------------------------------------------
+
+
+def _start_timing_cache(config: Any, path: Path | None) -> None:
+    content = b""
+    if path is not None and path.exists():
+        content = path.read_bytes()
+    cache = config.create_timing_cache(content)
+    if content and not config.set_timing_cache(cache, ignore_mismatch=False):
+        log.warning("timing cache %s is of another GPU or TensorRT: it is made anew", path)
+        content = b""
+    if not content:
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+
+def _keep_timing_cache(config: Any, path: Path | None) -> None:
+    """Write what was measured; without it the next build takes longer, nothing else."""
+    if path is None:
+        return
+    temporary = path.with_name(f"_{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("timing cache %s is not written: %s", path, error.strerror)
+        temporary.unlink(missing_ok=True)
+
+
+# ---- the build itself -------------------------------------------------------------------------
+
+
+def _serialized(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:
+    """Build in a thread of its own: in this one Ctrl-C would wait for the end of the build."""
+    device, found, failed = _native.current_device(), [], []
+
+    def build() -> None:
+        try:
+            _native.set_current_device(device)
+            found.append(builder.build_serialized_network(network, config))
+        except BaseException as error:  # raised again by the thread that waits
+            failed.append(error)
+
+    with _progress(trt, config) as cancel:
+        thread = threading.Thread(target=build, name="deal-tensorrt-build")
+        thread.start()
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            cancel.set()
+            thread.join()
+            raise
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+@contextmanager
+def _progress(trt: ModuleType, config: Any) -> Iterator[threading.Event]:
+    """Show the phases of a build, which ends at its next step once the event is set."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    cancel = threading.Event()
+    tasks: dict[str, TaskID] = {}
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """Called from any of TensorRT's threads."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            indent = "  " if parent_phase else ""
+            tasks[phase_name] = shown.add_task(f"TensorRT: {indent}{phase_name}", total=num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            shown.update(tasks[phase_name], completed=step + 1)
+            return not cancel.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            shown.remove_task(tasks.pop(phase_name))
+
+    with shown:
+        config.progress_monitor = Monitor()
+        yield cancel
