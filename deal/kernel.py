@@ -88,7 +88,7 @@ class Kernel:
     def difficulty_maps(
         self, output: EngineOutput, size: tuple[int, int]
     ) -> list[NDArray[np.float32] | None]:
-        """Difficulty [H, W] of every image of an output on the host; None where it is not finite."""
+        """Difficulty [H, W] of every image of an output on the host; None if it is not finite."""
         maps: list[NDArray[np.float32] | None] = []
         for row in range(len(output.logits)):
             logits = output.logits[row : row + 1]

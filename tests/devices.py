@@ -14,6 +14,7 @@ from deal import _native
 from deal.engines import onnxruntime_cuda
 from deal.engines.base import parse_device
 from deal.engines.onnxruntime import open_session
+from deal.errors import EngineUnavailableError
 
 BUILT = "cuda=yes" in _native.build_info()
 
@@ -86,7 +87,18 @@ def stream() -> Any:
     return torch.cuda.Stream()
 
 
-# ---- ONNX Runtime on the emulated device ------------------------------------------------------
+# ---- ONNX Runtime ------------------------------------------------------
+
+
+def no_cuda_provider():
+    """Why ONNX Runtime cannot run on a GPU here, or None."""
+    if EMULATED:
+        return "the extension emulates CUDA"
+    try:
+        onnxruntime_cuda.cuda_index("cuda")
+    except EngineUnavailableError as error:
+        return str(error)
+    return None
 
 
 class CpuSession:

@@ -12,7 +12,7 @@ from deal.region_sources import Components, GivenSegments, Superpixels
 from deal.regions import Grid
 from deal.results import read_regions, read_results
 from deal.scorer import Scorer
-from tests.devices import ort_on_device
+from tests.devices import no_cuda_provider, ort_on_device
 from tests.models import metadata, save_model, scenes
 from tests.runs import write_pool
 
@@ -205,6 +205,26 @@ def test_runs_store_what_runs_on_the_cpu_store(ort_on_device, tmp_path, path):
     assert set(record["busy_seconds"]) == stages
     assert record["bound_by"] in stages
     assert len(ort_on_device) == 1
+
+
+@pytest.mark.skipif(no_cuda_provider() is not None, reason=str(no_cuda_provider()))
+def test_a_gpu_scores_as_the_cpu(tmp_path, path):
+    pool = write_pool(tmp_path / "pool", 7)
+    tables = []
+    for device in ("cpu", "cuda"):
+        run = {"model": path, "output": tmp_path / device, "device": device, "batch_size": 2}
+        assert score_pool(pool, **run, regions="components:4").scored == 7
+        tables.append(read_results([tmp_path / device]).sort_by("id"))
+    cpu, cuda = tables
+    assert cuda.schema == cpu.schema
+    assert cuda["n_pixels"] == cpu["n_pixels"]
+    for name in (
+        "difficulty_mean",
+        "entropy_mean",
+        "margin_mean",
+        "difficulty_weighted_entropy_mean",
+    ):
+        np.testing.assert_allclose(cuda[name], cpu[name], rtol=0, atol=1e-4, err_msg=name)
 
 
 def test_parts_of_the_device_and_of_the_cpu_are_one_output(ort_on_device, tmp_path, path):

@@ -216,7 +216,16 @@ class DeviceEngine(Engine):
 
     def _run(self, images: Images, masks: Masks) -> EngineOutput:
         run = self._run_batch if len(images) <= self.batch else self._run_batches
-        output = run(images, masks)
+        try:
+            output = run(images, masks)
+        except MemoryError as error:
+            raise EngineUnavailableError(
+                f"device {self.device} has no memory left for batches of {self.batch} images of "
+                f"{images[0].shape[0]}×{images[0].shape[1]} (H×W): use a smaller --batch-size, or "
+                "--sessions 1"
+            ) from error
+        except OSError as error:
+            raise EngineUnavailableError(f"device {self.device} failed: {error}") from error
         return output if self.on_device else on_host(output)
 
     def _run_batches(self, images: Images, masks: Masks) -> EngineOutput:

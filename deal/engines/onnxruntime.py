@@ -103,7 +103,8 @@ def not_run(spec: ModelSpec, shape: tuple[int, ...], error: Exception) -> ModelE
     """The error of a network that does not run on a batch."""
     return ModelError(
         f"model {spec.path} does not run on a batch {list(shape)}: set input_size or "
-        f"size_multiple to what it takes ({_first_line(error)})"
+        f"size_multiple to what it takes; if memory is short, use smaller batches "
+        f"({_first_line(error)})"
     )
 
 

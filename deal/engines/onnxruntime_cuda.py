@@ -203,6 +203,7 @@ def open_cuda_session(
             f"device cuda:{stream.device}: onnxruntime-gpu {ort.__version__} does not start CUDA: "
             + _missing_libraries()
         )
+    session.compute_stream = stream  # which has to outlive it
     return session, captured
 
 

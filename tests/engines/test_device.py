@@ -9,7 +9,7 @@ import pytest
 
 from deal import _native
 from deal.engines.device import DeviceArray, DeviceEngine
-from deal.errors import ModelError
+from deal.errors import EngineUnavailableError, ModelError
 from deal.model import read_spec
 from deal.regions import score_logits
 from tests.devices import BUILT, on_device, on_emulation
@@ -323,6 +323,26 @@ def test_sigmoid_outputs_come_as_two_logits_on_the_host(tmp_path):
     assert isinstance(logits, np.ndarray)
     assert not logits[:, :5].any()
     assert logits[:, 5:].tobytes() == computed(images).tobytes()
+
+
+@on_device
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (
+            MemoryError(),
+            r"cuda:0 has no memory left for batches of 2 images of 24×32 .* --batch-size",
+        ),
+        (OSError("copy: an illegal address"), r"device cuda:0 failed: copy: an illegal address"),
+    ],
+)
+def test_a_device_that_fails_says_so(spec, failure, message):
+    class Broken(CopyEngine):
+        def _bind(self, inputs):
+            raise failure
+
+    with pytest.raises(EngineUnavailableError, match=message):
+        Broken(spec, 0, batch=2).infer(images_of(2))
 
 
 @on_device

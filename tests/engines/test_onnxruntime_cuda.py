@@ -10,7 +10,7 @@ from deal.engines import onnxruntime_cuda, open_engine
 from deal.engines.base import on_host
 from deal.engines.device import DeviceArray
 from deal.errors import EngineUnavailableError, ModelError, UsageError
-from tests.devices import ort_on_device
+from tests.devices import no_cuda_provider, ort_on_device
 from tests.models import MEAN, STD, metadata, save_model, scenes
 
 __all__ = ["ort_on_device"]
@@ -105,15 +105,6 @@ def test_outputs_that_cannot_be_scored_are_refused_as_on_the_cpu(ort_on_device, 
             open_engine(path, device=device, options={"classes": 5}, batch_size=2)
         messages.append(str(error.value))
     assert messages[0] == messages[1]
-
-
-def no_cuda_provider():
-    """Why ONNX Runtime cannot run on a GPU here, or None."""
-    try:
-        onnxruntime_cuda.cuda_index("cuda")
-    except EngineUnavailableError as error:
-        return str(error)
-    return None
 
 
 REASON = no_cuda_provider()
@@ -243,8 +234,10 @@ def test_sessions_compute_on_our_stream_and_capture_where_they_can(machine, monk
             return GPU_WHEEL
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    _, captured = onnxruntime_cuda.open_cuda_session("m.onnx", Stream(), 1, captured=True)
+    stream = Stream()
+    session, captured = onnxruntime_cuda.open_cuda_session("m.onnx", stream, 1, captured=True)
     assert not captured
+    assert session.compute_stream is stream
     common = {"device_id": 1, "user_compute_stream": "4096", "use_tf32": "0"}
     assert asked == [
         ("CUDAExecutionProvider", common | {"enable_cuda_graph": "1"}),
