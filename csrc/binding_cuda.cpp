@@ -100,6 +100,7 @@ class Graph {
 
 void bind_cuda(py::module_& m) {
   using Released = py::call_guard<py::gil_scoped_release>;
+  m.def("has_cuda", [] { return has_cuda(); });
   m.def("device_count", [] { return device_runtime().count(); });
   m.def(
       "device_properties",

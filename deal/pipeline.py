@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from deal import _native
 from deal._version import __version__
 from deal.config import ScoreConfig
 from deal.dedup import dedup_settings
@@ -190,6 +191,7 @@ def _record(
         "versions": _versions(config.engine),
         "started": started.isoformat(timespec="seconds"),
         "device": device,
+        "device_properties": _device_properties(device),
         "sessions": line.layout.sessions,
         "sessions_measured": line.layout.measured,
         "threads": line.layout.threads,
@@ -208,6 +210,13 @@ def _record(
         "selection": report.selection.metadata,
         "score_sketch": _sketch(config, report.selection).to_dict(),
     }
+
+
+def _device_properties(device: str) -> dict[str, Any] | None:
+    """Name, compute capability, memory and CUDA versions of a GPU; None for the CPU."""
+    if device == "cpu" or not _native.has_cuda():
+        return None
+    return dict(_native.device_properties(int(device.partition(":")[2])))
 
 
 def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:

@@ -201,6 +201,7 @@ def test_runs_store_what_runs_on_the_cpu_store(ort_on_device, tmp_path, path):
     assert tables["cuda"] == tables["cpu"]
     record = json.loads(next((tmp_path / "cuda" / "runs").glob("*.json")).read_text())
     assert (record["device"], record["sessions"], record["batch_size"]) == ("cuda:0", 2, 2)
+    assert record["device_properties"]["name"] == "emulated"
     stages = {"decode", "staging", "transfer", "network", "kernel", "write"}
     assert set(record["busy_seconds"]) == stages
     assert record["bound_by"] in stages
