@@ -136,7 +136,9 @@ PyArray from_cuda_interface(const py::object& object, const char* name, Stream s
   }
   result.cuda = cuda_device_of(result.data);
   if (fields.contains("stream") && !fields["stream"].is_none()) {
-    cuda_wait(fields["stream"].cast<uintptr_t>(), stream.value_or(0), *result.cuda);
+    const auto producer = fields["stream"].cast<uintptr_t>();
+    const uintptr_t consumer = stream.value_or(0);
+    if (producer != consumer) cuda_wait(producer, consumer, *result.cuda);
   }
   result.owner = object;
   return result;
