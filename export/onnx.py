@@ -185,7 +185,7 @@ def export_module(
             provenance=provenance or {},
             dropout=layers,
         )
-        reference = ModuleEngine(network, metadata, temporary, "cpu", options=_ANY_SIZE)
+        reference = ModuleEngine(network, metadata, temporary, options=_ANY_SIZE)
         model = to_onnx(network, metadata, opset, embedding=embedding)
         write_synced(temporary, model.SerializeToString())
         return _check(reference, temporary, source, images, tolerance)

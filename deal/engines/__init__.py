@@ -74,9 +74,7 @@ def open_engine(
     elif engine == "trt":
         opened = _open_trt(Path(model), device, options, batch_size)
     else:
-        from deal.engines.torch import TorchEngine
-
-        opened = TorchEngine(Path(model), device, threads, options)
+        opened = _open_torch(Path(model), device, threads, options, batch_size)
     _check_precision(opened, precision)
     if probe:
         opened.probe()
@@ -106,6 +104,23 @@ def _open_trt(
     from deal.engines.tensorrt_library import tensorrt_device
 
     return TensorRTEngine(path, tensorrt_device(device), options, batch_size)
+
+
+def _open_torch(
+    path: Path,
+    device: str,
+    threads: int | None,
+    options: Mapping[str, Any] | None,
+    batch_size: int | None,
+) -> Engine:
+    from deal.engines.torch import ModuleEngine, load_network
+    from deal.engines.torch_cuda import TorchCudaEngine, cuda_index
+
+    index = cuda_index(device)
+    network, metadata = load_network(path)
+    if index is None:
+        return ModuleEngine(network, metadata, path, threads, options)
+    return TorchCudaEngine(network, metadata, path, index, options, batch_size)
 
 
 def _check_precision(opened: Engine, wanted: str | None) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from deal.cores import available_cores
 from deal.dropout import DropoutLayer, Masks
-from deal.engines.base import HostEngine, parse_device
+from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import resolve_spec
+from deal.model import ModelSpec, resolve_spec
 from deal.onnx_header import OnnxHeader, TensorInfo
 from deal.types import EngineOutput
 
@@ -31,7 +31,15 @@ from deal.training.difficulty import WithDifficulty, logits_of
 from deal.training.dropout import dropout_layers, masked
 from deal.training.embedding import classifier_name, embedding_size, pooled_input
 
-__all__ = ["ModuleEngine", "RgbNetwork", "TorchEngine", "checkpoint_metadata", "module_metadata"]
+__all__ = [
+    "ModuleEngine",
+    "RgbNetwork",
+    "checkpoint_metadata",
+    "load_network",
+    "module_metadata",
+    "module_spec",
+    "not_run",
+]
 
 
 class RgbNetwork(torch.nn.Module):
@@ -131,18 +139,67 @@ def module_metadata(
     }
 
 
+def module_spec(
+    network: RgbNetwork,
+    metadata: Mapping[str, Any],
+    path: Path,
+    options: Mapping[str, Any] | None = None,
+) -> ModelSpec:
+    """The model contract of a network, as an ONNX export of it would have it."""
+    outputs = [TensorInfo("logits", "float32", (None, network.num_classes, None, None))]
+    if network.embedding is not None:
+        outputs.append(TensorInfo("embedding", "float32", (None, network.embedding_size)))
+    header = OnnxHeader(
+        metadata={},
+        inputs=(
+            TensorInfo("image", "uint8", (None, None, None, 3)),
+            *(
+                TensorInfo(layer["input"], "float32", (1, layer["channels"], 1, 1))
+                for layer in metadata.get("dropout", ())
+            ),
+        ),
+        outputs=tuple(outputs),
+        external=(),
+    )
+    return resolve_spec(path, metadata, header, options)
+
+
+def load_network(path: Path) -> tuple[RgbNetwork, dict[str, Any]]:
+    """The network of a checkpoint of ``deal train`` and its model contract.
+
+    Its embedding is the mean of what the network's classifier takes in. Raises ModelError.
+    """
+    if path.suffix == ".onnx":
+        raise ModelError(
+            f"engine torch runs checkpoints of deal train, not {path}: use --engine ort"
+        )
+    trained, meta = load_checkpoint(path)
+    network = RgbNetwork(trained, classifier_name(trained.module, trained.num_classes))
+    return network, checkpoint_metadata(trained, meta, dropout_layers(trained.module))
+
+
+def not_run(shape: Sequence[int], error: RuntimeError) -> ModelError:
+    """What to tell of a batch [B, H, W, 3] that PyTorch did not run; it has no exception for it."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return ModelError(
+        f"PyTorch cannot run the network on {shape[0]} images of {shape[1]}×{shape[2]} (H×W): "
+        f"{reason}. If it takes multiples of a size only, say so in size_multiple; if memory is "
+        "short, use smaller batches"
+    )
+
+
 class ModuleEngine(HostEngine):
-    """Runs a network in float32.
+    """Runs a network on the CPU, in float32.
 
     Parameters
     ----------
     network : RgbNetwork
-        Is put into evaluation mode and moved to the device.
+        Is put into evaluation mode.
     metadata : mapping
         Its model contract.
     path : Path
         Names it in errors.
-    device, threads, options
+    threads, options
         As in :func:`deal.engines.open_engine`. ``threads`` sets PyTorch's number of threads for the
         whole process: it knows no other.
     """
@@ -154,78 +211,20 @@ class ModuleEngine(HostEngine):
         network: RgbNetwork,
         metadata: Mapping[str, Any],
         path: Path,
-        device: str = "auto",
         threads: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        used = _resolve_device(device)
-        outputs = [TensorInfo("logits", "float32", (None, network.num_classes, None, None))]
-        if network.embedding is not None:
-            outputs.append(TensorInfo("embedding", "float32", (None, network.embedding_size)))
-        header = OnnxHeader(
-            metadata={},
-            inputs=(
-                TensorInfo("image", "uint8", (None, None, None, 3)),
-                *(
-                    TensorInfo(layer["input"], "float32", (1, layer["channels"], 1, 1))
-                    for layer in metadata.get("dropout", ())
-                ),
-            ),
-            outputs=tuple(outputs),
-            external=(),
-        )
-        super().__init__(resolve_spec(path, metadata, header, options), used)
+        super().__init__(module_spec(network, metadata, path, options), "cpu")
         torch.set_num_threads(threads or available_cores())
-        self._network = network.eval().to(used)
+        self._network = network.eval()
 
     @torch.inference_mode()
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
-        on_device = tuple(torch.from_numpy(mask).to(self.device) for mask in masks)
         try:
-            found = self._network(torch.from_numpy(batch).to(self.device), on_device)
-        except RuntimeError as error:  # PyTorch has no exception of its own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ModelError(
-                f"PyTorch cannot run the network on {len(batch)} images of "
-                f"{batch.shape[1]}×{batch.shape[2]} (H×W): {reason}. If it takes multiples of "
-                "a size only, say so in size_multiple; if memory is short, use smaller batches"
-            ) from error
+            found = self._network(torch.from_numpy(batch), tuple(map(torch.from_numpy, masks)))
+        except RuntimeError as error:
+            raise not_run(batch.shape, error) from error
         if isinstance(found, torch.Tensor):
-            return EngineOutput(found.cpu().numpy())
+            return EngineOutput(found.numpy())
         logits, embedding = found
-        return EngineOutput(logits.cpu().numpy(), embedding=embedding.cpu().numpy())
-
-
-class TorchEngine(ModuleEngine):
-    """Runs a checkpoint of ``deal train``; parameters as in :func:`deal.engines.open_engine`.
-
-    The embedding is the mean of what the network's classifier takes in.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        device: str = "auto",
-        threads: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        if path.suffix == ".onnx":
-            raise ModelError(
-                f"engine torch runs checkpoints of deal train, not {path}: use --engine ort"
-            )
-        _resolve_device(device)
-        trained, meta = load_checkpoint(path)
-        network = RgbNetwork(trained, classifier_name(trained.module, trained.num_classes))
-        metadata = checkpoint_metadata(trained, meta, dropout_layers(trained.module))
-        super().__init__(network, metadata, path, device, threads, options)
-
-
-def _resolve_device(device: str) -> str:
-    kind, index = parse_device(device)
-    count = torch.cuda.device_count()
-    if kind == "cuda" and index >= count:
-        raise EngineUnavailableError(
-            f"device {device}: PyTorch {torch.__version__} sees {count} CUDA devices; install a "
-            "CUDA build of torch and a driver, or use --device cpu"
-        )
-    return f"cuda:{index}" if kind == "cuda" or (kind == "auto" and count) else "cpu"
+        return EngineOutput(logits.numpy(), embedding=embedding.numpy())
