@@ -51,7 +51,7 @@ def open_engine(
         Keys of the model contract that win over the model's own.
     batch_size : int, optional
         Images that run together on a CUDA device, always so many (:mod:`deal.engines.device`); 32
-        by default. On the CPU, and with ``torch``, every batch is run as it comes.
+        by default. On the CPU every batch is run as it comes.
     probe : bool
         Run the network once on noise to see what it gives; False where that is known.
 

@@ -69,7 +69,8 @@ class TorchCudaEngine(DeviceEngine):
                 raise not_run(image.shape, error) from error
             return (found,) if isinstance(found, torch.Tensor) else found
 
-        stream = torch.cuda.ExternalStream(self.network_stream.cuda_stream, device=self.device)
+        external: Any = torch.cuda.ExternalStream  # its stub says nothing of its types
+        stream = external(self.network_stream.cuda_stream, device=self.device)
         with torch.cuda.stream(stream):
             found = run()
         outputs = {
