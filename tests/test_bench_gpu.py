@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -166,6 +169,19 @@ def test_the_probe_tells_what_the_build_needs(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.main() == 2
     assert "sees no GPU" in capsys.readouterr().err
+
+
+def test_nothing_that_proves_kernels_needs_onnx_runtime_or_a_decoder():
+    modules = [f"deal.bench.gpu.{path.stem}" for path in Path(run.__file__).parent.glob("*.py")]
+    modules.remove("deal.bench.gpu.__init__")
+    modules += ["tests.test_cuda", "tests.test_cuda_calls", "tests.cuda_cases", "tests.conftest"]
+    modules += ["tests.engines.test_device", "tests.engines.test_torch_cuda"]
+    code = "import sys; sys.modules['onnxruntime'] = sys.modules['simplejpeg'] = None; import "
+    subprocess.run(
+        [sys.executable, "-c", code + ", ".join(modules)],
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
 
 
 def test_what_a_section_wrote_survives_its_end(tmp_path):

@@ -12,9 +12,9 @@ from deal.region_sources import Components, GivenSegments, Superpixels
 from deal.regions import Grid
 from deal.results import read_regions, read_results
 from deal.scorer import Scorer
-from tests.devices import no_cuda_provider, ort_on_device
 from tests.models import metadata, save_model, scenes
 from tests.runs import write_pool
+from tests.sessions import no_cuda_provider, ort_on_device
 
 __all__ = ["ort_on_device"]
 

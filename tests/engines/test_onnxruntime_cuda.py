@@ -10,8 +10,8 @@ from deal.engines import onnxruntime_cuda, open_engine
 from deal.engines.base import on_host
 from deal.engines.device import DeviceArray
 from deal.errors import EngineUnavailableError, ModelError, UsageError
-from tests.devices import no_cuda_provider, ort_on_device
 from tests.models import MEAN, STD, metadata, save_model, scenes
+from tests.sessions import no_cuda_provider, ort_on_device
 
 __all__ = ["ort_on_device"]
 
