@@ -75,6 +75,12 @@ def test_a_folder_as_output_is_refused_before_work(world, tmp_path):
     assert "it is a folder; name a file" in str(result.exception)
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_work(world, tmp_path):
+    (tmp_path / "file").touch()
+    result = invoke(*world, "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "file" / "x"))
+    assert "choose another --output" in str(result.exception)
+
+
 def test_a_malformed_grid_is_a_usage_error(world):
     result = invoke(*world, "--grid", "3")
     assert result.exit_code == 2

@@ -126,6 +126,7 @@ def test_a_report_that_cannot_be_written_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = stored(tmp_path / "out")
-    code = run(deal, ["report", "pool", str(folder), "-o", str(tmp_path / "no" / "x.md")], "deal")
+    (tmp_path / "file").touch()
+    code = run(deal, ["report", "pool", str(folder), "-o", str(tmp_path / "file" / "x.md")], "deal")
     assert code == 1
     assert "choose another --output" in capsys.readouterr().err

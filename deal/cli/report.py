@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from deal.cli.common import GroupedCommand, option
 from deal.cli.report_difficulty import difficulty
+from deal.cli.report_files import check_output, output_options, show
 
 _WHAT, _OUT = "Comparison", "Output"
 
@@ -72,15 +72,7 @@ command.add_command(difficulty)
     _WHAT, "--seed", type=int, default=0, show_default=True, metavar="S", help="Seed of random."
 )
 @option(_WHAT, "--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load functions.")
-@option(
-    _OUT,
-    "--output",
-    "-o",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write Markdown here instead of printing it.",
-)
-@option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+@output_options
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def pool(
     out: tuple[str, ...],
@@ -96,10 +88,8 @@ def pool(
     Prints, as Markdown, how many sequences and scenes each function's picks come from, and how
     many picks each two functions share.
     """
-    from pathlib import Path
-
+    check_output(output)
     from deal.acquisition import load_plugin
-    from deal.errors import OutputError
     from deal.report.pool import report_pool
 
     for plugin in plugins:
@@ -107,17 +97,7 @@ def pool(
     if focus is not None:
         options["focus"] = focus
     report = report_pool(out, **options)
-    if output is not None:
-        try:
-            Path(output).write_text(report.to_markdown(), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {output}: {error.strerror}; choose another --output"
-            ) from error
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
-    elif output is None:
-        click.echo(report.to_markdown(), nl=False)
+    show(report.to_markdown(), report.to_dict(), output, as_json)
 
 
 @command.command(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from deal.cli.common import GroupedCommand, key_value, option
 from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
-from deal.errors import OutputError, UsageError
+from deal.cli.report_files import check_output, output_options, show
+from deal.errors import UsageError
 
 __all__ = ["difficulty"]
 
@@ -77,15 +77,7 @@ def _grids(
     help="Measure `difficulty` also on the grid of the logits, with gamma 0, and with attention by "
     "polynomials of degree 1 to 4 and over all pairs of cells.",
 )
-@option(
-    _OUT,
-    "--output",
-    "-o",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write Markdown here instead of printing it.",
-)
-@option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+@output_options
 @option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def difficulty(
@@ -101,20 +93,10 @@ def difficulty(
     if not options["model"]:
         raise UsageError("no model: give --model FILE or set DEAL_MODEL")
 
-    from pathlib import Path
-
-    if output is not None and Path(output).is_dir():
-        raise OutputError(f"cannot write {output}: it is a folder; name a file")
-
+    check_output(output)
     from deal.fitting.quality import measure_difficulty
-    from deal.loop.files import write_text
     from deal.report.difficulty import to_markdown
 
     with Bar(enabled=not quiet) as bar:
         quality = measure_difficulty(progress=bar, **options)
-    if output is not None:
-        write_text(Path(output), to_markdown(quality))
-    if as_json:
-        click.echo(json.dumps(quality.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
-    elif output is None:
-        click.echo(to_markdown(quality), nl=False)
+    show(to_markdown(quality), quality.to_dict(), output, as_json)
