@@ -83,102 +83,102 @@ class IProgressMonitor:
 
 class ITimingCache:
     def __init__(self, content: bytes) -> None:
-        self.content = content
+        self._content = content
 
     def serialize(self) -> bytes:
-        return self.content
+        return self._content
 
 
 class IOptimizationProfile:
     def __init__(self) -> None:
-        self.shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
+        self._shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002
-        self.shapes[input] = tuple(min), tuple(opt), tuple(max)
+        self._shapes[input] = tuple(min), tuple(opt), tuple(max)
 
 
 class IBuilderConfig:
     def __init__(self) -> None:
         self.profiling_verbosity: Any = None
         self.progress_monitor: Any = None
-        self.cleared: list[BuilderFlag] = []
-        self.profiles: list[IOptimizationProfile] = []
-        self.cache = ITimingCache(b"")
+        self._cleared: list[BuilderFlag] = []
+        self._profiles: list[IOptimizationProfile] = []
+        self._cache = ITimingCache(b"")
 
     def clear_flag(self, flag: BuilderFlag) -> None:
-        self.cleared.append(flag)
+        self._cleared.append(flag)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
-        for fewest, best, most in profile.shapes.values():
+        for fewest, best, most in profile._shapes.values():
             if not all(a <= b <= c for a, b, c in zip(fewest, best, most, strict=True)):
                 return -1
-        self.profiles.append(profile)
-        return len(self.profiles) - 1
+        self._profiles.append(profile)
+        return len(self._profiles) - 1
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
         return ITimingCache(bytes(serialized_timing_cache))
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
-        if cache.content and not cache.content.startswith(b"measured"):
+        if cache._content and not cache._content.startswith(b"measured"):
             return False
-        self.cache = cache
+        self._cache = cache
         return True
 
     def get_timing_cache(self) -> ITimingCache:
-        return self.cache
+        return self._cache
 
 
 class INetworkDefinition:
     def __init__(self, flags: int) -> None:
-        self.flags = flags
-        self.content = b""
+        self._flags = flags
+        self._content = b""
 
 
 class ParserError:
     def __init__(self, operator: str, name: str, text: str) -> None:
-        self.told = operator, name, text
+        self._told = operator, name, text
 
     def node_operator(self) -> str:
-        return self.told[0]
+        return self._told[0]
 
     def node_name(self) -> str:
-        return self.told[1]
+        return self._told[1]
 
     def desc(self) -> str:
-        return self.told[2]
+        return self._told[2]
 
 
 class OnnxParser:
     """Takes everything but zero points, as the real one."""
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
-        self.network = network
-        self.errors: list[ParserError] = []
+        self._network = network
+        self._errors: list[ParserError] = []
 
     @property
     def num_errors(self) -> int:
-        return len(self.errors)
+        return len(self._errors)
 
     def get_error(self, index: int) -> ParserError:
-        return self.errors[index]
+        return self._errors[index]
 
     def parse_from_file(self, model: str) -> bool:
         content = Path(model).read_bytes()
         for node in onnx.load_from_string(content).graph.node:
             if node.op_type == "QuantizeLinear":
-                self.errors.append(ParserError(node.op_type, node.name, "Non-zero zero point"))
-        self.network.content = content
-        return not self.errors
+                self._errors.append(ParserError(node.op_type, node.name, "Non-zero zero point"))
+        self._network._content = content
+        return not self._errors
 
 
 class Builder:
-    """Builds in three steps; ``builds`` counts what it was asked for."""
+    """Builds in three steps; ``_builds`` counts what it was asked for."""
 
-    builds = 0
-    as_precision: int | None = None  # what the layers are said to be, in place of the truth
+    _builds = 0
+    _as_precision: int | None = None  # what the layers are said to be, in place of the truth
 
     def __init__(self, logger: ILogger) -> None:
-        self.logger = logger
+        self._logger = logger
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         return INetworkDefinition(flags)
@@ -192,35 +192,35 @@ class Builder:
     def build_serialized_network(
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> bytes | None:
-        type(self).builds += 1
-        assert network.flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        assert config.cleared == [BuilderFlag.TF32]
+        type(self)._builds += 1
+        assert network._flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        assert config._cleared == [BuilderFlag.TF32]
         monitor = config.progress_monitor
         monitor.phase_start("Building", None, 3)
         monitor.phase_start("Timing", "Building", 2)
         try:
             for step in range(3):
                 if not monitor.step_complete("Building", step):
-                    self.logger.log(ILogger.Severity.ERROR, "the build was cancelled")
+                    self._logger.log(ILogger.Severity.ERROR, "the build was cancelled")
                     return None
         finally:
             monitor.phase_finish("Timing")
             monitor.phase_finish("Building")
-        config.cache.content += b"measured"
-        profile = config.profiles[0].shapes
-        head = {"profile": profile, "precision": self.as_precision}
-        return _MAGIC + json.dumps(head).encode() + b"\n" + network.content
+        config._cache._content += b"measured"
+        profile = config._profiles[0]._shapes
+        head = {"profile": profile, "precision": self._as_precision}
+        return _MAGIC + json.dumps(head).encode() + b"\n" + network._content
 
 
 class EngineInspector:
     def __init__(self, engine: ICudaEngine) -> None:
-        self.engine = engine
+        self._engine = engine
 
     def get_engine_information(self, format: LayerInformationFormat) -> str:  # noqa: A002
-        model = onnx.load_from_string(self.engine.content)
+        model = onnx.load_from_string(self._engine._content)
         kinds = {tensor.data_type for tensor in model.graph.initializer}
-        if self.engine.precision is not None:
-            kinds = {self.engine.precision}
+        if self._engine._precision is not None:
+            kinds = {self._engine._precision}
         layers = [
             {
                 "Name": f"layer {kind}",
@@ -234,25 +234,27 @@ class EngineInspector:
 
 class ICudaEngine:
     def __init__(self, content: bytes, profile: dict[str, Any], precision: int | None) -> None:
-        self.content, self.profile, self.precision = content, profile, precision
+        self._content, self._profile, self._precision = content, profile, precision
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(content, options)
-        self.inputs = {value.name: value.type for value in self.session.get_inputs()}
-        self.types = self.inputs | {value.name: value.type for value in self.session.get_outputs()}
+        self._session = onnxruntime.InferenceSession(content, options)
+        self._inputs = {value.name: value.type for value in self._session.get_inputs()}
+        self._types = self._inputs | {
+            value.name: value.type for value in self._session.get_outputs()
+        }
 
     @property
     def num_io_tensors(self) -> int:
-        return len(self.types)
+        return len(self._types)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self.types)[index]
+        return list(self._types)[index]
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
-        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+        return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        return DataType(self.types[name])
+        return DataType(self._types[name])
 
     def create_execution_context(self) -> IExecutionContext:
         return IExecutionContext(self)
@@ -265,36 +267,36 @@ class IExecutionContext:
     """Runs when its stream gets there, and again with every launch of a graph it is captured in."""
 
     def __init__(self, engine: ICudaEngine) -> None:
-        self.engine = engine
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.addresses: dict[str, int] = {}
+        self._engine = engine
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._run)
-        self.runs = 0
+        self._runs = 0
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
-        if name in self.engine.profile:
-            fewest, _, most = self.engine.profile[name]
+        if name in self._engine._profile:
+            fewest, _, most = self._engine._profile[name]
             if not all(a <= n <= b for a, n, b in zip(fewest, shape, most, strict=True)):
                 return False
-        self.shapes[name] = tuple(shape)
+        self._shapes[name] = tuple(shape)
         return True
 
     def infer_shapes(self) -> list[str]:
-        missing = [name for name in self.engine.inputs if name not in self.shapes]
+        missing = [name for name in self._engine._inputs if name not in self._shapes]
         if not missing:
             zeros = {
-                name: np.zeros(self.shapes[name], nptype(self.engine.get_tensor_dtype(name)))
-                for name in self.engine.inputs
+                name: np.zeros(self._shapes[name], nptype(self._engine.get_tensor_dtype(name)))
+                for name in self._engine._inputs
             }
             for name, value in self._computed(zeros).items():
-                self.shapes[name] = value.shape
+                self._shapes[name] = value.shape
         return missing
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
+        return self._shapes[name]
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        self.addresses[name] = memory
+        self._addresses[name] = memory
         return memory != 0
 
     def execute_async_v3(self, stream_handle: int) -> bool:
@@ -303,30 +305,32 @@ class IExecutionContext:
         return True
 
     def _run(self, _: Any) -> None:
-        self.runs += 1
-        inputs = {name: self._array(name).copy() for name in self.engine.inputs}
+        self._runs += 1
+        inputs = {name: self._array(name).copy() for name in self._engine._inputs}
         for name, value in self._computed(inputs).items():
             self._array(name)[...] = value
 
     def _computed(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        names = [name for name in self.engine.types if name not in self.engine.inputs]
-        return dict(zip(names, self.engine.session.run(names, inputs), strict=True))
+        names = [name for name in self._engine._types if name not in self._engine._inputs]
+        return dict(zip(names, self._engine._session.run(names, inputs), strict=True))
 
     def _array(self, name: str) -> Any:
-        dtype = np.dtype(nptype(self.engine.get_tensor_dtype(name)))
-        shape = self.shapes[name]
+        dtype = np.dtype(nptype(self._engine.get_tensor_dtype(name)))
+        shape = self._shapes[name]
         size = int(np.prod(shape)) * dtype.itemsize
-        memory = (ctypes.c_char * size).from_address(self.addresses[name])
+        memory = (ctypes.c_char * size).from_address(self._addresses[name])
         return np.frombuffer(memory, dtype).reshape(shape)
 
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        self.logger = logger
+        self._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         if not serialized_engine.startswith(_MAGIC):
-            self.logger.log(ILogger.Severity.ERROR, "Serialization assertion stdVersionRead failed")
+            self._logger.log(
+                ILogger.Severity.ERROR, "Serialization assertion stdVersionRead failed"
+            )
             return None
         head, content = serialized_engine[len(_MAGIC) :].split(b"\n", 1)
         told = json.loads(head)

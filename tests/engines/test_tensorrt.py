@@ -37,8 +37,8 @@ def cache(monkeypatch, tmp_path, caplog) -> EngineCache:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
     monkeypatch.setattr(tensorrt_library, "find_driver", lambda: Driver((13, 0), ("emulated",)))
     monkeypatch.setenv("DEAL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fake_tensorrt.Builder, "builds", 0)
-    monkeypatch.setattr(fake_tensorrt.Builder, "as_precision", None)
+    monkeypatch.setattr(fake_tensorrt.Builder, "_builds", 0)
+    monkeypatch.setattr(fake_tensorrt.Builder, "_as_precision", None)
     caplog.set_level(logging.INFO, "deal.tensorrt")
     return EngineCache()
 
@@ -52,7 +52,7 @@ def open_trt(path, options=None, batch_size=2):
 
 
 def builds() -> int:
-    return fake_tensorrt.Builder.builds
+    return fake_tensorrt.Builder._builds
 
 
 # ---- outputs ----------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_lanes_share_one_engine_and_have_contexts_of_their_own(tmp_path, monkeyp
         assert output.to_host().tobytes() == cpu.infer(IMAGES[i : i + 2]).logits.tobytes()
     assert builds() == 1
     assert len(contexts) == 3
-    assert len({context.addresses["logits"] for context in contexts}) == 3
+    assert len({context._addresses["logits"] for context in contexts}) == 3
 
 
 def test_runs_are_launched_as_one_graph(tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_runs_are_launched_as_one_graph(tmp_path, monkeypatch):
         found = device.infer(IMAGES[start : start + 2]).logits.to_host()
         assert found.tobytes() == cpu.infer(IMAGES[start : start + 2]).logits.tobytes()
     assert len(enqueued) == 2  # once as it is, once to be captured
-    assert enqueued[0].runs == 1 + 5  # as it is; the probe and the four batches
+    assert enqueued[0]._runs == 1 + 5  # as it is; the probe and the four batches
 
 
 def test_what_cannot_be_captured_is_launched_as_it_is_and_said(tmp_path, monkeypatch, caplog):
@@ -236,7 +236,7 @@ def test_layers_are_held_to_the_precision_of_the_model(tmp_path, monkeypatch):
     for precision in ("fp16", "bf16", "int8"):
         with pytest.raises(ModelError, match=rf"built it as fp32: .*--precision {precision}"):
             build_engine(path, profiles(), precision=precision)
-    monkeypatch.setattr(fake_tensorrt.Builder, "as_precision", onnx.TensorProto.FLOAT16)
+    monkeypatch.setattr(fake_tensorrt.Builder, "_as_precision", onnx.TensorProto.FLOAT16)
     build_engine(path, profiles(), precision="fp16")
     with pytest.raises(ModelError, match=r"says fp32.* built it as fp16"):
         build_engine(path, profiles(), precision="fp32")
