@@ -13,12 +13,13 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from deal.engines.onnxruntime import OnnxRuntimeEngine
+from deal.engines.onnxruntime import QDQ_IN_FLOAT, OnnxRuntimeEngine
 from deal.errors import UsageError
 from deal.export.fidelity import relative_squares
 from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
 from deal.export.images import Images
 from deal.export.quantize import (
+    GPU_OPERATORS,
     OPERATORS,
     Feeds,
     activation_ranges,
@@ -43,7 +44,8 @@ class Int8Conversion:
     ----------
     source : Path
     calibration : Images
-    reduce_range : bool
+    reduce_range, for_gpu : bool
+        As in :func:`deal.export.quantize.quantised`.
     progress : callable of (stage, done, total or None)
 
     Attributes
@@ -60,21 +62,28 @@ class Int8Conversion:
     """
 
     def __init__(
-        self, source: Path, calibration: Images, reduce_range: bool, progress: Progress
+        self,
+        source: Path,
+        calibration: Images,
+        progress: Progress,
+        *,
+        reduce_range: bool,
+        for_gpu: bool = False,
     ) -> None:
         self._engine = OnnxRuntimeEngine(source)
         self._images = calibration
-        self._reduce_range = reduce_range
+        self._how = {"reduce_range": reduce_range, "for_gpu": for_gpu}
         self._progress = progress
         model = simplified(source)
-        if self._engine.spec.input_dtype == "uint8":
+        # TensorRT takes uint8 only to cast it, so that its networks normalise in float.
+        if self._engine.spec.input_dtype == "uint8" and not for_gpu:
             fold_normalisation(model, self._engine.spec.input_name)
         self._model = onnx.shape_inference.infer_shapes(model)
-        self.layers = layers_of(self._model, OPERATORS)
+        self.layers = layers_of(self._model, GPU_OPERATORS if for_gpu else OPERATORS)
         self._ranges = activation_ranges(
             self._model, self._feeds(), lambda done: progress("calibrating", done, len(calibration))
         )
-        everything = quantised(self._model, self._ranges, reduce_range=reduce_range)
+        everything = quantised(self._model, self._ranges, **self._how)
         self._shifts = bias_shifts(self._model, everything, self._feeds())
 
     def model(self, keep_float: Sequence[Layer] = ()) -> onnx.ModelProto:
@@ -84,7 +93,7 @@ class Int8Conversion:
         return quantised(
             with_biases(self._model, shifts),
             self._ranges,
-            reduce_range=self._reduce_range,
+            **self._how,
             keep_float=keep_float,
         )
 
@@ -92,7 +101,7 @@ class Int8Conversion:
         """Every layer's effect on the logits when it alone is quantised, the worst first."""
         name = self._engine.spec.output_name
         feeds = list(islice(self._feeds(), _SENSITIVITY_IMAGES))
-        expected = _logits(self._model, name, feeds)
+        expected = self._logits(self._model, name, feeds)
         operators = {node.name: node.op_type for node in self._model.graph.node}
         costs = self._multiplications(feeds[0])
         found = []
@@ -100,12 +109,12 @@ class Int8Conversion:
             alone = quantised(
                 with_biases(self._model, {n: self._shifts[n] for n in layer if n in self._shifts}),
                 self._ranges,
-                reduce_range=self._reduce_range,
+                **self._how,
                 only=[layer],
             )
             squares = sum(
                 relative_squares(ours, theirs)
-                for ours, theirs in zip(_logits(alone, name, feeds), expected, strict=True)
+                for ours, theirs in zip(self._logits(alone, name, feeds), expected, strict=True)
             )
             error, spread = np.sqrt(squares)
             found.append(
@@ -143,15 +152,18 @@ class Int8Conversion:
                 raise UsageError(f"calibration image {count}: {failures[0].message}")
             yield self._engine.feeds(np.stack(groups[0].images))
 
+    def _logits(
+        self, model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]
+    ) -> list[NDArray[Any]]:
+        session = _session(model, in_float=self._how["for_gpu"])
+        return [session.run([name], dict(feed))[0] for feed in feeds]
 
-def _logits(model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]) -> list[NDArray[Any]]:
-    session = _session(model)
-    return [session.run([name], dict(feed))[0] for feed in feeds]
 
-
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+def _session(model: onnx.ModelProto, *, in_float: bool = False) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    if in_float:
+        options.add_session_config_entry(*QDQ_IN_FLOAT)
     return ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

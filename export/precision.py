@@ -24,9 +24,12 @@ from deal.model import METADATA_KEY, ModelSpec, contract_values, read_spec
 from deal.model_keys import PRECISIONS
 from deal.processor import has_int8_dot_product
 
-__all__ = ["SEARCH_SECONDS", "Conversion", "convert"]
+__all__ = ["SEARCH_SECONDS", "TARGETS", "Conversion", "convert"]
 
 SEARCH_SECONDS = 900.0
+
+TARGETS = ("cpu", "gpu")
+"""What int8 models are made for."""
 
 _SCENE = (240, 320)
 
@@ -38,12 +41,14 @@ class Conversion:
     Attributes
     ----------
     precision : str
+    target : str or None
+        Of int8, ``cpu`` or ``gpu``; None for half, which runs where there are kernels.
     calibration : str or None
         What int8 was calibrated on, in words; None for half.
     held_out : str
         What the selections were compared on.
     reduce_range : bool or None
-        Whether int8 weights have 7 bits; None for half.
+        Whether int8 weights have 7 bits; None for half and for GPUs.
     float_layers : tuple of str
         Layers that stayed in float32, by the name of their first node.
     sensitivities : tuple of Sensitivity
@@ -52,6 +57,7 @@ class Conversion:
     """
 
     precision: str
+    target: str | None
     calibration: str | None
     held_out: str
     reduce_range: bool | None
@@ -71,6 +77,7 @@ def convert(
     *,
     images: str | None = None,
     held_out: str | None = None,
+    target: str = "cpu",
     reduce_range: str = "auto",
     search_seconds: float = SEARCH_SECONDS,
     progress: Progress | None = None,
@@ -87,6 +94,9 @@ def convert(
         processor here need not be one that can run it.
     images, held_out : str, optional
         Pools to calibrate on and to judge on (:func:`deal.export.images.divided`).
+    target : ``cpu`` or ``gpu``
+        What int8 is for. Processors want uint8 activations with zero points; TensorRT takes int8
+        around zero only. On the CPU a model for GPUs is computed in float32, without gain.
     reduce_range : ``auto``, ``on`` or ``off``
         int8 weights of 7 bits: x86 without VNNI adds pairs of products in 16 bits, which 8 would
         overflow. ``auto`` asks this processor.
@@ -111,6 +121,14 @@ def convert(
         )
     if reduce_range not in ("auto", "on", "off"):
         raise UsageError(f"reduce_range {reduce_range!r} is unknown; use auto, on or off")
+    for_gpu = target == "gpu"
+    if target not in TARGETS:
+        raise UsageError(f"target {target!r} is unknown; use {' or '.join(TARGETS)}")
+    if for_gpu and (precision != "int8" or reduce_range == "on"):
+        raise UsageError(
+            "target gpu is about int8 with weights of 8 bits: fp16 and bf16 run on GPUs as they "
+            "are, and reduce_range is for x86 processors; leave one of them out"
+        )
     spec = read_spec(model)
     if spec.precision not in (None, "fp32"):
         raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
@@ -136,14 +154,17 @@ def convert(
                     f"{precision} does not select as float32 does; nothing is written\n{table}\n"
                     "keep the model in fp32" + (", or try fp16" if precision == "bf16" else "")
                 )
-            conversion = Conversion(precision, None, str(judged), None, (), (), fidelity)
+            conversion = Conversion(precision, None, None, str(judged), None, (), (), fidelity)
             _write(temporary, half.model, _contract(model, spec, conversion))
             return conversion
-        int8 = Int8Conversion(model, calibration, reduced, report)
+        int8 = Int8Conversion(
+            model, calibration, report, reduce_range=reduced and not for_gpu, for_gpu=for_gpu
+        )
+        trial = {**contract_values(model), "provenance": {"conversion": {"target": target}}}
 
         def judge(keep_float: Sequence[Layer]) -> Fidelity:
             stage = f"int8 on held-out images, {len(keep_float)} of {len(int8.layers)} layers float"
-            _write(temporary, int8.model(keep_float), contract_values(model))
+            _write(temporary, int8.model(keep_float), trial)
             return gate.judge(
                 OnnxRuntimeEngine(temporary),
                 lambda done: report(stage, done, len(judged)),
@@ -157,9 +178,10 @@ def convert(
             layers, fidelity = fewest_float_layers(ranked, judge, search_seconds)
         conversion = Conversion(
             precision=precision,
+            target=target,
             calibration=str(calibration),
             held_out=str(judged),
-            reduce_range=reduced,
+            reduce_range=None if for_gpu else reduced,
             float_layers=tuple(layer[0] for layer in layers),
             sensitivities=tuple(ranked),
             fidelity=fidelity,

@@ -1,4 +1,9 @@
-"""Static quantisation to int8: uint8 activations, int8 weights a channel, as QDQ pairs.
+"""Static quantisation to int8: int8 weights a channel, as QDQ pairs.
+
+For processors activations are uint8 with zero points and all that has an int8 form is quantised.
+For GPUs activations are int8 around zero, the only form that TensorRT takes, and there are pairs
+only before what multiplies, where TensorRT fuses them:
+https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
 
 ONNX Runtime's quantizer places the pairs; what is done around it is bias correction. Rounding the
 weights by δW shifts the mean of every output channel by the mean of δW * x. That mean is measured
@@ -28,13 +33,29 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from deal.export.graph import Layer, constants_of, drop_unused
 
-__all__ = ["OPERATORS", "activation_ranges", "bias_shifts", "quantised", "with_biases"]
+__all__ = [
+    "GPU_OPERATORS",
+    "OPERATORS",
+    "activation_ranges",
+    "bias_shifts",
+    "quantised",
+    "with_biases",
+]
 
 OPERATORS = frozenset(QDQRegistry) | frozenset(QLinearOpsRegistry)
 """Those with an int8 form: quantising all of them leaves no float32 between convolutions."""
 
+GPU_OPERATORS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+"""What is quantised for GPUs: what multiplies."""
+
 PERCENTILE = 99.999
 """Ranges of activations leave out so much less than everything: one bright spot costs no level."""
+
+_GPU_OPTIONS = {
+    "ActivationSymmetric": True,
+    "QuantizeBias": False,  # TensorRT has no int32 zero points; it adds biases in float
+    "OpTypesToExcludeOutputQuantization": sorted(GPU_OPERATORS),
+}
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -84,6 +105,7 @@ def quantised(
     ranges: Any,
     *,
     reduce_range: bool,
+    for_gpu: bool = False,
     only: Sequence[Layer] | None = None,
     keep_float: Sequence[Layer] = (),
 ) -> onnx.ModelProto:
@@ -98,6 +120,8 @@ def quantised(
     reduce_range : bool
         Weights of 7 bits, so that sums of two products fit 16 bits on x86 without VNNI. Depthwise
         convolutions keep 8: ONNX Runtime widens their operands to 16 bits before it multiplies.
+    for_gpu : bool
+        Symmetric activations, for TensorRT; biases stay float32.
     only, keep_float : sequence of Layer
         Quantise these alone; leave these as they are.
     """
@@ -108,12 +132,14 @@ def quantised(
         True,  # a scale a channel
         reduce_range,
         QuantType.QInt8,
-        QuantType.QUInt8,
+        QuantType.QInt8 if for_gpu else QuantType.QUInt8,
         ranges,
         [name for layer in only or () for name in layer],
         [name for layer in keep_float for name in layer],
-        sorted(OPERATORS),
-        {"TensorQuantOverrides": _full_range(copy.graph) if reduce_range else {}},
+        sorted(GPU_OPERATORS if for_gpu else OPERATORS),
+        _GPU_OPTIONS
+        if for_gpu
+        else {"TensorQuantOverrides": _full_range(copy.graph) if reduce_range else {}},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()

@@ -66,6 +66,13 @@ __all__ = ["command"]
     "enough, else synthetic scenes]",
 )
 @click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    metavar="cpu|gpu",
+    help="What int8 is for; gpu: symmetric, the only form that TensorRT takes.",
+)
+@click.option(
     "--reduce-range",
     default="auto",
     show_default=True,
@@ -200,6 +207,8 @@ def _conversion_lines(conversion: Conversion) -> list[str]:
     if conversion.reduce_range is not None:
         bits = "7 (every x86 processor)" if conversion.reduce_range else "8 (x86: needs VNNI)"
         lines.append(f"calibrated on {conversion.calibration}; bits of weights: {bits}")
+    elif conversion.target == "gpu":
+        lines.append(f"calibrated on {conversion.calibration}; symmetric, for TensorRT")
     if conversion.float_layers:
         lines.append(f"left in fp32: {', '.join(conversion.float_layers)}")
         lines += sensitivity_table(conversion.sensitivities)

@@ -25,11 +25,14 @@ except ImportError as error:
         "for CUDA)"
     ) from error
 
-__all__ = ["OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
+__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
 
 
 class OnnxRuntimeEngine(HostEngine):
     """One inference session on the CPU.
+
+    An int8 model that was made for GPUs is computed in float32: the same numbers, without int8's
+    speed.
 
     Parameters
     ----------
@@ -47,9 +50,7 @@ class OnnxRuntimeEngine(HostEngine):
     ) -> None:
         spec = read_spec(path, options)
         super().__init__(spec, "cpu")
-        _check_sums(spec)
-        self._session = open_session(path, threads or available_cores())
-        self._outputs = spec.output_names
+__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
@@ -74,21 +75,23 @@ class OnnxRuntimeEngine(HostEngine):
         )
 
 
-def open_session(path: Path, threads: int) -> Any:
+__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
     """Open the ``InferenceSession`` that the CPU engine runs, with its settings.
 
     Raises ModelError where ONNX Runtime cannot load the file.
     """
-    return load(path, threads, ["CPUExecutionProvider"])
+    return load(path, threads, ["CPUExecutionProvider"], in_float=in_float)
 
 
-def load(path: Path, threads: int, providers: list[Any]) -> Any:
+def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = False) -> Any:
     """Open an ``InferenceSession`` on these providers; ModelError where that fails."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     # Idle threads that spin take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if in_float:
+        options.add_session_config_entry(*QDQ_IN_FLOAT)
     options.log_severity_level = 4  # failures are raised; what it logs besides is for its makers
     try:
         return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
@@ -108,15 +111,21 @@ def not_run(spec: ModelSpec, shape: tuple[int, ...], error: Exception) -> ModelE
     )
 
 
-def _check_sums(spec: ModelSpec) -> None:
-    """Refuse an int8 model of ``deal export`` whose sums would overflow here, unnoticed."""
+def _check_sums(spec: ModelSpec) -> bool:
+    """Whether an int8 model of ``deal export`` is for GPUs, and so to be computed in float.
+
+    Raises ModelError where its sums would overflow on this processor, unnoticed.
+    """
     facts = spec.provenance.get("conversion")
+    if isinstance(facts, Mapping) and facts.get("target") == "gpu":
+        return True
     needs_dot_product = isinstance(facts, Mapping) and facts.get("reduce_range") is False
     if spec.precision == "int8" and needs_dot_product and not has_int8_dot_product():
         raise ModelError(
             f"model {spec.path} has int8 weights of 8 bits, whose sums overflow on this processor "
             "(x86 without VNNI): convert it again with --reduce-range on"
         )
+    return False
 
 
 def _first_line(error: Exception) -> str:
