@@ -28,6 +28,10 @@ except ImportError as error:
 __all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
 
 
+QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
+"""Session entry: multiplies int8 values as the float32 numbers they stand for, exact on any CPU."""
+
+
 class OnnxRuntimeEngine(HostEngine):
     """One inference session on the CPU.
 
@@ -50,7 +54,9 @@ class OnnxRuntimeEngine(HostEngine):
     ) -> None:
         spec = read_spec(path, options)
         super().__init__(spec, "cpu")
-__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
+        in_float = _check_sums(spec)
+        self._session = open_session(path, threads or available_cores(), in_float=in_float)
+        self._outputs = spec.output_names
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
@@ -75,7 +81,7 @@ __all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session
         )
 
 
-__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
+def open_session(path: Path, threads: int, *, in_float: bool = False) -> Any:
     """Open the ``InferenceSession`` that the CPU engine runs, with its settings.
 
     Raises ModelError where ONNX Runtime cannot load the file.
