@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from deal import _native
 from deal.engines.tensorrt_library import Messages, import_tensorrt, log
-from deal.errors import ModelError
+from deal.errors import EngineUnavailableError, ModelError
 
 __all__ = ["BuiltEngine", "InputProfile", "build_engine", "build_settings", "precisions_used"]
 
@@ -92,6 +92,8 @@ def build_engine(
 
     Raises
     ------
+    EngineUnavailableError
+        TensorRT or the package ``onnx`` is not there.
     ModelError
         TensorRT cannot parse or build the model, or its layers are of another precision.
     KeyboardInterrupt
@@ -105,7 +107,8 @@ def build_engine(
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     parser = trt.OnnxParser(network, messages.logger)
-    if not parser.parse_from_file(str(path)):
+    # The path says where external weights are.
+    if not parser.parse(_parsable(path), path=str(path)):
         raise _not_parsed(trt, path, parser, messages, precision)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -130,6 +133,18 @@ def build_engine(
     layers = _inspected(trt, messages, plan)
     _check_precision(trt, path, layers, precision)
     return BuiltEngine(plan, layers)
+
+
+def _parsable(path: Path) -> bytes:
+    try:
+        from deal.export.tensorrt_graph import parsable
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise EngineUnavailableError(
+            "building a TensorRT engine needs the package onnx: pip install 'deal-score[trt]'"
+        ) from error
+    return parsable(path)
 
 
 def precisions_used(layers: str) -> set[str]:
@@ -173,7 +188,8 @@ def _not_parsed(
     remedy = "use --engine ort, or a newer TensorRT"
     if precision == "int8":
         remedy = (
-            "TensorRT takes int8 without zero points only: use its fp16 export, or --engine ort"
+            "TensorRT takes int8 without zero points only: convert the fp32 model with deal export "
+            "--precision int8 --target gpu"
         )
     return ModelError(
         f"TensorRT {trt.__version__} cannot parse {path} ({(told or messages.take())[:1000]}): "

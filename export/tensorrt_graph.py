@@ -18,13 +18,14 @@ __all__ = ["cast_images_first", "parsable"]
 _MOVES = frozenset(("Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
 
 
-def parsable(path: Path) -> bytes | None:
-    """A model with its images cast first; None where the file is fine as it is.
+def parsable(path: Path) -> bytes:
+    """An ONNX file's bytes, its images cast first where they are not.
 
     External weights are left out: the parser finds them by the model's path.
     """
-    model = onnx.load(path, load_external_data=False)
-    return model.SerializeToString() if cast_images_first(model.graph) else None
+    content = path.read_bytes()
+    model = onnx.load_from_string(content)
+    return model.SerializeToString() if cast_images_first(model.graph) else content
 
 
 def cast_images_first(graph: onnx.GraphProto) -> bool:

@@ -10,7 +10,6 @@ import ctypes
 import enum
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +148,7 @@ class ParserError:
 
 
 class OnnxParser:
-    """Takes everything but zero points, as the real one."""
+    """Takes everything but zero points and uint8 that is not cast first, as the real one."""
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
@@ -162,12 +161,19 @@ class OnnxParser:
     def get_error(self, index: int) -> ParserError:
         return self._errors[index]
 
-    def parse_from_file(self, model: str) -> bool:
-        content = Path(model).read_bytes()
-        for node in onnx.load_from_string(content).graph.node:
+    def parse(self, model: bytes, path: str | None = None) -> bool:
+        assert path is not None
+        graph = onnx.load_from_string(model).graph
+        constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        images = {i.name for i in graph.input if i.type.tensor_type.elem_type == TensorProto.UINT8}
+        for node in graph.node:
             if node.op_type == "QuantizeLinear":
-                self._errors.append(ParserError(node.op_type, node.name, "Non-zero zero point"))
-        self._network._content = content
+                zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+                if zero is None or zero.any() or zero.dtype != np.int8:
+                    self._errors.append(ParserError(node.op_type, node.name, "Non-zero zero point"))
+            elif node.op_type != "Cast" and not images.isdisjoint(node.input):
+                self._errors.append(ParserError(node.op_type, node.name, "UINT8 is not supported"))
+        self._network._content = bytes(model)
         return not self._errors
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import onnx
 import pytest
 
+import deal
 from deal.driver import Driver
 from deal.dropout import draw_masks
 from deal.engines import open_engine, tensorrt, tensorrt_library
 from deal.engines.base import on_host
 from deal.engines.device import DeviceArray
 from deal.engines.tensorrt_cache import EngineCache
-from deal.errors import ModelError
+from deal.errors import EngineUnavailableError, ModelError
 from deal.export.tensorrt import InputProfile, build_engine, precisions_used
+from deal.export.tensorrt_graph import parsable
 from tests import fake_tensorrt
 from tests.devices import EMULATED
 from tests.models import MEAN, STD, metadata, save_model, scenes
@@ -282,7 +284,24 @@ def test_what_cannot_be_parsed_is_named_with_every_node(tmp_path):
         build_engine(path, profiles(), precision="int8")
     text = str(error.value)
     assert "QuantizeLinear 'q1': Non-zero zero point; QuantizeLinear 'q2'" in text
-    assert "without zero points only: use its fp16 export" in text
+    assert "deal export --precision int8 --target gpu" in text
+
+
+def test_the_bundled_model_whose_image_is_transposed_first_is_built(tmp_path):
+    path = Path(deal.__file__).parent / "demo/model.onnx"
+    shape = (1, *SIZE, 3)
+    built = build_engine(path, {"image": InputProfile(shape, shape, shape)}, precision="fp32")
+    cast_first = onnx.load_from_string(parsable(path)).SerializeToString()
+    assert built.plan.endswith(cast_first)
+    assert cast_first != path.read_bytes()
+
+
+def test_building_without_the_package_onnx_says_what_to_install(tmp_path, monkeypatch):
+    path = save(tmp_path)
+    monkeypatch.delitem(sys.modules, "deal.export.tensorrt_graph")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[trt\]'"):
+        build_engine(path, profiles(), precision=None)
 
 
 def test_shapes_that_do_not_fit_are_named(tmp_path):
