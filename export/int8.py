@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,15 @@ class Int8Conversion:
         self,
         source: Path,
         calibration: Images,
+        reduce_range: bool,
         progress: Progress,
         *,
-        reduce_range: bool,
         for_gpu: bool = False,
     ) -> None:
         self._engine = OnnxRuntimeEngine(source)
         self._images = calibration
-        self._how = {"reduce_range": reduce_range, "for_gpu": for_gpu}
+        self._quantised = partial(quantised, reduce_range=reduce_range, for_gpu=for_gpu)
+        self._for_gpu = for_gpu
         self._progress = progress
         model = simplified(source)
         # TensorRT takes uint8 only to cast it, so that its networks normalise in float.
@@ -83,17 +85,16 @@ class Int8Conversion:
         self._ranges = activation_ranges(
             self._model, self._feeds(), lambda done: progress("calibrating", done, len(calibration))
         )
-        everything = quantised(self._model, self._ranges, **self._how)
+        everything = self._quantised(self._model, self._ranges)
         self._shifts = bias_shifts(self._model, everything, self._feeds())
 
     def model(self, keep_float: Sequence[Layer] = ()) -> onnx.ModelProto:
         """Everything in int8 but these layers."""
         exact = {name for layer in keep_float for name in layer}
         shifts = {name: shift for name, shift in self._shifts.items() if name not in exact}
-        return quantised(
+        return self._quantised(
             with_biases(self._model, shifts),
             self._ranges,
-            **self._how,
             keep_float=keep_float,
         )
 
@@ -106,10 +107,9 @@ class Int8Conversion:
         costs = self._multiplications(feeds[0])
         found = []
         for count, layer in enumerate(self.layers, start=1):
-            alone = quantised(
+            alone = self._quantised(
                 with_biases(self._model, {n: self._shifts[n] for n in layer if n in self._shifts}),
                 self._ranges,
-                **self._how,
                 only=[layer],
             )
             squares = sum(
@@ -155,7 +155,7 @@ class Int8Conversion:
     def _logits(
         self, model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]
     ) -> list[NDArray[Any]]:
-        session = _session(model, in_float=self._how["for_gpu"])
+        session = _session(model, in_float=self._for_gpu)
         return [session.run([name], dict(feed))[0] for feed in feeds]
 
 

@@ -157,9 +157,7 @@ def convert(
             conversion = Conversion(precision, None, None, str(judged), None, (), (), fidelity)
             _write(temporary, half.model, _contract(model, spec, conversion))
             return conversion
-        int8 = Int8Conversion(
-            model, calibration, report, reduce_range=reduced and not for_gpu, for_gpu=for_gpu
-        )
+        int8 = Int8Conversion(model, calibration, reduced and not for_gpu, report, for_gpu=for_gpu)
         trial = {**contract_values(model), "provenance": {"conversion": {"target": target}}}
 
         def judge(keep_float: Sequence[Layer]) -> Fidelity:
