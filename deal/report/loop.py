@@ -12,7 +12,6 @@ from typing import TypeAlias
 from deal.errors import ResultsError, UsageError
 from deal.loop.statistics import (
     Curves,
-    Interval,
     area_under_curve,
     labels_needed,
     mean_interval,
@@ -23,6 +22,7 @@ from deal.loop.statistics import (
 )
 from deal.loop.table import Experiment, merge_experiments, read_experiment, write_table
 from deal.report.loop_picks import pick_sections, share
+from deal.report.loop_text import interval_text, range_text, signed_text, verdict_text
 from deal.report.markdown import table
 from deal.selection.rules import parse_gap
 
@@ -142,7 +142,7 @@ class LoopReport:
             ]
             average = mean_interval([math.fsum(c[1:]) / len(c[1:]) for c in whole])
             area = mean_interval([area_under_curve(counts, curve) for curve in whole])
-            rows.append([method, *map(_interval, (*rounds, average, area))])
+            rows.append([method, *map(interval_text, (*rounds, average, area))])
         return table(["method", *map(str, counts), "∅", "AUC"], rows)
 
     def _paired(self, curves: Curves, base: str) -> list[str]:
@@ -154,8 +154,8 @@ class LoopReport:
                     *rounds,
                     *[mean_interval([])] * (len(self.experiment.counts) - 1 - len(rounds)),
                 ]
-                texts = map(_signed, (*cells, average))
-                rows.append([method, *texts, str(average.count), _verdict(average)])
+                texts = map(signed_text, (*cells, average))
+                rows.append([method, *texts, str(average.count), verdict_text(average)])
         if not rows:
             return []
         heads = ["method", *map(str, self.experiment.counts[1:]), "∅", "seeds", "∅ is"]
@@ -177,9 +177,9 @@ class LoopReport:
             for method in curves:
                 if method != base:
                     average = paired_differences(curves, method, base)[1]
-                    verdict = _verdict(average)
+                    verdict = verdict_text(average)
                     verdicts[verdict].append(
-                        f"{method} ({_signed(average)})" if average.count else method
+                        f"{method} ({signed_text(average)})" if average.count else method
                     )
                     if verdict == "open":
                         seeds.append(seeds_needed(average, _POINT))
@@ -190,7 +190,7 @@ class LoopReport:
                 lines.append(
                     f"- *Open* against {base}, neither better nor worse nor equal by these runs: "
                     f"{', '.join(verdicts['open'])}. To know such a difference to ± 1 point takes "
-                    f"about {_range(seeds)} seeds."
+                    f"about {range_text(seeds)} seeds."
                 )
             if verdicts["-"]:
                 lines.append(
@@ -221,7 +221,7 @@ class LoopReport:
         gain = mean_interval([curve[-1] - curve[0] for curve in whole])
         if gain.count < 2:
             return []
-        text = f"- From {counts[0]} to {counts[-1]} labels {base} gains {_signed(gain)} points"
+        text = f"- From {counts[0]} to {counts[-1]} labels {base} gains {signed_text(gain)} points"
         if gain.low > 0:
             return [f"{text}."]
         return [
@@ -276,12 +276,12 @@ class LoopReport:
                 text = "not reached" if needed is None else f"{needed:.0f}"
                 cells.append(f"{text} ({reached} of {len(relative)})")
             last = mean_interval([c[-1] for c in relative if len(c) == len(counts)])
-            rows.append([method, *cells, _interval(last)])
+            rows.append([method, *cells, interval_text(last)])
         if not rows:
             return []
         if trained:
             reference = (
-                f"{_interval(mean_interval(list(trained.values())))} % mIoU with all "
+                f"{interval_text(mean_interval(list(trained.values())))} % mIoU with all "
                 f"{self.experiment.shared['images']} labels, {len(trained)} seeds; each curve is "
                 "divided by that of its own seed"
             )
@@ -306,13 +306,13 @@ class LoopReport:
             for name in self.hard:
                 of = self.experiment.curves(name)[method].values()
                 values = [c[last - 1] for c in of if len(c) >= last]
-                cells.append(_interval(mean_interval([v for v in values if not math.isnan(v)])))
+                cells.append(interval_text(mean_interval([v for v in values if not math.isnan(v)])))
             rows.append(cells)
         if full := self.experiment.full.values():
             texts = []
             for name in self.hard:
                 known = [v for each in full if (v := each["iou"][name]) is not None]
-                texts.append(_interval(mean_interval(known)))
+                texts.append(interval_text(mean_interval(known)))
             rows.append([f"(all {self.experiment.shared['images']} labels)", *texts])
         return [
             f"## IoU by class with {self.experiment.counts[last - 1]} labels",
@@ -390,28 +390,3 @@ def _hardest(experiment: Experiment, count: int = 5) -> tuple[str, ...]:
         if present:
             means[name] = math.fsum(present) / len(present)
     return tuple(sorted(means, key=lambda name: (means[name], name))[:count])
-
-
-def _interval(value: Interval) -> str:
-    if not value.count:
-        return "-"
-    mean = f"{100 * value.mean:.1f}"
-    return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
-
-
-def _verdict(average: Interval) -> str:
-    if average.count < 2:
-        return "-"
-    return "above" if average.low > 0 else "below" if average.high < 0 else "open"
-
-
-def _range(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _signed(value: Interval) -> str:
-    if not value.count:
-        return "-"
-    mean = f"{100 * value.mean:+.1f}"
-    return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"

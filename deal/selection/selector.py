@@ -297,7 +297,9 @@ def _budget_notes(
     elif ranking.budget.amount is not None and limit > _total(rows, order, ranking):
         unit = "" if ranking.budget.cost == "count" else f" {ranking.budget.cost}"
         taken = len(choice.taken)
-        whole = f"all {taken} {what} are" if taken == len(order) else f"{taken} {what} are"
+        whole = f"all {taken} {what} are"
+        if taken < len(order):
+            whole = f"the rules leave {taken} of its {len(order)} {what}, which are"
         yield f"the budget of {_plain(limit)}{unit} is larger than the pool: {whole} selected"
     elif not choice.taken and choice.weights[order].min() > limit:
         yield (

@@ -94,6 +94,17 @@ def test_an_image_gives_at_most_so_many_regions(tmp_path: Path) -> None:
     assert names(both) == [("a/1.png", 0), ("a/1.png", 1), ("b/2.png", 0), ("b/2.png", 1)]
 
 
+def test_a_budget_larger_than_the_pool_says_when_the_rules_leave_regions(tmp_path: Path) -> None:
+    score(tmp_path, list(SCORES))
+    options: dict[str, Any] = {"acquisition": "entropy", "budget": "regions:400"}
+    selection = select(tmp_path, max_per_image=1, **options)
+    scored = selection.metadata["scored"]
+    assert selection.notes == (
+        f"the budget of 400 is larger than the pool: the rules leave 3 of its {scored} regions, "
+        "which are selected",
+    )
+
+
 def test_regions_of_one_image_are_no_gap_apart(tmp_path: Path) -> None:
     score(tmp_path, list(SCORES))
     selection = select(tmp_path, acquisition="entropy", table="regions", min_gap="2s")
