@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +81,8 @@ def engines(record: Record) -> None:
             pixels = torch.from_numpy(images[:_SCENES]).to(record.device).permute(0, 3, 1, 2)
             expected = trained.module(pixels).float().cpu().numpy()
         trained.to("cpu")
-        _onnx_engines(record, trained, meta, images, expected)
-        _pytorch(record, device, trained, network, images, expected, batches)
+        _pytorch(record, device, copy.deepcopy(trained), network, images, expected, batches)
+        _onnx_engines(record, trained, meta, images, expected, batches)
 
 
 def _pytorch(
@@ -141,25 +143,26 @@ def _onnx_engines(
     meta: CheckpointMeta,
     images: NDArray[np.uint8],
     expected: NDArray[np.float32],
+    batches: tuple[int, ...],
 ) -> None:
     """ONNX Runtime and TensorRT as ``deal-score`` runs them: images up, logits left on the GPU."""
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         path = None
-        for engine in ("ort", "trt"):
-            label = f"--engine {engine}: {meta.network}, batch {len(images)}"
+        for engine, batch in product(("ort", "trt"), batches):
+            label = f"--engine {engine}: {meta.network}, batch {batch}"
             if record.left < _OPENING:
                 record.note(f"{label} is left out: {record.left:.0f} s are left")
                 continue
             try:
                 path = path or half_model(export(Path(name), trained, meta))
-                opened = open_engine(path, engine, device=record.device)
+                opened = open_engine(path, engine, device=record.device, batch_size=batch)
             except (DealError, ImportError) as error:
                 record.note(f"{label} is left out: {error}")
                 continue
-            found = _on_host(opened.infer(images[: len(expected)]).logits)
+            found = _on_host(opened.infer(images[: min(batch, len(expected))]).logits)
             _check(record, label, found, expected)
-            seconds = _stream(opened, images, 3 if record.rehearsal else 10)
-            record.row(label, [len(images) / s for s in seconds], "images/s")
+            seconds = _stream(opened, images[:batch], 3 if record.rehearsal else 10)
+            record.row(label, [batch / s for s in seconds], "images/s")
 
 
 def _on_host(array: Any) -> NDArray[np.float32]:

@@ -123,7 +123,7 @@ def _network_rate(
     record: Record, model: Path, engine: str, batch: int, size: tuple[int, int]
 ) -> float:
     """Images a second of the engine alone, images ready in memory."""
-    opened: Any = open_engine(model, engine, device=record.device)
+    opened: Any = open_engine(model, engine, device=record.device, batch_size=batch)
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), dtype=np.uint8)
 
     def several() -> None:
