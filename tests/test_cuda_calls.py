@@ -39,7 +39,7 @@ def test_a_captured_call_is_replayed_on_what_the_logits_hold_then():
     first, second = np.random.default_rng(0).normal(size=(2, 2, 5, 6, 7)).astype(np.float32) * 3
     z = tensor(first)
     size = (20, 24)
-    call = Call(z, size, head=HEAD, cell=8)
+    call = Call(z, size, head=HEAD, cell=8, lines=True)
     stream = _native.Stream(0)
     call.run(stream.cuda_stream)
     stream.begin_capture()

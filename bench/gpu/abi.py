@@ -63,6 +63,7 @@ _REGION = {
     "impurity": "d",
     "boundary_pixels": "i",
 }
+_LINES = {"boundary_length": "d", "boundary_corners": "i"}
 
 
 class _Tensor(Structure):
@@ -115,6 +116,10 @@ class _Output(Structure):
         *((name, c_void_p) for name in _IMAGE),
         *((f"region_{name}", c_void_p) for name in _REGION),
         ("difficulty_grid", c_void_p),
+        ("maps", c_void_p * 2),
+        ("committee", c_void_p * 6),
+        *((name, c_void_p) for name in _LINES),
+        *((f"region_{name}", c_void_p) for name in _LINES),
     ]
 
 
@@ -166,6 +171,8 @@ class Call:
         Wins over ``head``.
     cell : int, optional
         Statistics of square regions of so many pixels a side too.
+    lines : bool
+        The simplified boundaries too.
     grid_only : bool
         Compute nothing but the difficulty of the cells of the head's grid: ``grid`` [B, gh, gw].
     """
@@ -178,6 +185,7 @@ class Call:
         head: deal.DifficultyHead | None = None,
         difficulty: torch.Tensor | None = None,
         cell: int | None = None,
+        lines: bool = False,
         grid_only: bool = False,
     ) -> None:
         self._kept: list[Any] = [logits, difficulty]
@@ -209,12 +217,16 @@ class Call:
             for name, (kind, width) in _IMAGE.items():
                 if known or "difficulty" not in name:
                     self._add(self.images, "", name, kind, (batch, *widths[width]))
+            for name, kind in _LINES.items() if lines else ():
+                self._add(self.images, "", name, kind, (batch,))
             if cell is not None:
                 self._input.regions.contents = _Regions(ctypes.sizeof(_Regions), _GRID, cell)
                 count = -(-size[0] // cell) * -(-size[1] // cell)
                 for name, kind in _REGION.items():
                     if known or "difficulty" not in name:
                         self._add(self.regions, "region_", name, kind, (batch, count))
+                for name, kind in _LINES.items() if lines else ():
+                    self._add(self.regions, "region_", name, kind, (batch, count))
         self._context = c_void_p()
         options = _Options(ctypes.sizeof(_Options), logits.device.type == "cuda")
         _check(_library().deal_context_create(byref(options), byref(self._context)))

@@ -72,6 +72,9 @@ def _calls(z: _Inputs) -> dict[str, Call]:
     return {
         "statistics": Call(z.logits, z.size, difficulty=z.difficulty),
         "statistics and regions": Call(z.logits, z.size, difficulty=z.difficulty, cell=_CELL),
+        "statistics, regions and lines": Call(
+            z.logits, z.size, difficulty=z.difficulty, cell=_CELL, lines=True
+        ),
         "head and statistics": Call(z.logits, z.size, head=z.head),
         "head": Call(z.logits, z.size, head=z.head, grid_only=True),
     }
@@ -97,6 +100,9 @@ def _time(record: Record, device: Device, shape: str, label: str, z: _Inputs) ->
     if batch == 1:
         whole = _wall(device, calls["head and statistics"], 20 if record.rehearsal else 200)
         record.row(f"logits to tables, wall: {label}", spread(whole).scaled(1e3), "ms", _LATENCY)
+    # Lines are traced on the host, by the call that waits.
+    whole = _wall(device, calls["statistics, regions and lines"], 3 if record.rehearsal else 10)
+    record.row(f"with lines, wall: {label}", spread(whole).scaled(1e6 / batch), "µs/image")
     for call in calls.values():
         call.close()
 
@@ -140,7 +146,7 @@ def _check(record: Record, label: str, z: _Inputs, calls: dict[str, Call]) -> No
     host = z.logits[few].float().cpu().numpy()
     given = z.difficulty[few].cpu().numpy()
     expected = {
-        "statistics and regions": deal.score_logits(
+        "statistics, regions and lines": deal.score_logits(
             host, size=z.size, difficulty=given, regions=deal.Grid(_CELL)
         ),
         "head and statistics": deal.score_logits(host, size=z.size, head=z.head),
