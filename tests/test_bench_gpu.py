@@ -16,6 +16,7 @@ import deal
 from deal import cli, regions
 from deal.bench.gpu import machine, run
 from deal.bench.gpu.record import CheckError, Record, read_lines
+from deal.bench.gpu.section import Section
 from deal.bench.gpu.show import lines
 from deal.bench.kernel import eager_statistics, smooth_logits
 from deal.bench.table import render
@@ -212,9 +213,11 @@ def test_a_rehearsed_section_is_stored_and_marked(tmp_path, capsys):
         render([found])
 
 
-def test_a_section_that_overruns_is_cut_and_what_follows_is_left_out(monkeypatch):
-    monkeypatch.setattr(run, "_LEAST", 0.0)
-    found = run.run(device="cpu", budget=0.2, sections=["tests", "rates"])
+def test_a_section_that_overruns_is_cut_and_without_a_budget_it_is_left_out(monkeypatch):
+    monkeypatch.setattr(run, "_LEAST", 0.1)
+    limits = {"tests": Section("checks.tests", 0.2, proves=True), "rates": Section("", 0.0)}
+    monkeypatch.setattr(run, "SECTIONS", limits)
+    found = run.run(device="cpu", budget=600.0)
     assert [one["status"] for one in found["sections"]] == ["cut", "left out"]
     assert "cut after" in "\n".join(lines(found))
     assert run.failed(found) == ["tests"]
