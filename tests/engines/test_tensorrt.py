@@ -22,9 +22,11 @@ from deal.engines.tensorrt_cache import EngineCache
 from deal.errors import EngineUnavailableError, ModelError
 from deal.export.tensorrt import InputProfile, build_engine, precisions_used
 from deal.export.tensorrt_graph import parsable
+from deal.results import read_regions, read_results
 from tests import fake_tensorrt
 from tests.devices import EMULATED
 from tests.models import MEAN, STD, metadata, save_model, scenes
+from tests.runs import write_pool
 
 pytestmark = pytest.mark.skipif(not EMULATED, reason="the extension does not emulate CUDA")
 
@@ -165,6 +167,27 @@ def test_outputs_of_a_type_that_nobody_can_read_are_named(tmp_path, monkeypatch)
     )
     with pytest.raises(ModelError, match="have to be uint8, float32 or float16"):
         open_trt(save(tmp_path))
+
+
+def test_a_pool_is_scored_as_on_the_cpu_and_the_engine_built_once(tmp_path, deal, cache):
+    path, pool = save(tmp_path), write_pool(tmp_path / "pool", 7)
+    tables = []
+    for engine, device in (("ort", "cpu"), ("trt", "cuda"), ("trt", "auto")):
+        options = ["--engine", engine, "--regions", "grid:16", "--batch-size", 2]
+        output = ["--device", device, "--output", tmp_path / device, "--model", path, "--quiet"]
+        code, _, told = deal("score", pool, *output, *options)
+        assert code == 0, told
+        found = [read([tmp_path / device]) for read in (read_results, read_regions)]
+        keys = (["id"], ["id", "region"])
+        tables.append(
+            [t.sort_by([(k, "ascending") for k in by]) for t, by in zip(found, keys, strict=True)]
+        )
+    assert tables[0][0].num_rows == 7
+    assert tables[1] == tables[0]
+    assert tables[2] == tables[0]
+    assert builds() == 1
+    record = json.loads(next((tmp_path / "cuda/runs").glob("*.json")).read_text())
+    assert record["device"] == "cuda:0"
 
 
 # ---- what is built when -----------------------------------------------------------------------
