@@ -22,16 +22,18 @@ __global__ void compare_members(const Job job) {
   if (job.sums.nonfinite[blockIdx.y] != 0) return;
   const int lane = lane_of_warp();
   int64_t image = 0;  // lane k: of field k
-  for (int step = 0; step < kSteps; ++step) {
-    const Pixel pixel(job.r, step);
+  const Column column(job.r);
+  const uint8_t* const mask = column.mask(job.r);
+  for (uint32_t y = column.first; y <= column.last; ++y) {
+    const bool kept = column.kept(mask, column.at(job.r, y));
     int32_t values[kCommittee] = {};
-    if (pixel.kept) {
-      const PixelLogits<kDtype> logits(job.r.logits, pixel.b, tap_at(job.y, pixel.y),
-                                       tap_at(job.x, pixel.x));
+    if (kept) {
+      const PixelLogits<kDtype> logits(job.r.logits, column.b, tap_at(job.y, y),
+                                       tap_at(job.x, column.x));
       committee_values(logits, job.r.logits, job.vote_terms, values);
     }
-    const int64_t region = pixel.kept ? region_of(job.r, pixel.b, pixel.x, pixel.y) : -1;
-    for_each_key(pixel.kept, region, [&](int64_t key, unsigned peers, bool mine) {
+    const int64_t region = kept ? region_of(job.r, column.b, column.x, y) : -1;
+    for_each_key(kept, region, [&](int64_t key, unsigned peers, bool mine) {
       int64_t total = 0;
 #pragma unroll
       for (int k = 0; k < kCommittee; ++k) {
@@ -41,7 +43,7 @@ __global__ void compare_members(const Job job) {
       }
       image += total;
       if (key < 0 || lane >= kCommittee) return;
-      const int64_t at = (pixel.b * job.r.region_count + key) * kCommittee + lane;
+      const int64_t at = (column.b * job.r.region_count + key) * kCommittee + lane;
       add(job.sums.region_committee_sums + at, static_cast<uint64_t>(total));
     });
   }
@@ -61,8 +63,7 @@ void enqueue_committee(const Request& request, const BatchSums& sums, Taps x, Ta
   launch(request.logits.dtype == DEAL_FLOAT32   ? compare_members<DEAL_FLOAT32>
          : request.logits.dtype == DEAL_FLOAT16 ? compare_members<DEAL_FLOAT16>
                                                 : compare_members<DEAL_BFLOAT16>,
-         blocks_for(request.height * request.width, kBlockPixels), request.logits.batch,
-         kRasterThreads, 0, stream, job);
+         raster_blocks(request), request.logits.batch, kRasterThreads, 0, stream, job);
 }
 
 }  // namespace deal

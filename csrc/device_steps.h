@@ -33,7 +33,7 @@ DEAL_INLINE float load(const char* data, int32_t dtype, int64_t at) {
   return dtype == DEAL_FLOAT16 ? value : bounded(value);
 }
 
-DEAL_INLINE Tap tap_at(Taps taps, int64_t i) {
+DEAL_INLINE Tap tap_at(Taps taps, uint32_t i) {
   return {taps.first[i], taps.second[i], taps.weight[i]};
 }
 
@@ -77,13 +77,54 @@ struct PixelLogits {
   }
 };
 
+// The same for a column of the raster, from row to row: what is between two rows of logits is kept
+// while these stay, so that a sample is four operations. The same values as PixelLogits gives.
+template <int32_t kDtype, int32_t kHeld>
+struct ColumnLogits {
+  static constexpr int64_t kBytes = kDtype == DEAL_FLOAT32 ? 4 : 2;
+  const char *left, *right;            // of the image, in row 0 of class 0
+  int64_t row_stride, channel_stride;  // in bytes
+  int32_t classes, first, second;      // the rows of logits held
+  float rightwards, down;
+  float top_left[kHeld], left_step[kHeld], top_right[kHeld], right_step[kHeld];
+
+  DEAL_INLINE ColumnLogits(const TensorView& logits, int64_t b, Tap x)
+      : left(logits.data + (b * logits.batch_stride + x.first * logits.column_stride) * kBytes),
+        right(logits.data + (b * logits.batch_stride + x.second * logits.column_stride) * kBytes),
+        row_stride(logits.row_stride * kBytes),
+        channel_stride(logits.channel_stride * kBytes),
+        classes(static_cast<int32_t>(logits.channels)),
+        rightwards(x.weight) {}
+
+  DEAL_INLINE bool holds(Tap y) const { return y.first == first && y.second == second; }
+  DEAL_INLINE void hold(Tap y) {
+    first = y.first;
+    second = y.second;
+    const char* at[4] = {left + first * row_stride, right + first * row_stride,
+                         left + second * row_stride, right + second * row_stride};
+#pragma unroll
+    for (int32_t c = 0; c < kHeld; ++c) {
+      top_left[c] = load(at[0], kDtype, 0);
+      top_right[c] = load(at[1], kDtype, 0);
+      left_step[c] = load(at[2], kDtype, 0) - top_left[c];
+      right_step[c] = load(at[3], kDtype, 0) - top_right[c];
+      const int64_t next = c + 1 < classes ? channel_stride : 0;  // the last again: no branch
+      for (const char*& corner : at) corner += next;
+    }
+  }
+  DEAL_INLINE float operator()(int32_t c) const {
+    return lerp(fma_(down, left_step[c], top_left[c]), fma_(down, right_step[c], top_right[c]),
+                rightwards);
+  }
+};
+
 // ---- a pixel ----------------------------------------------------------------------------------
 
-// Uncertainties and label of a pixel. Up to kHeld classes stay in registers; more are sampled
-// twice.
-template <int32_t kHeld, class Logits>
+// Uncertainties and label of a pixel. kLeast...kMost classes stay in registers; with kMost 0 there
+// may be any number, and they are sampled twice.
+template <int32_t kLeast, int32_t kMost, class Logits>
 DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes, int32_t* label) {
-  constexpr int32_t kSlots = kHeld > 0 ? kHeld : 1;
+  constexpr int32_t kSlots = kMost > 0 ? kMost : 1;
   float held[kSlots];
   TopTwo<float, int32_t> top;
   float sum = 0.0f, weighted = 0.0f;
@@ -93,16 +134,17 @@ DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes
     sum = sum + e;
     weighted = fma_(e, d, weighted);
   };
-  if (kHeld > 0) {
+  if (kMost > 0) {
 #pragma unroll
     for (int32_t c = 0; c < kSlots; ++c) {
-      if (c >= classes) continue;
+      if (c >= kLeast && c >= classes) break;
       held[c] = logits(c);
       top.add(held[c], c);
     }
 #pragma unroll
     for (int32_t c = 0; c < kSlots; ++c) {
-      if (c < classes) weigh(held[c]);
+      if (c >= kLeast && c >= classes) break;
+      weigh(held[c]);
     }
   } else {
     for (int32_t c = 0; c < classes; ++c) top.add(logits(c), c);
@@ -112,17 +154,21 @@ DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes
   return uncertainty_of(sum, weighted, top.second - top.first);
 }
 
-// Fixed point, none negative; entropy is at most ln 256, so 32 pixels add up below 2^32.
-// Without a difficulty d is 0.
+// Fixed point, none negative; entropy is at most ln C, so below 2^32 for 32 pixels of any number of
+// classes, and for 64 of at most 32.
+// Without a difficulty d is 0. Scaled before they are multiplied: by a power of two, so that
+// products are those of to_fixed(d * u), and with fewer operations.
 DEAL_INLINE void make_record(const Uncertainty<float>& u, float d, int32_t (&record)[kRecord]) {
+  const float entropy = u.entropy * kFixedOne, margin = u.margin * kFixedOne;
+  const float least_confidence = u.least_confidence * kFixedOne;
   record[kCount] = 1;
-  record[kEntropy] = to_fixed(u.entropy);
-  record[kMargin] = to_fixed(u.margin);
-  record[kLeastConfidence] = to_fixed(u.least_confidence);
+  record[kEntropy] = round_to_int(entropy);
+  record[kMargin] = round_to_int(margin);
+  record[kLeastConfidence] = round_to_int(least_confidence);
   record[kDifficulty] = to_fixed(d);
-  record[kDifficultyEntropy] = to_fixed(d * u.entropy);
-  record[kDifficultyMargin] = to_fixed(d * u.margin);
-  record[kDifficultyLeastConfidence] = to_fixed(d * u.least_confidence);
+  record[kDifficultyEntropy] = round_to_int(d * entropy);
+  record[kDifficultyMargin] = round_to_int(d * margin);
+  record[kDifficultyLeastConfidence] = round_to_int(d * least_confidence);
 }
 
 // Added to the values of a committee, so that none is negative: mutual information may be rounded
@@ -177,20 +223,17 @@ DEAL_INLINE void committee_values(Logits logits, const TensorView& tensor, const
   values[kConsensusEntropy] = to_fixed(consensus);
 }
 
-// Level of a difficulty on the image's own low...high.
-DEAL_INLINE int32_t image_level(float d, float low, float high) {
-  return level_of(max_((d - low) * inverse_range(low, high), 0.0f));
-}
-
-DEAL_INLINE bool is_boundary(const uint8_t* labels, const uint8_t* mask, int64_t x, int64_t y,
-                             int64_t width, int64_t height) {
-  const int64_t at = y * width + x;
-  if (mask != nullptr && mask[at] == 0) return false;
-  const auto differs = [&](bool inside, int64_t other) {
-    return inside && (mask == nullptr || mask[other] != 0) && labels[other] != labels[at];
-  };
-  return differs(x > 0, at - 1) || differs(x + 1 < width, at + 1) || differs(y > 0, at - width) ||
-         differs(y + 1 < height, at + width);
+// How many of four pixels differ from a neighbour; a byte a pixel, and so are its neighbours'.
+DEAL_INLINE uint32_t boundary_bytes(uint32_t here, uint32_t above, uint32_t below, uint32_t left,
+                                    uint32_t right) {
+  const uint32_t differ = (here ^ above) | (here ^ below) | (here ^ left) | (here ^ right);
+  // The top bit of each byte that is not 0: of its lower bits by a carry, or it was set.
+  const uint32_t flags = (((differ & 0x7f7f7f7fu) + 0x7f7f7f7fu) | differ) & 0x80808080u;
+#if defined(__CUDA_ARCH__)
+  return __popc(flags);
+#else
+  return static_cast<uint32_t>(__builtin_popcount(flags));
+#endif
 }
 
 // ---- regions ----------------------------------------------------------------------------------
@@ -217,15 +260,13 @@ struct RegionWindow {
   int64_t first, count;
 };
 
-// The regions that pixels begin ... end - 1 can lie in, at most `capacity` of them.
-DEAL_INLINE RegionWindow region_window(const Request& r, int64_t begin, int64_t end,
+// The regions that rows top...bottom can lie in, at most `capacity` of them.
+DEAL_INLINE RegionWindow region_window(const Request& r, int64_t top, int64_t bottom,
                                        int64_t capacity) {
   int64_t first = 0, count = r.region_count;
   if (r.region_kind == DEAL_REGIONS_GRID) {
-    const int64_t top = begin / r.width / r.region_cell;
-    const int64_t bottom = (end - 1) / r.width / r.region_cell;
-    first = top * r.region_columns;
-    count = (bottom - top + 1) * r.region_columns;
+    first = top / r.region_cell * r.region_columns;
+    count = (bottom / r.region_cell + 1) * r.region_columns - first;
   }
   return {first, count < capacity ? count : capacity};
 }

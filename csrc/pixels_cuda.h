@@ -15,12 +15,12 @@ struct PixelJob {
   Request r;
   BatchSums sums;
   Taps logits_x, logits_y, grid_x, grid_y;
-  const float* grid;      // [B, gh, gw] before the sigmoid, NULL without difficulty
-  float* difficulty_map;  // [B, H, W] or NULL
-  uint8_t* labels;        // [B, H, W] or NULL
+  const float* grid;  // [B, gh, gw] before the sigmoid, NULL without difficulty
+  float* difficulty;  // [B, H, W]
+  uint8_t* labels;    // [B, H, W] or NULL
 };
 
-// After the count of bad inputs and the grid: range of the difficulty, statistics, boundaries,
+// After the count of bad inputs and the grid: difficulty and its range, statistics, boundaries,
 // boxes of segments.
 void enqueue_pixels(const PixelJob& job, const Needs& needs, cudaStream_t stream);
 

@@ -9,29 +9,50 @@
 namespace deal {
 namespace {
 
-constexpr int kRasterThreads = 256;
-constexpr int kBlockPixels = 2048;
-constexpr int kSteps = kBlockPixels / kRasterThreads;
+constexpr int kRasterThreads = 128;
+constexpr int kRasterRows = 16;
 
-// The pixel of this thread in step 0...kSteps - 1 of its block.
-struct Pixel {
-  int64_t b, at, x, y;
-  bool inside, kept;
+// The column of this thread, in the rows first...last of its block. Threads beyond the raster
+// are not `inside`; they do what the last one does, and add nothing.
+struct Column {
+  int64_t b;
+  uint32_t x, first, last;
+  bool inside, any_inside;  // this thread, any of its warp
 
-  __device__ Pixel(const Request& r, int step)
-      : b(blockIdx.y),
-        at(int64_t{blockIdx.x} * kBlockPixels + step * kRasterThreads + threadIdx.x),
-        inside(at < r.height * r.width) {
-    const uint32_t width = static_cast<uint32_t>(r.width);
-    x = static_cast<uint32_t>(at) % width;  // the raster has less than 2^32 pixels
-    y = static_cast<uint32_t>(at) / width;
-    kept = inside && (mask(r) == nullptr || mask(r)[at] != 0);
+  __device__ explicit Column(const Request& r) : b(blockIdx.y) {
+    const uint32_t width = static_cast<uint32_t>(r.width), height = static_cast<uint32_t>(r.height);
+    const uint32_t across = (width + kRasterThreads - 1) / kRasterThreads;
+    x = blockIdx.x % across * kRasterThreads + threadIdx.x;
+    inside = x < width;
+    any_inside = x - lane_of_warp() < width;
+    x = inside ? x : width - 1;
+    first = blockIdx.x / across * kRasterRows;
+    last = (first + kRasterRows < height ? first + kRasterRows : height) - 1;
   }
-  __device__ const uint8_t* mask(const Request& r) const {
-    return r.mask == nullptr ? nullptr : r.mask + (r.mask_shared ? 0 : b) * r.height * r.width;
+  // Where the column is in row y of a map [H, W]: the raster has less than 2^32 pixels.
+  __device__ uint32_t at(const Request& r, uint32_t y) const {
+    return y * static_cast<uint32_t>(r.width) + x;
   }
-  __device__ int64_t in_batch(const Request& r) const { return b * r.height * r.width + at; }
+  // The map of this image among [B, H, W], or the one [H, W] that all share; NULL stays NULL.
+  template <class T>
+  __device__ T* map(const Request& r, T* maps, bool shared = false) const {
+    return maps == nullptr || shared ? maps : maps + b * r.height * r.width;
+  }
+  // Zeros in the map of an image with bad inputs, if there is one.
+  template <class T>
+  __device__ void fill(const Request& r, T* map) const {
+    for (uint32_t y = first; map != nullptr && inside && y <= last; ++y) map[at(r, y)] = 0;
+  }
+  __device__ const uint8_t* mask(const Request& r) const { return map(r, r.mask, r.mask_shared); }
+  __device__ bool kept(const uint8_t* mask, uint32_t at) const {
+    return inside && (mask == nullptr || mask[at] != 0);
+  }
 };
+
+// Blocks an image for kernels of columns.
+inline int64_t raster_blocks(const Request& r) {
+  return blocks_for(r.width, kRasterThreads) * blocks_for(r.height, kRasterRows);
+}
 
 }  // namespace
 }  // namespace deal

@@ -83,8 +83,9 @@ struct Workspace {
   size_t sums_bytes;
   TapArrays logits_x, logits_y, grid_x, grid_y, cell_x, cell_y;
   CudaAttention attention;
-  float* grid;      // [B, gh, gw]
-  uint8_t* labels;  // [B, H, W]
+  float* grid;        // [B, gh, gw]
+  float* difficulty;  // [B, H, W]
+  uint8_t* labels;    // [B, H, W]
 
   void carve(Carver& carver, const Request& r) {
     sums.carve(carver, r);
@@ -98,7 +99,9 @@ struct Workspace {
     attention = {};
     if (r.head != nullptr) attention.carve(carver, r);
     grid = carver.take<float>(r.logits.batch * r.grid_height * r.grid_width);
-    labels = carver.take<uint8_t>(r.logits.batch * r.height * r.width);
+    const int64_t pixels = r.logits.batch * r.height * r.width;
+    difficulty = carver.take<float>(r.has_difficulty() ? pixels : 0);
+    labels = carver.take<uint8_t>(pixels);
   }
 };
 
@@ -275,7 +278,7 @@ class Scorer : public CudaScorer {
     job.grid_x = w.grid_x.taps();
     job.grid_y = w.grid_y.taps();
     job.grid = needs.difficulty ? grid : nullptr;
-    job.difficulty_map = out.difficulty_map;
+    job.difficulty = out.difficulty_map != nullptr ? out.difficulty_map : w.difficulty;
     job.labels = out.class_map != nullptr || needs.boundary || needs.contours ? labels : nullptr;
     enqueue_pixels(job, needs, on);
     if (needs.committee) enqueue_committee(r, w.sums, job.logits_x, job.logits_y, on);

@@ -17,6 +17,7 @@
 #define __global__
 #define __device__
 #define __shared__
+#define __launch_bounds__(threads)
 
 struct dim3 {
   unsigned x, y, z;
