@@ -38,14 +38,8 @@ _PIPES = {
     "conversion": (16, r"MUFU|F2I|I2F(?!P)|F2F|POPC|FLO|BREV|REDUX"),
     "memory": (32, r"LD|ST|ATOM|RED(?!UX)|SHFL"),
 }
-_BUCKETS = ((1, 8), (9, 12), (13, 16), (17, 20), (21, 24), (25, 28))  # of score_pixels
-    (1, 8),
-    (9, 12),
-    (13, 16),
-    (17, 20),
-    (21, 24),
-    (25, 28),
-)  # score_pixels<dtype, least, most>
+# Classes of score_pixels<dtype, least, most>.
+_BUCKETS = ((1, 8), (9, 12), (13, 16), (17, 20), (21, 24), (25, 28))
 _DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # deal_dtype
 _THREADS, _ROWS = 128, 16  # raster_cuda.h
 _SLOW_WAY = 12  # instructions before and after the call of a subroutine
