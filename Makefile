@@ -41,6 +41,7 @@ test: $(VENV)/testing ctest test-emulated
 # What lies on a CUDA device, on a CPU that plays one.
 ON_DEVICE := tests/test_cuda.py tests/test_cuda_calls.py tests/test_scorer_device.py \
   tests/engines/test_device.py tests/engines/test_onnxruntime_cuda.py tests/engines/test_tensorrt.py \
+  tests/test_cli_engines.py \
   tests/engines/test_torch_cuda.py
 
 test-emulated: $(VENV)/testing build/emulated/_native.so

@@ -21,7 +21,18 @@ from deal.text import printable
 
 __all__ = ["deal", "main", "run", "score_main"]
 
-_COMMANDS = ("train", "export", "fit-head", "score", "select", "report", "loop", "bench", "doctor")
+_COMMANDS = (
+    "train",
+    "export",
+    "fit-head",
+    "score",
+    "select",
+    "report",
+    "loop",
+    "bench",
+    "engines",
+    "doctor",
+)
 
 warn_of_namesake()
 

@@ -49,11 +49,14 @@ class Entry:
         What it was built of and for, in plain words.
     size : int
         Bytes.
+    used : float
+        When it was built or last taken, seconds since 1970.
     """
 
     path: Path
     facts: dict[str, Any]
     size: int
+    used: float
 
 
 def default_folder() -> Path:
@@ -149,8 +152,21 @@ class EngineCache:
             path = description.with_suffix(".engine")
             with suppress(OSError, ValueError, KeyError):
                 facts = json.loads(description.read_text(encoding="utf-8"))["facts"]
-                found.append(Entry(path, facts, path.stat().st_size))
+                used = description.stat().st_mtime
+                found.append(Entry(path, facts, path.stat().st_size, used))
         return found
+
+    def remove(self, entry: Entry) -> None:
+        """Delete a stored engine; a process that runs it goes on.
+
+        Raises
+        ------
+        EngineUnavailableError
+            It cannot be deleted.
+        """
+        with self._storing():
+            for suffix in (".json", ".engine", ".layers"):
+                entry.path.with_suffix(suffix).unlink(missing_ok=True)
 
     def timing_cache(self, facts: Mapping[str, Any]) -> Path:
         """File of the measured kernels, shared by all engines of a GPU and a TensorRT."""
@@ -174,6 +190,8 @@ class EngineCache:
         if told.get("sha256") != hashlib.sha256(plan).hexdigest():
             log.warning("engine %s is built again: its bytes are not those that were built", path)
             return None
+        with self._storing():
+            os.utime(path.with_suffix(".json"))
         return plan
 
     def _write(self, key: str, facts: Mapping[str, Any], built: _Built) -> None:
