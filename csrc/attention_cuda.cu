@@ -13,11 +13,10 @@ namespace deal {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTileCells = 128;   // of the moments: cells in shared memory at a time
-constexpr int kParts = 16;        // partial sums of a moment, as on the CPU
-constexpr int kDirectCells = 32;  // of direct attention: cells in shared memory at a time
-constexpr int kSumCells = 64;     // and how many are summed before they are added up
-constexpr int kDots = 8;          // products at a time: each probability is read once for them
+constexpr int kTileCells = 128;  // of the moments: cells in shared memory at a time
+constexpr int kParts = 16;       // partial sums of a moment, as on the CPU
+constexpr int kSumCells = 64;    // of direct attention: cells summed before they are added up
+constexpr int kDots = 8;         // and at a time: each probability is read once for them
 
 struct Job {
   TensorView logits;
@@ -79,49 +78,76 @@ __global__ void softmax_cells(const Job job) {
 
 // ---- direct -----------------------------------------------------------------------------------
 
-__global__ void average_directly(const Job job) {
-  const int64_t b = blockIdx.y, cell = thread_index();
-  if (leave_bad(job, b, cell)) return;
-  float* others = reinterpret_cast<float*>(deal_block_memory);  // [C, kDirectCells]
-  float* values = others + job.classes * kDirectCells;          // [kDirectCells]
-  const float* p = probabilities(job, b);
-  const float* own = p + (cell < job.cells ? cell : job.cells - 1);
-  float upper = 0.0f, lower = 0.0f, num = 0.0f, den = 0.0f;
-  for (int64_t tile = 0; tile < job.cells; tile += kDirectCells) {
-    if (tile % kSumCells == 0) {
-      upper = upper + num;
-      lower = lower + den;
-      num = den = 0.0f;
+// What the warps of a block hold in shared memory: sums over their cells, then these cells.
+struct DirectTile {
+  Average* sums;  // [warps, 32]
+  float* others;  // [C, kDots] of this warp
+  float* values;  // [kDots] of this warp
+
+  static size_t bytes(int64_t classes, int64_t warps) {
+    return static_cast<size_t>(warps) *
+           (sizeof(Average) * 32 + sizeof(float) * kDots * static_cast<size_t>(classes + 1));
+  }
+  __device__ explicit DirectTile(int32_t classes)
+      : sums(reinterpret_cast<Average*>(deal_block_memory)) {
+    const int warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
+    others = reinterpret_cast<float*>(sums + warps * 32) + warp * kDots * (classes + 1);
+    values = others + classes * kDots;
+  }
+};
+
+// Sums over cells begin...begin + kSumCells - 1, by one warp.
+__device__ Average sum_cells(const Job& job, const DirectTile& tile, const float* p, const float* u,
+                             const float* own, int64_t begin) {
+  Average sum = {0.0f, 0.0f};
+  const int64_t end = begin + kSumCells < job.cells ? begin + kSumCells : job.cells;
+  for (int64_t first = begin; first < end; first += kDots) {
+    __syncwarp();
+    for (int32_t i = lane_of_warp(); i < (job.classes + 1) * kDots; i += 32) {
+      const int64_t other = first + i % kDots;
+      const float* plane = i < job.classes * kDots ? p + i / kDots * job.cells : u;
+      tile.others[i] = other < job.cells ? plane[other] : 0.0f;
     }
-    __syncthreads();
-    for (int32_t i = threadIdx.x; i < (job.classes + 1) * kDirectCells; i += kThreads) {
-      const int64_t other = tile + i % kDirectCells;
-      const float* plane = i < job.classes * kDirectCells ? p + i / kDirectCells * job.cells
-                                                          : job.a.u + b * job.cells;
-      others[i] = other < job.cells ? plane[other] : 0.0f;
+    __syncwarp();
+    float dot[kDots] = {};
+    for (int32_t c = 0; c < job.classes; ++c) {
+      const float mine = own[c * job.cells];
+#pragma unroll
+      for (int k = 0; k < kDots; ++k) dot[k] = fma_(mine, tile.others[c * kDots + k], dot[k]);
     }
-    __syncthreads();
-    for (int i = 0; i < kDirectCells; i += kDots) {
-      float dot[kDots] = {};
-      for (int32_t c = 0; c < job.classes; ++c) {
-        const float mine = own[c * job.cells];
 #pragma unroll
-        for (int k = 0; k < kDots; ++k) {
-          dot[k] = fma_(mine, others[c * kDirectCells + i + k], dot[k]);
-        }
-      }
-#pragma unroll
-      for (int k = 0; k < kDots; ++k) {
-        if (tile + i + k >= job.cells) continue;
-        const float weight = exp_unit(dot[k]);
-        num = fma_(weight, values[i + k], num);
-        den = den + weight;
-      }
+    for (int k = 0; k < kDots; ++k) {
+      if (first + k >= job.cells) continue;
+      const float weight = exp_unit(dot[k]);
+      sum.value = fma_(weight, tile.values[k], sum.value);
+      sum.weight = sum.weight + weight;
     }
   }
-  upper = upper + num;
-  lower = lower + den;
-  if (cell < job.cells) put_value(job, b, cell, upper / lower);
+  return sum;
+}
+
+// A block averages over all cells for 32 of them, each warp over kSumCells at a time. Their sums
+// are added up in the order of the cells.
+__global__ void average_directly(const Job job) {
+  const int64_t b = blockIdx.y, cell = int64_t{blockIdx.x} * 32 + lane_of_warp();
+  if (leave_bad(job, b, cell)) return;
+  const DirectTile tile(job.classes);
+  const int warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
+  const float* p = probabilities(job, b);
+  const float* own = p + (cell < job.cells ? cell : job.cells - 1);
+  Average whole = {0.0f, 0.0f};
+  for (int64_t begin = 0; begin < job.cells; begin += warps * kSumCells) {
+    tile.sums[threadIdx.x] =
+        sum_cells(job, tile, p, job.a.u + b * job.cells, own, begin + warp * kSumCells);
+    __syncthreads();
+    for (int k = 0; warp == 0 && k < warps; ++k) {
+      const Average part = tile.sums[k * 32 + lane_of_warp()];
+      whole.weight = whole.weight + part.weight;
+      whole.value = whole.value + part.value;
+    }
+    __syncthreads();
+  }
+  if (warp == 0 && cell < job.cells) put_value(job, b, cell, whole.value / whole.weight);
 }
 
 // ---- polynomial -------------------------------------------------------------------------------
@@ -198,13 +224,32 @@ __global__ void make_coefficients(const Job job) {
   out[1] = static_cast<float>(factor * with_u);
 }
 
+// A block evaluates 32 cells, each warp what begins with its classes.
 __global__ void average_by_polynomial(const Job job) {
-  const int64_t b = blockIdx.y, cell = thread_index();
-  if (leave_bad(job, b, cell) || cell >= job.cells) return;
-  const float* own = probabilities(job, b) + cell;
-  const auto p = [&](int32_t c) { return own[c * job.cells]; };
-  put_value(job, b, cell,
-            polynomial_average(p, job.classes, job.a.coefficients + b * job.terms * 2));
+  const int64_t b = blockIdx.y, cell = int64_t{blockIdx.x} * 32 + lane_of_warp();
+  if (leave_bad(job, b, cell)) return;
+  const int warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
+  Average* parts = reinterpret_cast<Average*>(deal_block_memory);   // [C, 32]
+  float* own = reinterpret_cast<float*>(parts + job.classes * 32);  // [C, 32]
+  const float* p = probabilities(job, b) + (cell < job.cells ? cell : job.cells - 1);
+  for (int32_t c = warp; c < job.classes; c += warps) {
+    own[c * 32 + lane_of_warp()] = p[c * job.cells];
+  }
+  __syncthreads();
+  const auto* coefficients =
+      reinterpret_cast<const Average*>(job.a.coefficients + b * job.terms * 2);
+  const auto probability_of = [&](int32_t c) { return own[c * 32 + lane_of_warp()]; };
+  for (int32_t a = warp; a < job.classes; a += warps) {
+    parts[a * 32 + lane_of_warp()] =
+        sum_from(a, probability_of, job.classes, coefficients + first_term_of(a, job.classes));
+  }
+  __syncthreads();
+  if (warp != 0 || cell >= job.cells) return;
+  Average whole = coefficients[0];
+  for (int32_t a = 0; a < job.classes; ++a) {
+    whole.add(probability_of(a), parts[a * 32 + lane_of_warp()]);
+  }
+  put_value(job, b, cell, whole.value / whole.weight);
 }
 
 int64_t chunks_of(int64_t cells) { return blocks_for(cells, kChunkCells); }
@@ -247,20 +292,24 @@ void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_
   // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
   job.scale = job.spread > FLT_MIN ? 1.0f / job.spread : 0.0f;
 
-  const int64_t batch = request.logits.batch, blocks = blocks_for(job.cells, kThreads);
+  const int64_t batch = request.logits.batch;
   const auto softmax = request.logits.dtype == DEAL_FLOAT32   ? softmax_cells<DEAL_FLOAT32>
                        : request.logits.dtype == DEAL_FLOAT16 ? softmax_cells<DEAL_FLOAT16>
                                                               : softmax_cells<DEAL_BFLOAT16>;
-  launch(softmax, blocks, batch, kThreads, 0, stream, job);
+  launch(softmax, blocks_for(job.cells, 32), batch, 32, 0, stream, job);
   if (use_polynomial(head, job.cells)) {
     const int64_t term_blocks = blocks_for(job.terms, kThreads);
     const size_t tile = sizeof(float) * kTileCells * static_cast<size_t>(head.channels + 2);
     launch(sum_moments, term_blocks * job.chunks, batch, kThreads, tile, stream, job);
     launch(make_coefficients, term_blocks, batch, kThreads, 0, stream, job);
-    launch(average_by_polynomial, blocks, batch, kThreads, 0, stream, job);
+    const int warps = static_cast<int>(std::min<int64_t>(head.channels, 8));
+    const size_t parts =
+        (sizeof(Average) + sizeof(float)) * 32 * static_cast<size_t>(head.channels);
+    launch(average_by_polynomial, blocks_for(job.cells, 32), batch, warps * 32, parts, stream, job);
   } else {
-    const size_t tile = sizeof(float) * kDirectCells * static_cast<size_t>(head.channels + 1);
-    launch(average_directly, blocks, batch, kThreads, tile, stream, job);
+    const int warps = head.channels <= 128 ? 8 : 4;  // their tiles fit into shared memory
+    launch(average_directly, blocks_for(job.cells, 32), batch, warps * 32,
+           DirectTile::bytes(head.channels, warps), stream, job);
   }
 }
 

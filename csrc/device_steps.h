@@ -301,6 +301,13 @@ struct Term {
   int32_t degree, orders;  // orders in which the factors can stand
 };
 
+// Monomials of degree 0...degree in so many classes.
+DEAL_INLINE int64_t monomials_in(int32_t classes, int32_t degree) {
+  int64_t count = 1;
+  for (int32_t k = 1; k <= degree; ++k) count = count * (classes + k) / k;
+  return count;
+}
+
 // The monomials in preorder: constant; for a: (a; for b: (ab; for c: (abc; for d: abcd))).
 DEAL_INLINE Term term_at(int64_t index, int32_t classes) {
   Term term = {{classes, classes, classes, classes}, 0, 1};
@@ -309,8 +316,7 @@ DEAL_INLINE Term term_at(int64_t index, int32_t classes) {
     --index;
     const int32_t left = 3 - term.degree;  // factors that may still follow the next one
     for (;; ++lowest) {
-      int64_t below = 1;  // monomials of degree 0...left in the classes from `lowest` on
-      for (int32_t k = 1; k <= left; ++k) below = below * (classes - lowest + k) / k;
+      const int64_t below = monomials_in(classes - lowest, left);
       if (index < below) break;
       index -= below;
       equal = 0;
@@ -321,36 +327,34 @@ DEAL_INLINE Term term_at(int64_t index, int32_t classes) {
   return term;
 }
 
-// Sum over the monomials of a cell, coefficients [terms, 2]: the attention's average of u.
-template <class Probability>
-DEAL_INLINE float polynomial_average(const Probability& p, int32_t classes, const float* g) {
-  struct Pair {
-    float weight, value;
-    DEAL_INLINE void add(float x, Pair inner) {
-      weight = fma_(x, inner.weight, weight);
-      value = fma_(x, inner.value, value);
-    }
-  };
-  const auto next = [&g] {
-    const Pair pair = {g[0], g[1]};
-    g += 2;
-    return pair;
-  };
-  Pair whole = next();
-  for (int32_t a = 0; a < classes; ++a) {
-    Pair in_a = next();
-    for (int32_t b = a; b < classes; ++b) {
-      Pair in_b = next();
-      for (int32_t c = b; c < classes; ++c) {
-        Pair in_c = next();
-        for (int32_t d = c; d < classes; ++d) in_c.add(p(d), next());
-        in_b.add(p(c), in_c);
-      }
-      in_a.add(p(b), in_b);
-    }
-    whole.add(p(a), in_a);
+// The sum of a cell's weights, and of its weighted u.
+struct alignas(8) Average {
+  float weight, value;
+  DEAL_INLINE void add(float x, Average inner) {
+    weight = fma_(x, inner.weight, weight);
+    value = fma_(x, inner.value, value);
   }
-  return whole.value / whole.weight;
+};
+
+// Index of the first monomial that begins with class a.
+DEAL_INLINE int64_t first_term_of(int32_t a, int32_t classes) {
+  return 1 + monomials_in(classes, 4) - monomials_in(classes - a, 4);
+}
+
+// Sum over the monomials of a cell that begin with class a, without that factor.
+template <class Probability>
+DEAL_INLINE Average sum_from(int32_t a, const Probability& p, int32_t classes, const Average* g) {
+  Average in_a = *g++;
+  for (int32_t b = a; b < classes; ++b) {
+    Average in_b = *g++;
+    for (int32_t c = b; c < classes; ++c) {
+      Average in_c = *g++;
+      for (int32_t d = c; d < classes; ++d) in_c.add(p(d), *g++);
+      in_b.add(p(c), in_c);
+    }
+    in_a.add(p(b), in_b);
+  }
+  return in_a;
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ void enqueue(CUstream_st* stream, std::function<void()> work);
 // ---- device -----------------------------------------------------------------------------------
 
 inline void __syncthreads() { emulated::wait_for_block(); }
+inline void __syncwarp() { emulated::exchange(0); }
 inline unsigned __ballot_sync(unsigned, bool here) {
   const uint64_t* all = emulated::exchange(here);
   unsigned bits = 0;
