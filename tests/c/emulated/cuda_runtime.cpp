@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <vector>
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -47,6 +49,15 @@ std::vector<Barrier> warps;
 std::vector<uint64_t> brought[2];  // [threads], by the parity of the warp's generation
 const std::function<void()>* body = nullptr;
 bool progress = false;
+std::mt19937 order(5);  // of blocks, of the warps of a block, of the lanes of a warp
+
+// 0...n - 1 in a new order.
+std::vector<size_t> shuffled(size_t n) {
+  std::vector<size_t> all(n);
+  std::iota(all.begin(), all.end(), size_t{0});
+  std::shuffle(all.begin(), all.end(), order);
+  return all;
+}
 
 void wait(Barrier& barrier) {
   const unsigned mine = barrier.generation;
@@ -87,16 +98,21 @@ void run_block(unsigned threads) {
     fiber.context.uc_stack.ss_size = kStack;
     makecontext(&fiber.context, fiber_main, 0);
   }
-  // Every other block runs its threads backwards: results must not depend on their order.
-  const bool backwards = blockIdx.x % 2 == 1;
+  // Now and then a warp pauses while others go on: results must not depend on who comes first.
   for (bool running = true; running;) {
     running = progress = false;
-    for (size_t i = 0; i < threads; ++i) {
-      current = backwards ? threads - 1 - i : i;
-      if (fibers[current].done) continue;
-      running = true;
-      threadIdx = dim3(static_cast<unsigned>(current), 0, 0);
-      swapcontext(&scheduler, &fibers[current].context);
+    for (const size_t warp : shuffled(threads / 32)) {
+      if (order() % 4 == 0) {
+        running = progress = true;
+        continue;
+      }
+      for (const size_t lane : shuffled(32)) {
+        current = warp * 32 + lane;
+        if (fibers[current].done) continue;
+        running = true;
+        threadIdx = dim3(static_cast<unsigned>(current), 0, 0);
+        swapcontext(&scheduler, &fibers[current].context);
+      }
     }
     if (running && !progress) stop("a barrier that some threads do not reach");
   }
@@ -125,14 +141,12 @@ void run(dim3 grid, dim3 block, size_t shared, const std::function<void()>& thre
   blockDim = block;
   char* memory = reinterpret_cast<char*>(deal_block_memory);
   char* const end = memory + sizeof deal_block_memory;
-  for (unsigned y = 0; y < grid.y; ++y) {
-    for (unsigned x = 0; x < grid.x; ++x) {
-      blockIdx = dim3(x, y, 0);
-      std::fill(memory, end, static_cast<char>(0xa5));
-      run_block(block.x);
-      const auto rubbish = [](char c) { return c == static_cast<char>(0xa5); };
-      if (!std::all_of(memory + shared, end, rubbish)) stop("wrote beyond its shared memory");
-    }
+  for (const size_t i : shuffled(size_t{grid.x} * grid.y)) {
+    blockIdx = dim3(static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x), 0);
+    std::fill(memory, end, static_cast<char>(0xa5));
+    run_block(block.x);
+    const auto rubbish = [](char c) { return c == static_cast<char>(0xa5); };
+    if (!std::all_of(memory + shared, end, rubbish)) stop("wrote beyond its shared memory");
   }
 }
 
