@@ -84,7 +84,7 @@ struct ColumnLogits {
   static constexpr int64_t kBytes = kDtype == DEAL_FLOAT32 ? 4 : 2;
   const char *left, *right;            // of the image, in row 0 of class 0
   int64_t row_stride, channel_stride;  // in bytes
-  int32_t classes, first, second;      // the rows of logits held
+  int32_t classes;
   float rightwards, down;
   float top_left[kHeld], left_step[kHeld], top_right[kHeld], right_step[kHeld];
 
@@ -96,10 +96,7 @@ struct ColumnLogits {
         classes(static_cast<int32_t>(logits.channels)),
         rightwards(x.weight) {}
 
-  DEAL_INLINE bool holds(Tap y) const { return y.first == first && y.second == second; }
-  DEAL_INLINE void hold(Tap y) {
-    first = y.first;
-    second = y.second;
+  DEAL_INLINE void hold(int32_t first, int32_t second) {
     const char* at[4] = {left + first * row_stride, right + first * row_stride,
                          left + second * row_stride, right + second * row_stride};
 #pragma unroll

@@ -21,18 +21,30 @@ struct Job : PixelJob {
 
 __device__ bool is_bad(const Job& job) { return job.sums.nonfinite[blockIdx.y] != 0; }
 
-// Calls fn(y) for the rows of a column; logits hold what lies around them.
+// Calls fn(y, at) for the rows of a column; logits hold what lies around them. Lane k knows where
+// row k is, and whether it lies between other rows of logits than the one before.
 template <class Logits, class Fn>
-__device__ void for_each_row(Logits& logits, const Column& column, Taps rows, Fn&& fn) {
+__device__ void for_each_row(Logits& logits, const Request& r, const Column& column, Taps rows,
+                             Fn&& fn) {
+  static_assert(kRasterRows <= 32, "a lane a row");
   if (!column.any_inside) return;
-  Tap row = tap_at(rows, column.first);
-  for (uint32_t y = column.first; y <= column.last;) {
-    logits.hold(row);
+  const int count = static_cast<int>(column.last - column.first + 1), lane = lane_of_warp();
+  const uint32_t mine = column.first + (lane < count ? lane : count - 1);
+  const Tap own = tap_at(rows, mine), before = tap_at(rows, mine > column.first ? mine - 1 : mine);
+  const unsigned others = __ballot_sync(
+      kWholeWarp, lane == 0 || own.first != before.first || own.second != before.second);
+  const uint32_t width = static_cast<uint32_t>(r.width);
+  uint32_t at = column.at(r, column.first);
+  for (int row = 0; row < count;) {
+    logits.hold(static_cast<int32_t>(__shfl_sync(kWholeWarp, own.first, row)),
+                static_cast<int32_t>(__shfl_sync(kWholeWarp, own.second, row)));
     do {
-      logits.down = row.weight;
-      fn(y);
-      if (++y <= column.last) row = tap_at(rows, y);
-    } while (y <= column.last && logits.holds(row));
+      logits.down =
+          as_float(static_cast<int32_t>(__shfl_sync(kWholeWarp, as_int(own.weight), row)));
+      fn(column.first + row, at);
+      at += width;
+      ++row;
+    } while (row < count && (others >> row & 1) == 0);
   }
 }
 
@@ -52,8 +64,7 @@ __global__ void make_difficulty(const Job job) {
   ColumnLogits<DEAL_FLOAT32, 1> grid(view, column.b, tap_at(job.grid_x, column.x));
   const uint8_t* const mask = column.mask(job.r);
   float least = 2.0f, most = -1.0f;  // beyond any sigmoid
-  for_each_row(grid, column, job.grid_y, [&](uint32_t y) {
-    const uint32_t at = column.at(job.r, y);
+  for_each_row(grid, job.r, column, job.grid_y, [&](uint32_t, uint32_t at) {
     const float d = sigmoid(grid(0));
     if (column.inside) out[at] = d;
     if (!column.kept(mask, at)) return;
@@ -179,8 +190,7 @@ __global__ void __launch_bounds__(kRasterThreads) score_pixels(const Job job) {
   const float* const difficulty = column.map(job.r, job.difficulty);
   uint32_t* const by_lane = block.classes + lane_of_warp();
   uint32_t sums[kByImage] = {};
-  const auto add_pixel = [&](uint32_t y, const auto& logits) {
-    const uint32_t at = column.at(job.r, y);
+  const auto add_pixel = [&](uint32_t y, uint32_t at, const auto& logits) {
     const bool kept = column.kept(mask, at);
     const float d = job.grid != nullptr ? difficulty[at] : 0.0f;
     int32_t label, record[kRecord];
@@ -215,10 +225,12 @@ __global__ void __launch_bounds__(kRasterThreads) score_pixels(const Job job) {
   };
   if constexpr (kMost > 0) {
     ColumnLogits<kDtype, kMost> logits(job.r.logits, column.b, x);
-    for_each_row(logits, column, job.logits_y, [&](uint32_t y) { add_pixel(y, logits); });
+    for_each_row(logits, job.r, column, job.logits_y,
+                 [&](uint32_t y, uint32_t at) { add_pixel(y, at, logits); });
   } else {
     for (uint32_t y = column.first; column.any_inside && y <= column.last; ++y) {
-      add_pixel(y, PixelLogits<kDtype>(job.r.logits, column.b, tap_at(job.logits_y, y), x));
+      add_pixel(y, column.at(job.r, y),
+                PixelLogits<kDtype>(job.r.logits, column.b, tap_at(job.logits_y, y), x));
     }
   }
   if constexpr (kMost > 0) {  // sums of 16 rows: halves, or 32 of them would overflow

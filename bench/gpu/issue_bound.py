@@ -129,12 +129,18 @@ def _read_sass(text: str) -> dict[str, list[_Instruction]]:
 
 
 def _loops(code: Sequence[_Instruction]) -> list[tuple[int, int]]:
-    """First and last index of every loop, in the order of their ends."""
+    """First and last index of every loop, in the order of their ends.
+
+    Jumps back without a condition are returns of parts that lie apart from where they belong.
+    """
     at = {instruction.address: i for i, instruction in enumerate(code)}
     return [
         (at[line.target], i)
         for i, line in enumerate(code)
-        if line.target is not None and line.target < line.address and line.target in at
+        if line.target is not None
+        and line.predicate
+        and line.target < line.address
+        and line.target in at
     ]
 
 
