@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <random>
@@ -212,6 +213,37 @@ Case with(Case base, void (*change)(Case&)) {
   return base;
 }
 
+// Anything that a request can be, small; the same for the same seed.
+Case random_case(unsigned seed, const char* name) {
+  std::mt19937 random(seed);
+  const auto upto = [&](int64_t n) { return 1 + static_cast<int64_t>(random() % n); };
+  const auto maybe = [&] { return random() % 3 == 0; };
+  const int64_t classes[] = {upto(8), 8 + upto(24), 32 + upto(32), upto(256)};
+  Case k = {name,     upto(3),  classes[random() % 4], upto(9), upto(11),
+            upto(45), upto(70), maybe() ? upto(6) : 0, 0};
+  k.gw = k.gh > 0 ? upto(7) : 0;
+  k.dtype = static_cast<int32_t>(random() % 3);
+  k.sampling = maybe() ? DEAL_HALF_PIXEL : DEAL_ALIGN_CORNERS;
+  k.given = maybe();
+  k.mask = static_cast<int>(random() % 3);
+  k.regions = static_cast<Regions>(random() % 4);
+  if (!k.given && maybe()) k.attention = DEAL_ATTENTION_DIRECT;
+  if (!k.given && k.c <= 12 && maybe()) k.attention = DEAL_ATTENTION_POLYNOMIAL;
+  k.channels_last = maybe();
+  k.nonfinite = random() % 6 == 0;
+  k.extreme = random() % 6 == 0;
+  k.cell = upto(40);
+  if (maybe()) k.members = upto(k.c > 64 ? 3 : 6);
+  return k;
+}
+
+void test_random_requests(int count) {
+  for (int seed = 0; seed < count; ++seed) {
+    const std::string name = "random request " + std::to_string(seed);
+    test_bits_equal_the_cpu(random_case(static_cast<unsigned>(seed), name.c_str()), seed % 2 == 0);
+  }
+}
+
 void test_segment_ids_beyond_the_count_are_told() {
   const Case k = with({"", 2, 3, 4, 5, 20, 30, 0, 0}, [](Case& c) { c.regions = kSegments; });
   Run run(k);
@@ -276,7 +308,8 @@ void test_order_of_calls() {
 
 }  // namespace
 
-int main() {
+// Argument: how many random requests to try.
+int main(int argc, char** argv) {
   const Case street = {"street", 2, 11, 20, 27, 53, 71, 10, 13};
   const Case cases[] = {
       street,
@@ -321,6 +354,7 @@ int main() {
   };
   for (const Case& k : cases) test_bits_equal_the_cpu(k, true);
   test_bits_equal_the_cpu(street, false);
+  test_random_requests(argc > 1 ? atoi(argv[1]) : 25);
   test_segment_ids_beyond_the_count_are_told();
   test_order_of_calls();
   printf("%d passed, %d failed\n", passed, failed);
