@@ -1,7 +1,8 @@
 # make demo      score the bundled sample pool with the bundled model
 # make test      every test, Python and C; of it make test-emulated: CUDA, emulated on the CPU
 # make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
-# make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU
+# make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU. For every one
+#                that nvcc knows: make cuda NVCC_CODES=-arch=all
 # make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make check     formatting, lint and types
 # make gpu       on a machine with a GPU: build, prove and measure it into OUTPUT; no network needed
@@ -134,8 +135,8 @@ ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/tes
 
 NVCC ?= nvcc
 CUDA_SOURCES := attention_cuda committee_cuda device_runtime pixels_cuda statistics_cuda
-NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings \
-  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+NVCC_CODES ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings $(NVCC_CODES)
 
 cuda: $(CUDA_SOURCES:%=build/cuda/%.o)
 

@@ -1,7 +1,8 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
 DEAL_CUDA=auto|0|1   CUDA kernels: where there is nvcc (auto, the default), never, always
-DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "80;90"; the last also as PTX
+DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "80;90": A100 to H200; or "all"
+                     of the toolkit. The last also as PTX, which later GPUs compile on first use.
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 
@@ -79,6 +80,23 @@ def find_nvcc() -> str | None:
     return nvcc
 
 
+def wanted_archs(nvcc: str) -> list[str]:
+    """Compute capabilities as nvcc writes them, rising: ``["80", "90"]``."""
+    command = [nvcc, "--list-gpu-arch"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    known = sorted({int(arch) for arch in re.findall(r"compute_(\d+)\b", told)})
+    known = [str(arch) for arch in known if arch >= 75]
+    wanted = os.environ.get("DEAL_CUDA_ARCHS", "80;90")
+    if wanted == "all":
+        return known
+    archs = wanted.split(";")
+    if not set(archs) <= set(known):
+        raise SystemExit(
+            f'DEAL_CUDA_ARCHS={wanted}: {nvcc} knows {";".join(known)}; give some of them, or "all"'
+        )
+    return sorted(archs, key=int)
+
+
 class BuildWithCuda(build_ext):
     """Compiles the .cu files with nvcc, and links CUDA's runtime statically.
 
@@ -100,7 +118,7 @@ class BuildWithCuda(build_ext):
     def _compile(self, nvcc: str, source: str) -> str:
         target = Path(self.build_temp) / Path(source).with_suffix(".cu.o")
         target.parent.mkdir(parents=True, exist_ok=True)
-        archs = os.environ.get("DEAL_CUDA_ARCHS", "80;90").split(";")
+        archs = wanted_archs(nvcc)
         codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
         codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
         command = [nvcc, "-std=c++17", "-O3", "-Icsrc", "-c", source, "-o", str(target), *codes]
