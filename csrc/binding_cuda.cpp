@@ -18,9 +18,11 @@ namespace {
 uintptr_t number(const void* handle) { return reinterpret_cast<uintptr_t>(handle); }
 void* address(uintptr_t number) { return reinterpret_cast<void*>(number); }
 
-// Destructors may run after the driver has shut down; then there is nothing left to free.
+// Destructors may run after the driver has shut down; then there is nothing left to free. What they
+// do may wait for the device, which may wait for a thread that wants the GIL (a host function).
 template <class Fn>
 void quietly(Fn&& fn) noexcept {
+  py::gil_scoped_release release;
   try {
     fn();
   } catch (const DeviceError&) {
@@ -33,7 +35,6 @@ class Memory {
   Memory(int device, size_t size)
       : size_(size), data_(device_runtime().take(device, kind, size > 0 ? size : 1)) {}
   ~Memory() {
-    py::gil_scoped_release release;  // freeing waits for the device
     quietly([&] { device_runtime().give_back(kind, data_); });
   }
   Memory(const Memory&) = delete;
@@ -99,6 +100,7 @@ class Graph {
 }  // namespace
 
 void bind_cuda(py::module_& m) {
+  // Whatever the device may make wait: a thread that it waits for may want the GIL.
   using Released = py::call_guard<py::gil_scoped_release>;
   m.def("has_cuda", [] { return has_cuda(); });
   m.def("device_count", [] { return device_runtime().count(); });
@@ -123,18 +125,18 @@ void bind_cuda(py::module_& m) {
       py::arg("device"));
 
   py::class_<DeviceMemory>(m, "DeviceMemory")
-      .def(py::init<int, size_t>(), py::arg("device"), py::arg("size"))
+      .def(py::init<int, size_t>(), py::arg("device"), py::arg("size"), Released())
       .def_property_readonly("address", [](const DeviceMemory& x) { return number(x.data()); })
       .def_property_readonly("size", &DeviceMemory::size);
   py::class_<PinnedMemory>(m, "PinnedMemory", py::buffer_protocol())
-      .def(py::init<int, size_t>(), py::arg("device"), py::arg("size"))
+      .def(py::init<int, size_t>(), py::arg("device"), py::arg("size"), Released())
       .def_property_readonly("address", [](const PinnedMemory& x) { return number(x.data()); })
       .def_property_readonly("size", &PinnedMemory::size)
       .def_buffer([](const PinnedMemory& x) {
         return py::buffer_info(static_cast<uint8_t*>(x.data()), static_cast<py::ssize_t>(x.size()));
       });
   py::class_<Stream>(m, "Stream")
-      .def(py::init<int>(), py::arg("device"))
+      .def(py::init<int>(), py::arg("device"), Released())
       .def_property_readonly("device", &Stream::device)
       .def_property_readonly("cuda_stream", [](const Stream& x) { return number(x.get()); })
       .def(
@@ -145,26 +147,31 @@ void bind_cuda(py::module_& m) {
           [](const Stream& x, const Event& event) {
             device_runtime().wait_event(x.get(), event.get());
           },
-          py::arg("event"))
+          py::arg("event"), Released())
       .def(
           "copy",
           [](const Stream& x, uintptr_t to, uintptr_t from, size_t size) {
             device_runtime().copy(address(to), address(from), size, x.get());
           },
-          py::arg("to"), py::arg("from_"), py::arg("size"))
-      .def("begin_capture", [](const Stream& x) { device_runtime().begin_capture(x.get()); })
-      .def("end_capture", [](const Stream& x) {
-        return std::make_unique<Graph>(device_runtime().end_capture(x.get()));
-      });
+          py::arg("to"), py::arg("from_"), py::arg("size"), Released())
+      .def(
+          "begin_capture", [](const Stream& x) { device_runtime().begin_capture(x.get()); },
+          Released())
+      .def(
+          "end_capture",
+          [](const Stream& x) {
+            return std::make_unique<Graph>(device_runtime().end_capture(x.get()));
+          },
+          Released());
   py::class_<Event>(m, "Event")
-      .def(py::init<int, bool>(), py::arg("device"), py::arg("timing") = false)
+      .def(py::init<int, bool>(), py::arg("device"), py::arg("timing") = false, Released())
       .def_property_readonly("cuda_event", [](const Event& x) { return number(x.get()); })
       .def(
           "record",
           [](const Event& x, const Stream& stream) {
             device_runtime().record_event(x.get(), stream.get());
           },
-          py::arg("stream"))
+          py::arg("stream"), Released())
       .def(
           "synchronize", [](const Event& x) { device_runtime().synchronize_event(x.get()); },
           Released())
@@ -173,14 +180,14 @@ void bind_cuda(py::module_& m) {
           [](const Event& x, const Event& begin) {
             return device_runtime().milliseconds(begin.get(), x.get());
           },
-          py::arg("begin"));
+          py::arg("begin"), Released());
   py::class_<Graph>(m, "Graph")
       .def(
           "launch",
           [](const Graph& x, const Stream& stream) {
             device_runtime().launch_graph(x.get(), stream.get());
           },
-          py::arg("stream"));
+          py::arg("stream"), Released());
 }
 
 }  // namespace deal
