@@ -174,8 +174,12 @@ __device__ void add_to_regions(const Job& job, const BlockSums<kHeld>& block, co
       1u);
 }
 
+// On a multiprocessor at least: as many registers as these leave hold the classes without spilling.
+constexpr int blocks_at_once(int held) { return held <= 12 ? 4 : held <= 20 ? 3 : 2; }
+
 template <int32_t kDtype, int32_t kLeast, int32_t kMost>
-__global__ void __launch_bounds__(kRasterThreads) score_pixels(const Job job) {
+__global__ void __launch_bounds__(kRasterThreads, blocks_at_once(kMost))
+    score_pixels(const Job job) {
   const Column column(job.r);
   uint8_t* const labels = column.map(job.r, job.labels);
   if (is_bad(job)) return column.fill(job.r, labels);
