@@ -13,10 +13,11 @@ namespace deal {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTileCells = 128;  // of the moments: cells in shared memory at a time
-constexpr int kParts = 16;       // partial sums of a moment, as on the CPU
-constexpr int kSumCells = 64;    // of direct attention: cells summed before they are added up
-constexpr int kDots = 8;         // and at a time: each probability is read once for them
+constexpr int kTileCells = 128;              // of the moments: cells in shared memory at a time
+constexpr int kTileStride = kTileCells + 4;  // four cells of eight classes lie in different banks
+constexpr int kParts = 16;                   // partial sums of a moment, as on the CPU
+constexpr int kSumCells = 64;  // of direct attention: cells summed before they are added up
+constexpr int kDots = 8;       // and at a time: each probability is read once for them
 
 struct Job {
   TensorView logits;
@@ -167,13 +168,16 @@ __global__ void sum_moments(const Job job) {
   const int64_t chunk = blockIdx.x % job.chunks;
   const int64_t index = blockIdx.x / job.chunks * kThreads + threadIdx.x;
   const Term term = term_at(index < job.terms ? index : 0, job.classes);
-  const int row = job.classes + 2;  // of a cell in shared memory: its probabilities, 1, u
-  float* tile = reinterpret_cast<float*>(deal_block_memory);  // [kTileCells, row]
+  const int rows = job.classes + 2;  // in shared memory: the probabilities, 1, u
+  float* tile = reinterpret_cast<float*>(deal_block_memory);  // [rows, kTileStride]
+  const float* factor[4];
+  for (int k = 0; k < 4; ++k) factor[k] = tile + term.factor[k] * kTileStride;
+  const float* u = tile + (job.classes + 1) * kTileStride;
   float plain[kParts] = {}, with_u[kParts] = {};
   for (int64_t begin = chunk * kChunkCells; begin < (chunk + 1) * kChunkCells;
        begin += kTileCells) {
     __syncthreads();
-    for (int i = threadIdx.x; i < kTileCells * row; i += kThreads) {
+    for (int i = threadIdx.x; i < kTileCells * rows; i += kThreads) {
       const int64_t cell = begin + i % kTileCells;
       const int c = i / kTileCells;
       float value = 0.0f;
@@ -182,17 +186,16 @@ __global__ void sum_moments(const Job job) {
                 : c == job.classes ? 1.0f
                                    : job.a.u[b * job.cells + cell];
       }
-      tile[i % kTileCells * row + c] = value;
+      tile[c * kTileStride + i % kTileCells] = value;
     }
     __syncthreads();
     for (int i = 0; i < kTileCells; i += kParts) {
 #pragma unroll
       for (int k = 0; k < kParts; ++k) {
-        const float* cell = tile + (i + k) * row;
-        const float first = cell[term.factor[0]], second = cell[term.factor[1]];
-        const float third = cell[term.factor[2]], last = cell[term.factor[3]];
+        const float first = factor[0][i + k], second = factor[1][i + k];
+        const float third = factor[2][i + k], last = factor[3][i + k];
         const float product = first * second * third;
-        const float product_u = first * cell[job.classes + 1] * second * third;
+        const float product_u = first * u[i + k] * second * third;
         plain[k] = fma_(product, last, plain[k]);
         with_u[k] = fma_(product_u, last, with_u[k]);
       }
@@ -299,7 +302,7 @@ void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_
   launch(softmax, blocks_for(job.cells, 32), batch, 32, 0, stream, job);
   if (use_polynomial(head, job.cells)) {
     const int64_t term_blocks = blocks_for(job.terms, kThreads);
-    const size_t tile = sizeof(float) * kTileCells * static_cast<size_t>(head.channels + 2);
+    const size_t tile = sizeof(float) * kTileStride * static_cast<size_t>(head.channels + 2);
     launch(sum_moments, term_blocks * job.chunks, batch, kThreads, tile, stream, job);
     launch(make_coefficients, term_blocks, batch, kThreads, 0, stream, job);
     const int warps = static_cast<int>(std::min<int64_t>(head.channels, 8));
