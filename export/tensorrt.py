@@ -99,24 +99,30 @@ def build_engine(
     KeyboardInterrupt
         The build was interrupted; nothing is written.
     """
+    content = _parsable(path)
     trt = import_tensorrt()
     messages = Messages(trt)
-    builder = trt.Builder(messages.logger)
-    if builder is None:
-        raise ModelError(f"TensorRT {trt.__version__} gives no builder ({messages.take()})")
+    with messages.starting():
+        builder = trt.Builder(messages.logger)
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     parser = trt.OnnxParser(network, messages.logger)
     # The path says where external weights are.
-    if not parser.parse(_parsable(path), path=str(path)):
+    if not parser.parse(content, path=str(path)):
         raise _not_parsed(trt, path, parser, messages, precision)
+    # Known before the minutes of a build: types of a strongly typed network are inferred.
+    _check_precision(trt, path, "reads", _network_precisions(trt, network), precision)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.clear_flag(trt.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
-    for name, shapes in profiles.items():
-        profile.set_shape(name, shapes.minimum, shapes.optimum, shapes.maximum)
-    if config.add_optimization_profile(profile) < 0:
+    try:
+        for name, shapes in profiles.items():
+            profile.set_shape(name, shapes.minimum, shapes.optimum, shapes.maximum)
+        fits = config.add_optimization_profile(profile) >= 0
+    except RuntimeError:  # of set_shape; messages say more
+        fits = False
+    if not fits:
         raise ModelError(
             f"model {path} does not take inputs of {dict(profiles)}: set the model option "
             f"input_size to what it takes ({messages.take()})"
@@ -130,8 +136,12 @@ def build_engine(
         )
     plan = bytes(serialized)
     _keep_timing_cache(config, timing_cache)
-    layers = _inspected(trt, messages, plan)
-    _check_precision(trt, path, layers, precision)
+    layers = _inspected(trt, messages, plan, profiles)
+    used = precisions_used(layers)
+    if used:
+        _check_precision(trt, path, "built", used, precision)
+    else:
+        log.warning("TensorRT %s does not tell the precision it uses", trt.__version__)
     return BuiltEngine(plan, layers)
 
 
@@ -148,7 +158,7 @@ def _parsable(path: Path) -> bytes:
 
 
 def precisions_used(layers: str) -> set[str]:
-    """Precisions that occur among the inputs and outputs of an engine's layers.
+    """Precisions that occur among the inputs, outputs and weights of an engine's layers.
 
     Parameters
     ----------
@@ -159,21 +169,36 @@ def precisions_used(layers: str) -> set[str]:
     for layer in json.loads(layers).get("Layers", []):
         if not isinstance(layer, dict):  # a name alone: built without details
             continue
-        for tensor in (*layer.get("Inputs", []), *layer.get("Outputs", [])):
-            told = str(tensor.get("Format/Datatype", "")).lower()
-            found.add(next((name for word, name in _WORDS if word in told), None))
+        told = [
+            tensor.get("Format/Datatype", "")
+            for tensor in (*layer.get("Inputs", []), *layer.get("Outputs", []))
+        ]
+        weights = layer.get("Weights")  # told where shapes, and so formats, are not known
+        told.append(weights.get("Type", "") if isinstance(weights, dict) else "")
+        for text in map(str.lower, map(str, told)):
+            found.add(next((name for word, name in _WORDS if word in text), None))
     return {name for name in found if name is not None}
 
 
-def _check_precision(trt: ModuleType, path: Path, layers: str, precision: str | None) -> None:
-    used = precisions_used(layers)
-    if not used:
-        log.warning("TensorRT %s does not tell the precision it uses", trt.__version__)
-        return
+def _network_precisions(trt: ModuleType, network: Any) -> set[str]:
+    """Precisions of what the layers of a parsed network give."""
+    kinds = trt.DataType
+    names = {kinds.FLOAT: "fp32", kinds.HALF: "fp16", kinds.BF16: "bf16", kinds.INT8: "int8"}
+    found = set()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        for place in range(layer.num_outputs):
+            found.add(names.get(layer.get_output(place).dtype))
+    return {name for name in found if name is not None}
+
+
+def _check_precision(
+    trt: ModuleType, path: Path, verb: str, used: set[str], precision: str | None
+) -> None:
     is_held = used == {"fp32"} if precision == "fp32" else precision in used
     if precision is not None and not is_held:
         raise ModelError(
-            f"model {path} says {precision}, and TensorRT {trt.__version__} built it as "
+            f"model {path} says {precision}, and TensorRT {trt.__version__} {verb} it as "
             f"{', '.join(sorted(used))}: export it again with deal export --precision {precision}"
         )
 
@@ -197,14 +222,23 @@ def _not_parsed(
     )
 
 
-def _inspected(trt: ModuleType, messages: Messages, plan: bytes) -> str:
-    engine = trt.Runtime(messages.logger).deserialize_cuda_engine(plan)
-    if engine is None:
+def _inspected(
+    trt: ModuleType, messages: Messages, plan: bytes, profiles: Mapping[str, InputProfile]
+) -> str:
+    """What the inspector tells, with shapes given: without them it knows no formats."""
+    with messages.starting():
+        runtime = trt.Runtime(messages.logger)
+    engine = runtime.deserialize_cuda_engine(plan)
+    context = None if engine is None else engine.create_execution_context()
+    if engine is None or context is None:
         raise ModelError(
             f"TensorRT {trt.__version__} does not load the engine that it has just built "
             f"({messages.take()}): is the GPU's memory used up?"
         )
+    for name, shapes in profiles.items():
+        context.set_input_shape(name, shapes.optimum)
     inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
     told: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return told
 
@@ -217,8 +251,11 @@ def _start_timing_cache(config: Any, path: Path | None) -> None:
     if path is not None and path.exists():
         content = path.read_bytes()
     cache = config.create_timing_cache(content)
-    if content and not config.set_timing_cache(cache, ignore_mismatch=False):
-        log.warning("timing cache %s is of another GPU or TensorRT: it is made anew", path)
+    # There is none for a file that is cut off.
+    if content and not (cache and config.set_timing_cache(cache, ignore_mismatch=False)):
+        log.warning(
+            "timing cache %s is of another GPU or TensorRT, or damaged: it is made anew", path
+        )
         content = b""
     if not content:
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)

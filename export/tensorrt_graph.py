@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+
+from deal.errors import ModelError
 
 __all__ = ["cast_images_first", "parsable"]
 
@@ -22,10 +24,34 @@ def parsable(path: Path) -> bytes:
     """An ONNX file's bytes, its images cast first where they are not.
 
     External weights are left out: the parser finds them by the model's path.
+
+    Raises
+    ------
+    ModelError
+        Its int8 has zero points, the form for processors.
     """
     content = path.read_bytes()
     model = onnx.load_from_string(content)
+    if asymmetric := _asymmetric(model.graph):
+        raise ModelError(
+            f"TensorRT takes int8 without zero points only, and {asymmetric} of {path} has one, as "
+            "on processors: convert the float32 model with deal export --precision int8 --target "
+            "gpu"
+        )
     return model.SerializeToString() if cast_images_first(model.graph) else content
+
+
+def _asymmetric(graph: onnx.GraphProto) -> str:
+    """The first node that quantises with a zero point or to uint8; empty if there is none."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
+            zero = constants.get(node.input[2])
+            if zero is not None and zero.data_location != TensorProto.EXTERNAL:
+                is_uint8 = zero.data_type == TensorProto.UINT8
+                if is_uint8 or numpy_helper.to_array(zero).any():
+                    return f"{node.op_type} {node.name!r}"
+    return ""
 
 
 def cast_images_first(graph: onnx.GraphProto) -> bool:

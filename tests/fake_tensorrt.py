@@ -26,6 +26,7 @@ _DETAILS = {
     TensorProto.BFLOAT16: "BFloat16",
     TensorProto.INT8: "Int8",
 }
+_NOT_TOLD = "N/A due to dynamic shapes"
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
@@ -54,6 +55,15 @@ class DataType(enum.Enum):
     HALF = "tensor(float16)"
     UINT8 = "tensor(uint8)"
     BF16 = "tensor(bfloat16)"
+    INT8 = "tensor(int8)"
+
+
+_TYPES = {
+    TensorProto.FLOAT: DataType.FLOAT,
+    TensorProto.FLOAT16: DataType.HALF,
+    TensorProto.BFLOAT16: DataType.BF16,
+    TensorProto.INT8: DataType.INT8,
+}
 
 
 def nptype(trt_type: DataType) -> type:
@@ -93,6 +103,8 @@ class IOptimizationProfile:
         self._shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002
+        if not all(a <= b <= c for a, b, c in zip(min, opt, max, strict=True)):
+            raise RuntimeError("Shape provided for max is inconsistent with other shapes.")
         self._shapes[input] = tuple(min), tuple(opt), tuple(max)
 
 
@@ -108,16 +120,16 @@ class IBuilderConfig:
         self._cleared.append(flag)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
-        for fewest, best, most in profile._shapes.values():
-            if not all(a <= b <= c for a, b, c in zip(fewest, best, most, strict=True)):
-                return -1
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
-        return ITimingCache(bytes(serialized_timing_cache))
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        content = bytes(serialized_timing_cache)
+        return None if content.startswith(b"damaged") else ITimingCache(content)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        if not isinstance(cache, ITimingCache):
+            raise TypeError("set_timing_cache(): incompatible function arguments")
         if cache._content and not cache._content.startswith(b"measured"):
             return False
         self._cache = cache
@@ -127,10 +139,39 @@ class IBuilderConfig:
         return self._cache
 
 
+class ITensor:
+    def __init__(self, dtype: DataType | None) -> None:
+        self._dtype = dtype
+
+    @property
+    def dtype(self) -> DataType | None:
+        return self._dtype
+
+
+class ILayer:
+    def __init__(self, kinds: list[int]) -> None:
+        self._kinds = kinds
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._kinds)
+
+    def get_output(self, index: int) -> ITensor:
+        return ITensor(_TYPES.get(self._kinds[index]))
+
+
 class INetworkDefinition:
     def __init__(self, flags: int) -> None:
         self._flags = flags
         self._content = b""
+        self._layers: list[ILayer] = []
+
+    @property
+    def num_layers(self) -> int:
+        return len(self._layers)
+
+    def get_layer(self, index: int) -> ILayer:
+        return self._layers[index]
 
 
 class ParserError:
@@ -174,7 +215,14 @@ class OnnxParser:
             elif node.op_type != "Cast" and not images.isdisjoint(node.input):
                 self._errors.append(ParserError(node.op_type, node.name, "UINT8 is not supported"))
         self._network._content = bytes(model)
+        self._network._layers = _layers(model)
         return not self._errors
+
+
+def _layers(content: bytes) -> list[ILayer]:
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content)).graph
+    kinds = {i.name: i.type.tensor_type.elem_type for i in (*graph.value_info, *graph.output)}
+    return [ILayer([kinds.get(name, 0) for name in node.output]) for node in graph.node]
 
 
 class Builder:
@@ -221,16 +269,24 @@ class Builder:
 class EngineInspector:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
+        self.execution_context: IExecutionContext | None = None
 
     def get_engine_information(self, format: LayerInformationFormat) -> str:  # noqa: A002
         model = onnx.load_from_string(self._engine._content)
         kinds = {tensor.data_type for tensor in model.graph.initializer}
         if self._engine._precision is not None:
             kinds = {self._engine._precision}
+        context, profile = self.execution_context, self._engine._profile
+        is_dynamic = any(fewest != most for fewest, _, most in profile.values())
+        is_told = not is_dynamic or (
+            context is not None and profile.keys() <= context._shapes.keys()
+        )
         layers = [
             {
                 "Name": f"layer {kind}",
-                "Inputs": [{"Name": "x", "Format/Datatype": _DETAILS[kind]}],
+                "Inputs": [
+                    {"Name": "x", "Format/Datatype": _DETAILS[kind] if is_told else _NOT_TOLD}
+                ],
                 "Outputs": [],
             }
             for kind in sorted(kinds & _DETAILS.keys())

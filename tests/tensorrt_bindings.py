@@ -87,10 +87,17 @@ def stubs(major: int) -> Path:
 
 def run(name: str, *arguments: object) -> dict[str, object]:
     """What ``tests/tensorrt_api.py`` prints with these bindings, in a process of its own."""
-    bindings = unpacked(name)
+    told = python(name, "-m", "tests.tensorrt_api", unpacked(name), *arguments)
+    answer = json.loads(told)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def python(name: str, *arguments: object) -> str:
+    """What Python prints with stub libraries for these bindings, in a process of its own."""
     libraries = stubs(int(name.split()[-1]))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tensorrt_api", str(bindings), *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "LD_LIBRARY_PATH": str(libraries)},
         capture_output=True,
@@ -98,6 +105,4 @@ def run(name: str, *arguments: object) -> dict[str, object]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert isinstance(answer, dict)
-    return answer
+    return done.stdout

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from deal.errors import ModelError
 from deal.export.tensorrt_graph import cast_images_first, parsable
 from tests.models import metadata, save_model, scenes
 
@@ -90,3 +91,27 @@ def test_external_weights_stay_where_they_are(tmp_path):
         TensorProto.EXTERNAL
     }
     assert any(t.external_data for t in made.graph.initializer)
+
+
+@pytest.mark.parametrize(
+    ("zero", "is_taken"),
+    [(np.int8(0), True), (np.int8(3), False), (np.uint8(0), False), (np.uint8(128), False)],
+)
+def test_int8_for_processors_is_refused_with_what_makes_it_for_gpus(tmp_path, zero, is_taken):
+    values = {"scale": np.float32(0.5), "zero": zero}
+    graph = helper.make_graph(
+        [helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["y"], name="q")],
+        "quantised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(zero.dtype), [2])],
+        [onnx.numpy_helper.from_array(np.array(value), name) for name, value in values.items()],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph), path)
+    if is_taken:
+        assert parsable(path) == path.read_bytes()
+    else:
+        with pytest.raises(
+            ModelError, match=r"QuantizeLinear 'q' of .*--precision int8 --target gpu"
+        ):
+            parsable(path)

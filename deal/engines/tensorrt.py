@@ -77,7 +77,8 @@ class TensorRTEngine(DeviceEngine):
         self._trt = import_tensorrt()
         self._messages = Messages(self._trt)
         with _current(index):
-            self._runtime = self._trt.Runtime(self._messages.logger)
+            with self._messages.starting():
+                self._runtime = self._trt.Runtime(self._messages.logger)
             self._engine = self._stored_or_built(cache or EngineCache())
         self._roles = {name: role for role, name in spec.output_names.items()}
 

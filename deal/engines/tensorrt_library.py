@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -107,9 +109,28 @@ class Messages:
 
         self.logger = Logger()
         self._errors = errors
+        self._version = trt.__version__
 
     def take(self) -> str:
         """The errors since the last call, in one line; empty if there are none."""
         text = "; ".join(" ".join(message.split()) for message in self._errors)
         self._errors.clear()
         return text[:1000]
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Make a ``Builder`` or ``Runtime`` in here: the bindings raise TypeError for none.
+
+        Raises
+        ------
+        EngineUnavailableError
+            TensorRT does not start on this machine.
+        """
+        try:
+            yield
+        except TypeError as error:
+            raise EngineUnavailableError(
+                f"TensorRT {self._version} does not start ({self.take() or error}): its CUDA may "
+                "be newer than the driver, or the GPU's memory used up (nvidia-smi shows both); "
+                "or use --engine ort"
+            ) from error

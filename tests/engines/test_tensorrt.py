@@ -117,8 +117,9 @@ def test_lanes_share_one_engine_and_have_contexts_of_their_own(tmp_path, monkeyp
     for i, output in enumerate(outputs):
         assert output.to_host().tobytes() == cpu.infer(IMAGES[i : i + 2]).logits.tobytes()
     assert builds() == 1
-    assert len(contexts) == 3
-    assert len({context._addresses["logits"] for context in contexts}) == 3
+    (_, *own) = contexts  # the first was to inspect the engine
+    assert len(own) == 3
+    assert len({context._addresses["logits"] for context in own}) == 3
 
 
 def test_runs_are_launched_as_one_graph(tmp_path, monkeypatch):
@@ -259,10 +260,10 @@ def test_layers_are_held_to_the_precision_of_the_model(tmp_path, monkeypatch):
     assert precisions_used(build_engine(path, profiles(), precision="fp32").layers) == {"fp32"}
     build_engine(path, profiles(), precision=None)
     for precision in ("fp16", "bf16", "int8"):
-        with pytest.raises(ModelError, match=rf"built it as fp32: .*--precision {precision}"):
+        with pytest.raises(ModelError, match=rf"reads it as fp32: .*--precision {precision}"):
             build_engine(path, profiles(), precision=precision)
+    assert builds() == 2  # the others are refused before
     monkeypatch.setattr(fake_tensorrt.Builder, "_as_precision", onnx.TensorProto.FLOAT16)
-    build_engine(path, profiles(), precision="fp16")
     with pytest.raises(ModelError, match=r"says fp32.* built it as fp16"):
         build_engine(path, profiles(), precision="fp32")
 
@@ -285,6 +286,23 @@ def test_the_inspectors_words_of_all_versions_are_understood(told, precision):
     assert precisions_used(json.dumps({"Layers": [layer, "b"]})) == {precision}
 
 
+def test_formats_are_asked_for_with_shapes_which_not_fixed_ones_need(tmp_path, monkeypatch):
+    monkeypatch.setattr(fake_tensorrt.IExecutionContext, "set_input_shape", lambda *_: True)
+    built = build_engine(save(tmp_path), profiles(), precision=None)
+    assert precisions_used(built.layers) == set()
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+    built = build_engine(save(tmp_path), profiles(), precision="fp32")
+    assert precisions_used(built.layers) == {"fp32"}
+
+
+def test_weights_tell_the_precision_where_formats_do_not():
+    unknown = [{"Name": "x", "Format/Datatype": "N/A due to dynamic shapes"}]
+    weights = {"Type": "Half", "Count": 9408}
+    layer = {"Name": "a", "Inputs": unknown, "Outputs": unknown, "Weights": weights}
+    assert precisions_used(json.dumps({"Layers": [layer]})) == {"fp16"}
+
+
 def test_measured_kernels_are_kept_and_those_of_another_gpu_replaced(tmp_path, caplog):
     path, file = save(tmp_path), tmp_path / "timing.bin"
     build_engine(path, profiles(), precision=None, timing_cache=file)
@@ -295,6 +313,9 @@ def test_measured_kernels_are_kept_and_those_of_another_gpu_replaced(tmp_path, c
     build_engine(path, profiles(), precision=None, timing_cache=file)
     assert file.read_bytes() == b"measured"
     assert "of another GPU or TensorRT" in caplog.text
+    file.write_bytes(b"damaged")
+    build_engine(path, profiles(), precision=None, timing_cache=file)
+    assert file.read_bytes() == b"measured"
 
 
 def test_what_cannot_be_parsed_is_named_with_every_node(tmp_path):

@@ -1,6 +1,7 @@
 """What deal uses of TensorRT is there in the real bindings of its oldest and newest versions.
 
-Nothing of TensorRT is executed: its libraries are stubs (``tests/tensorrt_bindings.py``).
+Nothing of TensorRT but its bindings is executed: its libraries are stubs
+(``tests/tensorrt_bindings.py``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,36 @@ def test_everything_that_is_used_is_there(bindings):
     assert found["problems"] == []
     assert found["version"].startswith(bindings.split()[-1])
     assert {"ILogger.Severity.ERROR", "ILogger.log", "__version__"} <= set(found["uses"])
+
+
+STARTING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorrt_bindings as trt
+from deal.engines.tensorrt_library import Messages
+from deal.errors import EngineUnavailableError
+
+messages = Messages(trt)
+for kind in (trt.Builder, trt.Runtime):
+    messages.logger.log(trt.ILogger.Severity.ERROR, "no driver")
+    try:
+        with messages.starting():
+            kind(messages.logger)
+    except EngineUnavailableError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("bindings", BINDINGS)
+def test_a_tensorrt_that_does_not_start_says_so(bindings):
+    """The real bindings and deal's logger, with libraries that give nothing."""
+    told = tensorrt_bindings.python(
+        bindings, "-c", STARTING, tensorrt_bindings.unpacked(bindings)
+    ).splitlines()
+    assert len(told) == 2
+    for line in told:
+        assert f"TensorRT {bindings.split()[-1]}." in line
+        assert "does not start (no driver): its CUDA may be newer than the driver" in line
 
 
 GOOD = """

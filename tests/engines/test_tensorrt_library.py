@@ -107,7 +107,7 @@ def test_errors_are_kept_for_the_exception_and_warnings_logged(caplog):
         def __init__(self) -> None:
             self.made = True
 
-    messages = Messages(SimpleNamespace(ILogger=Base))
+    messages = Messages(SimpleNamespace(ILogger=Base, __version__="10.16.1.11"))
     for level, text in enumerate(["broken", "out of\nmemory", "slow", "hello", "chatter"]):
         messages.logger.log(level, text)
     assert messages.logger.made
