@@ -165,8 +165,12 @@ def precisions_used(layers: str) -> set[str]:
     layers : str
         The inspector's JSON, of an engine built with detailed verbosity.
     """
+    try:
+        entries = json.loads(layers).get("Layers", [])
+    except ValueError:  # not every version escapes the names in it: unread, not minutes wasted
+        return set()
     found = set()
-    for layer in json.loads(layers).get("Layers", []):
+    for layer in entries:
         if not isinstance(layer, dict):  # a name alone: built without details
             continue
         told = [

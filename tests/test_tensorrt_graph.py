@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from deal.errors import ModelError
+from deal.export.tensorrt import precisions_used
 from deal.export.tensorrt_graph import cast_images_first, parsable
 from tests.models import metadata, save_model, scenes
 
@@ -115,3 +116,7 @@ def test_int8_for_processors_is_refused_with_what_makes_it_for_gpus(tmp_path, ze
             ModelError, match=r"QuantizeLinear 'q' of .*--precision int8 --target gpu"
         ):
             parsable(path)
+
+
+def test_layers_whose_names_break_the_inspectors_json_are_unread():
+    assert precisions_used('{"Layers": [{"Name": "a "quoted" name"}]}') == set()
