@@ -138,7 +138,10 @@ PyArray from_cuda_interface(const py::object& object, const char* name, Stream s
   if (fields.contains("stream") && !fields["stream"].is_none()) {
     const auto producer = fields["stream"].cast<uintptr_t>();
     const uintptr_t consumer = stream.value_or(0);
-    if (producer != consumer) cuda_wait(producer, consumer, *result.cuda);
+    if (producer != consumer) {
+      py::gil_scoped_release release;  // what the device waits for may want it
+      cuda_wait(producer, consumer, *result.cuda);
+    }
   }
   result.owner = object;
   return result;
