@@ -43,7 +43,7 @@ def assert_same(found, expected):
         assert found[name].dtype == values.dtype, name
 
 
-def compare(cpu, device, images, **extras):
+def assert_as_on_the_cpu(cpu, device, images, **extras):
     expected, found = (scorer.score_with_regions(images, **extras) for scorer in (cpu, device))
     assert_same(found[0], expected[0])
     if expected[1] is not None:
@@ -68,7 +68,9 @@ def compare(cpu, device, images, **extras):
 def test_columns_are_those_of_the_cpu(ort_on_device, path, options):
     cpu, device = both(path, **options)
     assert (cpu.device, device.device) == ("cpu", "cuda:0")
-    compare(cpu, device, scenes(5, SIZE), cameras=["front", None, "front", "front", None])
+    assert_as_on_the_cpu(
+        cpu, device, scenes(5, SIZE), cameras=["front", None, "front", "front", None]
+    )
 
 
 @pytest.mark.parametrize("members", ["one", "models", "passes"])
@@ -92,14 +94,14 @@ def test_logits_stay_on_the_device(ort_on_device, tmp_path, monkeypatch, members
 def test_segments_go_up_with_their_images(ort_on_device, path):
     rng = np.random.default_rng(0)
     segments = [rng.integers(-1, 5, SIZE) for _ in range(3)]
-    compare(*both(path, regions=GivenSegments()), scenes(3, SIZE), segments=segments)
+    assert_as_on_the_cpu(*both(path, regions=GivenSegments()), scenes(3, SIZE), segments=segments)
 
 
 def test_the_graphs_own_difficulty_and_embedding_count(ort_on_device, tmp_path):
     path = save_model(tmp_path / "m.onnx", difficulty=True, embedding=True, props=metadata())
     cpu, device = both(path)
     images = scenes(3, SIZE)
-    compare(cpu, device, images)
+    assert_as_on_the_cpu(cpu, device, images)
     for ours, theirs in zip(
         device.difficulty_maps(images), cpu.difficulty_maps(images), strict=True
     ):
@@ -111,7 +113,7 @@ def test_images_that_fail_leave_the_others_alone(ort_on_device, tmp_path):
     white = np.full((*SIZE, 3), 250, np.uint8)
     images = [white, *scenes(2, SIZE), white, *scenes(1, (16, 24))]
     cpu, device = both(path, regions=Grid(8))
-    compare(cpu, device, images)
+    assert_as_on_the_cpu(cpu, device, images)
     found = device.difficulty_maps(images)
     assert [values is None for values in found] == [True, False, False, True, False]
 
@@ -139,13 +141,13 @@ def test_committees_vote_as_on_the_cpu(ort_on_device, tmp_path, members):
         paths.append(
             save_model(tmp_path / f"{seed}.onnx", seed=seed, floating=True, half=half, props=props)
         )
-    compare(*both(paths, **members), scenes(3, SIZE))
+    assert_as_on_the_cpu(*both(paths, **members), scenes(3, SIZE))
 
 
 def test_probabilities_are_scored_on_the_host(ort_on_device, tmp_path):
     path = save_model(tmp_path / "m.onnx", kind="softmax", difficulty=True)
     options = {"classes": 5, "output_kind": "probabilities", "align_corners": True}
-    compare(*both(path, mask=MASK, model_options=options), scenes(3, SIZE))
+    assert_as_on_the_cpu(*both(path, mask=MASK, model_options=options), scenes(3, SIZE))
 
 
 def test_a_scorer_opened_again_is_a_lane_of_the_same_session(ort_on_device, path):
