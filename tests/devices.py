@@ -11,6 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from deal import _native
+from deal.engines.base import on_host
+from deal.engines.device import DeviceArray
+from deal.types import EngineOutput
 
 BUILT = "cuda=yes" in _native.build_info()
 
@@ -72,6 +75,18 @@ def to_device(array: Any) -> Any:
 def to_host(array: Any) -> NDArray[Any]:
     """What an array of :func:`to_device` holds."""
     return array.array if EMULATED else array.cpu().numpy()
+
+
+def assert_output_on_device(output: EngineOutput, expected: EngineOutput) -> None:
+    """Hold an engine's output, left on the device, to the bits of the one on the host."""
+    assert isinstance(output.logits, DeviceArray)
+    found = on_host(output)
+    for name in ("logits", "difficulty", "embedding"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        if theirs is None:
+            assert ours is None
+        else:
+            assert ours.astype(theirs.dtype).tobytes() == theirs.tobytes(), name
 
 
 def stream() -> Any:

@@ -8,8 +8,8 @@ from deal.driver import Driver
 from deal.dropout import draw_masks
 from deal.engines import onnxruntime_cuda, open_engine
 from deal.engines.base import on_host
-from deal.engines.device import DeviceArray
 from deal.errors import EngineUnavailableError, ModelError, UsageError
+from tests.devices import assert_output_on_device
 from tests.models import MEAN, STD, metadata, save_model, scenes
 from tests.sessions import no_cuda_provider, ort_on_device
 
@@ -45,14 +45,7 @@ def test_outputs_are_the_bits_of_the_cpu(ort_on_device, tmp_path, model, options
     assert (device.device, device.captured) == ("cuda:0", "size" in model)
     expected = cpu.infer(IMAGES[:count])
     output = device.infer(IMAGES[:count])
-    assert isinstance(output.logits, DeviceArray)
-    found = on_host(output)
-    for name in ("logits", "difficulty", "embedding"):
-        ours, theirs = getattr(found, name), getattr(expected, name)
-        if theirs is None:
-            assert ours is None
-        else:
-            assert ours.astype(theirs.dtype).tobytes() == theirs.tobytes(), name
+    assert_output_on_device(output, expected)
 
 
 @pytest.mark.parametrize("size", [None, (48, 64)])

@@ -16,15 +16,13 @@ import deal
 from deal.driver import Driver
 from deal.dropout import draw_masks
 from deal.engines import open_engine, tensorrt, tensorrt_library
-from deal.engines.base import on_host
-from deal.engines.device import DeviceArray
 from deal.engines.tensorrt_cache import EngineCache
 from deal.errors import EngineUnavailableError, ModelError
 from deal.export.tensorrt import InputProfile, build_engine, precisions_used
 from deal.export.tensorrt_graph import parsable
 from deal.results import read_regions, read_results
 from tests import fake_tensorrt
-from tests.devices import EMULATED
+from tests.devices import EMULATED, assert_output_on_device
 from tests.models import MEAN, STD, metadata, save_model, scenes
 from tests.runs import write_pool
 
@@ -81,14 +79,7 @@ def test_outputs_are_the_bits_of_the_cpu(tmp_path, model, options, count):
     cpu, device = open_engine(path, device="cpu", options=options), open_trt(path, options)
     assert (device.name, device.device) == ("trt", "cuda:0")
     expected, output = cpu.infer(IMAGES[:count]), device.infer(IMAGES[:count])
-    assert isinstance(output.logits, DeviceArray)
-    found = on_host(output)
-    for name in ("logits", "difficulty", "embedding"):
-        ours, theirs = getattr(found, name), getattr(expected, name)
-        if theirs is None:
-            assert ours is None
-        else:
-            assert ours.astype(theirs.dtype).tobytes() == theirs.tobytes(), name
+    assert_output_on_device(output, expected)
 
 
 def test_dropout_masks_go_up_with_every_batch(tmp_path):
