@@ -20,6 +20,7 @@ __all__ = ["export", "half_model", "int8_model", "random_model", "random_module"
 _SIZE = (360, 480)
 _LOGIT_DEVIATION = 3.0
 _CALIBRATION_SCENES = 8
+_STATISTICS_SCENES = 4
 
 
 def random_model(folder: Path, network: str, classes: int = 11) -> Path:
@@ -49,8 +50,9 @@ def random_module(
 ) -> tuple[WithDifficulty, CheckpointMeta]:
     """Make ``paper`` or ``light`` with random weights: speed does not depend on them.
 
-    Batch normalisation has the statistics of street scenes and the logits of each class deviate
-    by 3: no activation is smaller than a trained network's, and scores of images differ.
+    Batch normalisation has the statistics of street scenes of that size and the logits of each
+    class deviate by about 3: no probability is so small that arithmetic slows down (subnormal
+    floats would, in peers that do not flush them), and scores of images differ.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def random_module(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         module = build_module(meta)
-        scenes = np.stack([scene(seed, (120, 160))[0] for seed in range(4)])
+        scenes = np.stack([scene(seed, size)[0] for seed in range(_STATISTICS_SCENES)])
         batch = torch.from_numpy(scenes).permute(0, 3, 1, 2)
         for layer in module.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):

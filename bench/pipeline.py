@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ def run(
 
     The bare sessions find their images decoded in memory and throw the logits away; they and
     ``score_pool`` open their sessions within the measured time. The slower peers score the first
-    ``peer_images`` of the pool, their networks ready. All compute ``ds`` as released.
+    ``peer_images`` of the pool, their networks ready. All compute ``ds`` as released. The released
+    loop runs the paper's network; with another ``network`` it is timed with that, too.
 
     Parameters
     ----------
@@ -111,6 +112,9 @@ def run(
         paths = [Path(item.path) for item in items[:peer_images]]
         peers = _peers(trained, fp32, paths)
         agreement = _check(_stored_scores(whole(fp32), items), peers)
+        if network != "paper":
+            peers["with this network"] = peers["released"]
+            peers["released"] = _released(random_network(folder, "paper")[0], paths)
         matrix = torch.rand(_PRODUCT, _PRODUCT)
         seconds = interleave(
             {
@@ -141,6 +145,7 @@ def run(
             "ratio",
             f">= {released_target}",
         ),
+        *_with_this_network(rates),
         Row("deal-score / plain loop", ratios(rates["whole"], rates["plain"]), "ratio"),
         Row(
             "deal-score / bare sessions",
@@ -176,6 +181,18 @@ def run(
     )
 
 
+def _with_this_network(rates: Mapping[str, Sequence[float]]) -> list[Row]:
+    if "with this network" not in rates:
+        return []
+    theirs = rates["with this network"]
+    return [
+        Row("released loop with this network", spread(theirs), "images/s"),
+        Row(
+            "deal-score / released loop with this network", ratios(rates["whole"], theirs), "ratio"
+        ),
+    ]
+
+
 def _single(value: float) -> Spread:
     return Spread(value, value, value, 1)
 
@@ -187,9 +204,7 @@ def _peers(
     import onnxruntime
 
     from deal.bench.graphs import whole_graph
-    from deal.bench.released import ReleasedNetwork, released_scores
 
-    network = ReleasedNetwork(trained).eval()
     session: Any = onnxruntime.InferenceSession(
         whole_graph(path, trained.head(), _SIZE), providers=["CPUExecutionProvider"]
     )
@@ -203,7 +218,14 @@ def _peers(
             scores.append(float(difficulty.mean()))
         return np.array(scores)
 
-    return {"plain": plain, "released": lambda: released_scores(network, paths, _SIZE)}
+    return {"plain": plain, "released": _released(trained, paths)}
+
+
+def _released(trained: WithDifficulty, paths: Sequence[Path]) -> Callable[[], NDArray[np.float64]]:
+    from deal.bench.released import ReleasedNetwork, released_scores
+
+    network = ReleasedNetwork(trained).eval()
+    return lambda: released_scores(network, paths, _SIZE)
 
 
 def _stored_scores(output: Path, items: Sequence[PoolItem]) -> NDArray[np.float64]:

@@ -217,6 +217,20 @@ def test_a_pool_is_scored_beside_its_peers(exported, monkeypatch, precision, lea
     assert report.settings["quantised"] == (precision == "int8")
     assert report.settings["agreement"]["released"]["spearman"] > 0.99
     assert (report.rows[-1].name == "deal-score / FMA bound") == (precision == "fp32")
+    assert "released loop with this network" in [row.name for row in report.rows]
+
+
+@pytest.mark.parametrize("network", ["paper", "light"])
+def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network):
+    torch = pytest.importorskip("torch")
+    from deal.bench.networks import random_module
+
+    module, _ = random_module(network, size=(96, 128))
+    unseen = np.stack([scene(seed, (96, 128))[0] for seed in (50, 51)])
+    with torch.no_grad():
+        z = module.module(torch.from_numpy(unseen).permute(0, 3, 1, 2))
+    assert torch.softmax(z, dim=1).min() >= torch.finfo(torch.float32).tiny
+    assert 1 < z.std() < 10
 
 
 def test_runtimes_are_timed_on_one_network(exported, monkeypatch, tiny):
