@@ -34,7 +34,8 @@ def cache(monkeypatch, tmp_path):
 def keep(cache, *drivers):
     for driver in drivers:
         built = SimpleNamespace(plan=b"plan" * 500_000, layers="{}")
-        cache.get(FACTS | {"driver": driver}, bytes, lambda built=built: built)
+        facts = FACTS | {"driver": driver}
+        cache.get(facts, bytes, lambda built=built: built, name="camvid.onnx")
     return {entry.facts["driver"]: entry.path.stem for entry in cache.entries()}
 
 
@@ -46,7 +47,7 @@ def test_engines_are_listed_with_what_they_are_for(deal, cache):
     first, line = told.splitlines()
     assert first == f"1 engines, 2 MB in {cache.folder}"
     assert line == (
-        f"  {key[:12]}     2.0 MB  used 0 days ago  model 9f9f9f9f9f9f  image 8×48×64×3  "
+        f"  {key[:12]}     2.0 MB  used 0 days ago  camvid.onnx (9f9f9f9f9f9f)  image 8×48×64×3  "
         "TensorRT 10.16.1.11  NVIDIA H200  driver 580.1"
     )
 
@@ -56,7 +57,7 @@ def test_engines_are_told_as_json(deal, cache):
     told = json.loads(deal("engines", "--json")[1])
     assert told["folder"] == str(cache.folder)
     (engine,) = told["engines"]
-    assert (engine["key"], engine["bytes"]) == (key, 2_000_000)
+    assert (engine["key"], engine["name"], engine["bytes"]) == (key, "camvid.onnx", 2_000_000)
     assert engine["facts"] == FACTS | {"driver": "580.1"}
 
 

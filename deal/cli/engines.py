@@ -111,6 +111,7 @@ def _chosen(cache: EngineCache, keys: Sequence[str]) -> list[Entry]:
 def _told(entry: Entry) -> dict[str, Any]:
     return {
         "key": entry.path.stem,
+        "name": entry.name,
         "bytes": entry.size,
         "used": entry.used,
         "facts": entry.facts,
@@ -125,6 +126,6 @@ def _line(entry: Entry) -> str:
     days = max(time.time() - entry.used, 0) // _DAY
     return (
         f"  {entry.path.stem[:_KEY]}  {entry.size / 1e6:6.1f} MB  used {days:.0f} days ago  "
-        f"model {facts['model'][:_KEY]}  {inputs}  TensorRT {facts['tensorrt']}  {facts['gpu']}  "
-        f"driver {facts['driver']}"
+        f"{entry.name} ({facts['model'][:_KEY]})  {inputs}  "
+        f"TensorRT {facts['tensorrt']}  {facts['gpu']}  driver {facts['driver']}"
     )

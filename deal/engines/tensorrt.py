@@ -112,6 +112,7 @@ class TensorRTEngine(DeviceEngine):
                 timing_cache=cache.timing_cache(facts),
             ),
             log.warning,
+            name=self.spec.path.name,
         )
 
     def _profiles(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Entry:
     Attributes
     ----------
     path : Path
+    name : str
+        Of the model's file when it was built.
     facts : dict
         What it was built of and for, in plain words.
     size : int
@@ -54,6 +56,7 @@ class Entry:
     """
 
     path: Path
+    name: str
     facts: dict[str, Any]
     size: int
     used: float
@@ -104,6 +107,8 @@ class EngineCache:
         use: Callable[[bytes], T],
         build: Callable[[], _Built],
         say: Callable[[str], None] = log.info,
+        *,
+        name: str = "",
     ) -> T:
         """What ``use`` makes of the stored engine, which is built first where there is none.
 
@@ -119,6 +124,8 @@ class EngineCache:
             Gives the engine's ``plan`` and the inspector's JSON, ``layers``.
         say : callable
             Takes a line about what takes long.
+        name : str
+            Of the model's file, for people: the engine does not depend on it.
 
         Raises
         ------
@@ -137,7 +144,7 @@ class EngineCache:
                     log.warning("engine %s is built again: %s", self._path(key), error)
             say("building the TensorRT engine, once for this model and machine: takes minutes")
             built = build()
-            self._write(key, facts, built)
+            self._write(key, name, facts, built)
         try:
             return use(built.plan)
         except NotUsableError as error:
@@ -151,9 +158,10 @@ class EngineCache:
         for description in sorted(self.folder.glob("*.json")):
             path = description.with_suffix(".engine")
             with suppress(OSError, ValueError, KeyError):
-                facts = json.loads(description.read_text(encoding="utf-8"))["facts"]
+                told = json.loads(description.read_text(encoding="utf-8"))
                 used = description.stat().st_mtime
-                found.append(Entry(path, facts, path.stat().st_size, used))
+                size = path.stat().st_size
+                found.append(Entry(path, told["name"], told["facts"], size, used))
         return found
 
     def remove(self, entry: Entry) -> None:
@@ -194,9 +202,10 @@ class EngineCache:
             os.utime(path.with_suffix(".json"))
         return plan
 
-    def _write(self, key: str, facts: Mapping[str, Any], built: _Built) -> None:
+    def _write(self, key: str, name: str, facts: Mapping[str, Any], built: _Built) -> None:
         path = self._path(key)
-        told = {"facts": dict(facts), "sha256": hashlib.sha256(built.plan).hexdigest()}
+        digest = hashlib.sha256(built.plan).hexdigest()
+        told = {"name": name, "facts": dict(facts), "sha256": digest}
         with self._storing():
             path.with_suffix(".json").unlink(missing_ok=True)
             _replace(path, built.plan)

@@ -58,6 +58,13 @@ def test_anything_else_is_another_engine(cache, name):
     assert cache.get(FACTS, bytes, build) == b"plan 1"
 
 
+def test_a_model_under_another_name_has_the_same_engine(cache):
+    build = Builder()
+    cache.get(FACTS, bytes, build, name="a.onnx")
+    assert cache.get(FACTS, bytes, build, name="b.onnx") == b"plan 1"
+    assert [entry.name for entry in cache.entries()] == ["a.onnx"]
+
+
 def test_facts_and_layers_lie_beside_the_engine(cache):
     cache.get(FACTS, bytes, Builder())
     (entry,) = cache.entries()
