@@ -38,6 +38,8 @@ _TARGETS = {
     ("light", True): (18, 0.92),
 }
 _FMA_TARGET = 0.9
+_STATISTICS_TARGET = 0.01
+_STATISTICS_CALLS = 60
 
 
 def run(
@@ -116,11 +118,18 @@ def run(
             peers["with this network"] = peers["released"]
             peers["released"] = _released(random_network(folder, "paper")[0], paths)
         matrix = torch.rand(_PRODUCT, _PRODUCT)
+        logits, head = Sessions(path, 1, 1).logits(batches[0][:1]), trained.head()
+
+        def statistics() -> None:
+            for _ in range(_STATISTICS_CALLS):
+                deal.score_logits(logits, size=_SIZE, head=head, threads=1, contours=False)
+
         seconds = interleave(
             {
                 "bare": lambda: Sessions(path, sessions, threads).run(batches),
                 "whole": whole,
                 **peers,
+                "statistics": statistics,
                 "sgemm": lambda: torch.mm(matrix, matrix),
             },
             rounds=rounds,
@@ -134,6 +143,11 @@ def run(
     peak = [_PRODUCT**3 / s for s in seconds["sgemm"]]
     released_target, bare_target = _TARGETS[network, quantised]
     bound = [peak_rate / macs for peak_rate in peak]
+    busy = min(sessions * threads, cores)
+    of_network = [  # CPU time of both
+        seconds_of / _STATISTICS_CALLS * rate / busy
+        for seconds_of, rate in zip(seconds["statistics"], rates["bare"], strict=True)
+    ]
     rows = [
         Row("deal-score", spread(rates["whole"]), "images/s"),
         Row("bare sessions", spread(rates["bare"]), "images/s"),
@@ -152,6 +166,12 @@ def run(
             ratios(rates["whole"], rates["bare"]),
             "ratio",
             f">= {bare_target}",
+        ),
+        Row(
+            "kernel and head / network",
+            spread(of_network),
+            "ratio",
+            f"<= {_STATISTICS_TARGET}" if (network, quantised) == ("paper", False) else None,
         ),
         Row("FMA bound of the network", spread(bound), "images/s"),
         Row("sgemm", spread([2e-9 * value for value in peak]), "GFLOP/s"),
