@@ -14,7 +14,7 @@ import pytest
 
 import deal
 from deal import cli, regions
-from deal.bench.gpu import machine, run
+from deal.bench.gpu import kernel, machine, run
 from deal.bench.gpu.record import CheckError, Record, read_lines
 from deal.bench.gpu.section import Section
 from deal.bench.gpu.show import lines
@@ -170,6 +170,40 @@ def test_the_probe_tells_what_the_build_needs(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.main() == 2
     assert "sees no GPU" in capsys.readouterr().err
+
+
+def test_the_highest_clock_is_that_of_the_multiprocessors(monkeypatch):
+    monkeypatch.setattr(machine, "_ask", lambda fields: {"clocks.max.sm": "1980 MHz"})
+    assert machine.max_gigahertz() == 1.98
+    monkeypatch.setattr(machine, "_ask", lambda fields: {"clocks.max.sm": "[N/A]"})
+    assert machine.max_gigahertz() is None
+
+
+def test_statistics_are_compared_with_the_issue_of_their_instructions(monkeypatch, tmp_path):
+    record = Record(tmp_path / "lines", "cpu", seconds=60)
+    z = kernel._inputs(record, "camvid", 32, torch.float16)
+    asked = []
+
+    def bounds(*arguments):
+        asked.append(arguments)
+        return [SimpleNamespace(microseconds=2.0), SimpleNamespace(microseconds=1.0)]
+
+    monkeypatch.setattr(kernel, "bounds", bounds)
+    kernel._issue_bound(record, "x", z, [32 * 4.5e-6], "code", "gpu")
+    bound, ratio = read_lines(record.path).rows
+    assert bound["value"]["median"] == 3.0
+    assert ratio["value"]["median"] == pytest.approx(1.5)
+    assert (ratio["target"], ratio["reached"]) == ("<= 2", True)
+    classes, logits, raster, grid = kernel._REHEARSED["camvid"]
+    assert asked == [("code", classes, logits, raster, grid, "float16", "gpu")]
+
+
+def test_without_known_rates_of_issue_a_note_says_so(monkeypatch, tmp_path):
+    record = Record(tmp_path / "lines", "cuda", seconds=60)
+    monkeypatch.setattr(kernel, "find_capability", lambda: "120")
+    monkeypatch.setattr(kernel, "max_gigahertz", lambda: 2.0)
+    assert kernel._machine_code(record) is None
+    assert "compute capability 90" in read_lines(record.path).notes[0]
 
 
 def test_nothing_that_proves_kernels_needs_onnx_runtime_or_a_decoder():

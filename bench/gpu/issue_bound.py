@@ -23,8 +23,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = ["ISSUE_CAPABILITY", "Bound", "Gpu", "Kernels", "bounds"]
+
 _CSRC = Path(__file__).parents[2] / "csrc"
 _FLAGS = ("-std=c++17", "-O3", "--fmad=false", "--prec-div=true")  # as in setup.py
+
+ISSUE_CAPABILITY = "90"
+"""Compute capability that the rates below are of."""
 
 # Lanes a clock of one multiprocessor; what is not named is limited by issue alone.
 _ISSUE = 128
@@ -203,7 +208,9 @@ def _clocks(met: dict[str, float]) -> dict[str, float]:
 class Kernels:
     """The machine code of ``csrc/pixels_cuda.cu`` for one architecture."""
 
-    def __init__(self, arch: str = "90", nvcc: str = "nvcc", cuobjdump: str = "cuobjdump") -> None:
+    def __init__(
+        self, arch: str = ISSUE_CAPABILITY, nvcc: str = "nvcc", cuobjdump: str = "cuobjdump"
+    ) -> None:
         for tool in (nvcc, cuobjdump):
             if shutil.which(tool) is None:
                 raise FileNotFoundError(

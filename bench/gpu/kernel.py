@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 import deal
 from deal.bench.gpu.abi import Call
 from deal.bench.gpu.device import Device, interleave, open_device
+from deal.bench.gpu.issue_bound import ISSUE_CAPABILITY, Gpu, Kernels, bounds
+from deal.bench.gpu.machine import find_capability, max_gigahertz
 from deal.bench.gpu.peers import attention, batched_statistics
 from deal.bench.gpu.record import Record
 from deal.bench.kernel import SHAPES, smooth_logits
@@ -31,6 +34,7 @@ _TIES = 1e-3
 _HEAD = 1e-5
 _TARGETS = {"camvid": "<= 3", "cityscapes": "<= 12"}
 _LATENCY = "<= 0.2"
+_ISSUE_TARGET = "<= 2"
 _COMPILING = 60.0
 
 
@@ -59,11 +63,16 @@ def kernel(record: Record) -> None:
     """Time the statistics at batches of 32, 8 and 1, in fp16 and fp32, of both shapes."""
     device = open_device(record.device)
     batches = (3, 1) if record.rehearsal else (32, 8, 1)
+    code = _machine_code(record)
     for shape in _TARGETS:
         for dtype in (torch.float16, torch.float32):
             for batch in batches:
                 label = f"{shape}, {str(dtype).removeprefix('torch.')}, batch {batch}"
-                _time(record, device, shape, label, _inputs(record, shape, batch, dtype))
+                z = _inputs(record, shape, batch, dtype)
+                seconds = _time(record, device, shape, label, z)
+                _bounds(record, label, z, seconds)
+                if code is not None:
+                    _issue_bound(record, label, z, seconds, *code)
     for shape in _TARGETS:
         _beside_pytorch(record, device, shape, batches[0])
 
@@ -80,7 +89,8 @@ def _calls(z: _Inputs) -> dict[str, Call]:
     }
 
 
-def _time(record: Record, device: Device, shape: str, label: str, z: _Inputs) -> None:
+def _time(record: Record, device: Device, shape: str, label: str, z: _Inputs) -> Sequence[float]:
+    """Check and time all calls; returns seconds of the statistics alone."""
     calls = _calls(z)
     for call in calls.values():
         call.run(device.stream)
@@ -96,7 +106,6 @@ def _time(record: Record, device: Device, shape: str, label: str, z: _Inputs) ->
         target = _TARGETS[shape] if name == "statistics" and _is_goal(z) else None
         us = spread(values).scaled(1e6 / batch)
         record.row(f"{name}: {label}", us, "µs/image", target)
-    _bounds(record, label, z, seconds["statistics"])
     if batch == 1:
         whole = _wall(device, calls["head and statistics"], 20 if record.rehearsal else 200)
         record.row(f"logits to tables, wall: {label}", spread(whole).scaled(1e3), "ms", _LATENCY)
@@ -105,6 +114,7 @@ def _time(record: Record, device: Device, shape: str, label: str, z: _Inputs) ->
     record.row(f"with lines, wall: {label}", spread(whole).scaled(1e6 / batch), "µs/image")
     for call in calls.values():
         call.close()
+    return seconds["statistics"]
 
 
 def _is_goal(z: _Inputs) -> bool:
@@ -125,7 +135,7 @@ def _wall(device: Device, call: Call, rounds: int) -> list[float]:
     return found
 
 
-def _bounds(record: Record, label: str, z: _Inputs, seconds: list[float]) -> None:
+def _bounds(record: Record, label: str, z: _Inputs, seconds: Sequence[float]) -> None:
     """How far from the least time that reading the logits, or their exponentials, take."""
     copy, exps = record.earlier.get("device to device"), record.earlier.get("exponentials")
     if copy is None or exps is None:
@@ -138,6 +148,41 @@ def _bounds(record: Record, label: str, z: _Inputs, seconds: list[float]) -> Non
     of = "reading the logits" if read > raised else "one exponential a pixel and class"
     record.row(f"bound ({of}): {label}", [1e6 * bound / batch], "µs/image")
     record.row(f"statistics / bound: {label}", spread(seconds).scaled(1 / bound), "ratio")
+
+
+def _machine_code(record: Record) -> tuple[Kernels, Gpu] | None:
+    """The kernels' instructions and what issues them, where both are known."""
+    if record.rehearsal:
+        return None
+    capability, gigahertz = find_capability(), max_gigahertz()
+    if capability != ISSUE_CAPABILITY or gigahertz is None:
+        record.note(f"no bound by issue: rates are known of compute capability {ISSUE_CAPABILITY}")
+        return None
+    properties = torch.cuda.get_device_properties(record.device)
+    try:
+        kernels = Kernels(capability)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        record.note(f"no bound by issue: {error}")
+        return None
+    return kernels, Gpu(properties.name, properties.multi_processor_count, gigahertz)
+
+
+def _issue_bound(
+    record: Record, label: str, z: _Inputs, seconds: Sequence[float], kernels: Kernels, gpu: Gpu
+) -> None:
+    """How far from the least time that issuing the instructions takes, at the highest clock."""
+    height, width = z.logits.shape[2:]
+    grid = z.difficulty.shape[2], z.difficulty.shape[3]
+    dtype = str(z.logits.dtype).removeprefix("torch.")
+    parts = bounds(kernels, z.logits.shape[1], (height, width), z.size, grid, dtype, gpu)
+    us = sum(part.microseconds for part in parts)
+    record.row(f"bound (issue of instructions): {label}", [us], "µs/image")
+    record.row(
+        f"statistics / bound (issue of instructions): {label}",
+        spread(seconds).scaled(1e6 / len(z.logits) / us),
+        "ratio",
+        _ISSUE_TARGET if _is_goal(z) else None,
+    )
 
 
 def _check(record: Record, label: str, z: _Inputs, calls: dict[str, Call]) -> None:

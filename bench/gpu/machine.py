@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 
-__all__ = ["clocks", "describe", "find_capability", "why_not"]
+__all__ = ["clocks", "describe", "find_capability", "max_gigahertz", "why_not"]
 
 _FIELDS = (
     "name",
@@ -57,6 +57,12 @@ def find_capability() -> str | None:
     """Compute capability of the first GPU without its dot, or None."""
     found = _ask(("compute_cap",)).get("compute_cap", "")
     return found.replace(".", "") if re.fullmatch(r"\d+\.\d+", found) else None
+
+
+def max_gigahertz() -> float | None:
+    """The highest clock of the first GPU's multiprocessors, or None."""
+    found = re.match(r"(\d+) MHz", _ask(("clocks.max.sm",)).get("clocks.max.sm", ""))
+    return int(found[1]) / 1000 if found else None
 
 
 def why_not() -> str | None:
