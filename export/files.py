@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deal.errors import OutputError
+from deal.model import METADATA_KEY
 
-__all__ = ["new_file", "write_synced"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["new_file", "write_model", "write_synced"]
 
 
 @contextmanager
@@ -39,3 +45,13 @@ def write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_model(path: Path, model: onnx.ModelProto, contract: Mapping[str, Any]) -> None:
+    """Write a model; the contract is all that its metadata say."""
+    import onnx
+
+    del model.metadata_props[:]
+    values = {METADATA_KEY: json.dumps(contract, ensure_ascii=False)}
+    onnx.helper.set_model_props(model, values)
+    write_synced(path, model.SerializeToString())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ import onnxruntime as ort
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import ModelError, UsageError
 from deal.export.fidelity import Fidelity, FidelityGate
-from deal.export.files import new_file, write_synced
+from deal.export.files import new_file, write_model
 from deal.export.graph import Layer, simplified
 from deal.export.half import emulated, halved
 from deal.export.images import divided
 from deal.export.int8 import Int8Conversion, Progress
 from deal.export.search import Sensitivity, fewest_float_layers, fidelity_table
-from deal.model import METADATA_KEY, ModelSpec, contract_values, read_spec
+from deal.model import ModelSpec, contract_values, read_spec
 from deal.model_keys import PRECISIONS
 from deal.processor import has_int8_dot_product
 
@@ -204,7 +203,5 @@ def _contract(model: Path, spec: ModelSpec, conversion: Conversion) -> dict[str,
 
 
 def _write(path: Path, model: onnx.ModelProto, contract: dict[str, Any]) -> None:
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract, ensure_ascii=False)})
     onnx.checker.check_model(model)
-    write_synced(path, model.SerializeToString())
+    write_model(path, model, contract)

@@ -15,6 +15,7 @@ from deal.engines import open_engine
 from deal.errors import ModelError, OutputError, PoolError, UsageError
 from deal.export.onnx import export_checkpoint, to_onnx
 from deal.export.parity import compare, top_k_overlap
+from deal.head import DifficultyHead
 from deal.inputs import Inputs
 from deal.model import read_spec
 from deal.scorer import Scorer
@@ -248,6 +249,16 @@ def test_command_checks_on_given_images_and_prints_json(checkpoint, instant, tmp
     assert isinstance(result.exception, PoolError)
     assert "broken.png" in str(result.exception)
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_checkpoint_takes_a_head_that_was_fitted_afterwards(checkpoint, instant, tmp_path):
+    fitted = DifficultyHead(0.3, [0.1, 0.2, -0.3, 0.4, -0.5], 0.05)
+    head, output = tmp_path / "head.json", tmp_path / "headed.onnx"
+    head.write_text(json.dumps(fitted.to_dict()), encoding="utf-8")
+    arguments = [str(checkpoint), "-o", str(output), "--difficulty-head", str(head)]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert read_spec(output).difficulty_head == fitted
 
 
 def test_missing_checkpoints_are_model_errors(tmp_path):

@@ -22,7 +22,8 @@ __all__ = ["command"]
 @click.command(
     "export",
     epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images\n\n"
-    "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/",
+    "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/\n\n"
+    "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
 )
 @click.argument("model", type=click.Path())
 @click.option("-o", "--output", type=click.Path(), required=True, help="The ONNX file to write.")
@@ -39,6 +40,12 @@ __all__ = ["command"]
     default=1e-3,
     show_default=True,
     help="Greatest difference of a logit between PyTorch and ONNX Runtime.",
+)
+@click.option(
+    "--difficulty-head",
+    type=click.Path(),
+    metavar="FILE",
+    help="The head to put into the file, as deal fit-head wrote it.",
 )
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator version.")
 @click.option(
@@ -94,6 +101,7 @@ def command(
     output: str,
     images: str | None,
     tolerance: float,
+    difficulty_head: str | None,
     opset: int,
     dropout: bool,
     embedding: bool,
@@ -102,7 +110,7 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another precision.
+    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another precision or head.
 
     A checkpoint is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
     rankings are compared. With --precision the selections of the converted model are held against
@@ -110,14 +118,18 @@ def command(
     """
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
-    if is_onnx and not converts:
-        raise UsageError(f"{model} is ONNX already: say what to make of it with --precision int8")
+    if is_onnx and not converts and difficulty_head is None:
+        raise UsageError(
+            f"{model} is ONNX already: say what to make of it with --precision int8, or with "
+            "--difficulty-head"
+        )
     parity: Parity | None = None
     conversion: Conversion | None = None
     with tempfile.TemporaryDirectory() as folder:
         source = model
         if not is_onnx:
-            source = str(Path(folder) / "fp32.onnx") if converts else output
+            last = not converts and difficulty_head is None
+            source = output if last else str(Path(folder) / "fp32.onnx")
             parity = _export(
                 model,
                 source,
@@ -127,6 +139,10 @@ def command(
                 dropout=dropout,
                 embedding=embedding,
             )
+        if difficulty_head is not None:
+            headed = str(Path(folder) / "headed.onnx") if converts else output
+            _put_head(source, difficulty_head, headed)
+            source = headed
         if converts:
             conversion = _convert(source, output, precision, images, quiet, options)
     if as_json:
@@ -154,6 +170,18 @@ def _export(checkpoint: str, output: str, images: str | None, **options: Any) ->
 
     found = None if images is None else PoolImages.of(images)
     return export_checkpoint(checkpoint, output, images=found, **options)
+
+
+def _put_head(source: str, head: str, output: str) -> None:
+    try:
+        from deal.export.head import with_head
+    except ModuleNotFoundError as error:
+        if error.name not in ("onnx", "google"):
+            raise
+        raise DealError(
+            "--difficulty-head needs the package onnx: pip install 'deal-score[convert,ort]'"
+        ) from error
+    with_head(source, head, output)
 
 
 def _convert(
