@@ -6,13 +6,14 @@ import hashlib
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import EncodeError
 
 from deal.errors import ModelError
 from deal.export.files import new_file, write_model
 from deal.model import choose_difficulty, contract_values, read_spec
 
 __all__ = ["with_head"]
+
+_LARGEST = 2_000_000_000  # bytes of weights; protobuf's messages end at 2 GiB
 
 
 def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
@@ -54,10 +55,10 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
         "provenance": provenance,
     }
     with new_file(Path(output)) as temporary:
-        try:
-            write_model(temporary, onnx.load(model), contract)
-        except (EncodeError, ValueError) as error:  # of protobuf's two implementations
+        network = onnx.load(model)
+        if sum(len(weights.raw_data) for weights in network.graph.initializer) > _LARGEST:
             raise ModelError(
                 f"model {model} does not fit one file of 2 GB: put the head as difficulty_head "
-                f"into {model.with_suffix('.json')} instead ({error})"
-            ) from error
+                f"into {model.with_suffix('.json')} instead"
+            )
+        write_model(temporary, network, contract)

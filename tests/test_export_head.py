@@ -84,6 +84,18 @@ def test_a_head_that_would_not_count_is_refused(deal, head, tmp_path, changes, r
     assert not output.exists()
 
 
+def test_a_model_that_fits_no_single_file_is_refused_with_the_remedy(
+    deal, head, tmp_path, monkeypatch
+):
+    from deal.export import head as module
+
+    monkeypatch.setattr(module, "_LARGEST", 100)
+    model = save_model(tmp_path / "model.onnx", props=metadata())
+    code, _, told = deal("export", model, "-o", tmp_path / "x.onnx", "--difficulty-head", head)
+    assert code == 1
+    assert f"put the head as difficulty_head into {tmp_path / 'model.json'}" in told
+
+
 def test_nothing_to_make_of_a_model_is_a_usage_error(deal, tmp_path):
     model = save_model(tmp_path / "model.onnx", props=metadata())
     code, _, told = deal("export", model, "-o", tmp_path / "same.onnx")

@@ -176,7 +176,7 @@ def _put_head(source: str, head: str, output: str) -> None:
     try:
         from deal.export.head import with_head
     except ModuleNotFoundError as error:
-        if error.name not in ("onnx", "google"):
+        if error.name != "onnx":
             raise
         raise DealError(
             "--difficulty-head needs the package onnx: pip install 'deal-score[convert,ort]'"
