@@ -60,5 +60,5 @@ class DigestMap:
 
     def _resize(self, size: int) -> None:
         self._used = 0
-        self._keys = array("Q", bytes(8 * size))
-        self._values = array("Q", bytes(8 * size))
+        self._keys = array("Q", [0]) * size
+        self._values = array("Q", [0]) * size

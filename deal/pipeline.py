@@ -30,7 +30,7 @@ from deal.pool import count_pool
 from deal.progress import InterruptedRunError, Progress, RunReport
 from deal.schema import images_schema, regions_schema
 from deal.scorer import Scorer
-from deal.selection import Selection, score_sources, select_by
+from deal.selection import score_sources, select_by
 from deal.sketch import QuantileSketch
 from deal.types import COMMITTEE_COLUMNS
 
@@ -100,9 +100,10 @@ def score_pool(
             results.forget()
             if not config.previews:
                 scorer.close()
+            sketch = _sketch(config)
             pa.default_memory_pool().release_unused()
             report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
-            results.write_run(_record(config, device, line, report, started))
+            results.write_run(_record(config, device, line, report, started, sketch))
             return report
 
 
@@ -183,6 +184,7 @@ def _record(
     line: Line,
     report: RunReport,
     started: datetime.datetime,
+    sketch: QuantileSketch,
 ) -> dict[str, Any]:
     """``runs/<shard>.json``: everything about the run that is not in the tables."""
     return {
@@ -208,7 +210,7 @@ def _record(
         "busy_seconds": report.busy_seconds,
         "bound_by": report.bound_by,
         "selection": report.selection.metadata,
-        "score_sketch": _sketch(config, report.selection).to_dict(),
+        "score_sketch": sketch.to_dict(),
     }
 
 
@@ -219,10 +221,10 @@ def _device_properties(device: str) -> dict[str, Any] | None:
     return dict(_native.device_properties(int(device.partition(":")[2])))
 
 
-def _sketch(config: ScoreConfig, selection: Selection) -> QuantileSketch:
+def _sketch(config: ScoreConfig) -> QuantileSketch:
     """Score of every row of this shard, also of those beyond the budget; none of distances."""
     sketch = QuantileSketch()
-    if not selection.metadata["rows"] or selection.metadata["by"] == "distance":
+    if not list_parts(config.output / config.ranking.table):
         return sketch
     for ids, scores in score_sources(config.output, config.ranking):
         ranked = ~np.isnan(scores)

@@ -49,6 +49,17 @@ def test_folders_are_searched_in_byte_order_by_suffix(tmp_path: Path) -> None:
     assert found == sorted(found, key=str.encode)
 
 
+def test_a_folder_of_many_names_is_listed_in_byte_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deal.pool._RUN", 3)  # names that are sorted at once
+    touch(tmp_path, *(f"{i}.jpg" for i in range(17)), *(f"{i}/a.png" for i in range(17)))
+    touch(tmp_path, "runs/1.jpg", "selection.json", "previews.jpg")
+    found = ids(tmp_path)
+    assert len(found) == 35  # without the contact sheet
+    assert found == sorted(found, key=str.encode)
+
+
 def test_items_carry_uri_path_and_version(tmp_path: Path) -> None:
     touch(tmp_path, "a b.jpg")
     (item,) = items(tmp_path)

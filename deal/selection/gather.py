@@ -95,6 +95,20 @@ class Rows:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """Some of them, in this order; without their groups and times."""
+        import pyarrow as pa
+
+        return Rows(
+            ids=self.ids.take(pa.array(rows)),
+            regions=None if self.regions is None else self.regions[rows],
+            scores=self.scores[rows],
+            costs=self.costs[rows],
+            groups={},
+            times=np.empty(0, np.int64),
+            unscored=0,
+        )
+
 
 def pool_totals(sources: Sources, bound: Bound) -> NDArray[np.int64] | None:
     """Totals over all pieces, for functions that need them."""

@@ -116,8 +116,8 @@ def digest(
             state.update(_buffers(ids.take(pa.array(step)))[1].data)
         if regions is not None:
             state.update(regions[rows].astype("<i4").data)
-        # Zeros of either sign tie, so they are one number.
-        state.update((scores[rows] + 0.0).astype("<f8").data)
+        for step in steps:  # zeros of either sign tie, so they are one number
+            state.update((scores[step] + 0.0).astype("<f8").data)
     return state.hexdigest()
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deal.acquisition import Bound
 from deal.errors import ResultsError
 from deal.selection.budget import Budget
+from deal.selection.columns import read_texts, to_table
 from deal.selection.diverse import spread
 from deal.selection.document import Selection
 from deal.selection.gather import (
@@ -27,7 +28,6 @@ from deal.selection.order import digest, rank
 from deal.selection.ranking import Ranking
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
-from deal.selection.why import class_codes, class_texts, region_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["score_sources", "select", "select_by"]
 
 TIES = "score descending, then id ascending (UTF-8 bytes)"
-_OUTLINE = ("majority_class", "x0", "y0", "x1", "y1", "polygon")
 _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region ascending"
 
 
@@ -100,15 +99,50 @@ def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
 
 def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:
     """Select as a `Ranking` says; errors are those of `select`."""
-    import pyarrow as pa
-
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
     totals = pool_totals(stored, bound)
     rows = gather(stored, bound, ranking, totals)
-    pa.default_memory_pool().release_unused()
+    _trim()
     order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
+    _trim()
+    choice, extra, notes = _choose(stored, bound, ranking, rows, order)
+    taken = np.frombuffer(choice.taken, np.int64)
+    metadata: dict[str, Any] = {
+        "format": 1,
+        **ranking.to_dict(bound),
+        "ties": TIES if rows.regions is None else _REGION_TIES,
+        "rows": len(rows),
+        "scored": len(order),
+        "selected": len(taken),
+        "spent": _plain(choice.spent),
+        "fingerprint": stored.fingerprint,
+    }
+    del choice
+    _trim()
+    with ThreadPoolExecutor(1) as executor:  # of millions of rows each takes seconds
+        hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
+        texts = read_texts(stored, rows, taken, bound, totals)
+    metadata |= {"scores_sha256": hashed.result(), **extra}
+    rows = rows.take(taken)
+    del order, taken, hashed
+    _trim()
+    table = to_table(stored, rows, texts, bound, ranking)
+    _trim()
+    return Selection(table, metadata, tuple(notes))
+
+
+def _trim() -> None:
+    """Give back what was let go: else it stays, in pieces too small for what comes next."""
+    import pyarrow as pa
+
     pa.default_memory_pool().release_unused()
+
+
+def _choose(
+    stored: Sources, bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
+) -> tuple[Choice, dict[str, Any], list[str]]:
+    """What is taken, what the metadata say of it besides, and what the user should hear."""
     scored = ~np.isnan(rows.scores)
     excluded = _named(rows, ranking.exclude)
     included = _named(rows, ranking.include)
@@ -140,7 +174,6 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
         notes += lacking
     else:
         choice.choose(open_rows)
-    taken = np.array(choice.taken, dtype=np.int64)
     if len(order) and rows.unscored:
         notes.append(
             f"{rows.unscored} of {len(rows)} rows are ok but have no value for {bound.name}: they "
@@ -149,29 +182,15 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     if not bound.greedy:
         notes += _tie_notes(_keys(rows, ranking)[order])
     notes += _budget_notes(rows, ranking, limit, order, choice)
-    with ThreadPoolExecutor(1) as executor:  # of millions of rows each takes seconds
-        hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
-        table = _document(stored, rows, taken, bound, ranking, totals)
-    pa.default_memory_pool().release_unused()
-    metadata = {
-        "format": 1,
-        **ranking.to_dict(bound),
-        "ties": TIES if rows.regions is None else _REGION_TIES,
-        "rows": len(rows),
-        "scored": len(order),
-        "selected": len(taken),
-        "spent": _plain(choice.spent),
-        "fingerprint": stored.fingerprint,
-        "scores_sha256": hashed.result(),
-        **extra,
-    }
-    return Selection(table, metadata, tuple(notes))
+    return choice, extra, notes
 
 
 def score_sources(
     sources: Source | Iterable[Source], ranking: Ranking
 ) -> Iterator[tuple[pa.ChunkedArray, NDArray[np.float64]]]:
     """Score the rows of the sources piece by piece; errors are those of `select`.
+
+    Of a function that picks by distance, and so has no scores, there is nothing.
 
     Yields
     ------
@@ -182,8 +201,9 @@ def score_sources(
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
     totals = pool_totals(stored, bound)
-    for piece, scores in scored_pieces(stored, bound, totals=totals):
-        yield piece.column("id"), scores
+    if not bound.greedy:
+        for piece, scores in scored_pieces(stored, bound, totals=totals):
+            yield piece.column("id"), scores
 
 
 def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
@@ -315,68 +335,3 @@ def _budget_notes(
 
 def _plain(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
-
-
-def _document(
-    stored: Sources,
-    rows: Rows,
-    taken: NDArray[np.int64],
-    bound: Bound,
-    ranking: Ranking,
-    totals: NDArray[np.int64] | None,
-) -> pa.Table:
-    """The selected rows with what a reader needs; only they are read again.
-
-    Of ten thousand rows and more: wide columns and Python's strings are there for a few at a time.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    def summary(piece: pa.Table) -> pa.Table:
-        kept = {"why": class_codes(bound, piece, totals)}
-        if "uri" in piece.column_names:
-            kept["uri"] = piece.column("uri")
-        if rows.regions is not None:
-            kept["polygon"] = _polygons(piece)
-        return pa.table({name: column for name, column in kept.items() if column is not None})
-
-    columns = ["uri", *bound.class_columns, *(() if rows.regions is None else _OUTLINE)]
-    extras = stored.take(taken, list(dict.fromkeys(columns)), summary)
-    ids = rows.ids.take(pa.array(taken))
-    nothing = pa.nulls(len(taken), pa.string())
-    texts = {name: extras.column(name) for name in extras.column_names}
-    why = class_texts(bound, texts["why"]) if "why" in texts else nothing
-    tops = region_texts(stored, ranking, ids) if rows.regions is None else None
-    if tops is not None:
-        why = pc.binary_join_element_wise(why, tops, "; ", null_handling="skip")
-        why = pc.if_else(pc.equal(why, ""), None, why)
-    return pa.table(
-        {
-            "id": ids,
-            "score": rows.scores[taken],
-            "uri": texts.get("uri", nothing),
-            "region": pa.nulls(len(taken), pa.int32())
-            if rows.regions is None
-            else rows.regions[taken],
-            "polygon": texts.get("polygon", nothing),
-            "cost": rows.costs[taken],
-            "why": why,
-        }
-    )
-
-
-def _polygons(regions: pa.Table) -> pa.Array:
-    """Outlines as stored; the box of regions that have none."""
-    import pyarrow as pa
-
-    from deal.geometry import box_outline
-
-    present = [name for name in _OUTLINE if name in regions.column_names]
-    texts: list[str | None] = []
-    for row in regions.select(present).to_pylist():
-        box = [row.get(name) for name in ("x0", "y0", "x1", "y1")]
-        if row.get("polygon") is not None or None in box:
-            texts.append(row.get("polygon"))
-        else:
-            texts.append(box_outline(*box))
-    return pa.array(texts, pa.string())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Sources"]
 
 Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
+_Found = TypeVar("_Found")
 
 _PIECE_ROWS = 16_384
-_TAKEN_ROWS = 4096
+_TAKEN_ROWS = 1024
 _LARGE_ROWS = 65_536
 _THREADS = 4
 _TASK_BYTES = 4 << 20
@@ -90,8 +91,8 @@ class Sources:
         lengths = []
         sources = self._sources()
 
-        def load(index: int) -> Iterable[pa.Table]:
-            return self._load(sources[index], columns)
+        def load(task: Sequence[int]) -> list[Iterable[pa.Table]]:
+            return [self._load(sources[index], columns) for index in task]
 
         def pieces() -> Iterator[pa.Table]:
             for source in self._ahead(load, range(len(sources))):
@@ -133,37 +134,26 @@ class Sources:
         bounds = np.searchsorted(ascending, starts)
         sources = self._sources()
 
-        def picked(index: int) -> list[pa.Table]:
+        def picked(index: int) -> Iterator[pa.Table]:
             wanted = ascending[bounds[index] : bounds[index + 1]] - starts[index]
-            taken, rows = [], 0
+            rows = 0
             for piece in self._load(sources[index], columns):
                 low, high = np.searchsorted(wanted, [rows, rows + len(piece)])
-                taken.append(piece.take(pa.array(wanted[low:high] - rows)))
+                yield piece.take(pa.array(wanted[low:high] - rows))
                 rows += len(piece)
             if rows != self._lengths[index]:
                 raise ResultsError(
                     f"{sources[index]} has changed while it was read: run the same command again"
                 )
-            return taken
+
+        def summaries(task: Sequence[int]) -> list[pa.Table]:
+            pieces = _gathered(chain.from_iterable(map(picked, task)), _TAKEN_ROWS)
+            return list(pieces if summary is None else map(summary, pieces))
 
         touched = np.flatnonzero(np.diff(bounds)).tolist()
-        pieces = _gathered(chain.from_iterable(self._ahead(picked, touched)), _TAKEN_ROWS)
-        taken = list(pieces if summary is None else map(summary, pieces))
-        if not taken:
-            return pa.table({})
-        names = list(taken[0].column_names if summary else columns)
-        present = [name for name in names if all(name in t.column_names for t in taken)]
-        table = pa.concat_tables([t.select(present) for t in taken], promote_options="permissive")
-        taken.clear()
-        place = pa.array(np.argsort(order))
-        columns_taken = {}
-        pa.default_memory_pool().release_unused()  # of the files' readers
-        for name in present:  # one at a time, so that only one is there in both orders
-            column = table.column(name)
-            table = table.drop_columns([name])
-            column = column.combine_chunks()
-            columns_taken[name] = column.take(place)
-        return pa.table(columns_taken)
+        taken = list(self._ahead(summaries, touched))
+        names = taken[0].column_names if taken and summary else columns
+        return _in_order(taken, names, order)
 
     def regions(self) -> Sources | None:
         """The regions stored in the folders; None when there are none."""
@@ -198,16 +188,12 @@ class Sources:
         )
 
     def _ahead(
-        self, function: Callable[[int], Iterable[pa.Table]], indices: Iterable[int]
-    ) -> Iterator[Iterable[pa.Table]]:
-        """Call a function with numbers of sources in threads that work ahead; in their order."""
+        self, function: Callable[[Sequence[int]], list[_Found]], indices: Iterable[int]
+    ) -> Iterator[_Found]:
+        """Call a function with runs of sources in threads that work ahead; all, in their order."""
         threads = min(available_cores(), _THREADS)
-
-        def work(task: Sequence[int]) -> list[Iterable[pa.Table]]:
-            return [function(index) for index in task]
-
         with ThreadPoolExecutor(threads) as executor:
-            for _, found in ordered(executor, work, self._tasks(indices), threads + 2):
+            for _, found in ordered(executor, function, self._tasks(indices), threads + 2):
                 yield from found
 
     def _tasks(self, indices: Iterable[int]) -> Iterator[list[int]]:
@@ -290,6 +276,30 @@ def _gathered(pieces: Iterable[pa.Table], least: int = _PIECE_ROWS) -> Iterator[
         rows += len(piece)
     if waiting:
         yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _in_order(pieces: list[pa.Table], names: Iterable[str], rows: NDArray[np.int64]) -> pa.Table:
+    """Of the columns those that all pieces have, with rows put where ``rows`` says.
+
+    Empties the list of pieces.
+    """
+    import pyarrow as pa
+
+    present = [name for name in names if all(name in t.column_names for t in pieces)]
+    if not pieces:
+        return pa.table({})
+    table = pa.concat_tables([t.select(present) for t in pieces], promote_options="permissive")
+    pieces.clear()
+    place = pa.array(np.argsort(rows))
+    columns = {}
+    for name in present:  # one at a time, so that only one is there in both orders
+        column = table.column(name)
+        table = table.drop_columns([name])
+        pa.default_memory_pool().release_unused()  # of the files' readers
+        column = column.combine_chunks()
+        pa.default_memory_pool().release_unused()  # of the chunks
+        columns[name] = column.take(place)
+    return pa.table(columns)
 
 
 class _Images:
