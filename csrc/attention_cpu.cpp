@@ -51,6 +51,15 @@ int64_t monomials(int64_t classes) {
   return count;
 }
 
+ValueRange::ValueRange(const deal_head& head) {
+  const auto range = std::minmax_element(head.weight, head.weight + head.channels);
+  const float* const u = head.uncertainty_weight;
+  const auto extra = std::minmax_element(u, u + head.channels);
+  const float most = 1.0f - 1.0f / static_cast<float>(head.channels);
+  low = *range.first + most * std::min(*extra.first, 0.0f);
+  spread = *range.second + most * std::max(*extra.second, 0.0f) - low;
+}
+
 bool use_polynomial(const deal_head& head, int64_t cells) {
   if (head.attention != DEAL_ATTENTION_AUTO) return head.attention == DEAL_ATTENTION_POLYNOMIAL;
   // Fused multiply-adds a cell: a dot product and about fourteen for exp and sums with each other
@@ -80,8 +89,7 @@ void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays
             Team& team) {
   const int64_t cells = arrays.cells, stride = arrays.stride;
   const int32_t classes = static_cast<int32_t>(head.channels);
-  const auto range = std::minmax_element(head.weight, head.weight + classes);
-  const float low = *range.first, spread = *range.second - *range.first;
+  const auto [low, spread] = ValueRange(head);
   // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
   const float scale = spread > FLT_MIN ? 1.0f / spread : 0.0f;
   for (int64_t i = 0; i < stride; ++i) {

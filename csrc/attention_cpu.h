@@ -15,7 +15,7 @@ namespace deal {
 struct AttentionArrays {
   int64_t cells, stride;
   float* p;             // [C, stride]
-  float* value;         // [stride]  v = weight . p
+  float* value;         // [stride]  v
   float* u;             // [stride]  v moved and scaled to 0...1
   float* one;           // [stride]  1 for a cell, 0 for padding
   float* average;       // [stride]

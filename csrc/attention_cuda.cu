@@ -29,6 +29,7 @@ struct Job {
   float* grid;
   float gamma, bias, low, spread, scale;
   float weight[DEAL_MAX_CLASSES];
+  float uncertainty_weight[DEAL_MAX_CLASSES];
 };
 
 __device__ const float* probabilities(const Job& job, int64_t b) {
@@ -71,7 +72,7 @@ __global__ void softmax_cells(const Job job) {
   for (int32_t c = 0; c < job.classes; ++c) {
     const float share = probability(p[c * job.cells] * inverse);
     p[c * job.cells] = share;
-    v = fma_(share, job.weight[c], v);
+    v = add_class(v, share, job.weight[c], job.uncertainty_weight[c]);
   }
   job.a.value[b * job.cells + cell] = v;
   job.a.u[b * job.cells + cell] = (v - job.low) * job.scale;
@@ -289,9 +290,10 @@ void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_
   job.gamma = head.gamma;
   job.bias = head.bias;
   std::copy(head.weight, head.weight + head.channels, job.weight);
-  const auto range = std::minmax_element(head.weight, head.weight + head.channels);
-  job.low = *range.first;
-  job.spread = *range.second - *range.first;
+  std::copy_n(head.uncertainty_weight, head.channels, job.uncertainty_weight);
+  const ValueRange range(head);
+  job.low = range.low;
+  job.spread = range.spread;
   // u in 0...1 keeps the averages free of cancellation and their error relative to the spread.
   job.scale = job.spread > FLT_MIN ? 1.0f / job.spread : 0.0f;
 

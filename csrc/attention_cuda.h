@@ -12,7 +12,7 @@ namespace deal {
 
 struct CudaAttention {
   float* p;             // [B, C, cells]
-  float* value;         // [B, cells]  v = weight . p
+  float* value;         // [B, cells]  v
   float* u;             // [B, cells]  v moved and scaled to 0...1
   float* moments;       // [B, chunks, 2, terms], polynomial only
   float* coefficients;  // [B, terms, 2], polynomial only

@@ -15,8 +15,8 @@ namespace deal {
 namespace {
 
 template <class L>
-void softmax_row(float* z, int64_t stride, int32_t classes, const float* weight, float* value,
-                 int64_t n) {
+void softmax_row(float* z, int64_t stride, int32_t classes, const float* weight,
+                 const float* uncertainty_weight, float* value, int64_t n) {
   using F = typename L::F;
   for (int64_t x = 0; x < n; x += L::width) {
     F largest = L::load(z + x);
@@ -32,7 +32,7 @@ void softmax_row(float* z, int64_t stride, int32_t classes, const float* weight,
     for (int32_t c = 0; c < classes; ++c) {
       const F p = probability(L::load(z + c * stride + x) * inverse);
       L::store(z + c * stride + x, p);
-      v = fma_(p, F(weight[c]), v);
+      v = add_class(v, p, weight[c], uncertainty_weight[c]);
     }
     L::store(value + x, v);
   }

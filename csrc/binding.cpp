@@ -93,7 +93,8 @@ class Input {
   }
 
   void set_head(const Dense<float>& weight, float gamma, float bias,
-                std::optional<std::pair<int64_t, int64_t>> grid, int attention) {
+                std::optional<std::pair<int64_t, int64_t>> grid, int attention,
+                const std::optional<Dense<float>>& uncertainty_weight) {
     weight_ = weight;
     head_.struct_size = sizeof head_;
     head_.weight = weight_.data();
@@ -105,6 +106,11 @@ class Input {
       head_.grid_width = grid->second;
     }
     head_.attention = attention;
+    if (uncertainty_weight && uncertainty_weight->size() != weight.size()) {
+      throw py::value_error("uncertainty_weight: as many numbers as weight are needed");
+    }
+    uncertainty_weight_ = uncertainty_weight;
+    head_.uncertainty_weight = uncertainty_weight_ ? uncertainty_weight_->data() : nullptr;
     input_.head = &head_;
   }
   void set_difficulty(const py::object& difficulty) {
@@ -193,6 +199,7 @@ class Input {
   PyArray logits_, difficulty_, map_, mask_;
   deal_tensor logits_tensor_, difficulty_tensor_ = {};
   Dense<float> weight_;
+  std::optional<Dense<float>> uncertainty_weight_;
   deal_head head_ = {};
   deal_regions regions_ = {};
   deal_input input_ = {};
@@ -384,7 +391,7 @@ PYBIND11_MODULE(_native, m) {
            py::arg("stream") = py::none())
       .def_property_readonly("cuda", &Input::cuda)
       .def("set_head", &Input::set_head, py::arg("weight"), py::arg("gamma"), py::arg("bias"),
-           py::arg("grid"), py::arg("attention"))
+           py::arg("grid"), py::arg("attention"), py::arg("uncertainty_weight") = py::none())
       .def("set_difficulty", &Input::set_difficulty, py::arg("difficulty"))
       .def("set_grid", &Input::set_grid, py::arg("cell"))
       .def("set_segments", &Input::set_segments, py::arg("ids"), py::arg("count"))

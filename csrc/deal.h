@@ -84,8 +84,9 @@ typedef enum deal_device { DEAL_CPU = 0, DEAL_CUDA = 1 } deal_device;
 typedef enum deal_sampling { DEAL_HALF_PIXEL = 0, DEAL_ALIGN_CORNERS = 1 } deal_sampling;
 
 /* How the attention averages are computed: over all pairs of cells, or by a degree-4 polynomial
- * kernel, linear in the cells (error at most 1e-5 of gamma * (max w - min w)). AUTO: the cheaper.
- */
+ * kernel, linear in the cells. Its error is at most 1e-5 of gamma times the range of what is
+ * averaged: max w - min w, and with uncertainty_weight u besides (1 - 1/C) (max(u, 0) - min(u, 0)).
+ * AUTO: the cheaper. */
 typedef enum deal_attention {
   DEAL_ATTENTION_AUTO = 0,
   DEAL_ATTENTION_DIRECT = 1,
@@ -137,6 +138,7 @@ typedef struct deal_head {
   float bias;
   int64_t grid_height, grid_width; /* attention grid; 0, 0: the logits' own */
   int32_t attention;               /* deal_attention */
+  const float* uncertainty_weight; /* [C], likewise: of p (1 - p) of each class; NULL: zeros */
 } deal_head;
 
 typedef struct deal_regions {

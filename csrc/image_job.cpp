@@ -120,7 +120,8 @@ void ImageJob::make_grid() {
         k_.resize_row(z + c * mine.logits.stride(), w_.cell_x.taps(),
                       mine.resized + c * mine.resized_stride, gw);
       }
-      k_.softmax_row(mine.resized, mine.resized_stride, classes, r_.head->weight, mine.value, gw);
+      k_.softmax_row(mine.resized, mine.resized_stride, classes, r_.head->weight,
+                     r_.head->uncertainty_weight, mine.value, gw);
       const size_t bytes = static_cast<size_t>(gw) * sizeof(float);
       for (int32_t c = 0; c < classes; ++c) {
         memcpy(a.p + c * a.stride + y * gw, mine.resized + c * mine.resized_stride, bytes);

@@ -90,9 +90,9 @@ struct Kernels {
   void (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
                        uint8_t* flags, int64_t n);
 
-  // Softmax over the classes of n cells [C, stride], in place; value = weight . p.
-  void (*softmax_row)(float* z, int64_t stride, int32_t classes, const float* weight, float* value,
-                      int64_t n);
+  // Softmax over the classes of n cells [C, stride], in place; value is the cell's v.
+  void (*softmax_row)(float* z, int64_t stride, int32_t classes, const float* weight,
+                      const float* uncertainty_weight, float* value, int64_t n);
 
   // Attention averages sum_i k_ji u_i / sum_i k_ji of the cells begin...end.
   void (*attention_direct)(const float* p, int64_t stride, int32_t classes, const float* u,

@@ -179,6 +179,12 @@ DEAL_INLINE F probability(F p) {
   return select(less(p, F(9.313225746154785e-10f)), F(0.0f), p);
 }
 
+// v and what a class of probability p adds to it: p (weight + uncertainty_weight (1 - p)).
+template <class F>
+DEAL_INLINE F add_class(F v, F p, float weight, float uncertainty_weight) {
+  return fma_(p, fma_(F(uncertainty_weight), F(1.0f) - p, F(weight)), v);
+}
+
 // Between two samples; exact where they are equal, so that constant maps stay constant.
 template <class F>
 DEAL_INLINE F lerp(F a, F b, F weight) {

@@ -11,6 +11,9 @@
 namespace deal {
 namespace {
 
+// The uncertainty_weight of a head without one.
+constexpr float kZeros[DEAL_MAX_CLASSES] = {};
+
 bool aligned(const void* data, int64_t element_size) {
   return reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element_size) == 0;
 }
@@ -75,7 +78,8 @@ void check_head(const deal_head& head, int64_t classes) {
   // Products of two such numbers are far from infinity; NaN fails the comparison.
   const auto usable = [](float value) { return fabsf(value) <= 1e15f; };
   if (!usable(head.gamma) || !usable(head.bias) ||
-      !std::all_of(head.weight, head.weight + classes, usable)) {
+      !std::all_of(head.weight, head.weight + classes, usable) ||
+      !std::all_of(head.uncertainty_weight, head.uncertainty_weight + classes, usable)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT,
          "the head's gamma, bias and weights have to be finite and at most 1e15");
   }
@@ -165,6 +169,7 @@ void resolve(const deal_input* input, Resolved* out) {
     r.grid_width = r.difficulty.width;
   } else if (in.head != nullptr) {
     out->head = read_struct(in.head, "deal_head");
+    if (out->head.uncertainty_weight == nullptr) out->head.uncertainty_weight = kZeros;
     check_head(out->head, r.logits.channels);
     r.head = &out->head;
     const bool own = out->head.grid_height == 0 && out->head.grid_width == 0;

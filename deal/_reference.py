@@ -84,6 +84,8 @@ def committee(probabilities: Float) -> dict[str, Float]:
 def attention(probabilities: Float, head: DifficultyHead) -> Float:
     """The head on class probabilities [C, N] of one image: ``a`` [N], before the sigmoid."""
     values = np.asarray(head.weight) @ probabilities
+    if head.uncertainty_weight is not None:
+        values += np.asarray(head.uncertainty_weight) @ (probabilities * (1 - probabilities))
     kernel = np.exp(probabilities.T @ probabilities)
     average = kernel @ values / kernel.sum(axis=1)
     return np.asarray(head.gamma * average + values + head.bias)

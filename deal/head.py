@@ -1,4 +1,4 @@
-"""The difficulty head: C + 2 numbers that turn logits into a difficulty map."""
+"""The difficulty head: C + 2 or 2C + 2 numbers that turn logits into a difficulty map."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DifficultyHead"]
 
 _KEYS = {"gamma", "weight", "bias", "grid"}
+_OPTIONAL = {"uncertainty_weight"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class DifficultyHead:
         D   = sigmoid(resize(a))
 
     Source: Xie et al., arXiv 2010.08705, section 3.2; the convolution commutes with the average.
+    Ours is ``uncertainty_weight``, with which ``v_i = Σ_c p_ic (weight_c + uncertainty_weight_c
+    (1 − p_ic))``: without it a cell torn between two classes lies between their weights.
 
     Parameters
     ----------
@@ -39,17 +42,21 @@ class DifficultyHead:
     bias : float
     grid : (h, w) or None
         Attention grid (60×80 for CamVid in the paper); None means the logits' own grid.
+    uncertainty_weight : sequence of float, length C, optional
+        Of the variance p(1 − p) of each class; all of them 0 count as None, the paper's head.
 
     Raises
     ------
     UsageError
-        A parameter is not finite, ``weight`` is empty, or ``grid`` is not two positive numbers.
+        A parameter is not finite, ``weight`` is empty, ``grid`` is not two positive numbers, or
+        ``uncertainty_weight`` not as many numbers as ``weight``.
     """
 
     gamma: float
     weight: tuple[float, ...]
     bias: float
     grid: tuple[int, int] | None = None
+    uncertainty_weight: tuple[float, ...] | None = None
 
     def __init__(
         self,
@@ -57,6 +64,7 @@ class DifficultyHead:
         weight: Sequence[float] | NDArray[Any],
         bias: float,
         grid: Sequence[int] | None = None,
+        uncertainty_weight: Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
         values = tuple(float(w) for w in weight)
         if not values or not all(map(math.isfinite, (float(gamma), float(bias), *values))):
@@ -71,10 +79,19 @@ class DifficultyHead:
                     "difficulty head: grid must be two positive whole numbers [h, w], or null; "
                     f"not {grid!r}"
                 )
+        extra = None
+        if uncertainty_weight is not None:
+            extra = tuple(float(u) for u in uncertainty_weight)
+            if len(extra) != len(values) or not all(map(math.isfinite, extra)):
+                raise UsageError(
+                    f"difficulty head: uncertainty_weight must be {len(values)} finite numbers, as "
+                    f"many as weight, or left out; not {uncertainty_weight!r}"
+                )
         object.__setattr__(self, "gamma", float(gamma))
         object.__setattr__(self, "weight", values)
         object.__setattr__(self, "bias", float(bias))
         object.__setattr__(self, "grid", size)
+        object.__setattr__(self, "uncertainty_weight", extra if extra and any(extra) else None)
 
     @property
     def num_classes(self) -> int:
@@ -84,17 +101,21 @@ class DifficultyHead:
     def to_dict(self) -> dict[str, Any]:
         """The head as it stands in model metadata and head files."""
         grid = None if self.grid is None else list(self.grid)
-        return {"gamma": self.gamma, "weight": list(self.weight), "bias": self.bias, "grid": grid}
+        values = {"gamma": self.gamma, "weight": list(self.weight), "bias": self.bias, "grid": grid}
+        if self.uncertainty_weight is not None:
+            values["uncertainty_weight"] = list(self.uncertainty_weight)
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DifficultyHead:
         """Read the head from metadata; ModelError on missing, unknown or malformed keys."""
-        if set(values) != _KEYS:
+        if not set(values) >= _KEYS or not set(values) <= _KEYS | _OPTIONAL:
             raise ModelError(
-                f"difficulty_head has the keys {sorted(values)}; it needs exactly {sorted(_KEYS)}"
+                f"difficulty_head has the keys {sorted(values)}; it needs exactly {sorted(_KEYS)}, "
+                f"and may have {sorted(_OPTIONAL)}"
             )
         try:
-            return cls(values["gamma"], values["weight"], values["bias"], values["grid"])
+            return cls(**values)
         except (TypeError, ValueError) as error:
             raise ModelError(f"difficulty_head cannot be read: {error}") from error
 

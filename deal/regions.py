@@ -118,7 +118,10 @@ def _input(
         request.set_difficulty(difficulty)
     elif head is not None:
         weight = np.asarray(head.weight, dtype=np.float32)
-        request.set_head(weight, head.gamma, head.bias, head.grid, attention)
+        extra = None
+        if head.uncertainty_weight is not None:
+            extra = np.asarray(head.uncertainty_weight, dtype=np.float32)
+        request.set_head(weight, head.gamma, head.bias, head.grid, attention, extra)
     return request
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Case:
     regions: str = "none"
     spread: float = 3.0
     difficulty: bool = False
+    uncertainty: bool = False
 
     def make(self) -> dict[str, Any]:
         """Arguments of ``score_logits``; the same for the same case."""
@@ -37,6 +38,8 @@ class Case:
         b, c, h, w = self.shape
         logits = (rng.normal(size=self.shape) * self.spread).astype(np.float32)
         head = deal.DifficultyHead(0.8, rng.normal(size=c), -0.4, self.grid)
+        if self.uncertainty:
+            head = replace(head, uncertainty_weight=2 * rng.normal(size=c))
         grid = self.grid or (h, w)
         return {
             "logits": logits,
@@ -78,6 +81,10 @@ CASES = [
     Case("one column", (2, 6, 40, 1), (97, 1), masked=True),
     Case("sure", (1, 5, 10, 10), (40, 40), spread=40.0),
     Case("unsure", (1, 5, 10, 10), (40, 40), spread=1e-3, difficulty=True),
+    Case("uncertainty", (1, 11, 45, 60), (90, 120), grid=(30, 40), uncertainty=True),
+    Case("sure uncertainty", (2, 5, 10, 11), (40, 45), spread=40.0, uncertainty=True),
+    Case("one uncertain class", (1, 1, 3, 4), (9, 9), uncertainty=True),
+    Case("many uncertain classes", (1, 150, 8, 8), (32, 32), uncertainty=True),
 ]
 
 

@@ -71,19 +71,66 @@ def cells(kind, classes, count, rng):
 @pytest.mark.parametrize("kind", ["soft", "sure", "halves"])
 @pytest.mark.parametrize("attention", ["DIRECT", "POLYNOMIAL"])
 @pytest.mark.parametrize("classes", [1, 2, 3, 11, 19])
-def test_attention_is_within_1e_5_of_its_scale(kind, attention, classes):
+@pytest.mark.parametrize("uncertainty", [False, True], ids=["paper", "uncertainty"])
+def test_attention_is_within_1e_5_of_its_scale(kind, attention, classes, uncertainty):
     rng = np.random.default_rng(classes)
     grid = (23, 31)
     logits = cells(kind, classes, grid[0] * grid[1], rng).reshape(1, classes, *grid)
     weight = rng.normal(size=classes) * 3 + 5
     # b cancels the direct term's offset, so the comparison is about the average alone.
-    head = deal.DifficultyHead(1.3, weight, -5.0)
+    extra = 9 * rng.normal(size=classes) if uncertainty else np.zeros(classes)
+    head = deal.DifficultyHead(1.3, weight, -5.0, None, extra)
     found = regions.difficulty_grid(
         logits.astype(np.float32), head, attention=getattr(_native, f"ATTENTION_{attention}")
     )
     expected = _reference.difficulty_grid(logits.astype(np.float32), head, True)
-    scale = max(head.gamma * np.ptp(weight), 1.0)
+    spread = np.ptp(weight) + (1 - 1 / classes) * np.ptp([*extra, 0])
+    scale = max(head.gamma * spread, 1.0)
     assert np.abs(found - expected).max() <= 1e-5 * scale
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ((16, 0, 0), 3),  # of 1/4 the variance is 3/16
+        ((0, 16, 0), 4),  # and of 1/2 4/16
+        ((0, 0, 16), 3),
+        ((-16, 16, 32), 7),
+    ],
+)
+@pytest.mark.parametrize("gamma", [0.0, 3.0])
+def test_variances_of_a_quarter_and_a_half(extra, expected, gamma):
+    logits = np.log([0.25, 0.5, 0.25]).reshape(1, 3, 1, 1)
+    head = deal.DifficultyHead(gamma, [4.0, 8.0, -4.0], -1.0, None, extra)
+    found = regions.difficulty_grid(logits.astype(np.float32), head)
+    np.testing.assert_allclose(found, (1 + gamma) * (4 + expected) - 1, atol=1e-4)
+
+
+def test_weights_of_uncertainty_that_are_zero_change_no_bit():
+    logits = np.random.default_rng(3).normal(size=(2, 3, 9, 11)).astype(np.float32)
+    head = deal.DifficultyHead(0.7, [1.0, -2.0, 0.5], 0.1)
+    found = []
+    for zeros in (None, np.zeros(3, np.float32)):
+        request = regions._input(logits, (20, 30), True, head)
+        weight = np.asarray(head.weight, np.float32)
+        request.set_head(weight, head.gamma, head.bias, None, _native.ATTENTION_AUTO, zeros)
+        found.append(_native.difficulty_grid(_native.Context(1), request, None)[0].tobytes())
+    assert found[0] == found[1]
+
+
+def test_equal_weights_of_uncertainty_order_pixels_by_the_gini_impurity():
+    rng = np.random.default_rng(4)
+    logits = (2 * rng.normal(size=(1, 6, 25, 31))).astype(np.float32)
+    head = deal.DifficultyHead(0.0, np.zeros(6), -1.0, None, np.full(6, 3.0))
+    found = head.difficulty_map(logits, size=(25, 31))[0]
+    impurity = 1 - (_reference.softmax(logits.astype(np.float64))[0] ** 2).sum(axis=0)
+    assert (np.diff(found.ravel()[np.argsort(impurity.ravel())]) >= -1e-6).all()
+
+
+def test_a_head_of_half_the_weights_is_refused():
+    request = regions._input(np.zeros((1, 2, 3, 3), np.float32), (3, 3), True, None)
+    with pytest.raises(ValueError, match="as many numbers as weight"):
+        request.set_head(np.ones(2, np.float32), 1.0, 0.0, None, 0, np.ones(1, np.float32))
 
 
 def test_the_polynomial_is_taken_for_large_grids_and_few_classes():

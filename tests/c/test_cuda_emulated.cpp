@@ -41,6 +41,7 @@ struct Case {
   bool channels_last = false, nonfinite = false, extreme = false;
   int64_t cell = 7;
   int64_t members = 1;
+  bool uncertainty = false;
 };
 
 // Inputs and outputs of a case, by name and in bytes.
@@ -48,7 +49,7 @@ struct Run {
   const Case& k;
   std::mt19937 random{7};
   std::vector<char> logits;
-  std::vector<float> difficulty, weight;
+  std::vector<float> difficulty, weight, uncertainty_weight;
   std::vector<uint8_t> mask;
   std::vector<int32_t> map;
   std::vector<std::pair<std::string, std::vector<char>>> outputs;
@@ -75,6 +76,8 @@ struct Run {
     for (float& d : difficulty) d = normal(random);
     weight.resize(k.c);
     for (float& value : weight) value = normal(random);
+    uncertainty_weight.resize(k.c);
+    for (float& value : uncertainty_weight) value = normal(random);
     mask.resize(k.b * k.H * k.W);
     for (uint8_t& m : mask) m = random() % 10 < 7;
     map.resize(k.b * k.H * k.W);
@@ -106,7 +109,8 @@ struct Run {
                      grid_height(),
                      grid_width(),
                      {0, grid_cells(), 0, grid_width(), 1}};
-    deal_head head = {sizeof head, weight.data(), k.c, 0.8f, -0.4f, k.gh, k.gw, k.attention};
+    const float* const u = k.uncertainty ? uncertainty_weight.data() : nullptr;
+    deal_head head = {sizeof head, weight.data(), k.c, 0.8f, -0.4f, k.gh, k.gw, k.attention, u};
     deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, k.cell, nullptr, 0, 0};
     if (k.regions >= kSegments) {
       regions = {sizeof regions, DEAL_REGIONS_SEGMENTS,        0,
@@ -234,6 +238,7 @@ Case random_case(unsigned seed, const char* name) {
   k.extreme = random() % 6 == 0;
   k.cell = upto(40);
   if (maybe()) k.members = upto(k.c > 64 ? 3 : 6);
+  k.uncertainty = maybe();
   return k;
 }
 
@@ -325,6 +330,9 @@ int main(int argc, char** argv) {
            [](Case& c) { c.name = "nonfinite", c.nonfinite = true, c.regions = kSegments; }),
       with(street, [](Case& c) { c.name = "direct", c.attention = DEAL_ATTENTION_DIRECT; }),
       with(street, [](Case& c) { c.name = "polynomial", c.attention = DEAL_ATTENTION_POLYNOMIAL; }),
+      with(street, [](Case& c) { c.name = "uncertainty", c.uncertainty = true; }),
+      with({"most classes, uncertainty", 1, 256, 3, 5, 7, 11, 4, 4},
+           [](Case& c) { c.uncertainty = true, c.dtype = DEAL_BFLOAT16; }),
       with(street, [](Case& c) { c.name = "one-pixel cells", c.regions = kGrid, c.cell = 1; }),
       with(street, [](Case& c) { c.name = "extreme", c.extreme = true; }),
       with(street, [](Case& c) { c.name = "committee", c.members = 3, c.regions = kGrid; }),

@@ -37,6 +37,38 @@ static void test_an_older_caller_has_a_shorter_struct(void) {
   deal_context_destroy(context);
 }
 
+/* A program built against a header without uncertainty_weight: what follows its head is not read.
+ */
+static void test_an_older_head_has_no_weights_of_uncertainty(void) {
+  deal_context* context = make_context(1);
+  deal_tensor logits = make_logits();
+  deal_head head = make_head();
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS, &head};
+  static const float none[C] = {0.0f}, some[C] = {1.0f, -2.0f, 0.5f, 3.0f, 0.0f};
+  double older[B], zeros[B], weighted[B];
+  deal_output output = {sizeof output};
+  head.struct_size = offsetof(deal_head, uncertainty_weight);
+  head.uncertainty_weight = (const float*)(uintptr_t)8;
+  output.difficulty_mean = older;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  head.struct_size = sizeof head;
+  head.uncertainty_weight = none;
+  output.difficulty_mean = zeros;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  head.uncertainty_weight = some;
+  output.difficulty_mean = weighted;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+  for (int b = 0; b < B; ++b) {
+    CHECK(older[b] == zeros[b]);
+    CHECK(older[b] != weighted[b]);
+  }
+  const float bad[C] = {1.0f, 2.0f, NAN, 0.0f, 0.0f};
+  head.uncertainty_weight = bad;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "finite") != NULL);
+  deal_context_destroy(context);
+}
+
 static void test_numbers_out_of_range_are_refused(void) {
   deal_tensor logits = make_logits();
   deal_head head = make_head();
@@ -158,6 +190,7 @@ int main(void) {
   CHECK(strcmp(deal_status_name(DEAL_OK), "ok") == 0);
   test_sizes_are_told_before_memory_is_taken();
   test_an_older_caller_has_a_shorter_struct();
+  test_an_older_head_has_no_weights_of_uncertainty();
   test_numbers_out_of_range_are_refused();
   test_wrong_calls_say_what_is_wrong();
   test_areas_are_numbered_and_maps_checked();

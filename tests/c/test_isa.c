@@ -9,7 +9,7 @@
 #include "deal.h"
 
 typedef struct shape {
-  int members, classes, h, w, H, W, gh, gw, cell, attention;
+  int members, classes, h, w, H, W, gh, gw, cell, attention, uncertainty;
 } shape;
 
 /* Odd sizes leave blocks of pixels and cells unfilled; 60x90 -> 61x97 shrinks windows to gathers.
@@ -22,6 +22,7 @@ static const shape shapes[] = {
     {1, 40, 60, 90, 31, 37, 9, 11, 8, DEAL_ATTENTION_DIRECT},
     {1, 3, 1, 1, 3, 2, 0, 0, 1, DEAL_ATTENTION_AUTO},
     {3, 7, 9, 14, 33, 50, 5, 6, 7, DEAL_ATTENTION_AUTO},
+    {1, 9, 12, 16, 20, 31, 0, 0, 10, DEAL_ATTENTION_AUTO, 1},
 };
 enum { LEVELS = DEAL_HISTOGRAM_LEVELS };
 
@@ -85,6 +86,8 @@ static table score(int isa, const shape* s, deal_dtype dtype, int variant) {
   }
   float weight[DEAL_MAX_CLASSES];
   for (int c = 0; c < s->classes; ++c) weight[c] = uniform();
+  float uncertainty_weight[DEAL_MAX_CLASSES];
+  for (int c = 0; c < s->classes; ++c) uncertainty_weight[c] = 3.0f * uniform();
   const size_t pixels = (size_t)(s->H * s->W);
   int32_t* map = malloc(pixels * sizeof *map);
   uint8_t* mask = malloc(pixels);
@@ -98,6 +101,7 @@ static table score(int isa, const shape* s, deal_dtype dtype, int variant) {
                         s->classes,    s->h,
                         s->w,          {s->classes * s->h * s->w, n, s->h * s->w, s->w, 1}};
   deal_head head = {sizeof head, weight, s->classes, 0.8f, -0.4f, s->gh, s->gw, s->attention};
+  if (s->uncertainty) head.uncertainty_weight = uncertainty_weight;
   deal_regions grid = {sizeof grid, DEAL_REGIONS_GRID, s->cell};
   deal_regions segments = {sizeof segments, DEAL_REGIONS_SEGMENTS, 0, map, 1, 8};
   deal_input input = {sizeof input, &logits, s->H, s->W, variant & 1, &head};
