@@ -39,6 +39,7 @@ def test_the_report_has_scores_classes_and_a_verdict(world, tmp_path):
         "fitted on 4 images",
         "measured on 1 held out (1 of 5 images)",
         "difficulty-without-attention",
+        "difficulty-without-uncertainty",
         "average precision",
         "AURC",
         "by predicted class",
@@ -49,6 +50,14 @@ def test_the_report_has_scores_classes_and_a_verdict(world, tmp_path):
         assert text in result.stdout
     assert "--sequence-from" in result.stderr
     assert DifficultyHead.load(path).grid == (6, 8)
+
+
+def test_without_uncertainty_there_is_no_key_of_it(world, tmp_path):
+    path = tmp_path / "head.json"
+    result = invoke(*world, "-o", str(path), "--no-uncertainty", "--no-attention")
+    assert result.exit_code == 0, result.output
+    assert "difficulty-without-uncertainty" not in result.stdout
+    assert set(json.loads(path.read_text())) == {"gamma", "weight", "bias", "grid", "provenance"}
 
 
 def test_json_is_the_file_and_the_seconds(world, tmp_path):

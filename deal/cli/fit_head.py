@@ -78,6 +78,14 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 )
 @option(
     _FIT,
+    "--uncertainty/--no-uncertainty",
+    default=True,
+    show_default=True,
+    help="Also fit a weight a class of the variance p(1 - p) of its probability. Without: the "
+    "paper's head.",
+)
+@option(
+    _FIT,
     "--pixels",
     type=int,
     default=200_000,
@@ -101,9 +109,10 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
     """Fit the difficulty head of any ONNX segmentation network on labelled images.
 
-    Runs the network, fits C + 2 numbers and an attention grid on where it is wrong, and tells on
-    held-out images how well difficulty finds the wrong pixels beside entropy, margin and least
-    confidence. `deal-score --difficulty-head FILE` uses it. No PyTorch needed.
+    Runs the network, fits 2C + 2 numbers on where it is wrong (with --no-uncertainty C + 2, the
+    paper's head), and tells on held-out images how well difficulty finds the wrong pixels beside
+    entropy, margin and least confidence. `deal-score --difficulty-head FILE` uses it. No PyTorch
+    needed.
     """
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if not options["model"]:

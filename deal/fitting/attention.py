@@ -1,4 +1,4 @@
-"""Attention averages of the class probabilities: what the head's weights are multiplied with."""
+"""What the head's weights are multiplied with: features of cells, and their attention averages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ Float = NDArray[np.float32]
 
 
 def attention_means(
-    logits: Float, grid: tuple[int, int], align_corners: bool, threads: int | None
+    logits: Float,
+    grid: tuple[int, int],
+    align_corners: bool,
+    threads: int | None,
+    uncertainty: bool = False,
 ) -> tuple[Float, Float]:
-    """Probabilities ``p`` of the attention grid's cells and their attention averages ``A``.
+    """Features ``f`` of the attention grid's cells and their attention averages ``A``.
 
-    ``A_j = Σ_i k_ji p_i / Σ_i k_ji`` with ``k_ji = exp(p_j · p_i)``: C numbers a cell, whatever the
-    head, since ``a_j = gamma · w·A_j + w·p_j + b``.
+    ``A_j = Σ_i k_ji f_i / Σ_i k_ji`` with ``k_ji = exp(p_j · p_i)``: F numbers a cell, whatever the
+    head, since ``a_j = gamma · w·A_j + w·f_j + b``.
 
     Parameters
     ----------
@@ -35,33 +39,39 @@ def attention_means(
         Of the resize to the grid.
     threads : int or None
         Of the kernel; None takes every core.
+    uncertainty : bool
+        The features are the C class probabilities p; with it the C variances p(1 − p) follow.
 
     Returns
     -------
-    p, A : ndarray of float32 [C, gh, gw]
+    f, A : ndarray of float32 [F, gh, gw]
+        F is C or 2C.
     """
     p = softmax(resize(logits[0], grid, align_corners))
+    features = np.concatenate([p, p * (1 - p)]) if uncertainty else p
     # The kernel averages one number a cell, so it runs once a class. That costs C times its own
     # cost, which grows with C too: with many classes one pass over all pairs of cells is cheaper.
     if len(p) > _MANY_CLASSES:
-        return p, pair_means(p.reshape(len(p), -1)).reshape(p.shape)
+        flat = features.reshape(len(features), -1)
+        return features, pair_means(flat[: len(p)], flat).reshape(features.shape)
     averages = []
-    for unit, own in zip(np.eye(len(p)), p, strict=True):
-        head = DifficultyHead(1.0, unit, 0.0, grid)  # gives A_c + p_c
+    for unit, own in zip(np.eye(len(features)), features, strict=True):
+        weight, uncertainty_weight = unit[: len(p)], unit[len(p) :] if uncertainty else None
+        head = DifficultyHead(1.0, weight, 0.0, grid, uncertainty_weight)  # gives A_f + f
         a = difficulty_grid(logits, head, align_corners=align_corners, threads=threads)[0]
         averages.append(a - own)
-    return p, np.stack(averages)
+    return features, np.stack(averages)
 
 
-def pair_means(p: Float, kernel: Callable[[Float], Float] = np.exp) -> Float:
-    """``A`` of p [C, N] over all pairs of cells, in blocks of them: [N, N] never exists.
+def pair_means(p: Float, values: Float, kernel: Callable[[Float], Float] = np.exp) -> Float:
+    """Attention averages of values [K, N] over all pairs of cells of probabilities p [C, N].
 
-    ``kernel`` takes the dot products of a block, float32 [n, N] in 0…1, to their weights.
+    In blocks of cells: [N, N] never exists. ``kernel`` takes the dot products of a block, float32
+    [n, N] in 0…1, to their weights.
     """
-    average = np.empty_like(p)
+    average = np.empty_like(values)
     for begin in range(0, p.shape[1], _BLOCK):
         cells = slice(begin, begin + _BLOCK)
         weights = kernel(p[:, cells].T @ p)
-        sums = p @ weights.T
-        average[:, cells] = sums / sums.sum(axis=0)  # p sums to 1, so this is the sum of weights
+        average[:, cells] = values @ weights.T / weights.sum(axis=1)
     return average

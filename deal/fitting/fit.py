@@ -62,6 +62,7 @@ def fit_head(
     *,
     grid: Size | None = None,
     attention: bool = True,
+    uncertainty: bool = True,
     held_out: str = HELD_OUT,
     sequence_from: str | None = None,
     ignore_index: int | None = None,
@@ -87,6 +88,8 @@ def fit_head(
         Attention grid; by default the logits' own, made smaller to at most 4800 cells.
     attention : bool
         False keeps gamma at 0.
+    uncertainty : bool
+        False leaves out ``uncertainty_weight``: the paper's head of C + 2 numbers.
     ignore_index : int, optional
         Label of void pixels; see :func:`deal.fitting.images.find_void`.
     pixels : int
@@ -130,18 +133,26 @@ def fit_head(
     counts = np.zeros(2, np.int64)
     for number, image in enumerate(labeled.fit):
         done(number)
-        found = run.examples(image, grid, max(2, pixels // len(labeled.fit)), seed)
+        found = run.examples(
+            image, grid, max(2, pixels // len(labeled.fit)), seed, uncertainty=uncertainty
+        )
         grid, part, image_counts = found
         parts.append(part)
         counts += image_counts
     assert grid is not None
     _check_counts(counts, "labelled images", "give images the model was not trained on")
+    num_classes = run.engine.spec.num_classes
+    fits = {}
     with run.timed("fitting"):
-        numbers, plain = fit_numbers(_joined(parts))
-        if not attention:
-            numbers = plain
-        head, head_without = (_rounded(found, grid) for found in (numbers, plain))
-    heads = {"difficulty": head, "difficulty-without-attention": head_without}
+        examples = _joined(parts)
+        numbers, plain = fit_numbers(examples)
+        fits["difficulty"] = numbers if attention else plain
+        fits["difficulty-without-attention"] = plain
+        if uncertainty:
+            numbers, plain = fit_numbers(examples.first(num_classes))
+            fits["difficulty-without-uncertainty"] = numbers if attention else plain
+    heads = {name: _rounded(found, num_classes, grid) for name, found in fits.items()}
+    head = heads["difficulty"]
     collector = Collector(run.engine.spec.classes)
     for number, image in enumerate(labeled.held_out):
         done(len(labeled.fit) + number)
@@ -166,8 +177,10 @@ def fit_head(
             "pixels": int(counts.sum()),
             "wrong": int(counts[1]),
             "examples": sum(len(part.wrong) for part in parts),
-            "loss": numbers.loss,
-            "loss_without_attention": plain.loss,
+            **{
+                name.replace("difficulty", "loss").replace("-", "_"): numbers.loss
+                for name, numbers in fits.items()
+            },
         },
         "held_out": {"rule": labeled.rule, **asdict(measures)},
         "recommended_acquisition": measures.best("auroc").replace("difficulty", "ds"),
@@ -181,7 +194,7 @@ class _Run(Runner):
     """What fitting and measuring take from an image."""
 
     def examples(
-        self, image: LabeledImage, grid: Size | None, count: int, seed: int
+        self, image: LabeledImage, grid: Size | None, count: int, seed: int, *, uncertainty: bool
     ) -> tuple[Size, Examples, NDArray[np.int64]]:
         """Attention grid, sampled pixels of an image, and how many are right and wrong."""
         output, label = self.infer(image)
@@ -191,7 +204,7 @@ class _Run(Runner):
             for rows in bands(z.shape[1], label.shape):
                 wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
             grid = grid or _default_grid(z.shape[2:])
-            p, average = attention_means(z, grid, align, self.threads)
+            features, average = attention_means(z, grid, align, self.threads, uncertainty)
             valid = label != self.void
             rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
             chosen, stands_for, counts = [], [], []
@@ -203,7 +216,7 @@ class _Run(Runner):
                 counts.append(len(indices))
             both = np.concatenate(chosen)
             part = Examples(
-                sample(p, both, label.shape, align),
+                sample(features, both, label.shape, align),
                 sample(average, both, label.shape, align),
                 np.repeat([False, True], [len(chosen[0]), len(chosen[1])]),
                 np.concatenate(stands_for),
@@ -247,18 +260,22 @@ def _default_grid(size: Size) -> Size:
 
 def _joined(parts: list[Examples]) -> Examples:
     return Examples(
-        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.features for part in parts]),
         np.concatenate([part.average for part in parts]),
         np.concatenate([part.wrong for part in parts]),
         np.concatenate([part.pixels for part in parts]),
     )
 
 
-def _rounded(numbers: HeadNumbers, grid: Size) -> DifficultyHead:
+def _rounded(numbers: HeadNumbers, num_classes: int, grid: Size) -> DifficultyHead:
     """In float32, as the kernel takes them."""
     weight = numbers.weight.astype(np.float32)
     return DifficultyHead(
-        float(np.float32(numbers.gamma)), weight, float(np.float32(numbers.bias)), grid
+        float(np.float32(numbers.gamma)),
+        weight[:num_classes],
+        float(np.float32(numbers.bias)),
+        grid,
+        weight[num_classes:] if len(weight) > num_classes else None,
     )
 
 

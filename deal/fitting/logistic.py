@@ -2,19 +2,20 @@
 
 Before the sigmoid, the difficulty of a raster pixel is linear in its features for a given gamma::
 
-    a = w · (p + gamma · A) + b
+    a = w · (f + gamma · A) + b
 
-with ``p`` the class probabilities and ``A`` their attention averages, both resized to the pixel
-(resizing is linear, so it commutes with ``w``). Fitting w and b is convex: Newton's method. The
-loss is that of training (ARCHITECTURE.md, "Error mask and loss"): right and wrong pixels each by
-their own mean, weighted ∝ 1/√(n+1).
+with ``f`` the class probabilities p (and their variances p(1 − p)) of the attention grid's cells
+and ``A`` their attention averages, both resized to the pixel (resizing is linear, so it commutes
+with ``w``). Fitting w and b is convex: Newton's method. The loss is that of training
+(ARCHITECTURE.md, "Error mask and loss"): right and wrong pixels each by their own mean, weighted
+∝ 1/√(n+1).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,17 +43,21 @@ class Examples:
 
     Attributes
     ----------
-    probability, average : ndarray of float32 [n, C]
-        ``p`` and ``A``.
+    features, average : ndarray of float32 [n, F]
+        ``f`` and ``A``.
     wrong : ndarray of bool [n]
     pixels : ndarray of float64 [n]
         How many pixels of its image and kind an example stands for.
     """
 
-    probability: NDArray[np.float32]
+    features: NDArray[np.float32]
     average: NDArray[np.float32]
     wrong: NDArray[np.bool_]
     pixels: Float64
+
+    def first(self, count: int) -> Examples:
+        """The same with the first features alone."""
+        return replace(self, features=self.features[:, :count], average=self.average[:, :count])
 
     def weights(self) -> Float64:
         """Weight of each example in the loss [n]; they sum to 1."""
@@ -91,7 +96,7 @@ def fit_numbers(examples: Examples) -> tuple[HeadNumbers, HeadNumbers]:
         gamma = 0.
     """
     found: dict[float, tuple[float, Float64]] = {}
-    start = np.zeros(examples.probability.shape[1] + 1)
+    start = np.zeros(examples.features.shape[1] + 1)
 
     def loss(gamma: float) -> float:
         if gamma not in found:
@@ -118,21 +123,21 @@ def _numbers(
 def fit_linear(examples: Examples, gamma: float, start: Float64) -> tuple[float, Float64]:
     """Minimise the loss over w and b by Newton's method.
 
-    A ridge of 1e-5/2·|w|² makes the solution unique: probabilities sum to 1, so that a constant
-    could move between w and b.
+    F is the number of features. A ridge of 1e-5/2·|w|² makes the solution unique: probabilities
+    sum to 1, so that a constant could move between w and b.
 
     Parameters
     ----------
     examples : Examples
     gamma : float
-    start : ndarray of float64 [C + 1]
+    start : ndarray of float64 [F + 1]
         Weights, then bias.
 
     Returns
     -------
     loss : float
         With the ridge.
-    theta : ndarray of float64 [C + 1]
+    theta : ndarray of float64 [F + 1]
     """
     weights = examples.weights()
     theta = start
@@ -158,14 +163,14 @@ def fit_linear(examples: Examples, gamma: float, start: Float64) -> tuple[float,
 def _derivatives(
     examples: Examples, weights: Float64, gamma: float, theta: Float64
 ) -> tuple[float, Float64, Float64]:
-    """Loss with ridge, gradient [C+1] and Hessian [C+1, C+1]."""
+    """Loss with ridge, gradient [F+1] and Hessian [F+1, F+1]."""
     size = len(theta)
     value, gradient, hessian = 0.0, np.zeros(size), np.zeros((size, size))
     for begin in range(0, len(weights), _BLOCK):
         rows = slice(begin, begin + _BLOCK)
         x = np.ones((len(weights[rows]), size))
         np.multiply(examples.average[rows], gamma, out=x[:, :-1])
-        x[:, :-1] += examples.probability[rows]
+        x[:, :-1] += examples.features[rows]
         a = x @ theta
         wrong, weight = examples.wrong[rows], weights[rows]
         # log(1 + e^±a) and the sigmoid from one exponential that cannot overflow

@@ -59,7 +59,8 @@ class Measures:
         Void pixels are not counted.
     scores : mapping of score name to Areas
         ``difficulty`` is the fitted head's, ``difficulty-without-attention`` that of the head
-        fitted at gamma 0, ``model-difficulty`` the model's own where it has one; and
+        fitted at gamma 0, ``difficulty-without-uncertainty`` that of the paper's head where
+        ``difficulty`` is another, ``model-difficulty`` the model's own where it has one; and
         ``UNCERTAINTIES``.
     classes : tuple of ClassMeasures
         By predicted class (what is known of an unlabeled image), those that occur.

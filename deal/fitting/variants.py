@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,9 @@ def _polynomial_grid(logits: Any, head: DifficultyHead, align_corners: bool, deg
     """
     grid = head.grid or logits.shape[2:]
     p = softmax(resize(logits[0], grid, align_corners)).reshape(logits.shape[1], -1)
+    values = np.asarray(head.weight, np.float32) @ p
+    if head.uncertainty_weight is not None:
+        values += np.asarray(head.uncertainty_weight, np.float32) @ (p * (1 - p))
     fitted = Chebyshev.interpolate(np.exp, degree, domain=[0, 1])
     coefficients = fitted.convert(kind=Polynomial, domain=[0, 1], window=[0, 1]).coef
 
@@ -94,8 +97,7 @@ def _polynomial_grid(logits: Any, head: DifficultyHead, align_corners: bool, deg
             value += np.float32(coefficient)
         return value
 
-    weight = np.asarray(head.weight, np.float32)
-    a = np.float32(head.gamma) * (weight @ pair_means(p, kernel)) + weight @ p
+    a = np.float32(head.gamma) * pair_means(p, values[None], kernel)[0] + values
     return np.asarray(a + np.float32(head.bias), np.float32).reshape(1, *grid)
 
 
@@ -173,15 +175,14 @@ def find_variants(
         Variant(
             f"difficulty, grid {h}x{w}",
             main.source,
-            DifficultyHead(head.gamma, head.weight, head.bias, (h, w)),
+            replace(head, grid=(h, w)),
         )
         for h, w in asked
         if (h, w) != own
     ]
     if not ablations:
         return others, []
-    without = DifficultyHead(0.0, head.weight, head.bias, head.grid)
-    others.append(Variant("difficulty, gamma 0", main.source, without))
+    others.append(Variant("difficulty, gamma 0", main.source, replace(head, gamma=0.0)))
     attention = [
         Variant(f"difficulty, degree {degree}", main.source, head, degree=degree)
         for degree in _DEGREES

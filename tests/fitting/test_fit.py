@@ -76,6 +76,7 @@ def test_a_head_is_found_that_is_as_good_as_the_one_behind_the_errors(world, tmp
     assert set(found.scores) == {
         "difficulty",
         "difficulty-without-attention",
+        "difficulty-without-uncertainty",
         "model-difficulty",
         "entropy",
         "margin",
@@ -90,6 +91,35 @@ def test_without_attention_gamma_is_zero(world, tmp_path):
     assert scores["difficulty"] == scores["difficulty-without-attention"]
     fit_with = fit(world, tmp_path / "with.json")
     assert fit_with.measures.scores["difficulty-without-attention"] == scores["difficulty"]
+
+
+def test_without_uncertainty_the_head_is_the_papers(world, tmp_path):
+    path = tmp_path / "head.json"
+    report = fit(world, path, uncertainty=False)
+    assert report.head.uncertainty_weight is None
+    assert "uncertainty_weight" not in json.loads(path.read_text())
+    assert "difficulty-without-uncertainty" not in report.measures.scores
+    both = fit(world, tmp_path / "with.json")
+    assert both.head.uncertainty_weight is not None
+    found = both.measures.scores["difficulty-without-uncertainty"]
+    assert found == report.measures.scores["difficulty"]
+    losses = both.provenance["fit"]
+    assert losses["loss_without_uncertainty"] == report.provenance["fit"]["loss"] >= losses["loss"]
+
+
+def test_errors_that_follow_uncertainty_are_found_by_its_weights(tmp_path):
+    truth = DifficultyHead(0.0, np.full(5, -3.0), 0.0, None, np.full(5, 12.0))
+    model, images = model_at(tmp_path), scenes(20)
+    engine, rng = open_engine(model), np.random.default_rng(2)
+    labels = []
+    for image, right in zip(images, predictions(model, images), strict=True):
+        d = truth.difficulty_map(engine.infer(image[None]).logits, size=image.shape[:2])[0]
+        labels.append(with_errors(right, rng.random(d.shape) < d, 5))
+    write_labeled(tmp_path, "", zip(images, labels, strict=True))
+    report = fit((model, tmp_path), tmp_path / "head.json")
+    scores = report.measures.scores
+    assert min(report.head.uncertainty_weight) > 0
+    assert scores["difficulty"].auroc > scores["difficulty-without-uncertainty"].auroc + 0.02
 
 
 def test_the_file_is_a_head_and_says_where_it_comes_from(world, tmp_path):

@@ -22,7 +22,7 @@ def examples(n=6000, gamma=0.8, seed=0) -> Examples:
 
 def loss(found: Examples, gamma: float, theta: np.ndarray) -> float:
     """The training loss as ARCHITECTURE.md writes it, kind by kind."""
-    a = (found.probability + gamma * found.average).astype(np.float64) @ theta[:-1] + theta[-1]
+    a = (found.features + gamma * found.average).astype(np.float64) @ theta[:-1] + theta[-1]
     difficulty = 1 / (1 + np.exp(-a))
     wrong, pixels = found.wrong, found.pixels
     counts = [pixels[wrong].sum(), pixels[~wrong].sum()]
@@ -46,7 +46,7 @@ def test_the_head_that_made_the_errors_is_found_again():
 def test_the_loss_is_that_of_training():
     found = examples()
     pixels = np.random.default_rng(1).uniform(1, 9, len(found.wrong))
-    found = Examples(found.probability, found.average, found.wrong, pixels)
+    found = Examples(found.features, found.average, found.wrong, pixels)
     head, plain = fit_numbers(found)
     for numbers in (head, plain):
         theta = np.append(numbers.weight, numbers.bias)
@@ -84,12 +84,12 @@ def test_examples_count_as_often_as_the_pixels_they_stand_for():
     found = examples(400)
     twice = np.where(found.wrong, 3, 2)
     repeated = Examples(
-        np.repeat(found.probability, twice, axis=0),
+        np.repeat(found.features, twice, axis=0),
         np.repeat(found.average, twice, axis=0),
         np.repeat(found.wrong, twice),
         np.ones(twice.sum()),
     )
-    weighted = Examples(found.probability, found.average, found.wrong, twice.astype(float))
+    weighted = Examples(found.features, found.average, found.wrong, twice.astype(float))
     thetas = [fit_linear(each, 0.3, np.zeros(C + 1))[1] for each in (repeated, weighted)]
     np.testing.assert_allclose(*thetas, atol=1e-8)
 
