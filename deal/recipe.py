@@ -31,6 +31,8 @@ class Recipe:
         Weight the cross entropy of class c by 1/ln(1.1 + share of c).
     grid : (h, w) or None
         Attention grid.
+    uncertainty : bool
+        Give the difficulty branch weights of the variances p(1 − p) too.
     crop : (h, w) or None
         None takes the size of the images.
     scale : (low, high)
@@ -56,6 +58,7 @@ class Recipe:
     alpha: float = 1.0
     class_balance: bool = False
     grid: tuple[int, int] | None = None
+    uncertainty: bool = False
     crop: tuple[int, int] | None = None
     scale: tuple[float, float] = (0.5, 2.0)
     blur: float = 0.5

@@ -89,6 +89,12 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     help="Attention grid. [default: the grid of the logits, a quarter]",
 )
 @click.option(
+    "--uncertainty/--no-uncertainty",
+    default=False,
+    show_default=True,
+    help="Give the difficulty head a weight a class of the variance p(1 - p) too.",
+)
+@click.option(
     "--crop", callback=_size, metavar="HxW", help="Training crop. [default: the size of the images]"
 )
 @click.option(

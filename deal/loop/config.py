@@ -174,12 +174,16 @@ class MethodConfig:
         ``acquisition``, its options and the other keywords of :func:`deal.select`.
     difficulty_loss : bool
         False trains the network without it: an ablation, with a first round of its own.
+    uncertainty : bool
+        True gives the difficulty branch weights of uncertainty, as ``[training] uncertainty`` does
+        for all methods; with a first round of its own.
     flip, dropout_passes, dropout_seed
         Committee of passes (:class:`deal.committee.Members`).
     """
 
     selection: Mapping[str, Any]
     difficulty_loss: bool = True
+    uncertainty: bool = False
     flip: bool = False
     dropout_passes: int = 0
     dropout_seed: int = 0
@@ -246,13 +250,18 @@ class LoopConfig:
         del values["data"]["root"]
         for name in ("device", "compile"):
             del values["training"][name]
+        if not self.training.uncertainty:  # of runs before there was such a key, too
+            del values["training"]["uncertainty"]
         if self.training.weights is not None:
             values["training"]["weights"] = Path(self.training.weights).name
         return typing.cast(dict[str, Any], _json(values))
 
     def of_method(self, name: str) -> dict[str, Any]:
         """One method's settings as JSON values."""
-        return typing.cast(dict[str, Any], _json(asdict(self.methods[name])))
+        values = asdict(self.methods[name])
+        if not self.methods[name].uncertainty:
+            del values["uncertainty"]
+        return typing.cast(dict[str, Any], _json(values))
 
 
 def read_config(path: str | os.PathLike[str]) -> LoopConfig:

@@ -144,7 +144,10 @@ class _Run:
         self.given = config.methods[method]
         self.name = f"{method}-seed{seed}"
         self.folder = config.folder / self.name
+        self.uncertainty = config.training.uncertainty or self.given.uncertainty
         variant = "" if self.given.difficulty_loss else "-without-difficulty"
+        if self.uncertainty and not config.training.uncertainty:
+            variant += "-with-uncertainty"
         self.common = config.folder / "common" / f"seed{seed}{variant}"
         self.rounds = len(pool.counts)
         self._say = say
@@ -194,8 +197,15 @@ class _Run:
                 share(self.common / name, self._round(1) / name)
 
     def _train(self, folder: Path, number: int) -> None:
-        loss = self.given.difficulty_loss
-        _learn(self.config, self.pool, folder, self.seed, loss, lambda t: self._tell(number, t))
+        _learn(
+            self.config,
+            self.pool,
+            folder,
+            self.seed,
+            self.given.difficulty_loss,
+            self.uncertainty,
+            lambda text: self._tell(number, text),
+        )
 
     def _pick(self, number: int) -> None:
         """Export, score the pool with what users run, and select the next round's images."""
@@ -281,7 +291,8 @@ class _Full:
     def work(self) -> None:
         if not (self.folder / "labeled.csv").exists():
             write_csv(self.folder / "labeled.csv", ["id"], [[item] for item in self.pool.ids])
-        _learn(self.config, self.pool, self.folder, self.seed, True, self._tell)
+        uncertainty = self.config.training.uncertainty
+        _learn(self.config, self.pool, self.folder, self.seed, True, uncertainty, self._tell)
         if not self.config.keep_models:
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -295,6 +306,7 @@ def _learn(
     folder: Path,
     seed: int,
     difficulty_loss: bool,
+    uncertainty: bool,
     tell: Callable[[str], None],
 ) -> None:
     """Train on what is labeled and evaluate, unless that is done."""
@@ -310,6 +322,7 @@ def _learn(
                 labeled,
                 seed=seed,
                 difficulty_loss=difficulty_loss,
+                uncertainty=uncertainty,
                 folder=folder,
                 say=lambda text: tell(f"{len(labeled)} images, {text}"),
             )

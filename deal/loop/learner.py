@@ -77,6 +77,7 @@ def train_round(
     *,
     seed: int,
     difficulty_loss: bool,
+    uncertainty: bool,
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def train_round(
     DealError
         The loss is no longer finite.
     """
-    return _Round(config, pool, labeled, seed, difficulty_loss, folder).run(say)
+    return _Round(config, pool, labeled, seed, difficulty_loss, uncertainty, folder).run(say)
 
 
 def evaluate_checkpoint(config: LoopConfig, pool: Pool, checkpoint: Path) -> dict[str, Any]:
@@ -125,9 +126,10 @@ class _Round:
         labeled: list[str],
         seed: int,
         difficulty_loss: bool,
+        uncertainty: bool,
         folder: Path,
     ) -> None:
-        given = config.training
+        given = replace(config.training, uncertainty=uncertainty)
         self.pool, self.seed, self.folder, self.labeled = pool, seed, folder, labeled
         self.indices = np.array(pool.indices(labeled))
         self.device = find_device(given.device)
@@ -168,6 +170,7 @@ class _Round:
                 "recipe": {**self.recipe.recipe(), "steps": self.steps},
                 "labeled": len(labeled),
             },
+            uncertainty=uncertainty,
         )
         self.module = place(initial_module(self.recipe, self.meta)[0], self.device)
         self.forward = compiled(self.recipe, self.module)

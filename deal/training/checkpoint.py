@@ -46,6 +46,8 @@ class CheckpointMeta:
         The size images had in training; evaluation resizes to it.
     provenance : mapping
         Data, recipe and measured results, for people.
+    uncertainty : bool
+        Whether the difficulty branch has weights of uncertainty; a file may lack the key.
     """
 
     network: str
@@ -59,6 +61,7 @@ class CheckpointMeta:
     grid: tuple[int, int] | None
     input_size: tuple[int, int]
     provenance: Mapping[str, Any]
+    uncertainty: bool = False
 
 
 def build_module(meta: CheckpointMeta) -> WithDifficulty:
@@ -67,7 +70,11 @@ def build_module(meta: CheckpointMeta) -> WithDifficulty:
         meta.network, len(meta.classes), width=meta.width, mean=meta.mean, std=meta.std
     )
     return WithDifficulty(
-        network, len(meta.classes), grid=meta.grid, align_corners=meta.align_corners
+        network,
+        len(meta.classes),
+        grid=meta.grid,
+        align_corners=meta.align_corners,
+        uncertainty=meta.uncertainty,
     )
 
 
@@ -84,7 +91,10 @@ def save_atomically(values: Mapping[str, Any], path: Path) -> None:
 def save_checkpoint(path: Path, module: WithDifficulty, meta: CheckpointMeta) -> None:
     """Write ``module`` and ``meta`` to ``path``, all or nothing."""
     state = {key: value.detach().cpu() for key, value in module.state_dict().items()}
-    save_atomically({"format": _FORMAT, **asdict(meta), "state_dict": state}, path)
+    values = {"format": _FORMAT, **asdict(meta), "state_dict": state}
+    if not meta.uncertainty:
+        del values["uncertainty"]
+    save_atomically(values, path)
 
 
 def load_checkpoint(path: str | Path) -> tuple[WithDifficulty, CheckpointMeta]:
@@ -109,6 +119,7 @@ def load_checkpoint(path: str | Path) -> tuple[WithDifficulty, CheckpointMeta]:
         raise ModelError(f"{path} is not a checkpoint of `deal train`, or is damaged") from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise ModelError(f"{path} is not a checkpoint of `deal train` (format {_FORMAT})")
+    values = {"uncertainty": False, **values}
     fields = CheckpointMeta.__dataclass_fields__
     missing = [key for key in (*fields, "state_dict") if key not in values]
     if missing:

@@ -56,4 +56,6 @@ class TrainConfig(Recipe):
         }
         if self.weights is not None:
             recipe["weights"] = Path(self.weights).name
+        if not self.uncertainty:
+            del recipe["uncertainty"]
         return recipe

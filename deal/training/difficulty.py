@@ -23,7 +23,9 @@ class DifficultyBranch(nn.Module):
         a_j = gamma · w·(Σ_i exp(p_j·p_i) p_i / Σ_i exp(p_j·p_i)) + w·p_j + b
 
     Source: Xie et al., arXiv 2010.08705, section 3.2 (attend, add, 1×1 convolution). The fused
-    attention of PyTorch keeps the N×N matrix out of memory.
+    attention of PyTorch keeps the N×N matrix out of memory. With ``uncertainty`` the variances
+    p(1 − p) stand beside the probabilities, with weights of their own that start at 0
+    (:class:`deal.DifficultyHead`).
 
     Parameters
     ----------
@@ -32,10 +34,15 @@ class DifficultyBranch(nn.Module):
         Logits are resized to this grid first; None keeps their own.
     align_corners : bool
         Of that resize, as in PyTorch's ``interpolate``.
+    uncertainty : bool
     """
 
     def __init__(
-        self, num_classes: int, grid: tuple[int, int] | None = None, align_corners: bool = True
+        self,
+        num_classes: int,
+        grid: tuple[int, int] | None = None,
+        align_corners: bool = True,
+        uncertainty: bool = False,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -44,6 +51,7 @@ class DifficultyBranch(nn.Module):
         bound = 1 / math.sqrt(num_classes)  # as a 1×1 convolution starts in PyTorch
         self.weight = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(()))
+        self.uncertainty_weight = nn.Parameter(torch.zeros(num_classes)) if uncertainty else None
 
     def forward(self, logits: Tensor) -> Tensor:
         """Map logits [B,C,h,w] to difficulty before the sigmoid, float32 [B,1,h',w']."""
@@ -55,8 +63,15 @@ class DifficultyBranch(nn.Module):
                 )
             height, width = z.shape[-2:]
             p = z.softmax(dim=1).flatten(2).transpose(1, 2).unsqueeze(1)  # [B, 1, N, C]
-            attended = F.scaled_dot_product_attention(p, p, p, scale=1.0)
-            a: Tensor = (self.gamma * attended + p) @ self.weight + self.bias  # [B, 1, N]
+            if self.uncertainty_weight is None:
+                attended = F.scaled_dot_product_attention(p, p, p, scale=1.0)
+                a = (self.gamma * attended + p) @ self.weight + self.bias  # [B, 1, N]
+            else:
+                v = p * (
+                    self.weight + self.uncertainty_weight * (1 - p)
+                )  # summed over C at the end
+                attended = F.scaled_dot_product_attention(p, p, v, scale=1.0)
+                a = (self.gamma * attended + v).sum(dim=-1) + self.bias
             return a.reshape(-1, 1, height, width)
 
 
@@ -90,7 +105,7 @@ class WithDifficulty(nn.Module):
     module : nn.Module
         Returns logits [B,C,h,w], as a tensor or as an object with ``.logits``.
     num_classes : int
-    grid, align_corners
+    grid, align_corners, uncertainty
         See :class:`DifficultyBranch`.
     """
 
@@ -101,11 +116,12 @@ class WithDifficulty(nn.Module):
         *,
         grid: tuple[int, int] | None = None,
         align_corners: bool = True,
+        uncertainty: bool = False,
     ) -> None:
         super().__init__()
         self.module = module
         self.num_classes = num_classes
-        self.difficulty = DifficultyBranch(num_classes, grid, align_corners)
+        self.difficulty = DifficultyBranch(num_classes, grid, align_corners, uncertainty)
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Run the network; logits [B,C,h,w] and difficulty before the sigmoid [B,1,h',w'].
@@ -119,11 +135,13 @@ class WithDifficulty(nn.Module):
         return logits, self.difficulty(logits)
 
     def head(self) -> DifficultyHead:
-        """The branch as the C + 2 numbers that scoring takes."""
+        """The branch as the C + 2 (with uncertainty 2C + 2) numbers that scoring takes."""
         branch = self.difficulty
+        extra = branch.uncertainty_weight
         return DifficultyHead(
             gamma=branch.gamma.item(),
             weight=branch.weight.tolist(),
             bias=branch.bias.item(),
             grid=branch.grid,
+            uncertainty_weight=None if extra is None else extra.tolist(),
         )

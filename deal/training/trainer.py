@@ -146,6 +146,7 @@ class _Run:
             grid=config.grid,
             input_size=data.size,
             provenance={},
+            uncertainty=config.uncertainty,
         )
         module, self.started_from = initial_module(config, self.meta)
         self.module = place(module, device)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from deal.errors import ModelError
+from deal.regions import difficulty_grid
 from deal.training.difficulty import DifficultyBranch, WithDifficulty
 
 
-def branch_with(num_classes: int, grid=None, align_corners=True, gamma=0.7) -> DifficultyBranch:
+def branch_with(
+    num_classes: int, grid=None, align_corners=True, gamma=0.7, uncertainty=False
+) -> DifficultyBranch:
     torch.manual_seed(1)
-    branch = DifficultyBranch(num_classes, grid, align_corners)
+    branch = DifficultyBranch(num_classes, grid, align_corners, uncertainty)
     with torch.no_grad():
         branch.gamma.fill_(gamma)
         branch.weight.normal_()
         branch.bias.fill_(-0.3)
+        if uncertainty:
+            branch.uncertainty_weight.normal_()
     return branch
 
 
@@ -47,6 +53,37 @@ def test_logits_are_resized_to_the_grid_before_the_softmax(align_corners):
     resized = F.interpolate(logits, size=(3, 5), mode="bilinear", align_corners=align_corners)
     assert branch(logits).shape == (1, 1, 3, 5)
     torch.testing.assert_close(branch(logits), own(resized))
+
+
+@pytest.mark.parametrize("grid", [None, (5, 9)])
+@pytest.mark.parametrize("uncertainty", [False, True])
+def test_the_branch_computes_what_scoring_does(grid, uncertainty):
+    module = WithDifficulty(Network(5, False), 5)
+    module.difficulty = branch_with(5, grid, uncertainty=uncertainty)
+    logits = 3 * torch.randn(2, 5, 8, 11, generator=torch.Generator().manual_seed(3))
+    expected = difficulty_grid(logits.numpy(), module.head())
+    found = module.difficulty(logits).detach().numpy()[:, 0]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_weights_of_uncertainty_start_at_zero_and_draw_no_random_number():
+    torch.manual_seed(5)
+    plain, after = DifficultyBranch(4), torch.rand(1)
+    torch.manual_seed(5)
+    branch = DifficultyBranch(4, uncertainty=True)
+    assert torch.equal(torch.rand(1), after)
+    assert torch.equal(branch.weight, plain.weight)
+    assert branch.uncertainty_weight.tolist() == [0, 0, 0, 0]
+    assert "uncertainty_weight" not in plain.state_dict()
+    logits = torch.randn(1, 4, 3, 3)
+    torch.testing.assert_close(branch(logits), plain(logits))
+
+
+def test_weights_of_uncertainty_learn_from_the_variances():
+    branch = DifficultyBranch(3, uncertainty=True)
+    logits = torch.tensor([[200.0, -200.0, 0.0], [1.0, 1.0, 1.0]]).T.reshape(1, 3, 1, 2)
+    branch(logits).sum().backward()
+    torch.testing.assert_close(branch.uncertainty_weight.grad, torch.full((3,), 2 / 9))
 
 
 def test_branch_starts_without_attention():
@@ -96,3 +133,11 @@ def test_head_carries_the_parameters_of_the_branch():
     head = module.head()
     assert (head.gamma, head.weight, head.bias) == (0.5, (1.0, -2.0, 0.25), -0.75)
     assert head.grid == (6, 8)
+    assert head.uncertainty_weight is None
+
+
+def test_head_carries_the_weights_of_uncertainty():
+    module = WithDifficulty(Network(3, False), 3, uncertainty=True)
+    with torch.no_grad():
+        module.difficulty.uncertainty_weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    assert module.head().uncertainty_weight == (0.5, -1.0, 2.0)
