@@ -19,6 +19,7 @@ from deal.loop.files import hold, read_ids
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.results import read_results
+from deal.training.checkpoint import load_checkpoint
 from tests.cityscapes import write_cityscapes
 from tests.labeled import write_labeled
 
@@ -121,11 +122,18 @@ def test_two_methods_of_a_seed_have_one_start_and_two_seeds_have_two(make_config
         methods={
             "random": {"acquisition": "random"},
             "plain": {"acquisition": "entropy", "difficulty_loss": False},
+            "own": {"acquisition": "ds", "uncertainty": True},
         },
     )
     run_loop(more, seeds=[0])
     after = read_experiment(config.folder)
-    assert after.methods() == ("ds", "plain", "random")
+    assert after.methods() == ("ds", "own", "plain", "random")
+    own = next(run for run in after.runs if run.method == "own")
+    assert own.rounds[0].labeled == first["ds", 0].labeled
+    run = json.loads((config.folder / "ds-seed0/run.json").read_text())
+    assert "uncertainty" not in run["settings"]
+    head = load_checkpoint(config.folder / "common/seed0-with-uncertainty/checkpoint.pt")[0].head()
+    assert head.uncertainty_weight is not None
     plain = next(run for run in after.runs if run.method == "plain")
     assert plain.rounds[0].labeled == first["ds", 0].labeled
     assert plain.rounds[0].metrics != first["ds", 0].metrics

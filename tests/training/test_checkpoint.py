@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,20 @@ def test_a_checkpoint_gives_back_network_and_description(tmp_path):
     with torch.inference_mode():
         for mine, theirs in zip(loaded(image), module(image), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_a_checkpoint_keeps_the_weights_of_uncertainty_and_has_no_key_without(tmp_path):
+    meta = replace(META, uncertainty=True)
+    module = build_module(meta)
+    with torch.no_grad():
+        module.difficulty.uncertainty_weight.normal_()
+    save_checkpoint(tmp_path / "with.pt", module, meta)
+    loaded, found = load_checkpoint(tmp_path / "with.pt")
+    assert found == meta
+    assert loaded.head() == module.head()
+    assert loaded.head().uncertainty_weight is not None
+    save_checkpoint(tmp_path / "without.pt", build_module(META), META)
+    assert "uncertainty" not in torch.load(tmp_path / "without.pt", weights_only=True)
 
 
 def test_nothing_but_the_checkpoint_is_left_behind(tmp_path):
