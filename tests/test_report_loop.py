@@ -166,7 +166,13 @@ def test_labels_that_do_not_help_the_baseline_are_said_to_decide_nothing(folder)
         path = folder / f"random-seed{seed}" / "round-3" / "metrics.json"
         write_json(path, {**json.loads(path.read_text()), "miou": curve[0] + (seed - 1) / 10})
     text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
-    assert "random gains +0.0 ± 24.8 points: not surely anything." in text
+    said = "random gains +0.0 ± 24.8 points: not surely anything."
+    assert f"{said} Surely more than nothing: ds (" in text
+    for seed, curve in VALUES["ds"].items():
+        path = folder / f"ds-seed{seed}" / "round-3" / "metrics.json"
+        write_json(path, {**json.loads(path.read_text()), "miou": curve[0] - (seed - 1) / 10})
+    text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
+    assert f"{said} Where labels themselves do not help" in text
 
 
 def test_experiments_of_one_configuration_become_one_report(folder, tmp_path):

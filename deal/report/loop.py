@@ -215,15 +215,25 @@ class LoopReport:
         ]
 
     def _gain(self, curves: Curves) -> list[str]:
-        """What labels give however they are picked; where that is nothing, no pick shows any."""
+        """What labels give the baseline; where they give nothing to anybody, no pick shows any."""
         base, counts = self.baselines[0], self.experiment.counts
-        whole = [curve for curve in curves[base].values() if len(curve) == len(counts)]
-        gain = mean_interval([curve[-1] - curve[0] for curve in whole])
+        gains = {
+            method: mean_interval([c[-1] - c[0] for c in of.values() if len(c) == len(counts)])
+            for method, of in curves.items()
+        }
+        gain = gains[base]
         if gain.count < 2:
             return []
         text = f"- From {counts[0]} to {counts[-1]} labels {base} gains {signed_text(gain)} points"
         if gain.low > 0:
             return [f"{text}."]
+        others = [
+            f"{method} ({signed_text(found)})"
+            for method, found in gains.items()
+            if found.count > 1 and found.low > 0
+        ]
+        if others:
+            return [f"{text}: not surely anything. Surely more than nothing: {', '.join(others)}."]
         return [
             f"{text}: not surely anything. Where labels themselves do not help a network, which "
             "ones were picked cannot show; it may need longer training."
