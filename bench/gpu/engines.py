@@ -28,8 +28,9 @@ from deal.training.difficulty import WithDifficulty
 
 __all__ = ["HalfNetwork", "engines"]
 
-# Random weights magnify rounding; float16 with every value rounded differs by 0.07 on the CPU.
-_TOLERANCE = 0.15
+# Random weights magnify rounding: on the CPU, with every value rounded to float16, logits differ by
+# 0.10 to 0.17 of their norm, by network and size. Logits of other images would differ by 1.4.
+_TOLERANCE = 0.3
 _COMPILING = 75.0
 _OPENING = 30.0
 _SHARE = "<= 5"
