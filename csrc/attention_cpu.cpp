@@ -9,10 +9,11 @@ namespace {
 
 int64_t chunks_of(int64_t cells) { return (cells + kChunkCells - 1) / kChunkCells; }
 
-// Sums the chunks in order and multiplies each moment by its coefficient in the expansion of
-// sum_k c_k (p_j . p_i)^k: c_k times the number of orders in which its factors can stand.
+// Sums the chunks in order and multiplies each moment by the number of orders in which its factors
+// can stand; those of degree 4 also by their coefficient, which the others have already.
 void build_coefficients(const float* moments, int64_t chunks, int32_t classes, float* out) {
   const int64_t terms = monomials(classes);
+  const int32_t last = classes - 1;
   int64_t term = 0;
   const auto put = [&](double factor) {
     double plain = 0.0, with_u = 0.0;
@@ -24,17 +25,17 @@ void build_coefficients(const float* moments, int64_t chunks, int32_t classes, f
     out[2 * term + 1] = static_cast<float>(factor * with_u);
     ++term;
   };
-  put(kExp[0]);
-  for (int32_t a = 0; a < classes; ++a) {
-    put(kExp[1]);
-    for (int32_t b = a; b < classes; ++b) {
+  put(1);
+  for (int32_t a = 0; a < last; ++a) {
+    put(1);
+    for (int32_t b = a; b < last; ++b) {
       const int two = a == b ? 1 : 2;
-      put(kExp[2] * two);
-      for (int32_t c = b; c < classes; ++c) {
+      put(two);
+      for (int32_t c = b; c < last; ++c) {
         const int equal_bc = b == c ? (a == b ? 3 : 2) : 1;  // factors equal to the last
         const int three = two * 3 / equal_bc;
-        put(kExp[3] * three);
-        for (int32_t d = c; d < classes; ++d) {
+        put(three);
+        for (int32_t d = c; d < last; ++d) {
           const int equal_d = d == c ? equal_bc + 1 : 1;
           put(kExp[4] * (three * 4 / equal_d));
         }
@@ -44,12 +45,6 @@ void build_coefficients(const float* moments, int64_t chunks, int32_t classes, f
 }
 
 }  // namespace
-
-int64_t monomials(int64_t classes) {
-  int64_t count = 1;
-  for (int64_t k = 1; k <= 4; ++k) count = count * (classes + k) / k;
-  return count;
-}
 
 ValueRange::ValueRange(const deal_head& head) {
   const auto range = std::minmax_element(head.weight, head.weight + head.channels);
@@ -81,7 +76,7 @@ void AttentionArrays::carve(Carver& carver, const Request& request, int slots) {
     const int64_t terms = monomials(classes);
     moments = carver.take<float>(chunks_of(cells) * 2 * terms);
     coefficients = carver.take<float>(2 * terms);
-    scratch = carver.take<float>(slots * kMomentScratch);
+    scratch = carver.take<float>(slots * kChunkCells * moment_scratch(classes));
   }
 }
 
@@ -104,7 +99,8 @@ void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays
       for (int64_t k = begin; k < end; ++k) {
         kernels.moments(arrays.p, stride, classes, arrays.u, arrays.one, k * kChunkCells,
                         std::min((k + 1) * kChunkCells, stride),
-                        arrays.scratch + slot * kMomentScratch, arrays.moments + k * 2 * terms);
+                        arrays.scratch + slot * kChunkCells * moment_scratch(classes),
+                        arrays.moments + k * 2 * terms);
       }
     });
     build_coefficients(arrays.moments, chunks, classes, arrays.coefficients);

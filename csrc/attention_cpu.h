@@ -21,7 +21,7 @@ struct AttentionArrays {
   float* average;       // [stride]
   float* moments;       // [chunks, terms, 2], polynomial only
   float* coefficients;  // [terms, 2], polynomial only
-  float* scratch;       // [slots, kMomentScratch], polynomial only
+  float* scratch;       // [slots, moment_scratch(C), kChunkCells], polynomial only
 
   void carve(Carver& carver, const Request& request, int slots);
 };

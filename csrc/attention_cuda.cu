@@ -162,18 +162,34 @@ __device__ void fold(float (&part)[kParts]) {
   if constexpr (kHalf > 1) fold<kHalf / 2>(part);
 }
 
+// What the row of the tile of moments holds of a cell.
+__device__ float tile_value(const Job& job, int64_t b, int64_t cell, int row) {
+  const int32_t last = job.classes - 1;
+  if (row == last) return 1.0f;
+  if (row == last + 1) return job.a.u[b * job.cells + cell];
+  const float* p = probabilities(job, b) + cell;
+  const float x = p[last * job.cells];
+  if (row < last) return p[row * job.cells] - x;
+  float expanded[4];
+  expand_exp(x, expanded);
+  row -= last + 2;
+  return row == 0 ? expanded[0] : row == 1 ? expanded[1] : row == 2 ? expanded[2] : expanded[3];
+}
+
 // A thread sums one monomial over one chunk of cells.
 __global__ void sum_moments(const Job job) {
   const int64_t b = blockIdx.y;
   if (job.nonfinite[b] != 0) return;
   const int64_t chunk = blockIdx.x % job.chunks;
   const int64_t index = blockIdx.x / job.chunks * kThreads + threadIdx.x;
-  const Term term = term_at(index < job.terms ? index : 0, job.classes);
-  const int rows = job.classes + 2;  // in shared memory: the probabilities, 1, u
+  const int32_t last = job.classes - 1;
+  const Term term = term_at(index < job.terms ? index : 0, last);
+  const int rows = last + 6;  // in shared memory: q, 1, u, weights of the degrees 0...3
   float* tile = reinterpret_cast<float*>(deal_block_memory);  // [rows, kTileStride]
   const float* factor[4];
   for (int k = 0; k < 4; ++k) factor[k] = tile + term.factor[k] * kTileStride;
-  const float* u = tile + (job.classes + 1) * kTileStride;
+  if (term.degree < 4) factor[3] = tile + (last + 2 + term.degree) * kTileStride;
+  const float* u = tile + (last + 1) * kTileStride;
   float plain[kParts] = {}, with_u[kParts] = {};
   for (int64_t begin = chunk * kChunkCells; begin < (chunk + 1) * kChunkCells;
        begin += kTileCells) {
@@ -181,12 +197,7 @@ __global__ void sum_moments(const Job job) {
     for (int i = threadIdx.x; i < kTileCells * rows; i += kThreads) {
       const int64_t cell = begin + i % kTileCells;
       const int c = i / kTileCells;
-      float value = 0.0f;
-      if (cell < job.cells) {
-        value = c < job.classes    ? probabilities(job, b)[c * job.cells + cell]
-                : c == job.classes ? 1.0f
-                                   : job.a.u[b * job.cells + cell];
-      }
+      const float value = cell < job.cells ? tile_value(job, b, cell, c) : 0.0f;
       tile[c * kTileStride + i % kTileCells] = value;
     }
     __syncthreads();
@@ -194,11 +205,9 @@ __global__ void sum_moments(const Job job) {
 #pragma unroll
       for (int k = 0; k < kParts; ++k) {
         const float first = factor[0][i + k], second = factor[1][i + k];
-        const float third = factor[2][i + k], last = factor[3][i + k];
-        const float product = first * second * third;
-        const float product_u = first * u[i + k] * second * third;
-        plain[k] = fma_(product, last, plain[k]);
-        with_u[k] = fma_(product_u, last, with_u[k]);
+        const float others = factor[2][i + k] * factor[3][i + k];
+        plain[k] = fma_(first * second, others, plain[k]);
+        with_u[k] = fma_(first * u[i + k] * second, others, with_u[k]);
       }
     }
   }
@@ -210,19 +219,19 @@ __global__ void sum_moments(const Job job) {
   out[job.terms] = with_u[0];
 }
 
-// Adds up the chunks in their order and multiplies by the expansion of sum_k c_k (p_j . p_i)^k.
+// Adds up the chunks in their order and multiplies as build_coefficients does on the CPU.
 __global__ void make_coefficients(const Job job) {
   const int64_t b = blockIdx.y, index = thread_index();
   if (job.nonfinite[b] != 0 || index >= job.terms) return;
-  constexpr double kFactors[5] = {kExp[0], kExp[1], kExp[2], kExp[3], kExp[4]};
-  const Term term = term_at(index, job.classes);
+  const Term term = term_at(index, job.classes - 1);
   double plain = 0.0, with_u = 0.0;
   for (int64_t chunk = 0; chunk < job.chunks; ++chunk) {
     const float* sums = job.a.moments + (b * job.chunks + chunk) * 2 * job.terms + index;
     plain += sums[0];
     with_u += sums[job.terms];
   }
-  const double factor = kFactors[term.degree] * term.orders;
+  constexpr double kFourth = kExp[4];
+  const double factor = term.degree == 4 ? kFourth * term.orders : term.orders;
   float* out = job.a.coefficients + (b * job.terms + index) * 2;
   out[0] = static_cast<float>(factor * plain);
   out[1] = static_cast<float>(factor * with_u);
@@ -232,25 +241,26 @@ __global__ void make_coefficients(const Job job) {
 __global__ void average_by_polynomial(const Job job) {
   const int64_t b = blockIdx.y, cell = int64_t{blockIdx.x} * 32 + lane_of_warp();
   if (leave_bad(job, b, cell)) return;
+  const int32_t last = job.classes - 1;
   const int warps = static_cast<int>(blockDim.x / 32), warp = static_cast<int>(threadIdx.x / 32);
   Average* parts = reinterpret_cast<Average*>(deal_block_memory);   // [C, 32]
   float* own = reinterpret_cast<float*>(parts + job.classes * 32);  // [C, 32]
   const float* p = probabilities(job, b) + (cell < job.cells ? cell : job.cells - 1);
-  for (int32_t c = warp; c < job.classes; c += warps) {
+  for (int32_t c = warp; c < last; c += warps) {
     own[c * 32 + lane_of_warp()] = p[c * job.cells];
   }
   __syncthreads();
   const auto* coefficients =
       reinterpret_cast<const Average*>(job.a.coefficients + b * job.terms * 2);
   const auto probability_of = [&](int32_t c) { return own[c * 32 + lane_of_warp()]; };
-  for (int32_t a = warp; a < job.classes; a += warps) {
+  for (int32_t a = warp; a < last; a += warps) {
     parts[a * 32 + lane_of_warp()] =
-        sum_from(a, probability_of, job.classes, coefficients + first_term_of(a, job.classes));
+        sum_from(a, probability_of, last, coefficients + first_term_of(a, last));
   }
   __syncthreads();
   if (warp != 0 || cell >= job.cells) return;
   Average whole = coefficients[0];
-  for (int32_t a = 0; a < job.classes; ++a) {
+  for (int32_t a = 0; a < last; ++a) {
     whole.add(probability_of(a), parts[a * 32 + lane_of_warp()]);
   }
   put_value(job, b, cell, whole.value / whole.weight);
@@ -304,7 +314,7 @@ void CudaAttention::enqueue(const Request& request, Taps x, Taps y, const int64_
   launch(softmax, blocks_for(job.cells, 32), batch, 32, 0, stream, job);
   if (use_polynomial(head, job.cells)) {
     const int64_t term_blocks = blocks_for(job.terms, kThreads);
-    const size_t tile = sizeof(float) * kTileStride * static_cast<size_t>(head.channels + 2);
+    const size_t tile = sizeof(float) * kTileStride * static_cast<size_t>(head.channels + 5);
     launch(sum_moments, term_blocks * job.chunks, batch, kThreads, tile, stream, job);
     launch(make_coefficients, term_blocks, batch, kThreads, 0, stream, job);
     const int warps = static_cast<int>(std::min<int64_t>(head.channels, 8));

@@ -4,10 +4,16 @@
 // (relative error at most 1.62e-5, hence at most 0.81e-5 of max u - min u in the average); powers
 // of p_j . p_i separate into monomials of p_j and of p_i, so the cost is linear in the cells.
 //
+// Probabilities sum to 1, so p_j . p_i = x + p_j . q with x = p_i of the last class and q = p_i -
+// x, and q of the last class is 0: one class fewer, a quarter of the monomials of eleven. The
+// polynomial of x + t has coefficients of t^k that depend on x alone; they multiply the monomials
+// of degree k where these are summed.
+//
 // Monomials p_a, p_a p_b, p_a p_b p_c, p_a p_b p_c p_d with a <= b <= c <= d stand in preorder:
 // constant; for a: (a; for b: (ab; for c: (abc; for d: abcd))).
 #pragma once
 
+#include "attention_plan.h"
 #include "kernels.h"
 #include "region_math.h"
 
@@ -88,11 +94,6 @@ struct Sum16 {
   DEAL_INLINE float total() const { return L::sum16(part); }
 };
 
-// A monomial of every cell of a chunk, and the same times u.
-struct Monomial {
-  float *plain, *with_u;
-};
-
 // Writes totals one after the other.
 template <class L, int kSums>
 DEAL_INLINE void put_totals(const Sum16<L> (&sums)[kSums], float* out) {
@@ -108,85 +109,141 @@ DEAL_INLINE void put_totals(const Sum16<L> (&sums)[kSums], float* out) {
   for (; k < kSums; ++k) out[k] = sums[k].total();
 }
 
-// Sums of q * p, and of those times u, over n cells (a multiple of 16) for kTerms neighbouring
-// planes p. With kNext, q is made first, as from * factor, and its own sums come before the others.
-template <class L, int kTerms, bool kNext>
-DEAL_INLINE void sum_terms(Monomial from, const float* factor, Monomial q, const float* p,
-                           int64_t stride, int64_t n, float*& out) {
+// Planes of n cells: the first, and the others one after the other.
+struct Planes {
+  const float *first, *others;
+  int64_t n;
+
+  DEAL_INLINE const float* at(int t) const { return t == 0 ? first : others + (t - 1) * n; }
+  DEAL_INLINE Planes from(int t) const { return {at(t), others + t * n, n}; }
+};
+
+// A tile of a matrix product over the n cells of a chunk (a multiple of 16): the sums of each
+// factor times each plane, and of those times u. factors [kFactors, 2, n]: plain and times u.
+// Writes [kPlanes, 2] at to(f) for each factor f.
+template <class L, int kFactors, int kPlanes, class To>
+DEAL_INLINE void sum_tile(const float* factors, const Planes& planes, const To& to) {
   using F = typename L::F;
-  constexpr int kFirst = kNext ? 1 : 0;
-  Sum16<L> sums[2 * (kTerms + kFirst)];
-  for (int64_t i = 0; i < n; i += 16) {
-    for (int k = 0; k < Sum16<L>::kParts; ++k) {
-      const int64_t at = i + k * L::width;
-      F a, au;
-      if (kNext) {
-        const F x = L::load(factor + at);
-        a = L::load(from.plain + at) * x;
-        au = L::load(from.with_u + at) * x;
-        L::store(q.plain + at, a);
-        L::store(q.with_u + at, au);
-        sums[0].part[k] = sums[0].part[k] + a;
-        sums[1].part[k] = sums[1].part[k] + au;
-      } else {
-        a = L::load(q.plain + at);
-        au = L::load(q.with_u + at);
-      }
-      for (int t = 0; t < kTerms; ++t) {
-        const F x = L::hold(L::load(p + t * stride + at));
-        Sum16<L>* const both = sums + 2 * (t + kFirst);
-        both[0].part[k] = fma_(a, x, both[0].part[k]);
-        both[1].part[k] = fma_(au, x, both[1].part[k]);
+  constexpr int kParts = Sum16<L>::kParts;
+  constexpr int kAtOnce = L::width == 1 ? kParts : 1;  // parts; more do not fit in the registers
+  const int64_t n = planes.n;
+  Sum16<L> sums[kFactors][2 * kPlanes];
+  for (int part = 0; part < kParts; part += kAtOnce) {
+    F partial[2 * kFactors][kPlanes][kAtOnce];
+    for (auto& row : partial) {
+      for (auto& of_plane : row) {
+        for (F& sum : of_plane) sum = F(0.0f);
       }
     }
-  }
-  put_totals(sums, out);
-  out += 2 * (kTerms + kFirst);
-}
-
-// The same for as many planes as there are, at most kTerms; returns how many.
-template <class L, int kTerms, bool kNext>
-DEAL_INLINE int32_t sum_some(int32_t planes, Monomial from, const float* factor, Monomial q,
-                             const float* p, int64_t stride, int64_t n, float*& out) {
-  if constexpr (kTerms > 1) {
-    if (planes < kTerms) {
-      return sum_some<L, kTerms - 1, kNext>(planes, from, factor, q, p, stride, n, out);
-    }
-  }
-  sum_terms<L, kTerms, kNext>(from, factor, q, p, stride, n, out);
-  return kTerms;
-}
-
-// scratch holds kMomentScratch floats.
-template <class L>
-void moments(const float* p, int64_t stride, int32_t classes, const float* u, const float* one,
-             int64_t begin, int64_t end, float* scratch, float* out) {
-  // As many sums at once as the registers hold.
-  constexpr int kTerms = Sum16<L>::kParts == 1 ? 8 : 2;
-  const int64_t n = end - begin;
-  Monomial q[4];  // of degree 0...3
-  for (int k = 0; k < 4; ++k) q[k] = {scratch + 2 * k * n, scratch + (2 * k + 1) * n};
-  const auto plane = [&](int32_t c) { return p + c * stride + begin; };
-  const auto next = [&](int degree, const float* factor) {
-    sum_terms<L, 0, true>(q[degree - 1], factor, q[degree], nullptr, 0, n, out);
-  };
-  memcpy(q[0].plain, one + begin, static_cast<size_t>(n) * sizeof(float));
-  memcpy(q[0].with_u, u + begin, static_cast<size_t>(n) * sizeof(float));
-  sum_terms<L, 0, true>(q[0], one + begin, q[0], nullptr, 0, n, out);
-  for (int32_t a = 0; a < classes; ++a) {
-    next(1, plane(a));
-    for (int32_t b = a; b < classes; ++b) {
-      next(2, plane(b));
-      for (int32_t c = b; c < classes; ++c) {
-        const float* factor = plane(c);
-        int32_t d = c;
-        d += sum_some<L, kTerms, true>(classes - d, q[2], factor, q[3], factor, stride, n, out);
-        while (d < classes) {
-          d +=
-              sum_some<L, kTerms, false>(classes - d, q[2], factor, q[3], plane(d), stride, n, out);
+    for (int64_t i = part * L::width; i < n; i += 16) {
+      for (int k = 0; k < kAtOnce; ++k) {
+        const float* const at = factors + i + k * L::width;
+        F factor[2 * kFactors];
+        for (int f = 0; f < 2 * kFactors; ++f) factor[f] = L::load(at + f * n);
+        for (int t = 0; t < kPlanes; ++t) {
+          const F x = L::hold(L::load(planes.at(t) + i + k * L::width));
+          for (int f = 0; f < 2 * kFactors; ++f) {
+            partial[f][t][k] = fma_(factor[f], x, partial[f][t][k]);
+          }
         }
       }
     }
+    for (int f = 0; f < 2 * kFactors; ++f) {
+      for (int t = 0; t < kPlanes; ++t) {
+        for (int k = 0; k < kAtOnce; ++k) {
+          sums[f / 2][2 * t + f % 2].part[part + k] = partial[f][t][k];
+        }
+      }
+    }
+  }
+  for (int f = 0; f < kFactors; ++f) put_totals<L>(sums[f], to(f));
+}
+
+// The product of so many factors with so many planes, in tiles that the registers hold. Factors
+// change faster: planes are many, and each comes into the nearest cache once.
+template <class L, int kPlanes, class To>
+DEAL_INLINE void sum_products(const float* factors, int32_t factor_count, Planes planes,
+                              int64_t plane_count, const To& to, int64_t done = 0) {
+  constexpr int kFactors = L::width == 16 ? 2 : 1;
+  while (plane_count >= kPlanes) {
+    int32_t f = 0;
+    const auto place = [&](int k) { return to(f + k) + 2 * done; };
+    for (; f + kFactors <= factor_count; f += kFactors) {
+      sum_tile<L, kFactors, kPlanes>(factors + 2 * f * planes.n, planes, place);
+    }
+    for (; f < factor_count; ++f) {
+      sum_tile<L, 1, kPlanes>(factors + 2 * f * planes.n, planes, place);
+    }
+    planes = planes.from(kPlanes);
+    plane_count -= kPlanes;
+    done += kPlanes;
+  }
+  if constexpr (kPlanes > 1) {
+    sum_products<L, kPlanes - 1>(factors, factor_count, planes, plane_count, to, done);
+  }
+}
+
+// Every monomial of degree 2...4 is p_a p_b of a <= b times a monomial of degree 0...2 in the
+// classes from b on, which stand one after the other both among the planes here and in out: a
+// matrix product for each b. scratch [moment_scratch(C), n].
+template <class L>
+void moments(const float* p, int64_t stride, int32_t classes, const float* u, const float* one,
+             int64_t begin, int64_t end, float* scratch, float* out) {
+  using F = typename L::F;
+  constexpr int kPlanes = L::width == 1 ? 1 : 6;
+  const int64_t n = end - begin;
+  const int32_t last = classes - 1;
+  float* next = scratch;
+  const auto take = [&](int64_t planes) {
+    float* const taken = next;
+    next += planes * n;
+    return taken;
+  };
+  float* const variables = take(2 * last);  // [C - 1, 2, n]: p_c less that of the last class
+  float* const weight = take(4);            // [4, n]: of the sums of degree 0...3
+  float* const factors = take(2 * last);    // [C - 1, 2, n]
+  float* const planes = next;               // for c: c; for d: cd
+  const auto plain = [&](int32_t c) { return variables + 2 * c * n; };
+  const auto with_u = [&](int32_t c) { return variables + (2 * c + 1) * n; };
+  for (int64_t i = 0; i < n; i += L::width) {
+    const F x = L::load(p + last * stride + begin + i), value = L::load(u + begin + i);
+    F expanded[4];
+    expand_exp(x, expanded);
+    for (int k = 0; k < 4; ++k) L::store(weight + k * n + i, expanded[k]);
+    for (int32_t c = 0; c < last; ++c) {
+      const F difference = L::load(p + c * stride + begin + i) - x;
+      L::store(plain(c) + i, difference);
+      L::store(with_u(c) + i, difference * value);
+    }
+  }
+  const auto multiply = [n](const float* a, const float* b, float* to) {
+    for (int64_t i = 0; i < n; i += L::width) L::store(to + i, L::load(a + i) * L::load(b + i));
+  };
+  float* plane = planes;
+  for (int32_t c = 0; c < last; ++c) {
+    multiply(plain(c), weight + 3 * n, plane);
+    plane += n;
+    for (int32_t d = c; d < last; ++d, plane += n) multiply(plain(c), plain(d), plane);
+  }
+  const auto term = [out](int64_t index) { return out + 2 * index; };
+  const auto first_of = [last](int32_t a) { return first_term_of(a, last); };
+  memcpy(factors, one + begin, static_cast<size_t>(n) * sizeof(float));
+  memcpy(factors + n, u + begin, static_cast<size_t>(n) * sizeof(float));
+  sum_products<L, 1>(factors, 1, {weight, weight, n}, 1, [&](int32_t) { return term(0); });
+  sum_products<L, 1>(variables, last, {weight + n, weight, n}, 1,
+                     [&](int32_t a) { return term(first_of(a)); });
+  for (int32_t b = 0; b < last; ++b) {
+    for (int32_t a = 0; a <= b; ++a) {
+      multiply(plain(a), plain(b), factors + 2 * a * n);
+      multiply(with_u(a), plain(b), factors + (2 * a + 1) * n);
+    }
+    // Before b: monomials of degree 1 and 2 that begin with a lower class.
+    const int64_t left = monomials_in(last - b, 2);
+    const int64_t before = monomials_in(last, 2) - left;
+    sum_products<L, kPlanes>(
+        factors, b + 1, {weight + 2 * n, planes + before * n, n}, left, [&](int32_t a) {
+          return term(first_of(a) + monomials_in(last - a, 3) - monomials_in(last - b, 3) + 1);
+        });
   }
 }
 
@@ -197,6 +254,7 @@ template <class L>
 void polynomial(const float* p, int64_t stride, int32_t classes, const float* coefficients,
                 int64_t begin, int64_t end, float* average) {
   using F = typename L::F;
+  const int32_t last = classes - 1;
   constexpr int V = 4;  // blocks that share each coefficient
   struct Pair {
     F den[V], num[V];
@@ -227,16 +285,16 @@ void polynomial(const float* p, int64_t stride, int32_t classes, const float* co
     const float* g = coefficients;
     Pair whole(g);
     g += 2;
-    for (int32_t a = 0; a < classes; ++a) {
+    for (int32_t a = 0; a < last; ++a) {
       Pair in_a(g);
       g += 2;
-      for (int32_t b = a; b < classes; ++b) {
+      for (int32_t b = a; b < last; ++b) {
         Pair in_b(g);
         g += 2;
-        for (int32_t c = b; c < classes; ++c) {
+        for (int32_t c = b; c < last; ++c) {
           Pair in_c(g);
           g += 2;
-          for (int32_t d = c; d < classes; ++d, g += 2) in_c.add(cell + d * stride, g);
+          for (int32_t d = c; d < last; ++d, g += 2) in_c.add(cell + d * stride, g);
           in_b.add(cell + c * stride, in_c);
         }
         in_a.add(cell + b * stride, in_b);

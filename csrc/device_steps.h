@@ -292,18 +292,11 @@ DEAL_INLINE Reach reach_of(int64_t x, int64_t y, int64_t width, int64_t height) 
 
 // ---- attention --------------------------------------------------------------------------------
 
-// A monomial p_a p_b p_c p_d, a <= b <= c <= d; missing factors are the class C, which is 1.
+// A monomial p_a p_b p_c p_d, a <= b <= c <= d; missing factors are one past the last, which is 1.
 struct Term {
   int32_t factor[4];
   int32_t degree, orders;  // orders in which the factors can stand
 };
-
-// Monomials of degree 0...degree in so many classes.
-DEAL_INLINE int64_t monomials_in(int32_t classes, int32_t degree) {
-  int64_t count = 1;
-  for (int32_t k = 1; k <= degree; ++k) count = count * (classes + k) / k;
-  return count;
-}
 
 // The monomials in preorder: constant; for a: (a; for b: (ab; for c: (abc; for d: abcd))).
 DEAL_INLINE Term term_at(int64_t index, int32_t classes) {
@@ -332,11 +325,6 @@ struct alignas(8) Average {
     value = fma_(x, inner.value, value);
   }
 };
-
-// Index of the first monomial that begins with class a.
-DEAL_INLINE int64_t first_term_of(int32_t a, int32_t classes) {
-  return 1 + monomials_in(classes, 4) - monomials_in(classes - a, 4);
-}
 
 // Sum over the monomials of a cell that begin with class a, without that factor.
 template <class Probability>

@@ -9,8 +9,7 @@ namespace deal {
 constexpr int kPad = 64;    // buffers may be read and written this many elements past their end
 constexpr int kRecord = 8;  // integers a pixel: the order of RecordField
 constexpr int kChunkCells = 512;  // cells whose moments are summed as one block, in a fixed order
-constexpr int kMomentScratch = 8 * kChunkCells;  // floats
-constexpr int kCommittee = 3;        // integers a pixel of a committee: the order of CommitteeField
+constexpr int kCommittee = 3;     // integers a pixel of a committee: the order of CommitteeField
 constexpr int kHistogramCopies = 4;  // neighbouring pixels count in different ones
 
 enum RecordField {

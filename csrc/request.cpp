@@ -87,7 +87,7 @@ void check_head(const deal_head& head, int64_t classes) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "head.attention %d is no deal_attention", head.attention);
   }
   if (head.attention == DEAL_ATTENTION_POLYNOMIAL && monomials(classes) > kMaxMonomials) {
-    fail(DEAL_ERROR_UNSUPPORTED, "polynomial attention takes at most 44 classes, not %lld",
+    fail(DEAL_ERROR_UNSUPPORTED, "polynomial attention takes at most 45 classes, not %lld",
          ll(classes));
   }
 }
