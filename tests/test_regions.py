@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import deal
 from deal import _native, _reference, regions
+from deal.errors import UsageError
 from tests.cases import (
     CASES,
     Case,
@@ -144,6 +145,25 @@ def test_the_polynomial_is_taken_for_large_grids_and_few_classes():
             logits, head, attention=getattr(_native, f"ATTENTION_{way}")
         )
         assert auto.tobytes() == chosen.tobytes()
+
+
+@pytest.mark.parametrize("sure", [0.5, 8.0])
+@pytest.mark.parametrize("classes", [2, 11, 45])
+def test_the_polynomial_errs_by_a_hundred_thousandth_of_its_scale(classes, sure):
+    rng = np.random.default_rng(classes)
+    logits = (sure * rng.normal(size=(1, classes, 24, 25))).astype(np.float32)
+    head = deal.DifficultyHead(1.0, rng.normal(size=classes), 0.0)
+    way = _native.ATTENTION_POLYNOMIAL
+    found = regions.difficulty_grid(logits, head, attention=way)
+    error = np.abs(found - _reference.difficulty_grid(logits, head, True)).max()
+    assert error <= 1e-5 * np.ptp(head.weight)
+
+
+def test_the_polynomial_is_refused_beyond_45_classes():
+    logits = np.zeros((1, 46, 5, 5), np.float32)
+    head = deal.DifficultyHead(1.0, np.zeros(46), 0.0)
+    with pytest.raises(UsageError, match="at most 45 classes, not 46"):
+        regions.difficulty_grid(logits, head, attention=_native.ATTENTION_POLYNOMIAL)
 
 
 def test_difficulty_map_is_the_sigmoid_of_the_resized_grid():
