@@ -115,7 +115,7 @@ class LoopReport:
             f"{'ImageNet weights' if training['weights'] else 'scratch'} in every round, {length}, "
             f"batches of {training['batch_size']}, lr {training['lr']:g}, {training['precision']}.",
             f"- Rounds at {', '.join(map(str, self.experiment.counts))} labeled images; the first "
-            "is one random set a seed, with one model that all methods share."
+            "is one random set a seed, with one model for all methods that train alike."
             + (
                 f" Picks from a random {p} of the rest."
                 if (p := shared["rounds"]["pool_subset"])
