@@ -91,7 +91,7 @@ build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.
 build/bench_latency: bench/latency.c csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
-build/test_deal_sanitized build/test_deal_calls_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
+build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
   $(LIBRARY_SOURCES:%=build/sanitized/%.o)
 	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
@@ -106,9 +106,10 @@ ctest: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emul
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_cuda_emulated_sanitized
+ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/test_cuda_emulated_sanitized
 	build/test_deal_sanitized
 	build/test_deal_calls_sanitized
+	build/test_isa_sanitized
 	build/test_cuda_emulated_sanitized
 
 # ---- AArch64 ------------------------------------------------------------------------------------

@@ -201,8 +201,8 @@ void moments(const float* p, int64_t stride, int32_t classes, const float* u, co
   };
   float* const variables = take(2 * last);  // [C - 1, 2, n]: p_c less that of the last class
   float* const weight = take(4);            // [4, n]: of the sums of degree 0...3
-  float* const factors = take(2 * last);    // [C - 1, 2, n]
-  float* const planes = next;               // for c: c; for d: cd
+  float* const factors = take(2 * moment_factors(classes));
+  float* const planes = next;  // for c: c; for d: cd
   const auto plain = [&](int32_t c) { return variables + 2 * c * n; };
   const auto with_u = [&](int32_t c) { return variables + (2 * c + 1) * n; };
   for (int64_t i = 0; i < n; i += L::width) {

@@ -29,10 +29,12 @@ DEAL_INLINE int64_t first_term_of(int32_t a, int32_t variables) {
 // Terms of the polynomial: the last class is none of its variables.
 DEAL_INLINE int64_t monomials(int64_t classes) { return monomials_in(classes - 1, 4); }
 
-// Floats that the moments of a chunk need a cell: for each variable its value, that times u and
-// two factors; a weight for each degree; the monomials of degree 1 and 2.
+// Floats that the moments of a chunk need a cell: each variable and that times u; a weight for
+// each degree; as many factors as there are variables, or the constant, each also times u; the
+// monomials of degree 1 and 2.
+DEAL_INLINE int64_t moment_factors(int64_t classes) { return classes > 1 ? classes - 1 : 1; }
 DEAL_INLINE int64_t moment_scratch(int64_t classes) {
-  return 4 * (classes - 1) + 4 + monomials_in(classes - 1, 2) - 1;
+  return 2 * (classes - 1) + 4 + 2 * moment_factors(classes) + monomials_in(classes - 1, 2) - 1;
 }
 
 // What a cell's v = sum_c p_c (weight_c + uncertainty_weight_c (1 - p_c)) can be: the first terms

@@ -26,6 +26,7 @@ struct BatchSums {
 
   void carve(Carver& carver, const Request& r) {
     const int64_t batch = r.logits.batch, classes = r.logits.channels, regions = r.region_count;
+    carver.fence(false);  // they are set to zero and copied as one
     nonfinite = carver.take<int64_t>(batch);
     boundary = carver.take<int64_t>(batch);
     low = carver.take<uint32_t>(batch);
@@ -40,6 +41,7 @@ struct BatchSums {
     committee_fields = r.logits.members > 1 ? kCommittee : 0;
     committee_sums = carver.take<int64_t>(batch * committee_fields);
     region_committee_sums = carver.take<int64_t>(batch * regions * committee_fields);
+    carver.fence(true);
   }
 
   // The totals of one image; boxes gives room for [R, 4].

@@ -10,6 +10,10 @@
 
 #include "kernels.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace deal {
 
 // Hands out aligned, padded arrays; with a NULL base it only counts.
@@ -17,18 +21,36 @@ class Carver {
  public:
   explicit Carver(char* base) : base_(base) {}
 
+  // Under the address sanitizer what lies behind an array must not be touched, unless it and those
+  // after it are read or written as one.
+  void fence(bool on) { fenced_ = on; }
+
   template <class T>
   T* take(int64_t count) {
     T* const array = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
     const size_t bytes = (static_cast<size_t>(count) + kPad) * sizeof(T);
-    used_ += (bytes + 63) / 64 * 64;
+    const size_t taken = (bytes + 63) / 64 * 64 + kFence;
+#if defined(__SANITIZE_ADDRESS__)
+    if (array != nullptr) {
+      ASAN_UNPOISON_MEMORY_REGION(array, taken);
+      if (fenced_) ASAN_POISON_MEMORY_REGION(base_ + used_ + bytes, taken - bytes);
+    }
+#endif
+    used_ += taken;
     return array;
   }
   size_t used() const { return used_; }
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t kFence = 64;
+#else
+  static constexpr size_t kFence = 0;
+#endif
+
   char* base_;
   size_t used_ = 0;
+  bool fenced_ = true;
 };
 
 class Block64 {

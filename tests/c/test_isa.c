@@ -16,6 +16,10 @@ typedef struct shape {
  */
 static const shape shapes[] = {
     {1, 11, 12, 16, 45, 61, 6, 8, 10, DEAL_ATTENTION_POLYNOMIAL},
+    {1, 1, 12, 16, 45, 61, 25, 43, 10, DEAL_ATTENTION_POLYNOMIAL},
+    {1, 2, 12, 16, 45, 61, 25, 43, 10, DEAL_ATTENTION_POLYNOMIAL, 1},
+    {1, 3, 5, 6, 20, 21, 4, 5, 10, DEAL_ATTENTION_POLYNOMIAL},
+    {1, 16, 5, 6, 20, 21, 13, 7, 10, DEAL_ATTENTION_POLYNOMIAL},
     {1, 11, 12, 16, 45, 61, 6, 8, 10, DEAL_ATTENTION_DIRECT},
     {1, 19, 17, 23, 17, 23, 0, 0, 4, DEAL_ATTENTION_AUTO},
     {1, 1, 5, 7, 20, 33, 0, 0, 6, DEAL_ATTENTION_AUTO},
