@@ -204,13 +204,12 @@ DEAL_INLINE typename L::I region_block(const PixelRow& row, int64_t x) {
   return L::load_int(ids);
 }
 
-// Adds a block to the sums of its classes and regions: mostly there is one of each.
+// Adds the open pixels of a block, one class and region after the other.
 template <class L>
-DEAL_INLINE void add_block(const PixelRow& row, int64_t x, typename L::I labels,
-                           const typename L::I (&fields)[kRecord], Run<L>& run) {
+DEAL_INLINE void add_groups(const PixelRow& row, int64_t x, uint32_t open, typename L::I labels,
+                            typename L::I regions, const typename L::I (&fields)[kRecord],
+                            Run<L>& run) {
   using I = typename L::I;
-  uint32_t open = pixels_of<L>(row, x);
-  const I regions = region_block<L>(row, x);
   while (open != 0) {
     const int first = __builtin_ctz(open);
     const int32_t label = row.labels[x + first];
@@ -224,6 +223,49 @@ DEAL_INLINE void add_block(const PixelRow& row, int64_t x, typename L::I labels,
     for (int k = 0; k < kRecord; ++k) kept[k] = L::keep(fields[k], same);
     run.add(row, label, region, L::count(same), kept);
     open &= ~same;
+  }
+}
+
+// Adds the open pixels of a block one after the other, but to their region at once if they share
+// it.
+template <class L>
+DEAL_INLINE void add_pixels(const PixelRow& row, int64_t x, uint32_t open, typename L::I regions,
+                            const typename L::I (&fields)[kRecord]) {
+  using I = typename L::I;
+  int32_t records[L::width * kRecord];
+  L::store_records(records, fields);
+  const int32_t region = row.regions != nullptr ? row.regions[x + __builtin_ctz(open)] : -1;
+  const bool one_region = (open & ~L::equal(regions, I(region))) == 0;
+  if (one_region && region >= 0) {
+    I kept[kRecord];
+    for (int k = 0; k < kRecord; ++k) kept[k] = L::keep(fields[k], open);
+    typename L::Wide sum;
+    L::clear(sum);
+    L::add_fields(sum, kept);
+    L::add_to(row.region_sums + (region + row.region_offset) * kRecord, sum);
+  }
+  for (; open != 0; open &= open - 1) {
+    const int k = __builtin_ctz(open);
+    const int32_t label = row.labels[x + k];
+    L::add_record(row.class_sums + label * kRecord, records + k * kRecord);
+    if (row.regions == nullptr || row.regions[x + k] < 0) continue;
+    const int64_t at = row.regions[x + k] + row.region_offset;
+    if (!one_region) L::add_record(row.region_sums + at * kRecord, records + k * kRecord);
+    ++row.region_classes[at * row.classes + label];
+  }
+}
+
+// Adds a block to the sums of its classes and regions: mostly there is one of each.
+template <class L>
+DEAL_INLINE void add_block(const PixelRow& row, int64_t x, typename L::I labels,
+                           const typename L::I (&fields)[kRecord], Run<L>& run) {
+  const uint32_t open = pixels_of<L>(row, x);
+  const typename L::I regions = region_block<L>(row, x);
+  const uint32_t changes = ~L::equal(labels, L::load_bytes(row.labels + x + 1)) & L::kAll >> 1;
+  if (L::count(changes) < 2 || open == 0) {
+    add_groups<L>(row, x, open, labels, regions, fields, run);
+  } else {
+    add_pixels<L>(row, x, open, regions, fields);
   }
 }
 

@@ -131,11 +131,36 @@ struct Avx2Lanes {
     _mm256_storeu_si256(out + 1, _mm256_add_epi64(_mm256_loadu_si256(out + 1), sum.high));
   }
 
+  static DEAL_INLINE void store_records(int32_t* out, const I (&v)[8]) {
+    __m256i low[4], high[4];  // [j]: half records of pixels j and j + 4
+    transpose(v[0].v, v[1].v, v[2].v, v[3].v, low);
+    transpose(v[4].v, v[5].v, v[6].v, v[7].v, high);
+    __m256i* const to = reinterpret_cast<__m256i*>(out);
+    for (int j = 0; j < 4; ++j) {
+      _mm256_storeu_si256(to + j, _mm256_permute2x128_si256(low[j], high[j], 0x20));
+      _mm256_storeu_si256(to + j + 4, _mm256_permute2x128_si256(low[j], high[j], 0x31));
+    }
+  }
+  static DEAL_INLINE void add_record(int64_t* total, const int32_t* record) {
+    Wide sum;
+    clear(sum);
+    add_wide(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(record)));
+    add_to(total, sum);
+  }
+
  private:
   static DEAL_INLINE __m256i quads(__m256i a, __m256i b, __m256i c, __m256i d) {
     const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
     return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+  }
+  static DEAL_INLINE void transpose(__m256i a, __m256i b, __m256i c, __m256i d, __m256i (&out)[4]) {
+    const __m256i low_ab = _mm256_unpacklo_epi32(a, b), low_cd = _mm256_unpacklo_epi32(c, d);
+    const __m256i high_ab = _mm256_unpackhi_epi32(a, b), high_cd = _mm256_unpackhi_epi32(c, d);
+    out[0] = _mm256_unpacklo_epi64(low_ab, low_cd);
+    out[1] = _mm256_unpackhi_epi64(low_ab, low_cd);
+    out[2] = _mm256_unpacklo_epi64(high_ab, high_cd);
+    out[3] = _mm256_unpackhi_epi64(high_ab, high_cd);
   }
   static DEAL_INLINE void add_wide(Wide& sum, __m256i v) {
     sum.low = _mm256_add_epi64(sum.low, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(v)));

@@ -140,6 +140,22 @@ struct Avx512Lanes {
     _mm512_storeu_si512(total, _mm512_add_epi64(_mm512_loadu_si512(total), sum));
   }
 
+  static DEAL_INLINE void store_records(int32_t* out, const I (&v)[8]) {
+    __m512i low[4], high[4];  // [j]: half records of pixels j, j + 4, j + 8 and j + 12
+    transpose(v[0].v, v[1].v, v[2].v, v[3].v, low);
+    transpose(v[4].v, v[5].v, v[6].v, v[7].v, high);
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    for (int j = 0; j < 4; ++j) {
+      store_two(out + 8 * j, _mm512_permutex2var_epi64(low[j], first, high[j]));
+      store_two(out + 8 * j + 64, _mm512_permutex2var_epi64(low[j], second, high[j]));
+    }
+  }
+  static DEAL_INLINE void add_record(int64_t* total, const int32_t* record) {
+    add_to(total,
+           _mm512_cvtepi32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(record))));
+  }
+
  private:
   static DEAL_INLINE __m512 halves(F a, F b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a.v, b.v, 0x44),
@@ -147,6 +163,20 @@ struct Avx512Lanes {
   }
   static DEAL_INLINE __m512 quarters(__m512 ab, __m512 cd) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  }
+  static DEAL_INLINE void transpose(__m512i a, __m512i b, __m512i c, __m512i d, __m512i (&out)[4]) {
+    const __m512i low_ab = _mm512_unpacklo_epi32(a, b), low_cd = _mm512_unpacklo_epi32(c, d);
+    const __m512i high_ab = _mm512_unpackhi_epi32(a, b), high_cd = _mm512_unpackhi_epi32(c, d);
+    out[0] = _mm512_unpacklo_epi64(low_ab, low_cd);
+    out[1] = _mm512_unpackhi_epi64(low_ab, low_cd);
+    out[2] = _mm512_unpacklo_epi64(high_ab, high_cd);
+    out[3] = _mm512_unpackhi_epi64(high_ab, high_cd);
+  }
+  // Records of a pixel and of the fourth after it.
+  static DEAL_INLINE void store_two(int32_t* out, __m512i records) {
+    __m256i* const to = reinterpret_cast<__m256i*>(out);
+    _mm256_storeu_si256(to, _mm512_castsi512_si256(records));
+    _mm256_storeu_si256(to + 4, _mm512_extracti64x4_epi64(records, 1));
   }
   static DEAL_INLINE __m512i quads(__m512i a, __m512i b, __m512i c, __m512i d) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));

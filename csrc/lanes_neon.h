@@ -139,6 +139,25 @@ struct NeonLanes {
       vst1q_s64(total + 2 * k, vaddq_s64(vld1q_s64(total + 2 * k), sum.pair[k]));
     }
   }
+
+  static DEAL_INLINE void store_records(int32_t* out, const I (&v)[8]) {
+    for (int half = 0; half < 2; ++half) {
+      const I* const f = v + 4 * half;
+      const int32x4x2_t ab = vtrnq_s32(f[0].v, f[1].v), cd = vtrnq_s32(f[2].v, f[3].v);
+      for (int k = 0; k < 2; ++k) {  // pixels k and k + 2
+        const int64x2_t low = vreinterpretq_s64_s32(ab.val[k]);
+        const int64x2_t high = vreinterpretq_s64_s32(cd.val[k]);
+        int32_t* const to = out + 8 * k + 4 * half;
+        vst1q_s32(to, vreinterpretq_s32_s64(vtrn1q_s64(low, high)));
+        vst1q_s32(to + 16, vreinterpretq_s32_s64(vtrn2q_s64(low, high)));
+      }
+    }
+  }
+  static DEAL_INLINE void add_record(int64_t* total, const int32_t* record) {
+    for (int k = 0; k < 4; ++k) {
+      vst1q_s64(total + 2 * k, vaddw_s32(vld1q_s64(total + 2 * k), vld1_s32(record + 2 * k)));
+    }
+  }
 };
 
 }  // namespace

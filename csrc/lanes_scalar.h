@@ -51,6 +51,14 @@ struct ScalarLanes {
   static void add_to(int64_t* total, const Wide& sum) {
     for (int k = 0; k < 8; ++k) total[k] += sum[k];
   }
+
+  // The integers of each pixel, one pixel after the other, and the addition of one.
+  static void store_records(int32_t* out, const I (&v)[8]) {
+    for (int k = 0; k < 8; ++k) out[k] = v[k];
+  }
+  static void add_record(int64_t* total, const int32_t* record) {
+    for (int k = 0; k < 8; ++k) total[k] += record[k];
+  }
 };
 
 }  // namespace
