@@ -110,7 +110,7 @@ def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
         graph.node.remove(node)
     prefix = f"{image}_255"
     tensors = {
-        f"{prefix}_pads": np.array([0, 0, 0, 0, 0, 0, 0, 1], np.int64),
+        f"{prefix}_pads": np.array([0, 0, 0, 0, 0, 1, 0, 0], np.int64),
         f"{prefix}_value": np.uint8(255),
         f"{prefix}_scale": np.float32(1 / _LEVELS),
         f"{prefix}_zero": np.uint8(0),
@@ -121,21 +121,22 @@ def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
     )
     nodes = [
         helper.make_node(
-            "Pad",
-            [image, f"{prefix}_pads", f"{prefix}_value"],
-            [f"{prefix}_nhwc"],
-            name=f"{prefix}_Pad",
-        ),
-        helper.make_node(
             "Transpose",
-            [f"{prefix}_nhwc"],
+            [image],
             [f"{prefix}_nchw"],
             perm=[0, 3, 1, 2],
             name=f"{prefix}_Transpose",
         ),
+        # Behind the transposition: channels are planes then, copied whole.
+        helper.make_node(
+            "Pad",
+            [f"{prefix}_nchw", f"{prefix}_pads", f"{prefix}_value"],
+            [f"{prefix}_padded"],
+            name=f"{prefix}_Pad",
+        ),
         helper.make_node(
             "DequantizeLinear",
-            [f"{prefix}_nchw", f"{prefix}_scale", f"{prefix}_zero"],
+            [f"{prefix}_padded", f"{prefix}_scale", f"{prefix}_zero"],
             [f"{prefix}_unit"],
             name=f"{prefix}_DequantizeLinear",
         ),

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from deal.engines.onnxruntime import QDQ_IN_FLOAT, OnnxRuntimeEngine
+from deal.engines.onnxruntime import FLOAT_STAYS, QDQ_IN_FLOAT, OnnxRuntimeEngine
 from deal.errors import UsageError
 from deal.export.fidelity import relative_squares
 from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
@@ -162,6 +162,7 @@ class Int8Conversion:
 def _session(model: onnx.ModelProto, *, in_float: bool = False) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry(*FLOAT_STAYS)
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)
     return ort.InferenceSession(

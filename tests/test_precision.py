@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from onnx import helper, numpy_helper
@@ -12,6 +13,7 @@ from PIL import Image
 import deal.export.fidelity
 from deal.cli.export import command
 from deal.engines import open_engine
+from deal.engines.onnxruntime import open_session
 from deal.errors import ModelError, UsageError
 from deal.export.fidelity import FidelityGate, ScoreFidelity
 from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
@@ -69,7 +71,7 @@ def test_the_folded_normalisation_computes_the_same_also_in_the_padding(model, t
     folded = simplified(model)
     assert fold_normalisation(folded, "image")
     operators = [node.op_type for node in folded.graph.node]
-    assert operators[:4] == ["Pad", "Transpose", "DequantizeLinear", "Conv"]
+    assert operators[:4] == ["Transpose", "Pad", "DequantizeLinear", "Conv"]
     expected = logits(model, images, tmp_path)
     np.testing.assert_allclose(logits(folded, images, tmp_path), expected, rtol=0, atol=1e-4)
 
@@ -139,8 +141,6 @@ def feeds(count):
 
 
 def run(model, feed):
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -189,6 +189,38 @@ def test_a_layer_kept_float_is_computed_in_float(tmp_path):
     layers = layers_of(graph, OPERATORS)
     made = quantised(graph, ranges, reduce_range=False, keep_float=layers)
     np.testing.assert_array_equal(run(made, feeds(1)[0]), run(graph, feeds(1)[0]))
+
+
+def test_a_layer_kept_float_between_int8_layers_is_computed_in_float(tmp_path):
+    model = onnx.load(two_convolutions(tmp_path / "two.onnx"))
+    graph, rng = model.graph, np.random.default_rng(6)
+    scales = np.logspace(-3, 0, 5).reshape(5, 1, 1, 1)  # no 8 bits serve all channels at once
+    tensors = {"w2": scales * rng.uniform(0, 1, (5, 3, 1, 1)), "w3": 1 / scales.reshape(1, 5, 1, 1)}
+    del graph.initializer[1:]
+    graph.initializer.extend(
+        numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()
+    )
+    graph.node[-1].output[0] = "c"
+    graph.node.append(helper.make_node("Conv", ["c", "w3"], ["logits"], name="last"))
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.save(model, tmp_path / "three.onnx")
+    float32 = simplified(tmp_path / "three.onnx")
+    made = quantised(
+        float32,
+        activation_ranges(float32, feeds(3)),
+        reduce_range=False,
+        keep_float=[Layer(("dense",))],
+    )
+    path = tmp_path / "int8.onnx"
+    onnx.save(made, path)
+    as_written = onnxruntime.SessionOptions()
+    as_written.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    expected = onnxruntime.InferenceSession(path, as_written, providers=["CPUExecutionProvider"])
+    session = open_session(path, 1)
+    for feed in feeds(3):
+        np.testing.assert_allclose(
+            session.run(None, feed)[0], expected.run(None, feed)[0], rtol=1e-2
+        )
 
 
 def test_a_model_that_selects_others_is_not_written(model, pools, tmp_path, monkeypatch):

@@ -25,11 +25,23 @@ except ImportError as error:
         "for CUDA)"
     ) from error
 
-__all__ = ["QDQ_IN_FLOAT", "OnnxRuntimeEngine", "load", "not_run", "open_session", "ort"]
+__all__ = [
+    "FLOAT_STAYS",
+    "QDQ_IN_FLOAT",
+    "OnnxRuntimeEngine",
+    "load",
+    "not_run",
+    "open_session",
+    "ort",
+]
 
 
 QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
 """Session entry: multiplies int8 values as the float32 numbers they stand for, exact on any CPU."""
+
+FLOAT_STAYS = ("optimization.disable_specified_optimizers", "WeightBiasQuantization")
+"""Session entry: a convolution that an int8 model leaves in float32 is computed so. ONNX Runtime
+else rounds its weights to 8 bits, one scale for all channels."""
 
 
 class OnnxRuntimeEngine(HostEngine):
@@ -96,6 +108,7 @@ def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = Fal
     options.intra_op_num_threads = threads
     # Idle threads that spin take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*FLOAT_STAYS)
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)
     options.log_severity_level = 4  # failures are raised; what it logs besides is for its makers
