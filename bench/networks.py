@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from deal.training.checkpoint import CheckpointMeta
     from deal.training.difficulty import WithDifficulty
 
-__all__ = ["export", "half_model", "int8_model", "random_model", "random_module", "random_network"]
+__all__ = [
+    "export",
+    "half_model",
+    "int8_model",
+    "random_model",
+    "random_module",
+    "random_network",
+    "static_model",
+]
 
 _SIZE = (360, 480)
 _LOGIT_DEVIATION = 3.0
@@ -131,6 +139,15 @@ def int8_model(path: Path) -> Path:
         path, scenes, not has_int8_dot_product(), lambda stage, done, total: None
     )
     return _beside(path, conversion.model(), "int8")
+
+
+def static_model(path: Path, folder: Path) -> Path:
+    """Arrange a float32 network for CPUs, as ``deal export --static`` does, in a folder."""
+    from deal.export.static import make_static
+
+    output = folder / f"{path.stem}-static.onnx"
+    make_static(path, output, _SIZE, images=[scene(seed, _SIZE)[0] for seed in range(2)])
+    return output
 
 
 def half_model(path: Path) -> Path:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deal
-from deal.bench.networks import int8_model, random_network
+from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import Spread, interleave, ratios, spread
 from deal.cores import available_cores
 from deal.decode import decode
 from deal.metrics import spearman
+from deal.model import read_spec
 from deal.pool import open_pool
 from deal.synthetic import write_pool
 from deal.types import PoolItem
@@ -72,7 +73,8 @@ def run(
     network : ``paper`` or ``light``
         With random weights; the peers run it in float32.
     precision : ``fp32`` or ``int8``
-        Of the network as ``score_pool`` and the bare sessions run it.
+        Of the network as ``score_pool`` and the bare sessions run it; float32 networks in the form
+        that ``deal export --static`` gives them.
 
     Raises
     ------
@@ -94,6 +96,9 @@ def run(
         listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
         batches = _decoded(items, batch_size)
         macs, quantised = network_costs(path, batches[0][0], folder)
+        static = not quantised and read_spec(path).precision in (None, "fp32")
+        if static:
+            path = static_model(path, folder)
         outputs = (folder / f"out-{number}" for number in range(10_000))
 
         def whole(of: Path = path) -> Path:
@@ -191,6 +196,7 @@ def run(
             "network": network,
             "model": Path(model).name if model else None,
             "quantised": quantised,
+            "static": static,
             "sessions": sessions,
             "threads": threads,
             "batch_size": batch_size,

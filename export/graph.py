@@ -180,11 +180,27 @@ def layers_of(model: onnx.ModelProto, operators: frozenset[str]) -> list[Layer]:
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove initializers that no node reads."""
-    used = {name for node in graph.node for name in node.input}
+    """Remove nodes and initializers that nothing reads."""
+    used = {value.name for value in graph.output}
+    for node in reversed(list(graph.node)):
+        if used.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            used.update(_read_by(node))
     for tensor in list(graph.initializer):
         if tensor.name not in used:
             graph.initializer.remove(tensor)
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """Names that a node reads, in its branches too."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for branch in (attribute.g, *attribute.graphs):
+            names.update(value.name for value in branch.output)
+            for inner in branch.node:
+                names |= _read_by(inner)
+    return names
 
 
 def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:

@@ -21,6 +21,7 @@ __all__ = [
     "GroupedOption",
     "key_value",
     "option",
+    "parse_size",
     "print_note",
     "print_selection",
     "ranking_keywords",
@@ -28,6 +29,18 @@ __all__ = [
 ]
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
+
+
+def parse_size(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Parse ``360x480`` to (360, 480)."""
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value!r} is not HxW, such as 360x480")
+    return int(parts[0]), int(parts[1])
 
 
 class GroupedOption(click.Option):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deal.cli.common import parse_size
 from deal.errors import DealError, UsageError
 from deal.text import printable
 
@@ -23,6 +24,7 @@ __all__ = ["command"]
     "export",
     epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images\n\n"
     "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/\n\n"
+    "deal export camvid.onnx -o camvid-360x480.onnx --static 360x480\n\n"
     "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
 )
 @click.argument("model", type=click.Path())
@@ -31,7 +33,7 @@ __all__ = ["command"]
     "--images",
     type=click.Path(),
     metavar="POOL",
-    help="Images to check a checkpoint on and to calibrate int8 on: a folder, glob or manifest. "
+    help="Images to check on, and to calibrate int8 on: a folder, glob or manifest. "
     "[default: synthetic scenes]",
 )
 @click.option(
@@ -39,13 +41,20 @@ __all__ = ["command"]
     type=click.FloatRange(min=0, min_open=True),
     default=1e-3,
     show_default=True,
-    help="Greatest difference of a logit between PyTorch and ONNX Runtime.",
+    help="Greatest difference of a logit between PyTorch and ONNX Runtime, or by --static.",
 )
 @click.option(
     "--difficulty-head",
     type=click.Path(),
     metavar="FILE",
     help="The head to put into the file, as deal fit-head wrote it.",
+)
+@click.option(
+    "--static",
+    callback=parse_size,
+    metavar="HxW",
+    help="Fix the input size, and arrange the float32 network for CPUs: the same numbers in less "
+    "time.",
 )
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator version.")
 @click.option(
@@ -102,6 +111,7 @@ def command(
     images: str | None,
     tolerance: float,
     difficulty_head: str | None,
+    static: tuple[int, int] | None,
     opset: int,
     dropout: bool,
     embedding: bool,
@@ -110,25 +120,30 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another precision or head.
+    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another form or head.
 
     A checkpoint is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
-    rankings are compared. With --precision the selections of the converted model are held against
-    those of the float32 one. A failed check leaves no file behind.
+    rankings are compared; so are a network and its --static form. With --precision the selections
+    of the converted model are held against those of the float32 one. A failed check leaves no
+    file behind.
     """
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
-    if is_onnx and not converts and difficulty_head is None:
+    if is_onnx and not converts and difficulty_head is None and static is None:
         raise UsageError(
-            f"{model} is ONNX already: say what to make of it with --precision int8, or with "
-            "--difficulty-head"
+            f"{model} is ONNX already: say what to make of it with --precision int8, --static HxW "
+            "or --difficulty-head"
         )
+    if converts and static is not None:
+        raise UsageError("--static arranges float32 networks: leave it or --precision out")
     parity: Parity | None = None
+    of_static: Parity | None = None
     conversion: Conversion | None = None
     with tempfile.TemporaryDirectory() as folder:
         source = model
+        changes = converts or static is not None
         if not is_onnx:
-            last = not converts and difficulty_head is None
+            last = not changes and difficulty_head is None
             source = output if last else str(Path(folder) / "fp32.onnx")
             parity = _export(
                 model,
@@ -140,20 +155,26 @@ def command(
                 embedding=embedding,
             )
         if difficulty_head is not None:
-            headed = str(Path(folder) / "headed.onnx") if converts else output
+            headed = str(Path(folder) / "headed.onnx") if changes else output
             _put_head(source, difficulty_head, headed)
             source = headed
         if converts:
             conversion = _convert(source, output, precision, images, quiet, options)
+        elif static is not None:
+            of_static = _make_static(source, output, static, images, tolerance)
     if as_json:
         document = {} if parity is None else parity.to_dict()
         if conversion is not None:
             document["conversion"] = conversion.to_dict()
+        if of_static is not None:
+            document["static"] = of_static.to_dict()
         click.echo(json.dumps(document, indent=1))
         return
-    lines = [] if parity is None else _parity_lines(parity)
+    lines = [] if parity is None else _parity_lines(parity, "PyTorch against ONNX Runtime")
     if conversion is not None:
         lines += _conversion_lines(conversion)
+    if of_static is not None:
+        lines += _parity_lines(of_static, "static against any size")
     click.echo("\n".join([*lines, f"model: {printable(output)}"]))
 
 
@@ -205,9 +226,26 @@ def _convert(
         return convert(source, output, precision, images=images, progress=progress, **options)
 
 
-def _parity_lines(parity: Parity) -> list[str]:
+def _make_static(
+    source: str, output: str, size: tuple[int, int], images: str | None, tolerance: float
+) -> Parity:
+    try:
+        from deal.export.static import make_static
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise DealError(
+            "--static needs the package onnx: pip install 'deal-score[convert,ort]'"
+        ) from error
+    from deal.export.images import PoolImages
+
+    found = None if images is None else PoolImages.of(images)
+    return make_static(source, output, size, images=found, tolerance=tolerance)
+
+
+def _parity_lines(parity: Parity, what: str) -> list[str]:
     lines = [
-        f"{parity.images} images, PyTorch against ONNX Runtime: "
+        f"{parity.images} images, {what}: "
         f"logits differ by at most {parity.max_logit_difference:.2g}",
         f"{'score':<12}{'max difference':>16}{'Spearman':>12}{f'top {parity.top_k} overlap':>18}",
     ]

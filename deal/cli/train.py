@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deal.cli.common import parse_size
 from deal.errors import DealError
 
 __all__ = ["command"]
@@ -15,16 +16,6 @@ _EXAMPLES = """\b
 deal train --dataset camvid --data CamVid --output runs/camvid
 deal train --dataset synthetic --width 0.5 --output runs/demo
 """
-
-
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Parse ``360x480`` to (360, 480)."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value!r} is not HxW, such as 360x480")
-    return int(parts[0]), int(parts[1])
 
 
 @click.command("train", epilog=_EXAMPLES)
@@ -47,7 +38,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 )
 @click.option(
     "--size",
-    callback=_size,
+    callback=parse_size,
     metavar="HxW",
     help="Resize images to this; the network's input size. [default: as they are]",
 )
@@ -84,7 +75,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option("--class-balance", is_flag=True, help="Weight rare classes up in the loss.")
 @click.option(
     "--grid",
-    callback=_size,
+    callback=parse_size,
     metavar="HxW",
     help="Attention grid. [default: the grid of the logits, a quarter]",
 )
@@ -95,7 +86,10 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     help="Give the difficulty head a weight a class of the variance p(1 - p) too.",
 )
 @click.option(
-    "--crop", callback=_size, metavar="HxW", help="Training crop. [default: the size of the images]"
+    "--crop",
+    callback=parse_size,
+    metavar="HxW",
+    help="Training crop. [default: the size of the images]",
 )
 @click.option(
     "--scale",
