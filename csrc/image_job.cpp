@@ -209,15 +209,16 @@ void ImageJob::make_boundary() {
                                        bottom ? nullptr : r_.mask_row(b_, y + 1)};
       k_.boundary_row(labels, masks, mine.flags, r_.width);
       memset(mine.flags + r_.width, 0, 8);  // below they are taken by eights
-      int64_t offset;
+      int64_t offset, count = 0;
       const int32_t* regions = region_row(y, &offset);
       for (int64_t x = 0; x < r_.width; x += 8) {
         uint64_t eight;
         memcpy(&eight, mine.flags + x, sizeof eight);
-        if (eight == 0) continue;  // most pixels are no boundary
-        mine.sums.boundary += sum_of_bytes(eight);
-        if (regions != nullptr) add_boundary(regions + x, offset, eight, r_.width - x, mine.sums);
+        count += sum_of_bytes(eight);
+        if (regions == nullptr || eight == 0) continue;  // most pixels are no boundary
+        add_boundary(regions + x, offset, eight, r_.width - x, mine.sums);
       }
+      mine.sums.boundary += count;
     }
   });
 }
