@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.bench.networks import int8_model, random_network
+from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions
 from deal.bench.timing import interleave, ratios, spread
@@ -69,8 +69,10 @@ def run(
         trained, path = random_network(Path(name), network)
         eager = _Torch(RgbNetwork(trained).eval())
         several, single = Sessions(path, cores, 1), Sessions(path, 1, cores)
+        static = Sessions(static_model(path, Path(name)), cores, 1)
         runs: dict[str, tuple[Run, Logits]] = {
             _OURS: (several.run, several.logits),
+            "the same of deal export --static": (static.run, static.logits),
             "ONNX Runtime, one session of all cores": (single.run, single.logits),
             "PyTorch eager": (eager.run, eager.logits),
         }
