@@ -69,10 +69,10 @@ def run(
         trained, path = random_network(Path(name), network)
         eager = _Torch(RgbNetwork(trained).eval())
         several, single = Sessions(path, cores, 1), Sessions(path, 1, cores)
-        static = Sessions(static_model(path, Path(name)), cores, 1)
+        static = Sessions(static_model(path, Path(name), _SIZE), cores, 1)
         runs: dict[str, tuple[Run, Logits]] = {
             _OURS: (several.run, several.logits),
-            "the same of deal export --static": (static.run, static.logits),
+            "deal export --static, a session a core": (static.run, static.logits),
             "ONNX Runtime, one session of all cores": (single.run, single.logits),
             "PyTorch eager": (eager.run, eager.logits),
         }

@@ -141,12 +141,12 @@ def int8_model(path: Path) -> Path:
     return _beside(path, conversion.model(), "int8")
 
 
-def static_model(path: Path, folder: Path) -> Path:
+def static_model(path: Path, folder: Path, size: tuple[int, int]) -> Path:
     """Arrange a float32 network for CPUs, as ``deal export --static`` does, in a folder."""
     from deal.export.static import make_static
 
     output = folder / f"{path.stem}-static.onnx"
-    make_static(path, output, _SIZE, images=[scene(seed, _SIZE)[0] for seed in range(2)])
+    make_static(path, output, size, images=[scene(seed, size)[0] for seed in range(2)])
     return output
 
 

@@ -98,7 +98,7 @@ def run(
         macs, quantised = network_costs(path, batches[0][0], folder)
         static = not quantised and read_spec(path).precision in (None, "fp32")
         if static:
-            path = static_model(path, folder)
+            path = static_model(path, folder, _SIZE)
         outputs = (folder / f"out-{number}" for number in range(10_000))
 
         def whole(of: Path = path) -> Path:

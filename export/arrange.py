@@ -117,13 +117,14 @@ def _split(
         for node in chain:
             part = onnx.NodeProto()
             part.CopyFrom(node)
-            part.name, part.output[0] = f"{node.name}_{index}", f"{node.output[0]}_{index}"
+            part.name = f"{node.name}/part_{index}"
+            part.output[0] = f"{node.output[0]}/part_{index}"
             part.input[0] = value
             if node.op_type == "Conv":
                 shares = _shares(node, constants, slice(first, last), index == 0)
                 del part.input[1:]
                 for name, share in shares:
-                    part.input.append(f"{name}_{index}")
+                    part.input.append(f"{part.name}/{name}")
                     graph.initializer.append(numpy_helper.from_array(share, part.input[-1]))
                 _set_groups(part, _attribute(node, "group", 1) > 1, last - first)
             made.append(part)
@@ -131,10 +132,10 @@ def _split(
         sums.append(value)
     convolution = chain[-1]
     for index, value in enumerate(sums[1:], start=1):
-        result = convolution.output[0] + (f"_sum_{index}" if index + 1 < len(sums) else "")
+        result = convolution.output[0] + (f"/sum_{index}" if index + 1 < len(sums) else "")
         made.append(
             helper.make_node(
-                "Add", [sums[0], value], [result], name=f"{convolution.name}_sum_{index}"
+                "Add", [sums[0], value], [result], name=f"{convolution.name}/sum_{index}"
             )
         )
         sums[0] = result
@@ -147,13 +148,13 @@ def _shares(
     part: slice,
     first: bool,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """What a part of the channels needs of a convolution's weights and bias, by their names."""
+    """What a part of the channels needs of a convolution: ``weight``, and ``bias`` if any."""
     depthwise = _attribute(node, "group", 1) > 1
     weight = constants[node.input[1]]
-    yield node.input[1], np.ascontiguousarray(weight[part] if depthwise else weight[:, part])
+    yield "weight", np.ascontiguousarray(weight[part] if depthwise else weight[:, part])
     if len(node.input) > 2 and node.input[2] and (depthwise or first):
         bias = constants[node.input[2]]
-        yield node.input[2], np.ascontiguousarray(bias[part] if depthwise else bias)
+        yield "bias", np.ascontiguousarray(bias[part] if depthwise else bias)
 
 
 def _set_groups(node: onnx.NodeProto, depthwise: bool, channels: int) -> None:
@@ -167,7 +168,16 @@ def _set_groups(node: onnx.NodeProto, depthwise: bool, channels: int) -> None:
 
 def _enlarge_by_products(model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> None:
     graph = model.graph
-    resizes = [node for node in graph.node if node.op_type == "Resize" and _is_bilinear(node)]
+    floats = {
+        value.name
+        for value in (*graph.input, *graph.value_info)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    resizes = [
+        node
+        for node in graph.node
+        if node.op_type == "Resize" and _is_bilinear(node) and node.input[0] in floats
+    ]
     names = {name for node in resizes for name in (node.input[0], node.output[0])}
     shapes = _measured_shapes(model, sorted(names), feed)
     for node in resizes:
@@ -179,7 +189,7 @@ def _enlarge_by_products(model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]
         if big_h < h or big_w < w or h + w * h / big_h > _MOST_PRODUCTS:
             continue
         coordinates = _attribute(node, "coordinate_transformation_mode", b"half_pixel").decode()
-        rows, columns = f"{node.name}_rows", f"{node.name}_columns"
+        rows, columns = f"{node.name}/rows", f"{node.name}/columns"
         matrices = {
             rows: _weights(h, big_h, coordinates),
             columns: np.ascontiguousarray(_weights(w, big_w, coordinates).T),
@@ -188,10 +198,10 @@ def _enlarge_by_products(model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]
             numpy_helper.from_array(matrix, name) for name, matrix in matrices.items()
         )
         # Columns first: fewer rows are multiplied.
-        wide = f"{node.output[0]}_wide"
+        wide = f"{node.output[0]}/wide"
         products = [
-            helper.make_node("MatMul", [node.input[0], columns], [wide], name=f"{node.name}_x"),
-            helper.make_node("MatMul", [rows, wide], [node.output[0]], name=f"{node.name}_y"),
+            helper.make_node("MatMul", [node.input[0], columns], [wide], name=f"{node.name}/x"),
+            helper.make_node("MatMul", [rows, wide], [node.output[0]], name=f"{node.name}/y"),
         ]
         _replace(graph, [node], products)
 

@@ -242,8 +242,9 @@ def test_runtimes_are_timed_on_one_network(exported, monkeypatch, tiny):
     report = engine.run(
         network="light", model=[str(tiny)], images=2, rounds=1, compiled=False, int8=False
     )
-    assert [row.name for row in report.rows[:4]] == [
+    assert [row.name for row in report.rows[:5]] == [
         "ONNX Runtime, a session a core",
+        "deal export --static, a session a core",
         "ONNX Runtime, one session of all cores",
         "PyTorch eager",
         "tiny.onnx, a session a core",

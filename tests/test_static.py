@@ -124,6 +124,23 @@ def test_concatenated_channels_that_others_read_too_stay_so():
     assert operators(made) == operators(model)
 
 
+def test_names_that_are_taken_already_do_no_harm():
+    net = Network()
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 9, 13])
+    parts = [net.conv("x", 3, 16, name, kernel=3) for name in ("relu_0", "relu_1")]
+    net.add("Concat", parts, "relu_2", axis=1)
+    net.add("Relu", ["relu_2"], "relu")
+    shared = net.constant("w", net.rng.normal(size=(16, 32, 1, 1)).astype(np.float32))
+    net.add("Conv", ["relu", shared], "y", group=1)
+    net.add("Concat", [parts[1], "y"], "again", axis=1)
+    net.add("Conv", ["again", shared], "z", group=1)
+    model = onnx.shape_inference.infer_shapes(net.model(image, ["z"]))
+    feed = {"x": np.random.default_rng(1).normal(size=(1, 3, 9, 13)).astype(np.float32)}
+    made = arranged(model, feed)
+    assert "Concat" not in operators(made)
+    np.testing.assert_allclose(run(made, feed)[0], run(model, feed)[0], rtol=1e-4, atol=1e-4)
+
+
 def resized(small, large, **attributes):
     net = Network()
     net.constant("sizes", np.array([2, 16, *large], np.int64))
