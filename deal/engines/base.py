@@ -91,6 +91,7 @@ class Engine(ABC):
         self.embedding_size: int | None = None
         self._seconds = 0.0
         self._keep_all = keep_all(spec.dropout)
+        self._reversed = spec.input_format.endswith(("bgr", "bgr8"))
         self._levels: NDArray[Any] | None = None
         if spec.mean is not None and spec.std is not None:
             unit = np.arange(256)[None, :] / 255.0
@@ -182,11 +183,16 @@ class Engine(ABC):
             return len(images), height, width, channels
         return len(images), channels, height, width
 
+    def _as_taken(self, image: NDArray[np.uint8]) -> bool:
+        """Whether the network takes the image as it lies in memory."""
+        is_rgb8 = self.spec.input_dtype == image.dtype and not self._reversed
+        # PyTorch warns of memory that it may not write.
+        return is_rgb8 and image.flags.c_contiguous and image.flags.writeable
+
     def _prepare(self, images: Images, out: NDArray[Any]) -> None:
         """Write images as the network takes them."""
-        reversed_channels = self.spec.input_format.endswith(("bgr", "bgr8"))
         for image, target in zip(images, out, strict=True):
-            source = image[..., ::-1] if reversed_channels else image
+            source = image[..., ::-1] if self._reversed else image
             if self._levels is None:
                 np.copyto(target, source)
                 continue
@@ -260,6 +266,8 @@ class HostEngine(Engine):
         """Outputs as the network gives them, for a batch as the network takes it."""
 
     def _prepared(self, images: Images) -> NDArray[Any]:
+        if len(images) == 1 and self._as_taken(images[0]):
+            return images[0][None]
         batch = np.empty(self._input_shape(images), self.spec.input_dtype)
         self._prepare(images, batch)
         return batch
