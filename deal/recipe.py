@@ -45,7 +45,8 @@ class Recipe:
         ``default`` or ``reduce-overhead`` (CUDA graphs): the mode of ``torch.compile`` for the
         steps; it costs a minute or so at the start of every training.
     weights : str or None
-        torchvision's MobileNetV2 state dict.
+        torchvision's MobileNetV2 state dict, or a checkpoint of the same network and width, of
+        whatever classes (:func:`deal.training.weights.load_weights`).
     """
 
     network: str = "light"
@@ -88,7 +89,3 @@ class Recipe:
             )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"{called('scale')} needs LOW and HIGH with 0 < LOW <= HIGH")
-        if self.weights is not None and self.width != 1:
-            raise UsageError(
-                f"{called('weights')} are those of width 1; leave out {called('width')}"
-            )

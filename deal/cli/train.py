@@ -52,9 +52,18 @@ deal train --dataset synthetic --width 0.5 --output runs/demo
 @click.option(
     "--width", type=float, default=1.0, show_default=True, help="Multiplies the channels."
 )
-@click.option("--weights", type=click.Path(), help="torchvision's MobileNetV2 state dict.")
 @click.option(
-    "--start-from", type=click.Path(), metavar="CHECKPOINT", help="Go on from another run."
+    "--weights",
+    type=click.Path(),
+    metavar="FILE",
+    help="Start from torchvision's MobileNetV2 state dict, or from a checkpoint of the same "
+    "network on whatever classes.",
+)
+@click.option(
+    "--start-from",
+    type=click.Path(),
+    metavar="CHECKPOINT",
+    help="Go on from another run on the same classes.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=4, show_default=True)

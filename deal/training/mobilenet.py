@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deal.errors import ModelError
+from deal.errors import ModelError, UsageError
 
 __all__ = ["MobileNetV2", "load_imagenet_weights", "scaled_channels"]
 
@@ -90,12 +90,14 @@ class MobileNetV2(nn.Module):
 
     Attributes
     ----------
+    width : float
     low_channels, high_channels : int
         Channels of the two outputs: 24 and 320 at width 1.
     """
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
+        self.width = width
         channels = scaled_channels(32, width)
         blocks: list[nn.Module] = [_ConvNormActivation(3, channels, 3, stride=2)]
         reached, dilation = 2, 1
@@ -141,6 +143,8 @@ def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
     ------
     ModelError
         The file cannot be read, or names or shapes are not those of torchvision's network.
+    UsageError
+        The backbone has another width.
     """
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,6 +153,8 @@ def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
         raise ModelError(f"weights {path} cannot be read as a state dict: {reason}") from error
     if not isinstance(values, Mapping) or not all(isinstance(v, Tensor) for v in values.values()):
         raise ModelError(f"weights {path}: expected a state dict of torchvision's mobilenet_v2")
+    if backbone.width != 1:
+        raise UsageError(f"weights {path} are of width 1, not {backbone.width}: leave out width")
     found = {key: v for key, v in values.items() if not key.startswith(_UNUSED_PREFIXES)}
     wanted = backbone.state_dict()
     # Old checkpoints lack the counters of batch normalisation; they do not matter here.

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deal.errors import EngineUnavailableError, UsageError
+from deal.errors import EngineUnavailableError
 from deal.training.checkpoint import CheckpointMeta, build_module, load_checkpoint
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset
 from deal.training.difficulty import WithDifficulty
-from deal.training.mobilenet import load_imagenet_weights
-from deal.training.networks import DeepLab
+from deal.training.weights import load_weights, refuse_other
 
 __all__ = [
     "build_optimizer",
@@ -53,19 +52,12 @@ def initial_module(
 ) -> tuple[WithDifficulty, dict[str, Any] | None]:
     """The network before the first step, and the provenance of the checkpoint it comes from."""
     module = build_module(meta)
-    network = module.module
-    assert isinstance(network, DeepLab)
     if config.weights is not None:
-        load_imagenet_weights(network.backbone, config.weights)
+        load_weights(module, meta, config.weights)
     if config.start_from is None:
         return module, None
     start, old = load_checkpoint(config.start_from)
-    for name in ("network", "width", "classes"):
-        if getattr(old, name) != getattr(meta, name):
-            raise UsageError(
-                f"--start-from {config.start_from} has {name} {getattr(old, name)}, "
-                f"this run {getattr(meta, name)}"
-            )
+    refuse_other(f"--start-from {config.start_from}", old, meta, ("network", "width", "classes"))
     module.load_state_dict(start.state_dict())
     return module, dict(old.provenance)
 

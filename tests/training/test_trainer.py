@@ -10,7 +10,14 @@ import pytest
 import torch
 
 import deal.training.trainer as trainer
-from deal.errors import DealError, EngineUnavailableError, OutputError, PoolError, UsageError
+from deal.errors import (
+    DealError,
+    EngineUnavailableError,
+    ModelError,
+    OutputError,
+    PoolError,
+    UsageError,
+)
 from deal.training.batches import DeviceBatches
 from deal.training.checkpoint import load_checkpoint
 from deal.training.config import TrainConfig
@@ -211,7 +218,7 @@ def test_imagenet_weights_start_the_backbone(config, tmp_path):
         ({"scale": (2.0, 1.0)}, UsageError, "LOW <= HIGH"),
         ({"lr": 0.0}, UsageError, "--lr must be positive"),
         ({"weights": "w", "start_from": "s"}, UsageError, "exclude each other"),
-        ({"weights": "w"}, UsageError, "leave out --width"),
+        ({"weights": "w"}, ModelError, "weights w cannot be read"),
         ({"network": "unet"}, UsageError, "paper, light"),
     ],
 )
