@@ -15,30 +15,38 @@
 
 #include "attention_plan.h"
 #include "kernels.h"
+#include "kernels_impl.h"
 #include "region_math.h"
 
 namespace deal {
 namespace {
 
 template <class L>
-void softmax_row(float* z, int64_t stride, int32_t classes, const float* weight,
-                 const float* uncertainty_weight, float* value, int64_t n) {
+void softmax_row(const Between& row, Taps taps, int32_t classes, const float* weight,
+                 const float* uncertainty_weight, float* p, int64_t stride, float* value,
+                 int64_t n) {
   using F = typename L::F;
-  for (int64_t x = 0; x < n; x += L::width) {
-    F largest = L::load(z + x);
-    for (int32_t c = 1; c < classes; ++c) largest = max_(largest, L::load(z + c * stride + x));
+  for (int64_t x = 0; x < n; x += L::width, p += L::width) {
+    const Block<L> block(taps, x);
+    F largest(-INFINITY);
+    for (int32_t c = 0; c < classes; ++c) {
+      const Samples<L> z = block.windowed ? block.template between<true>(row, c)
+                                          : block.template between<false>(row, c);
+      L::store(p + c * stride, z.at(F(row.weight)));
+      largest = max_(largest, z.at(F(row.weight)));
+    }
     F sum(0.0f);
     for (int32_t c = 0; c < classes; ++c) {
-      const F e = exp_nonpositive(L::load(z + c * stride + x) - largest);
-      L::store(z + c * stride + x, e);
+      const F e = exp_nonpositive(L::load(p + c * stride) - largest);
+      L::store(p + c * stride, e);
       sum = sum + e;
     }
     const F inverse = F(1.0f) / sum;
     F v(0.0f);
     for (int32_t c = 0; c < classes; ++c) {
-      const F p = probability(L::load(z + c * stride + x) * inverse);
-      L::store(z + c * stride + x, p);
-      v = add_class(v, p, weight[c], uncertainty_weight[c]);
+      const F share = probability(L::load(p + c * stride) * inverse);
+      L::store(p + c * stride, share);
+      v = add_class(v, share, weight[c], uncertainty_weight[c]);
     }
     L::store(value + x, v);
   }

@@ -8,20 +8,18 @@ void ImageJob::make_committee() {
   team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
     RowWorkspace& mine = w_.rows[slot];
     for (int64_t m = 0; m < members; ++m) mine.members[m].begin(r_.logits.member(m), b_);
-    const float* logits[DEAL_MAX_MEMBERS];
+    Between logits[DEAL_MAX_MEMBERS];
     CommitteeRow row = {};
     row.width = r_.width;
     row.classes = static_cast<int32_t>(r_.logits.channels);
     row.members = static_cast<int32_t>(members);
     row.logits = logits;
-    row.stride = mine.logits.stride();
     row.taps = w_.logits_x.taps();
     row.vote_terms = w_.vote_terms;
     for (int k = 0; k < kCommittee; ++k) row.values[k] = mine.committee_values[k];
     for (int64_t y = begin; y < end; ++y) {
       for (int64_t m = 0; m < members; ++m) {
-        logits[m] = mine.members[m].blend(k_, w_.logits_y.first[y], w_.logits_y.second[y],
-                                          w_.logits_y.weight[y]);
+        logits[m] = mine.members[m].at(k_, w_.logits_y.at(y));
       }
       k_.committee_row(row);
       add_committee_row(y, row, mine.sums);

@@ -6,6 +6,25 @@
 namespace deal {
 namespace {
 
+// Samples the classes of a block of pixels into z[C].
+template <class L, bool kWindowed>
+DEAL_INLINE TopTwo<typename L::F, typename L::I> sample_classes(const Between& row, int32_t classes,
+                                                                const Block<L>& block,
+                                                                typename L::F* z) {
+  using F = typename L::F;
+  using I = typename L::I;
+  const F weight(row.weight);
+  z[0] = block.template between<kWindowed>(row, 0).at(weight);
+  TopTwo<F, I> top(z[0]);
+  I c_here(1);
+  for (int32_t c = 1; c < classes; ++c) {
+    z[c] = block.template between<kWindowed>(row, c).at(weight);
+    top.add(z[c], c_here);
+    c_here = add_wrapping(c_here, I(1));
+  }
+  return top;
+}
+
 // With P the probabilities of a member and n the votes of a class: the votes' entropy, the mutual
 // information H(mean P) - mean H(P), and the consensus entropy H(mean P), of one block of pixels.
 template <class L, bool kWindowed>
@@ -20,8 +39,7 @@ DEAL_INLINE void committee_block(const CommitteeRow& row, const Block<L>& block,
   }
   F entropies(0.0f);
   for (int32_t m = 0; m < row.members; ++m) {
-    const auto top =
-        sample_classes<L, kWindowed>(row.logits[m], row.stride, row.classes, block, powers);
+    const auto top = sample_classes<L, kWindowed>(row.logits[m], row.classes, block, powers);
     F sum(0.0f), weighted(0.0f);
     for (int32_t c = 0; c < row.classes; ++c) {
       const F d = max_(powers[c] - top.first, F(kLowestProbabilityExponent));

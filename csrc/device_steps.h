@@ -51,13 +51,13 @@ struct Corners {
         right(x.weight) {}
 };
 
-// Downwards first, as the CPU blends whole rows before it samples them.
+// Sideways first, as the CPU resizes whole rows of the source before it interpolates downwards.
 DEAL_INLINE float sample(const char* data, int32_t dtype, int64_t at, const Corners& corners) {
-  const float left = lerp(load(data, dtype, at + corners.top_left),
-                          load(data, dtype, at + corners.bottom_left), corners.down);
-  const float right = lerp(load(data, dtype, at + corners.top_right),
-                           load(data, dtype, at + corners.bottom_right), corners.down);
-  return lerp(left, right, corners.right);
+  const float upper = lerp(load(data, dtype, at + corners.top_left),
+                           load(data, dtype, at + corners.top_right), corners.right);
+  const float lower = lerp(load(data, dtype, at + corners.bottom_left),
+                           load(data, dtype, at + corners.bottom_right), corners.right);
+  return lerp(upper, lower, corners.down);
 }
 
 // The logits of one pixel or cell by class. kDtype is a constant, so that load() has no branch.
@@ -77,8 +77,8 @@ struct PixelLogits {
   }
 };
 
-// The same for a column of the raster, from row to row: what is between two rows of logits is kept
-// while these stay, so that a sample is four operations. The same values as PixelLogits gives.
+// The same for a column of the raster, from row to row: what lies in two rows of logits at its x is
+// kept while these stay, so that a sample is one operation. The same values as PixelLogits gives.
 template <int32_t kDtype, int32_t kHeld>
 struct ColumnLogits {
   static constexpr int64_t kBytes = kDtype == DEAL_FLOAT32 ? 4 : 2;
@@ -86,7 +86,7 @@ struct ColumnLogits {
   int64_t row_stride, channel_stride;  // in bytes
   int32_t classes;
   float rightwards, down;
-  float top_left[kHeld], left_step[kHeld], top_right[kHeld], right_step[kHeld];
+  float upper[kHeld], step[kHeld];
 
   DEAL_INLINE ColumnLogits(const TensorView& logits, int64_t b, Tap x)
       : left(logits.data + (b * logits.batch_stride + x.first * logits.column_stride) * kBytes),
@@ -101,18 +101,13 @@ struct ColumnLogits {
                          left + second * row_stride, right + second * row_stride};
 #pragma unroll
     for (int32_t c = 0; c < kHeld; ++c) {
-      top_left[c] = load(at[0], kDtype, 0);
-      top_right[c] = load(at[1], kDtype, 0);
-      left_step[c] = load(at[2], kDtype, 0) - top_left[c];
-      right_step[c] = load(at[3], kDtype, 0) - top_right[c];
+      upper[c] = lerp(load(at[0], kDtype, 0), load(at[1], kDtype, 0), rightwards);
+      step[c] = lerp(load(at[2], kDtype, 0), load(at[3], kDtype, 0), rightwards) - upper[c];
       const int64_t next = c + 1 < classes ? channel_stride : 0;  // the last again: no branch
       for (const char*& corner : at) corner += next;
     }
   }
-  DEAL_INLINE float operator()(int32_t c) const {
-    return lerp(fma_(down, left_step[c], top_left[c]), fma_(down, right_step[c], top_right[c]),
-                rightwards);
-  }
+  DEAL_INLINE float operator()(int32_t c) const { return fma_(down, step[c], upper[c]); }
 };
 
 // ---- a pixel ----------------------------------------------------------------------------------
@@ -123,7 +118,7 @@ template <int32_t kLeast, int32_t kMost, class Logits>
 DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes, int32_t* label) {
   constexpr int32_t kSlots = kMost > 0 ? kMost : 1;
   float held[kSlots];
-  TopTwo<float, int32_t> top;
+  TopTwo<float, int32_t> top(logits(0));
   float sum = 0.0f, weighted = 0.0f;
   const auto weigh = [&](float z) {
     const float d = max_(z - top.first, kLowestExponent);
@@ -132,8 +127,9 @@ DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes
     weighted = fma_(e, d, weighted);
   };
   if (kMost > 0) {
+    held[0] = top.first;
 #pragma unroll
-    for (int32_t c = 0; c < kSlots; ++c) {
+    for (int32_t c = 1; c < kSlots; ++c) {
       if (c >= kLeast && c >= classes) break;
       held[c] = logits(c);
       top.add(held[c], c);
@@ -144,7 +140,7 @@ DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes
       weigh(held[c]);
     }
   } else {
-    for (int32_t c = 0; c < classes; ++c) top.add(logits(c), c);
+    for (int32_t c = 1; c < classes; ++c) top.add(logits(c), c);
     for (int32_t c = 0; c < classes; ++c) weigh(logits(c));
   }
   *label = top.label;
@@ -186,8 +182,8 @@ DEAL_INLINE void committee_values(Logits logits, const TensorView& tensor, const
   float entropies = 0.0f;
   for (int32_t m = 0; m < members; ++m) {
     logits.at = first + m * tensor.member_stride;
-    TopTwo<float, int32_t> top;
-    for (int32_t c = 0; c < classes; ++c) top.add(logits(c), c);
+    TopTwo<float, int32_t> top(logits(0));
+    for (int32_t c = 1; c < classes; ++c) top.add(logits(c), c);
     largest[m] = top.first;
     label[m] = static_cast<uint8_t>(top.label);
     float sum = 0.0f, weighted = 0.0f;

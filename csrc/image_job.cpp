@@ -114,17 +114,12 @@ void ImageJob::make_grid() {
     RowWorkspace& mine = w_.rows[slot];
     mine.logits.begin(r_.logits, b_);
     for (int64_t y = begin; y < end; ++y) {
-      const float* z =
-          mine.logits.blend(k_, w_.cell_y.first[y], w_.cell_y.second[y], w_.cell_y.weight[y]);
-      for (int32_t c = 0; c < classes; ++c) {
-        k_.resize_row(z + c * mine.logits.stride(), w_.cell_x.taps(),
-                      mine.resized + c * mine.resized_stride, gw);
-      }
-      k_.softmax_row(mine.resized, mine.resized_stride, classes, r_.head->weight,
-                     r_.head->uncertainty_weight, mine.value, gw);
+      k_.softmax_row(mine.logits.at(k_, w_.cell_y.at(y)), w_.cell_x.taps(), classes,
+                     r_.head->weight, r_.head->uncertainty_weight, mine.cells, mine.cells_stride,
+                     mine.value, gw);
       const size_t bytes = static_cast<size_t>(gw) * sizeof(float);
       for (int32_t c = 0; c < classes; ++c) {
-        memcpy(a.p + c * a.stride + y * gw, mine.resized + c * mine.resized_stride, bytes);
+        memcpy(a.p + c * a.stride + y * gw, mine.cells + c * mine.cells_stride, bytes);
       }
       memcpy(a.value + y * gw, mine.value, bytes);
     }
@@ -146,11 +141,9 @@ void ImageJob::make_difficulty() {
     RowWorkspace& mine = w_.rows[slot];
     mine.grid.begin(grid, 0);
     for (int64_t y = begin; y < end; ++y) {
-      const float* a =
-          mine.grid.blend(k_, w_.grid_y.first[y], w_.grid_y.second[y], w_.grid_y.weight[y]);
       float low, high;
-      k_.difficulty_row(a, w_.grid_x.taps(), r_.mask_row(b_, y), difficulty_row(y), r_.width, &low,
-                        &high);
+      k_.difficulty_row(mine.grid.at(k_, w_.grid_y.at(y)), w_.grid_x.taps(), r_.mask_row(b_, y),
+                        difficulty_row(y), r_.width, &low, &high);
       mine.sums.low = std::min(mine.sums.low, low);
       mine.sums.high = std::max(mine.sums.high, high);
     }
@@ -158,35 +151,42 @@ void ImageJob::make_difficulty() {
 }
 
 void ImageJob::make_statistics(float low, float high) {
-  const int32_t classes = static_cast<int32_t>(r_.logits.channels);
   team_.run(r_.height, row_grain(), [&](int64_t begin, int64_t end, int slot) {
     RowWorkspace& mine = w_.rows[slot];
     mine.logits.begin(r_.logits, b_);
-    PixelRow pixels = {};
-    pixels.width = r_.width;
-    pixels.classes = classes;
-    pixels.stride = mine.logits.stride();
-    pixels.taps = w_.logits_x.taps();
-    pixels.inverse_log_classes = classes > 1 ? static_cast<float>(1.0 / log(classes)) : 0.0f;
-    pixels.difficulty_low = low;
-    pixels.inverse_range = inverse_range(low, high);
-    pixels.planes = mine.planes;
-    pixels.levels = mine.levels;
-    pixels.class_sums = mine.sums.class_sums;
-    pixels.region_sums = mine.sums.region_sums;
-    pixels.region_classes = mine.sums.region_classes;
     uint32_t counts[3][kHistogramCopies][DEAL_HISTOGRAM_LEVELS] = {};
-    pixels.entropy_hist = counts[0][0];
-    pixels.difficulty_hist = counts[1][0];
-    pixels.image_hist = counts[2][0];
-    for (int64_t y = begin; y < end; ++y) {
-      pixels.logits =
-          mine.logits.blend(k_, w_.logits_y.first[y], w_.logits_y.second[y], w_.logits_y.weight[y]);
-      pixels.difficulty = needs_.difficulty ? difficulty_row(y) : nullptr;
-      pixels.labels = label_row(y);
-      pixels.mask = r_.mask_row(b_, y);
-      pixels.regions = region_row(y, &pixels.region_offset);
-      k_.pixel_row(pixels);
+    PixelRow rows[kRowsAtOnce] = {};
+    for (int k = 0; k < kRowsAtOnce; ++k) {
+      PixelRow& row = rows[k];
+      row.width = r_.width;
+      row.classes = static_cast<int32_t>(r_.logits.channels);
+      row.taps = w_.logits_x.taps();
+      row.inverse_log_classes = row.classes > 1 ? static_cast<float>(1.0 / log(row.classes)) : 0.0f;
+      row.difficulty_low = low;
+      row.inverse_range = inverse_range(low, high);
+      row.planes = mine.planes + k * 3 * (r_.width + kPad);
+      row.levels = mine.levels + k * 3 * (r_.width + kPad);
+      row.class_sums = mine.sums.class_sums;
+      row.region_sums = mine.sums.region_sums;
+      row.region_classes = mine.sums.region_classes;
+      row.entropy_hist = counts[0][0];
+      row.difficulty_hist = counts[1][0];
+      row.image_hist = counts[2][0];
+    }
+    for (int64_t y = begin; y < end;) {
+      const Tap first = w_.logits_y.at(y);
+      int count = 0;
+      for (; count < kRowsAtOnce && y < end; ++count, ++y) {
+        const Tap here = w_.logits_y.at(y);
+        if (here.first != first.first || here.second != first.second) break;
+        PixelRow& row = rows[count];
+        row.logits = mine.logits.at(k_, here);
+        row.difficulty = needs_.difficulty ? difficulty_row(y) : nullptr;
+        row.labels = label_row(y);
+        row.mask = r_.mask_row(b_, y);
+        row.regions = region_row(y, &row.region_offset);
+      }
+      k_.pixel_rows(rows, count);
     }
     uint32_t* const hists[3] = {mine.sums.entropy_hist, mine.sums.difficulty_hist,
                                 mine.sums.image_hist};

@@ -11,6 +11,7 @@ constexpr int kRecord = 8;  // integers a pixel: the order of RecordField
 constexpr int kChunkCells = 512;  // cells whose moments are summed as one block, in a fixed order
 constexpr int kCommittee = 3;     // integers a pixel of a committee: the order of CommitteeField
 constexpr int kHistogramCopies = 4;  // neighbouring pixels count in different ones
+constexpr int kRowsAtOnce = 4;       // rows of the raster scored together
 
 enum RecordField {
   kCount,
@@ -33,12 +34,19 @@ struct Taps {
   const float* weight;
 };
 
+// The two source rows [C, stride] that a row of the raster lies between, one twice where it is on
+// it: a sample is upper + weight * (lower - upper), of both rows resized sideways.
+struct Between {
+  const float *upper, *lower;
+  int64_t stride;
+  float weight;
+};
+
 // One row of the raster: logits and difficulty in, labels out, the rest added to sums.
 struct PixelRow {
   int64_t width;
   int32_t classes;
-  const float* logits;  // [C, stride], already interpolated to this row
-  int64_t stride;
+  Between logits;
   Taps taps;
   const float* difficulty;  // [W] or NULL
   float inverse_log_classes;
@@ -64,8 +72,7 @@ struct PixelRow {
 struct CommitteeRow {
   int64_t width;
   int32_t classes, members;
-  const float* const* logits;  // [M] of [C, stride], already interpolated to this row
-  int64_t stride;
+  const Between* logits;  // [M]
   Taps taps;
   const float* vote_terms;      // [M + 1]: of n votes for a class, -(n/M) log(n/M)
   int32_t* values[kCommittee];  // of [W]; mutual information may be rounded below zero
@@ -78,20 +85,20 @@ struct Kernels {
   void (*load_row)(const void* source, int32_t dtype, int64_t step, float* out, int64_t n);
   int64_t (*count_nonfinite)(const void* source, int32_t dtype, int64_t step, int64_t n);
 
-  void (*lerp_rows)(const float* a, const float* b, float weight, float* out, int64_t n);
-  void (*resize_row)(const float* row, Taps taps, float* out, int64_t n);
   // out = sigmoid(resize(row)); returns the smallest and largest unmasked value.
-  void (*difficulty_row)(const float* row, Taps taps, const uint8_t* mask, float* out, int64_t n,
+  void (*difficulty_row)(const Between& row, Taps taps, const uint8_t* mask, float* out, int64_t n,
                          float* low, float* high);
-  void (*pixel_row)(const PixelRow& row);
+  // At most kRowsAtOnce rows between the same two source rows.
+  void (*pixel_rows)(const PixelRow* rows, int count);
   void (*committee_row)(const CommitteeRow& row);
   // Flags pixels with a 4-neighbour of another class. NULL rows are outside.
   void (*boundary_row)(const uint8_t* const labels[3], const uint8_t* const masks[3],
                        uint8_t* flags, int64_t n);
 
-  // Softmax over the classes of n cells [C, stride], in place; value is the cell's v.
-  void (*softmax_row)(float* z, int64_t stride, int32_t classes, const float* weight,
-                      const float* uncertainty_weight, float* value, int64_t n);
+  // Softmax over the classes of n cells: p [C, stride]; value is the cell's v.
+  void (*softmax_row)(const Between& row, Taps taps, int32_t classes, const float* weight,
+                      const float* uncertainty_weight, float* p, int64_t stride, float* value,
+                      int64_t n);
 
   // Attention averages sum_i k_ji u_i / sum_i k_ji of the cells begin...end.
   void (*attention_direct)(const float* p, int64_t stride, int32_t classes, const float* u,

@@ -48,19 +48,20 @@ inline int64_t count_nonfinite(const void* source, int32_t dtype, int64_t step, 
 
 // ---- resizing ---------------------------------------------------------------------------------
 
+// Of a block of pixels in one channel: the upper row's samples, and the way to the lower row's.
 template <class L>
-void lerp_rows(const float* a, const float* b, float weight, float* out, int64_t n) {
-  using F = typename L::F;
-  for (int64_t x = 0; x < n; x += L::width) {
-    L::store(out + x, lerp(L::load(a + x), L::load(b + x), F(weight)));
-  }
-}
+struct Samples {
+  typename L::F upper, step;
 
-// The samples of one block of pixels, from any row that shares its taps.
+  DEAL_INLINE typename L::F at(typename L::F weight) const { return fma_(weight, step, upper); }
+};
+
+// Samples one block of pixels, in any rows that share its taps.
 template <class L>
 struct Block {
+  using F = typename L::F;
   typename L::I first, second;
-  typename L::F weight;
+  F weight;
   int64_t base;
   bool windowed;
 
@@ -72,31 +73,29 @@ struct Block {
     first = L::offsets(taps.first + x, origin);
     second = L::offsets(taps.second + x, origin);
   }
-  DEAL_INLINE typename L::F pick(const float* row) const {
-    return lerp(L::pick(row + base, first), L::pick(row + base, second), weight);
-  }
-  DEAL_INLINE typename L::F gather(const float* row) const {
+  template <bool kWindowed>
+  DEAL_INLINE F sample(const float* row) const {
+    if (kWindowed) return lerp(L::pick(row + base, first), L::pick(row + base, second), weight);
     return lerp(L::gather(row, first), L::gather(row, second), weight);
   }
-  DEAL_INLINE typename L::F sample(const float* row) const {
-    return windowed ? pick(row) : gather(row);
+  template <bool kWindowed>
+  DEAL_INLINE Samples<L> between(const Between& row, int64_t channel) const {
+    const F upper = sample<kWindowed>(row.upper + channel * row.stride);
+    if (row.lower == row.upper) return {upper, F(0.0f)};
+    return {upper, sample<kWindowed>(row.lower + channel * row.stride) - upper};
   }
 };
 
 template <class L>
-void resize_row(const float* row, Taps taps, float* out, int64_t n) {
-  for (int64_t x = 0; x < n; x += L::width) {
-    L::store(out + x, Block<L>(taps, x).sample(row));
-  }
-}
-
-template <class L>
-void difficulty_row(const float* row, Taps taps, const uint8_t* mask, float* out, int64_t n,
+void difficulty_row(const Between& row, Taps taps, const uint8_t* mask, float* out, int64_t n,
                     float* low, float* high) {
   using F = typename L::F;
   F smallest(INFINITY), largest(-INFINITY);
   for (int64_t x = 0; x < n; x += L::width) {
-    const F d = sigmoid(Block<L>(taps, x).sample(row));
+    const Block<L> block(taps, x);
+    const Samples<L> a = block.windowed ? block.template between<true>(row, 0)
+                                        : block.template between<false>(row, 0);
+    const F d = sigmoid(a.at(F(row.weight)));
     L::store(out + x, d);
     smallest = min_(smallest, d);  // padding repeats the last pixel: it changes neither
     largest = max_(largest, d);
@@ -122,40 +121,45 @@ void difficulty_row(const float* row, Taps taps, const uint8_t* mask, float* out
 
 // ---- pixels -----------------------------------------------------------------------------------
 
-// Samples [C, stride] into z[C].
-template <class L, bool kWindowed>
-DEAL_INLINE TopTwo<typename L::F, typename L::I> sample_classes(const float* logits, int64_t stride,
-                                                                int32_t classes,
-                                                                const Block<L>& block,
-                                                                typename L::F* z) {
+// Labels, uncertainties and their levels of a block of pixels in each of kRows rows: what is
+// sampled of a class serves all of them, and their chains of operations overlap.
+template <class L, int kRows, bool kWindowed>
+DEAL_INLINE void class_block(const PixelRow* rows, const Block<L>& block, int64_t x) {
+  using F = typename L::F;
   using I = typename L::I;
-  TopTwo<typename L::F, I> top;
-  I c_here(0);
-  for (int32_t c = 0; c < classes; ++c, logits += stride) {
-    z[c] = kWindowed ? block.pick(logits) : block.gather(logits);
-    top.add(z[c], c_here);
+  const int32_t classes = rows->classes;
+  Samples<L> samples[DEAL_MAX_CLASSES];
+  TopTwo<F, I> top[kRows];
+  F weight[kRows], sum[kRows], weighted[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    weight[r] = F(rows[r].logits.weight);
+    sum[r] = weighted[r] = F(0.0f);
+  }
+  samples[0] = block.template between<kWindowed>(rows->logits, 0);
+  for (int r = 0; r < kRows; ++r) top[r] = TopTwo<F, I>(samples[0].at(weight[r]));
+  I c_here(1);
+  for (int32_t c = 1; c < classes; ++c) {
+    const Samples<L> here = samples[c] = block.template between<kWindowed>(rows->logits, c);
+    for (int r = 0; r < kRows; ++r) top[r].add(here.at(weight[r]), c_here);
     c_here = add_wrapping(c_here, I(1));
   }
-  return top;
-}
-
-// Of one block: labels, S = sum exp(z - max), T = sum exp(z - max) (z - max), second - max.
-template <class L, bool kWindowed>
-DEAL_INLINE void class_block(const PixelRow& row, const Block<L>& block, int64_t x) {
-  using F = typename L::F;
-  F z[DEAL_MAX_CLASSES];
-  const auto top = sample_classes<L, kWindowed>(row.logits, row.stride, row.classes, block, z);
-  F sum(0.0f), weighted(0.0f);
-  for (int32_t c = 0; c < row.classes; ++c) {
-    const F d = max_(z[c] - top.first, F(kLowestExponent));
-    const F e = exp_in_range(d);
-    sum = sum + e;
-    weighted = fma_(e, d, weighted);
+  for (int32_t c = 0; c < classes; ++c) {
+    for (int r = 0; r < kRows; ++r) {
+      const F d = max_(samples[c].at(weight[r]) - top[r].first, F(kLowestExponent));
+      const F e = exp_in_range(d);
+      sum[r] = sum[r] + e;
+      weighted[r] = fma_(e, d, weighted[r]);
+    }
   }
-  L::store_bytes(row.labels + x, top.label);
-  L::store(row.plane(0) + x, sum);
-  L::store(row.plane(1) + x, weighted);
-  L::store(row.plane(2) + x, top.second - top.first);
+  for (int r = 0; r < kRows; ++r) {
+    const PixelRow& row = rows[r];
+    const Uncertainty<F> u = uncertainty_of(sum[r], weighted[r], top[r].second - top[r].first);
+    L::store_bytes(row.labels + x, top[r].label);
+    L::store(row.plane(0) + x, u.entropy);
+    L::store(row.plane(1) + x, u.margin);
+    L::store(row.plane(2) + x, u.least_confidence);
+    L::store_bytes(row.level_row(0) + x, level_of(u.entropy * F(row.inverse_log_classes)));
+  }
 }
 
 // Sums of neighbouring blocks of one class and region, held until the next.
@@ -291,20 +295,6 @@ inline void add_levels(const uint8_t* levels, const uint8_t* mask, int64_t n, ui
   }
 }
 
-// Entropy, margin and least confidence in the place of S, T and second - max.
-template <class L>
-DEAL_INLINE void uncertainty_row(const PixelRow& row) {
-  using F = typename L::F;
-  for (int64_t x = 0; x < row.width; x += L::width) {
-    const Uncertainty<F> u = uncertainty_of(L::load(row.plane(0) + x), L::load(row.plane(1) + x),
-                                            L::load(row.plane(2) + x));
-    L::store(row.plane(0) + x, u.entropy);
-    L::store(row.plane(1) + x, u.margin);
-    L::store(row.plane(2) + x, u.least_confidence);
-    L::store_bytes(row.level_row(0) + x, level_of(u.entropy * F(row.inverse_log_classes)));
-  }
-}
-
 template <class L, bool kDifficult>
 DEAL_INLINE void sum_row(const PixelRow& row) {
   using F = typename L::F;
@@ -336,19 +326,9 @@ DEAL_INLINE void sum_row(const PixelRow& row) {
   run.flush(row);
 }
 
-// In loops of their own: long chains of operations overlap better, and where the branches of the
-// last are foretold wrongly only little work is lost.
+// In loops of their own: where the branches of the last are foretold wrongly little work is lost.
 template <class L>
-void pixel_row(const PixelRow& row) {
-  for (int64_t x = 0; x < row.width; x += L::width) {
-    const Block<L> block(row.taps, x);
-    if (block.windowed) {
-      class_block<L, true>(row, block, x);
-    } else {
-      class_block<L, false>(row, block, x);
-    }
-  }
-  uncertainty_row<L>(row);
+DEAL_INLINE void add_row(const PixelRow& row) {
   const auto add = row.mask != nullptr ? add_levels<true> : add_levels<false>;
   add(row.level_row(0), row.mask, row.width, row.entropy_hist);
   if (row.difficulty == nullptr) {
@@ -358,6 +338,27 @@ void pixel_row(const PixelRow& row) {
   sum_row<L, true>(row);
   add(row.level_row(1), row.mask, row.width, row.difficulty_hist);
   add(row.level_row(2), row.mask, row.width, row.image_hist);
+}
+
+template <class L, int kRows>
+DEAL_INLINE void class_rows(const PixelRow* rows) {
+  for (int64_t x = 0; x < rows->width; x += L::width) {
+    const Block<L> block(rows->taps, x);
+    if (block.windowed) {
+      class_block<L, kRows, true>(rows, block, x);
+    } else {
+      class_block<L, kRows, false>(rows, block, x);
+    }
+  }
+}
+
+template <class L>
+void pixel_rows(const PixelRow* rows, int count) {
+  int r = 0;
+  for (; r + L::kRows <= count; r += L::kRows) class_rows<L, L::kRows>(rows + r);
+  if (r + 2 <= count) class_rows<L, 2>(rows + r), r += 2;
+  if (r < count) class_rows<L, 1>(rows + r);
+  for (r = 0; r < count; ++r) add_row<L>(rows[r]);
 }
 
 // Labels and masks of the rows above, here and below.

@@ -13,10 +13,18 @@ namespace {
 // constexpr: of a table for another processor nothing is run at start-up.
 template <class L>
 constexpr Kernels kernels_of(const char* name) {
-  return {name,          load_row,          count_nonfinite,     lerp_rows<L>,
-          resize_row<L>, difficulty_row<L>, pixel_row<L>,        committee_row<L>,
-          boundary_row,  softmax_row<L>,    attention_direct<L>, moments<L>,
-          polynomial<L>, nearest_center<L>};
+  return {name,
+          load_row,
+          count_nonfinite,
+          difficulty_row<L>,
+          pixel_rows<L>,
+          committee_row<L>,
+          boundary_row,
+          softmax_row<L>,
+          attention_direct<L>,
+          moments<L>,
+          polynomial<L>,
+          nearest_center<L>};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Rows of a tensor, as floats, interpolated between two source rows: the vertical half of a resize.
+// Rows of a tensor, as floats: what the rows of a resize lie between.
 #pragma once
 
 #include <stdint.h>
@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "plan.h"
+#include "taps.h"
 
 namespace deal {
 
@@ -16,9 +17,7 @@ class RowSource {
   void carve(Carver& carver, int64_t channels, int64_t width) {
     stride_ = width + kPad;
     for (auto& rows : converted_) rows = carver.take<float>(channels * stride_);
-    result_ = carver.take<float>(channels * stride_);
   }
-  int64_t stride() const { return stride_; }
 
   void begin(const TensorView& tensor, int64_t b) {
     tensor_ = tensor;
@@ -26,16 +25,9 @@ class RowSource {
     held_[0] = held_[1] = -1;
   }
 
-  // [channels, stride()]: row `first` and row `second` blended.
-  const float* blend(const Kernels& kernels, int64_t first, int64_t second, float weight) {
-    const float* a = convert(kernels, first, second);
-    if (weight == 0.0f) return a;
-    const float* b = convert(kernels, second, first);
-    for (int64_t c = 0; c < tensor_.channels; ++c) {
-      kernels.lerp_rows(a + c * stride_, b + c * stride_, weight, result_ + c * stride_,
-                        tensor_.width);
-    }
-    return result_;
+  Between at(const Kernels& kernels, Tap y) {
+    const float* upper = convert(kernels, y.first, y.second);
+    return {upper, convert(kernels, y.second, y.first), stride_, y.weight};
   }
 
  private:
@@ -54,7 +46,6 @@ class RowSource {
 
   int64_t stride_ = 0;
   float* converted_[2] = {nullptr, nullptr};
-  float* result_ = nullptr;
   TensorView tensor_ = {};
   int64_t image_ = 0;
   int64_t held_[2] = {-1, -1};

@@ -55,6 +55,7 @@ struct TapArrays {
     }
   }
   Taps taps() const { return {first, second, weight}; }
+  Tap at(int64_t i) const { return {first[i], second[i], weight[i]}; }
 };
 
 }  // namespace deal

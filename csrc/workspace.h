@@ -18,11 +18,11 @@ namespace deal {
 // What one thread needs for its rows.
 struct RowWorkspace {
   RowSource logits, grid;
-  float* resized;  // [C, resized_stride]: one row of the attention grid
-  float* value;    // [gw]: its v
-  int64_t resized_stride;
-  float* planes;                          // [3, W + kPad]
-  uint8_t* levels;                        // [3, W + kPad]
+  float* cells;  // [C, cells_stride]: one row of the attention grid
+  float* value;  // [gw]: its v
+  int64_t cells_stride;
+  float* planes;                          // [kRowsAtOnce, 3, W + kPad]
+  uint8_t* levels;                        // likewise
   uint8_t* flags;                         // [W]
   RowSource members[DEAL_MAX_MEMBERS];    // with a committee
   int32_t* committee_values[kCommittee];  // [W], with a committee
@@ -31,11 +31,11 @@ struct RowWorkspace {
   void carve(Carver& carver, const Request& r) {
     logits.carve(carver, r.logits.channels, r.logits.width);
     grid.carve(carver, 1, r.grid_width);
-    resized_stride = r.grid_width + kPad;
-    resized = carver.take<float>(r.head != nullptr ? r.logits.channels * resized_stride : 0);
+    cells_stride = r.grid_width + kPad;
+    cells = carver.take<float>(r.head != nullptr ? r.logits.channels * cells_stride : 0);
     value = carver.take<float>(r.grid_width);
-    planes = carver.take<float>(3 * (r.width + kPad));
-    levels = carver.take<uint8_t>(3 * (r.width + kPad));
+    planes = carver.take<float>(kRowsAtOnce * 3 * (r.width + kPad));
+    levels = carver.take<uint8_t>(kRowsAtOnce * 3 * (r.width + kPad));
     flags = carver.take<uint8_t>(r.width);
     const bool committee = r.logits.members > 1;
     for (int64_t m = 0; committee && m < r.logits.members; ++m) {
