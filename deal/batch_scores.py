@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ class BatchScores:
 
 def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> BatchScores:
     """One batch of its parts, in the order of the images; the first part decides the columns."""
+    failures = dict(sorted(failures.items()))
+    if len(parts) == 1:
+        return replace(parts[0], failures=failures)
     ok = np.concatenate([part.ok for part in parts])
     order = np.argsort(ok)
     regions = [part.regions for part in parts if part.regions is not None]
@@ -48,7 +51,7 @@ def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> Batc
         rows = np.argsort(table["image"], kind="stable")
         table = {name: values[rows] for name, values in table.items()}
     columns = {name: values[order] for name, values in stacked([p.columns for p in parts]).items()}
-    return BatchScores(ok[order], columns, table, dict(sorted(failures.items())))
+    return BatchScores(ok[order], columns, table, failures)
 
 
 def stacked(tables: Sequence[Columns]) -> Columns:

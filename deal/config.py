@@ -104,7 +104,7 @@ class ScoreConfig:
     engine: str = "ort"
     device: str = "auto"
     precision: str | None = None
-    model_options: Mapping[str, Any] = field(default_factory=dict)
+    model_options: Mapping[str, Any] | None = None
     flip: bool = False
     dropout_passes: int = 0
     dropout_seed: int = 0
@@ -207,7 +207,7 @@ class ScoreConfig:
             "pool": list(map(path_to_id, self.pool)),
             "model": list(map(path_to_id, self.model)),
             "output": path_to_id(str(self.output)),
-            "model_options": dict(self.model_options),
+            "model_options": dict(self.model_options or {}),
             "difficulty_head": head.to_dict()
             if isinstance(head, DifficultyHead)
             else head and path_to_id(head),

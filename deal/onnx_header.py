@@ -41,6 +41,8 @@ _TENSORS_WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 
+_LOCATION = "location"  # the key of external data that names its file
+
 _Message = memoryview
 _Field = int | _Message
 
@@ -82,8 +84,9 @@ def read_header(path: Path) -> OnnxHeader:
     """
     try:
         with path.open("rb") as file:
-            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        header = _parse(model)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Most models have no external data; to look for its key is much faster than to walk them.
+        header = _parse(memoryview(mapped), has_external=mapped.find(_LOCATION.encode()) >= 0)
     except OSError as error:
         raise ModelError(f"model {path}: {error.strerror}") from error
     except (ValueError, LookupError, RecursionError) as error:
@@ -107,7 +110,7 @@ def _check_external(path: Path, name: str) -> None:
         raise ModelError(f"model {path}: its weights {name!r} are missing; copy them beside it")
 
 
-def _parse(model: _Message) -> OnnxHeader:
+def _parse(model: _Message, *, has_external: bool) -> OnnxHeader:
     metadata = {}
     graph = None
     for number, value in _fields(model):
@@ -132,7 +135,7 @@ def _parse(model: _Message) -> OnnxHeader:
         metadata=metadata,
         inputs=tuple(info for info in inputs if info.name not in weights),
         outputs=tuple(outputs),
-        external=tuple(sorted(set(_external(model, "model")))),
+        external=tuple(sorted(set(_external(model, "model")))) if has_external else (),
     )
 
 
@@ -155,7 +158,7 @@ def _external(message: _Message, kind: str) -> Iterator[str]:
     for number, value in _fields(message):
         if kind == "tensor" and number == 13:
             entry = dict(_fields(_message(value)))
-            if _text(entry[1]) == "location":
+            if _text(entry[1]) == _LOCATION:
                 yield _text(entry[2])
         elif number in _TENSORS_WITHIN.get(kind, {}):
             yield from _external(_message(value), _TENSORS_WITHIN[kind][number])

@@ -290,7 +290,7 @@ class Scorer:
         """
         extras = extras_of(len(images)) if extras is None else extras
         groups, failures = self._inputs.groups(images, extras)
-        parts = [self._none]
+        parts = []
         for group in groups:
             output = self._engine.infer(group.images)
             regions, crowded = self._regions_of(group, output)
@@ -304,7 +304,7 @@ class Scorer:
                 else:
                     failures[index] = error
             parts.append(self._scores(group, stats, output, ok, regions))
-        return joined(parts, failures)
+        return joined(parts or [self._none], failures)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.

@@ -120,3 +120,8 @@ def test_every_setting_is_json() -> None:
     assert values["shard"] == "0/2"
     assert values["regions"] == "grid:8"
     assert values["difficulty_head"]["weight"] == [1.0, 2.0]
+
+
+def test_no_model_options_are_none_or_empty() -> None:
+    for given in (None, {}):
+        assert parse(model_options=given).to_dict()["model_options"] == {}
