@@ -26,14 +26,13 @@ void softmax_row(const Between& row, Taps taps, int32_t classes, const float* we
                  const float* uncertainty_weight, float* p, int64_t stride, float* value,
                  int64_t n) {
   using F = typename L::F;
-  for (int64_t x = 0; x < n; x += L::width, p += L::width) {
+  for (int64_t x = 0; x < n; x += L::width, p += L::width, value += L::width) {
     const Block<L> block(taps, x);
     F largest(-INFINITY);
     for (int32_t c = 0; c < classes; ++c) {
-      const Samples<L> z = block.windowed ? block.template between<true>(row, c)
-                                          : block.template between<false>(row, c);
-      L::store(p + c * stride, z.at(F(row.weight)));
-      largest = max_(largest, z.at(F(row.weight)));
+      const F z = block.between(row, c).at(F(row.weight));
+      L::store(p + c * stride, z);
+      largest = max_(largest, z);
     }
     F sum(0.0f);
     for (int32_t c = 0; c < classes; ++c) {
@@ -48,7 +47,7 @@ void softmax_row(const Between& row, Taps taps, int32_t classes, const float* we
       L::store(p + c * stride, share);
       v = add_class(v, share, weight[c], uncertainty_weight[c]);
     }
-    L::store(value + x, v);
+    L::store(value, v);
   }
 }
 

@@ -33,10 +33,6 @@ DEAL_INLINE float load(const char* data, int32_t dtype, int64_t at) {
   return dtype == DEAL_FLOAT16 ? value : bounded(value);
 }
 
-DEAL_INLINE Tap tap_at(Taps taps, uint32_t i) {
-  return {taps.first[i], taps.second[i], taps.weight[i]};
-}
-
 // The four neighbours of a sample, as offsets into one channel.
 struct Corners {
   int64_t top_left, top_right, bottom_left, bottom_right;
@@ -51,7 +47,7 @@ struct Corners {
         right(x.weight) {}
 };
 
-// Sideways first, as the CPU resizes whole rows of the source before it interpolates downwards.
+// Sideways first, then downwards, as on the CPU.
 DEAL_INLINE float sample(const char* data, int32_t dtype, int64_t at, const Corners& corners) {
   const float upper = lerp(load(data, dtype, at + corners.top_left),
                            load(data, dtype, at + corners.top_right), corners.right);
@@ -112,37 +108,31 @@ struct ColumnLogits {
 
 // ---- a pixel ----------------------------------------------------------------------------------
 
-// Uncertainties and label of a pixel. kLeast...kMost classes stay in registers; with kMost 0 there
-// may be any number, and they are sampled twice.
+// Uncertainties and label of a pixel. Loops over kLeast...kMost classes are unrolled, so that what
+// the logits hold of them stays in registers; with kMost 0 there may be any number. Classes are
+// sampled twice: to hold the samples takes registers, of which there are too few for many warps.
 template <int32_t kLeast, int32_t kMost, class Logits>
 DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes, int32_t* label) {
-  constexpr int32_t kSlots = kMost > 0 ? kMost : 1;
-  float held[kSlots];
   TopTwo<float, int32_t> top(logits(0));
+  const auto each = [&](int32_t first, const auto& take) {
+    if (kMost == 0) {
+      for (int32_t c = first; c < classes; ++c) take(c);
+      return;
+    }
+#pragma unroll
+    for (int32_t c = first; c < kMost; ++c) {
+      if (c >= kLeast && c >= classes) break;
+      take(c);
+    }
+  };
+  each(1, [&](int32_t c) { top.add(logits(c), c); });
   float sum = 0.0f, weighted = 0.0f;
-  const auto weigh = [&](float z) {
-    const float d = max_(z - top.first, kLowestExponent);
+  each(0, [&](int32_t c) {
+    const float d = max_(logits(c) - top.first, kLowestExponent);
     const float e = exp_in_range(d);
     sum = sum + e;
     weighted = fma_(e, d, weighted);
-  };
-  if (kMost > 0) {
-    held[0] = top.first;
-#pragma unroll
-    for (int32_t c = 1; c < kSlots; ++c) {
-      if (c >= kLeast && c >= classes) break;
-      held[c] = logits(c);
-      top.add(held[c], c);
-    }
-#pragma unroll
-    for (int32_t c = 0; c < kSlots; ++c) {
-      if (c >= kLeast && c >= classes) break;
-      weigh(held[c]);
-    }
-  } else {
-    for (int32_t c = 1; c < classes; ++c) top.add(logits(c), c);
-    for (int32_t c = 0; c < classes; ++c) weigh(logits(c));
-  }
+  });
   *label = top.label;
   return uncertainty_of(sum, weighted, top.second - top.first);
 }

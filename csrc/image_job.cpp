@@ -115,11 +115,12 @@ void ImageJob::make_grid() {
     mine.logits.begin(r_.logits, b_);
     for (int64_t y = begin; y < end; ++y) {
       k_.softmax_row(mine.logits.at(k_, w_.cell_y.at(y)), w_.cell_x.taps(), classes,
-                     r_.head->weight, r_.head->uncertainty_weight, mine.cells, mine.cells_stride,
-                     mine.value, gw);
+                     r_.head->weight, r_.head->uncertainty_weight, mine.probabilities,
+                     mine.probability_stride, mine.value, gw);
       const size_t bytes = static_cast<size_t>(gw) * sizeof(float);
       for (int32_t c = 0; c < classes; ++c) {
-        memcpy(a.p + c * a.stride + y * gw, mine.cells + c * mine.cells_stride, bytes);
+        memcpy(a.p + c * a.stride + y * gw, mine.probabilities + c * mine.probability_stride,
+               bytes);
       }
       memcpy(a.value + y * gw, mine.value, bytes);
     }
@@ -155,23 +156,25 @@ void ImageJob::make_statistics(float low, float high) {
     RowWorkspace& mine = w_.rows[slot];
     mine.logits.begin(r_.logits, b_);
     uint32_t counts[3][kHistogramCopies][DEAL_HISTOGRAM_LEVELS] = {};
-    PixelRow rows[kRowsAtOnce] = {};
+    PixelRow every = {};
+    every.width = r_.width;
+    every.classes = static_cast<int32_t>(r_.logits.channels);
+    every.taps = w_.logits_x.taps();
+    every.inverse_log_classes =
+        every.classes > 1 ? static_cast<float>(1.0 / log(every.classes)) : 0.0f;
+    every.difficulty_low = low;
+    every.inverse_range = inverse_range(low, high);
+    every.class_sums = mine.sums.class_sums;
+    every.region_sums = mine.sums.region_sums;
+    every.region_classes = mine.sums.region_classes;
+    every.entropy_hist = counts[0][0];
+    every.difficulty_hist = counts[1][0];
+    every.image_hist = counts[2][0];
+    PixelRow rows[kRowsAtOnce];
     for (int k = 0; k < kRowsAtOnce; ++k) {
-      PixelRow& row = rows[k];
-      row.width = r_.width;
-      row.classes = static_cast<int32_t>(r_.logits.channels);
-      row.taps = w_.logits_x.taps();
-      row.inverse_log_classes = row.classes > 1 ? static_cast<float>(1.0 / log(row.classes)) : 0.0f;
-      row.difficulty_low = low;
-      row.inverse_range = inverse_range(low, high);
-      row.planes = mine.planes + k * 3 * (r_.width + kPad);
-      row.levels = mine.levels + k * 3 * (r_.width + kPad);
-      row.class_sums = mine.sums.class_sums;
-      row.region_sums = mine.sums.region_sums;
-      row.region_classes = mine.sums.region_classes;
-      row.entropy_hist = counts[0][0];
-      row.difficulty_hist = counts[1][0];
-      row.image_hist = counts[2][0];
+      rows[k] = every;
+      rows[k].planes = mine.planes + k * 3 * (r_.width + kPad);
+      rows[k].levels = mine.levels + k * 3 * (r_.width + kPad);
     }
     for (int64_t y = begin; y < end;) {
       const Tap first = w_.logits_y.at(y);

@@ -34,8 +34,9 @@ struct Taps {
   const float* weight;
 };
 
-// The two source rows [C, stride] that a row of the raster lies between, one twice where it is on
-// it: a sample is upper + weight * (lower - upper), of both rows resized sideways.
+// The two source rows [C, stride] that a row of the raster lies between, one twice where it
+// lies on it or beyond the last: a sample is upper + weight * (lower - upper), of both rows resized
+// sideways.
 struct Between {
   const float *upper, *lower;
   int64_t stride;

@@ -84,6 +84,9 @@ struct Block {
     if (row.lower == row.upper) return {upper, F(0.0f)};
     return {upper, sample<kWindowed>(row.lower + channel * row.stride) - upper};
   }
+  DEAL_INLINE Samples<L> between(const Between& row, int64_t channel) const {
+    return windowed ? between<true>(row, channel) : between<false>(row, channel);
+  }
 };
 
 template <class L>
@@ -92,10 +95,7 @@ void difficulty_row(const Between& row, Taps taps, const uint8_t* mask, float* o
   using F = typename L::F;
   F smallest(INFINITY), largest(-INFINITY);
   for (int64_t x = 0; x < n; x += L::width) {
-    const Block<L> block(taps, x);
-    const Samples<L> a = block.windowed ? block.template between<true>(row, 0)
-                                        : block.template between<false>(row, 0);
-    const F d = sigmoid(a.at(F(row.weight)));
+    const F d = sigmoid(Block<L>(taps, x).between(row, 0).at(F(row.weight)));
     L::store(out + x, d);
     smallest = min_(smallest, d);  // padding repeats the last pixel: it changes neither
     largest = max_(largest, d);
@@ -326,7 +326,8 @@ DEAL_INLINE void sum_row(const PixelRow& row) {
   run.flush(row);
 }
 
-// In loops of their own: where the branches of the last are foretold wrongly little work is lost.
+// Adds a row to its sums. Apart from the loop over classes: where branches are foretold wrongly
+// little work is lost.
 template <class L>
 DEAL_INLINE void add_row(const PixelRow& row) {
   const auto add = row.mask != nullptr ? add_levels<true> : add_levels<false>;
@@ -352,13 +353,19 @@ DEAL_INLINE void class_rows(const PixelRow* rows) {
   }
 }
 
+template <class L, int kRows>
+DEAL_INLINE void score_rows(const PixelRow* rows, int count) {
+  static_assert(kRows <= kRowsAtOnce, "there are planes for fewer");
+  for (; count >= kRows; rows += kRows, count -= kRows) {
+    class_rows<L, kRows>(rows);
+    for (int r = 0; r < kRows; ++r) add_row<L>(rows[r]);
+  }
+  if constexpr (kRows > 1) score_rows<L, kRows / 2>(rows, count);
+}
+
 template <class L>
 void pixel_rows(const PixelRow* rows, int count) {
-  int r = 0;
-  for (; r + L::kRows <= count; r += L::kRows) class_rows<L, L::kRows>(rows + r);
-  if (r + 2 <= count) class_rows<L, 2>(rows + r), r += 2;
-  if (r < count) class_rows<L, 1>(rows + r);
-  for (r = 0; r < count; ++r) add_row<L>(rows[r]);
+  score_rows<L, L::kRows>(rows, count);
 }
 
 // Labels and masks of the rows above, here and below.

@@ -175,7 +175,9 @@ __device__ void add_to_regions(const Job& job, const BlockSums<kHeld>& block, co
 }
 
 // On a multiprocessor at least: as many registers as these leave hold the classes without spilling.
-constexpr int blocks_at_once(int held) { return held <= 12 ? 4 : held <= 20 ? 3 : 2; }
+constexpr int blocks_at_once(int held) {
+  return held <= 12 ? 6 : held <= 20 ? 4 : held <= 24 ? 3 : 2;
+}
 
 template <int32_t kDtype, int32_t kLeast, int32_t kMost>
 __global__ void __launch_bounds__(kRasterThreads, blocks_at_once(kMost))

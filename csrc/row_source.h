@@ -25,6 +25,7 @@ class RowSource {
     held_[0] = held_[1] = -1;
   }
 
+  // What lies at y; valid until other rows are asked for.
   Between at(const Kernels& kernels, Tap y) {
     const float* upper = convert(kernels, y.first, y.second);
     return {upper, convert(kernels, y.second, y.first), stride_, y.weight};

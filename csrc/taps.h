@@ -29,6 +29,10 @@ DEAL_INLINE Tap tap_of(int64_t i, int64_t n_in, int64_t n_out, bool align_corner
           static_cast<int32_t>(part > 0.0f && low < n_in - 1 ? low + 1 : low), part};
 }
 
+DEAL_INLINE Tap tap_at(Taps taps, uint32_t i) {
+  return {taps.first[i], taps.second[i], taps.weight[i]};
+}
+
 }  // namespace
 
 struct TapArrays {
@@ -55,7 +59,7 @@ struct TapArrays {
     }
   }
   Taps taps() const { return {first, second, weight}; }
-  Tap at(int64_t i) const { return {first[i], second[i], weight[i]}; }
+  Tap at(int64_t i) const { return tap_at(taps(), static_cast<uint32_t>(i)); }
 };
 
 }  // namespace deal

@@ -18,9 +18,9 @@ namespace deal {
 // What one thread needs for its rows.
 struct RowWorkspace {
   RowSource logits, grid;
-  float* cells;  // [C, cells_stride]: one row of the attention grid
-  float* value;  // [gw]: its v
-  int64_t cells_stride;
+  float* probabilities;  // [C, probability_stride]: of one row of the attention grid
+  float* value;          // [gw]: its v
+  int64_t probability_stride;
   float* planes;                          // [kRowsAtOnce, 3, W + kPad]
   uint8_t* levels;                        // likewise
   uint8_t* flags;                         // [W]
@@ -31,8 +31,9 @@ struct RowWorkspace {
   void carve(Carver& carver, const Request& r) {
     logits.carve(carver, r.logits.channels, r.logits.width);
     grid.carve(carver, 1, r.grid_width);
-    cells_stride = r.grid_width + kPad;
-    cells = carver.take<float>(r.head != nullptr ? r.logits.channels * cells_stride : 0);
+    probability_stride = r.grid_width + kPad;
+    probabilities =
+        carver.take<float>(r.head != nullptr ? r.logits.channels * probability_stride : 0);
     value = carver.take<float>(r.grid_width);
     planes = carver.take<float>(kRowsAtOnce * 3 * (r.width + kPad));
     levels = carver.take<uint8_t>(kRowsAtOnce * 3 * (r.width + kPad));

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,9 @@ def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> Batc
     """One batch of its parts, in the order of the images; the first part decides the columns."""
     failures = dict(sorted(failures.items()))
     if len(parts) == 1:
-        return replace(parts[0], failures=failures)
+        only = parts[0]
+        copied = None if only.regions is None else dict(only.regions)
+        return BatchScores(only.ok, dict(only.columns), copied, failures)
     ok = np.concatenate([part.ok for part in parts])
     order = np.argsort(ok)
     regions = [part.regions for part in parts if part.regions is not None]

@@ -41,7 +41,7 @@ _TENSORS_WITHIN = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 
-_LOCATION = "location"  # the key of external data that names its file
+_LOCATION = b"location"  # the key of external data that names its file
 
 _Message = memoryview
 _Field = int | _Message
@@ -84,9 +84,8 @@ def read_header(path: Path) -> OnnxHeader:
     """
     try:
         with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        # Most models have no external data; to look for its key is much faster than to walk them.
-        header = _parse(memoryview(mapped), has_external=mapped.find(_LOCATION.encode()) >= 0)
+            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        header = _parse(model)
     except OSError as error:
         raise ModelError(f"model {path}: {error.strerror}") from error
     except (ValueError, LookupError, RecursionError) as error:
@@ -110,7 +109,7 @@ def _check_external(path: Path, name: str) -> None:
         raise ModelError(f"model {path}: its weights {name!r} are missing; copy them beside it")
 
 
-def _parse(model: _Message, *, has_external: bool) -> OnnxHeader:
+def _parse(model: _Message) -> OnnxHeader:
     metadata = {}
     graph = None
     for number, value in _fields(model):
@@ -135,7 +134,7 @@ def _parse(model: _Message, *, has_external: bool) -> OnnxHeader:
         metadata=metadata,
         inputs=tuple(info for info in inputs if info.name not in weights),
         outputs=tuple(outputs),
-        external=tuple(sorted(set(_external(model, "model")))) if has_external else (),
+        external=tuple(sorted(set(_external(model, "model")))),
     )
 
 
@@ -155,10 +154,13 @@ def _tensor_info(message: _Message) -> TensorInfo:
 
 def _external(message: _Message, kind: str) -> Iterator[str]:
     """Names of the files that hold external data of any tensor within ``message``."""
+    # Most nodes hold none; to look for its key is much faster than to walk them.
+    if kind == "node" and _LOCATION not in message.tobytes():
+        return
     for number, value in _fields(message):
         if kind == "tensor" and number == 13:
             entry = dict(_fields(_message(value)))
-            if _text(entry[1]) == _LOCATION:
+            if _message(entry[1]) == _LOCATION:
                 yield _text(entry[2])
         elif number in _TENSORS_WITHIN.get(kind, {}):
             yield from _external(_message(value), _TENSORS_WITHIN[kind][number])
