@@ -115,14 +115,14 @@ template <int32_t kLeast, int32_t kMost, class Logits>
 DEAL_INLINE Uncertainty<float> score_pixel(const Logits& logits, int32_t classes, int32_t* label) {
   TopTwo<float, int32_t> top(logits(0));
   const auto each = [&](int32_t first, const auto& take) {
-    if (kMost == 0) {
+    if constexpr (kMost == 0) {
       for (int32_t c = first; c < classes; ++c) take(c);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int32_t c = first; c < kMost; ++c) {
-      if (c >= kLeast && c >= classes) break;
-      take(c);
+      for (int32_t c = first; c < kMost; ++c) {
+        if (c >= kLeast && c >= classes) break;
+        take(c);
+      }
     }
   };
   each(1, [&](int32_t c) { top.add(logits(c), c); });
