@@ -57,7 +57,7 @@ struct Avx2Lanes {
   using F = Float8;
   using I = Int8;
   static constexpr int width = 8;
-  static constexpr int kRows = 2;  // at a time, by the number of registers
+  static constexpr int kRows = 2;  // scored together, as registers allow
 
   static DEAL_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
   static DEAL_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v.v); }

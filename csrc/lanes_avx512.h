@@ -65,7 +65,7 @@ struct Avx512Lanes {
   using F = Floats16;
   using I = Ints16;
   static constexpr int width = 16;
-  static constexpr int kRows = 4;  // at a time, by the number of registers
+  static constexpr int kRows = 4;  // scored together, as registers allow
 
   static DEAL_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
   static DEAL_INLINE void store(float* p, F v) { _mm512_storeu_ps(p, v.v); }

@@ -58,7 +58,7 @@ struct NeonLanes {
   using F = Float4;
   using I = Int4;
   static constexpr int width = 4;
-  static constexpr int kRows = 4;  // at a time, by the number of registers
+  static constexpr int kRows = 4;  // scored together, as registers allow
 
   static DEAL_INLINE F load(const float* p) { return vld1q_f32(p); }
   static DEAL_INLINE void store(float* p, F v) { vst1q_f32(p, v.v); }

@@ -10,7 +10,7 @@ struct ScalarLanes {
   using F = float;
   using I = int32_t;
   static constexpr int width = 1;
-  static constexpr int kRows = 1;  // at a time, by the number of registers
+  static constexpr int kRows = 1;  // scored together, as registers allow
 
   static F load(const float* p) { return *p; }
   static void store(float* p, F v) { *p = v; }
