@@ -15,7 +15,7 @@ from typing import Any
 
 from deal.errors import UsageError
 from deal.loop.records import record
-from deal.recipe import Recipe
+from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "MethodConfig",
     "RoundsConfig",
     "ScoringConfig",
-    "TrainingConfig",
     "parse_config",
     "preset_text",
     "read_config",
@@ -36,14 +35,6 @@ FULL = "full"
 
 # What the loop itself sets of a selection.
 _OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
-# Of a recipe, said before work; PyTorch is not imported to ask it.
-_CHOICES = {
-    "network": ("light", "paper"),
-    "precision": ("fp32", "bf16"),
-    "device": ("auto", "cpu", "cuda"),
-    "compile": (None, "default", "reduce-overhead"),
-}
-
 # Data sets whose names are known → the drive in an image's name.
 _DRIVES = {"synthetic-drives": r"^(.+)_\d+"}
 
@@ -77,37 +68,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.dataset in _DRIVES and self.sequence_from is None:
             object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig(Recipe):
-    """``[training]``: exactly one of ``epochs`` and ``steps``; else as `deal train` has them.
-
-    Attributes
-    ----------
-    epochs : int, optional
-        Passes over the labeled images: more labels, more steps.
-    steps : int, optional
-        Of the optimizer, the same in every round.
-    weights : str, optional
-        As of `deal train`, relative to the folder of the configuration.
-    threads : int
-        Of PyTorch on the CPU; results repeat bit for bit with the same number. 0 is every core.
-    """
-
-    epochs: int | None = None
-    steps: int | None = None
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise UsageError("[training] needs either epochs or steps")
-        self.check(lambda name: f"[training] {name}", ("epochs", "steps"))
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                allowed = " or ".join(choice for choice in choices if choice)
-                raise UsageError(f"[training] {name} must be {allowed}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +172,7 @@ class LoopConfig:
 
     experiment: str
     data: DataConfig
-    training: TrainingConfig
+    training: TrainingConfig | CommandConfig
     rounds: RoundsConfig
     methods: Mapping[str, MethodConfig]
     output: str = "runs"
@@ -232,6 +192,8 @@ class LoopConfig:
                 raise UsageError(f"method {name!r}: the loop itself uses this name; choose another")
             if not _is_name(name):
                 raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
+        if isinstance(self.training, CommandConfig):
+            self._check_command()
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must list whole numbers from 0 on, each once")
 
@@ -246,14 +208,9 @@ class LoopConfig:
         Methods and seeds may be added later; folders, devices and compiling may differ between
         machines.
         """
-        values = {name: asdict(getattr(self, name)) for name in ("data", "training", "rounds")}
+        values = {"data": asdict(self.data), "training": self.training.shared()}
+        values["rounds"] = asdict(self.rounds)
         del values["data"]["root"]
-        for name in ("device", "compile"):
-            del values["training"][name]
-        if not self.training.uncertainty:  # of runs before there was such a key, too
-            del values["training"]["uncertainty"]
-        if self.training.weights is not None:
-            values["training"]["weights"] = Path(self.training.weights).name
         return typing.cast(dict[str, Any], _json(values))
 
     def of_method(self, name: str) -> dict[str, Any]:
@@ -262,6 +219,26 @@ class LoopConfig:
         if not self.methods[name].uncertainty:
             del values["uncertainty"]
         return typing.cast(dict[str, Any], _json(values))
+
+    def _check_command(self) -> None:
+        """Refuse what only deal's own training has."""
+        for name, method in self.methods.items():
+            for key, default in (("difficulty_loss", True), ("uncertainty", False)):
+                if getattr(method, key) is not default:
+                    raise UsageError(
+                        f"[methods.{name}] {key} is of deal's own training: it does not go with "
+                        "[training] command"
+                    )
+        if self.data.size is not None:
+            raise UsageError(
+                "[data] size does not go with [training] command, which reads the files itself: "
+                "the model's input_size says what images are resized to for scoring"
+            )
+        if self.scoring.engine == "torch":
+            raise UsageError(
+                "[scoring] engine torch scores deal's checkpoints: [training] command writes ONNX, "
+                "so choose ort"
+            )
 
 
 def read_config(path: str | os.PathLike[str]) -> LoopConfig:
@@ -290,13 +267,14 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     values = dict(values)
     sections: dict[str, Any] = {
         "data": DataConfig,
-        "training": TrainingConfig,
         "rounds": RoundsConfig,
         "scoring": ScoringConfig,
     }
     for name, kind in sections.items():
         if name in values:
             values[name] = record(kind, values[name], f"[{name}]")
+    if "training" in values:
+        values["training"] = training_config(values["training"])
     for section, name in (("data", "root"), ("training", "weights")):
         if isinstance(path := getattr(values.get(section), name, None), str):
             values[section] = replace(values[section], **{name: str(folder / path)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +10,14 @@ from deal._version import __version__
 from deal.errors import DealError, OutputError, UsageError
 from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_ids, read_json, share, write_csv, write_json
-from deal.loop.learner import evaluate_checkpoint, reproducible, train_round
-from deal.loop.pool import Pool, open_data
+from deal.loop.learner import Learner, Task, open_learner
+from deal.loop.pool import Pool
 from deal.loop.table import read_experiment, write_table
 from deal.pipeline import score_pool
 from deal.results import read_results
 from deal.selection import select
-from deal.training.preparation import find_device
 
 __all__ = ["LoopReport", "run_loop"]
-
-_MODELS = ("model.onnx", "model-dropout.onnx")  # as it is, and with inputs for dropout masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +73,15 @@ def run_loop(
     for seed in seeds:
         if seed not in config.seeds:
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
-    find_device(config.training.device)
     config.rounds.counts(10**9)  # growing, before the data is read
     _check_shared(config)
-    pool = open_data(config)
-    _write_shared(config, pool)
+    learner = open_learner(config)
+    _write_shared(config, learner.pool)
     pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
     finished, elsewhere = [], []
     for method, seed in pairs:
         kind = _Full if method == FULL else _Run
-        run = kind(config, pool, method, seed, say)
+        run = kind(config, learner, method, seed, say)
         with hold(run.folder, wait=False) as held:
             if not held:
                 elsewhere.append(run.name)
@@ -119,7 +115,7 @@ def _write_shared(config: LoopConfig, pool: Pool) -> None:
         **config.shared(),
         "images": len(pool.ids),
         "counts": list(pool.counts),
-        "classes": list(pool.data.classes),
+        "classes": list(pool.classes),
         "drives": dict(zip(pool.ids, pool.drives, strict=True)),
     }
     path = config.folder / "experiment.json"
@@ -138,9 +134,15 @@ class _Run:
     """One method and seed."""
 
     def __init__(
-        self, config: LoopConfig, pool: Pool, method: str, seed: int, say: Callable[[str], None]
+        self,
+        config: LoopConfig,
+        learner: Learner,
+        method: str,
+        seed: int,
+        say: Callable[[str], None],
     ) -> None:
-        self.config, self.pool, self.method, self.seed = config, pool, method, seed
+        self.config, self.method, self.seed = config, method, seed
+        self.learner, self.pool = learner, learner.pool
         self.given = config.methods[method]
         self.name = f"{method}-seed{seed}"
         self.folder = config.folder / self.name
@@ -149,7 +151,7 @@ class _Run:
         if self.uncertainty and not config.training.uncertainty:
             variant += "-with-uncertainty"
         self.common = config.folder / "common" / f"seed{seed}{variant}"
-        self.rounds = len(pool.counts)
+        self.rounds = len(self.pool.counts)
         self._say = say
 
     def work(self) -> None:
@@ -161,8 +163,7 @@ class _Run:
             if number < self.rounds and not (self._round(number + 1) / "labeled.csv").exists():
                 self._pick(number)
             if number > 1 and not self.config.keep_models:
-                for name in ("checkpoint.pt", *_MODELS):
-                    (folder / name).unlink(missing_ok=True)
+                self.learner.forget(folder)
 
     def _round(self, number: int) -> Path:
         return self.folder / f"round-{number}"
@@ -197,20 +198,18 @@ class _Run:
                 share(self.common / name, self._round(1) / name)
 
     def _train(self, folder: Path, number: int) -> None:
-        _learn(
-            self.config,
-            self.pool,
-            folder,
-            self.seed,
-            self.given.difficulty_loss,
-            self.uncertainty,
-            lambda text: self._tell(number, text),
-        )
+        settings = {
+            "difficulty_loss": self.given.difficulty_loss,
+            "uncertainty": self.uncertainty,
+        }
+        _learn(self.learner, folder, self.seed, settings, lambda text: self._tell(number, text))
 
     def _pick(self, number: int) -> None:
         """Export, score the pool with what users run, and select the next round's images."""
         folder = self._round(number)
-        model = self._export(self.common if number == 1 else folder)
+        model = self.learner.model(
+            self.common if number == 1 else folder, dropout=self.given.dropout_passes > 0
+        )
         images, count = len(self.pool.ids), self.pool.counts
         scoring = self.config.scoring
         score_pool(
@@ -226,6 +225,7 @@ class _Run:
             flip=self.given.flip,
             dropout_passes=self.given.dropout_passes,
             dropout_seed=self.given.dropout_seed,
+            acquisition="entropy",  # which every model has: the method's own ranks below
             max_errors=0,
         )
         labeled = read_ids(folder / "labeled.csv")
@@ -255,25 +255,6 @@ class _Run:
         write_csv(self._round(number + 1) / "labeled.csv", ["id"], rows)
         self._tell(number, f"{wanted} images picked of {images - len(labeled)}")
 
-    def _export(self, folder: Path) -> Path:
-        if self.config.scoring.engine == "torch":  # which scores the checkpoint itself
-            return folder / "checkpoint.pt"
-        from deal.export.onnx import export_checkpoint
-
-        dropout = self.given.dropout_passes > 0
-        model = folder / _MODELS[dropout]
-        with hold(folder, wait=True):
-            if not model.exists():
-                checks = [sample.image for sample in self.pool.data.train[:2]]
-                export_checkpoint(
-                    folder / "checkpoint.pt",
-                    model,
-                    images=checks,
-                    dropout=dropout,
-                    embedding=True,
-                )
-        return model
-
     def _tell(self, number: int, text: str) -> None:
         self._say(f"{self.name} round {number}/{self.rounds}: {text}")
 
@@ -282,51 +263,43 @@ class _Full:
     """Full supervision of one seed: the same training with every label, nothing picked."""
 
     def __init__(
-        self, config: LoopConfig, pool: Pool, method: str, seed: int, say: Callable[[str], None]
+        self,
+        config: LoopConfig,
+        learner: Learner,
+        method: str,
+        seed: int,
+        say: Callable[[str], None],
     ) -> None:
-        self.config, self.pool, self.seed, self._say = config, pool, seed, say
+        self.config, self.learner, self.seed, self._say = config, learner, seed, say
         self.name = f"{method}-seed{seed}"
         self.folder = config.folder / self.name
 
     def work(self) -> None:
         if not (self.folder / "labeled.csv").exists():
-            write_csv(self.folder / "labeled.csv", ["id"], [[item] for item in self.pool.ids])
-        uncertainty = self.config.training.uncertainty
-        _learn(self.config, self.pool, self.folder, self.seed, True, uncertainty, self._tell)
+            write_csv(
+                self.folder / "labeled.csv", ["id"], [[item] for item in self.learner.pool.ids]
+            )
+        settings = {"uncertainty": self.config.training.uncertainty}
+        _learn(self.learner, self.folder, self.seed, settings, self._tell)
         if not self.config.keep_models:
-            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+            self.learner.forget(self.folder)
 
     def _tell(self, text: str) -> None:
         self._say(f"{self.name}: {text}")
 
 
 def _learn(
-    config: LoopConfig,
-    pool: Pool,
+    learner: Learner,
     folder: Path,
     seed: int,
-    difficulty_loss: bool,
-    uncertainty: bool,
+    settings: Mapping[str, bool],
     tell: Callable[[str], None],
 ) -> None:
-    """Train on what is labeled and evaluate, unless that is done."""
+    """Train on what is labeled and measure, unless that is done."""
     if (folder / "metrics.json").exists():
         return
-    labeled = read_ids(folder / "labeled.csv")
-    training = config.training
-    with reproducible(training.threads, find_device(training.device)):
-        if not (folder / "checkpoint.pt").exists():
-            timing = train_round(
-                config,
-                pool,
-                labeled,
-                seed=seed,
-                difficulty_loss=difficulty_loss,
-                uncertainty=uncertainty,
-                folder=folder,
-                say=lambda text: tell(f"{len(labeled)} images, {text}"),
-            )
-            write_json(folder / "timing.json", timing)
-        metrics = evaluate_checkpoint(config, pool, folder / "checkpoint.pt")
+    labeled = tuple(read_ids(folder / "labeled.csv"))
+    task = Task(folder=folder, labeled=labeled, seed=seed, **settings)
+    metrics = learner.learn(task, lambda text: tell(f"{len(labeled)} images, {text}"))
     write_json(folder / "metrics.json", metrics)
     tell(f"{len(labeled)} images, mIoU {100 * metrics['miou']:.1f} %")

@@ -1,279 +1,91 @@
-"""The training of one round: from scratch, a fixed number of steps, resumable after any epoch."""
+"""What makes the model of a round: deal's own training, or a command."""
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from deal._version import __version__
-from deal.cores import available_cores
-from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
-from deal.loop.files import write_text
 from deal.loop.pool import Pool
-from deal.training.augment import Augmentation
-from deal.training.batches import batch_maker
-from deal.training.checkpoint import (
-    CheckpointMeta,
-    load_checkpoint,
-    save_atomically,
-    save_checkpoint,
-)
-from deal.training.config import TrainConfig
-from deal.training.evaluation import evaluate
-from deal.training.preparation import (
-    build_optimizer,
-    class_weights,
-    compiled,
-    find_device,
-    initial_module,
-    place,
-)
-from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
+from deal.loop.training import CommandConfig
 
-__all__ = ["evaluate_checkpoint", "reproducible", "train_round"]
-
-# Streams of random numbers that must not meet.
-_ORDER, _AUGMENT = 3, 4
+__all__ = ["Learner", "Task", "open_learner"]
 
 
-@contextmanager
-def reproducible(threads: int, device: torch.device) -> Iterator[None]:
-    """PyTorch with a fixed number of threads and, on the CPU, only deterministic algorithms."""
-    deterministic: Any = torch.utils.deterministic  # its stubs lack the setting
-    before = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        deterministic.fill_uninitialized_memory,
-    )
-    try:
-        # Said anew each time: whoever opens a PyTorch engine, as the export does, changes it.
-        torch.set_num_threads(threads or available_cores())
-        # On CUDA the gradient of bilinear resizing has no deterministic algorithm.
-        torch.use_deterministic_algorithms(device.type == "cpu")
-        # Else every new tensor is filled before an operator writes it: a tenth of a step.
-        deterministic.fill_uninitialized_memory = False
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        deterministic.fill_uninitialized_memory = before[2]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One training.
 
-
-def train_round(
-    config: LoopConfig,
-    pool: Pool,
-    labeled: list[str],
-    *,
-    seed: int,
-    difficulty_loss: bool,
-    uncertainty: bool,
-    folder: Path,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Train on the labeled images and write ``checkpoint.pt`` into the folder.
-
-    Initial weights depend on the seed alone; order and augmentation of an image on seed, epoch and
-    image alone, so that methods which share images share these too. ``training.jsonl`` has a line
-    an epoch, ``training.pt`` what a resume needs.
-
-    Returns
-    -------
-    dict
-        ``steps``, ``seconds``, and of these ``batch_seconds`` spent on making batches.
-
-    Raises
-    ------
-    DealError
-        The loss is no longer finite.
+    Attributes
+    ----------
+    folder : Path
+        Where its files go.
+    labeled : tuple of str
+        Ids of what it is trained on.
+    seed : int
+    difficulty_loss, uncertainty : bool
+        As of :class:`deal.loop.config.MethodConfig`.
     """
-    return _Round(config, pool, labeled, seed, difficulty_loss, uncertainty, folder).run(say)
+
+    folder: Path
+    labeled: tuple[str, ...]
+    seed: int
+    difficulty_loss: bool = True
+    uncertainty: bool = False
 
 
-def evaluate_checkpoint(config: LoopConfig, pool: Pool, checkpoint: Path) -> dict[str, Any]:
-    """Evaluate in float32 on the configured split, at the labels' own size."""
-    device = find_device(config.training.device)
-    module = place(load_checkpoint(checkpoint)[0], device)
-    samples = getattr(pool.data, config.data.evaluate)
-    result = evaluate(
-        module, samples, ignore_index=pool.data.ignore_index, align_corners=ALIGN_CORNERS
-    )
-    return result.to_dict(pool.data.classes)
+class Learner(Protocol):
+    """Trains networks and measures them.
+
+    Attributes
+    ----------
+    pool : Pool
+        The training split.
+    """
+
+    pool: Pool
+
+    def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
+        """Train, unless that is done, and measure.
+
+        Parameters
+        ----------
+        task : Task
+        say : callable
+            Told one line at a time what happens.
+
+        Returns
+        -------
+        dict
+            ``miou``, ``accuracy``, ``iou`` by class and ``auroc`` by score, 0…1 or None.
+
+        Raises
+        ------
+        DealError
+            The training fails, or what it made cannot be used.
+        """
+
+    def model(self, folder: Path, *, dropout: bool) -> Path:
+        """The file to score with, of a folder that was learned in.
+
+        Parameters
+        ----------
+        dropout : bool
+            Whether passes with dropout are asked of it.
+        """
+
+    def forget(self, folder: Path) -> None:
+        """Delete the networks of a folder, if they are there."""
 
 
-@dataclass(frozen=True)
-class _Batch:
-    images: Tensor
-    labels: Tensor
-    seconds: float
+def open_learner(config: LoopConfig) -> Learner:
+    """Open data and device, or the command; errors are those of :func:`deal.loop.run_loop`."""
+    if isinstance(config.training, CommandConfig):
+        from deal.loop.by_command import CommandLearner
 
+        return CommandLearner(config, config.training)
+    from deal.loop.by_recipe import RecipeLearner
 
-class _Round:
-    def __init__(
-        self,
-        config: LoopConfig,
-        pool: Pool,
-        labeled: list[str],
-        seed: int,
-        difficulty_loss: bool,
-        uncertainty: bool,
-        folder: Path,
-    ) -> None:
-        given = replace(config.training, uncertainty=uncertainty)
-        self.pool, self.seed, self.folder, self.labeled = pool, seed, folder, labeled
-        self.indices = np.array(pool.indices(labeled))
-        self.device = find_device(given.device)
-        self.per_epoch = len(labeled) // given.batch_size
-        self.epochs = given.epochs or -(-(given.steps or 0) // self.per_epoch)
-        self.steps = given.steps or self.epochs * self.per_epoch
-        data = replace(pool.data, train=tuple(pool.data.train[i] for i in self.indices))
-        self.recipe = TrainConfig(
-            dataset=config.data.dataset,
-            output=str(folder),
-            size=config.data.size,
-            scenes=config.data.scenes,
-            epochs=self.epochs,
-            seed=seed,
-            validate_every=self.epochs,
-            **{
-                name: getattr(given, name)
-                for name in TrainConfig.__dataclass_fields__
-                if hasattr(given, name) and name not in ("epochs", "alpha")
-            },
-            alpha=given.alpha if difficulty_loss else 0.0,
-        )
-        torch.manual_seed(seed)
-        self.meta = CheckpointMeta(
-            network=given.network,
-            width=given.width,
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            mean=MEAN,
-            std=STD,
-            align_corners=ALIGN_CORNERS,
-            grid=given.grid,
-            input_size=data.size,
-            provenance={
-                "deal": __version__,
-                "torch": str(torch.__version__),
-                "recipe": {**self.recipe.recipe(), "steps": self.steps},
-                "labeled": len(labeled),
-            },
-            uncertainty=uncertainty,
-        )
-        self.module = place(initial_module(self.recipe, self.meta)[0], self.device)
-        self.forward = compiled(self.recipe, self.module)
-        self.optimizer = build_optimizer(self.recipe, self.module)
-        self.weights = class_weights(data).to(self.device) if given.class_balance else None
-        augment = Augmentation(
-            crop=given.crop or data.size,
-            scale=given.scale,
-            blur=given.blur,
-            color_jitter=given.color_jitter,
-            mean=MEAN,
-            ignore_index=data.ignore_index,
-        )
-        self.make_batch = batch_maker(data.train, augment, self.device)
-        self.records: list[dict[str, Any]] = []
-
-    def run(self, say: Callable[[str], None]) -> dict[str, Any]:
-        state = self.folder / "training.pt"
-        if state.exists():
-            self._restore(state)
-        for epoch in range(len(self.records) + 1, self.epochs + 1):
-            record = self._train_epoch(epoch)
-            self.records.append(record)
-            if epoch < self.epochs:
-                self._save(state)
-            say(
-                f"epoch {epoch}/{self.epochs}: loss {record['segmentation_loss']:.3f} + "
-                f"{record['difficulty_loss']:.3f}, {record['seconds']:.1f} s"
-            )
-        lines = [json.dumps(record) + "\n" for record in self.records]
-        write_text(self.folder / "training.jsonl", "".join(lines))
-        save_checkpoint(self.folder / "checkpoint.pt", self.module, self.meta)
-        state.unlink(missing_ok=True)
-        return {
-            "steps": self.steps,
-            "seconds": round(sum(record["seconds"] for record in self.records), 3),
-            "batch_seconds": round(sum(record["batch_seconds"] for record in self.records), 3),
-        }
-
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        self.module.train()
-        started, batch_seconds = time.perf_counter(), 0.0
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        first = (epoch - 1) * self.per_epoch
-        count = min(self.per_epoch, self.steps - first)
-        for index, batch in enumerate(self._batches(epoch, count)):
-            batch_seconds += batch.seconds
-            sums += training_step(
-                self.recipe,
-                self.forward,
-                self.optimizer,
-                batch.images,
-                batch.labels,
-                progress=(first + index, self.steps),
-                ignore_index=self.pool.data.ignore_index,
-                class_weights=self.weights,
-            ).double()
-        means = (sums / count).tolist()
-        if not math.isfinite(means[0]):
-            raise DealError(f"{self.folder}: the loss is not finite in epoch {epoch}: lower lr")
-        return {
-            "epoch": epoch,
-            "steps": count,
-            "loss": means[0],
-            "segmentation_loss": means[1],
-            "difficulty_loss": means[2],
-            "seconds": round(time.perf_counter() - started, 3),
-            "batch_seconds": round(batch_seconds, 3),
-        }
-
-    def _batches(self, epoch: int, count: int) -> Iterator[_Batch]:
-        # Every image of the pool draws its place: common images come in a common order.
-        draws = np.random.default_rng((self.seed, _ORDER, epoch)).random(len(self.pool.ids))
-        order = np.argsort(draws[self.indices], kind="stable")
-        size = self.recipe.batch_size
-        for start in range(0, count * size, size):
-            started = time.perf_counter()
-            chosen = order[start : start + size].tolist()
-            seeds = [(self.seed, _AUGMENT, epoch, int(self.indices[index])) for index in chosen]
-            images, labels = self.make_batch(chosen, seeds)
-            yield _Batch(images, labels, time.perf_counter() - started)
-
-    def _save(self, path: Path) -> None:
-        values = {
-            "labeled": self.labeled,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
-            "records": self.records,
-        }
-        save_atomically(values, path)
-
-    def _restore(self, path: Path) -> None:
-        try:
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises pickle, zip, OS and runtime errors alike
-            raise OutputError(f"{path} cannot be read: delete it to train again") from error
-        if state["labeled"] != self.labeled:
-            raise OutputError(f"{path} was trained on other images: delete it to train again")
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"])
-        self.records = state["records"]
+    return RecipeLearner(config, config.training)

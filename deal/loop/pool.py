@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,14 +13,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from deal.cores import available_cores
 from deal.errors import PoolError, UsageError
+from deal.labels import LabelClasses, LabeledFiles, read_label
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
 from deal.pool import open_pool
-from deal.training.data import Dataset, Sample, load_dataset
+from deal.training.data import Dataset, Sample, list_dataset, load_dataset
 from deal.types import FailedItem
 
-__all__ = ["Pool", "open_data"]
+__all__ = ["Files", "Pool", "open_data", "open_files"]
 
 # Streams of random numbers that must not meet.
 _INITIAL, _SUBSET = 1, 2
@@ -30,8 +34,7 @@ class Pool:
 
     Attributes
     ----------
-    data : Dataset
-        Its ``train`` samples are in the order of ``ids``.
+    classes : tuple of str
     ids : tuple of str
         File names, as `deal-score` names the images.
     drives : tuple of str or None
@@ -41,7 +44,7 @@ class Pool:
         Labeled images of each round.
     """
 
-    data: Dataset
+    classes: tuple[str, ...]
     ids: tuple[str, ...]
     drives: tuple[str | None, ...]
     images: tuple[Path, ...]
@@ -69,8 +72,26 @@ class Pool:
         return sorted(places[item_id] for item_id in labeled)
 
 
-def open_data(config: LoopConfig) -> Pool:
-    """Read and check the data set.
+@dataclass(frozen=True)
+class Files:
+    """A data set of files, none of them in memory.
+
+    Attributes
+    ----------
+    classes : LabelClasses
+    train : tuple of LabeledFiles
+        In the order of the pool's ``ids``.
+    evaluate : tuple of LabeledFiles, not empty
+        Of the split that every round is measured on.
+    """
+
+    classes: LabelClasses
+    train: tuple[LabeledFiles, ...]
+    evaluate: tuple[LabeledFiles, ...]
+
+
+def open_data(config: LoopConfig) -> tuple[Pool, Dataset]:
+    """Read a data set into memory and check it; its train samples are in the order of the pool.
 
     Raises
     ------
@@ -79,25 +100,87 @@ def open_data(config: LoopConfig) -> Pool:
         for images that are not there.
     """
     given = config.data
-    root = None if given.root is None else Path(given.root)
-    if given.evaluate not in ("val", "test"):
-        raise UsageError(f"[data] evaluate must be val or test, not {given.evaluate!r}")
-    data = load_dataset(given.dataset, root, size=given.size, scenes=given.scenes)
+    _check_split(config)
+    data = load_dataset(given.dataset, _root(config), size=given.size, scenes=given.scenes)
     if not getattr(data, given.evaluate):
-        raise PoolError(f"the data set has no {given.evaluate} split to evaluate on")
+        raise _no_split(config)
     counts = _counts(config, len(data.train))
-    files = {sample.path or _written(config.folder, sample): sample for sample in data.train}
-    images = sorted(files, key=lambda path: os.fsencode(path.name))
+    samples = {sample.path or _written(config.folder, sample): sample for sample in data.train}
+    pool = _pool(config, data.classes, counts, samples)
+    return pool, replace(data, train=tuple(samples[path] for path in pool.images))
+
+
+def open_files(config: LoopConfig) -> tuple[Pool, Files]:
+    """List a data set and check it, one image at a time.
+
+    Raises
+    ------
+    UsageError, PoolError
+        As `open_data`; or the data set is a generated one, without files.
+    """
+    given = config.data
+    _check_split(config)
+    if given.dataset.startswith("synthetic"):
+        raise UsageError(
+            f"[data] dataset {given.dataset} has no files for [training] command to read: write "
+            "some with deal.synthetic.write_dataset, and choose dataset folder"
+        )
+    classes, files = list_dataset(given.dataset, _root(config))
+    if not files[given.evaluate]:
+        raise _no_split(config)
+    counts = _counts(config, len(files["train"]))
+    with ThreadPoolExecutor(available_cores()) as readers:
+        for split in ("train", given.evaluate):
+            found = list(readers.map(functools.partial(_has_labels, classes), files[split]))
+            if not any(found):
+                raise PoolError(
+                    f"split {split} of {given.root} has no labelled pixel: all are "
+                    f"{classes.ignore_index} (void)"
+                )
+    pairs = {pair.image: pair for pair in files["train"]}
+    pool = _pool(config, classes.names, counts, pairs)
+    train = tuple(pairs[path] for path in pool.images)
+    return pool, Files(classes, train, tuple(files[given.evaluate]))
+
+
+def _check_split(config: LoopConfig) -> None:
+    if config.data.evaluate not in ("val", "test"):
+        raise UsageError(f"[data] evaluate must be val or test, not {config.data.evaluate!r}")
+
+
+def _root(config: LoopConfig) -> Path | None:
+    return None if config.data.root is None else Path(config.data.root)
+
+
+def _no_split(config: LoopConfig) -> PoolError:
+    return PoolError(f"the data set has no {config.data.evaluate} split to evaluate on")
+
+
+def _has_labels(classes: LabelClasses, files: LabeledFiles) -> bool:
+    """Whether a label has a pixel that is not void; PoolError where image and label do not fit."""
+    try:
+        with Image.open(files.image) as file:
+            shape = file.height, file.width
+    except OSError as error:
+        raise PoolError(f"image {files.image} cannot be read: {error}") from error
+    label = read_label(files, shape, len(classes.names), classes.ignore_index)
+    return bool((label != classes.ignore_index).any())
+
+
+def _pool(
+    config: LoopConfig, classes: tuple[str, ...], counts: tuple[int, ...], images: Iterable[Path]
+) -> Pool:
+    paths = sorted(images, key=lambda path: os.fsencode(path.name))
     items = []
-    for item in open_pool(images, sequence_from=given.sequence_from):
+    for item in open_pool(paths, sequence_from=config.data.sequence_from):
         if isinstance(item, FailedItem):
             raise PoolError(f"image {item.item.uri}: {item.error}")
         items.append(item)
     return Pool(
-        data=replace(data, train=tuple(files[path] for path in images)),
+        classes=classes,
         ids=tuple(item.id for item in items),
         drives=tuple(item.sequence for item in items),
-        images=tuple(images),
+        images=tuple(paths),
         counts=counts,
     )
 

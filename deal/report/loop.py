@@ -22,7 +22,13 @@ from deal.loop.statistics import (
 )
 from deal.loop.table import Experiment, merge_experiments, read_experiment, write_table
 from deal.report.loop_picks import pick_sections, share
-from deal.report.loop_text import interval_text, range_text, signed_text, verdict_text
+from deal.report.loop_text import (
+    interval_text,
+    range_text,
+    signed_text,
+    training_text,
+    verdict_text,
+)
 from deal.report.markdown import table
 from deal.selection.rules import parse_gap
 
@@ -90,9 +96,6 @@ class LoopReport:
     def _settings(self) -> list[str]:
         shared = self.experiment.shared
         data, training = shared["data"], shared["training"]
-        length = (
-            f"{training['epochs']} epochs" if training["epochs"] else f"{training['steps']} steps"
-        )
         size = data["size"] and f"{data['size'][0]}×{data['size'][1]}"
         finished = {
             name: sum(
@@ -111,9 +114,7 @@ class LoopReport:
         lines = [
             f"- Data: {data['dataset']}, {shared['images']} training images"
             f"{f' at {size}' if size else ''}; measured on {data['evaluate']}.",
-            f"- Training: {training['network']} network, width {training['width']:g}, from "
-            f"{'ImageNet weights' if training['weights'] else 'scratch'} in every round, {length}, "
-            f"batches of {training['batch_size']}, lr {training['lr']:g}, {training['precision']}.",
+            f"- Training: {training_text(training)}.",
             f"- Rounds at {', '.join(map(str, self.experiment.counts))} labeled images; the first "
             "is one random set a seed, with one model for all methods that train alike."
             + (

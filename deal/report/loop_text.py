@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deal.loop.statistics import Interval
 
-__all__ = ["interval_text", "range_text", "signed_text", "verdict_text"]
+__all__ = ["interval_text", "range_text", "signed_text", "training_text", "verdict_text"]
 
 
 def interval_text(value: Interval) -> str:
@@ -37,3 +39,18 @@ def signed_text(value: Interval) -> str:
         return "-"
     mean = f"{100 * value.mean:+.1f}"
     return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
+
+
+def training_text(training: Mapping[str, Any]) -> str:
+    """How every round is trained, as ``experiment.json`` has ``[training]``."""
+    if "command" in training:
+        parts = training["command"]
+        text = " ".join(part if part.split() == [part] else shlex.quote(part) for part in parts)
+        return f"by the command `{text}` in every round"
+    length = f"{training['epochs']} epochs" if training["epochs"] else f"{training['steps']} steps"
+    start = f"`{training['weights']}`" if training["weights"] else "scratch"
+    return (
+        f"{training['network']} network, width {training['width']:g}, from {start} in every round, "
+        f"{length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
+        f"{training['precision']}"
+    )

@@ -26,7 +26,7 @@ from deal.labels import (
     read_label,
 )
 
-__all__ = ["DATASETS", "Dataset", "Sample", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Sample", "list_dataset", "load_dataset"]
 
 DATASETS = ("camvid", "cityscapes", "folder", "synthetic", "synthetic-drives")
 
@@ -113,16 +113,12 @@ def load_dataset(
         if root is not None:
             raise UsageError(f"dataset {name} is generated: leave out --data")
         return _synthetic(name, size or (240, 320), scenes)
-    if root is None:
-        raise UsageError(f"dataset {name} needs --data ROOT")
-    if not root.is_dir():
-        raise PoolError(f"data set {root} is not a folder")
+    classes, files = list_dataset(name, root)
     if name == "cityscapes" and size is None:
         raise UsageError(
             "dataset cityscapes needs a size HxW, such as 512x1024: at their own 1024x2048 its "
             "images and labels fill 29 GB of memory"
         )
-    classes, files = _listed(name, root)
     splits: dict[str, tuple[Sample, ...]] = {}
     with ThreadPoolExecutor(available_cores()) as readers:
         for split, pairs in files.items():
@@ -145,8 +141,18 @@ def load_dataset(
     )
 
 
-def _listed(name: str, root: Path) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
-    """Classes, and the files of every split; test may have none where the folder lacks it."""
+def list_dataset(
+    name: str, root: Path | None
+) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
+    """Classes of a data set of files, and the files of train, val and test, none of them read.
+
+    Test may have none where the folder lacks it. Parameters and errors are those of
+    :func:`load_dataset`.
+    """
+    if root is None:
+        raise UsageError(f"dataset {name} needs --data ROOT")
+    if not root.is_dir():
+        raise PoolError(f"data set {root} is not a folder")
     names = ("train", "val", "test")
     if name == "cityscapes":
         return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}

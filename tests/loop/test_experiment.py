@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import deal.loop.experiment as experiment
+import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
-import deal.loop.learner as learner
 from deal.errors import DealError, OutputError, PoolError, UsageError
 from deal.loop.experiment import run_loop
 from deal.loop.files import hold, read_ids
+from deal.loop.pool import open_data
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.results import read_results
+from deal.synthetic import CLASSES
 from deal.training.checkpoint import load_checkpoint
 from tests.cityscapes import write_cityscapes
 from tests.labeled import write_labeled
+from tests.models import metadata, save_model
 
 
 def outcome(folder: Path) -> dict[str, str]:
@@ -55,7 +57,19 @@ def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_con
     assert 0 <= float(rows[1]["miou"]) <= 1
 
 
-def test_networks_of_later_rounds_are_deleted_with_their_dropout_inputs_too(make_config):
+def test_networks_of_later_rounds_are_deleted_with_their_dropout_inputs_too(
+    make_config, monkeypatch
+):
+    exports = []
+
+    def export(checkpoint, model, *, dropout, **options):
+        exports.append(model)
+        count = len(CLASSES)
+        masks = [{"input": "mask", "channels": count, "rate": 0.5}] if dropout else []
+        props = metadata(count, dropout=masks)
+        save_model(model, num_classes=count, dropout=dropout, props=props)
+
+    monkeypatch.setattr("deal.export.onnx.export_checkpoint", export)
     method = {"acquisition": "bald", "dropout_passes": 2}
     config = make_config(
         rounds__labeled=[3, 4, 5],
@@ -64,7 +78,9 @@ def test_networks_of_later_rounds_are_deleted_with_their_dropout_inputs_too(make
         methods={"bald": method},
     )
     run_loop(config)
-    assert {path.parent.parent.name for path in config.folder.rglob("*.onnx")} == {"common"}
+    assert [path.name for path in exports] == ["model-dropout.onnx"] * 2
+    assert list(config.folder.rglob("*.onnx")) == exports[:1]
+    assert {path.parent.parent.name for path in config.folder.rglob("*.pt")} == {"common"}
 
 
 class Killed(BaseException):
@@ -94,8 +110,8 @@ def test_a_run_killed_before_and_after_every_file_ends_with_the_same_selections_
     kills = 0
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_text", deadly(files.write_text, "after"))
-        patch.setattr(learner, "save_atomically", deadly(learner.save_atomically, "before"))
-        patch.setattr(learner, "save_checkpoint", deadly(learner.save_checkpoint, "after"))
+        patch.setattr(by_recipe, "save_atomically", deadly(by_recipe.save_atomically, "before"))
+        patch.setattr(by_recipe, "save_checkpoint", deadly(by_recipe.save_checkpoint, "after"))
         while True:
             try:
                 run_loop(config)
@@ -145,7 +161,7 @@ def test_two_methods_of_a_seed_have_one_start_and_two_seeds_have_two(make_config
 def test_the_pool_of_a_round_can_be_a_common_random_part(make_config, monkeypatch):
     config = make_config(rounds__pool_subset="40%", training__epochs=1)
     run_loop(config, methods=["random"])
-    seen = experiment.open_data(config)
+    seen, _ = open_data(config)
     for number in (1, 2):
         folder = config.folder / "random-seed0"
         before = read_ids(folder / f"round-{number}" / "labeled.csv")
@@ -176,7 +192,7 @@ def test_fixed_steps_are_the_same_number_in_every_round(make_config):
 @pytest.fixture
 def untrained(monkeypatch):
     """Nothing may be trained."""
-    monkeypatch.setattr(experiment, "train_round", None)
+    monkeypatch.setattr(by_recipe, "_Round", None)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +231,7 @@ def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
 def test_a_folder_of_another_configuration_is_refused(make_config, monkeypatch):
     config = make_config(rounds__labeled=[3, 5], training__epochs=1)
     run_loop(config, methods=["random"])
-    monkeypatch.setattr(experiment, "train_round", None)
+    monkeypatch.setattr(by_recipe, "_Round", None)
     with pytest.raises(OutputError, match=r"another \[training\] lr: choose another"):
         run_loop(make_config(rounds__labeled=[3, 5], training__epochs=1, training__lr=0.2))
     other = {"random": {"acquisition": "random", "flip": True}}
@@ -313,8 +329,8 @@ def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config
         methods={"ds": {"acquisition": "ds"}},
     )
     run_loop(config)
-    pool = experiment.open_data(config)
-    val = {sample.path.name for sample in pool.data.val}
+    pool, data = open_data(config)
+    val = {sample.path.name for sample in data.val}
     assert len(pool.ids) == 10
     assert set(pool.drives) == {"aachen", "ulm"}
     assert not val & set(pool.ids)

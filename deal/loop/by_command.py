@@ -1,0 +1,135 @@
+"""Training by a command: it gets a list of files and a seed, and writes an ONNX model."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deal.errors import DealError, ModelError, OutputError, UsageError
+from deal.loop.config import LoopConfig
+from deal.loop.evaluation import evaluate_model
+from deal.loop.files import write_csv, write_json
+from deal.loop.learner import Task
+from deal.loop.pool import open_files
+from deal.loop.training import CommandConfig
+
+__all__ = ["CommandLearner"]
+
+_WORK = "training"
+_TAIL = 15
+
+
+class CommandLearner:
+    """Trains by a command; see :class:`deal.loop.learner.Learner`.
+
+    A folder gets ``training/``, which is the command's own: ``labeled.csv``, ``log.txt`` of what it
+    prints, and ``model.onnx`` with whatever else it puts there. It has failed unless it ends with
+    status 0. After a failure or a kill the same command runs again in the same folder, so that it
+    may go on with what it left.
+    """
+
+    def __init__(self, config: LoopConfig, training: CommandConfig) -> None:
+        self._config, self._training = config, training
+        program = training.command[0]
+        if shutil.which(program) is None:
+            raise UsageError(
+                f"[training] command: there is no program {program!r}; give its path, or install it"
+            )
+        self.pool, self._files = open_files(config)
+
+    def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
+        """Run the command unless it has ended well, and measure its model."""
+        if not (task.folder / "timing.json").exists():
+            started = time.perf_counter()
+            self._train(task, say)
+            seconds = round(time.perf_counter() - started, 3)
+            write_json(task.folder / "timing.json", {"seconds": seconds})
+            say(f"trained in {seconds:.1f} s")
+        scoring = self._config.scoring
+        return evaluate_model(
+            self.model(task.folder, dropout=False),
+            self._files.evaluate,
+            self._files.classes,
+            engine=scoring.engine,
+            device=scoring.device,
+            threads=scoring.threads,
+        )
+
+    def model(self, folder: Path, *, dropout: bool) -> Path:
+        """The file that the command wrote; whether it takes dropout masks is for scoring to see."""
+        return folder / _WORK / "model.onnx"
+
+    def forget(self, folder: Path) -> None:
+        """Delete what the command wrote but for its log."""
+        for path in (folder / _WORK).glob("*"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name not in ("labeled.csv", "log.txt"):
+                path.unlink()
+
+    def _train(self, task: Task, say: Callable[[str], None]) -> None:
+        work = task.folder.absolute() / _WORK
+        rows = []
+        for index in self.pool.indices(task.labeled):
+            pair = self._files.train[index]
+            rows.append([self.pool.ids[index], pair.image.absolute(), pair.label.absolute()])
+        write_csv(work / "labeled.csv", ["id", "image", "label"], rows)
+        model, log = self.model(task.folder, dropout=False).absolute(), work / "log.txt"
+        arguments = self._training.arguments(
+            labeled=str(work / "labeled.csv"), output=str(model), seed=str(task.seed)
+        )
+        say(shlex.join(arguments))
+        with _held(work) as lock, open(log, "wb") as file:
+            try:
+                status = subprocess.run(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[lock],
+                    check=False,
+                ).returncode
+            except OSError as error:
+                raise DealError(
+                    f"[training] command {arguments[0]!r} cannot be run: {error.strerror}"
+                ) from error
+        if status != 0:
+            ended = f"with status {status}" if status > 0 else f"by signal {-status}"
+            raise DealError(
+                f"[training] command ended {ended}; mend it, and the same deal loop goes on. "
+                f"{log} ends:\n{_tail(log)}"
+            )
+        if not model.is_file():
+            raise ModelError(
+                f"[training] command ended well without having written {model}: it must write "
+                "what {output} stands for"
+            )
+
+
+@contextmanager
+def _held(work: Path) -> Iterator[int]:
+    """A lock that the command inherits: one that outlives a killed loop keeps it."""
+    lock = os.open(work / "_lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
+    except BlockingIOError as error:
+        raise OutputError(
+            f"a training that an earlier deal loop began still runs in {work}: wait for it, or end "
+            "it, and start again"
+        ) from error
+    finally:
+        os.close(lock)
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_TAIL:]) or "(it printed nothing)"

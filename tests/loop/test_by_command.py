@@ -1,0 +1,247 @@
+"""Loops that train by a command: what it gets, what becomes of its model, and how it may fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deal.errors import DealError, ModelError, OutputError, PoolError, UsageError
+from deal.loop.config import parse_config
+from deal.loop.experiment import run_loop
+from deal.loop.files import read_ids
+from deal.loop.table import read_experiment
+from deal.report.loop import report_loop
+from tests.labeled import write_labeled
+
+pytest.importorskip("onnx")
+
+SCRIPT = Path(__file__).with_name("train_colours.py")
+COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
+COLOURS = np.array([[90, 90, 100], [120, 170, 230], [180, 40, 40]])
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Twelve images to train on and four to measure on, three colours each, with noise."""
+    root = tmp_path / "data"
+    rng = np.random.default_rng(3)
+
+    def pairs(count):
+        for _ in range(count):
+            label = np.repeat(np.repeat(rng.integers(0, 3, (4, 6)), 8, axis=0), 8, axis=1)
+            noise = rng.normal(0, 40, (*label.shape, 3))
+            yield (COLOURS[label] + noise).clip(0, 255).astype(np.uint8), label
+
+    write_labeled(root, "train", pairs(12))
+    write_labeled(root, "val", pairs(4))
+    (root / "classes.json").write_text('{"classes": ["road", "sky", "car"]}')
+    return root
+
+
+@pytest.fixture
+def make(tmp_path, root):
+    def make(command=COMMAND, **changes):
+        values = {
+            "experiment": "own",
+            "output": str(tmp_path / "runs"),
+            "data": {"dataset": "folder", "root": str(root)},
+            "training": {"command": command},
+            "rounds": {"labeled": [2, 4, 6]},
+            "scoring": {"device": "cpu", "sessions": 1, "threads": 1},
+            "methods": {"random": {"acquisition": "random"}, "ds": {"acquisition": "ds"}},
+        }
+        return parse_config({**values, **changes})
+
+    return make
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", code, "{labeled}", "{output}", *arguments]
+
+
+def test_a_command_trains_every_round_on_the_files_labeled_so_far(make, root):
+    config = make()
+    said = []
+    run_loop(config, say=said.append)
+    run = config.folder / "ds-seed0"
+    for number, count in ((1, 2), (2, 4), (3, 6)):
+        folder = config.folder / "common/seed0" if number == 1 else run / f"round-{number}"
+        with open(folder / "training/labeled.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert sorted(row["id"] for row in rows) == sorted(read_ids(folder / "labeled.csv"))
+        assert len(rows) == count
+        assert rows[0]["image"] == str(root / "train/images" / rows[0]["id"])
+        assert rows[0]["label"] == str(root / "train/labels" / rows[0]["id"])
+        assert f"read {rows[0]['id']}" in (folder / "training/log.txt").read_text()
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert 0.5 < metrics["miou"] < 1
+        assert list(metrics["iou"]) == ["road", "sky", "car"]
+        assert 0.5 < metrics["auroc"]["entropy"] < 1
+        assert 0 < metrics["auroc"]["difficulty"] < 1
+    assert any("train_colours.py" in line for line in said)
+    assert json.loads((run / "round-2/selection.json").read_text())["acquisition"] == "ds:none"
+    # Models of later rounds are deleted; what the command printed stays.
+    assert [path.parts[-4] for path in config.folder.rglob("*.onnx")] == ["common"]
+    text = report_loop([config.folder])[0].to_markdown()
+    assert f"Training: by the command `{sys.executable} {SCRIPT} {{labeled}} {{output}}`" in text
+
+
+def test_a_loop_that_was_killed_does_not_train_again_what_is_trained(make, tmp_path):
+    counter = tmp_path / "trainings"
+    code = (
+        "import runpy, sys; open(sys.argv.pop(), 'a').write('x');"
+        f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    config = make(python(code, str(counter)), rounds={"labeled": [2, 4]})
+    run_loop(config)
+    trained = counter.read_text()
+    assert len(trained) == 3
+    before = read_experiment(config.folder).runs
+    for name in ("random-seed0/round-2/metrics.json", "results.csv"):
+        (config.folder / name).unlink()
+    (config.folder / "random-seed0/round-2/timing.json").unlink()
+    run_loop(config)
+    assert counter.read_text() == trained + "x"
+    assert read_experiment(config.folder).runs == before
+
+
+def test_a_command_goes_on_in_the_folder_where_it_failed(make):
+    code = (
+        "import os, sys, runpy; mark = os.path.dirname(sys.argv[2]) + '/mark'\n"
+        "if not os.path.exists(mark): open(mark, 'w'); print('no memory left'); sys.exit(3)\n"
+        f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    config = make(python(code), rounds={"labeled": [2, 4]}, methods={"ds": {"acquisition": "ds"}})
+    with pytest.raises(DealError, match=r"(?s)ended with status 3.*ends:\nno memory left$"):
+        run_loop(config)
+    with pytest.raises(DealError, match="round-2"):
+        run_loop(config)
+    assert run_loop(config).finished == ("ds-seed0",)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        ("", ModelError, "ended well without having written .*model.onnx"),
+        ("import os; os.kill(os.getpid(), 9)", DealError, "ended by signal 9.*printed nothing"),
+        (
+            f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
+            "t.NAMES = ('sky', 'road', 'car'); t.main(*sys.argv[1:])",
+            ModelError,
+            "the classes of the labels in another order",
+        ),
+        (
+            f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
+            "t.NAMES, t.HEAD['weight'] = ('road', 'sky'), [1, 2]; t.main(*sys.argv[1:])",
+            ModelError,
+            "has 2 classes, the labels 3",
+        ),
+    ],
+)
+def test_what_a_command_does_wrong_is_said(make, code, error, message):
+    config = make(python(code))
+    with pytest.raises(error, match=f"(?s){message}"):
+        run_loop(config)
+    assert not list(config.folder.rglob("metrics.json"))
+
+
+def test_the_seed_reaches_the_command(make):
+    code = "import sys; print('seed', sys.argv[3]); sys.exit(1)"
+    config = make(python(code, "{seed}"), seeds=[7])
+    with pytest.raises(DealError, match="seed 7"):
+        run_loop(config)
+
+
+def test_a_model_without_difficulty_has_no_area_of_it(make):
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
+        "t.HEAD = None; t.main(*sys.argv[1:])"
+    )
+    config = make(
+        python(code), rounds={"labeled": [2, 4]}, methods={"entropy": {"acquisition": "entropy"}}
+    )
+    run_loop(config)
+    metrics = json.loads((config.folder / "entropy-seed0/round-2/metrics.json").read_text())
+    assert metrics["auroc"]["difficulty"] is None
+    with pytest.raises(DealError, match="difficulty"):
+        run_loop(
+            make(python(code), methods={"ds": {"acquisition": "ds"}}, rounds={"labeled": [2, 4]})
+        )
+
+
+def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
+    work = make().folder / "common/seed0/training"
+    work.mkdir(parents=True)
+    code = (
+        "import fcntl, sys, time; file = open(sys.argv[1] + '/_lock', 'w');"
+        "fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(work)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=r"still runs in .*training: wait for it"):
+            run_loop(make())
+        other.kill()
+    run_loop(make(rounds={"labeled": [2, 4]}, experiment="after"))
+
+
+def test_the_lock_is_inherited_by_the_command(make):
+    # The command's own child outlives it, as a command does a loop that was killed.
+    code = "import os, sys, time; child = os.fork() or time.sleep(60); print(child); sys.exit(1)"
+    config = make(python(code))
+    with pytest.raises(DealError, match="status 1"):
+        run_loop(config)
+    child = int((config.folder / "common/seed0/training/log.txt").read_text())
+    try:
+        with pytest.raises(OutputError, match="still runs"):
+            run_loop(config)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"command": []}, UsageError, "command is empty"),
+        ({"command": ["train", "{labeled}"]}, UsageError, "lacks {output}"),
+        ({"command": ["train", "{output}"]}, UsageError, "lacks {labeled}"),
+        ({"command": [*COMMAND, "{round}"]}, UsageError, "has {round}: there are {labeled}"),
+        ({"command": [*COMMAND, "{"]}, UsageError, "a brace itself is written twice"),
+        ({"command": ["no-such-program", "{labeled}{output}"]}, UsageError, "'no-such-program'"),
+        ({"command": "train.py {labeled} {output}"}, UsageError, "takes a list of text"),
+        ({"training": {"command": COMMAND, "lr": 0.1}}, UsageError, "lr does not go with command"),
+        (
+            {"methods": {"ds": {"acquisition": "ds", "difficulty_loss": False}}},
+            UsageError,
+            "difficulty_loss is of deal's own training",
+        ),
+        ({"scoring": {"engine": "torch"}}, UsageError, "command writes ONNX"),
+        ({"data": {"dataset": "synthetic"}}, UsageError, "has no files .* to read: write"),
+        ({"data": {"dataset": "folder", "size": [32, 48]}}, UsageError, "size does not go with"),
+        ({"rounds": {"labeled": [2, 20]}}, UsageError, "the training split has 12"),
+        ({"data": {"dataset": "folder"}}, UsageError, "needs --data ROOT"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(make, changes, error, message):
+    with pytest.raises(error, match=message):
+        run_loop(make(**changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train/labels/frame_003.png", "frame_003.png cannot be read"),
+        ("val/images/frame_001.png", "frame_001.png cannot be read"),
+    ],
+)
+def test_every_file_is_looked_at_before_anything_runs(make, root, name, message):
+    (root / name).write_bytes(b"no image")
+    with pytest.raises(PoolError, match=message):
+        run_loop(make())
