@@ -46,7 +46,7 @@ def test_every_option_of_the_configuration_is_on_the_command_line():
 
 
 def test_every_data_set_is_on_the_command_line():
-    from deal.training.data import DATASETS
+    from deal.datasets import DATASETS
 
     (option,) = (parameter for parameter in command.params if parameter.name == "dataset")
     assert tuple(option.type.choices) == DATASETS

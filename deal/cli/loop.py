@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from deal.cli.common import GroupedCommand, option
-from deal.errors import DealError, UsageError
+from deal.errors import UsageError
 from deal.text import printable
 
 _WHAT, _OUT = "Runs", "Output"
@@ -57,6 +57,7 @@ def command(
     the runs among them. `deal report loop` makes the tables.
     """
     from deal.loop.config import preset_text, read_config
+    from deal.loop.experiment import run_loop
 
     if (config is None) == (preset is None):
         raise UsageError("give either CONFIG.toml or --preset")
@@ -64,15 +65,8 @@ def command(
         click.echo(preset_text(preset), nl=False)
         return
     assert config is not None
-    parsed = read_config(config)
-    try:
-        from deal.loop.experiment import run_loop
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise DealError("deal loop needs PyTorch: pip install 'deal-score[train]'") from error
     report = run_loop(
-        parsed,
+        read_config(config),
         methods=methods,
         seeds=seeds,
         say=lambda text: click.echo(printable(text), err=True),

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from deal.errors import DealError, ModelError, OutputError, UsageError
-from deal.loop.config import LoopConfig
+from deal.errors import DealError, ModelError, UsageError
+from deal.loop.config import LoopConfig, ScoringConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import write_csv, write_json
-from deal.loop.learner import Task
+from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
 from deal.loop.training import CommandConfig
+from deal.model import ModelSpec, read_spec
+from deal.selection import Ranking
 
 __all__ = ["CommandLearner"]
 
@@ -43,25 +45,34 @@ class CommandLearner:
             raise UsageError(
                 f"[training] command: there is no program {program!r}; give its path, or install it"
             )
+        _check_device(config.scoring)
         self.pool, self._files = open_files(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
         """Run the command unless it has ended well, and measure its model."""
-        if not (task.folder / "timing.json").exists():
+        timing = task.folder / "timing.json"
+        if not timing.exists():
             started = time.perf_counter()
             self._train(task, say)
             seconds = round(time.perf_counter() - started, 3)
-            write_json(task.folder / "timing.json", {"seconds": seconds})
+            write_json(timing, {"seconds": seconds})
             say(f"trained in {seconds:.1f} s")
-        scoring = self._config.scoring
-        return evaluate_model(
-            self.model(task.folder, dropout=False),
-            self._files.evaluate,
-            self._files.classes,
-            engine=scoring.engine,
-            device=scoring.device,
-            threads=scoring.threads,
-        )
+        model, scoring = self.model(task.folder, dropout=False), self._config.scoring
+        try:
+            self._check_needs(read_spec(model))
+            return evaluate_model(
+                model,
+                self._files.evaluate,
+                self._files.classes,
+                engine=scoring.engine,
+                device=scoring.device,
+                threads=scoring.threads,
+            )
+        except ModelError as error:
+            timing.unlink()
+            raise ModelError(
+                f"{error}. Mend what [training] command does, and the same deal loop runs it again"
+            ) from error
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
         """The file that the command wrote; whether it takes dropout masks is for scoring to see."""
@@ -74,6 +85,23 @@ class CommandLearner:
                 shutil.rmtree(path)
             elif path.name not in ("labeled.csv", "log.txt"):
                 path.unlink()
+
+    def _check_needs(self, spec: ModelSpec) -> None:
+        """Refuse a model that some method cannot pick by, before the pool is scored with it."""
+        has_difficulty = spec.difficulty_name is not None or spec.difficulty_head is not None
+        for name, method in self._config.methods.items():
+            columns = Ranking.of(**method.selection, budget=1).bind(spec.classes).columns
+            if not has_difficulty and any("difficulty" in column for column in columns):
+                raise ModelError(
+                    f"[methods.{name}] picks by difficulty, and model {spec.path} has none: train "
+                    "it with deal.training.WithDifficulty, or end the command with deal fit-head "
+                    "and deal export --difficulty-head"
+                )
+            if method.dropout_passes and not spec.dropout:
+                raise ModelError(
+                    f"[methods.{name}] has dropout_passes, and model {spec.path} no inputs for "
+                    "masks: export it with deal.export.onnx.export_module(…, dropout=True)"
+                )
 
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         work = task.folder.absolute() / _WORK
@@ -88,19 +116,7 @@ class CommandLearner:
         )
         say(shlex.join(arguments))
         with _held(work) as lock, open(log, "wb") as file:
-            try:
-                status = subprocess.run(
-                    arguments,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[lock],
-                    check=False,
-                ).returncode
-            except OSError as error:
-                raise DealError(
-                    f"[training] command {arguments[0]!r} cannot be run: {error.strerror}"
-                ) from error
+            status = _run(arguments, file, lock, say)
         if status != 0:
             ended = f"with status {status}" if status > 0 else f"by signal {-status}"
             raise DealError(
@@ -114,6 +130,44 @@ class CommandLearner:
             )
 
 
+def _check_device(scoring: ScoringConfig) -> None:
+    """Raise as the engine would, before anything is trained."""
+    if scoring.engine == "ort":
+        from deal.engines.onnxruntime_cuda import cuda_index
+
+        cuda_index(scoring.device)
+    else:
+        from deal.engines.tensorrt_library import tensorrt_device
+
+        tensorrt_device(scoring.device)
+
+
+def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], None]) -> int:
+    """Status of the command; a terminal's Ctrl-C reaches it too, and it may take its time."""
+    try:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+        )
+    except OSError as error:
+        raise DealError(
+            f"[training] command {arguments[0]!r} cannot be run: {error.strerror}"
+        ) from error
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        say("interrupted: waiting for the command to end; a second Ctrl-C kills it")
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.kill()
+            process.wait()
+        raise
+
+
 @contextmanager
 def _held(work: Path) -> Iterator[int]:
     """A lock that the command inherits: one that outlives a killed loop keeps it."""
@@ -122,7 +176,7 @@ def _held(work: Path) -> Iterator[int]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield lock
     except BlockingIOError as error:
-        raise OutputError(
+        raise HeldError(
             f"a training that an earlier deal loop began still runs in {work}: wait for it, or end "
             "it, and start again"
         ) from error

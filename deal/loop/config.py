@@ -234,10 +234,10 @@ class LoopConfig:
                 "[data] size does not go with [training] command, which reads the files itself: "
                 "the model's input_size says what images are resized to for scoring"
             )
-        if self.scoring.engine == "torch":
+        if self.scoring.engine not in ("ort", "trt"):
             raise UsageError(
-                "[scoring] engine torch scores deal's checkpoints: [training] command writes ONNX, "
-                "so choose ort"
+                f"[scoring] engine must be ort or trt, not {self.scoring.engine!r}: [training] "
+                "command writes ONNX"
             )
 
 

@@ -10,7 +10,7 @@ from deal._version import __version__
 from deal.errors import DealError, OutputError, UsageError
 from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_ids, read_json, share, write_csv, write_json
-from deal.loop.learner import Learner, Task, open_learner
+from deal.loop.learner import HeldError, Learner, Task, open_learner
 from deal.loop.pool import Pool
 from deal.loop.table import read_experiment, write_table
 from deal.pipeline import score_pool
@@ -86,7 +86,12 @@ def run_loop(
             if not held:
                 elsewhere.append(run.name)
                 continue
-            run.work()
+            try:
+                run.work()
+            except HeldError as error:
+                say(str(error))
+                elsewhere.append(run.name)
+                continue
             finished.append(run.name)
         write_table(read_experiment(config.folder))
     return LoopReport(config.folder, tuple(finished), tuple(elsewhere))
@@ -103,7 +108,9 @@ def _check_shared(config: LoopConfig) -> None:
         for key in values.keys() | stored[section].keys()
         if values.get(key) != stored[section].get(key)
     )
-    if changed:
+    if changed == ["[training] command"] and not any(config.folder.rglob("metrics.json")):
+        path.unlink()  # one that failed at once, and was mended
+    elif changed:
         raise OutputError(
             f"{config.folder} holds runs with another {', '.join(changed)}: choose another "
             "experiment name"

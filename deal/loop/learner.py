@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.pool import Pool
 from deal.loop.training import CommandConfig
 
-__all__ = ["Learner", "Task", "open_learner"]
+__all__ = ["HeldError", "Learner", "Task", "open_learner"]
+
+
+class HeldError(OutputError):
+    """Another process trains in the folder of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class Learner(Protocol):
         ------
         DealError
             The training fails, or what it made cannot be used.
+        HeldError
+            Another process trains there.
         """
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
@@ -86,6 +93,13 @@ def open_learner(config: LoopConfig) -> Learner:
         from deal.loop.by_command import CommandLearner
 
         return CommandLearner(config, config.training)
-    from deal.loop.by_recipe import RecipeLearner
-
+    try:
+        from deal.loop.by_recipe import RecipeLearner
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise DealError(
+            "deal loop needs PyTorch for its own training: pip install 'deal-score[train]', or "
+            "give [training] command"
+        ) from error
     return RecipeLearner(config, config.training)

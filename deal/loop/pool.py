@@ -9,18 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from deal.cores import available_cores
+from deal.datasets import list_dataset
 from deal.errors import PoolError, UsageError
-from deal.labels import LabelClasses, LabeledFiles, read_label
+from deal.fitting.images import LabeledImage, read
+from deal.labels import LabelClasses, LabeledFiles
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
 from deal.pool import open_pool
-from deal.training.data import Dataset, Sample, list_dataset, load_dataset
 from deal.types import FailedItem
+
+if TYPE_CHECKING:
+    from deal.training.data import Dataset, Sample
 
 __all__ = ["Files", "Pool", "open_data", "open_files"]
 
@@ -99,6 +104,8 @@ def open_data(config: LoopConfig) -> tuple[Pool, Dataset]:
         As :func:`deal.training.data.load_dataset`; or rounds, batches and the pool's subset ask
         for images that are not there.
     """
+    from deal.training.data import load_dataset
+
     given = config.data
     _check_split(config)
     data = load_dataset(given.dataset, _root(config), size=given.size, scenes=given.scenes)
@@ -116,7 +123,8 @@ def open_files(config: LoopConfig) -> tuple[Pool, Files]:
     Raises
     ------
     UsageError, PoolError
-        As `open_data`; or the data set is a generated one, without files.
+        As `open_data`; or the data set is a generated one, without files, or has a name that no
+        list of files in UTF-8 can hold.
     """
     given = config.data
     _check_split(config)
@@ -129,6 +137,13 @@ def open_files(config: LoopConfig) -> tuple[Pool, Files]:
     if not files[given.evaluate]:
         raise _no_split(config)
     counts = _counts(config, len(files["train"]))
+    for pair in files["train"]:
+        for path in (pair.image, pair.label):
+            if not _is_text(path.absolute()):
+                raise PoolError(
+                    f"{path.absolute()} has a name that is not UTF-8, so the list for [training] "
+                    "command cannot hold it: rename it"
+                )
     with ThreadPoolExecutor(available_cores()) as readers:
         for split in ("train", given.evaluate):
             found = list(readers.map(functools.partial(_has_labels, classes), files[split]))
@@ -152,18 +167,21 @@ def _root(config: LoopConfig) -> Path | None:
     return None if config.data.root is None else Path(config.data.root)
 
 
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _no_split(config: LoopConfig) -> PoolError:
     return PoolError(f"the data set has no {config.data.evaluate} split to evaluate on")
 
 
 def _has_labels(classes: LabelClasses, files: LabeledFiles) -> bool:
-    """Whether a label has a pixel that is not void; PoolError where image and label do not fit."""
-    try:
-        with Image.open(files.image) as file:
-            shape = file.height, file.width
-    except OSError as error:
-        raise PoolError(f"image {files.image} cannot be read: {error}") from error
-    label = read_label(files, shape, len(classes.names), classes.ignore_index)
+    """Whether a label has a pixel that is not void; reads both files as evaluation does."""
+    label = read(LabeledImage(files.image.name, files), len(classes.names), classes.ignore_index)[1]
     return bool((label != classes.ignore_index).any())
 
 

@@ -88,23 +88,25 @@ class CommandConfig:
     def __post_init__(self) -> None:
         if not self.command:
             raise UsageError("[training] command is empty: give a program and its arguments")
-        found: set[str] = set()
+        known = ", ".join(f"{{{name}}}" for name in self.places)
+        found = set()
         for part in self.command:
             try:
-                found |= {
-                    name for _, name, _, _ in string.Formatter().parse(part) if name is not None
-                }
+                fields = list(string.Formatter().parse(part))
             except ValueError as error:
                 raise UsageError(
                     f"[training] command: {part!r} is not understood ({error}); a brace itself is "
                     "written twice"
                 ) from error
-        known = ", ".join(f"{{{name}}}" for name in self.places)
-        if unknown := sorted(found - set(self.places)):
-            raise UsageError(
-                f"[training] command has {{{unknown[0]}}}: there are {known}; a brace itself is "
-                "written twice"
-            )
+            for _, name, specification, conversion in fields:
+                if name is None:
+                    continue
+                if name not in self.places or specification or conversion:
+                    raise UsageError(
+                        f"[training] command: {part!r} is not understood: there are {known}, as "
+                        "they stand here; a brace itself is written twice"
+                    )
+                found.add(name)
         if lacking := [name for name in self.needed if name not in found]:
             raise UsageError(
                 f"[training] command lacks {{{lacking[0]}}}: without it what is trained cannot "

@@ -12,23 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.cityscapes import CITYSCAPES, list_cityscapes
 from deal.cores import available_cores
+from deal.datasets import check_name, list_dataset
 from deal.errors import PoolError, UsageError
-from deal.labels import (
-    CAMVID,
-    CLASSES_FILE,
-    DEFAULT_VOID,
-    LabelClasses,
-    LabeledFiles,
-    pair_files,
-    read_classes,
-    read_label,
-)
+from deal.labels import DEFAULT_VOID, LabelClasses, LabeledFiles, read_label
 
-__all__ = ["DATASETS", "Dataset", "Sample", "list_dataset", "load_dataset"]
-
-DATASETS = ("camvid", "cityscapes", "folder", "synthetic", "synthetic-drives")
+__all__ = ["Dataset", "Sample", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -82,10 +71,7 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
-        with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
-        and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
-        ``cityscapes``: see :func:`deal.cityscapes.list_cityscapes`.
+        Of files, as in :func:`deal.datasets.list_dataset`.
         ``synthetic``: generated street scenes, no root. ``synthetic-drives``: the same as drives,
         long ones of near-identical frames and short ones of what is rare
         (:func:`deal.synthetic.drives`).
@@ -107,8 +93,7 @@ def load_dataset(
         or an index outside the classes, a split is empty or void throughout, or a file cannot be
         read.
     """
-    if name not in DATASETS:
-        raise UsageError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
+    check_name(name)
     if name.startswith("synthetic"):
         if root is not None:
             raise UsageError(f"dataset {name} is generated: leave out --data")
@@ -139,28 +124,6 @@ def load_dataset(
         val=splits["val"],
         test=splits["test"],
     )
-
-
-def list_dataset(
-    name: str, root: Path | None
-) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
-    """Classes of a data set of files, and the files of train, val and test, none of them read.
-
-    Test may have none where the folder lacks it. Parameters and errors are those of
-    :func:`load_dataset`.
-    """
-    if root is None:
-        raise UsageError(f"dataset {name} needs --data ROOT")
-    if not root.is_dir():
-        raise PoolError(f"data set {root} is not a folder")
-    names = ("train", "val", "test")
-    if name == "cityscapes":
-        return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}
-    classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
-    lacks_test = name == "folder" and not (root / "test").exists()
-    return classes, {
-        split: [] if split == "test" and lacks_test else pair_files(root / split) for split in names
-    }
 
 
 def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:

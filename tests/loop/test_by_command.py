@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 
 from deal.errors import DealError, ModelError, OutputError, PoolError, UsageError
+from deal.labels import LabelClasses, pair_files
 from deal.loop.config import parse_config
+from deal.loop.evaluation import evaluate_model
 from deal.loop.experiment import run_loop
 from deal.loop.files import read_ids
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
+from tests.checkpoints import small_meta
 from tests.labeled import write_labeled
 
 pytest.importorskip("onnx")
+torch = pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).with_name("train_colours.py")
 COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
@@ -105,9 +109,13 @@ def test_a_loop_that_was_killed_does_not_train_again_what_is_trained(make, tmp_p
     trained = counter.read_text()
     assert len(trained) == 3
     before = read_experiment(config.folder).runs
-    for name in ("random-seed0/round-2/metrics.json", "results.csv"):
+    for name in ("common/seed0/metrics.json", "random-seed0/round-1/metrics.json", "results.csv"):
         (config.folder / name).unlink()
-    (config.folder / "random-seed0/round-2/timing.json").unlink()
+    run_loop(config)
+    assert counter.read_text() == trained
+    assert read_experiment(config.folder).runs == before
+    for name in ("metrics.json", "timing.json"):
+        (config.folder / "random-seed0/round-2" / name).unlink()
     run_loop(config)
     assert counter.read_text() == trained + "x"
     assert read_experiment(config.folder).runs == before
@@ -151,6 +159,9 @@ def test_what_a_command_does_wrong_is_said(make, code, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         run_loop(config)
     assert not list(config.folder.rglob("metrics.json"))
+    assert run_loop(make()).finished == ("random-seed0", "ds-seed0")  # the command was mended
+    with pytest.raises(OutputError, match=r"another \[training\] command"):  # and others are not it
+        run_loop(config)
 
 
 def test_the_seed_reaches_the_command(make):
@@ -171,10 +182,11 @@ def test_a_model_without_difficulty_has_no_area_of_it(make):
     run_loop(config)
     metrics = json.loads((config.folder / "entropy-seed0/round-2/metrics.json").read_text())
     assert metrics["auroc"]["difficulty"] is None
-    with pytest.raises(DealError, match="difficulty"):
-        run_loop(
-            make(python(code), methods={"ds": {"acquisition": "ds"}}, rounds={"labeled": [2, 4]})
-        )
+    more = {"acquisition": "random", "dropout_passes": 2}
+    for method, message in (({"acquisition": "ds"}, "picks by difficulty"), (more, "for masks")):
+        config = make(python(code), methods={"other": method}, experiment=message.split()[-1])
+        with pytest.raises(ModelError, match=rf"\[methods.other\] .*{message}.*runs it again"):
+            run_loop(config)
 
 
 def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
@@ -186,10 +198,12 @@ def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
     )
     with subprocess.Popen([sys.executable, "-c", code, str(work)], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(OutputError, match=r"still runs in .*training: wait for it"):
-            run_loop(make())
+        said = []
+        report = run_loop(make(), say=said.append)
         other.kill()
-    run_loop(make(rounds={"labeled": [2, 4]}, experiment="after"))
+    assert report.elsewhere == ("random-seed0", "ds-seed0")
+    assert "still runs in" in said[-1]
+    assert run_loop(make()).finished == ("random-seed0", "ds-seed0")
 
 
 def test_the_lock_is_inherited_by_the_command(make):
@@ -200,8 +214,7 @@ def test_the_lock_is_inherited_by_the_command(make):
         run_loop(config)
     child = int((config.folder / "common/seed0/training/log.txt").read_text())
     try:
-        with pytest.raises(OutputError, match="still runs"):
-            run_loop(config)
+        assert run_loop(config).finished == ()
     finally:
         os.kill(child, signal.SIGKILL)
 
@@ -212,7 +225,9 @@ def test_the_lock_is_inherited_by_the_command(make):
         ({"command": []}, UsageError, "command is empty"),
         ({"command": ["train", "{labeled}"]}, UsageError, "lacks {output}"),
         ({"command": ["train", "{output}"]}, UsageError, "lacks {labeled}"),
-        ({"command": [*COMMAND, "{round}"]}, UsageError, "has {round}: there are {labeled}"),
+        ({"command": [*COMMAND, "{round}"]}, UsageError, "'{round}' .* there are {labeled}"),
+        ({"command": [*COMMAND, "{seed:03d}"]}, UsageError, "'{seed:03d}' .* there are {labeled}"),
+        ({"command": [*COMMAND, "{seed!r}"]}, UsageError, "'{seed!r}' .* there are {labeled}"),
         ({"command": [*COMMAND, "{"]}, UsageError, "a brace itself is written twice"),
         ({"command": ["no-such-program", "{labeled}{output}"]}, UsageError, "'no-such-program'"),
         ({"command": "train.py {labeled} {output}"}, UsageError, "takes a list of text"),
@@ -223,6 +238,8 @@ def test_the_lock_is_inherited_by_the_command(make):
             "difficulty_loss is of deal's own training",
         ),
         ({"scoring": {"engine": "torch"}}, UsageError, "command writes ONNX"),
+        ({"scoring": {"device": "gpu"}}, UsageError, "gpu"),
+        ({"data": {"dataset": "camvidd", "root": "."}}, UsageError, "'camvidd' is unknown"),
         ({"data": {"dataset": "synthetic"}}, UsageError, "has no files .* to read: write"),
         ({"data": {"dataset": "folder", "size": [32, 48]}}, UsageError, "size does not go with"),
         ({"rounds": {"labeled": [2, 20]}}, UsageError, "the training split has 12"),
@@ -235,13 +252,88 @@ def test_what_cannot_be_is_refused_before_anything_runs(make, changes, error, me
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("train/labels/frame_003.png", "frame_003.png cannot be read"),
-        ("val/images/frame_001.png", "frame_001.png cannot be read"),
-    ],
+    "name",
+    ["train/labels/frame_003.png", "train/images/frame_011.png", "val/images/frame_001.png"],
 )
-def test_every_file_is_looked_at_before_anything_runs(make, root, name, message):
-    (root / name).write_bytes(b"no image")
-    with pytest.raises(PoolError, match=message):
+def test_every_file_is_read_before_anything_runs(make, root, name):
+    whole = (root / name).read_bytes()
+    (root / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PoolError, match=f"{Path(name).name} cannot be read"):
         run_loop(make())
+
+
+def test_a_name_that_no_list_can_hold_is_refused_before_anything_runs(make, root):
+    for kind in ("images", "labels"):
+        path = root / "train" / kind / "frame_004.png"
+        path.rename(os.fsdecode(os.fsencode(path.parent) + b"/frame\xff.png"))
+    with pytest.raises(PoolError, match=r"is not UTF-8, .* rename it"):
+        run_loop(make())
+
+
+def test_an_interrupted_command_is_waited_for(make):
+    code = (
+        "import os, signal, sys, time; os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(1); print('saved', flush=True)"
+    )
+    config = make(python(code))
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(config)
+    assert (config.folder / "common/seed0/training/log.txt").read_text() == "saved\n"
+
+
+def test_a_model_is_measured_as_its_network_in_pytorch(tmp_path):
+    from deal.training.checkpoint import build_module, save_checkpoint
+    from deal.training.data import Sample
+    from deal.training.evaluation import evaluate
+
+    rng = np.random.default_rng(1)
+    pairs = []
+    for _ in range(2):
+        label = rng.integers(0, 5, (48, 64), np.uint8)
+        label[:9] = 255
+        pairs.append((rng.integers(0, 256, (*label.shape, 3), np.uint8), label))
+    write_labeled(tmp_path, "val", pairs)
+    torch.manual_seed(0)
+    meta, checkpoint = small_meta(), tmp_path / "c.pt"
+    module = build_module(meta).eval()
+    save_checkpoint(checkpoint, module, meta)
+    expected = evaluate(
+        module, [Sample("", *pair) for pair in pairs], ignore_index=255, align_corners=True
+    ).to_dict(meta.classes)
+    found = evaluate_model(
+        checkpoint,
+        pair_files(tmp_path / "val"),
+        LabelClasses(meta.classes, meta.palette, 255),
+        engine="torch",
+        device="cpu",
+        threads=1,
+    )
+    assert found["iou"] == expected["iou"]
+    assert (found["miou"], found["accuracy"]) == (expected["miou"], expected["accuracy"])
+    assert found["auroc"] == pytest.approx(expected["auroc"], abs=1e-3)
+    assert 0.4 < found["auroc"]["difficulty"] != 0.5
+
+
+def test_pytorch_is_needed_by_deals_own_training_alone(root, tmp_path):
+    text = (
+        f'output = "{tmp_path}/plain"\n'
+        f'[data]\ndataset = "folder"\nroot = "{root}"\n[rounds]\nlabeled = [2, 4]\n'
+        '[scoring]\ndevice = "cpu"\n[methods.ds]\nacquisition = "ds"\n[training]\n'
+    )
+    (tmp_path / "command.toml").write_text(
+        f'experiment = "one"\n{text}command = {json.dumps(COMMAND)}\n'
+    )
+    (tmp_path / "recipe.toml").write_text(f'experiment = "two"\n{text}steps = 2\n')
+    code = (
+        "import sys; sys.modules['torch'] = None; from deal import cli;"
+        "sys.exit(cli.run(cli.deal, ['loop', sys.argv[1]], 'deal'))"
+    )
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True
+        )
+        for name in ("command.toml", "recipe.toml")
+    ]
+    assert "1 runs finished" in done[0].stdout, done[0].stderr
+    assert done[1].returncode == 1
+    assert "pip install 'deal-score[train]', or give [training] command" in done[1].stderr
