@@ -4,7 +4,7 @@ They score no row on its own: `deal select` picks with them, from rows that its 
 an embedding (`deal export --embedding`) class statistics stand in for it: the share of pixels
 predicted as each class, and each class's part of the difficulty or, without, of the entropy.
 `--diverse M` of `deal select` picks in the same way among the best M times the budget of any other
-function.
+function, `--diverse P%` among the best P % of what may be picked.
 """
 
 from __future__ import annotations

@@ -232,10 +232,9 @@ _RANKING_OPTIONS = [
     option(
         _DIVERSITY,
         "--diverse",
-        type=float,
-        metavar="M",
+        metavar="M|P%",
         help="Pick the farthest from labeled and chosen images, again and again, among the best M "
-        "times the budget.",
+        "times the budget, or the best P% of the pool.",
     ),
     option(
         _DIVERSITY,

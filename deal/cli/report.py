@@ -47,7 +47,7 @@ command.add_command(difficulty)
     help="How many images each of them picks.",
 )
 @option(_WHAT, "--min-gap", metavar="Nf|Ns", help="As of deal select, for every function.")
-@option(_WHAT, "--diverse", type=float, metavar="M", help="As of deal select, for every function.")
+@option(_WHAT, "--diverse", metavar="M|P%", help="As of deal select, for every function.")
 @option(
     _WHAT,
     "--focus",

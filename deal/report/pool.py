@@ -156,7 +156,7 @@ def report_pool(
     sequence_from: str | None = None,
     seed: int = 0,
     min_gap: str | None = None,
-    diverse: float | None = None,
+    diverse: str | float | None = None,
     **options: Any,
 ) -> PoolReport:
     """Let acquisition functions pick from stored results, and compare what they pick.

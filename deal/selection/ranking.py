@@ -12,9 +12,11 @@ from deal.acquisition.registry import find
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.rules import (
+    Diverse,
     Gap,
     IdList,
     Quota,
+    parse_diverse,
     parse_gap,
     parse_quota,
     read_id_lists,
@@ -51,8 +53,8 @@ class Ranking:
     min_gap : Gap, optional
     exclude, include : IdList
         Left out; taken first, whatever their score and the rules.
-    diverse : float, optional
-        Pick by k-center greedy among the best rows that cost so many times the budget.
+    diverse : Diverse, optional
+        Pick by k-center greedy among these.
     features : ``auto``, ``embedding`` or ``statistics``
         What k-center greedy compares images by; ``auto`` is the embedding if there is one.
     metric : ``cosine`` or ``euclidean``
@@ -71,7 +73,7 @@ class Ranking:
     min_gap: Gap | None = None
     exclude: IdList = field(default_factory=IdList)
     include: IdList = field(default_factory=IdList)
-    diverse: float | None = None
+    diverse: Diverse | None = None
     features: str = "auto"
     metric: str = "cosine"
 
@@ -93,7 +95,7 @@ class Ranking:
         min_gap: str | Gap | None = None,
         exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
-        diverse: float | None = None,
+        diverse: str | float | Diverse | None = None,
         features: str = "auto",
         metric: str = "cosine",
         **options: Any,
@@ -128,7 +130,7 @@ class Ranking:
             min_gap=parse_gap(min_gap),
             exclude=read_id_lists(_paths(exclude)),
             include=read_id_lists(_paths(include)),
-            diverse=diverse,
+            diverse=parse_diverse(diverse),
             features=features,
             metric=metric,
         )
@@ -176,7 +178,7 @@ class Ranking:
             "min_gap": None if self.min_gap is None else self.min_gap.text,
             "exclude": _described(self.exclude),
             "include": _described(self.include),
-            "diverse": self.diverse,
+            "diverse": None if self.diverse is None else self.diverse.to_json(),
             **(
                 {"features": self.features, "metric": self.metric}
                 if self.diverse is not None or bound.greedy
@@ -208,14 +210,12 @@ class Ranking:
         if spreads and self.by == "score-per-cost" and bound.greedy:
             raise UsageError(f"acquisition {bound.name!r} has no score to divide by a cost")
         if self.diverse is not None:
-            if not 1 <= self.diverse < float("inf"):
-                raise UsageError(f"diverse must be a number of at least 1, not {self.diverse}")
             if bound.greedy:
                 raise UsageError(f"acquisition {bound.name!r} is diverse by itself: drop diverse")
             if self.table != "images":
                 raise UsageError("diverse compares features of images: regions have none")
             if self.budget == Budget():
-                raise UsageError("diverse needs a budget: it picks among so many times of it")
+                raise UsageError("diverse needs a budget: without one everything is picked")
         if spreads:
             from deal.diversity import METRICS
 

@@ -1,4 +1,4 @@
-"""Rules of a selection: quotas, gaps within a sequence, lists of ids to leave out or take."""
+"""Rules of a selection: quotas, gaps, diversity, lists of ids to leave out or take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from typing import TypeAlias
 from deal.errors import UsageError
 from deal.selection.budget import decimal, number_of
 
-__all__ = ["Gap", "IdList", "Quota", "parse_gap", "parse_quota", "read_id_lists"]
+__all__ = [
+    "Diverse",
+    "Gap",
+    "IdList",
+    "Quota",
+    "parse_diverse",
+    "parse_gap",
+    "parse_quota",
+    "read_id_lists",
+]
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
@@ -59,6 +68,36 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Diverse:
+    """The best rows, among which distance decides: one of both.
+
+    Attributes
+    ----------
+    times : float, optional
+        Rows that cost so many times the budget; at least 1.
+    percent : Fraction, optional
+        Of the cost of all rows that may be picked, but what the budget pays for at least.
+    """
+
+    times: float | None = None
+    percent: Fraction | None = None
+
+    def resolve(self, budget: float, total: float) -> float:
+        """What these rows cost together, of rows that cost ``total``."""
+        if self.times is not None:
+            return self.times * budget
+        assert self.percent is not None
+        return max(float(self.percent * Fraction(total) / 100), budget)
+
+    def to_json(self) -> float | str:
+        """As it is given: a number, or a percentage."""
+        if self.percent is not None:
+            return f"{decimal(self.percent)}%"
+        assert self.times is not None
+        return int(self.times) if self.times.is_integer() else self.times
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Least distance of two selected images of one sequence.
 
@@ -95,6 +134,26 @@ def parse_quota(text: str | Quota) -> Quota:
     raise UsageError(
         f"quota {text!r}: write ATTRIBUTE=P% or ATTRIBUTE:VALUE=N, such as camera=20% or "
         "camera:front=100; attributes are camera, sequence, folder, and those of the manifest"
+    )
+
+
+def parse_diverse(diverse: str | float | Diverse | None) -> Diverse | None:
+    """``3`` or ``"50%"``; UsageError for a number below 1 or a percentage outside 0…100."""
+    if diverse is None or isinstance(diverse, Diverse):
+        return diverse
+    text = str(diverse).strip()
+    try:
+        if text.endswith("%"):
+            percent = number_of(text[:-1])
+            if percent <= 100:
+                return Diverse(percent=percent)
+        elif 1 <= float(text) < float("inf"):
+            return Diverse(times=float(text))
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(
+        "diverse must be how many times the budget, at least 1, or a percentage of what may be "
+        f"picked, such as 4 or 50%, not {diverse!r}"
     )
 
 

@@ -77,9 +77,10 @@ def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
     exclude, include : path or several
         Lists of ids (CSV with a column ``id``, or text): left out; taken first, whatever their
         score, quotas and gaps, and counted against the budget.
-    diverse : float, optional
-        Pick by k-center greedy (:mod:`deal.diversity`) among the best rows that together cost so
-        many times the budget. Excluded images that are stored count as covered.
+    diverse : float or str, optional
+        Pick by k-center greedy (:mod:`deal.diversity`) among the best rows: those that together
+        cost so many times the budget, or ``"50%"`` of all that are neither excluded nor included.
+        Excluded images that are stored count as covered.
     features, metric
         What k-center greedy compares: ``auto``, ``embedding`` or ``statistics``; ``cosine`` or
         ``euclidean``.
@@ -165,7 +166,8 @@ def _choose(
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
             spent = np.cumsum(choice.weights[open_rows])
-            fitting = np.searchsorted(spent, ranking.diverse * limit, "right")
+            most = ranking.diverse.resolve(limit, float(spent[-1]) if len(spent) else 0.0)
+            fitting = np.searchsorted(spent, most, "right")
             open_rows = open_rows[: max(int(fitting), 1)]
         labeled = np.flatnonzero(excluded & scored)
         extra, lacking = spread(

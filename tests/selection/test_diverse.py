@@ -62,6 +62,36 @@ def test_diverse_picks_among_the_best_and_starts_with_the_best() -> None:
     assert selection.scores.tolist() == ENTROPY[order].tolist()
 
 
+@pytest.mark.parametrize(
+    ("diverse", "budget", "excluded", "among"),
+    [
+        ("50%", 4, 0, 12),
+        ("50%", 4, 5, 9),  # of the 19 that are left
+        ("10%", 4, 0, 4),  # what the budget pays for at least
+        ("100%", 4, 0, N),
+        (" 3 ", 4, 0, 12),
+    ],
+)
+def test_a_share_of_what_may_be_picked_is_the_same_for_every_budget(
+    tmp_path: Path, diverse: str, budget: int, excluded: int, among: int
+) -> None:
+    best = np.argsort(-ENTROPY)
+    labeled, best = best[:excluded], best[excluded:]
+    (tmp_path / "labeled.txt").write_text("".join(f"{IDS[i]}\n" for i in labeled))
+    selection = select(
+        table(),
+        acquisition="entropy",
+        budget=budget,
+        diverse=diverse,
+        exclude=tmp_path / "labeled.txt",
+    )
+    candidates = np.isin(range(N), best[:among])
+    first = None if excluded else int(best[0])
+    order, _ = k_center_greedy(VECTORS, 4, candidates=candidates, centers=labeled, first=first)
+    assert selection.ids == tuple(IDS[i] for i in order)
+    assert selection.metadata["diverse"] == (3 if diverse == " 3 " else diverse)
+
+
 def test_rules_hold_and_picking_goes_on_without_what_they_refuse() -> None:
     selection = select(table(), acquisition="core-set", budget=8, quota="camera:odd=2")
     odd = [name for name in selection.ids if int(name) % 2]
@@ -78,6 +108,7 @@ def test_rules_hold_and_picking_goes_on_without_what_they_refuse() -> None:
             {"acquisition": "core-set", "budget": 7},
             {"acquisition": "core-set", "budget": 7, "quota": "camera=60%"},
             {"acquisition": "entropy", "budget": 5, "diverse": 3, "metric": "euclidean"},
+            {"acquisition": "entropy", "budget": 5, "diverse": "62.5%"},
         ]
     ),
 )

@@ -267,7 +267,10 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
         ({"max_per_image": 2}, "max_per_image is of regions"),
         ({"max_per_image": 0, "table": "regions"}, "max_per_image must be at least 1"),
         ({"diverse": 3}, "diverse needs a budget"),
-        ({"diverse": 0.5, "budget": 3}, "diverse must be a number of at least 1"),
+        *(
+            ({"diverse": value, "budget": 3}, "diverse must be how many times .* such as 4 or 50%")
+            for value in (0.5, "0%", "101%", "half", "nan", float("inf"), "1e999999999%")
+        ),
         ({"diverse": 3, "budget": "regions:3"}, "regions have none"),
         ({"diverse": 3, "budget": 3, "metric": "l1"}, "metric must be one of"),
         ({"features": "pixels"}, "features must be one of"),
