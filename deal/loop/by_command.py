@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from deal.errors import DealError, ModelError, UsageError
 from deal.loop.config import LoopConfig, ScoringConfig
 from deal.loop.evaluation import evaluate_model
-from deal.loop.files import write_csv, write_json
+from deal.loop.files import hold, write_csv, write_json
 from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
 from deal.loop.training import CommandConfig
@@ -115,8 +112,14 @@ class CommandLearner:
             labeled=str(work / "labeled.csv"), output=str(model), seed=str(task.seed)
         )
         say(shlex.join(arguments))
-        with _held(work) as lock, open(log, "wb") as file:
-            status = _run(arguments, file, lock, say)
+        with hold(work, wait=False) as lock:
+            if lock is None:
+                raise HeldError(
+                    f"a training that an earlier deal loop began still runs in {work}: wait for "
+                    "it, or end it, and start again"
+                )
+            with open(log, "wb") as file:
+                status = _run(arguments, file, lock, say)
         if status != 0:
             ended = f"with status {status}" if status > 0 else f"by signal {-status}"
             raise DealError(
@@ -143,7 +146,10 @@ def _check_device(scoring: ScoringConfig) -> None:
 
 
 def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], None]) -> int:
-    """Status of the command; a terminal's Ctrl-C reaches it too, and it may take its time."""
+    """Status of the command; a terminal's Ctrl-C reaches it too, and it may take its time.
+
+    It inherits the lock, and so keeps it where it outlives a killed loop.
+    """
     try:
         process = subprocess.Popen(
             arguments,
@@ -166,22 +172,6 @@ def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], No
             process.kill()
             process.wait()
         raise
-
-
-@contextmanager
-def _held(work: Path) -> Iterator[int]:
-    """A lock that the command inherits: one that outlives a killed loop keeps it."""
-    lock = os.open(work / "_lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
-    except BlockingIOError as error:
-        raise HeldError(
-            f"a training that an earlier deal loop began still runs in {work}: wait for it, or end "
-            "it, and start again"
-        ) from error
-    finally:
-        os.close(lock)
 
 
 def _tail(log: Path) -> str:

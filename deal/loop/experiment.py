@@ -83,7 +83,7 @@ def run_loop(
         kind = _Full if method == FULL else _Run
         run = kind(config, learner, method, seed, say)
         with hold(run.folder, wait=False) as held:
-            if not held:
+            if held is None:
                 elsewhere.append(run.name)
                 continue
             try:

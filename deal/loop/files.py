@@ -81,10 +81,11 @@ def share(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def hold(folder: Path, *, wait: bool) -> Iterator[bool]:
+def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
     """Hold a folder against other processes; the kernel frees it however this one ends.
 
-    Yields whether it is held: without ``wait`` another process may have it.
+    Yields the lock's descriptor, which a child that inherits it holds on to; without ``wait`` None
+    where another process has the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,9 +94,9 @@ def hold(folder: Path, *, wait: bool) -> Iterator[bool]:
         raise OutputError(f"output {folder} cannot be made: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        held = True
+        held: int | None = file
     except BlockingIOError:
-        held = False
+        held = None
     try:
         yield held
     finally:
