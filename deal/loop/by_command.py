@@ -6,14 +6,19 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from PIL import Image
+
 from deal.errors import DealError, ModelError, UsageError
+from deal.labels import DEFAULT_VOID, LabeledFiles
 from deal.loop.config import LoopConfig, ScoringConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
+from deal.loop.labeled import Region, images_of, only_regions, regions_of
 from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
 from deal.loop.training import CommandConfig
@@ -29,8 +34,9 @@ _TAIL = 15
 class CommandLearner:
     """Trains by a command; see :class:`deal.loop.learner.Learner`.
 
-    A folder gets ``training/``, which is the command's own: ``labeled.csv``, ``log.txt`` of what it
-    prints, and ``model.onnx`` with whatever else it puts there. It has failed unless it ends with
+    A folder gets ``training/``, which is the command's own: ``labeled.csv``, labels of images of
+    which only regions are labeled, ``log.txt`` of what it prints, and ``model.onnx`` with whatever
+    else it puts there. It has failed unless it ends with
     status 0. After a failure or a kill the same command runs again in the same folder, so that it
     may go on with what it left.
     """
@@ -100,12 +106,26 @@ class CommandLearner:
                     "masks: export it with deal.export.onnx.export_module(…, dropout=True)"
                 )
 
+    def _write_label(self, path: Path, files: LabeledFiles, regions: Sequence[Region]) -> None:
+        """Write a label with the numbers of its file, all beyond some regions void."""
+        grid = self._config.rounds.grid
+        assert grid is not None
+        void = self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
+        with Image.open(files.label) as file:
+            label = only_regions(np.array(file), regions, grid, void)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(label).save(path)
+
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         work = task.folder.absolute() / _WORK
-        rows = []
-        for index in self.pool.indices(task.labeled):
-            pair = self._files.train[index]
-            rows.append([self.pool.ids[index], pair.image.absolute(), pair.label.absolute()])
+        rows, regions = [], regions_of(task.labeled)
+        for index in self.pool.indices(images_of(task.labeled)):
+            item, pair = self.pool.ids[index], self._files.train[index]
+            label = pair.label.absolute()
+            if item in regions:
+                label = work / "labels" / f"{item}.png"
+                self._write_label(label, pair, regions[item])
+            rows.append([item, pair.image.absolute(), label])
         write_csv(work / "labeled.csv", ["id", "image", "label"], rows)
         model, log = self.model(task.folder, dropout=False).absolute(), work / "log.txt"
         arguments = self._training.arguments(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,11 @@ from deal.cores import available_cores
 from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
+from deal.loop.labeled import Item, described, images_of, only_regions, regions_of
 from deal.loop.learner import Task
 from deal.loop.pool import Pool, open_data
 from deal.loop.training import TrainingConfig
+from deal.regions import Grid
 from deal.training.augment import Augmentation
 from deal.training.batches import batch_maker
 from deal.training.checkpoint import (
@@ -32,7 +34,7 @@ from deal.training.checkpoint import (
     save_checkpoint,
 )
 from deal.training.config import TrainConfig
-from deal.training.data import Dataset
+from deal.training.data import Dataset, Sample
 from deal.training.evaluation import evaluate
 from deal.training.preparation import (
     build_optimizer,
@@ -126,6 +128,22 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = before[2]
 
 
+def _known(
+    pool: Pool, data: Dataset, grid: Grid | None, labeled: Sequence[Item]
+) -> tuple[Sample, ...]:
+    """Samples with anything labeled, in the order of the pool; the rest of their labels is void."""
+    regions = regions_of(labeled)
+    samples = []
+    for index in pool.indices(images_of(labeled)):
+        sample = data.train[index]
+        if found := regions.get(pool.ids[index]):
+            assert grid is not None
+            label = only_regions(sample.label, found, grid, data.ignore_index)
+            sample = replace(sample, label=label)
+        samples.append(sample)
+    return tuple(samples)
+
+
 @dataclass(frozen=True)
 class _Batch:
     images: Tensor
@@ -138,13 +156,14 @@ class _Round:
         self, config: LoopConfig, training: TrainingConfig, pool: Pool, whole: Dataset, task: Task
     ) -> None:
         given = replace(training, uncertainty=task.uncertainty)
-        self.seed, self.folder, self.labeled = task.seed, task.folder, list(task.labeled)
-        self.indices, self.images = np.array(pool.indices(task.labeled)), len(pool.ids)
+        self.seed, self.folder = task.seed, task.folder
+        self.labeled = [item if isinstance(item, str) else list(item) for item in task.labeled]
+        self.indices, self.images = np.array(pool.indices(images_of(task.labeled))), len(pool.ids)
         self.device = find_device(given.device)
-        self.per_epoch = len(task.labeled) // given.batch_size
+        self.per_epoch = len(self.indices) // given.batch_size
         self.epochs = given.epochs or -(-(given.steps or 0) // self.per_epoch)
         self.steps = given.steps or self.epochs * self.per_epoch
-        data = replace(whole, train=tuple(whole.train[i] for i in self.indices))
+        data = replace(whole, train=_known(pool, whole, config.rounds.grid, task.labeled))
         self.recipe = TrainConfig(
             dataset=config.data.dataset,
             output=str(task.folder),
@@ -176,7 +195,7 @@ class _Round:
                 "deal": __version__,
                 "torch": str(torch.__version__),
                 "recipe": {**self.recipe.recipe(), "steps": self.steps},
-                "labeled": len(task.labeled),
+                "labeled": described(task.labeled),
             },
             uncertainty=task.uncertainty,
         )

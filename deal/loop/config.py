@@ -16,6 +16,7 @@ from typing import Any
 from deal.errors import UsageError
 from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
+from deal.regions import Grid
 from deal.selection import Ranking
 
 __all__ = [
@@ -33,8 +34,9 @@ __all__ = [
 FULL = "full"
 """What full supervision is called among the runs."""
 
-# What the loop itself sets of a selection.
-_OWN = ("budget", "exclude", "include", "seed", "table", "max_per_image")
+# What the loop itself sets of a selection; what is of regions.
+_OWN = ("budget", "exclude", "include", "seed")
+_OF_REGIONS = ("table", "max_per_image")
 # Data sets whose names are known → the drive in an image's name.
 _DRIVES = {"synthetic-drives": r"^(.+)_\d+"}
 
@@ -81,10 +83,14 @@ class RoundsConfig:
         (rounded up). The first round's are drawn at random.
     pool_subset : str, optional
         Share of the unlabeled images, drawn at random each round, that every method picks from.
+    regions : str, optional
+        ``grid:PX``: from the second round on cells of this grid are labeled (pixels of the
+        raster, as of `deal score`), together as many pixels as ``labeled`` images have on average.
     """
 
     labeled: tuple[int | str, ...]
     pool_subset: str | None = None
+    regions: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.labeled) < 2:
@@ -93,6 +99,17 @@ class RoundsConfig:
             _amount(amount, 100)
         if self.pool_subset is not None and not self.pool_subset.endswith("%"):
             raise UsageError("[rounds] pool_subset is a percentage, such as '50%'")
+        self.grid  # noqa: B018 - raises
+
+    @property
+    def grid(self) -> Grid | None:
+        """The regions that are labeled; None where it is images."""
+        if self.regions is None:
+            return None
+        kind, _, cell = self.regions.partition(":")
+        if kind != "grid" or re.fullmatch("[1-9][0-9]*", cell) is None:
+            raise UsageError(f"[rounds] regions must be grid:PX, not {self.regions!r}")
+        return Grid(int(cell))
 
     def counts(self, images: int) -> tuple[int, ...]:
         """Labeled images of each round, of ``images``; UsageError where they cannot be."""
@@ -131,7 +148,8 @@ class MethodConfig:
     Attributes
     ----------
     selection : mapping
-        ``acquisition``, its options and the other keywords of :func:`deal.select`.
+        ``acquisition``, its options and the other keywords of :func:`deal.select`; where regions
+        are labeled ``table`` is ``regions``, or ``images`` of a method that picks these.
     difficulty_loss : bool
         False trains the network without it: an ablation, with a first round of its own.
     uncertainty : bool
@@ -147,6 +165,11 @@ class MethodConfig:
     flip: bool = False
     dropout_passes: int = 0
     dropout_seed: int = 0
+
+    @property
+    def picks_regions(self) -> bool:
+        """Whether it picks regions, not whole images."""
+        return self.selection.get("table") == "regions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +234,8 @@ class LoopConfig:
         values = {"data": asdict(self.data), "training": self.training.shared()}
         values["rounds"] = asdict(self.rounds)
         del values["data"]["root"]
+        if self.rounds.regions is None:  # of runs before there was such a key, too
+            del values["rounds"]["regions"]
         return typing.cast(dict[str, Any], _json(values))
 
     def of_method(self, name: str) -> dict[str, Any]:
@@ -289,11 +314,15 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
             load_plugin(plugin)
     methods = values.get("methods")
     if isinstance(methods, Mapping):
-        values["methods"] = {name: _method(name, table) for name, table in methods.items()}
+        rounds = values.get("rounds")
+        regions = isinstance(rounds, RoundsConfig) and rounds.grid is not None
+        values["methods"] = {
+            name: _method(name, table, regions=regions) for name, table in methods.items()
+        }
     return record(LoopConfig, values, "the configuration")
 
 
-def _method(name: str, table: Any) -> MethodConfig:
+def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
     where = f"[methods.{name}]"
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} must be a table")
@@ -302,6 +331,11 @@ def _method(name: str, table: Any) -> MethodConfig:
     for key in _OWN:
         if key in selection:
             raise UsageError(f"{where} {key}: the loop sets it itself")
+    if regions:
+        selection = {"table": "regions", "by": "score", **selection}
+    for key in () if regions else _OF_REGIONS:
+        if key in selection:
+            raise UsageError(f"{where} {key} is of regions: give [rounds] regions, such as grid:40")
     if "acquisition" not in selection:
         raise UsageError(f"{where} needs acquisition, such as 'ds'")
     try:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deal._version import __version__
-from deal.errors import DealError, OutputError, UsageError
+from deal.errors import OutputError, UsageError
 from deal.loop.config import FULL, LoopConfig
-from deal.loop.files import hold, read_ids, read_json, share, write_csv, write_json
+from deal.loop.files import hold, read_json, share, write_json
+from deal.loop.labeled import described, read_labeled, write_labeled
 from deal.loop.learner import HeldError, Learner, Task, open_learner
+from deal.loop.picking import Picking
 from deal.loop.pool import Pool
 from deal.loop.table import read_experiment, write_table
-from deal.pipeline import score_pool
-from deal.results import read_results
-from deal.selection import select
 
 __all__ = ["LoopReport", "run_loop"]
 
@@ -197,8 +196,7 @@ class _Run:
         """Train the model that all methods of this seed share, or wait for who does."""
         with hold(self.common, wait=True):
             if not (self.common / "labeled.csv").exists():
-                rows = [[item] for item in self.pool.initial(self.seed)]
-                write_csv(self.common / "labeled.csv", ["id"], rows)
+                write_labeled(self.common / "labeled.csv", self.pool.initial(self.seed))
             self._train(self.common, 1)
         for name in ("labeled.csv", "metrics.json"):
             if not (self._round(1) / name).exists():
@@ -212,55 +210,16 @@ class _Run:
         _learn(self.learner, folder, self.seed, settings, lambda text: self._tell(number, text))
 
     def _pick(self, number: int) -> None:
-        """Export, score the pool with what users run, and select the next round's images."""
+        """Export, score the pool with what users run, and select what is labeled next."""
         folder = self._round(number)
         model = self.learner.model(
             self.common if number == 1 else folder, dropout=self.given.dropout_passes > 0
         )
-        images, count = len(self.pool.ids), self.pool.counts
-        scoring = self.config.scoring
-        score_pool(
-            self.pool.images,
-            model=model,
-            output=folder / "results",
-            engine=scoring.engine,
-            device=scoring.device,
-            batch_size=scoring.batch_size,
-            sessions=scoring.sessions,
-            threads=scoring.threads,
-            sequence_from=self.config.data.sequence_from,
-            flip=self.given.flip,
-            dropout_passes=self.given.dropout_passes,
-            dropout_seed=self.given.dropout_seed,
-            acquisition="entropy",  # which every model has: the method's own ranks below
-            max_errors=0,
-        )
-        labeled = read_ids(folder / "labeled.csv")
-        table = read_results(folder / "results")
-        if self.config.rounds.pool_subset is not None:
-            import pyarrow as pa
-            import pyarrow.compute as pc
-
-            size = self.config.rounds.subset(images - len(labeled))
-            kept = self.pool.candidates(self.seed, number, labeled, size) | set(labeled)
-            table = table.filter(pc.is_in(table.column("id"), pa.array(sorted(kept))))
-        wanted = count[number] - count[number - 1]
-        selection = select(
-            table,
-            **self.given.selection,
-            seed=self.seed,
-            budget=wanted,
-            exclude=folder / "labeled.csv",
-        )
-        if len(selection) != wanted:
-            raise DealError(
-                f"{self.name} round {number}: the rules of [methods.{self.method}] leave "
-                f"{len(selection)} of the {wanted} images to pick; loosen them"
-            )
-        selection.write(folder)
-        rows = [[item] for item in (*labeled, *selection.ids)]
-        write_csv(self._round(number + 1) / "labeled.csv", ["id"], rows)
-        self._tell(number, f"{wanted} images picked of {images - len(labeled)}")
+        labeled = read_labeled(folder / "labeled.csv")
+        picking = Picking(self.config, self.pool, self.method, self.seed, number, folder)
+        picks = picking.pick(model, labeled)
+        write_labeled(self._round(number + 1) / "labeled.csv", [*labeled, *picks])
+        self._tell(number, f"picked {described(picks)}")
 
     def _tell(self, number: int, text: str) -> None:
         self._say(f"{self.name} round {number}/{self.rounds}: {text}")
@@ -283,9 +242,7 @@ class _Full:
 
     def work(self) -> None:
         if not (self.folder / "labeled.csv").exists():
-            write_csv(
-                self.folder / "labeled.csv", ["id"], [[item] for item in self.learner.pool.ids]
-            )
+            write_labeled(self.folder / "labeled.csv", self.learner.pool.ids)
         settings = {"uncertainty": self.config.training.uncertainty}
         _learn(self.learner, self.folder, self.seed, settings, self._tell)
         if not self.config.keep_models:
@@ -305,8 +262,8 @@ def _learn(
     """Train on what is labeled and measure, unless that is done."""
     if (folder / "metrics.json").exists():
         return
-    labeled = tuple(read_ids(folder / "labeled.csv"))
+    labeled = read_labeled(folder / "labeled.csv")
     task = Task(folder=folder, labeled=labeled, seed=seed, **settings)
-    metrics = learner.learn(task, lambda text: tell(f"{len(labeled)} images, {text}"))
+    metrics = learner.learn(task, lambda text: tell(f"{described(labeled)}, {text}"))
     write_json(folder / "metrics.json", metrics)
-    tell(f"{len(labeled)} images, mIoU {100 * metrics['miou']:.1f} %")
+    tell(f"{described(labeled)}, mIoU {100 * metrics['miou']:.1f} %")

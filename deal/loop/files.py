@@ -15,7 +15,7 @@ from typing import Any
 
 from deal.errors import OutputError, ResultsError
 
-__all__ = ["hold", "read_ids", "read_json", "share", "write_csv", "write_json", "write_text"]
+__all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,17 +56,6 @@ def read_json(path: Path) -> Any:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ResultsError(f"{path} is damaged ({error}): delete the folder it is in") from error
-
-
-def read_ids(path: Path) -> list[str]:
-    """The column ``id`` of a CSV file; ResultsError where there is none."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return [row["id"] for row in csv.DictReader(file)]
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ResultsError(f"{path} has no column id: delete the folder it is in") from error
 
 
 def share(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
+from deal.loop.labeled import Item
 from deal.loop.pool import Pool
 from deal.loop.training import CommandConfig
 
@@ -27,15 +28,15 @@ class Task:
     ----------
     folder : Path
         Where its files go.
-    labeled : tuple of str
-        Ids of what it is trained on.
+    labeled : tuple of Item
+        What it is trained on.
     seed : int
     difficulty_loss, uncertainty : bool
         As of :class:`deal.loop.config.MethodConfig`.
     """
 
     folder: Path
-    labeled: tuple[str, ...]
+    labeled: tuple[Item, ...]
     seed: int
     difficulty_loss: bool = True
     uncertainty: bool = False

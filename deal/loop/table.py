@@ -9,7 +9,8 @@ from typing import Any
 
 from deal.errors import ResultsError
 from deal.loop.config import FULL
-from deal.loop.files import read_ids, read_json, write_csv
+from deal.loop.files import read_json, write_csv
+from deal.loop.labeled import Item, read_labeled
 
 __all__ = ["Experiment", "Round", "Run", "merge_experiments", "read_experiment", "write_table"]
 
@@ -22,14 +23,14 @@ class Round:
     ----------
     number : int
         From 1.
-    labeled : tuple of str
-        Ids of the images it was trained on.
+    labeled : tuple of Item
+        What it was trained on.
     metrics : mapping
         ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score.
     """
 
     number: int
-    labeled: tuple[str, ...]
+    labeled: tuple[Item, ...]
     metrics: Mapping[str, Any]
 
 
@@ -42,7 +43,7 @@ class Run:
     settings: Mapping[str, Any]
     rounds: tuple[Round, ...]
 
-    def picks(self) -> tuple[str, ...]:
+    def picks(self) -> tuple[Item, ...]:
         """Everything labeled beyond the first round."""
         first = set(self.rounds[0].labeled)
         return tuple(item for item in self.rounds[-1].labeled if item not in first)
@@ -113,7 +114,7 @@ def read_experiment(folder: Path) -> Experiment:
             each = path.parent / f"round-{number}"
             if not (each / "metrics.json").is_file():
                 break
-            labeled = tuple(read_ids(each / "labeled.csv"))
+            labeled = read_labeled(each / "labeled.csv")
             rounds.append(Round(number, labeled, read_json(each / "metrics.json")))
         if rounds:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
@@ -170,7 +171,7 @@ def write_table(experiment: Experiment) -> Path:
     columns += [f"auroc:{name}" for name in scores] + [f"iou:{name}" for name in classes]
     rows = [
         [
-            *(run.method, run.seed, each.number, len(each.labeled)),
+            *(run.method, run.seed, each.number, experiment.counts[each.number - 1]),
             *(each.metrics["miou"], each.metrics["accuracy"]),
             *(each.metrics["auroc"][name] for name in scores),
             *(each.metrics["iou"][name] for name in classes),

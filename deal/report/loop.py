@@ -95,7 +95,7 @@ class LoopReport:
 
     def _settings(self) -> list[str]:
         shared = self.experiment.shared
-        data, training = shared["data"], shared["training"]
+        data, training, rounds = shared["data"], shared["training"], shared["rounds"]
         size = data["size"] and f"{data['size'][0]}×{data['size'][1]}"
         finished = {
             name: sum(
@@ -117,11 +117,8 @@ class LoopReport:
             f"- Training: {training_text(training)}.",
             f"- Rounds at {', '.join(map(str, self.experiment.counts))} labeled images; the first "
             "is one random set a seed, with one model for all methods that train alike."
-            + (
-                f" Picks from a random {p} of the rest."
-                if (p := shared["rounds"]["pool_subset"])
-                else ""
-            ),
+            + (f" Then regions, `{r}`, of as many pixels." if (r := rounds.get("regions")) else "")
+            + (f" Picks from a random {p} of the rest." if (p := rounds["pool_subset"]) else ""),
             f"- Finished runs: {runs}.",
         ]
         if unfinished:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from deal.loop.labeled import Item, Region, image_of
 from deal.loop.table import Experiment
 from deal.report.markdown import table
 from deal.report.scenes import scenes_of
@@ -27,7 +28,7 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
     scene_length : int
         Frames, by the last number in the id.
     """
-    by_method: dict[str, dict[int, frozenset[str]]] = {}
+    by_method: dict[str, dict[int, frozenset[Item]]] = {}
     for run in experiment.runs:
         if len(run.rounds) == len(experiment.counts):
             by_method.setdefault(run.method, {})[run.seed] = frozenset(run.picks())
@@ -49,10 +50,11 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
     lines = [
         "## Overlap of picks",
         "",
-        "Share of the images picked in all rounds that two methods share, by seed and then "
+        "Share of what is picked in all rounds that two methods share, by seed and then "
         f"averaged; two random choices would share {share(chance)}.",
         "",
         *table(["", *by_method], overlap),
+        *_images(by_method),
     ]
     drives: Mapping[str, str | None] = experiment.shared["drives"]
     if drives and all(drives.values()):
@@ -68,15 +70,41 @@ def share(value: float | None) -> str:
 
 
 def _overlap(
-    mine: Mapping[int, frozenset[str]], theirs: Mapping[int, frozenset[str]]
+    mine: Mapping[int, frozenset[Item]], theirs: Mapping[int, frozenset[Item]]
 ) -> float | None:
+    """None without a common seed, or of images and regions."""
     seeds = sorted(mine.keys() & theirs.keys())
+    if any(_of_regions(mine[s]) != _of_regions(theirs[s]) for s in seeds):
+        return None
     shares = [len(mine[s] & theirs[s]) / max(1, len(mine[s])) for s in seeds]
     return math.fsum(shares) / len(shares) if shares else None
 
 
+def _of_regions(picks: frozenset[Item]) -> bool:
+    return any(isinstance(item, Region) for item in picks)
+
+
+def _images(by_method: Mapping[str, Mapping[int, frozenset[Item]]]) -> list[str]:
+    """Over how many images the picks are spread, where there are regions among them."""
+    if not any(_of_regions(picks) for of in by_method.values() for picks in of.values()):
+        return []
+    rows = []
+    for method, of in by_method.items():
+        counted = [Counter(map(image_of, picks)) for picks in of.values()]
+        largest = [max(c.values(), default=0) for c in counted]
+        cells = [[c.total() for c in counted], [len(c) for c in counted], largest]
+        rows.append([method, *map(_mean, cells)])
+    return [
+        "## Images among the picks",
+        "",
+        "On average of a seed: what is picked, the images it is of, and the most of one image.",
+        "",
+        *table(["method", "picks", "images", "most of one"], rows),
+    ]
+
+
 def _drives(
-    by_method: Mapping[str, Mapping[int, frozenset[str]]],
+    by_method: Mapping[str, Mapping[int, frozenset[Item]]],
     drives: Mapping[str, str],
     scene_length: int,
 ) -> list[str]:
@@ -88,7 +116,8 @@ def _drives(
     names = sorted(set(drives.values()))
     columns = names if len(names) <= _COLUMNS else []
 
-    def row(name: str, picks: Sequence[frozenset[str]]) -> list[str]:
+    def row(name: str, sets: Sequence[frozenset[Item]]) -> list[str]:
+        picks = [list(map(image_of, items)) for items in sets]
         cells = [name, _mean([len({drives[item] for item in items}) for items in picks])]
         if numbered:
             counted = [Counter(scenes[item] for item in items) for items in picks]

@@ -18,7 +18,7 @@ from deal.labels import LabelClasses, pair_files
 from deal.loop.config import parse_config
 from deal.loop.evaluation import evaluate_model
 from deal.loop.experiment import run_loop
-from deal.loop.files import read_ids
+from deal.loop.labeled import read_labeled
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from tests.checkpoints import small_meta
@@ -80,7 +80,7 @@ def test_a_command_trains_every_round_on_the_files_labeled_so_far(make, root):
         folder = config.folder / "common/seed0" if number == 1 else run / f"round-{number}"
         with open(folder / "training/labeled.csv", newline="") as file:
             rows = list(csv.DictReader(file))
-        assert sorted(row["id"] for row in rows) == sorted(read_ids(folder / "labeled.csv"))
+        assert sorted(row["id"] for row in rows) == sorted(read_labeled(folder / "labeled.csv"))
         assert len(rows) == count
         assert rows[0]["image"] == str(root / "train/images" / rows[0]["id"])
         assert rows[0]["label"] == str(root / "train/labels" / rows[0]["id"])

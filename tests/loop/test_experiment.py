@@ -14,7 +14,8 @@ import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
 from deal.errors import DealError, OutputError, PoolError, UsageError
 from deal.loop.experiment import run_loop
-from deal.loop.files import hold, read_ids
+from deal.loop.files import hold
+from deal.loop.labeled import read_labeled
 from deal.loop.pool import open_data
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
@@ -44,8 +45,8 @@ def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_con
     assert (common / "model.onnx").stat().st_size > 10_000
     assert (common / "metrics.json").read_text() == (run / "round-1" / "metrics.json").read_text()
     picks = json.loads((run / "round-1" / "selection.json").read_text())
-    first, second = (read_ids(run / f"round-{i}" / "labeled.csv") for i in (1, 2))
-    assert second == [*first, *(row["id"] for row in picks["selection"])]
+    first, second = (read_labeled(run / f"round-{i}" / "labeled.csv") for i in (1, 2))
+    assert second == (*first, *(row["id"] for row in picks["selection"]))
     assert picks["acquisition"] == "ds:none"
     assert not (run / "round-2" / "checkpoint.pt").exists()
     with open(config.folder / "results.csv", newline="") as file:
@@ -164,8 +165,8 @@ def test_the_pool_of_a_round_can_be_a_common_random_part(make_config, monkeypatc
     seen, _ = open_data(config)
     for number in (1, 2):
         folder = config.folder / "random-seed0"
-        before = read_ids(folder / f"round-{number}" / "labeled.csv")
-        after = read_ids(folder / f"round-{number + 1}" / "labeled.csv")
+        before = read_labeled(folder / f"round-{number}" / "labeled.csv")
+        after = read_labeled(folder / f"round-{number + 1}" / "labeled.csv")
         size = config.rounds.subset(12 - len(before))
         assert set(after[len(before) :]) <= seen.candidates(0, number, before, size)
 
@@ -337,7 +338,7 @@ def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config
     scored = read_results(config.folder / "ds-seed0/round-1/results")
     assert scored["id"].to_pylist() == list(pool.ids)
     assert set(scored["width"].to_pylist()) == {64}
-    assert len(read_ids(config.folder / "ds-seed0/round-2/labeled.csv")) == 6
+    assert len(read_labeled(config.folder / "ds-seed0/round-2/labeled.csv")) == 6
     metrics = json.loads((config.folder / "ds-seed0/round-2/metrics.json").read_text())
     assert len(metrics["iou"]) == 19
 
@@ -346,7 +347,7 @@ def test_full_supervision_is_trained_once_a_seed_and_is_no_method_of_the_table(m
     config = make_config(full=True)
     report = run_loop(config, methods=["full"])
     assert report.finished == ("full-seed0",)
-    assert len(read_ids(config.folder / "full-seed0" / "labeled.csv")) == 12
+    assert len(read_labeled(config.folder / "full-seed0" / "labeled.csv")) == 12
     experiment = read_experiment(config.folder)
     assert experiment.runs == ()
     assert 0 < experiment.full[0]["miou"] < 1

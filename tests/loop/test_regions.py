@@ -1,0 +1,314 @@
+"""Loops that label regions: as many pixels as images have, and labels that show no others."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deal.loop.files as files
+from deal.errors import DealError, ModelError, UsageError
+from deal.loop.by_recipe import RecipeLearner
+from deal.loop.config import parse_config
+from deal.loop.experiment import run_loop
+from deal.loop.labeled import Region, image_of, only_regions, read_labeled
+from deal.loop.table import read_experiment
+from deal.regions import Grid
+from deal.report.loop import report_loop
+from deal.results import read_regions
+from tests.cityscapes import write_cityscapes
+from tests.labeled import write_labeled as write_data
+
+SCRIPT = Path(__file__).with_name("train_colours.py")
+COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
+COLOURS = np.array([[90, 90, 100], [120, 170, 230], [180, 40, 40]])
+SIZE = (36, 52)  # of 5×7 cells of 8 pixels, the last ones 4 pixels high and wide
+GRID = Grid(8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten images to train on and three to measure on, three colours each, with noise."""
+    root = tmp_path / "data"
+    rng = np.random.default_rng(3)
+
+    def pairs(count):
+        for _ in range(count):
+            label = rng.integers(0, 3, (9, 13)).repeat(4, axis=0).repeat(4, axis=1)
+            noise = rng.normal(0, 40, (*SIZE, 3))
+            yield (COLOURS[label] + noise).clip(0, 255).astype(np.uint8), label
+
+    write_data(root, "train", pairs(10))
+    write_data(root, "val", pairs(3))
+    (root / "classes.json").write_text('{"classes": ["road", "sky", "car"]}')
+    return root
+
+
+@pytest.fixture
+def make(tmp_path, root):
+    def make(**changes):
+        values = {
+            "experiment": "regions",
+            "output": str(tmp_path / "runs"),
+            "data": {"dataset": "folder", "root": str(root), "sequence_from": "^([^_]+)_"},
+            "training": {"command": COMMAND},
+            "rounds": {"labeled": [2, 3, 5], "regions": str(GRID)},
+            "scoring": {"device": "cpu", "sessions": 1, "threads": 1},
+            "methods": {"ds": {"acquisition": "ds"}},
+        }
+        return parse_config({**values, **changes})
+
+    return make
+
+
+def pixels(items) -> int:
+    total = 0
+    for item in items:
+        label = np.zeros(SIZE, np.uint8)
+        if isinstance(item, Region):
+            label = only_regions(label, [item], GRID, 1)
+        total += int((label == 0).sum())
+    return total
+
+
+def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(make):
+    config = make()
+    run_loop(config)
+    run = config.folder / "ds-seed0"
+    before = read_labeled(run / "round-1/labeled.csv")
+    assert all(isinstance(item, str) for item in before)
+    for number, count in ((2, 3), (3, 5)):
+        labeled = read_labeled(run / f"round-{number}/labeled.csv")
+        assert labeled[: len(before)] == before
+        assert len(set(labeled)) == len(labeled)
+        whole = {item for item in labeled if isinstance(item, str)}
+        assert whole == set(before[:2])
+        assert not whole & {item.image for item in labeled if isinstance(item, Region)}
+        assert 0 <= count * SIZE[0] * SIZE[1] - pixels(labeled) < 64
+        # Nothing that was left out is better than what was taken of whole cells.
+        table = read_regions(run / f"round-{number - 1}/results").to_pydict()
+        scores = {
+            (image, region): score
+            for image, region, score in zip(
+                table["id"], table["region"], table["difficulty_mean"], strict=True
+            )
+        }
+        picks = [(item.image, item.number) for item in labeled[len(before) :]]
+        known = {(i.image, i.number) for i in before if isinstance(i, Region)}
+        left = [k for k in scores if k not in known and k not in picks and k[0] not in whole]
+        assert min(scores[key] for key in picks[:-5]) >= max(scores[key] for key in left)
+        before = labeled
+    with open(config.folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["labeled"] for row in rows] == ["2", "3", "5"]
+
+
+def test_the_command_gets_labels_that_show_the_labeled_regions_alone(make, root):
+    config = make(keep_models=True)
+    run_loop(config)
+    folder = config.folder / "ds-seed0/round-3"
+    labeled = read_labeled(folder / "labeled.csv")
+    with open(folder / "training/labeled.csv", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == set(map(image_of, labeled))
+    partly = 0
+    for name, row in rows.items():
+        label = np.asarray(Image.open(root / "train/labels" / name))
+        given = np.asarray(Image.open(row["label"]))
+        numbers = [i.number for i in labeled if isinstance(i, Region) and i.image == name]
+        if name in labeled:
+            assert row["label"] == str(root / "train/labels" / name)
+            assert not numbers
+            continue
+        partly += 1
+        columns = GRID.shape(SIZE)[1]
+        for y in range(SIZE[0]):
+            for x in range(SIZE[1]):
+                shown = y // 8 * columns + x // 8 in numbers
+                assert given[y, x] == (label[y, x] if shown else 255)
+    assert partly > 1
+
+
+def test_a_loop_killed_after_every_file_picks_the_same_regions(make, tmp_path, monkeypatch):
+    whole = make(output=str(tmp_path / "whole"))
+    run_loop(whole)
+    config, kills, write, seen = make(), 0, files.write_text, set()
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(path, text):
+        write(path, text)
+        if path not in seen:
+            seen.add(path)
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_text", deadly)
+        while True:
+            try:
+                run_loop(config)
+                break
+            except Killed:
+                kills += 1
+    assert kills > 10
+    assert read_experiment(config.folder).runs == read_experiment(whole.folder).runs
+
+
+def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
+    methods = {
+        "random": {"acquisition": "random"},
+        "few": {"acquisition": "entropy", "max_per_image": 9},
+        "images": {"acquisition": "random", "table": "images"},
+    }
+    config = make(methods=methods)
+    run_loop(config)
+    runs = {run.method: run for run in read_experiment(config.folder).runs}
+    assert {type(item) for item in runs["images"].picks()} == {str}
+    assert len(runs["images"].picks()) == 3
+    for name in ("random", "few"):
+        assert {type(item) for item in runs[name].picks()} == {Region}
+    assert not (config.folder / "images-seed0/round-1/results/regions").exists()
+    second = runs["few"].rounds[1].labeled[2:]
+    assert max(Counter(map(image_of, second)).values()) <= 9
+    text = report_loop([config.folder])[0].to_markdown()
+    assert "Then regions, `grid:8`, of as many pixels." in text
+    assert "| images | 3.0 | 3.0 | 1.0 |" in text  # of three picks three images, one of each
+    overlap = text.split("## Overlap of picks")[1].split("\n## ")[0]
+    assert "| images | - |" in overlap
+    assert "## Drives and scenes among the picks" in text
+
+
+def test_regions_come_from_the_random_part_of_the_pool(make):
+    config = make(rounds={"labeled": [2, 3], "regions": "grid:8", "pool_subset": "25%"})
+    run_loop(config)
+    labeled = read_labeled(config.folder / "ds-seed0/round-2/labeled.csv")
+    assert len(set(map(image_of, labeled[2:]))) == 2
+    unseen = read_labeled(config.folder / "ds-seed0/round-1/unseen.csv")
+    assert len(unseen) == 6
+    assert not {*unseen} & {*map(image_of, labeled)}
+
+
+def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make):
+    config = make(methods={"strict": {"acquisition": "ds", "max_per_image": 1}})
+    with pytest.raises(
+        DealError, match=r"strict-seed0 round 1: the rules of \[methods.strict\] leave regions of"
+    ):
+        run_loop(config)
+
+
+def changed(tmp_path: Path, before: str = "", after: str = "") -> dict[str, list[str]]:
+    """``[training]`` of the small training, with lines before and after it."""
+    script = tmp_path / "changed.py"
+    script.write_text(
+        f"import json, sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
+        f"import onnx, train_colours\n{before}\ntrain_colours.main(*sys.argv[1:])\n{after}\n"
+    )
+    return {"command": [sys.executable, str(script), "{labeled}", "{output}"]}
+
+
+def test_a_model_whose_images_have_another_size_than_before_cannot_pick(make, tmp_path):
+    resize = (
+        "model = onnx.load(sys.argv[2])\n"
+        "contract = json.loads(model.metadata_props[0].value)\n"
+        "contract['input_size'] = [8 * len(open(sys.argv[1]).readlines()), 52]\n"
+        "model.metadata_props[0].value = json.dumps(contract)\n"
+        "onnx.save(model, sys.argv[2])\n"
+    )
+    config = make(training=changed(tmp_path, after=resize))
+    with pytest.raises(ModelError, match="another input_size than that of an earlier round"):
+        run_loop(config)
+
+
+def test_deal_trains_on_the_labeled_regions_alone(make, monkeypatch):
+    seen = []
+    training = {"epochs": 1, "width": 0.1, "batch_size": 2, "grid": [4, 6], "threads": 1}
+    data = make().data
+    config = make(
+        data={"dataset": "folder", "root": data.root, "size": [32, 48]},
+        training=training,
+        scoring={"engine": "torch", "device": "cpu", "sessions": 1, "threads": 1},
+    )
+    from deal.training.batches import batch_maker
+
+    def recorded(samples, augment, device):
+        seen.append(samples)
+        return batch_maker(samples, augment, device)
+
+    monkeypatch.setattr("deal.loop.by_recipe.batch_maker", recorded)
+    run_loop(config)
+    pool = RecipeLearner(config, config.training).pool
+    labeled = read_labeled(config.folder / "ds-seed0/round-3/labeled.csv")
+    samples = seen[-1]
+    assert [f"{sample.name}.png" for sample in samples] == [
+        pool.ids[index] for index in pool.indices({*map(image_of, labeled)})
+    ]
+    for sample in samples:
+        regions = [item for item in labeled if image_of(item) == f"{sample.name}.png"]
+        full = np.asarray(Image.open(sample.path.parent.parent / "labels" / sample.path.name))
+        if regions[0] != f"{sample.name}.png":
+            assert regions[0].raster == (32, 48)
+            full = only_regions(full, regions, GRID, 255)
+        assert (sample.label == full).all()
+
+
+def test_void_of_cityscapes_files_is_255(make, tmp_path):
+    root = tmp_path / "cityscapes"
+    write_cityscapes(root, train={"aachen": 6, "ulm": 4}, val={"lindau": 3})
+    classes = (
+        "train_colours.NAMES = tuple('abcdefghijklmnopqrs')\n"
+        "train_colours.HEAD['weight'] = [0.1] * 19\n"
+    )
+    config = make(
+        data={"dataset": "cityscapes", "root": str(root)},
+        training=changed(tmp_path, before=classes),
+        rounds={"labeled": [2, 3], "regions": "grid:8"},
+        keep_models=True,
+    )
+    run_loop(config)
+    written = sorted((config.folder / "ds-seed0/round-2/training/labels").iterdir())
+    assert written
+    for path in written:
+        city, name = path.name.split("_")[0], path.name.removesuffix("_leftImg8bit.png.png")
+        label = np.asarray(Image.open(root / f"gtFine/train/{city}/{name}_gtFine_labelIds.png"))
+        given = np.asarray(Image.open(path))
+        assert (given == 255).any()
+        assert (given == label)[given != 255].all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": {"labeled": [2, 3], "regions": "slic:40"}}, r"must be grid:PX, not 'slic:40'"),
+        ({"rounds": {"labeled": [2, 3], "regions": "grid:0"}}, r"must be grid:PX"),
+        (
+            {"methods": {"far": {"acquisition": "core-set"}}},
+            r"\[methods.far\] .*regions",
+        ),
+        (
+            {"methods": {"far": {"acquisition": "ds", "diverse": 2}}},
+            r"\[methods.far\] diverse compares features of images",
+        ),
+        (
+            {
+                "rounds": {"labeled": [2, 3]},
+                "methods": {"ds": {"acquisition": "ds", "max_per_image": 2}},
+            },
+            r"\[methods.ds\] max_per_image is of regions: give \[rounds\] regions",
+        ),
+    ],
+)
+def test_what_does_not_go_with_regions_is_refused(make, changes, message):
+    with pytest.raises(UsageError, match=message):
+        make(**changes)
+
+
+def test_an_experiment_of_images_is_stored_as_before_there_were_regions(make):
+    shared = make(rounds={"labeled": [2, 3]}).shared()
+    assert "regions" not in shared["rounds"]
+    assert make().shared()["rounds"]["regions"] == "grid:8"
