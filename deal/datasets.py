@@ -39,7 +39,7 @@ def list_dataset(
     if name.startswith("synthetic"):
         raise UsageError(f"dataset {name} is generated and has no files")
     if root is None:
-        raise UsageError(f"dataset {name} needs --data ROOT")
+        raise UsageError(f"dataset {name} needs a folder: --data ROOT, or root in [data]")
     if not root.is_dir():
         raise PoolError(f"data set {root} is not a folder")
     names = ("train", "val", "test")

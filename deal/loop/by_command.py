@@ -13,17 +13,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from deal.errors import DealError, ModelError, UsageError
+from deal.errors import DealError, ModelError, OutputError, UsageError
 from deal.labels import DEFAULT_VOID, LabeledFiles
 from deal.loop.config import LoopConfig, ScoringConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
-from deal.loop.labeled import Region, images_of, only_regions, regions_of
+from deal.loop.labeled import Item, Region, images_of, only_regions, regions_of
 from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
 from deal.loop.training import CommandConfig
 from deal.model import ModelSpec, read_spec
-from deal.selection import Ranking
 
 __all__ = ["CommandLearner"]
 
@@ -93,7 +92,7 @@ class CommandLearner:
         """Refuse a model that some method cannot pick by, before the pool is scored with it."""
         has_difficulty = spec.difficulty_name is not None or spec.difficulty_head is not None
         for name, method in self._config.methods.items():
-            columns = Ranking.of(**method.selection, budget=1).bind(spec.classes).columns
+            columns = method.ranking().bind(spec.classes).columns
             if not has_difficulty and any("difficulty" in column for column in columns):
                 raise ModelError(
                     f"[methods.{name}] picks by difficulty, and model {spec.path} has none: train "
@@ -106,20 +105,10 @@ class CommandLearner:
                     "masks: export it with deal.export.onnx.export_module(…, dropout=True)"
                 )
 
-    def _write_label(self, path: Path, files: LabeledFiles, regions: Sequence[Region]) -> None:
-        """Write a label with the numbers of its file, all beyond some regions void."""
-        grid = self._config.rounds.grid
-        assert grid is not None
-        void = self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
-        with Image.open(files.label) as file:
-            label = only_regions(np.array(file), regions, grid, void)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(label).save(path)
-
-    def _train(self, task: Task, say: Callable[[str], None]) -> None:
-        work = task.folder.absolute() / _WORK
-        rows, regions = [], regions_of(task.labeled)
-        for index in self.pool.indices(images_of(task.labeled)):
+    def _list_files(self, work: Path, labeled: Sequence[Item]) -> None:
+        """Write ``labeled.csv``, and a label of each image of which only regions are labeled."""
+        rows, regions = [], regions_of(labeled)
+        for index in self.pool.indices(images_of(labeled)):
             item, pair = self.pool.ids[index], self._files.train[index]
             label = pair.label.absolute()
             if item in regions:
@@ -127,6 +116,22 @@ class CommandLearner:
                 self._write_label(label, pair, regions[item])
             rows.append([item, pair.image.absolute(), label])
         write_csv(work / "labeled.csv", ["id", "image", "label"], rows)
+
+    def _write_label(self, path: Path, files: LabeledFiles, regions: Sequence[Region]) -> None:
+        """Write a label with the numbers of its file, all beyond some regions void."""
+        grid = self._config.rounds.grid
+        assert grid is not None
+        void = self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
+        with Image.open(files.label) as file:
+            label = only_regions(np.array(file), regions, grid, void)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(label).save(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+    def _train(self, task: Task, say: Callable[[str], None]) -> None:
+        work = task.folder.absolute() / _WORK
         model, log = self.model(task.folder, dropout=False).absolute(), work / "log.txt"
         arguments = self._training.arguments(
             labeled=str(work / "labeled.csv"), output=str(model), seed=str(task.seed)
@@ -138,6 +143,7 @@ class CommandLearner:
                     f"a training that an earlier deal loop began still runs in {work}: wait for "
                     "it, or end it, and start again"
                 )
+            self._list_files(work, task.labeled)
             with open(log, "wb") as file:
                 status = _run(arguments, file, lock, say)
         if status != 0:

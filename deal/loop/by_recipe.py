@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,10 @@ from deal.cores import available_cores
 from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
-from deal.loop.labeled import Item, described, images_of, only_regions, regions_of
+from deal.loop.labeled import described, images_of, only_regions, regions_of
 from deal.loop.learner import Task
 from deal.loop.pool import Pool, open_data
 from deal.loop.training import TrainingConfig
-from deal.regions import Grid
 from deal.training.augment import Augmentation
 from deal.training.batches import batch_maker
 from deal.training.checkpoint import (
@@ -128,22 +127,6 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = before[2]
 
 
-def _known(
-    pool: Pool, data: Dataset, grid: Grid | None, labeled: Sequence[Item]
-) -> tuple[Sample, ...]:
-    """Samples with anything labeled, in the order of the pool; the rest of their labels is void."""
-    regions = regions_of(labeled)
-    samples = []
-    for index in pool.indices(images_of(labeled)):
-        sample = data.train[index]
-        if found := regions.get(pool.ids[index]):
-            assert grid is not None
-            label = only_regions(sample.label, found, grid, data.ignore_index)
-            sample = replace(sample, label=label)
-        samples.append(sample)
-    return tuple(samples)
-
-
 @dataclass(frozen=True)
 class _Batch:
     images: Tensor
@@ -163,7 +146,7 @@ class _Round:
         self.per_epoch = len(self.indices) // given.batch_size
         self.epochs = given.epochs or -(-(given.steps or 0) // self.per_epoch)
         self.steps = given.steps or self.epochs * self.per_epoch
-        data = replace(whole, train=_known(pool, whole, config.rounds.grid, task.labeled))
+        data = replace(whole, train=self._known(config, pool, whole, task))
         self.recipe = TrainConfig(
             dataset=config.data.dataset,
             output=str(task.folder),
@@ -213,6 +196,21 @@ class _Round:
         )
         self.make_batch = batch_maker(data.train, augment, self.device)
         self.records: list[dict[str, Any]] = []
+
+    def _known(
+        self, config: LoopConfig, pool: Pool, data: Dataset, task: Task
+    ) -> tuple[Sample, ...]:
+        """The samples of ``indices``; of images labeled in part the rest of the label is void."""
+        grid, regions = config.rounds.grid, regions_of(task.labeled)
+        samples = []
+        for index in self.indices:
+            sample = data.train[index]
+            if found := regions.get(pool.ids[index]):
+                assert grid is not None
+                label = only_regions(sample.label, found, grid, data.ignore_index)
+                sample = replace(sample, label=label)
+            samples.append(sample)
+        return tuple(samples)
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
         state = self.folder / "training.pt"

@@ -99,7 +99,8 @@ class RoundsConfig:
             _amount(amount, 100)
         if self.pool_subset is not None and not self.pool_subset.endswith("%"):
             raise UsageError("[rounds] pool_subset is a percentage, such as '50%'")
-        self.grid  # noqa: B018 - raises
+        if self.grid is not None and self.pool_subset is not None:
+            raise UsageError("[rounds] pool_subset is of images: it does not go with regions")
 
     @property
     def grid(self) -> Grid | None:
@@ -107,7 +108,7 @@ class RoundsConfig:
         if self.regions is None:
             return None
         kind, _, cell = self.regions.partition(":")
-        if kind != "grid" or re.fullmatch("[1-9][0-9]*", cell) is None:
+        if kind != "grid" or re.fullmatch("[1-9][0-9]{0,5}", cell) is None:
             raise UsageError(f"[rounds] regions must be grid:PX, not {self.regions!r}")
         return Grid(int(cell))
 
@@ -171,6 +172,10 @@ class MethodConfig:
         """Whether it picks regions, not whole images."""
         return self.selection.get("table") == "regions"
 
+    def ranking(self) -> Ranking:
+        """How it ranks, whatever the budget; UsageError where that makes no sense."""
+        return Ranking.of(**self.selection, budget="pixels:1" if self.picks_regions else 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
@@ -217,6 +222,11 @@ class LoopConfig:
                 raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
         if isinstance(self.training, CommandConfig):
             self._check_command()
+        elif self.rounds.grid is not None and self.training.steps is None:
+            raise UsageError(
+                "[rounds] regions needs [training] steps instead of epochs, which would be the "
+                "longer the more images the regions are spread over"
+            )
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must list whole numbers from 0 on, each once")
 
@@ -338,12 +348,13 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
             raise UsageError(f"{where} {key} is of regions: give [rounds] regions, such as grid:40")
     if "acquisition" not in selection:
         raise UsageError(f"{where} needs acquisition, such as 'ds'")
+    rest = {key: value for key, value in table.items() if key in own}
+    method = record(MethodConfig, {**rest, "selection": selection}, where)
     try:
-        Ranking.of(**selection, budget=1)
+        method.ranking()
     except (UsageError, TypeError) as error:
         raise UsageError(f"{where} {error}") from error
-    rest = {key: value for key, value in table.items() if key in own}
-    return record(MethodConfig, {**rest, "selection": selection}, where)
+    return method
 
 
 def preset_text(name: str) -> str:

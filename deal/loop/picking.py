@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from deal.errors import DealError, ModelError
 from deal.loop.config import LoopConfig
-from deal.loop.labeled import Item, Region, write_labeled
+from deal.loop.labeled import Item, Region, image_of
 from deal.loop.pool import Pool
 from deal.pipeline import score_pool
 from deal.regions import Grid
@@ -19,8 +19,6 @@ from deal.results import read_results
 from deal.selection import Selection, select
 
 __all__ = ["Picking"]
-
-Raster = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,11 @@ class Picking:
         DealError
             The pool cannot be scored, or the method's rules leave less than the round asks for.
         """
-        given = self.config.methods[self.method]
         self._score(model)
-        whole = [item for item in labeled if isinstance(item, str)]
-        size = self.config.rounds.subset(len(self.pool.ids) - len(whole))
-        unseen = set(self.pool.ids) - set(whole)
-        unseen -= self.pool.candidates(self.seed, self.number, whole, size)
-        if given.picks_regions:
-            picks, selection = self._regions(model, labeled, sorted(unseen))
+        if self.config.methods[self.method].picks_regions:
+            picks, selection = self._regions(model, labeled)
         else:
-            picks, selection = self._images(unseen)
+            picks, selection = self._images(labeled)
         selection.write(self.folder)
         return picks
 
@@ -93,10 +86,13 @@ class Picking:
             max_errors=0,
         )
 
-    def _images(self, unseen: set[str]) -> tuple[list[Item], Selection]:
+    def _images(self, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
         table = read_results(self.folder / "results")
-        if unseen:
-            table = table.filter(pc.invert(pc.is_in(table.column("id"), pa.array(sorted(unseen)))))
+        if self.config.rounds.pool_subset is not None:
+            known = [image_of(item) for item in labeled]
+            size = self.config.rounds.subset(len(self.pool.ids) - len(known))
+            seen = self.pool.candidates(self.seed, self.number, known, size).union(known)
+            table = table.filter(pc.is_in(table.column("id"), pa.array(sorted(seen))))
         wanted = self.pool.counts[self.number] - self.pool.counts[self.number - 1]
         selection = select(
             table,
@@ -109,40 +105,28 @@ class Picking:
             raise self._too_few(f"{len(selection)} of the {wanted} images")
         return list(selection.ids), selection
 
-    def _regions(
-        self, model: Path, labeled: Sequence[Item], unseen: list[str]
-    ) -> tuple[list[Item], Selection]:
-        """Of as many pixels as the next round's images have on average, less those labeled."""
+    def _regions(self, model: Path, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
+        """Of as many pixels as the next round's images have, less those labeled."""
         grid = self.config.rounds.grid
         assert grid is not None
-        exclude = [self.folder / "labeled.csv"]
-        if unseen:
-            exclude.append(self.folder / "unseen.csv")
-            write_labeled(exclude[1], unseen)
-        rasters = _rasters(self.folder / "results")
-        for item in labeled:
-            if isinstance(item, Region) and item.raster != rasters[item.image]:
-                raise ModelError(
-                    f"model {model} has another input_size than that of an earlier round: regions "
-                    "are cells of one raster, so every round needs the same"
-                )
-        mean = sum(height * width for height, width in rasters.values()) / len(rasters)
-        known = sum(_pixels(item, grid, rasters) for item in labeled)
-        limit = int(self.pool.counts[self.number] * mean) - known
+        raster = _raster(self.folder / "results", model, labeled)
+        height, width = raster
+        known = sum(_pixels(item, grid, raster) for item in labeled)
+        limit = self.pool.counts[self.number] * height * width - known
         selection = select(
             self.folder / "results",
             **self.config.methods[self.method].selection,
             seed=self.seed,
             budget=f"pixels:{limit}",
-            exclude=exclude,
+            exclude=self.folder / "labeled.csv",
         )
         numbers = selection.table.column("region").to_pylist()
         picks: list[Item] = [
-            Region(image, number, rasters[image])
+            Region(image, number, raster)
             for image, number in zip(selection.ids, numbers, strict=True)
         ]
-        spent = sum(_pixels(item, grid, rasters) for item in picks)
-        if limit - spent >= grid.cell**2:
+        spent = sum(_pixels(item, grid, raster) for item in picks)
+        if limit - spent >= _pixels(Region("", 0, raster), grid, raster):
             raise self._too_few(f"regions of {spent} of the {limit} pixels")
         return picks, selection
 
@@ -153,18 +137,24 @@ class Picking:
         )
 
 
-def _rasters(results: Path) -> dict[str, Raster]:
-    """Raster (H, W) of every image."""
-    table = read_results(results, ["id", "raster_height", "raster_width"])
-    ids, heights, widths = (table.column(name).to_pylist() for name in table.column_names)
-    return dict(zip(ids, zip(heights, widths, strict=True), strict=True))
+def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, int]:
+    """Raster (H, W) of all images, in this round and before; ModelError where there are several."""
+    table = read_results(results, ["raster_height", "raster_width"])
+    rasters = {(row["raster_height"], row["raster_width"]) for row in table.to_pylist()}
+    rasters |= {item.raster for item in labeled if isinstance(item, Region)}
+    if len(rasters) > 1:
+        listed = ", ".join(f"{height}x{width}" for height, width in sorted(rasters))
+        raise ModelError(
+            f"regions are cells of one raster, and model {model} brings several ({listed}): it "
+            "needs an input_size, the same in every round"
+        )
+    return rasters.pop()
 
 
-def _pixels(item: Item, grid: Grid, rasters: Mapping[str, Raster]) -> int:
+def _pixels(item: Item, grid: Grid, raster: tuple[int, int]) -> int:
     """How many raster pixels an image or a region has."""
+    height, width = raster
     if isinstance(item, str):
-        height, width = rasters[item]
         return height * width
-    height, width = item.raster
-    row, column = divmod(item.number, grid.shape(item.raster)[1])
+    row, column = divmod(item.number, grid.shape(raster)[1])
     return min(grid.cell, height - row * grid.cell) * min(grid.cell, width - column * grid.cell)

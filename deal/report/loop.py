@@ -25,6 +25,7 @@ from deal.report.loop_picks import pick_sections, share
 from deal.report.loop_text import (
     interval_text,
     range_text,
+    rounds_text,
     signed_text,
     training_text,
     verdict_text,
@@ -95,7 +96,7 @@ class LoopReport:
 
     def _settings(self) -> list[str]:
         shared = self.experiment.shared
-        data, training, rounds = shared["data"], shared["training"], shared["rounds"]
+        data, training = shared["data"], shared["training"]
         size = data["size"] and f"{data['size'][0]}×{data['size'][1]}"
         finished = {
             name: sum(
@@ -115,10 +116,7 @@ class LoopReport:
             f"- Data: {data['dataset']}, {shared['images']} training images"
             f"{f' at {size}' if size else ''}; measured on {data['evaluate']}.",
             f"- Training: {training_text(training)}.",
-            f"- Rounds at {', '.join(map(str, self.experiment.counts))} labeled images; the first "
-            "is one random set a seed, with one model for all methods that train alike."
-            + (f" Then regions, `{r}`, of as many pixels." if (r := rounds.get("regions")) else "")
-            + (f" Picks from a random {p} of the rest." if (p := rounds["pool_subset"]) else ""),
+            f"- {rounds_text(self.experiment)}",
             f"- Finished runs: {runs}.",
         ]
         if unfinished:

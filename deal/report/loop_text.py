@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deal.loop.statistics import Interval
+from deal.loop.table import Experiment
 
-__all__ = ["interval_text", "range_text", "signed_text", "training_text", "verdict_text"]
+__all__ = [
+    "interval_text",
+    "range_text",
+    "rounds_text",
+    "signed_text",
+    "training_text",
+    "verdict_text",
+]
 
 
 def interval_text(value: Interval) -> str:
@@ -54,3 +62,23 @@ def training_text(training: Mapping[str, Any]) -> str:
         f"{length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
         f"{training['precision']}"
     )
+
+
+def rounds_text(experiment: Experiment) -> str:
+    """What is labeled in the rounds, and what the methods have in common."""
+    rounds = experiment.shared["rounds"]
+    text = (
+        f"Rounds at {', '.join(map(str, experiment.counts))} labeled images; the first is one "
+        "random set a seed, with one model for all methods that train alike."
+    )
+    if regions := rounds.get("regions"):
+        images = {
+            run.method
+            for run in experiment.runs
+            if run.settings.get("selection", {}).get("table") == "images"
+        }
+        text += f" Then regions, `{regions}`, of as many pixels as so many images have"
+        text += f"; by {', '.join(sorted(images))} whole images." if images else "."
+    if share := rounds["pool_subset"]:
+        text += f" Picks from a random {share} of the rest."
+    return text

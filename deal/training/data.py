@@ -96,7 +96,7 @@ def load_dataset(
     check_name(name)
     if name.startswith("synthetic"):
         if root is not None:
-            raise UsageError(f"dataset {name} is generated: leave out --data")
+            raise UsageError(f"dataset {name} is generated: leave out --data, or root in [data]")
         return _synthetic(name, size or (240, 320), scenes)
     classes, files = list_dataset(name, root)
     if name == "cityscapes" and size is None:
@@ -130,7 +130,7 @@ def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:
     from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, drives, scene
 
     if scenes < 5:
-        raise UsageError(f"--scenes must be at least 5, not {scenes}")
+        raise UsageError(f"there must be at least 5 scenes, not {scenes}")
 
     def samples(split: str, count: int) -> Iterator[Sample]:
         if name == "synthetic-drives":
@@ -173,6 +173,6 @@ def _common_size(samples: Sequence[Sample]) -> tuple[int, int]:
             (h, w), (h0, w0) = sample.image.shape[:2], first.image.shape[:2]
             raise PoolError(
                 f"images differ in size ({first.name} {w0}x{h0}, {sample.name} {w}x{h}): "
-                "give --size HxW to resize them all"
+                "give --size HxW, or size in [data], to resize them all"
             )
     return first.image.shape[0], first.image.shape[1]

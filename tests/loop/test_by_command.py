@@ -243,7 +243,11 @@ def test_the_lock_is_inherited_by_the_command(make):
         ({"data": {"dataset": "synthetic"}}, UsageError, "has no files .* to read: write"),
         ({"data": {"dataset": "folder", "size": [32, 48]}}, UsageError, "size does not go with"),
         ({"rounds": {"labeled": [2, 20]}}, UsageError, "the training split has 12"),
-        ({"data": {"dataset": "folder"}}, UsageError, "needs --data ROOT"),
+        (
+            {"data": {"dataset": "folder"}},
+            UsageError,
+            r"needs a folder: --data ROOT, or root in \[data\]",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(make, changes, error, message):

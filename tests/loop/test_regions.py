@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
-from deal.errors import DealError, ModelError, UsageError
+from deal.errors import DealError, ModelError, OutputError, UsageError
 from deal.loop.by_recipe import RecipeLearner
 from deal.loop.config import parse_config
 from deal.loop.experiment import run_loop
-from deal.loop.labeled import Region, image_of, only_regions, read_labeled
+from deal.loop.labeled import Region, image_of, only_regions, read_labeled, write_labeled
 from deal.loop.table import read_experiment
 from deal.regions import Grid
 from deal.report.loop import report_loop
@@ -45,7 +47,7 @@ def root(tmp_path):
 
     write_data(root, "train", pairs(10))
     write_data(root, "val", pairs(3))
-    (root / "classes.json").write_text('{"classes": ["road", "sky", "car"]}')
+    (root / "classes.json").write_text('{"classes": ["road", "sky", "car"], "ignore_index": 9}')
     return root
 
 
@@ -130,7 +132,7 @@ def test_the_command_gets_labels_that_show_the_labeled_regions_alone(make, root)
         for y in range(SIZE[0]):
             for x in range(SIZE[1]):
                 shown = y // 8 * columns + x // 8 in numbers
-                assert given[y, x] == (label[y, x] if shown else 255)
+                assert given[y, x] == (label[y, x] if shown else 9)
     assert partly > 1
 
 
@@ -166,32 +168,32 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
         "few": {"acquisition": "entropy", "max_per_image": 9},
         "images": {"acquisition": "random", "table": "images"},
     }
-    config = make(methods=methods)
+    config = make(methods=methods, seeds=[0, 1])
     run_loop(config)
-    runs = {run.method: run for run in read_experiment(config.folder).runs}
+    experiment = read_experiment(config.folder)
+    runs = {run.method: run for run in experiment.runs if run.seed == 0}
     assert {type(item) for item in runs["images"].picks()} == {str}
     assert len(runs["images"].picks()) == 3
+    other = next(r for r in experiment.runs if (r.method, r.seed) == ("random", 1))
+    assert (
+        json.loads((config.folder / "random-seed1/round-1/selection.json").read_text())["seed"] == 1
+    )
+    assert other.picks() != runs["random"].picks()
     for name in ("random", "few"):
         assert {type(item) for item in runs[name].picks()} == {Region}
     assert not (config.folder / "images-seed0/round-1/results/regions").exists()
     second = runs["few"].rounds[1].labeled[2:]
     assert max(Counter(map(image_of, second)).values()) <= 9
     text = report_loop([config.folder])[0].to_markdown()
-    assert "Then regions, `grid:8`, of as many pixels." in text
+    assert "regions, `grid:8`, of as many pixels as so many images have; by images whole" in text
     assert "| images | 3.0 | 3.0 | 1.0 |" in text  # of three picks three images, one of each
+    picks = [run.picks() for run in experiment.runs if run.method == "few"]
+    counted = [sum(map(len, picks)) / 2, sum(len(set(map(image_of, p))) for p in picks) / 2]
+    assert f"| few | {counted[0]:.1f} | {counted[1]:.1f} |" in text
+    assert counted[0] > 4 * counted[1]
     overlap = text.split("## Overlap of picks")[1].split("\n## ")[0]
     assert "| images | - |" in overlap
     assert "## Drives and scenes among the picks" in text
-
-
-def test_regions_come_from_the_random_part_of_the_pool(make):
-    config = make(rounds={"labeled": [2, 3], "regions": "grid:8", "pool_subset": "25%"})
-    run_loop(config)
-    labeled = read_labeled(config.folder / "ds-seed0/round-2/labeled.csv")
-    assert len(set(map(image_of, labeled[2:]))) == 2
-    unseen = read_labeled(config.folder / "ds-seed0/round-1/unseen.csv")
-    assert len(unseen) == 6
-    assert not {*unseen} & {*map(image_of, labeled)}
 
 
 def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make):
@@ -221,19 +223,37 @@ def test_a_model_whose_images_have_another_size_than_before_cannot_pick(make, tm
         "onnx.save(model, sys.argv[2])\n"
     )
     config = make(training=changed(tmp_path, after=resize))
-    with pytest.raises(ModelError, match="another input_size than that of an earlier round"):
+    with pytest.raises(ModelError, match=r"brings several \(24x52, .*, the same in every round"):
         run_loop(config)
 
 
-def test_deal_trains_on_the_labeled_regions_alone(make, monkeypatch):
+def test_images_of_several_sizes_have_no_common_cells(make, root):
+    for kind in ("images", "labels"):
+        path = root / "train" / kind / "frame_004.png"
+        Image.open(path).resize((48, 24), Image.Resampling.NEAREST).save(path)
+    with pytest.raises(ModelError, match=r"several \(24x48, 36x52\): it needs an input_size"):
+        run_loop(make())
+
+
+@pytest.fixture
+def trained_by_deal(make, root):
+    """An experiment that deal trains itself."""
+
+    def configure(**changes):
+        training = {"steps": 9, "width": 0.1, "batch_size": 2, "grid": [4, 6], "threads": 1}
+        return make(
+            data={"dataset": "folder", "root": str(root), "size": [32, 48]},
+            training=training,
+            scoring={"engine": "torch", "device": "cpu", "sessions": 1, "threads": 1},
+            **changes,
+        )
+
+    return configure
+
+
+def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
     seen = []
-    training = {"epochs": 1, "width": 0.1, "batch_size": 2, "grid": [4, 6], "threads": 1}
-    data = make().data
-    config = make(
-        data={"dataset": "folder", "root": data.root, "size": [32, 48]},
-        training=training,
-        scoring={"engine": "torch", "device": "cpu", "sessions": 1, "threads": 1},
-    )
+    config = trained_by_deal()
     from deal.training.batches import batch_maker
 
     def recorded(samples, augment, device):
@@ -253,8 +273,41 @@ def test_deal_trains_on_the_labeled_regions_alone(make, monkeypatch):
         full = np.asarray(Image.open(sample.path.parent.parent / "labels" / sample.path.name))
         if regions[0] != f"{sample.name}.png":
             assert regions[0].raster == (32, 48)
-            full = only_regions(full, regions, GRID, 255)
+            full = only_regions(full, regions, GRID, 9)
         assert (sample.label == full).all()
+
+
+def test_a_training_on_regions_goes_on_after_a_kill_unless_they_are_others(
+    trained_by_deal, tmp_path, monkeypatch
+):
+    rounds = {"labeled": [2, 4], "regions": "grid:8"}
+    whole = trained_by_deal(output=str(tmp_path / "whole"), rounds=rounds)
+    run_loop(whole)
+    config = trained_by_deal(rounds=rounds)
+    write, seen = by_recipe.save_atomically, []
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(values, path):
+        write(values, path)
+        seen.append(path)
+        if "round-2" in str(path):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(by_recipe, "save_atomically", deadly)
+        with pytest.raises(Killed):
+            run_loop(config)
+    folder = config.folder / "ds-seed0/round-2"
+    labeled = read_labeled(folder / "labeled.csv")
+    write_labeled(folder / "labeled.csv", labeled[:-1])
+    with pytest.raises(OutputError, match="was trained on other images"):
+        run_loop(config)
+    write_labeled(folder / "labeled.csv", labeled)
+    run_loop(config)
+    assert sum("round-2" in str(path) for path in seen) == 1
+    assert read_experiment(config.folder).runs == read_experiment(whole.folder).runs
 
 
 def test_void_of_cityscapes_files_is_255(make, tmp_path):
@@ -286,6 +339,18 @@ def test_void_of_cityscapes_files_is_255(make, tmp_path):
     [
         ({"rounds": {"labeled": [2, 3], "regions": "slic:40"}}, r"must be grid:PX, not 'slic:40'"),
         ({"rounds": {"labeled": [2, 3], "regions": "grid:0"}}, r"must be grid:PX"),
+        (
+            {"rounds": {"labeled": [2, 3], "regions": "grid:8", "pool_subset": "50%"}},
+            "pool_subset is of images",
+        ),
+        (
+            {"training": {"epochs": 3, "batch_size": 2}},
+            r"regions needs \[training\] steps instead of epochs",
+        ),
+        (
+            {"methods": {"own": {"acquisition": "ds", "cost": "clicks"}}},
+            r"\[methods.own\] a budget in pixels does not go with a cost in clicks",
+        ),
         (
             {"methods": {"far": {"acquisition": "core-set"}}},
             r"\[methods.far\] .*regions",

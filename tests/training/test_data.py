@@ -148,7 +148,7 @@ def test_classes_must_be_stated(root, content, message):
 
 
 def test_roots_and_names_must_fit(root):
-    with pytest.raises(UsageError, match="needs --data"):
+    with pytest.raises(UsageError, match="needs a folder: --data ROOT"):
         load(None)
     with pytest.raises(UsageError, match="leave out --data"):
         load(root, "synthetic")

@@ -59,19 +59,14 @@ class Probe(nn.Module):
 
 @torch.inference_mode()
 def training_images(probe: Probe, root: Path) -> dict[str, object]:
-    """Features [N,E,h,w] in float16, labels [N,h,w] of their pixels, and file names."""
-    features, labels, names = [], [], []
+    """Features [N,E,h,w] in float16, and file names."""
+    features, names = [], []
     for path in sorted((root / "train/images").iterdir()):
         image = Image.open(path).convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
         planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         features.append(probe.features(planes[None]).half()[0])
-        label = np.array(Image.open(next((root / "train/labels").glob(path.stem + ".*"))))
-        h, w = features[0].shape[1:]
-        rows = np.round(np.linspace(0, label.shape[0] - 1, h)).astype(int)
-        columns = np.round(np.linspace(0, label.shape[1] - 1, w)).astype(int)
-        labels.append(torch.from_numpy(label[rows][:, columns]))
         names.append(path.name)
-    return {"features": torch.stack(features), "labels": torch.stack(labels), "names": names}
+    return {"features": torch.stack(features), "names": names}
 
 
 def main(checkpoint: str, root: str) -> None:

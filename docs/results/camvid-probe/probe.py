@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -65,6 +67,16 @@ def fit_head(p: Tensor, wrong: Tensor) -> Tensor:
     return minimise(head, loss, 100)
 
 
+def sampled(label: str, height: int, width: int) -> Tensor:
+    """Labels [height,width] of the pixels that features are of."""
+    values = np.array(Image.open(label))
+    y, x = (
+        np.round(np.linspace(0, size - 1, count)).astype(int)
+        for size, count in zip(values.shape, (height, width), strict=True)
+    )
+    return torch.from_numpy(values[y][:, x]).long()
+
+
 def main(labeled: str, output: str) -> None:
     """Fit on the images of a CSV file and write the model."""
     here = Path(__file__).parent
@@ -76,11 +88,11 @@ def main(labeled: str, output: str) -> None:
     classes = len(contract["classes"])
 
     with open(labeled, newline="") as file:
-        names = [Path(row["image"]).name for row in csv.DictReader(file)]
-    rows = [data["names"].index(name) for name in names]
-    x = data["features"][rows].float().permute(0, 2, 3, 1).flatten(0, 2)
+        files = [(Path(row["image"]).name, row["label"]) for row in csv.DictReader(file)]
+    features = data["features"][[data["names"].index(name) for name, _ in files]]
+    x = features.float().permute(0, 2, 3, 1).flatten(0, 2)
     mean, deviation = x.mean(0), x.std(0) + 1e-6
-    y = data["labels"][rows].flatten().long()
+    y = torch.stack([sampled(label, *features.shape[2:]) for _, label in files]).flatten()
     keep = y != contract["ignore_index"]
     x, y = ((x - mean) / deviation)[keep], y[keep]
 
@@ -107,7 +119,8 @@ def main(labeled: str, output: str) -> None:
     }
     metadata.value = json.dumps(contract)
     onnx.save(model, output)
-    print(f"{len(rows)} images, {100 * float(wrong.float().mean()):.1f} % of their pixels wrong")
+    share = 100 * float(wrong.float().mean())
+    print(f"{len(files)} images, {share:.1f} % of {len(y)} pixels wrong")
 
 
 if __name__ == "__main__":
