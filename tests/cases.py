@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,12 @@ def oracle(arguments):
         mask=arguments["mask"],
         align_corners=arguments["align_corners"],
     )
+
+
+@cache
+def oracle_of(case: Case) -> _reference.Statistics:
+    """What the oracle says of a case, which takes seconds; tests share it and only read it."""
+    return oracle(case.make())
 
 
 def wider_instruction_sets() -> list[int]:

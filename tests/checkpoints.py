@@ -1,11 +1,16 @@
-"""Meta data of small checkpoints."""
+"""Small checkpoints: their meta data, and one that was exported."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from deal.training.checkpoint import CheckpointMeta
-from tests.models import CLASSES
+import torch
+
+from deal.export.onnx import export_checkpoint
+from deal.export.parity import Parity
+from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
+from tests.models import CLASSES, scenes
 
 
 def small_meta(**changes: Any) -> CheckpointMeta:
@@ -25,3 +30,32 @@ def small_meta(**changes: Any) -> CheckpointMeta:
         "provenance": {},
     }
     return CheckpointMeta(**(values | changes))
+
+
+LIGHT = small_meta(
+    palette=tuple((40 * index, 0, 255) for index in range(5)), provenance={"data": "none"}
+)
+
+
+class Exported(NamedTuple):
+    """A checkpoint, its graph, and what the check of the export found."""
+
+    checkpoint: Path
+    model: Path
+    parity: Parity
+
+
+def export_light(folder: Path) -> Exported:
+    """Write a checkpoint of ``LIGHT`` whose logits differ, and its export."""
+    torch.manual_seed(0)
+    trained = build_module(LIGHT)
+    with torch.no_grad():
+        classifier = trained.module.decoder.classifier
+        classifier.weight.mul_(1e4)  # an untrained network says next to nothing
+        classifier.bias.copy_(torch.linspace(-1, 1, 5))
+        trained.difficulty.gamma.fill_(0.5)
+    checkpoint, model = folder / "best.pt", folder / "best.onnx"
+    save_checkpoint(checkpoint, trained, LIGHT)
+    return Exported(
+        checkpoint, model, export_checkpoint(checkpoint, model, images=scenes(8, (60, 80)))
+    )

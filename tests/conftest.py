@@ -9,8 +9,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+# PyTorch's threads spin while they wait for one another: on a machine that is busy beside the
+# tests, those that spin take the cores from those that compute. Read when PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The extension that emulates CUDA (make build/emulated/_native.so) in the place of the installed.
 if native := os.environ.get("DEAL_NATIVE"):
@@ -22,6 +27,9 @@ if native := os.environ.get("DEAL_NATIVE"):
 from deal import cli
 from tests.models import metadata, save_model
 from tests.runs import Deal, write_pool
+
+if TYPE_CHECKING:
+    from tests.checkpoints import Exported
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +43,15 @@ def heard_interrupts() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The light network, exported once for every test that runs it: that takes half a minute."""
+    pytest.importorskip("torch")
+    from tests.checkpoints import export_light
+
+    return export_light(tmp_path_factory.mktemp("light"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -181,33 +182,27 @@ def test_frames_are_timed_in_c_without_allocations():
     assert report.rows[-1].value.median == 0
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    torch = pytest.importorskip("torch")
-    from deal.engines.torch import RgbNetwork, checkpoint_metadata
-    from deal.export.onnx import to_onnx
-    from deal.training.checkpoint import build_module
-    from tests.checkpoints import small_meta
+@pytest.fixture
+def light_only(light, tmp_path, monkeypatch):
+    """The light network and its graph, in place of those of random weights, at their size."""
+    from deal.bench import engine, networks, pipeline
+    from deal.training.checkpoint import load_checkpoint
 
-    torch.manual_seed(0)
-    meta = small_meta(classes=("a", "b", "c"), input_size=SIZE)
-    module = build_module(meta).eval()
-    with torch.no_grad():
-        module.module.decoder.classifier.weight *= 1e5
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
-    path.write_bytes(model.SerializeToString())
-    return module, path
+    trained, meta = load_checkpoint(light.checkpoint)
+    trained.eval()
+    model = tmp_path / "light.onnx"  # converted networks are written beside it
+    shutil.copy(light.model, model)
+    for module in (engine, networks, pipeline):
+        monkeypatch.setattr(module, "_SIZE", meta.input_size)
+        monkeypatch.setattr(module, "random_network", lambda *_: (trained, model))
 
 
+@pytest.mark.usefixtures("light_only")
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 10), ("int8", 18)])
-def test_a_pool_is_scored_beside_its_peers(exported, monkeypatch, precision, least):
+def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):
     from deal.bench import pipeline
 
-    monkeypatch.setattr(pipeline, "_SIZE", SIZE)
     monkeypatch.setattr(pipeline, "_PRODUCT", 64)
-    monkeypatch.setattr(pipeline, "random_network", lambda folder, network: exported)
-    monkeypatch.setattr("deal.bench.networks._SIZE", SIZE)
     report = pipeline.run(network="light", precision=precision, images=6, peer_images=3, rounds=1)
     targets = {row.name: row.target for row in report.rows if row.target}
     assert targets == {
@@ -233,11 +228,10 @@ def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network
     assert 1 < z.std() < 10
 
 
-def test_runtimes_are_timed_on_one_network(exported, monkeypatch, tiny):
+@pytest.mark.usefixtures("light_only")
+def test_runtimes_are_timed_on_one_network(monkeypatch, tiny):
     from deal.bench import engine
 
-    monkeypatch.setattr(engine, "_SIZE", SIZE)
-    monkeypatch.setattr(engine, "random_network", lambda folder, network: exported)
     monkeypatch.setitem(sys.modules, "openvino", None)
     report = engine.run(
         network="light", model=[str(tiny)], images=2, rounds=1, compiled=False, int8=False

@@ -12,7 +12,7 @@ from deal import _native, regions
 from tests import devices
 from tests.cases import CASES, Case
 from tests.devices import BUILT, EMULATED, NO_GPU, on_device, on_gpu
-from tests.test_regions import assert_columns, flatten, near_ties, oracle
+from tests.test_regions import assert_columns, flatten, near_ties, oracle_of
 
 
 def to_device(arguments):
@@ -33,7 +33,7 @@ ANY = 10 if EMULATED else 1000
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 def test_statistics_agree_with_the_oracle(case: Case):
     arguments = case.make()
-    expected, ties = oracle(arguments), near_ties(arguments)
+    expected, ties = oracle_of(case), near_ties(arguments)
     found = deal.score_logits(**to_device(arguments))
     assert_columns(found.images, expected.images, ties)
     if expected.regions is not None:

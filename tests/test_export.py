@@ -19,34 +19,19 @@ from deal.head import DifficultyHead
 from deal.inputs import Inputs
 from deal.model import read_spec
 from deal.scorer import Scorer
-from deal.training.checkpoint import build_module, save_checkpoint
-from tests.checkpoints import small_meta
+from tests.checkpoints import LIGHT
 from tests.models import CLASSES, scenes
 
-META = small_meta(
-    palette=tuple((40 * index, 0, 255) for index in range(5)), provenance={"data": "none"}
-)
+
+@pytest.fixture
+def checkpoint(light):
+    return light.checkpoint
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    trained = build_module(META)
-    with torch.no_grad():
-        classifier = trained.module.decoder.classifier
-        classifier.weight.mul_(1e4)  # an untrained network says next to nothing
-        classifier.bias.copy_(torch.linspace(-1, 1, 5))
-        trained.difficulty.gamma.fill_(0.5)
-    path = tmp_path_factory.mktemp("export") / "best.pt"
-    save_checkpoint(path, trained, META)
-    return path
-
-
-@pytest.fixture(scope="module")
-def exported(checkpoint):
+@pytest.fixture
+def exported(light):
     """The checkpoint as exported, and what the check found."""
-    path = checkpoint.with_suffix(".onnx")
-    return path, export_checkpoint(checkpoint, path, images=scenes(8, (60, 80)))
+    return light.model, light.parity
 
 
 @pytest.fixture
@@ -60,7 +45,7 @@ def instant(exported, monkeypatch):
 def test_the_contract_travels_with_the_network(checkpoint, exported):
     spec = read_spec(exported[0])
     assert spec.classes == CLASSES
-    assert spec.palette == META.palette
+    assert spec.palette == LIGHT.palette
     assert (spec.ignore_index, spec.input_size, spec.align_corners) == (255, (48, 64), True)
     assert (spec.input_format, spec.input_name, spec.output_name) == ("rgb8", "image", "logits")
     assert (spec.batch, spec.difficulty_name) == (None, None)

@@ -17,6 +17,7 @@ from tests.cases import (
     flatten,
     near_ties,
     oracle,
+    oracle_of,
     wider_instruction_sets,
 )
 
@@ -27,7 +28,7 @@ EDGE = 1e-6
 @pytest.mark.parametrize("threads", [1, 3])
 def test_statistics_agree_with_the_oracle(case: Case, threads):
     arguments = case.make()
-    expected = oracle(arguments)
+    expected = oracle_of(case)
     found = deal.score_logits(**arguments, threads=threads)
     ties = near_ties(arguments)
     assert_columns(found.images, expected.images, ties)
@@ -41,7 +42,7 @@ def test_histograms_differ_only_by_pixels_at_an_edge(case: Case):
     arguments = case.make()
     size, aligned = arguments["size"], arguments["align_corners"]
     found = deal.score_logits(**arguments).images
-    expected = oracle(arguments).images
+    expected = oracle_of(case).images
     d = _reference.difficulty_map(arguments["difficulty"][:, 0], size, aligned)
     h = _reference.entropy(
         _reference.softmax(_reference.resize(arguments["logits"], size, aligned))

@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
-from deal.cli.export import command
 from deal.dropout import DropoutLayer, draw_masks, keep_all
 from deal.engines import open_engine
 from deal.errors import ModelError
 from deal.export.onnx import export_checkpoint
 from deal.scorer import Scorer
-from deal.training.checkpoint import build_module, save_checkpoint
+from deal.training.checkpoint import build_module
 from deal.training.dropout import dropout_layers, masked
 from deal.training.networks import build_network
 from deal.types import COMMITTEE_COLUMNS
@@ -22,21 +20,6 @@ META = small_meta(network="paper")
 
 def pixels(masks):
     return [torch.from_numpy(mask) for mask in masks]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A checkpoint and its graph with dropout masks."""
-    torch.manual_seed(0)
-    trained = build_module(META)
-    with torch.no_grad():
-        trained.module.decoder.classifier.weight.mul_(100)
-    folder = tmp_path_factory.mktemp("dropout")
-    save_checkpoint(folder / "best.pt", trained, META)
-    arguments = [str(folder / "best.pt"), "-o", str(folder / "best.onnx"), "--dropout"]
-    result = CliRunner().invoke(command, arguments)
-    assert result.exit_code == 0, result.output
-    return folder / "best.pt", folder / "best.onnx"
 
 
 def test_layers_are_those_of_the_networks():
@@ -65,9 +48,10 @@ def test_masks_multiply_the_output_of_their_layer_only_while_asked():
     torch.testing.assert_close(network(x), x)
 
 
-def test_graph_and_checkpoint_agree_under_the_same_masks(exported):
+def test_graph_and_checkpoint_agree_under_the_same_masks(paper):
     images = np.stack(scenes(2))
-    engines = [open_engine(exported[0], "torch", "cpu"), open_engine(exported[1], "ort", "cpu")]
+    files = {"torch": paper.checkpoint, "ort": paper.model}
+    engines = [open_engine(path, name, "cpu") for name, path in files.items()]
     layers = engines[1].spec.dropout
     assert engines[0].spec.dropout == layers
     assert [layer.input for layer in layers] == ["dropout_0", "dropout_1", "dropout_2"]
@@ -79,10 +63,10 @@ def test_graph_and_checkpoint_agree_under_the_same_masks(exported):
     assert np.abs(quiet - dropped).max() > 0.1
 
 
-def test_the_base_statistics_do_not_change_by_asking_for_passes(exported):
+def test_the_base_statistics_do_not_change_by_asking_for_passes(paper):
     with (
-        Scorer(exported[1], device="cpu", dropout_passes=3) as scorer,
-        Scorer(exported[1], device="cpu") as alone,
+        Scorer(paper.model, device="cpu", dropout_passes=3) as scorer,
+        Scorer(paper.model, device="cpu") as alone,
     ):
         found, own = scorer.score(scenes(2)), alone.score(scenes(2))
     assert set(found) - set(own) == set(COMMITTEE_COLUMNS)

@@ -38,29 +38,12 @@ def save(folder, network):
     return folder / "best.pt"
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A checkpoint, its graph with an embedding, and what the check found."""
-    folder = tmp_path_factory.mktemp("embedding")
-    save(folder, "paper")
-    parity = export_checkpoint(
-        folder / "best.pt",
-        folder / "best.onnx",
-        images=scenes(2, (48, 64)),
-        embedding=True,
-        dropout=True,
-    )
-    return folder / "best.pt", folder / "best.onnx", parity
-
-
 @pytest.mark.parametrize("network", ["paper", "light", "exported"])
 @pytest.mark.parametrize("shape", [(1, 48, 64), (3, 33, 47), (2, 130, 97)])
-def test_the_classifier_of_the_embedding_is_the_mean_of_the_logits(
-    exported, network, shape, tmp_path
-):
+def test_the_classifier_of_the_embedding_is_the_mean_of_the_logits(paper, network, shape, tmp_path):
     # A 1×1 convolution commutes with the mean over the pixels.
     if network == "exported":
-        checkpoint, opened = exported[0], open_engine(exported[1], options=FREE)
+        checkpoint, opened = paper.checkpoint, open_engine(paper.model, options=FREE)
     else:
         checkpoint = save(tmp_path, network)
         opened = open_engine(checkpoint, "torch", "cpu", options=FREE)
@@ -75,43 +58,43 @@ def test_the_classifier_of_the_embedding_is_the_mean_of_the_logits(
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_the_embedding_follows_the_contract_and_the_check_compares_it(exported):
-    spec = read_spec(exported[1])
+def test_the_embedding_follows_the_contract_and_the_check_compares_it(paper):
+    spec = read_spec(paper.model)
     assert (spec.output_name, spec.embedding_name) == ("logits", "embedding")
-    dims = onnx.load(exported[1]).graph.output[1].type.tensor_type.shape.dim
+    dims = onnx.load(paper.model).graph.output[1].type.tensor_type.shape.dim
     assert [dim.dim_param or dim.dim_value for dim in dims] == ["N", 64]
-    assert 0 < exported[2].max_embedding_difference < 1e-3
+    assert 0 < paper.parity.max_embedding_difference < 1e-3
 
 
-def test_scored_embeddings_are_the_checkpoints(exported):
+def test_scored_embeddings_are_the_checkpoints(paper):
     images = scenes(3, (48, 64))
-    with Scorer(exported[1]) as ort, Scorer(exported[0], engine="torch") as reference:
+    with Scorer(paper.model) as ort, Scorer(paper.checkpoint, engine="torch") as reference:
         ours, theirs = ort.score(images), reference.score(images)
     difference = np.abs(ours["embedding"] - theirs["embedding"]).max()
     assert difference < 1e-3 * np.ptp(ours["embedding"], axis=0).max()
 
 
-def test_an_embedding_that_differs_fails_the_check(exported, monkeypatch, tmp_path):
-    model = onnx.load(exported[1])
+def test_an_embedding_that_differs_fails_the_check(paper, monkeypatch, tmp_path):
+    model = onnx.load(paper.model)
     node = next(node for node in model.graph.node if "embedding" in node.output)
     node.output[0] = "half"
     model.graph.node.append(onnx.helper.make_node("Add", ["half", "half"], ["embedding"]))
     monkeypatch.setattr(deal.export.onnx, "to_onnx", lambda *_, **__: model)
     with pytest.raises(ModelError, match="differs from PyTorch: embedding by up to"):
-        export_checkpoint(exported[0], tmp_path / "m.onnx", images=scenes(1), embedding=True)
+        export_checkpoint(paper.checkpoint, tmp_path / "m.onnx", images=scenes(1), embedding=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_exports_it_and_says_how_well_it_agrees(exported, monkeypatch, tmp_path):
+def test_command_exports_it_and_says_how_well_it_agrees(paper, monkeypatch, tmp_path):
     seen = {}
 
     def traced(*_, embedding):
         seen["embedding"] = embedding
-        return onnx.load(exported[1])
+        return onnx.load(paper.model)
 
     monkeypatch.setattr(deal.export.onnx, "to_onnx", traced)
     monkeypatch.setattr(deal.export.onnx, "_SCENES", 2)
-    arguments = [str(exported[0]), "-o", str(tmp_path / "m.onnx"), "--embedding", "--dropout"]
+    arguments = [str(paper.checkpoint), "-o", str(tmp_path / "m.onnx"), "--embedding", "--dropout"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert seen == {"embedding": True}

@@ -44,9 +44,10 @@ def segformer() -> nn.Module:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.SegformerConfig(
         num_labels=len(CLASSES),
-        depths=[1, 1, 1, 1],
-        hidden_sizes=[8, 16, 24, 32],
-        num_attention_heads=[1, 1, 2, 2],
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        hidden_sizes=[8, 16],
+        num_attention_heads=[1, 2],
         decoder_hidden_size=24,
     )
     return transformers.SegformerForSemanticSegmentation(config)
@@ -194,7 +195,8 @@ def test_what_is_said_of_a_network_is_checked_before_it_is_traced(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_embedding_and_dropout_of_a_network_that_does_not_take_64_pixels(tmp_path):
+@pytest.mark.parametrize("embedding", [False, True])
+def test_dropout_of_a_network_that_does_not_take_64_pixels(tmp_path, embedding):
     class Patches(nn.Module):
         def __init__(self):
             super().__init__()
@@ -207,8 +209,10 @@ def test_embedding_and_dropout_of_a_network_that_does_not_take_64_pixels(tmp_pat
     path = tmp_path / "patches.onnx"
     module = WithDifficulty(Patches(), 5)
     values = {"input_size": (36, 48), "size_multiple": 12, "tolerance": 0.01}
-    export_unet(path, module, embedding=True, dropout=True, **values)
-    assert [layer.channels for layer in read_spec(path).dropout] == [6]
+    export_unet(path, module, embedding=embedding, dropout=True, **values)
+    spec = read_spec(path)
+    assert [layer.channels for layer in spec.dropout] == [6]
+    assert (spec.embedding_name is not None) == embedding
 
 
 def test_a_dropout_layer_that_is_never_run_is_refused(tmp_path):
