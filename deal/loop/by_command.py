@@ -35,9 +35,8 @@ class CommandLearner:
 
     A folder gets ``training/``, which is the command's own: ``labeled.csv``, labels of images of
     which only regions are labeled, ``log.txt`` of what it prints, and ``model.onnx`` with whatever
-    else it puts there. It has failed unless it ends with
-    status 0. After a failure or a kill the same command runs again in the same folder, so that it
-    may go on with what it left.
+    else it puts there. It has failed unless it ends with status 0. After a failure or a kill the
+    same command runs again in the same folder, so that it may go on with what it left.
     """
 
     def __init__(self, config: LoopConfig, training: CommandConfig) -> None:

@@ -85,7 +85,7 @@ class RoundsConfig:
         Share of the unlabeled images, drawn at random each round, that every method picks from.
     regions : str, optional
         ``grid:PX``: from the second round on cells of this grid are labeled (pixels of the
-        raster, as of `deal score`), together as many pixels as ``labeled`` images have on average.
+        raster, as of `deal score`), together as many pixels as ``labeled`` images have.
     """
 
     labeled: tuple[int | str, ...]
