@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,17 @@ def write_labeled(
         name = f"{prefix}_{index:03}.png"
         Image.fromarray(image).save(root / split / "images" / name)
         Image.fromarray(label.astype(np.uint8)).save(root / split / "labels" / name)
+
+
+def colour_fields(
+    rng: np.random.Generator, count: int, cells: tuple[int, int], side: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images of squares of three colours, with noise, and their labels, which are the colours."""
+    colours = np.array([[90, 90, 100], [120, 170, 230], [180, 40, 40]])
+    for _ in range(count):
+        label = rng.integers(0, 3, cells).repeat(side, axis=0).repeat(side, axis=1)
+        noise = rng.normal(0, 40, (*label.shape, 3))
+        yield (colours[label] + noise).clip(0, 255).astype(np.uint8), label
 
 
 def predictions(model: Path, images: list[np.ndarray]) -> list[np.ndarray]:

@@ -127,7 +127,7 @@ class CommandLearner:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(label).save(path)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error}") from error
 
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         work = task.folder.absolute() / _WORK

@@ -126,7 +126,7 @@ class Picking:
             for image, number in zip(selection.ids, numbers, strict=True)
         ]
         spent = sum(_pixels(item, grid, raster) for item in picks)
-        if limit - spent >= _pixels(Region("", 0, raster), grid, raster):
+        if limit - spent >= min(grid.cell, height) * min(grid.cell, width):
             raise self._too_few(f"regions of {spent} of the {limit} pixels")
         return picks, selection
 

@@ -22,14 +22,13 @@ from deal.loop.labeled import read_labeled
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from tests.checkpoints import small_meta
-from tests.labeled import write_labeled
+from tests.labeled import colour_fields, write_labeled
 
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).with_name("train_colours.py")
 COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
-COLOURS = np.array([[90, 90, 100], [120, 170, 230], [180, 40, 40]])
 
 
 @pytest.fixture
@@ -38,14 +37,8 @@ def root(tmp_path):
     root = tmp_path / "data"
     rng = np.random.default_rng(3)
 
-    def pairs(count):
-        for _ in range(count):
-            label = np.repeat(np.repeat(rng.integers(0, 3, (4, 6)), 8, axis=0), 8, axis=1)
-            noise = rng.normal(0, 40, (*label.shape, 3))
-            yield (COLOURS[label] + noise).clip(0, 255).astype(np.uint8), label
-
-    write_labeled(root, "train", pairs(12))
-    write_labeled(root, "val", pairs(4))
+    write_labeled(root, "train", colour_fields(rng, 12, (4, 6), 8))
+    write_labeled(root, "val", colour_fields(rng, 4, (4, 6), 8))
     (root / "classes.json").write_text('{"classes": ["road", "sky", "car"]}')
     return root
 

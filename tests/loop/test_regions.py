@@ -24,11 +24,11 @@ from deal.regions import Grid
 from deal.report.loop import report_loop
 from deal.results import read_regions
 from tests.cityscapes import write_cityscapes
+from tests.labeled import colour_fields
 from tests.labeled import write_labeled as write_data
 
 SCRIPT = Path(__file__).with_name("train_colours.py")
 COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
-COLOURS = np.array([[90, 90, 100], [120, 170, 230], [180, 40, 40]])
 SIZE = (36, 52)  # of 5×7 cells of 8 pixels, the last ones 4 pixels high and wide
 GRID = Grid(8)
 
@@ -39,14 +39,8 @@ def root(tmp_path):
     root = tmp_path / "data"
     rng = np.random.default_rng(3)
 
-    def pairs(count):
-        for _ in range(count):
-            label = rng.integers(0, 3, (9, 13)).repeat(4, axis=0).repeat(4, axis=1)
-            noise = rng.normal(0, 40, (*SIZE, 3))
-            yield (COLOURS[label] + noise).clip(0, 255).astype(np.uint8), label
-
-    write_data(root, "train", pairs(10))
-    write_data(root, "val", pairs(3))
+    write_data(root, "train", colour_fields(rng, 10, (9, 13), 4))
+    write_data(root, "val", colour_fields(rng, 3, (9, 13), 4))
     (root / "classes.json").write_text('{"classes": ["road", "sky", "car"], "ignore_index": 9}')
     return root
 
