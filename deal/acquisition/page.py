@@ -50,6 +50,19 @@ before compression. `deal bench acquisition` times every function on a table.
 """
 
 _TAIL = """\
+## Draw by the scores
+
+The rows with the highest scores are of a kind: one labeled, a model would find the others easier.
+`--stochastic power` of `deal select` draws row after row with chances that are as the scores (or
+scores per cost), `power:2` as their squares, without replacement; a row that scores 0 comes last.
+For functions whose 0 says nothing, such as `de`, or whose scores differ little, as means of whole
+images do, `--stochastic softrank` draws with chances as one by the rank, `softrank:0.5` as one by
+its root. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv 2106.12059, section 3.
+
+Draws are a hash of `--seed` and id, the same in any shard or order; in the next round, with another
+model, give another seed. `score` stays the function's own. Budgets and rules hold as ever, and
+`--diverse` spreads over what is drawn.
+
 ## Your own
 
 ```python

@@ -141,7 +141,14 @@ _RANKING_OPTIONS = [
         default=0,
         show_default=True,
         metavar="S",
-        help="Seed of random.",
+        help="Seed of random and --stochastic.",
+    ),
+    option(
+        _RANKING,
+        "--stochastic",
+        metavar="power|softrank[:BETA]",
+        help="Draw by the scores instead of taking the best: with chances as score^BETA, or as "
+        "rank^-BETA. BETA: 1.",
     ),
     option(
         _RANKING,
@@ -318,8 +325,9 @@ def print_selection(selection: Selection, top: int) -> None:
     console = Console()
     if not console.is_terminal:  # a file or pipe has no width to fold to
         console = Console(width=200)
+    drawn = f", drawn by {metadata['stochastic']}" if metadata["stochastic"] else ""
     print(
-        f"{metadata['acquisition']}: {len(selection)} selected of {metadata['scored']} scored, "
-        f"the first {shown}:"
+        f"{metadata['acquisition']}: {len(selection)} selected of {metadata['scored']} scored"
+        f"{drawn}, the first {shown}:"
     )
     console.print(table)

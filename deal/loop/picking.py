@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -96,8 +98,7 @@ class Picking:
         wanted = self.pool.counts[self.number] - self.pool.counts[self.number - 1]
         selection = select(
             table,
-            **self.config.methods[self.method].selection,
-            seed=self.seed,
+            **self._selection(),
             budget=wanted,
             exclude=self.folder / "labeled.csv",
         )
@@ -115,8 +116,7 @@ class Picking:
         limit = self.pool.counts[self.number] * height * width - known
         selection = select(
             self.folder / "results",
-            **self.config.methods[self.method].selection,
-            seed=self.seed,
+            **self._selection(),
             budget=f"pixels:{limit}",
             exclude=self.folder / "labeled.csv",
         )
@@ -129,6 +129,14 @@ class Picking:
         if limit - spent >= min(grid.cell, height) * min(grid.cell, width):
             raise self._too_few(f"regions of {spent} of the {limit} pixels")
         return picks, selection
+
+    def _selection(self) -> dict[str, Any]:
+        """What :func:`deal.select` is asked for; a draw by scores is another in every round."""
+        asked = dict(self.config.methods[self.method].selection)
+        seed = self.seed
+        if asked.get("stochastic") is not None:
+            seed = int(np.random.SeedSequence((self.seed, self.number)).generate_state(1)[0])
+        return {**asked, "seed": seed}
 
     def _too_few(self, what: str) -> DealError:
         return DealError(

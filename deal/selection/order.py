@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["digest", "rank", "repeated"]
+__all__ = ["digest", "mixed", "name_hashes", "rank", "repeated"]
 
 _BLOCK = 65_536  # of the digest: part of its definition
 _STEP = 8192  # rows worked on at once
@@ -73,9 +73,7 @@ def repeated(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> int | N
     """
     import pyarrow as pa
 
-    hashes = _hashes(ids)
-    if regions is not None:
-        hashes = _mixed(hashes ^ (regions.astype(np.uint64) + np.uint64(1)))
+    hashes = name_hashes(ids, regions)
     ascending = np.sort(hashes)
     double = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
     if not len(double):
@@ -138,26 +136,31 @@ def _ends(ids: pa.Array) -> NDArray[np.int64]:
     return np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
 
 
-def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
-    """A hash of each id, uint64 [n]: eight bytes a step, all ids of a block at once."""
+def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDArray[np.uint64]:
+    """A hash of each name (id, or id and region), uint64 [n].
+
+    Eight bytes a step, all ids of a block at once.
+    """
     hashes = np.empty(len(ids), np.uint64)
     for start in range(0, len(ids), _STEP):
         offsets, data = _buffers(ids[start : start + _STEP])
         padded = np.concatenate([data, np.zeros(8, np.uint8)])
         words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
         lengths = np.diff(offsets)
-        value = _mixed(lengths.astype(np.uint64))
+        value = mixed(lengths.astype(np.uint64))
         for step in range(0, int(lengths.max(initial=0)), 8):
             rows = np.flatnonzero(lengths > step)
             word = words[offsets[rows] + step]
             cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
             word = (word << cut) >> cut  # bytes of the next id go
-            value[rows] = _mixed(value[rows] ^ word)
+            value[rows] = mixed(value[rows] ^ word)
         hashes[start : start + len(lengths)] = value
+    if regions is not None:
+        hashes = mixed(hashes ^ (regions.astype(np.uint64) + np.uint64(1)))
     return hashes
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Steele et al. 2014, SplitMix64: a bijection in which every input bit reaches all others."""
     values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -21,6 +21,7 @@ from deal.selection.rules import (
     parse_quota,
     read_id_lists,
 )
+from deal.selection.stochastic import Stochastic, parse_stochastic
 
 __all__ = ["BY", "FEATURES", "Ranking"]
 
@@ -39,6 +40,9 @@ class Ranking:
     options : mapping
         Of that function: ``levels``, ``edges``, ``tail``, ``focus``, ….
     seed : int
+        Of functions that take one, and of ``stochastic``.
+    stochastic : Stochastic, optional
+        Draw rows by their scores (per cost), instead of taking the best.
     budget : Budget
     table : ``images`` or ``regions``
         What is ranked.
@@ -63,6 +67,7 @@ class Ranking:
     acquisition: str = "ds"
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    stochastic: Stochastic | None = None
     budget: Budget = field(default_factory=Budget)
     table: str = "images"
     cost: str = "count"
@@ -83,6 +88,7 @@ class Ranking:
         *,
         acquisition: str = "ds",
         seed: int = 0,
+        stochastic: str | Stochastic | None = None,
         budget: str | int | Budget | None = None,
         table: str | None = None,
         by: str | None = None,
@@ -120,6 +126,7 @@ class Ranking:
             acquisition=acquisition,
             options=given,
             seed=seed,
+            stochastic=parse_stochastic(stochastic),
             budget=parsed,
             table=table,
             cost=cost,
@@ -160,6 +167,7 @@ class Ranking:
             "acquisition": bound.name,
             **bound.options,
             "seed": self.seed,
+            "stochastic": None if self.stochastic is None else str(self.stochastic),
             "budget": str(self.budget) if self.budget != Budget() else None,
             "table": self.table,
             "by": "distance" if bound.greedy else self.by,
@@ -209,6 +217,8 @@ class Ranking:
         spreads = bound.greedy or self.diverse is not None
         if spreads and self.by == "score-per-cost" and bound.greedy:
             raise UsageError(f"acquisition {bound.name!r} has no score to divide by a cost")
+        if self.stochastic is not None and bound.greedy:
+            raise UsageError(f"acquisition {bound.name!r} has no score to draw by: drop stochastic")
         if self.diverse is not None:
             if bound.greedy:
                 raise UsageError(f"acquisition {bound.name!r} is diverse by itself: drop diverse")

@@ -58,7 +58,12 @@ def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
     table : ``images`` or ``regions``, optional
         What is ranked; regions if the budget counts them.
     seed : int
-        Of functions that take one, such as ``random``.
+        Of functions that take one, such as ``random``, and of ``stochastic``.
+    stochastic : str, optional
+        ``power``: row after row is drawn with a chance as its score (or score per cost), instead of
+        the best taken; ``power:2``: as its square; ``softrank``: as one by its rank, for functions
+        whose 0 says nothing (:mod:`deal.selection.stochastic`). Whoever draws round after round
+        gives another seed in each.
     by : ``score`` or ``score-per-cost``, optional
         The order; score per cost by default where the budget is in pixels or clicks.
     cost : ``count``, ``pixels`` or ``clicks``, optional
@@ -162,6 +167,8 @@ def _choose(
             f"{_plain(limit)}: give a larger budget or a shorter list"
         )
     open_rows = order[~(included | excluded)[order]]
+    if ranking.stochastic is not None:
+        open_rows = open_rows[_drawn(rows, ranking, open_rows)]
     extra: dict[str, Any] = {}
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
@@ -182,7 +189,7 @@ def _choose(
             "are not ranked"
         )
     if not bound.greedy:
-        notes += _tie_notes(_keys(rows, ranking)[order])
+        notes += _tie_notes(_keys(rows, ranking)[order], ranking)
     notes += _budget_notes(rows, ranking, limit, order, choice)
     return choice, extra, notes
 
@@ -206,6 +213,19 @@ def score_sources(
     if not bound.greedy:
         for piece, scores in scored_pieces(stored, bound, totals=totals):
             yield piece.column("id"), scores
+
+
+def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order in which rows, the best first, are drawn: places in ``among``."""
+    import pyarrow as pa
+
+    assert ranking.stochastic is not None
+    return ranking.stochastic.order(
+        _keys(rows, ranking)[among],
+        rows.ids.take(pa.array(among)),
+        ranking.seed,
+        None if rows.regions is None else rows.regions[among],
+    )
 
 
 def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
@@ -297,11 +317,12 @@ def _lacking(
         yield f"{lacking} of the {len(names)} names to {option} are {what}"
 
 
-def _tie_notes(keys: NDArray[np.float64]) -> Iterator[str]:
-    """A note when nothing but the ids decides the order of ranked rows."""
+def _tie_notes(keys: NDArray[np.float64], ranking: Ranking) -> Iterator[str]:
+    """A note when nothing but the ids, or chance, decides the order of ranked rows."""
     if len(keys) > 1 and (keys == keys[0]).all():
+        what = "their ids alone decide" if ranking.stochastic is None else "chance alone decides"
         yield (
-            f"all {len(keys)} scores are equal ({keys[0]:g}), so their ids alone decide the order: "
+            f"all {len(keys)} scores are equal ({keys[0]:g}), so {what} the order: "
             "choose another acquisition function"
         )
 

@@ -75,6 +75,7 @@ def test_presets_are_configurations(name, tmp_path):
         ("methods.ds.acquisition", "dss", "dss"),
         ("methods.ds.budget", 5, "sets it itself"),
         ("methods.ds.levels", 7, r"\[methods.ds\]"),
+        ("methods.ds.stochastic", "top", r"\[methods.ds\] stochastic 'top': write power or"),
         ("methods.common", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods.full", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods", {"a b": {"acquisition": "ds"}}, "make a name"),

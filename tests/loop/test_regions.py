@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
+from deal import select
 from deal.errors import DealError, ModelError, OutputError, UsageError
 from deal.loop.by_recipe import RecipeLearner
 from deal.loop.config import parse_config
@@ -188,6 +190,30 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
     overlap = text.split("## Overlap of picks")[1].split("\n## ")[0]
     assert "| images | - |" in overlap
     assert "## Drives and scenes among the picks" in text
+
+
+def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path):
+    methods = {"power": {"acquisition": "ds", "stochastic": "power"}}
+    config = make(methods=methods, seeds=[0, 1])
+    run_loop(config)
+    asked = {}
+    for seed, number in product((0, 1), (1, 2)):
+        folder = config.folder / f"power-seed{seed}/round-{number}"
+        document = json.loads((folder / "selection.json").read_text())
+        assert document["stochastic"] == "power:1"
+        asked[seed, number] = document["seed"]
+        picks = [(row["id"], row["region"]) for row in document["selection"]]
+        options = {"acquisition": "ds", "exclude": folder / "labeled.csv", "table": "regions"}
+        drawn = select(folder / "results", **options, stochastic="power", seed=document["seed"])
+        ranked = [(row["id"], row["region"]) for row in drawn.records()]
+        assert picks[:10] == ranked[:10]
+        best = select(folder / "results", **options)
+        assert picks[:10] != [(row["id"], row["region"]) for row in best.records()][:10]
+    assert len(set(asked.values())) == 4
+    again = make(methods=methods, output=str(tmp_path / "again"))
+    run_loop(again)
+    name = "power-seed0/round-3/labeled.csv"
+    assert (again.folder / name).read_bytes() == (config.folder / name).read_bytes()
 
 
 def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make):

@@ -128,3 +128,17 @@ def test_score_and_select_share_the_options_of_a_ranking() -> None:
 
     assert shared(score_command) == shared(select_command)
     assert len(shared(select_command)) > 20
+
+
+def test_rows_are_drawn_and_the_table_says_so(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (out, "--acquisition", "entropy", "--stochastic", "power")
+    drawn, _ = picks(capsys, *options, "--seed", "3")
+    assert sorted(drawn) == list(range(N))
+    assert drawn[-1] == 0  # its entropy is
+    assert drawn != picks(capsys, *options, "--seed", "4")[0]
+    assert cli.run(cli.deal, ["select", *map(str, options), "--seed", "3"], "deal") == 0
+    assert capsys.readouterr().out.startswith(
+        "entropy: 6 selected of 6 scored, drawn by power:1, the first 6:"
+    )

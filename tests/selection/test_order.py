@@ -55,7 +55,7 @@ def test_regions_of_one_image_are_no_repetition() -> None:
 
 
 def test_names_that_share_a_hash_are_told_apart(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(order, "_hashes", lambda ids: np.zeros(len(ids), np.uint64))
+    monkeypatch.setattr(order, "name_hashes", lambda ids, _: np.zeros(len(ids), np.uint64))
     assert repeated(large(["a", "b", "c"])) is None
     assert repeated(large(["a", "b", "a"])) == 2
 
@@ -63,7 +63,7 @@ def test_names_that_share_a_hash_are_told_apart(monkeypatch) -> None:  # type: i
 def test_hashes_depend_on_every_byte_and_on_the_length() -> None:
     ids = [text for n in range(40) for text in ("a" * n, "a" * n + "b", "a" * n + "\0")]
     unique = set(ids)
-    assert len(set(order._hashes(large(sorted(unique))).tolist())) == len(unique)
+    assert len(set(order.name_hashes(large(sorted(unique))).tolist())) == len(unique)
 
 
 def test_the_digest_is_of_the_ranked_rows_alone() -> None:
