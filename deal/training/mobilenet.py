@@ -36,6 +36,15 @@ def scaled_channels(channels: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
+class _ReLU6(nn.ReLU6):
+    """The same, but exported in less time: the exporter is slow to take hardtanh apart."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (its name in the base class)
+        if torch.compiler.is_exporting():
+            return torch.clamp(input, 0.0, 6.0)
+        return super().forward(input)
+
+
 class _ConvNormActivation(nn.Sequential):
     def __init__(
         self,
@@ -53,7 +62,7 @@ class _ConvNormActivation(nn.Sequential):
                 inputs, outputs, kernel, stride, padding, dilation, groups=groups, bias=False
             ),
             nn.BatchNorm2d(outputs),
-            nn.ReLU6(inplace=True),
+            _ReLU6(inplace=True),
         )
 
 
