@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from deal import select
 from deal.cli import deal, run
 from deal.errors import ResultsError, UsageError
 from deal.report.pool import report_pool
@@ -62,6 +63,19 @@ def test_rules_hold_for_every_function(tmp_path: Path) -> None:
     report = report_pool(stored(tmp_path), acquisitions=["ds", "entropy"], budget=3, min_gap="20f")
     assert report.picks[0].ids == (IDS[9], IDS[7], IDS[5])
     assert report.picks[1].ids == (IDS[19], IDS[17], IDS[15])
+
+
+def test_every_function_draws_where_it_is_asked_to(tmp_path: Path) -> None:
+    folder = stored(tmp_path)
+    report = report_pool(folder, budget=6, stochastic="power", seed=3)
+    drawn = {picks.name: picks.ids for picks in report.picks}
+    for name in ("ds:none", "entropy"):
+        assert (
+            drawn[name]
+            == select(folder, acquisition=name, budget=6, stochastic="power", seed=3).ids
+        )
+    assert "core-set" in report.left_out
+    assert "--seed 3 --stochastic power" in report.to_markdown()
 
 
 def test_sequences_can_be_read_from_the_ids(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ _RANKING_OPTIONS = [
         "--stochastic",
         metavar="power|softrank[:BETA]",
         help="Draw by the scores instead of taking the best: with chances as score^BETA, or as "
-        "rank^-BETA. BETA: 1.",
+        "rank^-BETA. BETA: 1 unless given.",
     ),
     option(
         _RANKING,

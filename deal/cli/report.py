@@ -50,6 +50,12 @@ command.add_command(difficulty)
 @option(_WHAT, "--diverse", metavar="M|P%", help="As of deal select, for every function.")
 @option(
     _WHAT,
+    "--stochastic",
+    metavar="power|softrank[:BETA]",
+    help="As of deal select, for every function.",
+)
+@option(
+    _WHAT,
     "--focus",
     metavar="CLASS,…",
     help="Classes of the focus: functions, which are left out without.",
@@ -69,7 +75,13 @@ command.add_command(difficulty)
     help="Sequence of an image: the first group of REGEX, searched in its id. Default: as stored.",
 )
 @option(
-    _WHAT, "--seed", type=int, default=0, show_default=True, metavar="S", help="Seed of random."
+    _WHAT,
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="Seed of random and --stochastic.",
 )
 @option(_WHAT, "--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load functions.")
 @output_options

@@ -157,6 +157,7 @@ def report_pool(
     seed: int = 0,
     min_gap: str | None = None,
     diverse: str | float | None = None,
+    stochastic: str | None = None,
     **options: Any,
 ) -> PoolReport:
     """Let acquisition functions pick from stored results, and compare what they pick.
@@ -175,7 +176,7 @@ def report_pool(
     sequence_from : str, optional
         Regular expression whose first group, searched in the id, is the sequence; by default the
         stored one.
-    seed, min_gap, diverse
+    seed, min_gap, diverse, stochastic
         As in `deal.select`, for every function.
     options
         Of the acquisition functions; each function gets those that it takes.
@@ -200,7 +201,8 @@ def report_pool(
     times = (frame_numbers(table) if length.frames else table.column("timestamp_ns")).to_pylist()
     scenes = scenes_of(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
-    rules = {"budget": budget, "seed": seed, "min_gap": min_gap, "diverse": diverse}
+    rules = {"budget": budget, "seed": seed, "min_gap": min_gap}
+    rules |= {"diverse": diverse, "stochastic": stochastic}
     picked: list[Picks] = []
     left_out: dict[str, str] = {}
     for name in names:

@@ -24,7 +24,7 @@ from deal.selection.gather import (
     scored_pieces,
 )
 from deal.selection.greedy import Cap, Choice, Spacing
-from deal.selection.order import digest, rank
+from deal.selection.order import digest, name_hashes, rank
 from deal.selection.ranking import Ranking
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["score_sources", "select", "select_by"]
 
-TIES = "score descending, then id ascending (UTF-8 bytes)"
+_TIES = "score descending, then id ascending (UTF-8 bytes)"
 _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region ascending"
 
 
@@ -117,7 +117,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     metadata: dict[str, Any] = {
         "format": 1,
         **ranking.to_dict(bound),
-        "ties": TIES if rows.regions is None else _REGION_TIES,
+        "ties": _ties(rows, ranking),
         "rows": len(rows),
         "scored": len(order),
         "selected": len(taken),
@@ -215,17 +215,17 @@ def score_sources(
             yield piece.column("id"), scores
 
 
+def _ties(rows: Rows, ranking: Ranking) -> str:
+    if ranking.stochastic is not None:
+        return "drawn by a hash of seed and id" + ("" if rows.regions is None else " and region")
+    return _TIES if rows.regions is None else _REGION_TIES
+
+
 def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order in which rows, the best first, are drawn: places in ``among``."""
-    import pyarrow as pa
-
     assert ranking.stochastic is not None
-    return ranking.stochastic.order(
-        _keys(rows, ranking)[among],
-        rows.ids.take(pa.array(among)),
-        ranking.seed,
-        None if rows.regions is None else rows.regions[among],
-    )
+    hashes = name_hashes(rows.ids, rows.regions)[among]
+    return ranking.stochastic.order(_keys(rows, ranking)[among], hashes, ranking.seed)
 
 
 def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:

@@ -7,22 +7,20 @@ asking the model again (Kirsch et al., TMLR 2023, arXiv 2106.12059).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError, UsageError
-from deal.selection.order import mixed, name_hashes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from deal.selection.order import mixed
 
 __all__ = ["Stochastic", "parse_stochastic"]
 
 _KINDS = ("power", "softrank")
+_MOST = 1e6
+# Log-weights beyond are those of 0 and infinity: ln of a double is between −745 and 710.
+_LIMIT = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,76 +31,91 @@ class Stochastic:
     ----------
     kind : ``power`` or ``softrank``
         The chance of a row is as its score to the power of ``beta``, or as its rank to the power of
-        −``beta``: section 3 of the paper.
+        −``beta``: section 3 of the paper. Rows of one score share their mean rank.
     beta : float
-        0 would draw evenly, infinity take the best.
+        Above 0, up to 10⁶. 0 would draw evenly, infinity take the best.
+
+    Raises
+    ------
+    UsageError
+        Another kind or beta.
     """
 
     kind: str
     beta: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS or not 0 < self.beta <= _MOST:
+            raise UsageError(
+                f"stochastic {str(self)!r}: write power or softrank, and if need be :BETA, above 0 "
+                "and up to 1e6, such as power:2"
+            )
+
     def __str__(self) -> str:
-        return f"{self.kind}:{self.beta:g}"
+        return f"{self.kind}:{repr(self.beta).removesuffix('.0')}"
 
     def order(
-        self,
-        scores: NDArray[np.float64],
-        ids: pa.Array,
-        seed: int,
-        regions: NDArray[np.int32] | None = None,
+        self, scores: NDArray[np.float64], hashes: NDArray[np.uint64], seed: int
     ) -> NDArray[np.int64]:
         """Return the order in which rows are drawn.
 
         The largest of log-weights with Gumbel noise are such a draw (Kool et al., ICML 2019,
-        arXiv 1903.06059). Noise is a hash of seed and id: the same in any shard or order.
+        arXiv 1903.06059). The noise mixes seed and name: the same in any shard or order.
 
         Parameters
         ----------
         scores : ndarray of float64 [n]
             Descending.
-        ids : pyarrow.LargeStringArray [n]
+        hashes : ndarray of uint64 [n]
+            Of the rows' names (:func:`deal.selection.order.name_hashes`).
         seed : int
-        regions : ndarray of int32 [n], optional
 
         Raises
         ------
         ResultsError
             A score below 0, which has no power.
         """
-        with np.errstate(divide="ignore"):
-            if self.kind == "softrank":
-                weights = -self.beta * np.log(np.arange(1.0, len(scores) + 1))
-            elif len(scores) and scores[-1] < 0:
-                raise ResultsError(
-                    f"stochastic power draws by scores of 0 and more, and a row has "
-                    f"{scores[-1]:g}: give softrank, which draws by ranks"
-                )
-            else:
-                weights = self.beta * np.log(scores)
-        weights += _gumbel(ids, regions, seed)
-        return np.argsort(-weights, kind="stable")
+        if self.kind == "softrank":
+            weights = np.log(_ranks(scores))
+            weights *= -self.beta
+        elif len(scores) and scores[-1] < 0:
+            raise ResultsError(
+                "stochastic power draws by scores of 0 and more, and there are some below: give "
+                "softrank, which draws by ranks"
+            )
+        else:
+            with np.errstate(divide="ignore"):
+                weights = np.log(scores)
+            weights *= self.beta
+            np.clip(weights, -_LIMIT, _LIMIT, out=weights)
+        weights -= _negative_gumbel(hashes, seed)
+        return np.argsort(np.negative(weights, out=weights), kind="stable")
 
 
 def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
     """``power``, ``power:2`` or ``softrank:0.5``; None draws nothing. UsageError otherwise."""
     if text is None or isinstance(text, Stochastic):
         return text
-    kind, colon, beta = text.strip().partition(":")
+    kind, colon, beta = str(text).strip().partition(":")
     try:
-        value = float(beta) if colon else 1.0
+        return Stochastic(kind, float(beta) if colon else 1.0)
     except ValueError:
-        value = math.nan
-    if kind in _KINDS and 0 < value < math.inf:
-        return Stochastic(kind, value)
-    raise UsageError(
-        f"stochastic {text!r}: write power or softrank, and if need be :BETA above 0, such as "
-        "power:2"
-    )
+        return Stochastic(f"{kind}:{beta}")  # which is refused, and named
 
 
-def _gumbel(ids: pa.Array, regions: NDArray[np.int32] | None, seed: int) -> NDArray[np.float64]:
-    """Gumbel noise of mode 0 and scale 1 from 52 bits of a hash of seed and name, float64 [n]."""
+def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1 of descending scores [n], the mean one for rows of one score."""
+    starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))[: len(scores)]
+    sizes = np.diff(starts, append=len(scores))
+    return np.repeat(starts + (sizes + 1) / 2, sizes)
+
+
+def _negative_gumbel(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+    """Gumbel noise of mode 0 and scale 1, negative, from 52 bits of seed and name: float64 [n]."""
     start = mixed(np.array([seed % 2**64], np.uint64))
-    bits = mixed(name_hashes(ids, regions) ^ start) >> np.uint64(12)
-    noise: NDArray[np.float64] = -np.log(-np.log(np.ldexp(bits + 0.5, -52)))
-    return noise
+    noise = (mixed(hashes ^ start) >> np.uint64(12)).astype(np.float64)
+    noise += 0.5
+    noise /= 2.0**52
+    np.log(noise, out=noise)
+    np.negative(noise, out=noise)
+    return np.log(noise, out=noise)

@@ -37,14 +37,18 @@ def drawn(scores: list[float], **options: Any) -> Selection:
     return select(table(scores), acquisition="entropy", **options)
 
 
+def hashed(ids: list[str], regions: np.ndarray | None = None) -> np.ndarray:
+    return name_hashes(pa.array(ids, pa.large_string()), regions)
+
+
 def shares(stochastic: str, scores: list[float], draws: int = 4000) -> np.ndarray:
     """How often each row is drawn first, and how often second."""
     how = parse_stochastic(stochastic)
     assert how is not None
-    ids = pa.array([f"{i:03d}" for i in range(len(scores))], pa.large_string())
+    hashes = hashed([f"{i:03d}" for i in range(len(scores))])
     counts = np.zeros((2, len(scores)))
     for seed in range(draws):
-        counts[[0, 1], how.order(np.array(scores), ids, seed)[:2]] += 1
+        counts[[0, 1], how.order(np.array(scores), hashes, seed)[:2]] += 1
     return counts / draws
 
 
@@ -53,7 +57,7 @@ def shares(stochastic: str, scores: list[float], draws: int = 4000) -> np.ndarra
     [
         ("power", [4 / 7, 2 / 7, 1 / 7]),
         ("power:2", [16 / 21, 4 / 21, 1 / 21]),
-        ("softrank", [6 / 11, 3 / 11, 2 / 11]),
+        ("softrank:2", [36 / 49, 9 / 49, 4 / 49]),
     ],
 )
 def test_chances_are_as_the_scores_or_ranks_and_nothing_is_drawn_twice(
@@ -121,10 +125,9 @@ def test_the_draw_is_the_gumbel_of_a_hash_of_seed_and_id() -> None:
 
 
 def test_regions_of_one_image_are_drawn_independently() -> None:
-    ids = pa.array(["a"] * 50, pa.large_string())
-    regions = np.arange(50, dtype=np.int32)
-    assert len(set(name_hashes(ids, regions).tolist())) == 50
-    order = Stochastic("power").order(np.ones(50), ids, 0, regions)
+    hashes = hashed(["a"] * 50, np.arange(50, dtype=np.int32))
+    assert len(set(hashes.tolist())) == 50
+    order = Stochastic("power").order(np.ones(50), hashes, 0)
     assert sorted(order.tolist()) == list(range(50))
     assert order.tolist() != list(range(50))
 
@@ -142,9 +145,9 @@ def test_score_per_cost_is_drawn_where_the_budget_is_in_pixels() -> None:
     found = select(
         table(scores.tolist()), acquisition="entropy", stochastic="power:2", budget="pixels:1000"
     )
-    ids = pa.array([f"{i:03d}" for i in range(12)], pa.large_string())
-    order = Stochastic("power", 2.0).order(scores / np.arange(1, 13), ids, 0)
-    assert found.ids == tuple(f"{i:03d}" for i in order)
+    ids = [f"{i:03d}" for i in range(12)]
+    order = Stochastic("power", 2.0).order(scores / np.arange(1, 13), hashed(ids), 0)
+    assert found.ids == tuple(ids[i] for i in order)
     assert found.metadata["by"] == "score-per-cost"
 
 
@@ -163,20 +166,87 @@ def test_the_document_says_how_rows_were_drawn() -> None:
     found = drawn([0.1, 0.2, 0.3], stochastic=" power:0.50 ", seed=4, budget=2)
     assert found.metadata["stochastic"] == "power:0.5"
     assert found.metadata["seed"] == 4
+    assert found.metadata["ties"] == "drawn by a hash of seed and id"
+    assert str(parse_stochastic("power:1.23456789")) == "power:1.23456789"
     assert drawn([0.1, 0.2]).metadata["stochastic"] is None
     assert any("chance alone" in note for note in drawn([0.1, 0.1], stochastic="power").notes)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "top", "power:", "power:0", "power:-1", "power:inf", "power:nan", "softmax:1"]
+    "text",
+    [
+        "",
+        "top",
+        "power:",
+        "power:0",
+        "power:-1",
+        "power:inf",
+        "power:nan",
+        "softmax:1",
+        "power:1e7",
+    ],
 )
 def test_what_cannot_be_drawn_by_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="write power or softrank"):
         parse_stochastic(text)
 
 
+@pytest.mark.parametrize("value", [True, 2, ["power"]])
+def test_a_value_that_is_no_text_is_refused_as_well(value: Any) -> None:
+    with pytest.raises(UsageError, match="write power or softrank"):
+        parse_stochastic(value)
+
+
+@pytest.mark.parametrize("stochastic", ["power", "softrank", "softrank:3"])
+@pytest.mark.parametrize("better", [0, 3])
+def test_rows_of_one_score_are_drawn_evenly(stochastic: str, better: int) -> None:
+    how = parse_stochastic(stochastic)
+    assert how is not None
+    scores = np.array([1.0] * better + [0.0] * 6)
+    hashes = hashed([f"{i:03d}" for i in range(len(scores))])
+    counts = np.zeros(len(scores))
+    for seed in range(3000):
+        order = how.order(scores, hashes, seed)
+        counts[order[order >= better][0]] += 1
+    assert np.abs(counts[better:] / 3000 - 1 / 6).max() < 4 * np.sqrt(5 / 36 / 3000)
+
+
+def test_a_score_of_infinity_per_cost_comes_first_and_evenly() -> None:
+    rows = table([0.5] * 6).set_column(3, "n_pixels", pa.array([5, 0, 5, 0, 5, 0]))
+    options = {"acquisition": "entropy", "stochastic": "power", "budget": "pixels:20"}
+    first = [select(rows, **options, seed=seed).ids[:3] for seed in range(12)]
+    assert {frozenset(ids) for ids in first} == {frozenset({"001", "003", "005"})}
+    assert len(set(first)) > 3
+
+
+def test_budget_quota_and_gap_are_kept_along_the_draw() -> None:
+    rng = np.random.default_rng(2)
+    n = 30
+    rows = table(rng.random(n).tolist())
+    camera, times = rng.integers(0, 2, n), rng.integers(0, 20, n)
+    rows = rows.append_column("camera", pa.array(camera.astype(str)))
+    rows = rows.append_column("sequence", pa.array(["s"] * n))
+    rows = rows.append_column("timestamp_ns", pa.array(times * 10**9))
+    options = {"acquisition": "entropy", "stochastic": "power", "seed": 6, "by": "score"}
+    order = [int(name) for name in select(rows, **options).ids]
+    taken: list[int] = []
+    for row in order:
+        both = [*taken, row]
+        if sum(i + 1 for i in both) > 150:
+            continue
+        if sum(i + 1 for i in both if camera[i] == camera[row]) > 90:
+            continue
+        if any(abs(times[i] - times[row]) < 2 for i in taken):
+            continue
+        taken.append(row)
+    rules = {"budget": "pixels:150", "quota": "camera=60%", "min_gap": "2s"}
+    found = select(rows, **options, **rules)
+    assert [int(name) for name in found.ids] == taken
+    assert 2 < len(taken) < n
+
+
 def test_scores_below_zero_have_no_power() -> None:
-    with pytest.raises(ResultsError, match=r"a row has -0\.5: give softrank"):
+    with pytest.raises(ResultsError, match="there are some below: give softrank"):
         drawn([1, -0.5, 0.2], stochastic="power")
     assert len(drawn([1, -0.5, 0.2], stochastic="softrank")) == 3
 
