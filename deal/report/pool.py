@@ -201,8 +201,13 @@ def report_pool(
     times = (frame_numbers(table) if length.frames else table.column("timestamp_ns")).to_pylist()
     scenes = scenes_of(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
-    rules = {"budget": budget, "seed": seed, "min_gap": min_gap}
-    rules |= {"diverse": diverse, "stochastic": stochastic}
+    rules: dict[str, Any] = {
+        "budget": budget,
+        "seed": seed,
+        "min_gap": min_gap,
+        "diverse": diverse,
+        "stochastic": stochastic,
+    }
     picked: list[Picks] = []
     left_out: dict[str, str] = {}
     for name in names:
