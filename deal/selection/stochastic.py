@@ -46,10 +46,7 @@ class Stochastic:
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS or not 0 < self.beta <= _MOST:
-            raise UsageError(
-                f"stochastic {str(self)!r}: write power or softrank, and if need be :BETA, above 0 "
-                "and up to 1e6, such as power:2"
-            )
+            raise _refused(str(self))
 
     def __str__(self) -> str:
         return f"{self.kind}:{repr(self.beta).removesuffix('.0')}"
@@ -99,8 +96,15 @@ def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
     kind, colon, beta = str(text).strip().partition(":")
     try:
         return Stochastic(kind, float(beta) if colon else 1.0)
-    except ValueError:
-        return Stochastic(f"{kind}:{beta}")  # which is refused, and named
+    except (ValueError, UsageError):
+        raise _refused(text) from None
+
+
+def _refused(given: object) -> UsageError:
+    return UsageError(
+        f"stochastic {given!r}: write power or softrank, and if need be :BETA, above 0 and up to "
+        "1e6, such as power:2"
+    )
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

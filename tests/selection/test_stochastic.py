@@ -187,7 +187,7 @@ def test_the_document_says_how_rows_were_drawn() -> None:
     ],
 )
 def test_what_cannot_be_drawn_by_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="write power or softrank"):
+    with pytest.raises(UsageError, match=f"^stochastic '{text}': write power or softrank"):
         parse_stochastic(text)
 
 
