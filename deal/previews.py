@@ -112,9 +112,8 @@ def write_previews(
         previews.append(_preview(rank, item_id, score, pixels, difficulty))
     if not scorer.has_difficulty:
         notes.append("the model has no difficulty: the previews show the images alone")
-    how = selection.metadata
-    drawn = f", drawn by {how['stochastic']}" if how["stochastic"] else ""
-    title = f"Top {len(previews)} of {how['scored']} by {how['acquisition']}{drawn}"
+    scored, acquisition = selection.metadata["scored"], selection.metadata["acquisition"]
+    title = f"Top {len(previews)} of {scored} by {acquisition}{selection.drawn}"
     path = output / "previews.jpg"
     temporary = path.with_name(f"_previews.jpg.{os.getpid()}")
     try:

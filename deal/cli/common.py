@@ -26,6 +26,7 @@ __all__ = [
     "print_selection",
     "ranking_keywords",
     "ranking_options",
+    "seed_option",
 ]
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
@@ -69,6 +70,19 @@ class GroupedCommand(click.Command):
 def option(group: str, *names: str, **kwargs: Any) -> Callable[[FC], FC]:
     """``click.option`` under a heading of the help."""
     return click.option(*names, cls=GroupedOption, group=group, **kwargs)
+
+
+def seed_option(group: str) -> Callable[[FC], FC]:
+    """``--seed`` of a ranking."""
+    return option(
+        group,
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="S",
+        help="Seed of random and --stochastic.",
+    )
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -134,15 +148,7 @@ _RANKING_OPTIONS = [
         metavar="KEY=VALUE",
         help="Option of an acquisition function of your own; repeatable.",
     ),
-    option(
-        _RANKING,
-        "--seed",
-        type=int,
-        default=0,
-        show_default=True,
-        metavar="S",
-        help="Seed of random and --stochastic.",
-    ),
+    seed_option(_RANKING),
     option(
         _RANKING,
         "--stochastic",
@@ -325,9 +331,8 @@ def print_selection(selection: Selection, top: int) -> None:
     console = Console()
     if not console.is_terminal:  # a file or pipe has no width to fold to
         console = Console(width=200)
-    drawn = f", drawn by {metadata['stochastic']}" if metadata["stochastic"] else ""
     print(
         f"{metadata['acquisition']}: {len(selection)} selected of {metadata['scored']} scored"
-        f"{drawn}, the first {shown}:"
+        f"{selection.drawn}, the first {shown}:"
     )
     console.print(table)

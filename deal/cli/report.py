@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import GroupedCommand, option
+from deal.cli.common import GroupedCommand, option, seed_option
 from deal.cli.report_difficulty import difficulty
 from deal.cli.report_files import check_output, output_options, show
 
@@ -74,15 +74,7 @@ command.add_command(difficulty)
     metavar="REGEX",
     help="Sequence of an image: the first group of REGEX, searched in its id. Default: as stored.",
 )
-@option(
-    _WHAT,
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="S",
-    help="Seed of random and --stochastic.",
-)
+@seed_option(_WHAT)
 @option(_WHAT, "--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load functions.")
 @output_options
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")

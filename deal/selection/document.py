@@ -61,6 +61,12 @@ class Selection:
         return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
 
     @property
+    def drawn(self) -> str:
+        """``, drawn by power:1`` where rows were drawn, for a line that says what ranked them."""
+        stochastic = self.metadata["stochastic"]
+        return f", drawn by {stochastic}" if stochastic else ""
+
+    @property
     def ranks(self) -> NDArray[np.int64]:
         """1 … k."""
         return np.arange(1, len(self) + 1)

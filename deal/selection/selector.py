@@ -168,7 +168,7 @@ def _choose(
         )
     open_rows = order[~(included | excluded)[order]]
     if ranking.stochastic is not None:
-        open_rows = open_rows[_drawn(rows, ranking, open_rows)]
+        open_rows = _drawn(rows, ranking, open_rows)
     extra: dict[str, Any] = {}
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
@@ -222,10 +222,11 @@ def _ties(rows: Rows, ranking: Ranking) -> str:
 
 
 def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The order in which rows, the best first, are drawn: places in ``among``."""
+    """Rows, the best first, in the order in which they are drawn."""
     assert ranking.stochastic is not None
     hashes = name_hashes(rows.ids, rows.regions)[among]
-    return ranking.stochastic.order(_keys(rows, ranking)[among], hashes, ranking.seed)
+    order = ranking.stochastic.order(_keys(rows, ranking)[among], hashes, ranking.seed)
+    return among[order]
 
 
 def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
