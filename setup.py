@@ -1,8 +1,9 @@
 """Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
 
 DEAL_CUDA=auto|0|1   CUDA kernels: where there is nvcc (auto, the default), never, always
-DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "80;90": A100 to H200; or "all"
-                     of the toolkit. The last also as PTX, which later GPUs compile on first use.
+DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "75;80;90": T4 to H200; or "all"
+                     of the toolkit. The first and the last also as PTX, which the driver compiles
+                     for other GPUs at their first use.
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 
@@ -18,6 +19,7 @@ from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
+DEFAULT_ARCHS = ("75", "80", "90")
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_text(), re.M)[1]
 
@@ -86,7 +88,9 @@ def wanted_archs(nvcc: str) -> list[str]:
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     known = sorted({int(arch) for arch in re.findall(r"compute_(\d+)\b", told)})
     known = [str(arch) for arch in known if arch >= 75]
-    wanted = os.environ.get("DEAL_CUDA_ARCHS", "80;90")
+    wanted = os.environ.get("DEAL_CUDA_ARCHS")
+    if wanted is None:
+        return [arch for arch in DEFAULT_ARCHS if arch in known]
     if wanted == "all":
         return known
     archs = wanted.split(";")
@@ -120,10 +124,13 @@ class BuildWithCuda(build_ext):
         target.parent.mkdir(parents=True, exist_ok=True)
         archs = wanted_archs(nvcc)
         codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
-        codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
-        command = [nvcc, "-std=c++17", "-O3", "-Icsrc", "-c", source, "-o", str(target), *codes]
+        # Code that the driver compiles: the newest for later GPUs, the oldest for those between.
+        codes += [f"-gencode=arch=compute_{a},code=compute_{a}" for a in {archs[0], archs[-1]}]
+        command = [nvcc, "-std=c++17", "-O3", "-Icsrc", "-c", source, "-o", str(target)]
+        command += [*sorted(codes), "--threads=0"]
         # As on the CPU: no contraction, exact division. Hidden: only deal_* is exported.
-        command += ["--fmad=false", "--prec-div=true", "-Xcompiler=-fPIC,-fvisibility=hidden"]
+        command += ["--fmad=false", "--prec-div=true"]
+        command += ["-Xcompiler=-fPIC,-fvisibility=hidden,-ffp-contract=off"]
         print(" ".join(command), flush=True)
         if subprocess.run(command, check=False).returncode != 0:
             raise SystemExit(f"{nvcc} failed on {source}; set DEAL_CUDA=0 to build without CUDA")

@@ -52,6 +52,7 @@ Needs::Needs(const Request& request, const deal_output& o)
       contours(asks_for_contours(o)),
       difficulty(request.has_difficulty() &&
                  (statistics || any(o.difficulty_grid, o.difficulty_map))),
+      raster(difficulty && (statistics || any(o.difficulty_map))),
       boxes(request.segments != nullptr &&
             any(o.region_x0, o.region_y0, o.region_x1, o.region_y1)) {}
 
@@ -62,8 +63,8 @@ void ImageJob::run(int first, int count) {
   for (int s = first + 1; s < first + count; ++s) total.nonfinite += w_.rows[s].sums.nonfinite;
   const bool good = total.nonfinite == 0;
   if (good) {
-    if (needs_.difficulty) {
-      make_grid();
+    if (needs_.difficulty) make_grid();
+    if (needs_.raster) {
       make_difficulty();
       for (int s = first + 1; s < first + count; ++s) {
         total.low = std::min(total.low, w_.rows[s].sums.low);

@@ -18,7 +18,9 @@ inline bool asks_for_contours(const deal_output& o) {
 }
 
 struct Needs {
-  bool statistics, boundary, committee, contours, difficulty, boxes;
+  bool statistics, boundary, committee, contours;
+  bool difficulty, raster;  // on the grid, and of every pixel
+  bool boxes;
   Needs(const Request& request, const deal_output& output);
 };
 

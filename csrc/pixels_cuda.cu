@@ -377,7 +377,7 @@ void enqueue_pixels(const PixelJob& pixels, const Needs& needs, cudaStream_t str
   const auto run = [&](void (*kernel)(Job), size_t shared) {
     launch(kernel, raster_blocks(r), batch, kRasterThreads, shared, stream, job);
   };
-  if (needs.difficulty) run(make_difficulty, 0);
+  if (needs.raster) run(make_difficulty, 0);
   if (needs.statistics) {
     const Scoring scoring = r.logits.dtype == DEAL_FLOAT32   ? scoring_of<DEAL_FLOAT32>(classes)
                             : r.logits.dtype == DEAL_FLOAT16 ? scoring_of<DEAL_FLOAT16>(classes)

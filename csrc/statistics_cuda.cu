@@ -144,7 +144,7 @@ class Scorer : public CudaScorer {
     check(cudaStreamIsCapturing(on, &capture), "cudaStreamIsCapturing");
     const bool capturing = capture != cudaStreamCaptureStatusNone;
     if (capturing && !fits(request)) {
-      throw std::invalid_argument("deal_reserve this request before its stream is captured");
+      throw std::invalid_argument("score this request once before its stream is captured");
     }
     grow(request);
     Workspace w;
@@ -304,6 +304,23 @@ int count_devices() {
                     "): install or update the NVIDIA driver, or score host arrays on the CPU");
 }
 
+// A build has code for some GPUs only: said when a device is taken, not at the first launch.
+void check_code(int device) {
+  UseDevice use(device);
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, fill_taps);
+  if (error != cudaErrorNoKernelImageForDevice && error != cudaErrorInvalidDeviceFunction) {
+    check(error, "cudaFuncGetAttributes");
+    return;
+  }
+  cudaGetLastError();
+  cudaDeviceProp p;
+  check(cudaGetDeviceProperties(&p, device), "cudaGetDeviceProperties");
+  throw DeviceError("this build of deal has no code for " + std::string(p.name) +
+                    ": install deal-score again from source with DEAL_CUDA_ARCHS=" +
+                    std::to_string(10 * p.major + p.minor));
+}
+
 }  // namespace
 
 bool has_cuda() { return true; }
@@ -314,6 +331,7 @@ std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads) {
     throw DeviceError("CUDA device " + std::to_string(device_index) +
                       " does not exist: this machine has " + std::to_string(count));
   }
+  check_code(device_index);
   return std::make_unique<Scorer>(device_index, threads);
 }
 

@@ -159,7 +159,10 @@ def _trt() -> str:
     cache = EngineCache()
     size = sum(entry.size for entry in cache.entries()) / 1e6
     count = len(cache.entries())
-    return f"TensorRT {trt.__version__} starts; {count} engines, {size:.0f} MB in {cache.folder}"
+    return (
+        f"TensorRT {trt.__version__} starts (no engine was built or run to see); {count} engines, "
+        f"{size:.0f} MB in {cache.folder}"
+    )
 
 
 def _torch(device: str) -> str:

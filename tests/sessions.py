@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -36,10 +37,12 @@ class CpuSession:
         self._stream = stream
         self.io_binding = self._real.io_binding
         self.runs: list[Any] = []
+        self.threads: set[int] = set()
 
     def run_with_iobinding(self, binding: Any, options: Any) -> None:
         self._stream.synchronize()
         self.runs.append(binding)
+        self.threads.add(threading.get_ident())
         self._real.run_with_iobinding(binding, options)
 
 

@@ -17,9 +17,38 @@ from deal.model_keys import PRECISIONS
 if TYPE_CHECKING:
     from deal.engines.base import Engine
 
-__all__ = ["ENGINES", "open_engine"]
+__all__ = ["ENGINES", "find_device", "open_engine"]
 
 ENGINES = ("ort", "trt", "torch")
+
+
+def find_device(engine: str, device: str = "auto") -> int | None:
+    """Index of the CUDA device that an engine will run on, None for the CPU; no model is opened.
+
+    Parameters are those of :func:`open_engine`.
+
+    Raises
+    ------
+    UsageError
+        An unknown engine, or a device that there cannot be.
+    EngineUnavailableError
+        Engine or device are not there; says what to install.
+    """
+    if engine == "ort":
+        from deal.engines.onnxruntime_cuda import cuda_index
+
+        return cuda_index(device)
+    if engine == "trt":
+        from deal.engines.tensorrt_library import import_tensorrt, tensorrt_device
+
+        index = tensorrt_device(device)
+        import_tensorrt()
+        return index
+    if engine == "torch":
+        from deal.engines import torch_cuda
+
+        return torch_cuda.cuda_index(device)
+    raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
 
 
 def open_engine(
@@ -64,17 +93,16 @@ def open_engine(
     ModelError
         The model does not keep the contract, or is of another precision.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    path, index = Path(model), find_device(engine, device)
     opened: Engine
     if engine == "ort":
-        opened = _open_ort(Path(model), device, threads, options, batch_size)
+        opened = _open_ort(path, index, threads, options, batch_size)
     elif engine == "trt":
-        opened = _open_trt(Path(model), device, options, batch_size)
+        opened = _open_trt(path, index, options, batch_size)
     else:
-        opened = _open_torch(Path(model), device, threads, options, batch_size)
+        opened = _open_torch(path, index, threads, options, batch_size)
     _check_precision(opened, precision)
     if probe:
         opened.probe()
@@ -83,40 +111,37 @@ def open_engine(
 
 def _open_ort(
     path: Path,
-    device: str,
+    index: int | None,
     threads: int | None,
     options: Mapping[str, Any] | None,
     batch_size: int | None,
 ) -> Engine:
     from deal.engines.onnxruntime import OnnxRuntimeEngine
-    from deal.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine, cuda_index
+    from deal.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 
-    index = cuda_index(device)
     if index is None:
         return OnnxRuntimeEngine(path, threads, options)
     return OnnxRuntimeCudaEngine(path, index, threads, options, batch_size)
 
 
 def _open_trt(
-    path: Path, device: str, options: Mapping[str, Any] | None, batch_size: int | None
+    path: Path, index: int, options: Mapping[str, Any] | None, batch_size: int | None
 ) -> Engine:
     from deal.engines.tensorrt import TensorRTEngine
-    from deal.engines.tensorrt_library import tensorrt_device
 
-    return TensorRTEngine(path, tensorrt_device(device), options, batch_size)
+    return TensorRTEngine(path, index, options, batch_size)
 
 
 def _open_torch(
     path: Path,
-    device: str,
+    index: int | None,
     threads: int | None,
     options: Mapping[str, Any] | None,
     batch_size: int | None,
 ) -> Engine:
     from deal.engines.torch import ModuleEngine, load_network
-    from deal.engines.torch_cuda import TorchCudaEngine, cuda_index
+    from deal.engines.torch_cuda import TorchCudaEngine
 
-    index = cuda_index(device)
     network, metadata = load_network(path)
     if index is None:
         return ModuleEngine(network, metadata, path, threads, options)

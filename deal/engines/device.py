@@ -166,6 +166,10 @@ class DeviceEngine(Engine):
 
     def __init__(self, spec: ModelSpec, index: int, batch: int | None = None) -> None:
         super().__init__(spec, f"cuda:{index}")
+        try:
+            _native.Context(1, cuda=index)  # does this build have code for this GPU?
+        except OSError as error:
+            raise EngineUnavailableError(f"device {self.device}: {error}") from error
         self.batch = spec.batch or batch or DEFAULT_BATCH
         self.on_device = spec.output_kind == "logits" and spec.activation == "softmax"
         self._index = index

@@ -1,11 +1,15 @@
 """ONNX Runtime on CUDA: outputs are bound to device memory and scored there.
 
-The network runs on a stream of this engine's own (``user_compute_stream``), and no run waits for
-its end (``disable_synchronize_execution_providers``): the kernel follows on a stream that waits for
-it. Where the model takes one size of images, the network is captured as a CUDA graph at its first
-run (``enable_cuda_graph``), which fixes the addresses of its inputs and outputs: lanes then copy
-theirs there and back, within the device. TF32 is off: fp32 is fp32. Whoever wants its speed exports
-fp16.
+The network runs on a stream of this engine's own (``user_compute_stream``); the kernel follows on a
+stream that waits for it. No run waits for its end (``disable_synchronize_execution_providers``),
+but for those of a captured network: ONNX Runtime waits for each launch of its graph.
+
+Where the model takes one size of images, the network is captured as a CUDA graph at its first run
+(``enable_cuda_graph``), which fixes the addresses of its inputs and outputs: lanes then copy theirs
+there and back, within the device. ONNX Runtime keeps a graph for each thread that runs a session,
+and while it captures one nobody may take memory of any device: so one thread runs such a session,
+and the first run is the one that tries a model when it is opened. TF32 is off: fp32 is fp32.
+Whoever wants its speed exports fp16.
 
 Options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
 """
@@ -17,6 +21,8 @@ import ctypes
 import importlib.metadata
 import io
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +104,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
             path, self.network_stream, threads or 1, captured=self.captured
         )
         self._fixed: list[_Fixed] = []  # one, once it is captured; shared by the lanes
+        self._thread = ThreadPoolExecutor(1, "deal-ort-cuda") if self.captured else None
 
     def _bind(
         self, inputs: Mapping[str, DeviceArray]
@@ -163,8 +170,12 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         self._run_bound(binding, options)
 
     def _run_bound(self, binding: Any, options: Any) -> None:
+        run = partial(self._session.run_with_iobinding, binding, options)
         try:
-            self._session.run_with_iobinding(binding, options)
+            if self._thread is None:
+                run()
+            else:
+                self._thread.submit(run).result()
         except Exception as error:  # the runtime's exceptions share no other base
             raise not_run(self.spec, (self.batch,), error) from error
 

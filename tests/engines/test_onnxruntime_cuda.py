@@ -1,5 +1,8 @@
 """ONNX Runtime on CUDA: on the emulated device with the CPU's session, and what may be missing."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -80,6 +83,22 @@ def test_lanes_share_one_session_and_one_captured_graph(ort_on_device, tmp_path)
     assert len({id(binding) for binding in bound}) == 1
 
 
+def test_one_thread_runs_what_is_captured_for_all_lanes(ort_on_device, tmp_path):
+    """ONNX Runtime would capture a graph for each thread, while others take memory."""
+    cpu, device = pair(save_model(tmp_path / "m.onnx", size=(48, 64), props=metadata()))
+    lanes = [device, device.lane()]
+    expected = cpu.infer(IMAGES[:2]).logits.tobytes()
+    together = Barrier(len(lanes))
+
+    def infer(lane):
+        together.wait()
+        return [lane.infer(IMAGES[:2]).logits.to_host().tobytes() for _ in range(3)]
+
+    with ThreadPoolExecutor(len(lanes)) as executor:
+        assert list(executor.map(infer, lanes)) == [[expected] * 3] * len(lanes)
+    assert len(ort_on_device[0].threads) == 1
+
+
 def test_probabilities_are_converted_on_the_host(ort_on_device, tmp_path):
     options = {"classes": 5, "output_kind": "probabilities"}
     path = save_model(tmp_path / "m.onnx", kind="softmax", difficulty=True)
@@ -98,6 +117,16 @@ def test_outputs_that_cannot_be_scored_are_refused_as_on_the_cpu(ort_on_device, 
             open_engine(path, device=device, options={"classes": 5}, batch_size=2)
         messages.append(str(error.value))
     assert messages[0] == messages[1]
+
+
+def test_a_gpu_that_the_build_has_no_code_for_is_named_with_the_remedy(
+    ort_on_device, tmp_path, monkeypatch
+):
+    path = save_model(tmp_path / "m.onnx", size=(48, 64), props=metadata())
+    monkeypatch.setenv("EMULATED_NO_CODE", "1")
+    expected = "cuda:0: .*no code for emulated: install .* from source with DEAL_CUDA_ARCHS=90"
+    with pytest.raises(EngineUnavailableError, match=expected):
+        open_engine(path, device="cuda")
 
 
 REASON = no_cuda_provider()

@@ -79,7 +79,9 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDeviceFunction = 98,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900
 };
@@ -99,6 +101,9 @@ typedef struct CUgraph_st* cudaGraph_t;
 typedef struct CUgraphExec_st* cudaGraphExec_t;
 struct cudaPointerAttributes {
   int device;
+};
+struct cudaFuncAttributes {
+  int numRegs;
 };
 struct cudaDeviceProp {
   char name[256];
@@ -121,6 +126,12 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* index);
 cudaError_t cudaSetDevice(int index);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+// Without code for the device while the environment has EMULATED_NO_CODE.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes);
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+  return cudaFuncGetAttributes(attributes);
+}
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaGetLastError();

@@ -141,6 +141,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   *properties = {"emulated", size_t{1} << 30, 9, 0, 1};
   return cudaSuccess;
 }
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*) {
+  return getenv("EMULATED_NO_CODE") == nullptr ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+}
 cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
