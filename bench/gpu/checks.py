@@ -18,6 +18,7 @@ __all__ = ["sanitizer", "tests"]
 _ROOT = Path(__file__).resolve().parents[2]
 _TOOLS = ("memcheck", "racecheck")
 _FOUND_ERRORS = 9
+_REFUSED = "Device not supported"  # by compute-sanitizer, on some virtual machines
 # Those that need neither ONNX Runtime nor a decoder, which a bare machine lacks.
 _OF_ENGINES = ("test_device.py", "test_torch_cuda.py")
 
@@ -93,6 +94,8 @@ def sanitizer(record: Record) -> None:
         except subprocess.TimeoutExpired:
             record.note(f"{tool} was cut after {limit:.0f} s")
             continue
+        if _REFUSED in done.stdout:
+            raise SkipError(f"compute-sanitizer says of this machine: {_REFUSED}")
         record.check(tool, done.returncode == 0, done.stdout.strip()[-500:])
 
 

@@ -20,7 +20,7 @@ from deal.bench.gpu.device import Device, interleave, open_device
 from deal.bench.gpu.record import Record
 from deal.bench.networks import export, half_model, random_module
 from deal.bench.timing import spread
-from deal.engines import open_engine
+from deal.engines import find_device, open_engine
 from deal.errors import DealError
 from deal.synthetic import scene
 from deal.training.checkpoint import CheckpointMeta
@@ -111,12 +111,12 @@ def _pytorch(
                 try:
                     for _ in range(2):
                         found = module(x)
+                    runs[name] = device.graph(partial(module, x))
                 except Exception as error:  # compilers differ by machine; the peer is optional
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
                     record.note(f"{label}: {name} is left out: {reason[:200]}")
                     continue
                 _check(record, f"{name}, {label}", found.float().cpu().numpy(), expected)
-                runs[name] = device.graph(partial(module, x))
             seconds = interleave(device, runs, rounds=3 if record.rehearsal else 10)
         for name, values in seconds.items():
             record.row(f"{name}: {label}", [batch / s for s in values], "images/s")
@@ -147,9 +147,16 @@ def _onnx_engines(
     batches: tuple[int, ...],
 ) -> None:
     """ONNX Runtime and TensorRT as ``deal-score`` runs them: images up, logits left on the GPU."""
+    there = []
+    for engine in ("ort", "trt"):
+        try:
+            find_device(engine, record.device)
+            there.append(engine)
+        except (DealError, ImportError) as error:
+            record.note(f"--engine {engine}: {meta.network} is left out: {error}")
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         path = None
-        for engine, batch in product(("ort", "trt"), batches):
+        for engine, batch in product(there, batches):
             label = f"--engine {engine}: {meta.network}, batch {batch}"
             if record.left < _OPENING:
                 record.note(f"{label} is left out: {record.left:.0f} s are left")

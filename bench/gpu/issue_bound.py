@@ -13,6 +13,7 @@ capability 9.0 in the CUDA C++ programming guide, "Throughput of native arithmet
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -211,6 +212,9 @@ class Kernels:
     def __init__(
         self, arch: str = ISSUE_CAPABILITY, nvcc: str = "nvcc", cuobjdump: str = "cuobjdump"
     ) -> None:
+        home = os.environ.get("CUDA_HOME")
+        if home and shutil.which(nvcc) is None:
+            nvcc, cuobjdump = f"{home}/bin/{nvcc}", f"{home}/bin/{cuobjdump}"
         for tool in (nvcc, cuobjdump):
             if shutil.which(tool) is None:
                 raise FileNotFoundError(

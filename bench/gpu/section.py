@@ -30,7 +30,7 @@ class Section:
 
 SECTIONS: Mapping[str, Section] = {
     "tests": Section("checks.tests", 120, proves=True),
-    "sanitizer": Section("checks.sanitizer", 75, proves=True),
+    "sanitizer": Section("checks.sanitizer", 120, proves=True),
     "rates": Section("rates.rates", 40),
     "kernel": Section("kernel.kernel", 110),
     "head": Section("kernel.head", 40),
