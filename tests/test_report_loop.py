@@ -136,6 +136,65 @@ def test_full_supervision_of_the_experiment_is_compared_seed_by_seed(folder):
     assert "full" not in rows(text, "mIoU by round")
 
 
+def test_what_rests_on_one_seed_is_said_to_have_no_spread(folder):
+    write_json(folder / "full-seed1" / "metrics.json", {"miou": 0.4, "iou": {"road": 1, "pole": 1}})
+    whole = report_loop([folder])[0].to_markdown()
+    text = section(whole, "Labels needed")
+    assert "(40.0 % mIoU with all 6 labels, one seed: no spread; each curve is" in text
+    assert "in any round. Every curve is of one seed: no spread.\n" in text
+    # (0.33 + 0.6 · 0.05) / 0.4 is 90 %, 0.38 / 0.4 is 95 %.
+    assert rows(whole, "Labels needed")["ds"] == ["4 (1 of 1)", "4 (1 of 1)", "95.0"]
+    shutil.rmtree(folder / "full-seed1")
+    for seed in (1, 2):
+        shutil.rmtree(folder / f"ds-seed{seed}")
+    text = section(report_loop([folder], full=0.5)[0].to_markdown(), "Labels needed")
+    assert "(50.0 % mIoU, as given)" in text
+    assert "in any round. The curve of ds is of one seed: no spread.\n" in text
+
+
+def write_timing(folder, method, seed, number, **values):
+    write_json(folder / f"{method}-seed{seed}" / f"round-{number}" / "timing.json", values)
+
+
+def test_how_long_runs_trained_and_what_part_of_it_is_the_network(folder):
+    text = report_loop([folder])[0].to_markdown()
+    assert "- Time:" not in text
+    table = (folder / "results.csv").read_text()
+    for seed, seconds in enumerate([(10, 30), (20, 40), (30, 50)]):
+        for number, value in enumerate(seconds, 2):
+            write_timing(folder, "ds", seed, number, seconds=value, batch_seconds=value / 8)
+    write_timing(folder, "random", 0, 2, seconds=1000, batch_seconds=1)  # of a run not whole
+    (report,) = report_loop([folder])
+    said = (
+        "Time: a run trains for 60 s after the first round, which methods share (mean of 3 runs, "
+        "40 s to 80 s). 88 % of it is the network, forwards, backwards and the optimizer; the rest "
+        "makes batches. Exports, scoring and measuring come on top."
+    )
+    assert f"- {said}\n" in report.to_markdown()
+    assert f"<li>{said}</li>" in page([report]).split("<svg")[0]
+    for seed in range(3):
+        write_timing(folder, "ds", seed, 3, seconds=0.5, batch_seconds=0.25, device="cuda")
+        write_timing(folder, "ds", seed, 2, seconds=0.5, batch_seconds=0.05, device="cpu")
+    text = report_loop([folder])[0].to_markdown()
+    assert "trains for 1.0 s after" in text
+    assert "(mean of 3 runs, 1.0 s to 1.0 s; on cpu and cuda). 70 % of it is the network" in text
+    assert (folder / "results.csv").read_text() == table
+
+
+def test_a_command_does_not_say_what_part_is_the_network(folder):
+    for number in (2, 3):
+        write_timing(folder, "ds", 0, number, seconds=40.0)
+    text = report_loop([folder])[0].to_markdown()
+    assert "(mean of 1 run, 80 s to 80 s). How much of that is the network, a command does" in text
+
+
+def test_equal_runs_that_took_other_times_are_one(folder, tmp_path):
+    other = tmp_path / "copy"
+    shutil.copytree(folder, other)
+    write_timing(folder, "ds", 0, 2, seconds=40.0, batch_seconds=1.0)
+    assert len(report_loop([folder, other])[0].experiment.runs) == 6
+
+
 def test_hard_classes_are_those_of_street_scenes_where_the_data_have_them(folder):
     for name in ("experiment.json", *(str(p.relative_to(folder)) for p in folder.rglob("met*"))):
         text = (folder / name).read_text()
@@ -157,6 +216,31 @@ def test_what_few_seeds_leave_open_is_said_with_the_seeds_it_would_take(folder):
     text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
     assert "*Above* random: ds (+2.0 ± 0.0)." in text
     assert "Open" not in text
+
+
+def test_a_difference_that_is_known_to_a_point_asks_for_no_more_seeds(folder):
+    def shift(method, by):
+        for seed, difference in enumerate(by):
+            shutil.copytree(folder / f"random-seed{seed}", folder / f"{method}-seed{seed}")
+            path = folder / f"{method}-seed{seed}" / "run.json"
+            write_json(path, {**json.loads(path.read_text()), "method": method})
+            for path in folder.glob(f"{method}-seed{seed}/round-[23]/metrics.json"):
+                values = json.loads(path.read_text())
+                write_json(path, {**values, "miou": values["miou"] + difference})
+
+    # sd 0.001, 4.303 · 0.001 / √3 = 0.0025; sd 0.004, and so 0.0099.
+    shift("near", [-0.001, 0.0, 0.001])
+    shift("nearer", [-0.004, 0.0, 0.004])
+    text = section(
+        report_loop([folder], baselines=["random"])[0].to_markdown(), "What these runs decide"
+    )
+    assert (
+        "- *Open* against random, but already known to ± 1.0 points: near (+0.0 ± 0.2), nearer "
+        "(+0.0 ± 1.0)." in text
+    )
+    wide = next(line for line in text.splitlines() if "takes about 26 seeds" in line)
+    assert "ds (+2.2 ± 6.1). To know" in wide
+    assert "near" not in wide
 
 
 def test_labels_that_do_not_help_the_baseline_are_said_to_decide_nothing(folder):

@@ -6,6 +6,7 @@ import click
 
 from deal.cli.common import GroupedCommand, option
 from deal.errors import UsageError
+from deal.loop.preset import preset_names, preset_text
 from deal.text import printable
 
 _WHAT, _OUT = "Runs", "Output"
@@ -38,8 +39,8 @@ _WHAT, _OUT = "Runs", "Output"
     _OUT,
     "--preset",
     metavar="NAME",
-    help="Print a configuration to begin with: camvid-cpu, cityscapes, or one that needs no data, "
-    "synthetic or synthetic-drives.",
+    help=f"Print a configuration to begin with: {', '.join(preset_names())}. Those named synthetic "
+    "need no data.",
 )
 @option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def command(
@@ -56,7 +57,7 @@ def command(
     OUTPUT/EXPERIMENT/; the same command goes on after an interruption, and several processes share
     the runs among them. `deal report loop` makes the tables.
     """
-    from deal.loop.config import preset_text, read_config
+    from deal.loop.config import read_config
     from deal.loop.experiment import run_loop
 
     if (config is None) == (preset is None):

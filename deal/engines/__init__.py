@@ -45,6 +45,7 @@ def find_device(engine: str, device: str = "auto") -> int | None:
         import_tensorrt()
         return index
     if engine == "torch":
+        import deal.engines.torch  # noqa: F401  (says what to install where there is no PyTorch)
         from deal.engines import torch_cuda
 
         return torch_cuda.cuda_index(device)
@@ -100,6 +101,7 @@ def open_engine(
     if engine == "ort":
         opened = _open_ort(path, index, threads, options, batch_size)
     elif engine == "trt":
+        assert index is not None
         opened = _open_trt(path, index, options, batch_size)
     else:
         opened = _open_torch(path, index, threads, options, batch_size)

@@ -13,14 +13,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from deal.engines import find_device
 from deal.errors import DealError, ModelError, OutputError, UsageError
 from deal.labels import DEFAULT_VOID, LabeledFiles
-from deal.loop.config import LoopConfig, ScoringConfig
+from deal.loop.config import LoopConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
 from deal.loop.labeled import Item, Region, images_of, only_regions, regions_of
 from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
+from deal.loop.records import named
 from deal.loop.training import CommandConfig
 from deal.model import ModelSpec, read_spec
 
@@ -46,7 +48,8 @@ class CommandLearner:
             raise UsageError(
                 f"[training] command: there is no program {program!r}; give its path, or install it"
             )
-        _check_device(config.scoring)
+        with named("[scoring]"):  # the engine measures too, also where nothing is left to pick
+            find_device(config.scoring.engine, config.scoring.device)
         self.pool, self._files = open_files(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
@@ -156,18 +159,6 @@ class CommandLearner:
                 f"[training] command ended well without having written {model}: it must write "
                 "what {output} stands for"
             )
-
-
-def _check_device(scoring: ScoringConfig) -> None:
-    """Raise as the engine would, before anything is trained."""
-    if scoring.engine == "ort":
-        from deal.engines.onnxruntime_cuda import cuda_index
-
-        cuda_index(scoring.device)
-    else:
-        from deal.engines.tensorrt_library import tensorrt_device
-
-        tensorrt_device(scoring.device)
 
 
 def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], None]) -> int:

@@ -7,25 +7,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deal._version import __version__
 from deal.cores import available_cores
 from deal.errors import DealError, OutputError
+from deal.loop.clock import BatchClock
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
 from deal.loop.labeled import described, images_of, only_regions, regions_of
 from deal.loop.learner import Task
 from deal.loop.pool import Pool, open_data
+from deal.loop.records import named
 from deal.loop.training import TrainingConfig
 from deal.training.augment import Augmentation
-from deal.training.batches import batch_maker
+from deal.training.batches import Batch, batch_maker
 from deal.training.checkpoint import (
     CheckpointMeta,
     load_checkpoint,
@@ -59,13 +60,15 @@ class RecipeLearner:
 
     Initial weights depend on the seed alone; order and augmentation of an image on seed, epoch and
     image alone, so that methods which share images share these too. A folder gets
-    ``checkpoint.pt``, ``training.jsonl`` with a line an epoch, and ``timing.json``; ``training.pt``
-    is what a resume needs.
+    ``checkpoint.pt``, ``training.jsonl`` with a line an epoch, and ``timing.json``: ``steps``,
+    their ``seconds``, how many of these went into making batches (``batch_seconds``; the rest is
+    the network's), and the kind of ``device``. ``training.pt`` is what a resume needs.
     """
 
     def __init__(self, config: LoopConfig, training: TrainingConfig) -> None:
         self._config, self._training = config, training
-        self._device = find_device(training.device)
+        with named("[training]"):
+            self._device = find_device(training.device)
         self.pool, self._data = open_data(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
@@ -125,13 +128,6 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
         deterministic.fill_uninitialized_memory = before[2]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    images: Tensor
-    labels: Tensor
-    seconds: float
 
 
 class _Round:
@@ -233,27 +229,27 @@ class _Round:
             "steps": self.steps,
             "seconds": round(sum(record["seconds"] for record in self.records), 3),
             "batch_seconds": round(sum(record["batch_seconds"] for record in self.records), 3),
+            "device": self.device.type,
         }
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         self.module.train()
-        started, batch_seconds = time.perf_counter(), 0.0
+        started, clock = time.perf_counter(), BatchClock(self.device)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         first = (epoch - 1) * self.per_epoch
         count = min(self.per_epoch, self.steps - first)
-        for index, batch in enumerate(self._batches(epoch, count)):
-            batch_seconds += batch.seconds
+        for index, (images, labels) in enumerate(self._batches(epoch, count, clock)):
             sums += training_step(
                 self.recipe,
                 self.forward,
                 self.optimizer,
-                batch.images,
-                batch.labels,
+                images,
+                labels,
                 progress=(first + index, self.steps),
                 ignore_index=self.meta.ignore_index,
                 class_weights=self.weights,
             ).double()
-        means = (sums / count).tolist()
+        means = (sums / count).tolist()  # which waits for a device
         if not math.isfinite(means[0]):
             raise DealError(f"{self.folder}: the loss is not finite in epoch {epoch}: lower lr")
         return {
@@ -263,20 +259,20 @@ class _Round:
             "segmentation_loss": means[1],
             "difficulty_loss": means[2],
             "seconds": round(time.perf_counter() - started, 3),
-            "batch_seconds": round(batch_seconds, 3),
+            "batch_seconds": round(clock.seconds(), 3),
         }
 
-    def _batches(self, epoch: int, count: int) -> Iterator[_Batch]:
+    def _batches(self, epoch: int, count: int, clock: BatchClock) -> Iterator[Batch]:
         # Every image of the pool draws its place: common images come in a common order.
         draws = np.random.default_rng((self.seed, _ORDER, epoch)).random(self.images)
         order = np.argsort(draws[self.indices], kind="stable")
         size = self.recipe.batch_size
         for start in range(0, count * size, size):
-            started = time.perf_counter()
             chosen = order[start : start + size].tolist()
             seeds = [(self.seed, _AUGMENT, epoch, int(self.indices[index])) for index in chosen]
-            images, labels = self.make_batch(chosen, seeds)
-            yield _Batch(images, labels, time.perf_counter() - started)
+            with clock.running():
+                batch = self.make_batch(chosen, seeds)
+            yield batch
 
     def _save(self, path: Path) -> None:
         values = {

@@ -27,7 +27,6 @@ __all__ = [
     "RoundsConfig",
     "ScoringConfig",
     "parse_config",
-    "preset_text",
     "read_config",
 ]
 
@@ -355,15 +354,6 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
     except (UsageError, TypeError) as error:
         raise UsageError(f"{where} {error}") from error
     return method
-
-
-def preset_text(name: str) -> str:
-    """Return a configuration that comes with deal; UsageError for another name."""
-    folder = Path(__file__).parent / "presets"
-    names = sorted(path.stem for path in folder.glob("*.toml"))
-    if name not in names:
-        raise UsageError(f"no preset {name!r}: there are {', '.join(names)}")
-    return (folder / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _amount(amount: int | str, total: int) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deal._version import __version__
 from deal.errors import OutputError, UsageError
+from deal.loop.checks import check_methods, check_scoring
 from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_json, share, write_json
 from deal.loop.labeled import described, read_labeled, write_labeled
@@ -59,10 +61,14 @@ def run_loop(
 
     Raises
     ------
-    UsageError, PoolError, ModelError, EngineUnavailableError
-        Configuration, data or device are not usable; before any training.
+    UsageError, PoolError, EngineUnavailableError
+        Configuration, data, engine or device are not usable, or a method's function or rules go
+        with no round of this pool; before any training.
     OutputError
-        The folder holds an experiment, or a run, of another configuration.
+        The folder holds an experiment, or a run, of another configuration; before any training.
+    ModelError, DealError
+        What only the network of a round shows: a command's model cannot be used, or a method's
+        rules leave too little of what is best.
     """
     known = (*config.methods, *([FULL] if config.full else []))
     for name in methods:
@@ -74,13 +80,22 @@ def run_loop(
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
     config.rounds.counts(10**9)  # growing, before the data is read
     _check_shared(config)
-    learner = open_learner(config)
-    _write_shared(config, learner.pool)
     pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
+    to_pick = [(m, s) for m, s in pairs if _has_picks_left(config, m, s)]
+    check_scoring(config, dict.fromkeys(method for method, _ in to_pick))
+    learner = open_learner(config)
+    shared = _shared(config, learner.pool)
+    _check_data(config, shared)
+    runs = [
+        (_Full if method == FULL else _Run)(config, learner, method, seed, say)
+        for method, seed in pairs
+    ]
+    for run in runs:
+        run.check()
+    check_methods(config, learner.pool, to_pick)
+    _write_shared(config, shared)
     finished, elsewhere = [], []
-    for method, seed in pairs:
-        kind = _Full if method == FULL else _Run
-        run = kind(config, learner, method, seed, say)
+    for run in runs:
         with hold(run.folder, wait=False) as held:
             if held is None:
                 elsewhere.append(run.name)
@@ -94,6 +109,12 @@ def run_loop(
             finished.append(run.name)
         write_table(read_experiment(config.folder))
     return LoopReport(config.folder, tuple(finished), tuple(elsewhere))
+
+
+def _has_picks_left(config: LoopConfig, method: str, seed: int) -> bool:
+    """Whether a run has yet to score the pool; full supervision never has."""
+    last = config.folder / f"{method}-seed{seed}" / f"round-{len(config.rounds.labeled)}"
+    return method != FULL and not (last / "labeled.csv").exists()
 
 
 def _check_shared(config: LoopConfig) -> None:
@@ -116,24 +137,32 @@ def _check_shared(config: LoopConfig) -> None:
         )
 
 
-def _write_shared(config: LoopConfig, pool: Pool) -> None:
-    values = {
+def _shared(config: LoopConfig, pool: Pool) -> dict[str, Any]:
+    """What ``experiment.json`` holds."""
+    return {
         **config.shared(),
         "images": len(pool.ids),
         "counts": list(pool.counts),
         "classes": list(pool.classes),
         "drives": dict(zip(pool.ids, pool.drives, strict=True)),
     }
+
+
+def _check_data(config: LoopConfig, shared: Mapping[str, Any]) -> None:
+    path = config.folder / "experiment.json"
+    if path.exists() and (stored := read_json(path)) != shared:
+        changed = ", ".join(key for key in shared if stored.get(key) != shared[key])
+        raise OutputError(
+            f"{config.folder} holds runs on other data ({changed}): choose another experiment name"
+        )
+
+
+def _write_shared(config: LoopConfig, shared: Mapping[str, Any]) -> None:
     path = config.folder / "experiment.json"
     with hold(config.folder, wait=True):
+        _check_data(config, shared)  # which another process may have written since
         if not path.exists():
-            write_json(path, values)
-        elif (stored := read_json(path)) != values:
-            changed = ", ".join(key for key in values if stored.get(key) != values[key])
-            raise OutputError(
-                f"{config.folder} holds runs on other data ({changed}): choose another "
-                "experiment name"
-            )
+            write_json(path, shared)
 
 
 class _Run:
@@ -160,8 +189,22 @@ class _Run:
         self.rounds = len(self.pool.counts)
         self._say = say
 
+    def check(self) -> None:
+        """Refuse a folder that holds a run of other settings."""
+        path = self.folder / "run.json"
+        if not path.exists():
+            return
+        stored = read_json(path)
+        if any(stored.get(key) != value for key, value in self._settings().items()):
+            raise OutputError(
+                f"{self.folder} holds a run of another [methods.{self.method}]: give the method "
+                "another name, or delete the folder"
+            )
+
     def work(self) -> None:
-        self._check()
+        self.check()
+        if not (self.folder / "run.json").exists():
+            write_json(self.folder / "run.json", {**self._settings(), "deal": __version__})
         self._first_round()
         for number in range(1, self.rounds + 1):
             folder = self._round(number)
@@ -174,23 +217,13 @@ class _Run:
     def _round(self, number: int) -> Path:
         return self.folder / f"round-{number}"
 
-    def _check(self) -> None:
-        values = {
+    def _settings(self) -> dict[str, Any]:
+        return {
             "method": self.method,
             "seed": self.seed,
             "counts": list(self.pool.counts),
             "settings": self.config.of_method(self.method),
         }
-        path = self.folder / "run.json"
-        if not path.exists():
-            write_json(path, {**values, "deal": __version__})
-            return
-        stored = read_json(path)
-        if any(stored.get(key) != value for key, value in values.items()):
-            raise OutputError(
-                f"{self.folder} holds a run of another [methods.{self.method}]: give the method "
-                "another name, or delete the folder"
-            )
 
     def _first_round(self) -> None:
         """Train the model that all methods of this seed share, or wait for who does."""
@@ -239,6 +272,9 @@ class _Full:
         self.config, self.learner, self.seed, self._say = config, learner, seed, say
         self.name = f"{method}-seed{seed}"
         self.folder = config.folder / self.name
+
+    def check(self) -> None:
+        """Nothing: its settings are those that all runs share."""
 
     def work(self) -> None:
         if not (self.folder / "labeled.csv").exists():

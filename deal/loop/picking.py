@@ -20,7 +20,26 @@ from deal.regions import Grid
 from deal.results import read_results
 from deal.selection import Selection, select
 
-__all__ = ["Picking"]
+__all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
+
+
+def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
+    """What :func:`deal.score_pool` is asked for after every round of a method."""
+    given, scoring = config.methods[method], config.scoring
+    return {
+        "engine": scoring.engine,
+        "device": scoring.device,
+        "batch_size": scoring.batch_size,
+        "sessions": scoring.sessions,
+        "threads": scoring.threads,
+        "sequence_from": config.data.sequence_from,
+        "regions": config.rounds.grid if given.picks_regions else None,
+        "flip": given.flip,
+        "dropout_passes": given.dropout_passes,
+        "dropout_seed": given.dropout_seed,
+        "acquisition": "entropy",  # which every model has: the method's own ranks afterwards
+        "max_errors": 0,
+    }
 
 
 @dataclass(frozen=True)
@@ -69,23 +88,11 @@ class Picking:
         return picks
 
     def _score(self, model: Path) -> None:
-        given, scoring = self.config.methods[self.method], self.config.scoring
         score_pool(
             self.pool.images,
             model=model,
             output=self.folder / "results",
-            engine=scoring.engine,
-            device=scoring.device,
-            batch_size=scoring.batch_size,
-            sessions=scoring.sessions,
-            threads=scoring.threads,
-            sequence_from=self.config.data.sequence_from,
-            regions=self.config.rounds.grid if given.picks_regions else None,
-            flip=given.flip,
-            dropout_passes=given.dropout_passes,
-            dropout_seed=given.dropout_seed,
-            acquisition="entropy",  # which every model has: the method's own ranks below
-            max_errors=0,
+            **scoring_options(self.config, self.method),
         )
 
     def _images(self, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
@@ -112,7 +119,7 @@ class Picking:
         assert grid is not None
         raster = _raster(self.folder / "results", model, labeled)
         height, width = raster
-        known = sum(_pixels(item, grid, raster) for item in labeled)
+        known = sum(pixel_count(item, grid, raster) for item in labeled)
         limit = self.pool.counts[self.number] * height * width - known
         selection = select(
             self.folder / "results",
@@ -125,7 +132,7 @@ class Picking:
             Region(image, number, raster)
             for image, number in zip(selection.ids, numbers, strict=True)
         ]
-        spent = sum(_pixels(item, grid, raster) for item in picks)
+        spent = sum(pixel_count(item, grid, raster) for item in picks)
         if limit - spent >= min(grid.cell, height) * min(grid.cell, width):
             raise self._too_few(f"regions of {spent} of the {limit} pixels")
         return picks, selection
@@ -139,10 +146,15 @@ class Picking:
         return {**asked, "seed": seed}
 
     def _too_few(self, what: str) -> DealError:
-        return DealError(
-            f"{self.method}-seed{self.seed} round {self.number}: the rules of "
-            f"[methods.{self.method}] leave {what} to pick; loosen them"
-        )
+        return too_few(self.method, self.seed, self.number, what)
+
+
+def too_few(method: str, seed: int, number: int, what: str) -> DealError:
+    """The error of a method whose rules leave only ``what`` after round ``number``."""
+    return DealError(
+        f"{method}-seed{seed} round {number}: the rules of [methods.{method}] leave {what} to "
+        "pick; loosen them"
+    )
 
 
 def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, int]:
@@ -159,7 +171,7 @@ def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, i
     return rasters.pop()
 
 
-def _pixels(item: Item, grid: Grid, raster: tuple[int, int]) -> int:
+def pixel_count(item: Item, grid: Grid, raster: tuple[int, int]) -> int:
     """How many raster pixels an image or a region has."""
     height, width = raster
     if isinstance(item, str):

@@ -47,6 +47,8 @@ class Pool:
         The files: a pool to score.
     counts : tuple of int
         Labeled images of each round.
+    raster : (H, W) or None
+        The raster of every image's scores; None where the model of a round will say it.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +56,7 @@ class Pool:
     drives: tuple[str | None, ...]
     images: tuple[Path, ...]
     counts: tuple[int, ...]
+    raster: tuple[int, int] | None = None
 
     def initial(self, seed: int) -> list[str]:
         """The first round's images: the same for every method of a seed."""
@@ -113,7 +116,7 @@ def open_data(config: LoopConfig) -> tuple[Pool, Dataset]:
         raise _no_split(config)
     counts = _counts(config, len(data.train))
     samples = {sample.path or _written(config.folder, sample): sample for sample in data.train}
-    pool = _pool(config, data.classes, counts, samples)
+    pool = replace(_pool(config, data.classes, counts, samples), raster=data.size)
     return pool, replace(data, train=tuple(samples[path] for path in pool.images))
 
 

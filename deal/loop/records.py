@@ -5,15 +5,25 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
-from deal.errors import UsageError
+from deal.errors import DealError, UsageError
 
-__all__ = ["record"]
+__all__ = ["named", "record"]
 
 _T = TypeVar("_T")
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Errors of deal in here begin with the table of the configuration that they are about."""
+    try:
+        yield
+    except DealError as error:
+        raise type(error)(f"{where} {error}") from error
 
 
 def record(kind: type[_T], values: Any, where: str) -> _T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ class Round:
         What it was trained on.
     metrics : mapping
         ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score.
+    timing : mapping or None
+        ``seconds`` of the training; if deal trained, ``batch_seconds`` of them and ``device``,
+        which older folders lack. None of the first round, which is not of one run alone, and where
+        the file is gone. Equal runs may differ in it.
     """
 
     number: int
     labeled: tuple[Item, ...]
     metrics: Mapping[str, Any]
+    timing: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,15 @@ def read_experiment(folder: Path) -> Experiment:
             if not (each / "metrics.json").is_file():
                 break
             labeled = read_labeled(each / "labeled.csv")
-            rounds.append(Round(number, labeled, read_json(each / "metrics.json")))
+            timing = each / "timing.json"
+            rounds.append(
+                Round(
+                    number,
+                    labeled,
+                    read_json(each / "metrics.json"),
+                    read_json(timing) if timing.exists() else None,
+                )
+            )
         if rounds:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
     runs.sort(key=lambda run: (run.method, run.seed))

@@ -16,20 +16,14 @@ from deal.loop.statistics import (
     labels_needed,
     mean_interval,
     paired_differences,
-    seeds_needed,
     significant_wins,
     wins,
 )
 from deal.loop.table import Experiment, merge_experiments, read_experiment, write_table
+from deal.report.loop_decided import decided
 from deal.report.loop_picks import pick_sections, share
-from deal.report.loop_text import (
-    interval_text,
-    range_text,
-    rounds_text,
-    signed_text,
-    training_text,
-    verdict_text,
-)
+from deal.report.loop_settings import settings
+from deal.report.loop_text import interval_text, signed_text, verdict_text
 from deal.report.markdown import table
 from deal.selection.rules import parse_gap
 
@@ -38,8 +32,6 @@ __all__ = ["LoopReport", "report_loop"]
 Source: TypeAlias = "str | os.PathLike[str]"
 
 _SHARES = (0.90, 0.95)
-
-_POINT = 0.01  # of mIoU
 
 # What is hard in street scenes, where the data have it.
 _HARD = ("pole", "sign-symbol", "fence", "pedestrian", "bicyclist")
@@ -77,8 +69,8 @@ class LoopReport:
             [
                 f"# {experiment.name}: {', '.join(experiment.methods())}",
                 "",
-                *self._settings(),
-                *self._decided(curves),
+                *settings(experiment),
+                *decided(curves, self.baselines, experiment.counts),
                 "## mIoU by round",
                 "",
                 "Per cent; mean ± half of the 95 % interval over seeds (Student's t), which is not "
@@ -93,39 +85,6 @@ class LoopReport:
                 *pick_sections(experiment, self.scene_length),
             ]
         )
-
-    def _settings(self) -> list[str]:
-        shared = self.experiment.shared
-        data, training = shared["data"], shared["training"]
-        size = data["size"] and f"{data['size'][0]}×{data['size'][1]}"
-        finished = {
-            name: sum(
-                len(run.rounds) == len(self.experiment.counts)
-                for run in self.experiment.runs
-                if run.method == name
-            )
-            for name in self.experiment.methods()
-        }
-        runs = ", ".join(f"{name} {count}" for name, count in finished.items())
-        unfinished = [
-            f"{run.method}-seed{run.seed}"
-            for run in self.experiment.runs
-            if len(run.rounds) < len(self.experiment.counts)
-        ]
-        lines = [
-            f"- Data: {data['dataset']}, {shared['images']} training images"
-            f"{f' at {size}' if size else ''}; measured on {data['evaluate']}.",
-            f"- Training: {training_text(training)}.",
-            f"- {rounds_text(self.experiment)}",
-            f"- Finished runs: {runs}.",
-        ]
-        if unfinished:
-            lines.append(f"- Not finished, counted as far as they are: {', '.join(unfinished)}.")
-        if max(finished.values()) < 5:
-            lines.append(
-                "- Few seeds: with three, an interval is 2.5 standard deviations wide each way."
-            )
-        return [*lines, ""]
 
     def _miou(self, curves: Curves) -> list[str]:
         counts = self.experiment.counts
@@ -165,76 +124,6 @@ class LoopReport:
             *table(heads, rows),
         ]
 
-    def _decided(self, curves: Curves) -> list[str]:
-        lines = []
-        for base in self.baselines:
-            verdicts: dict[str, list[str]] = {"above": [], "below": [], "open": [], "-": []}
-            seeds: list[int] = []
-            for method in curves:
-                if method != base:
-                    average = paired_differences(curves, method, base)[1]
-                    verdict = verdict_text(average)
-                    verdicts[verdict].append(
-                        f"{method} ({signed_text(average)})" if average.count else method
-                    )
-                    if verdict == "open":
-                        seeds.append(seeds_needed(average, _POINT))
-            for verdict in ("above", "below"):
-                if verdicts[verdict]:
-                    lines.append(f"- *{verdict.title()}* {base}: {', '.join(verdicts[verdict])}.")
-            if verdicts["open"]:
-                lines.append(
-                    f"- *Open* against {base}, neither better nor worse nor equal by these runs: "
-                    f"{', '.join(verdicts['open'])}. To know such a difference to ± 1 point takes "
-                    f"about {range_text(seeds)} seeds."
-                )
-            if verdicts["-"]:
-                lines.append(
-                    f"- Not compared with {base}, for want of two common seeds: "
-                    f"{', '.join(verdicts['-'])}."
-                )
-        if not lines:
-            return []
-        lines = [*self._gain(curves), *lines]
-        pairs = {frozenset((method, base)) for method in curves for base in self.baselines}
-        count = sum(len(pair) == 2 for pair in pairs)
-        comparisons = "1 comparison" if count == 1 else f"{count} comparisons"
-        return [
-            "## What these runs decide",
-            "",
-            "mIoU averaged from the second round on: difference in points ± half of the paired "
-            f"95 % interval. {comparisons}, of which chance alone would call one in twenty "
-            "above or below.",
-            "",
-            *lines,
-            "",
-        ]
-
-    def _gain(self, curves: Curves) -> list[str]:
-        """What labels give the baseline; where they give nothing to anybody, no pick shows any."""
-        base, counts = self.baselines[0], self.experiment.counts
-        gains = {
-            method: mean_interval([c[-1] - c[0] for c in of.values() if len(c) == len(counts)])
-            for method, of in curves.items()
-        }
-        gain = gains[base]
-        if gain.count < 2:
-            return []
-        text = f"- From {counts[0]} to {counts[-1]} labels {base} gains {signed_text(gain)} points"
-        if gain.low > 0:
-            return [f"{text}."]
-        others = [
-            f"{method} ({signed_text(found)})"
-            for method, found in gains.items()
-            if found.count > 1 and found.low > 0
-        ]
-        if others:
-            return [f"{text}: not surely anything. Surely more than nothing: {', '.join(others)}."]
-        return [
-            f"{text}: not surely anything. Where labels themselves do not help a network, which "
-            "ones were picked cannot show; it may need longer training."
-        ]
-
     def _wins(self, curves: Curves) -> list[str]:
         if len(curves) < 2:
             return []
@@ -263,7 +152,7 @@ class LoopReport:
     def _needed(self, curves: Curves) -> list[str]:
         trained = {seed: metrics["miou"] for seed, metrics in self.experiment.full.items()}
         counts = self.experiment.counts
-        rows = []
+        rows, single = [], []
         for method, of in curves.items():
             relative = [
                 [value / full for value in curve]
@@ -283,12 +172,14 @@ class LoopReport:
                 cells.append(f"{text} ({reached} of {len(relative)})")
             last = mean_interval([c[-1] for c in relative if len(c) == len(counts)])
             rows.append([method, *cells, interval_text(last)])
+            if len(relative) == 1:
+                single.append(method)
         if not rows:
             return []
         if trained:
             reference = (
                 f"{interval_text(mean_interval(list(trained.values())))} % mIoU with all "
-                f"{self.experiment.shared['images']} labels, {len(trained)} seeds; each curve is "
+                f"{self.experiment.shared['images']} labels, {_seeds(len(trained))}; each curve is "
                 "divided by that of its own seed"
             )
         else:
@@ -298,7 +189,8 @@ class LoopReport:
             "## Labels needed",
             "",
             f"Images until the mean curve reaches a share of full supervision ({reference}), "
-            "between rounds by a straight line; in brackets the seeds that reach it in any round.",
+            "between rounds by a straight line; in brackets the seeds that reach it in any round."
+            f"{_of_one_seed(single, len(rows))}",
             "",
             *table(heads, rows),
         ]
@@ -385,6 +277,18 @@ def report_loop(
         hard = tuple(classes) or (usual if len(usual) > 1 else _hardest(experiment))
         reports.append(LoopReport(experiment, chosen, hard, full, length.size))
     return reports
+
+
+def _seeds(count: int) -> str:
+    return "one seed: no spread" if count == 1 else f"{count} seeds"
+
+
+def _of_one_seed(methods: Sequence[str], rows: int) -> str:
+    """Says of which curves of a table nobody knows the spread."""
+    if not methods:
+        return ""
+    whose = "Every curve" if len(methods) == rows else f"The curve of {' and of '.join(methods)}"
+    return f" {whose} is of {_seeds(1)}."
 
 
 def _hardest(experiment: Experiment, count: int = 5) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from deal.training.augment import Augmentation, Span
 from deal.training.data import Sample
 
-__all__ = ["BatchMaker", "DeviceBatches", "HostBatches", "batch_maker"]
+__all__ = ["Batch", "BatchMaker", "DeviceBatches", "HostBatches", "batch_maker"]
 
 _SHARE = 0.5  # of the free memory of a device, at most, for samples
 _TINY = 1e-6  # below any sum of weights but of rows outside the image

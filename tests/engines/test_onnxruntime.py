@@ -185,3 +185,11 @@ def test_a_missing_runtime_names_the_extra_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[ort\]'"):
         open_engine(path)
+
+
+def test_a_missing_pytorch_names_the_extra_to_install(tmp_path, monkeypatch):
+    for name in ("deal.engines.torch", "deal.engines.torch_cuda"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[train\]'"):
+        open_engine(tmp_path / "c.pt", "torch")

@@ -18,6 +18,17 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture
+def untrained(monkeypatch):
+    """Nothing may be trained, neither by deal nor by a command."""
+
+    def trained(*arguments, **options):
+        raise AssertionError("a training began")
+
+    monkeypatch.setattr("deal.loop.by_recipe._Round", trained)
+    monkeypatch.setattr("deal.loop.by_command.CommandLearner._train", trained)
+
+
+@pytest.fixture
 def make_config(tmp_path):
     def make(**changes):
         values = {

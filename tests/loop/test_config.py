@@ -8,7 +8,9 @@ import re
 import pytest
 
 from deal.errors import UsageError
-from deal.loop.config import parse_config, preset_text, read_config
+from deal.loop.config import parse_config, read_config
+from deal.loop.preset import preset_names, preset_text
+from tests.runs import assert_refused
 
 VALUES = {
     "experiment": "trial",
@@ -46,11 +48,19 @@ def test_values_become_frozen_records_with_paths_beside_the_file(tmp_path):
     assert config.seeds == (0, 3)
 
 
-@pytest.mark.parametrize("name", ["camvid-cpu", "cityscapes", "synthetic", "synthetic-drives"])
+@pytest.mark.parametrize("name", preset_names())
 def test_presets_are_configurations(name, tmp_path):
     path = tmp_path / "loop.toml"
     path.write_text(preset_text(name))
     assert read_config(path).experiment == name
+
+
+def test_the_help_names_every_preset_and_the_command_prints_them(deal):
+    names = ("camvid-cpu", "camvid-gpu", "cityscapes", "synthetic", "synthetic-drives")
+    assert preset_names() == names
+    assert ", ".join(names) in " ".join(deal("loop", "--help")[1].split())
+    assert deal("loop", "--preset", "camvid-gpu") == (0, preset_text("camvid-gpu"), "")
+    assert_refused(deal("loop", "--preset", "kitti"), 2, "no preset 'kitti'", *names)
 
 
 @pytest.mark.parametrize(

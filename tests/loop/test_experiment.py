@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
-from deal.errors import DealError, OutputError, PoolError, UsageError
+from deal.errors import OutputError, PoolError, UsageError
 from deal.loop.experiment import run_loop
 from deal.loop.files import hold
 from deal.loop.labeled import read_labeled
@@ -190,12 +191,6 @@ def test_fixed_steps_are_the_same_number_in_every_round(make_config):
         assert json.loads((folder / "timing.json").read_text())["steps"] == 4
 
 
-@pytest.fixture
-def untrained(monkeypatch):
-    """Nothing may be trained."""
-    monkeypatch.setattr(by_recipe, "_Round", None)
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -240,13 +235,6 @@ def test_a_folder_of_another_configuration_is_refused(make_config, monkeypatch):
         run_loop(make_config(rounds__labeled=[3, 5], training__epochs=1, methods=other))
 
 
-def test_rules_that_leave_too_few_images_end_the_run_with_their_name(make_config):
-    methods = {"strict": {"acquisition": "random", "quota": "folder=1"}}
-    config = make_config(methods=methods, training__epochs=1, rounds__labeled=[3, 5])
-    with pytest.raises(DealError, match=r"rules of \[methods.strict\] leave 1 of the 2"):
-        run_loop(config)
-
-
 @pytest.fixture
 def folder_data(tmp_path):
     """A folder of 6 images each for train and val."""
@@ -260,6 +248,50 @@ def folder_data(tmp_path):
         write_labeled(root, split, pairs)
     (root / "classes.json").write_text('{"classes": ["road", "sky"]}')
     return root
+
+
+@pytest.mark.parametrize("killed_in", ["training", "picking"])
+def test_a_half_done_run_goes_on_where_its_folder_and_the_data_were_moved(
+    make_config, folder_data, tmp_path, monkeypatch, killed_in
+):
+    def config(output, root, **changes):
+        data = {"dataset": "folder", "root": str(root), "sequence_from": "^(frame)"}
+        methods = {"ds": {"acquisition": "ds", "min_gap": "1f"}}
+        rounds = {"labeled": [2, 4, 5]}
+        return make_config(output=str(output), data=data, methods=methods, rounds=rounds, **changes)
+
+    def without_roots(folder):
+        roots = str(folder_data), str(tmp_path / "disk")  # picks say where their images lay
+        texts = outcome(folder)
+        return {n: text.replace(roots[0], "").replace(roots[1], "") for n, text in texts.items()}
+
+    save = by_recipe.save_atomically
+
+    def kill_after_an_epoch(values, path):
+        save(values, path)
+        if "round-2" in str(path):
+            raise Killed
+
+    def kill_once_scored(*sources, **options):
+        raise Killed
+
+    whole, here = (config(tmp_path / name, folder_data) for name in ("whole", "here"))
+    run_loop(whole)
+    with monkeypatch.context() as patch:
+        if killed_in == "training":
+            patch.setattr(by_recipe, "save_atomically", kill_after_an_epoch)
+        else:
+            patch.setattr("deal.loop.picking.select", kill_once_scored)
+        with pytest.raises(Killed):
+            run_loop(here)
+    assert (here.folder / "ds-seed0/round-2/training.pt").exists() == (killed_in == "training")
+    for source, target in ((folder_data, "disk"), (tmp_path / "here", "there")):
+        source.rename(tmp_path / target)
+    for path in (tmp_path / "disk").rglob("*.png"):  # as a copy that keeps no times
+        os.utime(path, (1, 1))
+    there = config(tmp_path / "there", tmp_path / "disk", training__device="cpu")
+    assert run_loop(there).finished == ("ds-seed0",)
+    assert without_roots(there.folder) == without_roots(whole.folder)
 
 
 def relabel(path: Path, value: int, size: tuple[int, int] = (48, 32)) -> None:

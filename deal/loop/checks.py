@@ -1,0 +1,212 @@
+"""What is known before anything is trained: whether rounds can be scored and picked from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from deal.config import ScoreConfig
+from deal.engines import find_device
+from deal.errors import ResultsError, UsageError
+from deal.loop.config import LoopConfig
+from deal.loop.labeled import Region
+from deal.loop.picking import pixel_count, scoring_options, too_few
+from deal.loop.pool import Pool
+from deal.loop.records import named
+from deal.regions import Grid
+from deal.schema import images_schema, regions_schema
+from deal.selection import Ranking, select_by
+from deal.selection.budget import parse_budget
+from deal.selection.gather import frame_numbers
+from deal.selection.rules import IdList
+from deal.types import COMMITTEE_COLUMNS
+
+__all__ = ["check_methods", "check_scoring"]
+
+# What only a manifest gives, which a data set has not.
+_FROM_MANIFEST = ("camera", "timestamp_ns", "attributes")
+
+_BOUNDLESS = 2**40  # pixels: any share of it is some
+
+
+def check_scoring(config: LoopConfig, methods: Iterable[str]) -> None:
+    """Refuse an engine or a device that is not there, and settings that nothing is scored with.
+
+    Parameters
+    ----------
+    config : LoopConfig
+    methods : iterable of str
+        Those that have something left to pick; without any the engine is not asked for.
+
+    Raises
+    ------
+    UsageError, EngineUnavailableError
+        As of :func:`deal.score_pool`.
+    """
+    for name in methods:
+        with named("[scoring]"):
+            find_device(config.scoring.engine, config.scoring.device)
+        with named(f"[scoring] for [methods.{name}]:"):
+            ScoreConfig.parse(
+                "pool", model="model", output=config.folder, **scoring_options(config, name)
+            )
+
+
+def check_methods(config: LoopConfig, pool: Pool, runs: Iterable[tuple[str, int]]) -> None:
+    """Refuse methods whose function or rules go with no round of this pool.
+
+    What rules leave depends on what was picked before: only what no picks could meet is known here.
+
+    Parameters
+    ----------
+    config : LoopConfig
+    pool : Pool
+    runs : iterable of (method, seed)
+        Those that have something left to pick.
+
+    Raises
+    ------
+    UsageError
+        A function reads what rounds do not store, an option names a class that the data lack, or a
+        rule an attribute that no image has.
+    DealError
+        A rule leaves less than a round asks for, whatever is picked.
+    """
+    for name, seed in runs:
+        _check_function(config, pool, name)
+        _check_rules(config, pool, name, seed)
+
+
+def _check_function(config: LoopConfig, pool: Pool, method: str) -> None:
+    """Score no rows at all, of the columns that this method's rounds will store."""
+    given = config.methods[method]
+    with _remedied(method):
+        bound = given.ranking().bind(pool.classes)
+        if not given.difficulty_loss and any("difficulty" in name for name in bound.columns):
+            raise UsageError(
+                f"{bound.name} ranks by difficulty, which difficulty_loss = false leaves untrained: "
+                "give another function, or leave it out"
+            )
+        schemas = [images_schema(), *([regions_schema()] if given.picks_regions else [])]
+        lacking = {*_FROM_MANIFEST}
+        if not given.flip and not given.dropout_passes:
+            lacking.update(COMMITTEE_COLUMNS)
+        fields = {field.name: field for schema in schemas for field in schema}
+        stored = pa.schema(field for name, field in fields.items() if name not in lacking)
+        rows = stored.empty_table()
+        if not bound.greedy:
+            bound.scores(rows, bound.totals(rows))
+
+
+def _check_rules(config: LoopConfig, pool: Pool, method: str, seed: int) -> None:
+    """Let the selection try each rule alone, on all that a round could pick from."""
+    given = config.methods[method]
+    rules = list(_single_rules(given.ranking(), pool.initial(seed)))
+    if not rules:
+        return
+    grid = config.rounds.grid if given.picks_regions else None
+    what = "images" if grid is None else "pixels"
+    rows = _rows(pool, grid)
+    amounts, slack = _amounts(pool, grid)
+    for wanted, number in amounts.items():
+        budget = parse_budget(f"{what}:{wanted}")
+        for rule in rules:
+            with _remedied(method):
+                spent = select_by(rows, replace(rule, budget=budget)).metadata["spent"]
+            if wanted - spent >= slack:
+                some = f"{'' if grid is None else 'regions of '}{spent} of the {wanted} {what}"
+                raise too_few(method, seed, number, some)
+
+
+def _amounts(pool: Pool, grid: Grid | None) -> tuple[dict[int, int], float]:
+    """What rounds pick, in images or in pixels, and the least shortage that ends a run.
+
+    Returns
+    -------
+    amounts : dict
+        To the first round that picks so much.
+    slack : float
+        Infinite where only a model will say the raster: a budget without bounds then shows at least
+        whether images have what rules ask for.
+    """
+    if grid is not None and pool.raster is None:
+        return {_BOUNDLESS: 1}, math.inf
+    unit = slack = 1
+    if grid is not None and pool.raster is not None:
+        unit = pool.raster[0] * pool.raster[1]
+        # Of the share of each drive less than a region may be left.
+        slack = pixel_count(Region("", 0, pool.raster), grid, pool.raster) * len(set(pool.drives))
+    amounts: dict[int, int] = {}
+    for number, (before, after) in enumerate(pairwise(pool.counts), 1):
+        amounts.setdefault(unit * (after - before), number)
+    return amounts, slack
+
+
+def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]:
+    """Each rule alone, so that a selection by `_rows` takes as much as it allows at most."""
+    plain = replace(
+        ranking,
+        acquisition="entropy",
+        options={},
+        stochastic=None,
+        diverse=None,
+        by="score",
+        cost="pixels" if ranking.table == "regions" else "count",
+        quotas=(),
+        min_gap=None,
+        max_per_image=None,
+        exclude=IdList(images=frozenset(labeled)),
+    )
+    for attribute in {quota.attribute: None for quota in ranking.quotas}:
+        quotas = tuple(quota for quota in ranking.quotas if quota.attribute == attribute)
+        yield replace(plain, quotas=quotas)
+    if ranking.min_gap is not None:
+        yield replace(plain, min_gap=ranking.min_gap)
+    if ranking.max_per_image is not None:
+        yield replace(plain, max_per_image=ranking.max_per_image)
+
+
+def _rows(pool: Pool, grid: Grid | None) -> pa.Table:
+    """Rows as rounds store them, as far as rules look at them, of images or of all their regions.
+
+    The first frames are the best, which a gap leaves most of, and of an image the largest regions.
+    """
+    raster = pool.raster or (1, 1)
+    rows, columns = (1, 1) if grid is None else grid.shape(raster)
+    numbers = np.arange(rows * columns, dtype=np.int32)
+    regions = [Region("", number, raster) for number in numbers.tolist()]
+    sizes = [1 if grid is None else pixel_count(each, grid, raster) for each in regions]
+    images = np.repeat(np.arange(len(pool.ids)), len(numbers))
+    pixels = np.tile(sizes, len(pool.ids))
+    names = {"id": pool.ids, "sequence": pool.drives}
+    table = pa.table({name: pa.array(of, pa.string()) for name, of in names.items()}).take(images)
+    frames = frame_numbers(table).fill_null(0).to_numpy()
+    scores = np.empty(len(images))
+    scores[np.lexsort((-pixels, frames))] = np.arange(len(images), 0, -1)
+    given = {"n_pixels": pixels, "entropy_mean": scores}
+    if grid is not None:
+        given["region"] = np.tile(numbers, len(pool.ids))
+    for name, values in given.items():
+        table = table.append_column(name, pa.array(values))
+    for name in _FROM_MANIFEST:
+        table = table.append_column(name, pa.nulls(len(table), images_schema().field(name).type))
+    return table
+
+
+@contextmanager
+def _remedied(method: str) -> Iterator[None]:
+    """Errors in here name the method; those of results say what the loop's results can have."""
+    try:
+        with named(f"[methods.{method}]"):
+            yield
+    except ResultsError as error:
+        raise UsageError(
+            f"{error}. (In deal loop flip = true or dropout_passes of a method makes a committee, "
+            "sequence_from of [data] says sequences; there is no manifest.)"
+        ) from error

@@ -1,0 +1,109 @@
+"""How an experiment of ``deal loop`` was run, how far it is, and how long that took."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deal.loop.table import Experiment, Run
+
+__all__ = ["settings"]
+
+
+def settings(experiment: Experiment) -> list[str]:
+    """A list: data, training, rounds, finished runs, time."""
+    shared = experiment.shared
+    data = shared["data"]
+    size = data["size"] and f"{data['size'][0]}×{data['size'][1]}"
+    rounds = len(experiment.counts)
+    finished = {
+        name: sum(len(run.rounds) == rounds for run in experiment.runs if run.method == name)
+        for name in experiment.methods()
+    }
+    unfinished = [
+        f"{run.method}-seed{run.seed}" for run in experiment.runs if len(run.rounds) < rounds
+    ]
+    lines = [
+        f"- Data: {data['dataset']}, {shared['images']} training images"
+        f"{f' at {size}' if size else ''}; measured on {data['evaluate']}.",
+        f"- Training: {_training(shared['training'])}.",
+        f"- {_rounds(experiment)}",
+        f"- Finished runs: {', '.join(f'{name} {count}' for name, count in finished.items())}.",
+    ]
+    if unfinished:
+        lines.append(f"- Not finished, counted as far as they are: {', '.join(unfinished)}.")
+    if max(finished.values()) < 5:
+        lines.append(
+            "- Few seeds: with three, an interval is 2.5 standard deviations wide each way."
+        )
+    whole = [run for run in experiment.runs if len(run.rounds) == rounds]
+    return [*lines, *_time(whole), ""]
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    """How every round is trained, as ``experiment.json`` has ``[training]``."""
+    if "command" in training:
+        parts = training["command"]
+        text = " ".join(part if part.split() == [part] else shlex.quote(part) for part in parts)
+        return f"by the command `{text}` in every round"
+    length = f"{training['epochs']} epochs" if training["epochs"] else f"{training['steps']} steps"
+    start = f"`{training['weights']}`" if training["weights"] else "scratch"
+    return (
+        f"{training['network']} network, width {training['width']:g}, from {start} in every round, "
+        f"{length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
+        f"{training['precision']}"
+    )
+
+
+def _rounds(experiment: Experiment) -> str:
+    """What is labeled in the rounds, and what the methods have in common."""
+    rounds = experiment.shared["rounds"]
+    text = (
+        f"Rounds at {', '.join(map(str, experiment.counts))} labeled images; the first is one "
+        "random set a seed, with one model for all methods that train alike."
+    )
+    if regions := rounds.get("regions"):
+        images = {
+            run.method
+            for run in experiment.runs
+            if run.settings.get("selection", {}).get("table") == "images"
+        }
+        text += f" Then regions, `{regions}`, of as many pixels as so many images have"
+        text += f"; by {', '.join(sorted(images))} whole images." if images else "."
+    if share := rounds["pool_subset"]:
+        text += f" Picks from a random {share} of the rest."
+    return text
+
+
+def _time(runs: Sequence[Run]) -> list[str]:
+    """How long training took, of whole runs whose files say so, and what part is the network's."""
+    timings = [[each.timing for each in run.rounds[1:] if each.timing is not None] for run in runs]
+    whole = [of for of, run in zip(timings, runs, strict=True) if len(of) == len(run.rounds) - 1]
+    trainings = [training for of in whole for training in of]
+    if not trainings:
+        return []
+    seconds = [math.fsum(training["seconds"] for training in of) for of in whole]
+    total = math.fsum(seconds)
+    count = "1 run" if len(whole) == 1 else f"{len(whole)} runs"
+    devices = sorted({training["device"] for training in trainings if "device" in training})
+    text = (
+        "- Time: a run trains for "
+        f"{_seconds(total / len(whole))} after the first round, which methods share (mean of "
+        f"{count}, {_seconds(min(seconds))} to {_seconds(max(seconds))}"
+        f"{'; on ' if devices else ''}{' and '.join(devices)})."
+    )
+    if any("batch_seconds" not in training for training in trainings):
+        text += " How much of that is the network, a command does not say."
+    elif total > 0:
+        batches = math.fsum(training["batch_seconds"] for training in trainings)
+        text += (
+            f" {100 * (1 - batches / total):.0f} % of it is the network, forwards, backwards and "
+            "the optimizer; the rest makes batches."
+        )
+    return [f"{text} Exports, scoring and measuring come on top."]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
