@@ -90,8 +90,8 @@ def _check_function(config: LoopConfig, pool: Pool, method: str) -> None:
         bound = given.ranking().bind(pool.classes)
         if not given.difficulty_loss and any("difficulty" in name for name in bound.columns):
             raise UsageError(
-                f"{bound.name} ranks by difficulty, which difficulty_loss = false leaves untrained: "
-                "give another function, or leave it out"
+                f"{bound.name} ranks by difficulty, which difficulty_loss = false leaves "
+                "untrained: give another function, or leave it out"
             )
         schemas = [images_schema(), *([regions_schema()] if given.picks_regions else [])]
         lacking = {*_FROM_MANIFEST}
