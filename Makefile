@@ -91,6 +91,11 @@ build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.
 build/bench_latency: bench/latency.c csrc/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
+# What deal bench kernel tells the clock by.
+build/bench_clock.so: bench/clock.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -Wall -Wextra -shared -fPIC $< -o $@
+
 build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
   $(LIBRARY_SOURCES:%=build/sanitized/%.o)
 	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/$*.o

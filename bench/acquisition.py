@@ -56,7 +56,6 @@ def run(*, rows: int = 100_000, classes: int = 19, rounds: int = 5) -> Report:
     seconds = interleave(calls, rounds=rounds)
     return Report(
         question="acquisition",
-        command=f"deal bench acquisition --rows {rows} --classes {classes}",
         settings={"rows": rows, "classes": classes, "rounds": rounds},
         rows=tuple(Row(name, spread(values).scaled(1e3), "ms") for name, values in seconds.items()),
     )

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from deal import _reference
 from deal.bench.report import Report, Row
-from deal.bench.timing import Spread, interleave, ratios, spread
+from deal.bench.timing import interleave, ratios, single, spread
 from deal.diversity import k_center_greedy
+from deal.meter import peak_memory
 
 __all__ = ["make_features", "numpy_k_center", "run"]
 
@@ -94,8 +95,6 @@ def run(
     size = rows * width * 4
     return Report(
         question="core-set",
-        command=f"deal bench core-set --rows {rows} --width {width} --picks {picks} "
-        f"--threads {threads}",
         settings={
             "rows": rows,
             "width": width,
@@ -105,8 +104,8 @@ def run(
         },
         rows=(
             *lines,
-            Row("peak of a process, features in it", _single(memory / 2**20), "MiB"),
-            Row("peak / features", _single(memory / size), "ratio", "<= 2"),
+            Row("peak of a process, features in it", single(memory / 2**20), "MiB"),
+            Row("peak / features", single(memory / size), "ratio", "<= 2"),
         ),
     )
 
@@ -116,10 +115,6 @@ def _check(x: NDArray[np.float32], count: int) -> None:
     expected = _reference.k_center_greedy(x, count, "cosine", [0], list(range(len(x))))
     np.testing.assert_array_equal(order, expected[0])
     np.testing.assert_allclose(distances, expected[1], rtol=0, atol=1e-6)
-
-
-def _single(value: float) -> Spread:
-    return Spread(value, value, value, 1)
 
 
 def _peak(rows: int, width: int, picks: int, threads: int) -> int:
@@ -132,6 +127,4 @@ def _peak(rows: int, width: int, picks: int, threads: int) -> int:
 def probe_memory(rows: int, width: int, picks: int, threads: int) -> None:
     """Print the peak resident bytes of this process after picking."""
     k_center_greedy(make_features(rows, width, "network"), picks, threads=threads)
-    with open("/proc/self/status", encoding="ascii") as file:
-        line = next(line for line in file if line.startswith("VmHWM:"))
-    print(int(line.split()[1]) * 1024)
+    print(peak_memory())

@@ -68,7 +68,6 @@ def run(
                 rows.append(_fidelity(pools["1080×1920"], scaled, full))
         return Report(
             question="decode",
-            command="deal bench decode" + (f" --model {Path(model).name}" if model else ""),
             settings={
                 "images": len(found),
                 "network": path.name if model else "light",

@@ -50,7 +50,7 @@ def run(
     int8 : bool
         Run the network in 8 bits too.
     compiled : bool
-        Try ``torch.compile`` too, which takes a minute.
+        Run it by ``torch.compile`` too, which takes a minute to compile.
 
     Raises
     ------
@@ -77,19 +77,25 @@ def run(
             "PyTorch eager": (eager.run, eager.logits),
         }
         for label, make in (
-            ("torch.compile", lambda: _compiled(eager, batches[0]) if compiled else None),
+            ("torch.compile", lambda: _compiled(eager, batches[0])),
             ("OpenVINO", lambda: _OpenVino(path)),
         ):
+            if label == "torch.compile" and not compiled:
+                notes.append(f"{label} is left out: --no-compiled")
+                continue
             try:
                 peer = make()
             except Exception as error:  # a missing compiler, package or operator: all optional
                 notes.append(f"{label} is left out: {type(error).__name__}: {_first_line(error)}")
                 continue
-            if peer is not None:
-                runs[label] = peer.run, peer.logits
+            runs[label] = peer.run, peer.logits
         _check(runs, batches[0])
         files = [Path(file) for file in model]
-        for file in [int8_model(path), *files] if int8 else files:
+        if int8:
+            files.insert(0, int8_model(path))
+        else:
+            notes.append("the network in 8 bits is left out: --no-int8")
+        for file in files:
             given = Sessions(file, cores, 1)
             spec = read_spec(file)
             label = f"{file.name}, a session a core"
@@ -112,8 +118,6 @@ def run(
     ]
     return Report(
         question="engine",
-        command=f"deal bench engine --network {network}"
-        + "".join(f" --model {Path(name).name}" for name in model),
         settings={
             "network": network,
             "models": [Path(file).name for file in model],

@@ -10,25 +10,21 @@ from numpy.typing import NDArray
 import deal
 from deal import _native
 from deal.bench.graphs import attention_graph
-from deal.bench.kernel import smooth_logits
+from deal.bench.kernel import MATRIX_BYTES, SHAPES, smooth_logits
 from deal.bench.report import Report, Row
-from deal.bench.timing import Spread, interleave, ratios, spread
+from deal.bench.timing import interleave, ratios, single, spread
 from deal.regions import difficulty_grid
 
 __all__ = ["GRIDS", "exact_rows", "run"]
 
-GRIDS = {
-    "camvid": (11, (60, 80)),
-    "cityscapes": (19, (86, 86)),
-    "camvid-logits": (11, (90, 120)),
-    "cityscapes-logits": (19, (172, 172)),
+GRIDS = {name: (classes, grid) for name, (classes, _, _, grid) in SHAPES.items()} | {
+    f"{name}-logits": (classes, logits) for name, (classes, logits, _, _) in SHAPES.items()
 }
 """Classes and attention grid: the paper's, and the networks' own logits grids at stride 4."""
 
 _ERROR = 1e-5
 _PEER_ERROR = 1e-4
 _CHECKED = 400
-_UNFUSED_BYTES = 2**30
 
 
 def run(*, grid: str = "camvid", threads: int = 1, rounds: int = 9) -> Report:
@@ -53,7 +49,7 @@ def run(*, grid: str = "camvid", threads: int = 1, rounds: int = 9) -> Report:
     }
     notes = []
     for label, fused in (("MatMul, Softmax, MatMul", False), ("MultiHeadAttention", True)):
-        if not fused and 4 * cells**2 > _UNFUSED_BYTES:
+        if not fused and 4 * cells**2 > MATRIX_BYTES:
             notes.append(f"{label} is left out: its matrix takes {4e-9 * cells**2:.1f} GB")
             continue
         session = _session(attention_graph(head, size, fused=fused), threads)
@@ -84,14 +80,13 @@ def run(*, grid: str = "camvid", threads: int = 1, rounds: int = 9) -> Report:
     rows.append(
         Row(
             "error of the native head",
-            Spread(error, error, error, 1),
+            single(error),
             "γ·(max w − min w)",
             f"<= {_ERROR:g}",
         )
     )
     return Report(
         question="head",
-        command=f"deal bench head --grid {grid} --threads {threads}",
         settings={
             "classes": classes,
             "grid": list(size),

@@ -8,10 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import deal
+from deal.bench.checkout import build
 from deal.bench.report import Report, Row
-from deal.bench.timing import Spread
-from deal.errors import UsageError
+from deal.bench.timing import Spread, single
 
 __all__ = ["run"]
 
@@ -29,20 +28,11 @@ def run(*, frames: int = 10_000) -> Report:
     Raises
     ------
     UsageError
-        There is no checkout to build from.
+        There is no checkout to build in.
     AssertionError
         A mean difficulty outside 0…1.
     """
-    root = Path(deal.__file__).resolve().parent.parent
-    if not (root / "Makefile").is_file() or not (root / "csrc").is_dir():
-        raise UsageError(
-            "the latency of the C library is measured by a C program that is built in a checkout "
-            "of the project: install it there (pip install -e .) and run deal bench latency"
-        )
-    subprocess.run(
-        ["make", "--silent", "build/bench_latency"], cwd=root, check=True, stdout=subprocess.DEVNULL
-    )
-    found = _measure(root / "build" / "bench_latency", frames)
+    found = _measure(build("build/bench_latency"), frames)
     if not 0 < found["mean_difficulty"] < 1:
         raise AssertionError(f"mean difficulty {found['mean_difficulty']}")
     rows = [
@@ -57,7 +47,6 @@ def run(*, frames: int = 10_000) -> Report:
         rows.append(_row("allocations while scoring", found["allocations"], "calls", "<= 0"))
     return Report(
         question="latency",
-        command=f"deal bench latency --frames {frames}",
         settings={
             "classes": _CLASSES,
             "logits": list(_LOGITS),
@@ -73,7 +62,7 @@ def run(*, frames: int = 10_000) -> Report:
 
 
 def _row(name: str, value: float, unit: str, target: str | None = None) -> Row:
-    return Row(name, Spread(value, value, value, 1), unit, target)
+    return Row(name, single(value), unit, target)
 
 
 def _measure(program: Path, frames: int) -> dict[str, Any]:

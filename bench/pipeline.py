@@ -15,7 +15,7 @@ import deal
 from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
-from deal.bench.timing import Spread, interleave, ratios, spread
+from deal.bench.timing import interleave, ratios, single, spread
 from deal.cores import available_cores
 from deal.decode import decode
 from deal.metrics import spearman
@@ -180,15 +180,13 @@ def run(
         ),
         Row("FMA bound of the network", spread(bound), "images/s"),
         Row("sgemm", spread([2e-9 * value for value in peak]), "GFLOP/s"),
-        Row("network", _single(macs / 1e9), "GMAC/image"),
+        Row("network", single(macs / 1e9), "GMAC/image"),
     ]
     if not quantised:
         target = f">= {_FMA_TARGET}" if network == "paper" else None
         rows.append(Row("deal-score / FMA bound", ratios(rates["whole"], bound), "ratio", target))
     return Report(
         question="pipeline",
-        command=f"deal bench pipeline --network {network}"
-        + (f" --model {Path(model).name}" if model else f" --precision {precision}"),
         settings={
             "images": len(items),
             "peer_images": len(paths),
@@ -217,10 +215,6 @@ def _with_this_network(rates: Mapping[str, Sequence[float]]) -> list[Row]:
             "deal-score / released loop with this network", ratios(rates["whole"], theirs), "ratio"
         ),
     ]
-
-
-def _single(value: float) -> Spread:
-    return Spread(value, value, value, 1)
 
 
 def _peers(

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from deal.bench.environment import environment
 from deal.bench.timing import Spread
 
-__all__ = ["Report", "Row", "environment"]
-
-_PACKAGES = ("deal-score", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "pyarrow")
+__all__ = ["Report", "Row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +40,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Rows of one question, with its settings and the environment."""
+    """Rows of one question, with its settings and the environment.
+
+    ``command`` measures them again (:func:`deal.bench.command.recorded`); it is empty until the
+    command line fills it in.
+    """
 
     question: str
-    command: str
     settings: Mapping[str, Any]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    environment: Mapping[str, Any] = field(default_factory=lambda: environment())
+    command: str = ""
+    environment: Mapping[str, Any] = field(default_factory=environment)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; each row with ``reached``."""
@@ -61,33 +61,3 @@ class Report:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-
-
-def environment() -> dict[str, Any]:
-    """Processor, cores this process may use, load, and versions of what was measured."""
-    from deal import _native
-
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": sys.version.split()[0],
-        "kernel": _native.build_info(),
-        "versions": versions,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import tempfile
 from collections import deque
 from collections.abc import Iterator
@@ -29,7 +30,11 @@ _PIXELS = 360 * 480
 _PART_ROWS = 512  # as Output.open has it
 FUNCTIONS = {"ds": 20, "entropy": 20, "de": 90}
 """Acquisition function → seconds it may take."""
+_DRAWN = ("--stochastic", "power")
 _MEMORY = 2.0
+_TOLERANCE = 1e-12  # of scores
+# Standard deviations that the mean of drawn scores may be off what NumPy expects.
+_DEVIATIONS = 5
 
 
 def run(
@@ -42,6 +47,8 @@ def run(
     keep: str | None = None,
 ) -> Report:
     """Time ``deal select`` as a process over made-up results, in parts as ``deal-score`` writes.
+
+    Rows are taken by each function, and drawn by the first (``--stochastic power``).
 
     Parameters
     ----------
@@ -58,33 +65,42 @@ def run(
     Raises
     ------
     RuntimeError
-        A selection is not the one that NumPy sorts out of the same scores.
+        A selection is not the one that NumPy sorts out of the same scores; a drawn one repeats a
+        row, has another score for it, has a mean score that no such draw has, or comes out
+        otherwise when it is drawn again.
     """
     with _folder(keep) as folder:
         results = folder / f"scored-{rows}-{part_rows}"
         if not (results / "done").exists():
             write_results(results, rows, part_rows)
             (results / "done").touch()
-        found: dict[str, list[Child]] = {name: [] for name in acquisition}
-        calls = {}
-        for name in acquisition:
-            output = folder / f"selection-{name}"
-            command = [deal_program("deal"), "select", str(results), "--acquisition", name]
-            command += ["--budget", budget, "--output", str(output), "--top", "1"]
-            calls[name] = lambda name=name, command=command: found[name].append(run_child(command))
+        select = [deal_program("deal"), "select", str(results), "--budget", budget, "--top", "1"]
+        drawn, again = folder / "selection-drawn", folder / "selection-again"
+        draw = [*select, "--acquisition", acquisition[0], *_DRAWN, "--output"]
+        commands = {
+            name: [*select, "--acquisition", name, "--output", str(folder / f"selection-{name}")]
+            for name in acquisition
+        }
+        commands[" ".join([acquisition[0], *_DRAWN])] = [*draw, str(drawn)]
+        found: dict[str, list[Child]] = {label: [] for label in commands}
+        calls = {
+            label: lambda label=label, command=command: found[label].append(run_child(command))
+            for label, command in commands.items()
+        }
         interleave(calls, rounds=rounds, warmup=0)
         for name in acquisition:
             _check(folder / f"selection-{name}", name, results)
+        run_child([*draw, str(again)])
+        _check_drawn(drawn, again, acquisition[0], results)
     report: list[Row] = []
-    for name, children in found.items():
-        limit = FUNCTIONS[name]
+    for label, children in found.items():
         seconds = spread([child.seconds for child in children])
         peaks = spread([child.peak / 1e9 for child in children])
-        report.append(Row(f"deal select {name}", seconds, "s", f"<= {limit}"))
-        report.append(Row(f"deal select {name}, peak memory", peaks, "GB", f"<= {_MEMORY:g}"))
+        target = f"<= {FUNCTIONS[label]}" if label in FUNCTIONS else None
+        report.append(Row(f"deal select {label}", seconds, "s", target))
+        report.append(Row(f"deal select {label}, peak memory", peaks, "GB", f"<= {_MEMORY:g}"))
     return Report(
         question="scale",
-        command=f"deal bench scale --rows {rows} --rounds {rounds}",
         settings={
             "rows": rows,
             "part_rows": part_rows,
@@ -203,13 +219,57 @@ def _ids(start: int, stop: int) -> list[str]:
 
 def _check(folder: Path, name: str, results: Path) -> None:
     """Hold a written selection to the scores that NumPy sorts."""
+    rows, found, expected = _selected(folder, name, results)
+    best = np.sort(expected)[::-1][: len(rows)]
+    if not (np.allclose(found, best, atol=_TOLERANCE, rtol=0) and _right(rows, found, expected)):
+        raise RuntimeError(f"{folder / 'selection.csv'} is not what the scores of {name} select")
+
+
+def _check_drawn(drawn: Path, again: Path, name: str, results: Path) -> None:
+    """Hold a drawn selection to its own repetition, and its mean score to what NumPy expects."""
+    rows, found, scores = _selected(drawn, name, results)
+    if not _right(rows, found, scores):
+        raise RuntimeError(f"{drawn / 'selection.csv'} repeats a row or has another score for it")
+    mean, deviation = _expected_mean(scores, len(rows))
+    if not abs(found.mean() - mean) <= _DEVIATIONS * deviation:
+        raise RuntimeError(
+            f"the mean score of {drawn / 'selection.csv'} is {found.mean():.4f}, that of draws by "
+            f"the scores of {name} {mean:.4f} ± {deviation:.4f}"
+        )
+    if not filecmp.cmp(drawn / "selection.csv", again / "selection.csv", shallow=False):
+        raise RuntimeError(f"{drawn / 'selection.csv'} comes out otherwise when drawn again")
+
+
+def _expected_mean(scores: NDArray[np.float64], count: int) -> tuple[float, float]:
+    """Mean score of so many rows drawn with chances as their scores, and its standard deviation.
+
+    Such a draw takes the first ``count`` arrivals of events with the scores as rates: a row is
+    among them with the chance 1 − exp(−score · t), and t makes the chances add up to the count.
+    """
+    t = 0.0
+    for _ in range(20):  # Newton; from below, since the sum of chances is concave
+        absent = np.exp(-scores * t)
+        t += (count - (1 - absent).sum()) / (scores * absent).sum()
+    chances = 1 - np.exp(-scores * t)
+    variance = chances * (1 - chances)
+    centre = (variance * scores).sum() / variance.sum()  # the count is fixed
+    deviation = np.sqrt((variance * (scores - centre) ** 2).sum()) / count
+    return float((chances * scores).sum() / count), float(deviation)
+
+
+def _selected(
+    folder: Path, name: str, results: Path
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Rows of a written selection and their scores in it, and NumPy's scores of all rows."""
     table = csv.read_csv(folder / "selection.csv")
     rows = np.array([int(text[-13:-4]) for text in table.column("id").to_pylist()])
-    expected = np.load(results / f"scores-{name}.npy")
-    best = np.sort(expected)[::-1][: len(rows)]
-    found = table.column("score").to_numpy()
-    if len(np.unique(rows)) != len(rows) or not (
-        np.allclose(found, best, atol=1e-12, rtol=0)
-        and np.allclose(expected[rows], best, atol=1e-12, rtol=0)
-    ):
-        raise RuntimeError(f"{folder / 'selection.csv'} is not what the scores of {name} select")
+    found = np.asarray(table.column("score").to_numpy(), dtype=np.float64)
+    return rows, found, np.load(results / f"scores-{name}.npy")
+
+
+def _right(
+    rows: NDArray[np.int64], found: NDArray[np.float64], expected: NDArray[np.float64]
+) -> bool:
+    """Whether rows are distinct and have their scores."""
+    distinct = len(np.unique(rows)) == len(rows)
+    return distinct and np.allclose(found, expected[rows], atol=_TOLERANCE, rtol=0)

@@ -25,7 +25,6 @@ def run(*, rounds: int = 15) -> Report:
     )
     return Report(
         question="startup",
-        command="deal bench startup",
         settings={"rounds": rounds},
         rows=(
             Row("deal-score --help", spread(seconds["help"]), "s", "<= 0.3"),

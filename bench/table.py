@@ -13,6 +13,15 @@ from typing import Any
 
 __all__ = ["render", "update"]
 
+# Figures without a target that belong beside those with one: question → parts of their names.
+_BESIDE = {
+    "latency": ("p99",),
+    "kernel": ("with attention / ",),
+    "scale": ("--stochastic",),
+    "memory": ("images, once scored",),
+    "dedup": ("share skipped", "CPU time / without"),
+}
+
 BEGIN = "<!-- figures: python -m deal.bench.table -->"
 END = "<!-- end of figures -->"
 
@@ -20,20 +29,23 @@ END = "<!-- end of figures -->"
 def render(reports: Iterable[Mapping[str, Any]]) -> str:
     """Markdown of some reports (:meth:`deal.bench.report.Report.to_dict`), a line each.
 
-    A line holds the figures that have a target and the first that has none, for scale; of a report
-    without targets its least and greatest figure. The others stay in the JSON.
+    A line holds the figures that have a target, the first that has none, for scale, and those that
+    say what the others leave open (of latency its tail); of a report without any of these its least
+    and greatest figure. The others stay in the JSON. Notes say what was left out; the last column
+    when, and at which commit, it was measured, as far as the report has them.
     """
     found = list(reports)
     gpus = [report for report in found if report["question"] == "gpu"]
-    lines = ["| command | measured |", "|---|---|"]
+    lines = ["| command | measured | date, commit |", "|---|---|---|"]
     machines = []
     for report in found:
         if report in gpus:
             continue
         machine = report["environment"]
         machines.append(f"{machine['processor']}, {machine['cores']} cores")
-        figures = "; ".join(map(_figure, _chosen(report["rows"])))
-        lines.append(f"| `{report['command']}` | {figures} |")
+        chosen = _chosen(report["rows"], _BESIDE.get(report["question"], ()))
+        figures = "; ".join([*map(_figure, chosen), *report["notes"]]).replace("|", "\\|")
+        lines.append(f"| `{report['command']}` | {figures} | {_when(machine)} |")
     where = "; ".join(sorted(set(machines)))
     lines += [
         "",
@@ -53,7 +65,9 @@ def _on_gpus(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if report["rehearsal"]:
             raise ValueError("a rehearsal of deal bench gpu has no figures: take it out of results")
         gpu = report["environment"]["gpu"]
-        yield f"On {gpu['name']}, driver {gpu.get('driver_version', 'unknown')}, by `make gpu`:"
+        when = _when(report["environment"])
+        by = f"by `make gpu`{f', {when}' if when else ''}"
+        yield f"On {gpu['name']}, driver {gpu.get('driver_version', 'unknown')}, {by}:"
         yield from ("", "| section | measured |", "|---|---|")
         for section in report["sections"]:
             checks = section["checks"]
@@ -68,12 +82,21 @@ def _on_gpus(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield ""
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    if all(row["target"] is None for row in rows):
+def _when(environment: Mapping[str, Any]) -> str:
+    """Day and commit of a measurement; empty for those older than both were recorded."""
+    day, commit = environment.get("date") or "", environment.get("commit")
+    return ", ".join([day[:10]] * bool(day) + [f"`{commit}`"] * bool(commit))
+
+
+def _chosen(
+    rows: Sequence[Mapping[str, Any]], beside: Sequence[str] = ()
+) -> list[Mapping[str, Any]]:
+    wanted = [row for row in rows if row["target"] or any(part in row["name"] for part in beside)]
+    if not wanted:
         ascending = sorted(rows, key=lambda row: row["value"]["median"])
         return ascending if len(rows) < 3 else [ascending[0], ascending[-1]]
     first = next((row for row in rows if row["target"] is None), None)
-    return [row for row in rows if row["target"] is not None or row is first]
+    return [row for row in rows if row in wanted or row is first]
 
 
 def _figure(row: Mapping[str, Any]) -> str:

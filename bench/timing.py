@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "interleave", "ratios", "spread"]
+__all__ = ["Spread", "interleave", "ratios", "single", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,15 @@ class Spread:
         return Spread(self.median * factor, self.low * factor, self.high * factor, self.count)
 
 
+def single(value: float) -> Spread:
+    """One value, three times the same."""
+    return Spread(value, value, value, 1)
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Median, first and third quartile (of one value: three times the same)."""
     if len(values) == 1:
-        return Spread(values[0], values[0], values[0], 1)
+        return single(values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high, len(values))
 

@@ -1,13 +1,14 @@
-"""Seconds by stage, of many threads."""
+"""What a run takes: seconds by stage, of many threads, and memory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "peak_memory"]
 
 
 class Meter:
@@ -35,3 +36,13 @@ class Meter:
     def busiest(self, threads: Mapping[str, int]) -> str:
         """The stage whose threads were busy the longest each; ``threads`` is not empty."""
         return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])
+
+
+def peak_memory() -> int | None:
+    """Most bytes of memory this process has had at a time (``VmHWM``); None but on Linux."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    peak = next((line for line in lines if line.startswith("VmHWM:")), None)
+    return None if peak is None else int(peak.split()[1]) * 1024

@@ -24,6 +24,7 @@ from deal.layout import layout_for
 from deal.ledger import Ledger
 from deal.line import Line, open_scorer
 from deal.masks import check_masks
+from deal.meter import peak_memory
 from deal.output import Output
 from deal.parts import list_parts
 from deal.pool import count_pool
@@ -95,6 +96,7 @@ def score_pool(
             line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
             device, seconds = scorer.device, line.run()
+            scored_peak = peak_memory()
             foreign = _notes(ledger)
             # What scoring took is enough for ranking.
             results.forget()
@@ -103,7 +105,9 @@ def score_pool(
             sketch = _sketch(config)
             pa.default_memory_pool().release_unused()
             report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
-            results.write_run(_record(config, device, line, report, started, sketch))
+            record = _record(config, device, line, report, started, sketch)
+            record["peak_memory"] = {"scored": scored_peak, "ranked": peak_memory()}
+            results.write_run(record)
             return report
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
+import subprocess
 import sys
 
 import numpy as np
@@ -11,8 +14,10 @@ from click.testing import CliRunner
 
 import deal
 import deal.diversity
+from deal.bench.checkout import commit
 from deal.bench.report import Report, Row
-from deal.bench.timing import Spread, interleave, ratios, spread
+from deal.bench.timing import Spread, interleave, ratios, single, spread
+from deal.errors import UsageError
 from tests.models import metadata, save_model
 
 
@@ -78,13 +83,107 @@ def test_the_eager_peer_computes_what_the_kernel_computes():
     )
 
 
+def test_the_eager_peer_with_attention_computes_what_the_kernel_computes():
+    torch = pytest.importorskip("torch")
+    from deal.bench.kernel import eager_with_attention, smooth_logits
+
+    z = smooth_logits(5, (15, 20), 2)
+    head = deal.DifficultyHead(0.8, (0.5, -1.0, 2.0, 0.3, 0.0), -0.4, (8, 9))
+    theirs = eager_with_attention(torch.from_numpy(z), head, (60, 80), 20)
+    ours = deal.score_logits(z, size=(60, 80), head=head, regions=deal.Grid(20))
+    for name in [name for name in theirs if name.endswith("_mean")]:
+        np.testing.assert_allclose(ours.images[name], theirs[name], atol=1e-5, err_msg=name)
+    assert np.ptp(ours.images["difficulty_mean"]) > 1e-3
+
+
+@pytest.fixture
+def small_kernel(monkeypatch):
+    from deal.bench import kernel
+
+    pytest.importorskip("torch")
+    monkeypatch.setitem(kernel.SHAPES, "camvid", (5, (15, 20), (60, 80), (8, 9)))
+    monkeypatch.setattr(kernel, "_CALLS", 0)
+    return kernel
+
+
+HEAD_RATIO = "eager PyTorch with attention / native kernel with head"
+
+
+def test_the_kernel_is_timed_with_its_head_and_in_cycles(small_kernel, monkeypatch):
+    calls = []
+    monkeypatch.setattr(small_kernel, "chain", lambda turns: lambda: calls.append(1))
+    report = small_kernel.run(rounds=1)
+    rows = {(row.name, row.unit): row.value.median for row in report.rows}
+    assert calls
+    assert not report.notes
+    assert report.rows[-1].name == HEAD_RATIO
+    wall = rows["native kernel", "ns/(pixel·class)"]
+    clock = rows["clock, by dependent additions", "GHz"]
+    assert rows["native kernel", "cycles/(pixel·class)"] == pytest.approx(wall * clock)
+    assert not any("cycles" in row.unit for row in small_kernel.run(rounds=1, threads=2).rows)
+
+
+def test_what_cannot_be_timed_with_the_kernel_is_said(small_kernel, monkeypatch):
+    def nowhere(turns):
+        raise UsageError("no compiler")
+
+    monkeypatch.setattr(small_kernel, "chain", nowhere)
+    monkeypatch.setattr(small_kernel, "nominal_clock", lambda: 2e9)
+    monkeypatch.setattr(small_kernel, "MATRIX_BYTES", 100)
+    report = small_kernel.run(rounds=1)
+    assert [note.partition(":")[0] for note in report.notes] == [
+        "eager PyTorch with attention is left out",
+        "the clock is not measured",
+    ]
+    rows = {(row.name, row.unit): row.value.median for row in report.rows}
+    assert all(HEAD_RATIO not in name for name, _ in rows)
+    nominal = rows["native kernel, at nominal 2.00 GHz", "cycles/(pixel·class)"]
+    assert nominal == pytest.approx(2 * rows["native kernel", "ns/(pixel·class)"])
+
+
+def test_the_chain_of_the_clock_adds_once_a_cycle():
+    from deal.bench import clock
+
+    try:
+        chain = clock.chain()
+    except UsageError as error:
+        pytest.skip(str(error))
+    assert chain() == clock.CYCLES
+    assert clock.chain(3)() == 3 * clock.CYCLES
+
+
 def test_a_report_is_written_with_its_environment(tmp_path):
-    report = Report("q", "deal bench q", {"n": 1}, (Row("r", spread([1.0, 2.0]), "s", "<= 3"),))
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    report = Report("q", {"n": 1}, (Row("r", spread([1.0, 2.0]), "s", "<= 3"),))
     report.write(tmp_path / "q.json")
     found = json.loads((tmp_path / "q.json").read_text())
     assert found["rows"][0]["reached"] is True
-    assert found["environment"]["python"] == sys.version.split()[0]
-    assert "isa=" in found["environment"]["kernel"]
+    machine = found["environment"]
+    assert machine["python"] == sys.version.split()[0]
+    assert "isa=" in machine["kernel"]
+    assert before <= datetime.datetime.fromisoformat(machine["date"])
+    assert "commit" in machine
+
+
+def test_a_commit_is_dirty_by_what_could_change_a_figure(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+
+    assert commit(tmp_path) is None  # no repository
+    git("init", "--quiet")
+    for name in ("code.py", "README.md", "bench/results/q.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "one")
+    clean = commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{10,}", clean)
+    for name in ("README.md", "bench/results/q.json"):
+        (tmp_path / name).write_text("two")
+    assert commit(tmp_path) == clean
+    (tmp_path / "code.py").write_text("two")
+    assert commit(tmp_path) == f"{clean}-dirty"
 
 
 def test_every_function_that_scores_is_timed():
@@ -127,6 +226,25 @@ def test_the_command_prints_a_table():
     assert "<= 0.3" in result.output
 
 
+def made_up_environment(date=None):
+    """As older files have it without a date."""
+    recorded = {"date": date, "commit": "abc"} if date else {}
+    return {"processor": "P", "cores": 2, **recorded}
+
+
+def test_the_table_shows_the_tail_of_latency_beside_its_median():
+    from deal.bench.table import render
+
+    names = ("median", "p99", "p99.9", "max")
+    rows = [Row(f"one frame, {name}", single(float(i)), "ms") for i, name in enumerate(names, 1)]
+    rows.append(Row("allocations", single(0.0), "calls", "<= 0"))
+    report = Report("latency", {}, tuple(rows), (), "c", made_up_environment())
+    assert (
+        "| `c` | one frame, median **1** ms; one frame, p99 **2** ms; one frame, p99.9 **3** ms; "
+        "allocations **0** calls, ≤ 0 ✓ |" in render([report.to_dict()])
+    )
+
+
 def test_the_figures_replace_what_stands_between_the_markers():
     from deal.bench.table import BEGIN, END, render, update
 
@@ -136,13 +254,17 @@ def test_the_figures_replace_what_stands_between_the_markers():
         Row(name, spread([value]), "ms") for name, value in (("x", 7.0), ("y", 1.0), ("z", 9.0))
     ]
     table = render(
-        Report("q", f"deal bench {name}", {}, rows).to_dict()
-        for name, rows in (("q", (plain[0], plain[1], missed, met)), ("p", tuple(plain)))
+        Report(name, {}, rows, notes, f"deal bench {name}", made_up_environment(date)).to_dict()
+        for name, rows, notes, date in (
+            ("q", (plain[0], plain[1], missed, met), (), "2026-03-04T05:06:07+00:00"),
+            ("p", tuple(plain), ("w is left out: a|b",), None),
+        )
     )
     assert (
-        "| `deal bench q` | x **7** ms; r **2** (1.5 – 3) s, ≤ 1 ✗; a / b **12**, ≥ 10 ✓ |" in table
+        "| `deal bench q` | x **7** ms; r **2** (1.5 – 3) s, ≤ 1 ✗; a / b **12**, ≥ 10 ✓ "
+        "| 2026-03-04, `abc` |\n" in table
     )
-    assert "| `deal bench p` | y **1** ms; z **9** ms |" in table
+    assert "| `deal bench p` | y **1** ms; z **9** ms; w is left out: a\\|b |  |\n" in table
     text = update(f"above\n{BEGIN}\nold\n{END}\nbelow\n", table)
     assert text == f"above\n{BEGIN}\n{table}\n{END}\nbelow\n"
     assert update(text, table) == text

@@ -243,6 +243,7 @@ def test_a_rehearsed_section_is_stored_and_marked(tmp_path, capsys):
     assert "rehearsal" in capsys.readouterr().out
     found = json.loads(output.read_text())
     assert found["rehearsal"] is True
+    assert found["command"] == "deal bench gpu --device cpu --section sanitizer"
     assert [one["name"] for one in found["sections"]] == ["sanitizer"]
     assert [check["name"] for check in found["sections"][0]["checks"]] == ["memcheck", "racecheck"]
     assert found["environment"]["gpu"]["name"] == "none"

@@ -134,7 +134,8 @@ def test_selections_of_made_up_rows_are_checked_and_kept(tmp_path):
         scale.run(rows=1000, part_rows=300, rounds=1, acquisition=("ds", "de"), keep=str(tmp_path))
         for _ in range(2)
     ]
-    assert [row.unit for row in found[1].rows] == ["s", "GB"] * 2
+    assert [row.unit for row in found[1].rows] == ["s", "GB"] * 3
+    assert found[1].rows[-1].name == "deal select ds --stochastic power, peak memory"
     table = deal.read_results([str(tmp_path / "scored-1000-300")])
     for name in ("ds", "entropy", "de"):
         expected = np.load(tmp_path / "scored-1000-300" / f"scores-{name}.npy")
@@ -147,6 +148,51 @@ def test_selections_of_made_up_rows_are_checked_and_kept(tmp_path):
         scale._check(tmp_path / "selection-ds", "ds", tmp_path / "scored-1000-300")
 
 
+@pytest.fixture
+def drawn(tmp_path):
+    """Writes selections of some made-up rows, each with its score; returns their folders."""
+    scores = np.random.default_rng(0).random(20_000)
+    np.save(tmp_path / "scores-ds.npy", scores)
+
+    def write(rows, name="drawn", shift=0.0):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        lines = [
+            f"{i},x/frame_{row:09}.jpg,{float(scores[row] + shift)!r}" for i, row in enumerate(rows)
+        ]
+        (folder / "selection.csv").write_text("\n".join(["rank,id,score", *lines, ""]))
+        return folder
+
+    return scores, write
+
+
+def test_a_draw_by_scores_passes_the_check_of_draws_and_others_do_not(drawn, tmp_path):
+    scores, write = drawn
+    rng = np.random.default_rng(1)
+
+    def check(rows, again=None, shift=0.0):
+        first = write(rows, shift=shift)
+        second = write(rows if again is None else again, "again", shift)
+        scale._check_drawn(first, second, "ds", tmp_path)
+
+    def draw(weights):
+        return rng.choice(len(scores), 2000, replace=False, p=weights / weights.sum())
+
+    fair = draw(scores)
+    check(fair)
+    for weights in (np.ones_like(scores), scores**2):
+        with pytest.raises(RuntimeError, match="that of draws by the scores of ds"):
+            check(draw(weights))
+    with pytest.raises(RuntimeError, match="that of draws by"):
+        check(np.argsort(-scores)[:2000])
+    with pytest.raises(RuntimeError, match="comes out otherwise"):
+        check(fair, fair[::-1])
+    with pytest.raises(RuntimeError, match="repeats a row or has another score"):
+        check(np.append(fair[:-1], fair[0]))
+    with pytest.raises(RuntimeError, match="repeats a row or has another score"):
+        check(fair, shift=1e-6)
+
+
 def test_the_head_is_timed_beside_both_peers(monkeypatch):
     monkeypatch.setitem(head_bench.GRIDS, "camvid", (5, (12, 16)))
     report = head_bench.run(rounds=1)
@@ -157,7 +203,7 @@ def test_the_head_is_timed_beside_both_peers(monkeypatch):
     assert set(report.settings["errors"]) == {
         "native head", "native head, all pairs", "MatMul, Softmax, MatMul", "MultiHeadAttention"
     }  # fmt: skip
-    monkeypatch.setattr(head_bench, "_UNFUSED_BYTES", 1000)
+    monkeypatch.setattr(head_bench, "MATRIX_BYTES", 1000)
     assert "left out" in head_bench.run(rounds=1).notes[0]
 
 
@@ -168,7 +214,10 @@ def test_memory_of_a_tiny_network_is_measured():
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
     assert report["command"] == "deal bench memory --small 4 --large 8 --tiny"
-    assert all(row["value"]["median"] > 0 for row in report["rows"])
+    values = {row["name"]: row["value"]["median"] for row in report["rows"]}
+    for count in (4, 8):
+        assert 0 < values[f"peak once scored, {count} images"] <= values[f"peak, {count} images"]
+    assert values["8 images / 4 images, once scored"] > 0
 
 
 def test_frames_are_timed_in_c_without_allocations():
@@ -243,5 +292,8 @@ def test_runtimes_are_timed_on_one_network(monkeypatch, tiny):
         "PyTorch eager",
         "tiny.onnx, a session a core",
     ]
-    assert report.notes == ("OpenVINO is left out: ModuleNotFoundError: "
-                            "import of openvino halted; None in sys.modules",)  # fmt: skip
+    assert report.notes == (
+        "torch.compile is left out: --no-compiled",
+        "OpenVINO is left out: ModuleNotFoundError: import of openvino halted; None in sys.modules",
+        "the network in 8 bits is left out: --no-int8",
+    )

@@ -18,6 +18,7 @@ from deal import cli, doctor
 from deal.cli import run
 from deal.cli.display import Display, describe
 from deal.cli.score import command as score_command
+from deal.engines import ENGINES
 from deal.progress import Progress
 from deal.text import printable
 from tests.runs import Deal, write_pool
@@ -90,6 +91,11 @@ def test_options_stand_under_headings() -> None:
     headings = re.findall(r"^([A-Z]\w+):$", text, re.MULTILINE)
     ranking = ["Ranking", "Budget", "Rules", "Diversity"]
     assert headings == ["Pool", "Model", "Engine", "Statistics", *ranking, "Output", "Help"]
+
+
+@pytest.mark.parametrize("name", ["score", "fit-head"])
+def test_the_help_names_every_engine(deal: Deal, name: str) -> None:
+    assert f"--engine {'|'.join(ENGINES)} " in " ".join(deal(name, "--help")[1].split())
 
 
 def test_debug_shows_the_traceback(

@@ -326,5 +326,6 @@ def test_the_run_record_tells_settings_counts_and_timings(
     assert record["bound_by"] == report.bound_by
     assert record["bound_by"] in {"decode", "network", "kernel", "write"}
     assert record["versions"]["onnxruntime"]
+    assert 0 < record["peak_memory"]["scored"] <= record["peak_memory"]["ranked"]
     assert record["shard"] == "0/1"
     assert QuantileSketch.from_dict(record["score_sketch"]).count == 12

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deal.bench.environment import environment
 from deal.bench.gpu import machine
 from deal.bench.gpu.record import read_lines
 from deal.bench.gpu.section import SECTIONS
-from deal.bench.report import environment
 from deal.errors import UsageError
 
 __all__ = ["BUDGET", "failed", "run"]
@@ -34,6 +34,7 @@ def run(
     output: str | None = None,
     budget: float = BUDGET,
     sections: Sequence[str] = (),
+    command: str = "",
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Prove and measure the GPU path; JSON values, also written to ``output`` after each section.
@@ -48,6 +49,8 @@ def run(
         Seconds; a section that would exceed them is cut, those after it are left out.
     sections : sequence of str
         Of :data:`~deal.bench.gpu.section.SECTIONS`, all by default.
+    command : str
+        Measures it again.
     say : callable
         Is told of each section as it begins and ends.
 
@@ -61,7 +64,7 @@ def run(
         raise UsageError(reason)
     found: dict[str, Any] = {
         "question": "gpu",
-        "command": "deal bench gpu" + (" --device cpu" if device == "cpu" else ""),
+        "command": command,
         "rehearsal": device == "cpu",
         "environment": dict(environment()) | {"gpu": machine.describe()},
         "sections": [],

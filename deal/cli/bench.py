@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,13 +28,18 @@ def _outputs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @command.command()
-@click.option("--shape", type=click.Choice(["camvid", "cityscapes", "ade20k"]), default="camvid")
+@click.option(
+    "--shape",
+    type=click.Choice(["camvid", "cityscapes", "ade20k"]),
+    default="camvid",
+    show_default=True,
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @_outputs
 def kernel(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time the native kernel beside the same statistics in eager PyTorch."""
+    """Time the native kernel, without and with the head, beside the same in eager PyTorch."""
     from deal.bench.kernel import run
 
     _show(run(**options), as_json, output)
@@ -79,6 +85,41 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@click.argument("pool", nargs=-1, required=True)
+@click.option("--model", type=click.Path(exists=True), required=True, help="ONNX model.")
+@click.option("--sequence-from", metavar="REGEX", help="As deal-score takes it.")
+@click.option(
+    "--thresholds",
+    default="1,2,3,4",
+    show_default=True,
+    metavar="T,…",
+    help="Of --dedup, in grey levels.",
+)
+@click.option(
+    "--budget",
+    default="10%",
+    show_default=True,
+    metavar="N|P%",
+    help="Images to pick without --dedup; as many are picked with it.",
+)
+@click.option(
+    "--acquisition",
+    multiple=True,
+    default=("ds", "entropy", "de"),
+    show_default=True,
+    metavar="NAME",
+    help="Functions to pick by; repeatable.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@_outputs
+def dedup(as_json: bool, output: str | None, **options: Any) -> None:
+    """Score a pool without and with --dedup: time saved, and what is picked then."""
+    from deal.bench.dedup import run
+
+    _show(run(**options), as_json, output)
+
+
+@command.command()
 @click.option("--model", type=click.Path(exists=True), help="ONNX model [default: the bundled].")
 @click.option("--small", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--large", type=click.IntRange(1), default=10_000, show_default=True)
@@ -94,8 +135,14 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
 @command.command()
 @click.option(
     "--grid",
-    type=click.Choice(["camvid", "cityscapes", "camvid-logits", "cityscapes-logits"]),
+    type=click.Choice(
+        [
+            *("camvid", "cityscapes", "ade20k"),
+            *("camvid-logits", "cityscapes-logits", "ade20k-logits"),
+        ]
+    ),
     default="camvid",
+    show_default=True,
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
@@ -117,11 +164,18 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
 )
 @click.option("--images", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--int8/--no-int8", default=True, help="Run the network in 8 bits too.")
-@click.option("--compiled/--no-compiled", default=True, help="Try torch.compile.")
+@click.option(
+    "--int8/--no-int8", default=True, show_default=True, help="Run the network in 8 bits too."
+)
+@click.option(
+    "--compiled/--no-compiled",
+    default=True,
+    show_default=True,
+    help="Run it by torch.compile too, which takes a minute to compile.",
+)
 @_outputs
 def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time ONNX Runtime, PyTorch and OpenVINO on one network."""
+    """Time ONNX Runtime, PyTorch (eager, torch.compile) and OpenVINO on one network."""
     from deal.bench.engine import run
 
     _show(run(**options), as_json, output)
@@ -140,6 +194,14 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
 @command.command()
 @click.option("--rows", type=click.IntRange(100), default=10_000_000, show_default=True)
 @click.option("--part-rows", type=click.IntRange(1), default=512, show_default=True)
+@click.option(
+    "--acquisition",
+    type=click.Choice(["ds", "entropy", "de"]),
+    multiple=True,
+    default=("ds", "de"),
+    show_default=True,
+    help="Functions to select by; repeatable.",
+)
 @click.option("--budget", default="1%", show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--keep", type=click.Path(file_okay=False), help="Make the rows here, once.")
@@ -206,6 +268,7 @@ def gpu(
     sections: tuple[str, ...],
 ) -> int:
     """Prove the GPU path and measure it; exit code 1 if a test or a check failed."""
+    from deal.bench.command import recorded
     from deal.bench.gpu.run import BUDGET, failed, run
     from deal.bench.gpu.show import lines
 
@@ -214,6 +277,7 @@ def gpu(
         output=output,
         budget=BUDGET if budget is None else budget,
         sections=sections,
+        command=recorded(click.get_current_context()),
         say=lambda text: click.echo(text, err=True),
     )
     if as_json:
@@ -227,6 +291,9 @@ def gpu(
 
 
 def _show(report: Report, as_json: bool, output: str | None) -> None:
+    from deal.bench.command import recorded
+
+    report = replace(report, command=recorded(click.get_current_context()))
     if output is not None:
         report.write(output)
     if as_json:

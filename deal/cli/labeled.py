@@ -31,7 +31,7 @@ _MODEL_OPTIONS = [
         help="Key of the model contract, for a model that does not carry it, as deal-score takes "
         "it; repeatable.",
     ),
-    option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|torch"),
+    option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|trt|torch"),
     option(_MODEL, "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:I]"),
     option(
         _MODEL,

@@ -133,8 +133,8 @@ _DEMO_OUTPUT = "deal-demo"
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|torch",
-    help="What runs the network: ONNX Runtime, or PyTorch as reference.",
+    metavar="ort|trt|torch",
+    help="What runs the network: ONNX Runtime, TensorRT, or PyTorch as reference.",
 )
 @option(
     _RUN,
