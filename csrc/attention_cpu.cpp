@@ -44,6 +44,19 @@ void build_coefficients(const float* moments, int64_t chunks, int32_t classes, f
   }
 }
 
+// A few cells at a time, whose numbers of a class are neighbours.
+void write_rows(const AttentionArrays& arrays, int32_t classes, int64_t begin, int64_t end) {
+  constexpr int64_t kStep = 16;
+  for (int64_t first = begin; first < end; first += kStep) {
+    const int64_t stop = std::min(first + kStep, end);
+    for (int32_t c = 0; c < classes; ++c) {
+      for (int64_t i = first; i < stop; ++i) {
+        arrays.rows[i * classes + c] = arrays.p[c * arrays.stride + i];
+      }
+    }
+  }
+}
+
 }  // namespace
 
 ValueRange::ValueRange(const deal_head& head) {
@@ -77,6 +90,8 @@ void AttentionArrays::carve(Carver& carver, const Request& request, int slots) {
     moments = carver.take<float>(chunks_of(cells) * 2 * terms);
     coefficients = carver.take<float>(2 * terms);
     scratch = carver.take<float>(slots * kChunkCells * moment_scratch(classes));
+  } else {
+    rows = carver.take<float>(cells * classes);
   }
 }
 
@@ -109,8 +124,10 @@ void attend(const Kernels& kernels, const deal_head& head, const AttentionArrays
                          arrays.average);
     });
   } else {
+    team.run(cells, kPad,
+             [&](int64_t begin, int64_t end, int) { write_rows(arrays, classes, begin, end); });
     team.run(stride, kPad, [&](int64_t begin, int64_t end, int) {
-      kernels.attention_direct(arrays.p, stride, classes, arrays.u, cells, begin, end,
+      kernels.attention_direct(arrays.p, stride, classes, arrays.rows, arrays.u, cells, begin, end,
                                arrays.average);
     });
   }

@@ -19,6 +19,7 @@ struct AttentionArrays {
   float* u;             // [stride]  v moved and scaled to 0...1
   float* one;           // [stride]  1 for a cell, 0 for padding
   float* average;       // [stride]
+  float* rows;          // [cells, C]  p once more, all pairs only
   float* moments;       // [chunks, terms, 2], polynomial only
   float* coefficients;  // [terms, 2], polynomial only
   float* scratch;       // [slots, moment_scratch(C), kChunkCells], polynomial only

@@ -102,8 +102,10 @@ struct Kernels {
                       int64_t n);
 
   // Attention averages sum_i k_ji u_i / sum_i k_ji of the cells begin...end.
-  void (*attention_direct)(const float* p, int64_t stride, int32_t classes, const float* u,
-                           int64_t cells, int64_t begin, int64_t end, float* average);
+  // rows [cells, C] are p once more, cell by cell.
+  void (*attention_direct)(const float* p, int64_t stride, int32_t classes, const float* rows,
+                           const float* u, int64_t cells, int64_t begin, int64_t end,
+                           float* average);
   // Moments of a chunk of cells: sum of each monomial, and of each monomial times u: [2, terms].
   void (*moments)(const float* p, int64_t stride, int32_t classes, const float* u, const float* one,
                   int64_t begin, int64_t end, float* scratch, float* out);
