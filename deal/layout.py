@@ -58,6 +58,17 @@ class Layout:
     batch_size: int
     measured: dict[str, Any] | None = None
 
+    def notes(self) -> list[str]:
+        """What the user should hear of ``auto``: what it chose, and why."""
+        if self.measured is None:
+            return []
+        if "skipped" in self.measured:
+            why = f"not measured, {self.measured['skipped']}"
+        else:
+            speeds = self.measured["images_per_second"].items()
+            why = ", ".join(f"{name}: {speed:.1f} images/s" for name, speed in speeds)
+        return [f"--sessions auto chose {self.sessions}x{self.threads} (sessions x threads): {why}"]
+
 
 def parse_sessions(value: int | str | None) -> int | str | None:
     """A number, ``auto``, or None; UsageError on anything else."""

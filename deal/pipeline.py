@@ -93,6 +93,7 @@ def score_pool(
         ) as results:
             ledger = Ledger(results, total, config.max_errors, progress)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
+            notes += layout.notes()
             line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
             device, seconds = scorer.device, line.run()

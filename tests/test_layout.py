@@ -61,7 +61,7 @@ def test_without_auto_the_rule_decides(
 ) -> None:
     found = layout(pool, model, **options)
     assert (found.sessions, found.threads, found.batch_size) == expected
-    assert found.measured is None
+    assert (found.measured, found.notes()) == (None, [])
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -81,6 +81,9 @@ def test_auto_takes_the_faster_and_in_doubt_one_session_a_core(
     assert (found.sessions, found.threads) == expected
     assert found.measured["images_per_second"] == {"4x1": narrow, "1x4": wide}
     assert found.measured["rounds"] == 3
+    chosen = "x".join(map(str, expected))
+    speeds = f"4x1: {narrow:.1f} images/s, 1x4: {wide:.1f} images/s"
+    assert found.notes() == [f"--sessions auto chose {chosen} (sessions x threads): {speeds}"]
 
 
 @pytest.mark.usefixtures("four_cores")
@@ -90,6 +93,8 @@ def test_auto_measures_nothing_for_a_small_pool_or_without_an_image(
     few = layout(pool, model, left=5, sessions="auto")
     assert few.sessions == 4
     assert "too few" in few.measured["skipped"]
+    (note,) = few.notes()
+    assert note.startswith("--sessions auto chose 4x1 (sessions x threads): not measured, 5 images")
     for path in pool.glob("*.png"):
         path.write_bytes(b"damaged")
     none = layout(pool, model, sessions="auto")
@@ -116,7 +121,10 @@ def test_every_layout_stores_the_same_rows_and_is_recorded(
     tables = []
     for name, wide in (("narrow", 0.5), ("wide", 2.0)):
         timed(monkeypatch, 1.0, wide)
-        score_pool(pool, model=model, output=tmp_path / name, sessions="auto", device="cpu")
+        report = score_pool(
+            pool, model=model, output=tmp_path / name, sessions="auto", device="cpu"
+        )
+        assert any("--sessions auto chose" in note for note in report.notes)
         record = json.loads((tmp_path / name / "runs/0-of-1.json").read_text(encoding="utf-8"))
         assert record["sessions_measured"]["fastest"] == name
         expected = (4, 1) if name == "narrow" else (1, 4)
