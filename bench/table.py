@@ -19,7 +19,7 @@ _BESIDE = {
     "kernel": ("with attention / ",),
     "scale": ("--stochastic",),
     "memory": ("images, once scored",),
-    "dedup": ("share skipped", "CPU time / without"),
+    "dedup": ("share skipped",),
 }
 
 BEGIN = "<!-- figures: python -m deal.bench.table -->"
