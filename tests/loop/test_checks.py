@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import deal.loop.by_recipe as by_recipe
+from deal.acquisition import registry
 from deal.acquisition.plugins import load_plugin
 from deal.errors import DealError, EngineUnavailableError, OutputError, UsageError
 from deal.loop.config import parse_config
@@ -144,8 +145,9 @@ def test_what_no_round_could_do_is_refused_before_any_training(
 
 
 def test_a_function_of_ones_own_that_reads_what_no_round_stores_is_refused(
-    make_config, untrained, tmp_path
+    make_config, untrained, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry.registered()))
     plugin = tmp_path / "own.py"
     plugin.write_text(
         "from deal.acquisition import acquisition\n"
