@@ -1,10 +1,11 @@
 """A round of ``deal loop`` like ``probe.py``'s, but with a difficulty that has its own features.
 
 ``own_features.py template`` comes first, after ``prepare.py``, and writes ``own.onnx``. Then
-``own_features.py LABELED OUTPUT [unseen]``: the last layer is ``probe.py``'s, but for rounding.
-Difficulty is an output of the graph: one more linear layer on what the last layer sees, on the
-probabilities and on their variances, fitted on where the last layer is wrong, or, with ``unseen``,
-on where layers are that have not seen the image, a fourth of the images being left out in turn.
+``own_features.py LABELED OUTPUT [unseen|without]``: the last layer is ``probe.py``'s, but for
+rounding. Difficulty is an output of the graph: one more linear layer on what the last layer sees,
+on the probabilities and on their variances, fitted on where the last layer is wrong; with
+``unseen`` on where layers are that have not seen the image, a fourth of the images being left out
+in turn; with ``without`` on probabilities and variances alone.
 """
 
 from __future__ import annotations
@@ -149,6 +150,8 @@ def unseen(seen: Labeled, classes: int) -> Tensor:
 def difficulty(head: Tensor, seen: Labeled) -> dict[str, Tensor]:
     """The graph's tensors of the difficulty, for features as they are, p and p²."""
     channels = len(seen.mean)
+    if len(head) <= channels:  # without features
+        head = torch.cat([torch.zeros(channels), head])
     of_x = head[:channels] / seen.deviation
     of_p, of_variance = head[channels:-1].chunk(2)
     weight = torch.cat([of_x, of_p + of_variance, -of_variance])
@@ -171,7 +174,7 @@ def write(model: onnx.ModelProto, tensors: dict[str, Tensor], output: str) -> No
     onnx.save(model, output)
 
 
-def main(labeled: str, output: str, errors: str = "training") -> None:
+def main(labeled: str, output: str, kind: str = "training") -> None:
     """Fit on the images of a CSV file and write the model."""
     torch.set_num_threads(1)
     model = onnx.load(HERE / "own.onnx")
@@ -180,10 +183,11 @@ def main(labeled: str, output: str, errors: str = "training") -> None:
     seen = read(labeled, contract["ignore_index"])
 
     layer = fit_classifier(seen.x, seen.y, classes)
-    crossed = errors == "unseen"
+    crossed = kind == "unseen"
     p = unseen(seen, classes) if crossed else (seen.x @ layer[:-1] + layer[-1]).softmax(1)
     wrong = p.argmax(1) != seen.y
-    head = fit_head(seen.x, p, wrong, DECAY[crossed])
+    x = seen.x[:, :0] if kind == "without" else seen.x
+    head = fit_head(x, p, wrong, DECAY[crossed])
     write(model, seen.layer(layer) | difficulty(head, seen), output)
     share = 100 * float(wrong.float().mean())
     print(f"{len(seen.image.unique())} images, {share:.1f} % of {len(seen.y)} pixels wrong")
