@@ -14,16 +14,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from own_features import SCALE, Labeled, unseen
 from probe import fit_classifier, minimise, sampled
-from scipy.stats import spearmanr, t
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+
+from deal.loop.statistics import mean_interval
+from deal.metrics import spearman
 
 CLASSES, VOID, CELL, FIRST = 11, 11, 4, 8
 SIZES, SEEDS, DECAYS = (8, 16, 32, 64), range(5), (1e-3, 1e-2, 1e-1, 1.0)
@@ -132,13 +134,13 @@ class Development:
             zip(np.split(score, self.starts[1:]), np.split(wrong, self.starts[1:]), strict=True)
         )
         within = [areas(s, w)[0] for s, w in parts if 0 < w.sum() < len(w)]
-        means = [(s.mean(), w.mean()) for s, w in parts]
-        images = spearmanr(*zip(*means, strict=True)).statistic
+        means = np.array([(s.mean(), w.mean()) for s, w in parts])
+        images = spearman(*means.T)
         count = np.bincount(self.cell)
         some = count > 0
         sums = (np.bincount(self.cell, values)[some] / count[some] for values in (score, wrong))
-        cells = spearmanr(*sums).statistic
-        found = auroc, ap, fmean(within), float(cells), float(images)
+        cells = spearman(*sums)
+        found = auroc, ap, fmean(within), cells, images
         return dict(zip(TITLES, found, strict=True))
 
 
@@ -316,9 +318,8 @@ def cells_of(
         by_seed = defaultdict(list)
         for k, v in values.items():
             by_seed[k[2]].append(v - float(groups[other][k][key]))
-        means = [fmean(v) for v in by_seed.values()]
-        half = t.ppf(0.975, len(means) - 1) * stdev(means) / len(means) ** 0.5
-        found.append(f"{fmean(means):+.3f} ± {half:.3f}")
+        interval = mean_interval([fmean(v) for v in by_seed.values()])
+        found.append(f"{interval.mean:+.3f} ± {interval.half:.3f}")
     found.append(f"{fmean(float(group[k]['seconds']) for k in keys if k[1] == sizes[-1]):.1f}")
     return found
 

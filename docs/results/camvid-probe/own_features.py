@@ -150,8 +150,6 @@ def unseen(seen: Labeled, classes: int) -> Tensor:
 def difficulty(head: Tensor, seen: Labeled) -> dict[str, Tensor]:
     """The graph's tensors of the difficulty, for features as they are, p and p²."""
     channels = len(seen.mean)
-    if len(head) <= channels:  # without features
-        head = torch.cat([torch.zeros(channels), head])
     of_x = head[:channels] / seen.deviation
     of_p, of_variance = head[channels:-1].chunk(2)
     weight = torch.cat([of_x, of_p + of_variance, -of_variance])
@@ -186,8 +184,11 @@ def main(labeled: str, output: str, kind: str = "training") -> None:
     crossed = kind == "unseen"
     p = unseen(seen, classes) if crossed else (seen.x @ layer[:-1] + layer[-1]).softmax(1)
     wrong = p.argmax(1) != seen.y
-    x = seen.x[:, :0] if kind == "without" else seen.x
-    head = fit_head(x, p, wrong, DECAY[crossed])
+    if kind == "without":
+        head = fit_head(seen.x[:, :0], p, wrong, 0.0)
+        head = torch.cat([torch.zeros(seen.x.shape[1]), head])
+    else:
+        head = fit_head(seen.x, p, wrong, DECAY[crossed])
     write(model, seen.layer(layer) | difficulty(head, seen), output)
     share = 100 * float(wrong.float().mean())
     print(f"{len(seen.image.unique())} images, {share:.1f} % of {len(seen.y)} pixels wrong")

@@ -11,9 +11,9 @@ import csv
 import sys
 from collections import defaultdict
 from itertools import combinations
-from statistics import fmean, stdev
+from statistics import fmean
 
-from scipy.stats import t
+from deal.loop.statistics import mean_interval
 
 
 def later_rounds(paths: list[str], column: str) -> dict[str, dict[str, float]]:
@@ -35,8 +35,8 @@ def main(*paths: str) -> None:
     for one, other in combinations(miou, 2):
         shared = miou[one].keys() & miou[other].keys()
         points = [100 * (miou[one][seed] - miou[other][seed]) for seed in sorted(shared)]
-        half = t.ppf(0.975, len(points) - 1) * stdev(points) / len(points) ** 0.5
-        print(f"{one} - {other}: {fmean(points):+.2f} ± {half:.2f} ({len(points)} seeds)")
+        found = mean_interval(points)
+        print(f"{one} - {other}: {found.mean:+.2f} ± {found.half:.2f} ({found.count} seeds)")
 
 
 if __name__ == "__main__":
