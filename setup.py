@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 DEFAULT_ARCHS = ("75", "80", "90")
@@ -159,22 +159,11 @@ native = Pybind11Extension(
 ParallelCompile("DEAL_BUILD_JOBS", default=os.cpu_count() or 1).install()
 setup(
     version=VERSION,
-    packages=[
-        "deal",
-        "deal.acquisition",
-        "deal.cli",
-        "deal.engines",
-        "deal.fitting",
-        "deal.loop",
-        "deal.report",
-        "deal.selection",
-        "deal.training",
-        "deal.export",
-        "deal.bench",
-        "deal.bench.gpu",
-    ],
-    package_dir={"deal": "deal", "deal.export": "export", "deal.bench": "bench"},
+    # deal/export and deal/bench are links to the folders export/ and bench/ of the top level.
+    packages=find_packages(include=["deal", "deal.*"]),
     package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml"]},
     ext_modules=[native],
     cmdclass={"build_ext": BuildWithCuda},
+    # A plain path entry, which editors and type checkers can follow.
+    options={"editable_wheel": {"mode": "compat"}},
 )

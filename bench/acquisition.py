@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deal.acquisition import acquisition_names, bind
+from deal.acquisitions import acquisition_names, bind
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
-from deal.schema import IMAGE_COLUMNS, images_schema, to_table
+from deal.results.schema import IMAGE_COLUMNS, images_schema, to_table
 
 __all__ = ["pool_table", "run"]
 

@@ -8,11 +8,10 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from deal import _reference
+from deal.acquisitions.k_center import k_center_greedy
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
-from deal.diversity import k_center_greedy
-from deal.meter import peak_memory
+from deal.machine.meter import peak_memory
 
 __all__ = ["make_features", "numpy_k_center", "run"]
 
@@ -112,9 +111,16 @@ def run(
 
 def _check(x: NDArray[np.float32], count: int) -> None:
     order, distances = k_center_greedy(x, count, centers=[0])
-    expected = _reference.k_center_greedy(x, count, "cosine", [0], list(range(len(x))))
-    np.testing.assert_array_equal(order, expected[0])
-    np.testing.assert_allclose(distances, expected[1], rtol=0, atol=1e-6)
+    unit = x.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    nearest = 1 - unit @ unit[0]
+    for pick, distance in zip(order, distances, strict=True):
+        nearest[0] = -1  # the given center
+        farthest = int(nearest.argmax())
+        if pick != farthest or abs(distance - nearest[farthest]) > 1e-6:
+            raise AssertionError(f"core-set picked {pick}, float64 picks {farthest}")
+        nearest = np.minimum(nearest, 1 - unit @ unit[pick])
+        nearest[pick] = -1
 
 
 def _peak(rows: int, width: int, picks: int, threads: int) -> int:

@@ -16,13 +16,13 @@ import deal
 from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, spread
-from deal.decode import decode, decode_bytes
-from deal.dedup import thumbnail
 from deal.errors import ItemError
-from deal.inputs import ImageExtras
 from deal.metrics import spearman
-from deal.pool import open_pool
-from deal.synthetic import write_pool
+from deal.pool.decode import decode, decode_bytes
+from deal.pool.listing import open_pool
+from deal.run.dedup import thumbnail
+from deal.scoring.inputs import ImageExtras
+from deal.synthetic.scenes import write_pool
 from deal.types import PoolItem
 
 __all__ = ["run"]

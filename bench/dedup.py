@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 import deal
-from deal.acquisition import bind
+from deal.acquisitions import bind
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
-from deal.dedup import parse_dedup
 from deal.errors import UsageError
+from deal.run.dedup import parse_dedup
 
 __all__ = ["run"]
 

@@ -15,9 +15,9 @@ from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions
 from deal.bench.timing import interleave, ratios, spread
-from deal.cores import available_cores
-from deal.model import read_spec
-from deal.synthetic import scene
+from deal.machine.cores import available_cores
+from deal.model.spec import read_spec
+from deal.synthetic.scenes import scene
 
 __all__ = ["run"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deal.head import DifficultyHead
-from deal.model import METADATA_KEY
+from deal.model.head import DifficultyHead
+from deal.model.spec import METADATA_KEY
 
 __all__ = ["attention_graph", "tiny_model", "whole_graph"]
 

@@ -13,7 +13,7 @@ from deal.bench.graphs import attention_graph
 from deal.bench.kernel import MATRIX_BYTES, SHAPES, smooth_logits
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
-from deal.regions import difficulty_grid
+from deal.kernel.statistics import difficulty_grid
 
 __all__ = ["GRIDS", "exact_rows", "run"]
 

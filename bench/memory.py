@@ -10,7 +10,7 @@ from pathlib import Path
 from deal.bench.child import deal_program, run_child
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
-from deal.synthetic import write_pool
+from deal.synthetic.scenes import write_pool
 
 __all__ = ["run"]
 

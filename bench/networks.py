@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deal.errors import UsageError
-from deal.model import read_spec
-from deal.synthetic import scene
+from deal.model.spec import read_spec
+from deal.synthetic.scenes import scene
 
 if TYPE_CHECKING:
     from deal.training.checkpoint import CheckpointMeta
@@ -132,7 +132,7 @@ def int8_model(path: Path) -> Path:
     """
     from deal.export.images import Scenes
     from deal.export.int8 import Int8Conversion
-    from deal.processor import has_int8_dot_product
+    from deal.machine.processor import has_int8_dot_product
 
     scenes = Scenes(range(_CALIBRATION_SCENES), _SIZE)
     conversion = Int8Conversion(

@@ -16,12 +16,12 @@ from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
-from deal.cores import available_cores
-from deal.decode import decode
+from deal.machine.cores import available_cores
 from deal.metrics import spearman
-from deal.model import read_spec
-from deal.pool import open_pool
-from deal.synthetic import write_pool
+from deal.model.spec import read_spec
+from deal.pool.decode import decode
+from deal.pool.listing import open_pool
+from deal.synthetic.scenes import write_pool
 from deal.types import PoolItem
 
 if TYPE_CHECKING:

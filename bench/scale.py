@@ -19,9 +19,9 @@ from pyarrow import csv, parquet
 from deal.bench.child import Child, deal_program, run_child
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
-from deal.ids import Shard
-from deal.parts import part_name, part_size
-from deal.schema import images_schema, part_metadata, to_table
+from deal.pool.ids import Shard
+from deal.results.parts import part_name, part_size
+from deal.results.schema import images_schema, part_metadata, to_table
 
 __all__ = ["FUNCTIONS", "run", "write_results"]
 

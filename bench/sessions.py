@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from deal.engines.onnxruntime import open_session
-from deal.model import read_spec
+from deal.model.spec import read_spec
 
 __all__ = ["Sessions", "network_costs"]
 

@@ -5,22 +5,23 @@ Public names are imported on first use, so that ``import deal`` stays light.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deal._lazy import on_first_use
 from deal._version import __version__
 
 if TYPE_CHECKING:
-    from deal.acquisition import acquisition_names, acquisition_scores
+    from deal.acquisitions.binding import acquisition_scores
+    from deal.acquisitions.registry import acquisition, acquisition_names
     from deal.errors import DealError
-    from deal.geometry import components
-    from deal.head import DifficultyHead
-    from deal.model import ModelSpec, read_spec
-    from deal.pipeline import score_pool
-    from deal.region_sources import Components, GivenSegments, Superpixels
-    from deal.regions import Grid, Segments, score_logits
-    from deal.results import read_regions, read_results
-    from deal.scorer import Scorer
+    from deal.kernel.geometry import components
+    from deal.kernel.statistics import Grid, Segments, score_logits
+    from deal.model.head import DifficultyHead
+    from deal.model.spec import ModelSpec, read_spec
+    from deal.regions.sources import Components, GivenSegments, Superpixels
+    from deal.results.reading import read_regions, read_results
+    from deal.run.pipeline import score_pool
+    from deal.scoring.scorer import Scorer
     from deal.selection import select
     from deal.types import Statistics
 
@@ -36,6 +37,7 @@ __all__ = [
     "Statistics",
     "Superpixels",
     "__version__",
+    "acquisition",
     "acquisition_names",
     "acquisition_scores",
     "components",
@@ -48,36 +50,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Components": "deal.region_sources",
+    "Components": "deal.regions.sources",
     "DealError": "deal.errors",
-    "DifficultyHead": "deal.head",
-    "GivenSegments": "deal.region_sources",
-    "Grid": "deal.regions",
-    "ModelSpec": "deal.model",
-    "Scorer": "deal.scorer",
-    "Segments": "deal.regions",
+    "DifficultyHead": "deal.model.head",
+    "GivenSegments": "deal.regions.sources",
+    "Grid": "deal.kernel.statistics",
+    "ModelSpec": "deal.model.spec",
+    "Scorer": "deal.scoring.scorer",
+    "Segments": "deal.kernel.statistics",
     "Statistics": "deal.types",
-    "Superpixels": "deal.region_sources",
-    "acquisition_names": "deal.acquisition",
-    "acquisition_scores": "deal.acquisition",
-    "components": "deal.geometry",
-    "read_regions": "deal.results",
-    "read_results": "deal.results",
-    "read_spec": "deal.model",
-    "score_logits": "deal.regions",
-    "score_pool": "deal.pipeline",
+    "Superpixels": "deal.regions.sources",
+    "acquisition": "deal.acquisitions.registry",
+    "acquisition_names": "deal.acquisitions.registry",
+    "acquisition_scores": "deal.acquisitions.binding",
+    "components": "deal.kernel.geometry",
+    "read_regions": "deal.results.reading",
+    "read_results": "deal.results.reading",
+    "read_spec": "deal.model.spec",
+    "score_logits": "deal.kernel.statistics",
+    "score_pool": "deal.run.pipeline",
     "select": "deal.selection",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "acquisition":  # the registry's module, which is also its decorator
-        return importlib.import_module("deal.acquisition")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'deal' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

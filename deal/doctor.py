@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from deal._version import __version__
-from deal.driver import find_driver
 from deal.errors import DealError
+from deal.machine.driver import find_driver
 
 __all__ = ["Finding", "cuda_driver", "demo_file", "examine", "namesake", "warn_of_namesake"]
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import acquisition_scores
+from deal.acquisitions import acquisition_scores
 from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, UsageError
 from deal.export.parity import spearman, top_k_overlap
-from deal.inputs import Inputs
-from deal.regions import score_logits
+from deal.kernel.statistics import score_logits
+from deal.scoring.inputs import Inputs
 
 __all__ = [
     "MIN_IMAGES",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import OutputError
-from deal.model import METADATA_KEY
+from deal.model.spec import METADATA_KEY
 
 if TYPE_CHECKING:
     import onnx

@@ -21,7 +21,7 @@ from deal.export.graph import (
     normalisation_nodes,
     opset_of,
 )
-from deal.model import ModelSpec
+from deal.model.spec import ModelSpec
 
 __all__ = ["HalfModel", "emulated", "halved"]
 

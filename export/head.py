@@ -9,7 +9,7 @@ import onnx
 
 from deal.errors import ModelError
 from deal.export.files import new_file, write_model
-from deal.model import choose_difficulty, contract_values, read_spec
+from deal.model.spec import choose_difficulty, contract_values, read_spec
 
 __all__ = ["with_head"]
 

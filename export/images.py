@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.decode import decode
 from deal.errors import ItemError, PoolError, UsageError
 from deal.export.fidelity import MIN_IMAGES
-from deal.pool import open_pool
-from deal.synthetic import FIRST_SEED, scene
+from deal.pool.decode import decode
+from deal.pool.listing import open_pool
+from deal.synthetic.scenes import FIRST_SEED, scene
 from deal.types import FailedItem, PoolItem
 
 __all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided"]

@@ -29,7 +29,7 @@ from deal.export.quantize import (
     with_biases,
 )
 from deal.export.search import Sensitivity
-from deal.inputs import Inputs
+from deal.scoring.inputs import Inputs
 
 __all__ = ["Int8Conversion"]
 

@@ -16,15 +16,15 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from deal.dropout import draw_masks, keep_all
 from deal.engines import open_engine
 from deal.engines.torch import ModuleEngine, RgbNetwork, module_metadata
 from deal.errors import ModelError, UsageError
 from deal.export.files import new_file, write_synced
 from deal.export.parity import Parity, compare, differences
-from deal.inputs import Inputs
-from deal.model import METADATA_KEY, read_spec
-from deal.synthetic import scene
+from deal.model.dropout import draw_masks, keep_all
+from deal.model.spec import METADATA_KEY, read_spec
+from deal.scoring.inputs import Inputs
+from deal.synthetic.scenes import scene
 from deal.training.checkpoint import load_checkpoint
 from deal.training.difficulty import WithDifficulty
 from deal.training.dropout import dropout_layers

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import acquisition_scores
+from deal.acquisitions import acquisition_scores
 from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, UsageError
-from deal.inputs import Inputs
+from deal.kernel.statistics import score_logits
 from deal.metrics import spearman
-from deal.regions import score_logits
+from deal.scoring.inputs import Inputs
 from deal.types import EngineOutput
 
 __all__ = ["Parity", "ScoreParity", "compare", "differences", "spearman", "top_k_overlap"]

@@ -19,9 +19,9 @@ from deal.export.half import emulated, halved
 from deal.export.images import divided
 from deal.export.int8 import Int8Conversion, Progress
 from deal.export.search import Sensitivity, fewest_float_layers, fidelity_table
-from deal.model import ModelSpec, contract_values, read_spec
-from deal.model_keys import PRECISIONS
-from deal.processor import has_int8_dot_product
+from deal.machine.processor import has_int8_dot_product
+from deal.model.keys import PRECISIONS
+from deal.model.spec import ModelSpec, contract_values, read_spec
 
 __all__ = ["SEARCH_SECONDS", "TARGETS", "Conversion", "convert"]
 

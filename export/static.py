@@ -18,8 +18,8 @@ from deal.export.files import new_file, write_model
 from deal.export.graph import simplified
 from deal.export.images import Scenes
 from deal.export.parity import Parity, compare
-from deal.inputs import Inputs
-from deal.model import ModelSpec, contract_values, read_spec
+from deal.model.spec import ModelSpec, contract_values, read_spec
+from deal.scoring.inputs import Inputs
 
 __all__ = ["make_static"]
 

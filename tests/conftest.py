@@ -25,11 +25,11 @@ if native := os.environ.get("DEAL_NATIVE"):
     loader.exec_module(sys.modules[loader.name])
 
 from deal import cli
-from tests.models import metadata, save_model
-from tests.runs import Deal, write_pool
+from tests.helpers.models import metadata, save_model
+from tests.helpers.runs import Deal, write_pool
 
 if TYPE_CHECKING:
-    from tests.checkpoints import Exported
+    from tests.helpers.checkpoints import Exported
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +49,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def light(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The light network, exported once for every test that runs it: that takes half a minute."""
     pytest.importorskip("torch")
-    from tests.checkpoints import export_light
+    from tests.helpers.checkpoints import export_light
 
     return export_light(tmp_path_factory.mktemp("light"))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from deal import cli, doctor
-from deal import driver as driver_module
 from deal.doctor import Finding, cuda_driver, demo_file, examine
 from deal.errors import DealError
-from tests.models import metadata, save_model
+from deal.machine import driver as driver_module
+from tests.helpers.models import metadata, save_model
 
 
 def findings() -> dict[str, Finding]:

@@ -24,7 +24,7 @@ _OF_ENGINES = ("test_device.py", "test_torch_cuda.py")
 
 
 def _checkout() -> Path:
-    if not (_ROOT / "tests" / "test_cuda.py").exists():
+    if not (_ROOT / "tests" / "kernel" / "test_cuda.py").exists():
         raise SkipError("the tests are not here: run it from a checkout, installed with pip -e")
     return _ROOT
 
@@ -34,7 +34,7 @@ def tests(record: Record) -> None:
     root = _checkout()
     info = _native.build_info()
     record.check("the build has the CUDA kernels", record.rehearsal or "cuda=yes" in info, info)
-    files = sorted((root / "tests").glob("test_cuda*.py"))
+    files = sorted((root / "tests" / "kernel").glob("test_cuda*.py"))
     files += [root / "tests" / "engines" / name for name in _OF_ENGINES]
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         found = Path(name) / "tests.xml"
@@ -82,7 +82,7 @@ def sanitizer(record: Record) -> None:
         limit = max(record.left, 1.0)
         try:
             done = subprocess.run(
-                [*prefix, sys.executable, "-m", "tests.cuda_cases", record.device],
+                [*prefix, sys.executable, "-m", "tests.helpers.cuda_cases", record.device],
                 cwd=root,
                 env=os.environ | {"PYTHONPATH": str(root)},
                 stdout=subprocess.PIPE,

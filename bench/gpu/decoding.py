@@ -18,7 +18,7 @@ from PIL import Image
 
 from deal.bench.gpu.device import open_device
 from deal.bench.gpu.record import Record, SkipError
-from deal.synthetic import write_pool
+from deal.synthetic.scenes import write_pool
 
 __all__ = ["decoding"]
 

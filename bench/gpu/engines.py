@@ -22,7 +22,7 @@ from deal.bench.networks import export, half_model, random_module
 from deal.bench.timing import spread
 from deal.engines import find_device, open_engine
 from deal.errors import DealError
-from deal.synthetic import scene
+from deal.synthetic.scenes import scene
 from deal.training.checkpoint import CheckpointMeta
 from deal.training.difficulty import WithDifficulty
 

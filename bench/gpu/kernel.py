@@ -20,7 +20,7 @@ from deal.bench.gpu.peers import attention, batched_statistics
 from deal.bench.gpu.record import Record
 from deal.bench.kernel import SHAPES, smooth_logits
 from deal.bench.timing import ratios, spread
-from deal.regions import difficulty_grid
+from deal.kernel.statistics import difficulty_grid
 
 __all__ = ["head", "kernel"]
 

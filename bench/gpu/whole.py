@@ -20,11 +20,11 @@ from deal.bench.gpu.record import Record, SkipError
 from deal.bench.networks import export, random_module
 from deal.bench.released import ReleasedNetwork, released_scores
 from deal.bench.timing import spread
-from deal.cores import available_cores
 from deal.engines import open_engine
 from deal.errors import DealError
+from deal.machine.cores import available_cores
 from deal.metrics import spearman
-from deal.synthetic import write_pool
+from deal.synthetic.scenes import write_pool
 from deal.training.checkpoint import save_checkpoint
 
 __all__ = ["whole"]
@@ -87,7 +87,7 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 def _decode_rates(record: Record, files: Sequence[Path]) -> tuple[float, float]:
     """Images a second of one core, and of all."""
-    from deal.decode import decode_bytes
+    from deal.pool.decode import decode_bytes
 
     data = [path.read_bytes() for path in files[:_DISTINCT]]
     cores = available_cores()

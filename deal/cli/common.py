@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from deal.acquisition import acquisition_names
+from deal.acquisitions import acquisition_names
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -283,7 +283,7 @@ def ranking_keywords(options: dict[str, Any]) -> dict[str, Any]:
     """
     options = dict(options)
     if plugins := options.pop("plugins"):
-        from deal.acquisition import load_plugin
+        from deal.acquisitions import load_plugin
 
         for plugin in plugins:
             load_plugin(plugin)

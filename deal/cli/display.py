@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deal.progress import Progress
+    from deal.run.progress import Progress
 
 __all__ = ["Display", "describe"]
 

@@ -93,7 +93,7 @@ def pool(
     many picks each two functions share.
     """
     check_output(output)
-    from deal.acquisition import load_plugin
+    from deal.acquisitions import load_plugin
     from deal.report.pool import report_pool
 
     for plugin in plugins:

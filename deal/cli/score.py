@@ -25,7 +25,7 @@ from deal.errors import UsageError
 from deal.text import printable
 
 if TYPE_CHECKING:
-    from deal.progress import RunReport
+    from deal.run.progress import RunReport
 
 _POOL, _MODEL, _RUN = "Pool", "Model", "Engine"
 _WHAT, _OUT = "Statistics", "Output"
@@ -293,7 +293,7 @@ def command(
     # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
     # with the pool; they would be faster, but a run hardly allocates.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    from deal.pipeline import score_pool
+    from deal.run.pipeline import score_pool
 
     with Display(enabled=not quiet) as display:
         report = score_pool(pool, progress=display, **options)
@@ -319,7 +319,7 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
 
 
 def _document(report: RunReport, top: int) -> dict[str, Any]:
-    from deal.ids import path_to_id
+    from deal.pool.ids import path_to_id
 
     names = ("total", "skipped", "scored", "duplicates", "errors", "seconds", "bound_by", "notes")
     return {
@@ -352,6 +352,6 @@ def _print_summary(report: RunReport) -> None:
 
 
 def _shown(path: Path) -> str:
-    from deal.ids import path_to_id
+    from deal.pool.ids import path_to_id
 
     return printable(path_to_id(str(path)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import ModelError, UsageError
-from deal.model_keys import PRECISIONS
+from deal.model.keys import PRECISIONS
 
 if TYPE_CHECKING:
     from deal.engines.base import Engine

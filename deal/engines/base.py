@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.dropout import Masks, keep_all
 from deal.errors import ModelError, UsageError
-from deal.model import ModelSpec, check_channels, nearest_multiple
-from deal.model_graph import output_remedy
+from deal.model.dropout import Masks, keep_all
+from deal.model.graph import output_remedy
+from deal.model.spec import ModelSpec, check_channels, nearest_multiple
 from deal.types import EngineOutput
 
 __all__ = [

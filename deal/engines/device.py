@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from deal import _native
-from deal.dropout import Masks
 from deal.engines.base import Engine, Images, on_host
 from deal.errors import EngineUnavailableError
-from deal.model import ModelSpec
+from deal.model.dropout import Masks
+from deal.model.spec import ModelSpec
 from deal.types import EngineOutput
 
 __all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine", "check_kernels"]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.cores import available_cores
-from deal.dropout import Masks
 from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import ModelSpec, read_spec
-from deal.processor import has_int8_dot_product
+from deal.machine.cores import available_cores
+from deal.machine.processor import has_int8_dot_product
+from deal.model.dropout import Masks
+from deal.model.spec import ModelSpec, read_spec
 from deal.types import EngineOutput
 
 try:

@@ -29,12 +29,12 @@ from typing import Any
 import numpy as np
 
 from deal import _native
-from deal.driver import Driver, find_driver
 from deal.engines.base import parse_device
 from deal.engines.device import DeviceArray, DeviceEngine, check_kernels
 from deal.engines.onnxruntime import load, not_run, ort
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import read_spec
+from deal.machine.driver import Driver, find_driver
+from deal.model.spec import read_spec
 
 __all__ = ["OnnxRuntimeCudaEngine", "cuda_index"]
 

@@ -21,7 +21,7 @@ from deal.engines.device import DeviceArray, DeviceEngine
 from deal.engines.tensorrt_cache import EngineCache, NotUsableError
 from deal.engines.tensorrt_library import Messages, import_tensorrt, log
 from deal.errors import ModelError
-from deal.model import read_spec
+from deal.model.spec import read_spec
 
 __all__ = ["TensorRTEngine"]
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from deal.driver import Driver, find_driver
 from deal.engines.base import parse_device
 from deal.engines.device import check_kernels
 from deal.errors import EngineUnavailableError
+from deal.machine.driver import Driver, find_driver
 
 __all__ = ["Messages", "import_tensorrt", "log", "release", "tensorrt_device"]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from deal.cores import available_cores
-from deal.dropout import DropoutLayer, Masks
 from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import ModelSpec, resolve_spec
-from deal.onnx_header import OnnxHeader, TensorInfo
+from deal.machine.cores import available_cores
+from deal.model.dropout import DropoutLayer, Masks
+from deal.model.header import OnnxHeader, TensorInfo
+from deal.model.spec import ModelSpec, resolve_spec
 from deal.types import EngineOutput
 
 try:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.fitting.pixels import resize, softmax
-from deal.head import DifficultyHead
-from deal.regions import difficulty_grid
+from deal.kernel.statistics import difficulty_grid
+from deal.model.head import DifficultyHead
 
 __all__ = ["attention_means", "pair_means"]
 

@@ -20,8 +20,8 @@ from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
 from deal.fitting.measures import Collector, Measures
 from deal.fitting.pixels import bands, pixel_scores, resize, sample
 from deal.fitting.runner import Runner
-from deal.head import DifficultyHead
-from deal.parts import write_json_atomic
+from deal.model.head import DifficultyHead
+from deal.results.parts import write_json_atomic
 
 __all__ = ["FitReport", "fit_head"]
 

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
-from deal.decode import decode_bytes
 from deal.errors import ItemError, PoolError, UsageError
-from deal.ids import sequence_pattern
-from deal.labels import (
+from deal.labeled.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
+from deal.labeled.labels import (
     CLASSES_FILE,
     DEFAULT_VOID,
     LabelClasses,
@@ -22,7 +20,9 @@ from deal.labels import (
     read_classes,
     read_label,
 )
-from deal.model import ModelSpec
+from deal.model.spec import ModelSpec
+from deal.pool.decode import decode_bytes
+from deal.pool.ids import sequence_pattern
 
 __all__ = [
     "HELD_OUT",

@@ -19,8 +19,8 @@ from deal.fitting.measures import UNCERTAINTIES, Areas, ClassMeasures, Collector
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
 from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find_variants
-from deal.head import DifficultyHead
 from deal.metrics import Calibration, Confusion, ScoreCurve, spearman
+from deal.model.head import DifficultyHead
 
 __all__ = ["ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
 

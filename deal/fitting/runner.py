@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, PoolError
 from deal.fitting.images import LabeledImage, read
-from deal.head import DifficultyHead
-from deal.inputs import Inputs
-from deal.regions import difficulty_map
+from deal.kernel.statistics import difficulty_map
+from deal.model.head import DifficultyHead
+from deal.scoring.inputs import Inputs
 from deal.types import EngineOutput
 
 __all__ = ["Runner"]

@@ -18,8 +18,8 @@ from deal.fitting.attention import pair_means
 from deal.fitting.measures import UNCERTAINTIES
 from deal.fitting.pixels import resize, softmax
 from deal.fitting.runner import Runner
-from deal.head import DifficultyHead
-from deal.regions import difficulty_grid
+from deal.kernel.statistics import difficulty_grid
+from deal.model.head import DifficultyHead
 from deal.types import EngineOutput
 
 __all__ = ["ALL_PAIRS", "PRODUCTS", "Variant", "find_heads", "find_variants"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from deal.engines import find_device
 from deal.errors import DealError, ModelError, OutputError, UsageError
-from deal.labels import DEFAULT_VOID, LabeledFiles
+from deal.labeled.labels import DEFAULT_VOID, LabeledFiles
 from deal.loop.config import LoopConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
@@ -24,7 +24,7 @@ from deal.loop.learner import HeldError, Task
 from deal.loop.pool import open_files
 from deal.loop.records import named
 from deal.loop.training import CommandConfig
-from deal.model import ModelSpec, read_spec
+from deal.model.spec import ModelSpec, read_spec
 
 __all__ = ["CommandLearner"]
 

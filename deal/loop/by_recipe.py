@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from deal._version import __version__
-from deal.cores import available_cores
 from deal.errors import DealError, OutputError
 from deal.loop.clock import BatchClock
 from deal.loop.config import LoopConfig
@@ -25,6 +24,7 @@ from deal.loop.learner import Task
 from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
 from deal.loop.training import TrainingConfig
+from deal.machine.cores import available_cores
 from deal.training.augment import Augmentation
 from deal.training.batches import Batch, batch_maker
 from deal.training.checkpoint import (

@@ -11,16 +11,16 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from deal.config import ScoreConfig
 from deal.engines import find_device
 from deal.errors import ResultsError, UsageError
+from deal.kernel.statistics import Grid
 from deal.loop.config import LoopConfig
 from deal.loop.labeled import Region
 from deal.loop.picking import pixel_count, scoring_options, too_few
 from deal.loop.pool import Pool
 from deal.loop.records import named
-from deal.regions import Grid
-from deal.schema import images_schema, regions_schema
+from deal.results.schema import images_schema, regions_schema
+from deal.run.config import ScoreConfig
 from deal.selection import Ranking, select_by
 from deal.selection.budget import parse_budget
 from deal.selection.gather import frame_numbers

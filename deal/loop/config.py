@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import UsageError
+from deal.kernel.statistics import Grid
 from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
-from deal.regions import Grid
 from deal.selection import Ranking
 
 __all__ = [
@@ -314,7 +314,7 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
             values[section] = replace(values[section], **{name: str(folder / path)})
     plugins = values.get("plugins", [])
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
-        from deal.acquisition import load_plugin
+        from deal.acquisitions import load_plugin
 
         values["plugins"] = [
             str(folder / name) if name.endswith(".py") else name for name in plugins

@@ -15,9 +15,9 @@ from deal.fitting.images import LabeledImage
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
 from deal.fitting.variants import find_heads
-from deal.labels import LabelClasses, LabeledFiles
+from deal.labeled.labels import LabelClasses, LabeledFiles
 from deal.metrics import Confusion, ScoreCurve
-from deal.model import ModelSpec
+from deal.model.spec import ModelSpec
 
 __all__ = ["evaluate_model"]
 

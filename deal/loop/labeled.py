@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError
+from deal.kernel.statistics import Grid
 from deal.loop.files import write_csv
-from deal.regions import Grid
 
 __all__ = [
     "Item",

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import DealError, ModelError
+from deal.kernel.statistics import Grid
 from deal.loop.config import LoopConfig
 from deal.loop.labeled import Item, Region, image_of
 from deal.loop.pool import Pool
-from deal.pipeline import score_pool
-from deal.regions import Grid
-from deal.results import read_results
+from deal.results.reading import read_results
+from deal.run.pipeline import score_pool
 from deal.selection import Selection, select
 
 __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]

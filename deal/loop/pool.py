@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from deal.cores import available_cores
-from deal.datasets import list_dataset
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import LabeledImage, read
-from deal.labels import LabelClasses, LabeledFiles
+from deal.labeled.datasets import list_dataset
+from deal.labeled.labels import LabelClasses, LabeledFiles
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
-from deal.pool import open_pool
+from deal.machine.cores import available_cores
+from deal.pool.listing import open_pool
 from deal.types import FailedItem
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from deal.errors import UsageError
 from deal.loop.records import record
-from deal.recipe import Recipe
+from deal.training.recipe import Recipe
 
 __all__ = ["CommandConfig", "TrainingConfig", "training_config"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from deal.fitting.measures import AREAS, UNCERTAINTIES, ClassMeasures, best_score
 from deal.fitting.quality import DifficultyQuality, ScoreQuality
 from deal.fitting.variants import PRODUCTS
-from deal.head import DifficultyHead
 from deal.metrics import Calibration
+from deal.model.head import DifficultyHead
 from deal.report.markdown import table
 from deal.text import printable
 

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import canonical_name
-from deal.acquisition.registry import find, registered
+from deal.acquisitions import canonical_name
+from deal.acquisitions.registry import find, registered
 from deal.errors import ResultsError, UsageError
-from deal.ids import sequence_pattern
+from deal.pool.ids import sequence_pattern
 from deal.report.scenes import Scene, scenes_of
-from deal.results import read_results
+from deal.results.reading import read_results
 from deal.selection import parse_budget, select
 from deal.selection.gather import frame_numbers
 from deal.selection.rules import parse_gap

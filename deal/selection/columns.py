@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import Bound
+from deal.acquisitions import Bound
 from deal.selection.gather import Rows
 from deal.selection.ranking import Ranking
 from deal.selection.sources import Sources
@@ -81,7 +81,7 @@ def _polygons(regions: pa.Table) -> pa.Array:
     """Outlines as stored; the box of regions that have none."""
     import pyarrow as pa
 
-    from deal.geometry import box_outline
+    from deal.kernel.geometry import box_outline
 
     present = [name for name in _OUTLINE if name in regions.column_names]
     texts: list[str | None] = []

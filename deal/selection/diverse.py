@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.diversity import features, k_center_greedy
+from deal.acquisitions.k_center import features, k_center_greedy
 from deal.errors import ResultsError
 from deal.selection.gather import Rows
 from deal.selection.greedy import Choice

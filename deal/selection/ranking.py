@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deal.acquisition import Bound, bind
-from deal.acquisition.registry import find
+from deal.acquisitions import Bound, bind
+from deal.acquisitions.registry import find
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.rules import (
@@ -227,7 +227,7 @@ class Ranking:
             if self.budget == Budget():
                 raise UsageError("diverse needs a budget: without one everything is picked")
         if spreads:
-            from deal.diversity import METRICS
+            from deal.acquisitions.k_center import METRICS
 
             if self.metric not in METRICS:
                 raise UsageError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")

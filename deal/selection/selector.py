@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import Bound
+from deal.acquisitions import Bound
 from deal.errors import ResultsError
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table

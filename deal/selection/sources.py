@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.cores import available_cores
 from deal.errors import ResultsError
-from deal.schema import IMAGE_COLUMNS, REGION_COLUMNS
-from deal.stages import ordered
+from deal.machine.cores import available_cores
+from deal.machine.threads import ordered
+from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +61,7 @@ class Sources:
     def __init__(self, sources: Source | Iterable[Source], table: str = "images") -> None:
         import pyarrow as pa
 
-        from deal.results import list_results
+        from deal.results.reading import list_results
 
         if isinstance(sources, (str, os.PathLike, pa.Table)):
             sources = [sources]
@@ -164,8 +164,8 @@ class Sources:
         return [*self._tables, *self._parts]
 
     def _settings(self) -> tuple[str | None, tuple[str, ...] | None]:
-        from deal.parts import deal_metadata
-        from deal.results import open_part, part_footer
+        from deal.results.parts import deal_metadata
+        from deal.results.reading import open_part, part_footer
 
         footers = [deal_metadata(table.schema.metadata) for table in self._tables]
         for part in self._parts:
@@ -215,7 +215,7 @@ class Sources:
 
     def _load(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterable[pa.Table]:
         """The pieces of a source, already read unless it is a large part."""
-        from deal.results import open_part
+        from deal.results.reading import open_part
 
         if not isinstance(source, Path):
             return self._table_pieces(source, columns)
@@ -237,7 +237,7 @@ class Sources:
     ) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        from deal.results import check_alike, part_batches, part_footer
+        from deal.results.reading import check_alike, part_batches, part_footer
 
         known = IMAGE_COLUMNS if self.table == "images" else REGION_COLUMNS
         own = [name for name in columns if name in known]
@@ -306,7 +306,7 @@ class _Images:
     """The images that the regions of a part belong to."""
 
     def __init__(self, part: Path, columns: Sequence[str]) -> None:
-        from deal.results import ok_images
+        from deal.results.reading import ok_images
 
         self._columns = [name for name in columns if name in IMAGE_COLUMNS]
         self._images = ok_images(part, self._columns)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisition import Bound
+from deal.acquisitions import Bound
 from deal.selection.gather import scored_pieces
 from deal.selection.ranking import Ranking
 from deal.selection.sources import Sources

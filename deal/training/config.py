@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import UsageError
-from deal.recipe import Recipe
+from deal.training.recipe import Recipe
 
 __all__ = ["TrainConfig"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.cores import available_cores
-from deal.datasets import check_name, list_dataset
 from deal.errors import PoolError, UsageError
-from deal.labels import DEFAULT_VOID, LabelClasses, LabeledFiles, read_label
+from deal.labeled.datasets import check_name, list_dataset
+from deal.labeled.labels import DEFAULT_VOID, LabelClasses, LabeledFiles, read_label
+from deal.machine.cores import available_cores
 
 __all__ = ["Dataset", "Sample", "load_dataset"]
 
@@ -127,7 +127,7 @@ def load_dataset(
 
 
 def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:
-    from deal.synthetic import CLASSES, FIRST_SEED, PALETTE, drives, scene
+    from deal.synthetic.scenes import CLASSES, FIRST_SEED, PALETTE, drives, scene
 
     if scenes < 5:
         raise UsageError(f"there must be at least 5 scenes, not {scenes}")

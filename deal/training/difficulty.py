@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from deal.errors import ModelError
-from deal.head import DifficultyHead
+from deal.model.head import DifficultyHead
 
 __all__ = ["DifficultyBranch", "WithDifficulty", "logits_of"]
 

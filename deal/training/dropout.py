@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deal.dropout import DropoutLayer
 from deal.errors import ModelError
+from deal.model.dropout import DropoutLayer
 
 __all__ = ["dropout_layers", "masked"]
 

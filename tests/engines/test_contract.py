@@ -7,8 +7,8 @@ import torch
 from deal.engines import open_engine
 from deal.errors import EngineUnavailableError, ModelError, UsageError
 from deal.training.checkpoint import build_module, save_checkpoint
-from tests.checkpoints import small_meta
-from tests.models import metadata, save_model, scenes
+from tests.helpers.checkpoints import small_meta
+from tests.helpers.models import metadata, save_model, scenes
 
 
 def save_for(engine, folder):

@@ -10,10 +10,10 @@ import pytest
 from deal import _native
 from deal.engines.device import DeviceArray, DeviceEngine
 from deal.errors import EngineUnavailableError, ModelError
-from deal.model import read_spec
-from deal.regions import score_logits
-from tests.devices import BUILT, on_device, on_emulation
-from tests.models import MEAN, STD, metadata, save_model, scenes
+from deal.kernel.statistics import score_logits
+from deal.model.spec import read_spec
+from tests.helpers.devices import BUILT, on_device, on_emulation
+from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
 
 
 def filled(values, stream):

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from deal.engines import open_engine
 from deal.errors import EngineUnavailableError, ModelError
-from tests.models import MEAN, STD, metadata, save_model, scenes
+from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
 
 FOREIGN = {"classes": 5, "mean": list(MEAN), "std": list(STD)}
 IMAGES = np.stack(scenes(3))

@@ -7,14 +7,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from deal.driver import Driver
-from deal.dropout import draw_masks
 from deal.engines import onnxruntime_cuda, open_engine
 from deal.engines.base import on_host
 from deal.errors import EngineUnavailableError, ModelError, UsageError
-from tests.devices import assert_output_on_device
-from tests.models import MEAN, STD, metadata, save_model, scenes
-from tests.sessions import no_cuda_provider, ort_on_device
+from deal.machine.driver import Driver
+from deal.model.dropout import draw_masks
+from tests.helpers.devices import assert_output_on_device
+from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
+from tests.helpers.sessions import no_cuda_provider, ort_on_device
 
 __all__ = ["ort_on_device"]
 

@@ -13,18 +13,18 @@ import onnx
 import pytest
 
 import deal
-from deal.driver import Driver
-from deal.dropout import draw_masks
 from deal.engines import open_engine, tensorrt, tensorrt_library
 from deal.engines.tensorrt_cache import EngineCache
 from deal.errors import EngineUnavailableError, ModelError
 from deal.export.tensorrt import InputProfile, build_engine, precisions_used
 from deal.export.tensorrt_graph import parsable
-from deal.results import read_regions, read_results
-from tests import fake_tensorrt
-from tests.devices import EMULATED, assert_output_on_device
-from tests.models import MEAN, STD, metadata, save_model, scenes
-from tests.runs import write_pool
+from deal.machine.driver import Driver
+from deal.model.dropout import draw_masks
+from deal.results.reading import read_regions, read_results
+from tests.helpers import fake_tensorrt
+from tests.helpers.devices import EMULATED, assert_output_on_device
+from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
+from tests.helpers.runs import write_pool
 
 pytestmark = pytest.mark.skipif(not EMULATED, reason="the extension does not emulate CUDA")
 

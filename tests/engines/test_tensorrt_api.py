@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import tensorrt_bindings
-from tests.tensorrt_bindings import BINDINGS, ROOT
+from tests.helpers import tensorrt_bindings
+from tests.helpers.tensorrt_bindings import BINDINGS, ROOT
 
 SOURCES = sorted(
     path
@@ -21,7 +21,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if re.search(r"import_tensorrt|\btrt: ModuleType|import tensorrt", path.read_text("utf-8"))
 )
-FAKE = ROOT / "tests/fake_tensorrt.py"
+FAKE = ROOT / "tests/helpers/fake_tensorrt.py"
 # Given back by functions that know nothing of TensorRT.
 TYPES = {"TensorRTEngine._engine": "ICudaEngine"}
 

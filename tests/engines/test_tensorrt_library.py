@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from deal.driver import Driver
 from deal.engines import device, open_engine, tensorrt_library
 from deal.engines.tensorrt_library import Messages, import_tensorrt, release, tensorrt_device
 from deal.errors import EngineUnavailableError, UsageError
+from deal.machine.driver import Driver
 
 
 @pytest.fixture

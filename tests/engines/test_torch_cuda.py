@@ -9,14 +9,14 @@ import torch
 
 from deal import _native
 from deal.bench.networks import random_module
-from deal.dropout import draw_masks
 from deal.engines import open_engine, torch_cuda
 from deal.engines.base import on_host
 from deal.engines.torch import RgbNetwork
 from deal.errors import EngineUnavailableError, ModelError
+from deal.model.dropout import draw_masks
 from deal.training.checkpoint import save_checkpoint
-from tests.devices import BUILT, EMULATED, on_device
-from tests.models import scenes
+from tests.helpers.devices import BUILT, EMULATED, on_device
+from tests.helpers.models import scenes
 
 PLACES = ("logits", "embedding")
 TOLERANCE = 1e-3  # of logits that deviate by 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deal import _reference
 from deal.fitting.attention import attention_means, pair_means
-from deal.head import DifficultyHead
+from deal.model.head import DifficultyHead
+from tests.oracle import reference
 
 
 @pytest.mark.parametrize("classes", [2, 11, 24, 25, 60])
@@ -22,7 +22,7 @@ def test_averages_make_up_the_difficulty_of_any_head(classes, align_corners, unc
     weight = np.concatenate([head.weight, head.uncertainty_weight or ()])
     assert len(features) == len(average) == len(weight)
     a = np.tensordot(weight, head.gamma * average + features, axes=1) + head.bias
-    oracle = _reference.difficulty_grid(logits, head, align_corners)[0]
+    oracle = reference.difficulty_grid(logits, head, align_corners)[0]
     np.testing.assert_allclose(a, oracle, atol=3e-5 * np.ptp(weight))
     np.testing.assert_allclose(average[:classes].sum(axis=0), 1, atol=3e-5)
 

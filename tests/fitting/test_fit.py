@@ -13,11 +13,11 @@ from deal.engines import open_engine
 from deal.errors import ModelError, OutputError, PoolError, UsageError
 from deal.fitting import fit_head
 from deal.fitting.pixels import resize
-from deal.head import DifficultyHead
+from deal.kernel.statistics import difficulty_map
 from deal.metrics import ScoreCurve
-from deal.regions import difficulty_map
-from tests.labeled import predictions, with_errors, write_labeled
-from tests.models import metadata, save_model, scenes
+from deal.model.head import DifficultyHead
+from tests.helpers.labeled import predictions, with_errors, write_labeled
+from tests.helpers.models import metadata, save_model, scenes
 
 TRUE = DifficultyHead(0.5, [3.0, -2.0, 1.0, -3.0, 2.0], -1.0, (9, 12))
 

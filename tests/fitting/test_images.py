@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deal.cityscapes import CITYSCAPES
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import find_images, find_split, find_void, read
-from deal.model import read_spec
-from tests.cityscapes import write_cityscapes
-from tests.labeled import write_labeled
-from tests.models import CLASSES, metadata, save_model
+from deal.labeled.cityscapes import CITYSCAPES
+from deal.model.spec import read_spec
+from tests.helpers.cityscapes import write_cityscapes
+from tests.helpers.labeled import write_labeled
+from tests.helpers.models import CLASSES, metadata, save_model
 
 DRIVE = r"images/(\w+)_\d+"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deal import _reference
 from deal.fitting.pixels import bands, pixel_scores, resize, sample, softmax
+from tests.oracle import reference
 
 
 def logits(shape=(5, 7, 9), seed=0) -> np.ndarray:
@@ -17,7 +17,7 @@ def logits(shape=(5, 7, 9), seed=0) -> np.ndarray:
 @pytest.mark.parametrize("size", [(20, 31), (4, 5), (1, 1), (7, 9)])
 def test_resizing_agrees_with_the_oracle(align_corners, size):
     maps = logits()
-    wanted = _reference.resize(maps, size, align_corners)
+    wanted = reference.resize(maps, size, align_corners)
     np.testing.assert_allclose(resize(maps, size, align_corners), wanted, atol=1e-5)
     rows = slice(size[0] // 2, size[0])
     np.testing.assert_allclose(resize(maps, size, align_corners, rows), wanted[:, rows], atol=1e-5)
@@ -27,17 +27,17 @@ def test_resizing_agrees_with_the_oracle(align_corners, size):
 def test_sampled_pixels_are_those_of_the_resized_map(align_corners):
     maps, size = logits(), (20, 31)
     pixels = np.array([0, 5, 300, 619])
-    wanted = _reference.resize(maps, size, align_corners).reshape(5, -1)[:, pixels].T
+    wanted = reference.resize(maps, size, align_corners).reshape(5, -1)[:, pixels].T
     np.testing.assert_allclose(sample(maps, pixels, size, align_corners), wanted, atol=1e-5)
 
 
 def test_uncertainties_agree_with_their_formulas():
     z = logits((6, 40))
-    p = _reference.softmax(z[None].astype(np.float64))[0]
+    p = reference.softmax(z[None].astype(np.float64))[0]
     ordered = np.sort(p, axis=0)
     found = pixel_scores(z.copy())
     np.testing.assert_array_equal(found.predicted, p.argmax(axis=0))
-    wanted = _reference.entropy(p[None])[0] / np.log(6)
+    wanted = reference.entropy(p[None])[0] / np.log(6)
     np.testing.assert_allclose(found.entropy, wanted, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.margin, 1 - (ordered[-1] - ordered[-2]), rtol=1e-5)
     np.testing.assert_allclose(found.least_confidence, 1 - ordered[-1], rtol=1e-5)

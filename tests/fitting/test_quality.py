@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deal import _reference
 from deal.engines import open_engine
 from deal.errors import ModelError, PoolError, UsageError
 from deal.fitting.quality import measure_difficulty
 from deal.fitting.variants import find_variants
-from deal.head import DifficultyHead
-from tests.labeled import predictions, with_errors, write_labeled
-from tests.models import CLASSES, metadata, save_model, scenes
+from deal.model.head import DifficultyHead
+from tests.helpers.labeled import predictions, with_errors, write_labeled
+from tests.helpers.models import CLASSES, metadata, save_model, scenes
+from tests.oracle import reference
 
 OWN = DifficultyHead(6.0, [3.0, -2.0, 1.0, -3.0, 2.0], -6.0, (9, 12))
 DRIVE = r"([a-z])_\d+"
@@ -68,8 +68,8 @@ def other_head():
 
 
 def difficulty(logits, head):
-    grid = _reference.difficulty_grid(logits, head, True)
-    return _reference.difficulty_map(grid, SIZE, True)
+    grid = reference.difficulty_grid(logits, head, True)
+    return reference.difficulty_map(grid, SIZE, True)
 
 
 def auroc(score, wrong):
@@ -88,11 +88,11 @@ def ranked(left, right):
 
 def oracle_scores(logits):
     """Main scores, [B, H, W] each."""
-    p = _reference.softmax(_reference.resize(logits, SIZE, True))
+    p = reference.softmax(reference.resize(logits, SIZE, True))
     ordered = np.sort(p, axis=1)
     return {
         "difficulty": difficulty(logits, OWN),
-        "entropy": _reference.entropy(p) / np.log(5),
+        "entropy": reference.entropy(p) / np.log(5),
         "margin": 1 - (ordered[:, -1] - ordered[:, -2]),
         "least-confidence": 1 - ordered[:, -1],
     }

@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from deal import _reference
 from deal.cli.fit_head import command as fit_head
 from deal.cli.score import command as score
 from deal.cli.select import command as select
 from deal.engines import open_engine
-from deal.head import DifficultyHead
-from deal.results import read_results
-from deal.synthetic import CLASSES, scene, write_dataset, write_pool
+from deal.model.head import DifficultyHead
+from deal.results.reading import read_results
+from deal.synthetic.scenes import CLASSES, scene, write_dataset, write_pool
+from tests.oracle import reference
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -161,8 +161,8 @@ def test_a_foreign_network_gets_a_head_and_its_pool_a_ranking(network, data, tmp
     image = np.asarray(Image.open(data / "pool" / first))
     logits = open_engine(model, options=OPTIONS).infer(image[None]).logits
     loaded = DifficultyHead.load(head)
-    grid = _reference.difficulty_grid(logits, loaded, align_corners=False)
-    oracle = _reference.difficulty_map(grid, SIZE, align_corners=False)
+    grid = reference.difficulty_grid(logits, loaded, align_corners=False)
+    oracle = reference.difficulty_map(grid, SIZE, align_corners=False)
     assert mean == pytest.approx(oracle.mean(), abs=1e-4)
 
     for name in ("de", fitted["provenance"]["recommended_acquisition"]):

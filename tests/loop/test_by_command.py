@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from deal.errors import DealError, ModelError, OutputError, PoolError, UsageError
-from deal.labels import LabelClasses, pair_files
+from deal.labeled.labels import LabelClasses, pair_files
 from deal.loop.config import parse_config
 from deal.loop.evaluation import evaluate_model
 from deal.loop.experiment import run_loop
 from deal.loop.labeled import read_labeled
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
-from tests.checkpoints import small_meta
-from tests.labeled import colour_fields, write_labeled
+from tests.helpers.checkpoints import small_meta
+from tests.helpers.labeled import colour_fields, write_labeled
 
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")

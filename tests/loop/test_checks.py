@@ -8,12 +8,12 @@ import sys
 import pytest
 
 import deal.loop.by_recipe as by_recipe
-from deal.acquisition import registry
-from deal.acquisition.plugins import load_plugin
+from deal.acquisitions import registry
+from deal.acquisitions.plugins import load_plugin
 from deal.errors import DealError, EngineUnavailableError, OutputError, UsageError
 from deal.loop.config import parse_config
 from deal.loop.experiment import run_loop
-from tests.labeled import colour_fields, write_labeled
+from tests.helpers.labeled import colour_fields, write_labeled
 
 SCENES = {"dataset": "synthetic", "scenes": 12, "size": [32, 48], "sequence_from": "^(scene)"}
 GRID = {"labeled": [3, 5], "regions": "grid:8"}
@@ -150,7 +150,7 @@ def test_a_function_of_ones_own_that_reads_what_no_round_stores_is_refused(
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry.registered()))
     plugin = tmp_path / "own.py"
     plugin.write_text(
-        "from deal.acquisition import acquisition\n"
+        "from deal.acquisitions import acquisition\n"
         "@acquisition('by-hand', requires=['hours'], formula='', source='')\n"
         "def by_hand(columns): return columns['hours']\n"
     )

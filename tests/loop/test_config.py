@@ -10,7 +10,7 @@ import pytest
 from deal.errors import UsageError
 from deal.loop.config import parse_config, read_config
 from deal.loop.preset import preset_names, preset_text
-from tests.runs import assert_refused
+from tests.helpers.runs import assert_refused
 
 VALUES = {
     "experiment": "trial",

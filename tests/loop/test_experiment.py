@@ -20,12 +20,12 @@ from deal.loop.labeled import read_labeled
 from deal.loop.pool import open_data
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
-from deal.results import read_results
-from deal.synthetic import CLASSES
+from deal.results.reading import read_results
+from deal.synthetic.scenes import CLASSES
 from deal.training.checkpoint import load_checkpoint
-from tests.cityscapes import write_cityscapes
-from tests.labeled import write_labeled
-from tests.models import metadata, save_model
+from tests.helpers.cityscapes import write_cityscapes
+from tests.helpers.labeled import write_labeled
+from tests.helpers.models import metadata, save_model
 
 
 def outcome(folder: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deal.errors import ResultsError
+from deal.kernel.statistics import Grid
 from deal.loop.labeled import (
     Region,
     described,
@@ -17,7 +18,6 @@ from deal.loop.labeled import (
     regions_of,
     write_labeled,
 )
-from deal.regions import Grid
 from deal.selection.rules import read_id_lists
 
 ITEMS = ["b, c.jpg", Region("a.jpg", 7, (20, 30)), Region("a.jpg", 0, (20, 30))]

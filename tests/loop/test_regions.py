@@ -17,17 +17,17 @@ import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
 from deal import select
 from deal.errors import DealError, ModelError, OutputError, UsageError
+from deal.kernel.statistics import Grid
 from deal.loop.by_recipe import RecipeLearner
 from deal.loop.config import parse_config
 from deal.loop.experiment import run_loop
 from deal.loop.labeled import Region, image_of, only_regions, read_labeled, write_labeled
 from deal.loop.table import read_experiment
-from deal.regions import Grid
 from deal.report.loop import report_loop
-from deal.results import read_regions
-from tests.cityscapes import write_cityscapes
-from tests.labeled import colour_fields
-from tests.labeled import write_labeled as write_data
+from deal.results.reading import read_regions
+from tests.helpers.cityscapes import write_cityscapes
+from tests.helpers.labeled import colour_fields
+from tests.helpers.labeled import write_labeled as write_data
 
 SCRIPT = Path(__file__).with_name("train_colours.py")
 COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]

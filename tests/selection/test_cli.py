@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from deal import cli
-from deal.acquisition import registry
+from deal.acquisitions import registry
 from deal.cli.score import command as score_command
 from deal.cli.select import command as select_command
-from deal.output import Output
+from deal.results.output import Output
 
 N = 6
 

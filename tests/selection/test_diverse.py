@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deal import select
-from deal.diversity import k_center_greedy
+from deal.acquisitions.k_center import k_center_greedy
 from deal.errors import ResultsError
 
 N = 24

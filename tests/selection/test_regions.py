@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from deal import read_regions, select
 from deal.errors import ResultsError, UsageError
-from deal.output import Output
+from deal.results.output import Output
 from deal.selection import sources, why
 
 CLASSES = ["road", "pole"]

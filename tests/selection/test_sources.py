@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from deal.errors import ResultsError
-from deal.output import Output
-from deal.results import read_results
+from deal.results.output import Output
+from deal.results.reading import read_results
 from deal.selection import sources as module
 from deal.selection.sources import Sources
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from deal.cli.export import command
 from deal.export.parity import Parity
 from deal.training.checkpoint import build_module, save_checkpoint
-from tests.checkpoints import Exported, small_meta
+from tests.helpers.checkpoints import Exported, small_meta
 
 
 @pytest.fixture(autouse=True)

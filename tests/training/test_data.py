@@ -11,7 +11,7 @@ from PIL import Image
 
 from deal.errors import PoolError, UsageError
 from deal.training.data import load_dataset
-from tests.cityscapes import write_cityscapes
+from tests.helpers.cityscapes import write_cityscapes
 
 CAMVID = Path("../shared/camvid")
 

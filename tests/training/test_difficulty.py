@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from deal.errors import ModelError
-from deal.regions import difficulty_grid
+from deal.kernel.statistics import difficulty_grid
 from deal.training.difficulty import DifficultyBranch, WithDifficulty
 
 

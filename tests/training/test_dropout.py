@@ -3,17 +3,17 @@ import pytest
 import torch
 from torch import nn
 
-from deal.dropout import DropoutLayer, draw_masks, keep_all
 from deal.engines import open_engine
 from deal.errors import ModelError
 from deal.export.onnx import export_checkpoint
-from deal.scorer import Scorer
+from deal.model.dropout import DropoutLayer, draw_masks, keep_all
+from deal.scoring.scorer import Scorer
 from deal.training.checkpoint import build_module
 from deal.training.dropout import dropout_layers, masked
 from deal.training.networks import build_network
 from deal.types import COMMITTEE_COLUMNS
-from tests.checkpoints import small_meta
-from tests.models import scenes
+from tests.helpers.checkpoints import small_meta
+from tests.helpers.models import scenes
 
 META = small_meta(network="paper")
 

@@ -17,12 +17,12 @@ from deal.engines import open_engine
 from deal.engines.torch import RgbNetwork
 from deal.errors import ModelError
 from deal.export.onnx import export_checkpoint, to_onnx
-from deal.model import read_spec
-from deal.scorer import Scorer
+from deal.model.spec import read_spec
+from deal.scoring.scorer import Scorer
 from deal.training.checkpoint import build_module, load_checkpoint, save_checkpoint
 from deal.training.difficulty import WithDifficulty
 from deal.training.embedding import classifier_name, embedding_size
-from tests.models import scenes
+from tests.helpers.models import scenes
 from tests.training.test_dropout import META
 
 FREE = {"input_size": None}

@@ -10,9 +10,9 @@ from torch import nn
 from deal import score_pool
 from deal.errors import ModelError, UsageError
 from deal.export.onnx import export_module
-from deal.model import read_spec
-from deal.results import read_results
-from deal.synthetic import CLASSES, PALETTE, scene, write_pool
+from deal.model.spec import read_spec
+from deal.results.reading import read_results
+from deal.synthetic.scenes import CLASSES, PALETTE, scene, write_pool
 from deal.training import WithDifficulty, joint_loss
 
 SIZE = (64, 96)
@@ -146,7 +146,7 @@ def test_a_pool_is_scored_by_the_branch_as_it_was_trained(trained, exported, tmp
 
 
 def read_rgb(path: str) -> np.ndarray:
-    from deal.decode import decode_bytes
+    from deal.pool.decode import decode_bytes
 
     with open(path, "rb") as file:
         return decode_bytes(file.read()).image

@@ -8,7 +8,7 @@ import torch
 from deal.errors import ModelError, UsageError
 from deal.training.checkpoint import build_module, save_checkpoint
 from deal.training.weights import load_weights
-from tests.checkpoints import small_meta
+from tests.helpers.checkpoints import small_meta
 
 
 @pytest.fixture

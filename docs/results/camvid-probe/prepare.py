@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from deal.export.onnx import export_module
-from deal.labels import CAMVID
+from deal.labeled.labels import CAMVID
 from deal.training import WithDifficulty, load_checkpoint
 
 HEIGHT, WIDTH = 144, 192

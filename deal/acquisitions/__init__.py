@@ -1,0 +1,66 @@
+"""Acquisition functions: stored statistics in, one score a row out; higher is labeled sooner.
+
+Every function is pure and small, and registered once under its name. A user's own joins the same
+way, from a notebook, a module or a file (``--plugin``, :func:`load_plugin`), or an installed
+package (entry points of the group ``deal.acquisition``)::
+
+    import deal
+
+    @deal.acquisition("boundary", requires=["boundary_pixels", "n_pixels"])
+    def boundary(columns):
+        return columns["boundary_pixels"] / columns["n_pixels"]
+
+    deal.acquisition_scores(table, "boundary")
+
+Names are imported on first use: listing the functions, as ``--help`` does, imports no NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deal._lazy import on_first_use
+from deal.acquisitions.registry import (
+    Acquisition,
+    acquisition,
+    acquisition_names,
+    canonical_name,
+)
+
+if TYPE_CHECKING:
+    from deal.acquisitions.binding import (
+        Bound,
+        acquisition_options,
+        acquisition_scores,
+        bind,
+        required_columns,
+    )
+    from deal.acquisitions.columns import Columns, Scores
+    from deal.acquisitions.plugins import load_plugin
+
+__all__ = [
+    "Acquisition",
+    "Bound",
+    "Columns",
+    "Scores",
+    "acquisition",
+    "acquisition_names",
+    "acquisition_options",
+    "acquisition_scores",
+    "bind",
+    "canonical_name",
+    "load_plugin",
+    "required_columns",
+]
+
+_HOMES = {
+    **dict.fromkeys(
+        ("Bound", "acquisition_options", "acquisition_scores", "bind", "required_columns"),
+        "deal.acquisitions.binding",
+    ),
+    **dict.fromkeys(("Columns", "Scores"), "deal.acquisitions.columns"),
+    "load_plugin": "deal.acquisitions.plugins",
+}
+
+
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -1,0 +1,278 @@
+"""Diversity: which images cover the pool, by the distance of their features.
+
+``k_center_greedy`` is the core-set method: each pick is the row farthest from everything taken so
+far (Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1; Gonzalez, 1985, shows that the
+radius is at most twice the best possible). ``features`` makes the rows from stored statistics.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deal import _native
+from deal.errors import ResultsError, UsageError
+from deal.machine.cores import available_cores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["METRICS", "features", "k_center_greedy"]
+
+METRICS = ("cosine", "euclidean")
+
+_MOST_ROWS = 2**26
+
+
+def k_center_greedy(
+    features: ArrayLike,
+    count: int,
+    *,
+    metric: str = "cosine",
+    centers: ArrayLike | None = None,
+    candidates: ArrayLike | None = None,
+    first: int | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Take ``count`` rows, each the farthest from its nearest center: exact greedy k-center.
+
+    Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1. A picked row is a center from then
+    on; rows at equal distance go by the lowest row. Distances are computed in float32. Beside the
+    features memory takes the centers (given and picked) once more, and 13 bytes a row. The work is
+    at most n · (centers + count) distances, most often far less: a row is only compared with new
+    centers while it may still be the farthest.
+
+    Parameters
+    ----------
+    features : array [n, E], float32
+        One row an image; other dtypes are converted. Rows that are neither center nor candidate
+        are not read: they may hold NaN.
+    count : int
+        How many to take; more than there are candidates takes all.
+    metric : ``cosine`` or ``euclidean``
+        ``cosine`` is 1 − cos, 0…2. A row of zeros has no direction: it is at 1 from every other
+        row, and at 0 from another row of zeros.
+    centers : array of int [k], optional
+        Rows already taken (labeled images): distances are to them too, and none is picked.
+    candidates : array of bool [n], optional
+        Rows that may be picked; all by default.
+    first : int, optional
+        The row to pick first. Without it and without centers the first pick is the candidate
+        nearest the mean of the candidates (for ``cosine`` the mean of their unit vectors):
+        Gonzalez leaves it open, and the mean, unlike a row's number, does not change with the
+        order of the pool.
+    threads : int, optional
+        None takes every core this process may use. Picks and distances are the same bits for any
+        number, batch of centers and instruction set.
+
+    Returns
+    -------
+    order : ndarray of int64 [m]
+        Rows in the order they were picked; m = min(count, candidates that are no centers).
+    distances : ndarray of float64 [m]
+        Distance of each to its nearest center when it was picked, in the unit of the metric;
+        infinite for a first pick without centers. From the second on they never grow.
+
+    Raises
+    ------
+    UsageError
+        An unknown metric, shapes or rows that do not fit, NaN or infinite features.
+    KeyboardInterrupt
+        Ctrl-C, within about a tenth of a second.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
+        raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
+    rows = _matrix(features)
+    taken = _rows(centers, len(rows))
+    open_rows = _candidates(candidates, len(rows))
+    open_rows[taken] = False
+    count = min(_count(count), int(open_rows.sum()))
+    first = _first(first, open_rows)
+    if count == 0:
+        return np.empty(0, np.int64), np.empty(0)
+    order, distances, bad = _native.k_center_greedy(
+        rows, count, metric == "cosine", taken, open_rows, first, threads or available_cores()
+    )
+    if bad:
+        listed = ", ".join(map(str, bad))
+        raise UsageError(
+            f"features have NaN or infinite values in the rows {listed}: leave such rows out of "
+            "candidates and centers"
+        )
+    return order, distances
+
+
+def features(columns: Mapping[str, Any] | pa.Table) -> NDArray[np.float32]:
+    """Rows for :func:`k_center_greedy`, from stored statistics.
+
+    The model's ``embedding`` as it is, if the results have one. Without, what the network says
+    about the classes: the share of pixels predicted as each class, and each class's share of the
+    image's mean difficulty (of its mean entropy, where the model has no difficulty); each of these
+    2·C numbers is standardised over the pool to mean 0 and deviation 1 (to 0 where it is constant).
+    Sums are exact, so the order of the pool and of its shards changes no bit.
+
+    Parameters
+    ----------
+    columns : mapping of str to array, or pyarrow.Table
+        With ``embedding``, or ``class_pixels``, ``class_difficulty_sum`` or ``class_entropy_sum``,
+        and ``n_pixels``. The rows standardise one another: give the whole pool.
+
+    Returns
+    -------
+    ndarray of float32 [n, E]
+        NaN in rows whose ``status`` is not ``ok``, and rows without unmasked pixels: leave them
+        out of the candidates.
+
+    Raises
+    ------
+    ResultsError
+        Columns are missing, or some rows that are ok have an embedding and others none.
+    """
+    names = list(columns) if isinstance(columns, Mapping) else columns.column_names
+    ok = _ok(columns, names)
+    if not ok.any():
+        return np.empty((len(ok), 0), np.float32)
+    found = _column(columns, names, "embedding", ok)
+    if found is None:
+        found = _class_statistics(columns, names, ok)
+    if ok.all():
+        return np.ascontiguousarray(found, np.float32)
+    result = np.full((len(ok), found.shape[1]), np.nan, np.float32)
+    result[ok] = found
+    return result
+
+
+def _class_statistics(
+    columns: Mapping[str, Any] | pa.Table, names: list[str], ok: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    pixels = _column(columns, names, "n_pixels", ok)
+    counts = _column(columns, names, "class_pixels", ok)
+    sums = _column(columns, names, "class_difficulty_sum", ok)
+    if sums is None:
+        sums = _column(columns, names, "class_entropy_sum", ok)
+    if pixels is None or counts is None or sums is None:
+        raise ResultsError(
+            "diversity needs the column embedding, or n_pixels, class_pixels and "
+            "class_difficulty_sum or class_entropy_sum; score the pool again, or with a model "
+            "exported with deal export --embedding"
+        )
+    values = np.concatenate([counts, sums], axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where every pixel is masked
+        values /= pixels[:, None]
+    usable = pixels > 0
+    for column in values.T:
+        _standardise(column, usable)
+    return values
+
+
+def _standardise(column: NDArray[np.float64], usable: NDArray[np.bool_]) -> None:
+    """To mean 0 and deviation 1 in place; ``fsum`` rounds once, whatever the order of the rows."""
+    count = int(usable.sum())
+    if count == 0:
+        return
+    column -= math.fsum(column[usable]) / count
+    deviation = math.sqrt(math.fsum(column[usable] ** 2) / count)
+    # A constant column leaves what the mean was rounded by: no difference between images.
+    column[usable] = column[usable] / deviation if deviation > 1e-12 else 0.0
+
+
+def _ok(columns: Mapping[str, Any] | pa.Table, names: list[str]) -> NDArray[np.bool_]:
+    if "status" in names:
+        return np.asarray(np.asarray(columns["status"]) == "ok")
+    return np.ones(len(columns[names[0]]) if names else 0, dtype=bool)
+
+
+def _column(
+    columns: Mapping[str, Any] | pa.Table, names: list[str], name: str, ok: NDArray[np.bool_]
+) -> NDArray[Any] | None:
+    """Values [k] or [k, K] of the rows that are ok; None if the results have none."""
+    if name not in names:
+        return None
+    if isinstance(columns, Mapping):
+        return np.asarray(columns[name])[ok]
+    import pyarrow as pa
+
+    column = columns[name].filter(pa.array(ok)) if not ok.all() else columns[name]
+    if column.null_count == len(column):
+        return None
+    if column.null_count:
+        raise ResultsError(
+            f"{column.null_count} of {len(column)} images have no {name}, the others do; score "
+            "all with one model"
+        )
+    # Chunk by chunk: the offsets of lists, 32 bits wide, may not hold those of the whole column.
+    parts = [_to_numpy(chunk) for chunk in column.chunks if len(chunk)]
+    if len({part.shape[1:] for part in parts}) > 1 or any(part.dtype == object for part in parts):
+        raise ResultsError(f"the lengths of {name} differ; score all images with one model")
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _to_numpy(chunk: pa.Array) -> NDArray[Any]:
+    """[k] of numbers, [k, K] of lists of K; lists of differing lengths stay objects."""
+    import pyarrow.types as pt
+
+    if not (pt.is_list(chunk.type) or pt.is_fixed_size_list(chunk.type)):
+        return np.asarray(chunk.to_numpy(zero_copy_only=False))
+    if len(chunk.value_lengths().unique()) > 1:
+        return np.asarray(chunk.to_numpy(zero_copy_only=False))
+    return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
+
+
+def _matrix(values: ArrayLike) -> NDArray[np.float32]:
+    try:
+        with np.errstate(over="ignore"):  # what float32 does not hold is refused as infinite
+            rows = np.ascontiguousarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"features: numbers [n, E] are needed ({error})") from error
+    if rows.ndim != 2:
+        raise UsageError(f"features: shape [n, E] is needed, not {list(rows.shape)}")
+    if len(rows) > _MOST_ROWS:
+        raise UsageError(f"features: {len(rows)} rows; at most {_MOST_ROWS} are supported")
+    return rows
+
+
+def _count(count: int) -> int:
+    try:
+        whole = operator.index(count)
+    except TypeError:
+        whole = -1
+    if whole < 0 or isinstance(count, bool):
+        raise UsageError(f"count={count!r}: a whole number of rows, 0 or more, is needed")
+    return whole
+
+
+def _rows(centers: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    taken = np.asarray([] if centers is None else centers)
+    if taken.ndim != 1 or (taken.size and taken.dtype.kind not in "iu"):
+        raise UsageError("centers: the numbers of rows, whole, [k], are needed")
+    if taken.size and (taken.min() < 0 or taken.max() >= n):
+        raise UsageError(f"centers: rows 0 to {n - 1} are there, not {taken.min()} … {taken.max()}")
+    return np.unique(taken).astype(np.int64)
+
+
+def _candidates(candidates: ArrayLike | None, n: int) -> NDArray[np.bool_]:
+    if candidates is None:
+        return np.ones(n, dtype=bool)
+    mask = np.asarray(candidates)
+    if mask.shape != (n,) or mask.dtype != np.bool_:
+        raise UsageError(f"candidates: bool [{n}] is needed, not {mask.dtype} {list(mask.shape)}")
+    return mask.copy()
+
+
+def _first(first: int | None, open_rows: NDArray[np.bool_]) -> int | None:
+    if first is None:
+        return None
+    try:
+        row = operator.index(first)
+    except TypeError:
+        row = -1
+    if not 0 <= row < len(open_rows) or not open_rows[row]:
+        raise UsageError(f"first={first!r} is no candidate: name a row that may be picked")
+    return row

@@ -1,0 +1,1 @@
+"""The native kernel from Python: statistics, regions, outlines."""

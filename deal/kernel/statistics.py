@@ -1,0 +1,285 @@
+"""Logits → statistics and difficulty maps, through the native kernel.
+
+The arithmetic is in ``csrc/``; this module checks arguments and keeps one kernel context a thread.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal import _native
+from deal.errors import EngineUnavailableError, UsageError
+from deal.machine.cores import available_cores
+from deal.model.head import DifficultyHead
+from deal.types import Statistics
+
+__all__ = ["Grid", "Segments", "class_map", "difficulty_grid", "difficulty_map", "score_logits"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square regions of ``cell`` raster pixels a side; the last row and column may be ragged.
+
+    Region ids are row-major: ``(y // cell) * columns + x // cell``.
+    """
+
+    cell: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.cell, int) and self.cell >= 1):
+            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
+
+    def __str__(self) -> str:
+        return f"grid:{self.cell}"
+
+    def settings(self) -> dict[str, Any]:
+        """What changes a stored number, as JSON values."""
+        return {"cell": self.cell}
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of cells on a raster of ``size`` (H, W)."""
+        return -(-size[0] // self.cell), -(-size[1] // self.cell)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Regions of any shape.
+
+    Parameters
+    ----------
+    map : ndarray of int32 [B, H, W], or [H, W] for all images alike
+        Region id of every raster pixel, negative for no region. With device logits an array on the
+        same device, C-contiguous.
+    count : int or None
+        R, the number of regions; None takes the largest id + 1, for maps on the host.
+    """
+
+    map: Any
+    count: int | None = None
+
+
+class _Contexts(threading.local):
+    """Kernel contexts of this thread; a context serves one thread at a time, and no fork()."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int, int | None], _native.Context] = {}
+
+    def get(self, threads: int, cuda: int | None) -> _native.Context:
+        key = os.getpid(), threads, cuda
+        if key not in self._kept:
+            self._kept[key] = _native.Context(threads, cuda=cuda)
+        return self._kept[key]
+
+
+_contexts = _Contexts()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise EngineUnavailableError(str(error)) from error
+
+
+def _context(threads: int | None, request: _native.Input) -> _native.Context:
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
+        raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
+    return _contexts.get(threads or available_cores(), request.cuda)
+
+
+def _input(
+    logits: Any,
+    size: tuple[int, int],
+    align_corners: bool,
+    head: DifficultyHead | None,
+    difficulty: Any | None = None,
+    attention: int = _native.ATTENTION_AUTO,
+    stream: Any | None = None,
+) -> _native.Input:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise UsageError(f"size={size!r}: two integers, (height, width), are needed") from None
+    handle = getattr(stream, "cuda_stream", stream)
+    request = _native.Input(logits, (height, width), align_corners, handle)
+    if difficulty is not None:
+        request.set_difficulty(difficulty)
+    elif head is not None:
+        weight = np.asarray(head.weight, dtype=np.float32)
+        extra = None
+        if head.uncertainty_weight is not None:
+            extra = np.asarray(head.uncertainty_weight, dtype=np.float32)
+        request.set_head(weight, head.gamma, head.bias, head.grid, attention, extra)
+    return request
+
+
+def _set_segments(request: _native.Input, segments: Segments) -> None:
+    if request.cuda is not None:
+        if segments.count is None:
+            raise UsageError("Segments on a device need count=, the number of regions")
+        request.set_segments(segments.map, segments.count)
+        return
+    ids = np.ascontiguousarray(segments.map)
+    count = segments.count if segments.count is not None else int(ids.max(initial=0)) + 1
+    request.set_segments(ids, count)
+
+
+def _refuse_nonfinite(counts: NDArray[np.int64]) -> None:
+    if counts.any():
+        bad = np.flatnonzero(counts).tolist()
+        raise UsageError(f"logits or difficulty of the images {bad} have NaN or infinite values")
+
+
+def score_logits(
+    logits: Any,
+    *,
+    size: tuple[int, int],
+    head: DifficultyHead | None = None,
+    regions: Grid | Segments | None = None,
+    mask: Any | None = None,
+    align_corners: bool = True,
+    difficulty: Any | None = None,
+    threads: int | None = None,
+    stream: Any | None = None,
+    done: _native.Event | None = None,
+    contours: bool = True,
+) -> Statistics:
+    """Every statistic of a batch of logits: the columns of ARCHITECTURE.md, "Columns".
+
+    Parameters
+    ----------
+    logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
+        Of a committee [M, B, C, h, w], M up to 64: ``vote_entropy_mean``,
+        ``mutual_information_mean`` and ``consensus_entropy_mean`` (nats) compare the members of
+        M > 1, every other column is that of member 0, and ``difficulty`` is member 0's.
+        Anything with the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch,
+        ONNX Runtime values). Logits on a CUDA device are scored there and never copied to the
+        host; ``mask``, ``difficulty`` and the map of ``Segments`` then lie on the same device.
+    size : (H, W)
+        The raster on which statistics are computed.
+    head : DifficultyHead, optional
+        Gives the difficulty; without it and ``difficulty`` there are no difficulty columns.
+    regions : Grid or Segments, optional
+    mask : array of uint8 [H, W] or [B, H, W], optional
+        0 where a pixel does not count (car hood, vignette).
+    align_corners : bool
+        The convention of all three resizes, as in PyTorch's ``interpolate``.
+    difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
+        Difficulty before the sigmoid; wins over ``head``.
+    threads : int, optional
+        None takes every core this process may use. Results are the same bits for any number. Of
+        logits on a device they trace ``boundary_length`` and ``boundary_corners`` alone.
+    stream : optional
+        The CUDA stream to score device logits on: its handle, or an object that has it as
+        ``cuda_stream``; None is the default stream, and what host logits need. The call waits for
+        the tables, its only synchronisation.
+    done : deal._native.Event, optional
+        Recorded on the stream behind the last kernel, to time it; for device logits.
+    contours : bool
+        False leaves out ``boundary_length`` and ``boundary_corners``: a fifth of the time on a CPU.
+
+    Returns
+    -------
+    Statistics
+        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs,
+        in every member of a committee.
+
+    Raises
+    ------
+    UsageError
+        Shapes, dtypes or region ids do not fit, arrays lie in different places, or the logits lie
+        on a device this build lacks.
+    EngineUnavailableError
+        The device or its driver failed.
+    """
+    with _usage_errors():
+        request = _input(logits, size, align_corners, head, difficulty, stream=stream)
+        if isinstance(regions, Grid):
+            request.set_grid(regions.cell)
+        elif regions is not None:
+            _set_segments(request, regions)
+        if mask is not None:
+            request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
+        event = None if done is None else done.cuda_event
+        images, table, nonfinite = _native.statistics(
+            _context(threads, request), request, event, contours
+        )
+    return Statistics(images, table if regions is not None else None, nonfinite)
+
+
+def difficulty_map(
+    logits: Any,
+    head: DifficultyHead | None,
+    *,
+    size: tuple[int, int],
+    align_corners: bool = True,
+    difficulty: Any | None = None,
+    threads: int | None = None,
+    stream: Any | None = None,
+    out: Any | None = None,
+) -> Any:
+    """Difficulty of every raster pixel: float32 [B, H, W] in 0…1.
+
+    Arguments as :func:`score_logits`; ``out`` float32 [B, H, W], C-contiguous, is filled and
+    returned. Device logits need an ``out`` on their device. Raises as :func:`score_logits`, and
+    UsageError when an image has NaN or infinite logits.
+    """
+    if head is None and difficulty is None:
+        raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
+    with _usage_errors():
+        request = _input(logits, size, align_corners, head, difficulty, stream=stream)
+        found, nonfinite = _native.difficulty_map(_context(threads, request), request, out)
+    _refuse_nonfinite(nonfinite)
+    return found
+
+
+def difficulty_grid(
+    logits: Any,
+    head: DifficultyHead,
+    *,
+    align_corners: bool = True,
+    attention: int = _native.ATTENTION_AUTO,
+    threads: int | None = None,
+    stream: Any | None = None,
+    out: Any | None = None,
+) -> Any:
+    """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
+
+    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``; the others as
+    in :func:`difficulty_map`. Raises UsageError, also when an image has NaN or infinite logits.
+    """
+    with _usage_errors():
+        request = _input(logits, (1, 1), align_corners, head, attention=attention, stream=stream)
+        found, nonfinite = _native.difficulty_grid(_context(threads, request), request, out)
+    _refuse_nonfinite(nonfinite)
+    return found
+
+
+def class_map(
+    logits: Any,
+    *,
+    size: tuple[int, int],
+    align_corners: bool = True,
+    threads: int | None = None,
+    stream: Any | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Predicted class of every raster pixel, uint8 [B, H, W], and the count of bad logits [B].
+
+    The classes are those the statistics are computed on. Where an image has NaN or infinite logits
+    its map is 0. Both come to the host. Arguments and errors as :func:`score_logits`.
+    """
+    with _usage_errors():
+        request = _input(logits, size, align_corners, None, stream=stream)
+        return _native.class_map(_context(threads, request), request)

@@ -1,0 +1,65 @@
+"""Labelled data sets by name: their classes, and the files of their splits; no torch needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deal.errors import PoolError, UsageError
+from deal.labeled.cityscapes import CITYSCAPES, list_cityscapes
+from deal.labeled.labels import (
+    CAMVID,
+    CLASSES_FILE,
+    LabelClasses,
+    LabeledFiles,
+    pair_files,
+    read_classes,
+)
+
+__all__ = ["DATASETS", "check_name", "list_dataset"]
+
+DATASETS = ("camvid", "cityscapes", "folder", "synthetic", "synthetic-drives")
+"""Those that start with ``synthetic`` are generated and have no files."""
+
+
+def list_dataset(
+    name: str, root: Path | None
+) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
+    """Classes of a data set of files, and the files of train, val and test, none of them read.
+
+    Parameters
+    ----------
+    name : str
+        ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
+        with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
+        and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
+        ``cityscapes``: see :func:`deal.cityscapes.list_cityscapes`.
+    root : Path or None
+
+    Raises
+    ------
+    UsageError
+        The name is unknown or of a generated data set, or a root is missing.
+    PoolError
+        The root is no folder, a split is empty, or an image lacks its label or the other way round.
+    """
+    check_name(name)
+    if name.startswith("synthetic"):
+        raise UsageError(f"dataset {name} is generated and has no files")
+    if root is None:
+        raise UsageError(f"dataset {name} needs a folder: --data ROOT, or root in [data]")
+    if not root.is_dir():
+        raise PoolError(f"data set {root} is not a folder")
+    names = ("train", "val", "test")
+    if name == "cityscapes":
+        return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}
+    classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
+    lacks_test = name == "folder" and not (root / "test").exists()
+    return classes, {
+        split: [] if split == "test" and lacks_test else pair_files(root / split) for split in names
+    }
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is not in `DATASETS`."""
+    if name not in DATASETS:
+        raise UsageError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")

@@ -1,0 +1,1 @@
+"""The machine: cores, processor, driver, threads, clocks."""

@@ -1,0 +1,186 @@
+"""The difficulty head: C + 2 or 2C + 2 numbers that turn logits into a difficulty map."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deal.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DifficultyHead"]
+
+_KEYS = {"gamma", "weight", "bias", "grid"}
+_OPTIONAL = {"uncertainty_weight"}
+
+
+@dataclass(frozen=True)
+class DifficultyHead:
+    """Parameters of the probability attention module and its 1×1 convolution.
+
+    With class probabilities ``p_i`` on the attention grid and ``v_i = weight · p_i``::
+
+        a_j = gamma · Σ_i exp(p_j · p_i) v_i / Σ_i exp(p_j · p_i) + v_j + bias
+        D   = sigmoid(resize(a))
+
+    Source: Xie et al., arXiv 2010.08705, section 3.2; the convolution commutes with the average.
+    Ours is ``uncertainty_weight``, with which ``v_i = Σ_c p_ic (weight_c + uncertainty_weight_c
+    (1 − p_ic))``: without it a cell torn between two classes lies between their weights.
+
+    Parameters
+    ----------
+    gamma : float
+        Strength of the attention.
+    weight : sequence of float, length C
+        One weight a class.
+    bias : float
+    grid : (h, w) or None
+        Attention grid (60×80 for CamVid in the paper); None means the logits' own grid.
+    uncertainty_weight : sequence of float, length C, optional
+        Of the variance p(1 − p) of each class; all of them 0 count as None, the paper's head.
+
+    Raises
+    ------
+    UsageError
+        A parameter is not finite, ``weight`` is empty, ``grid`` is not two positive numbers, or
+        ``uncertainty_weight`` not as many numbers as ``weight``.
+    """
+
+    gamma: float
+    weight: tuple[float, ...]
+    bias: float
+    grid: tuple[int, int] | None = None
+    uncertainty_weight: tuple[float, ...] | None = None
+
+    def __init__(
+        self,
+        gamma: float,
+        weight: Sequence[float] | NDArray[Any],
+        bias: float,
+        grid: Sequence[int] | None = None,
+        uncertainty_weight: Sequence[float] | NDArray[Any] | None = None,
+    ) -> None:
+        values = tuple(float(w) for w in weight)
+        if not values or not all(map(math.isfinite, (float(gamma), float(bias), *values))):
+            raise UsageError(
+                "difficulty head: gamma, bias and at least one weight, all finite, are needed"
+            )
+        size = None
+        if grid is not None:
+            size = tuple(int(n) for n in grid)
+            if len(size) != 2 or min(size) < 1 or size != tuple(grid):
+                raise UsageError(
+                    "difficulty head: grid must be two positive whole numbers [h, w], or null; "
+                    f"not {grid!r}"
+                )
+        extra = None
+        if uncertainty_weight is not None:
+            extra = tuple(float(u) for u in uncertainty_weight)
+            if len(extra) != len(values) or not all(map(math.isfinite, extra)):
+                raise UsageError(
+                    f"difficulty head: uncertainty_weight must be {len(values)} finite numbers, as "
+                    f"many as weight, or left out; not {uncertainty_weight!r}"
+                )
+        object.__setattr__(self, "gamma", float(gamma))
+        object.__setattr__(self, "weight", values)
+        object.__setattr__(self, "bias", float(bias))
+        object.__setattr__(self, "grid", size)
+        object.__setattr__(self, "uncertainty_weight", extra if extra and any(extra) else None)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes the head was fitted for."""
+        return len(self.weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The head as it stands in model metadata and head files."""
+        grid = None if self.grid is None else list(self.grid)
+        values = {"gamma": self.gamma, "weight": list(self.weight), "bias": self.bias, "grid": grid}
+        if self.uncertainty_weight is not None:
+            values["uncertainty_weight"] = list(self.uncertainty_weight)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DifficultyHead:
+        """Read the head from metadata; ModelError on missing, unknown or malformed keys."""
+        if not set(values) >= _KEYS or not set(values) <= _KEYS | _OPTIONAL:
+            raise ModelError(
+                f"difficulty_head has the keys {sorted(values)}; it needs exactly {sorted(_KEYS)}, "
+                f"and may have {sorted(_OPTIONAL)}"
+            )
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"difficulty_head cannot be read: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> DifficultyHead:
+        """Read a head file (JSON, as written by ``deal fit-head``); raises ModelError.
+
+        Beside the head's own keys the file may hold ``provenance``, which is for people.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(f"difficulty head {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise ModelError(f"difficulty head {path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"difficulty head {path}: expected a JSON object")
+        values.pop("provenance", None)
+        try:
+            return cls.from_dict(values)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+
+    def difficulty_map(
+        self,
+        logits: Any,
+        *,
+        size: tuple[int, int],
+        align_corners: bool = True,
+        threads: int | None = None,
+        stream: Any | None = None,
+        out: Any | None = None,
+    ) -> Any:
+        """Difficulty of every raster pixel.
+
+        Parameters
+        ----------
+        logits : array [B, C, h, w], float32, float16 or bfloat16, any strides
+        size : (H, W) of the raster
+        align_corners : bool
+            The sampling convention of all resizes, as in PyTorch's ``interpolate``.
+        threads : int or None
+            None takes every core this process may use.
+        stream : optional
+            The CUDA stream of device logits, as :func:`deal.score_logits` takes it.
+        out : array of float32 [B, H, W], C-contiguous, optional
+            Filled and returned; device logits need one on their device.
+
+        Returns
+        -------
+        ndarray of float32 [B, H, W], in 0…1; or ``out``
+
+        Raises
+        ------
+        UsageError
+            Shapes or dtypes do not fit, or logits are not finite.
+        """
+        from deal.kernel.statistics import difficulty_map
+
+        return difficulty_map(
+            logits,
+            self,
+            size=size,
+            align_corners=align_corners,
+            threads=threads,
+            stream=stream,
+            out=out,
+        )

@@ -1,0 +1,1 @@
+"""What lies in a pool: items, ids, manifests, decoding."""

@@ -1,0 +1,1 @@
+"""Where regions come from: grids, superpixels, components, files."""

@@ -1,0 +1,1 @@
+"""What is stored: schema, parts, lock, reading."""

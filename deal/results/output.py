@@ -1,0 +1,385 @@
+"""Writing results: an output folder that survives kills, resumes, and has one row an item.
+
+Layout: ``images/*.parquet``, ``regions/*.parquet``, ``runs/<shard>.json`` (:mod:`deal.parts`),
+``_lock*`` (:mod:`deal.lock`). The image rows decide: an item is done when its row is visible.
+Hence the order of every change, so that a kill between two steps leaves no item with two rows
+and no region without its image once the folder is opened again:
+
+* a new part: regions become visible before images;
+* a row that is replaced: the old image row goes, then its regions, then the new part comes;
+* regions whose image row is missing are dropped when the folder is opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deal.errors import OutputError
+from deal.pool.digests import DigestMap, digest
+from deal.pool.ids import Shard
+from deal.results.lock import OutputLock
+from deal.results.parts import (
+    FOLDERS,
+    footer,
+    keep_rows,
+    list_parts,
+    part_name,
+    part_number,
+    part_shard,
+    part_size,
+    publish,
+    read_ids,
+    read_part,
+    write_json_atomic,
+)
+from deal.results.schema import (
+    SCHEMA_VERSION,
+    fingerprint,
+    images_schema,
+    part_metadata,
+    regions_schema,
+    settings_difference,
+    to_table,
+)
+
+__all__ = ["Output"]
+
+# A value of the map of done items: 40 bits of the digest of source_version, 24 of the part's index.
+_PART_BITS = 24
+
+
+class Output:
+    """An output folder, open for writing one shard. Made by :meth:`open`; a context manager.
+
+    Leaving the context writes the rows still buffered, unless an exception ends it. Not
+    thread-safe: one thread at a time.
+
+    Attributes
+    ----------
+    path : Path
+    shard : Shard
+    fingerprint : str
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        classes: Sequence[str],
+        shard: Shard,
+        part_rows: int,
+        lock: OutputLock,
+    ) -> None:
+        self.path = path
+        self.shard = shard
+        self.fingerprint = fingerprint(settings)
+        self._metadata = part_metadata(settings, classes)
+        self._num_classes = len(classes)
+        self._part_rows = part_rows
+        self._images: list[pa.Table] = []
+        self._regions: list[pa.Table] = []
+        self._rows = 0
+        self._done = DigestMap()
+        self._duplicates = DigestMap()
+        self._parts: list[str] = []
+        self._next_number = 0
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        settings: Mapping[str, Any],
+        classes: Sequence[str],
+        overwrite: bool = False,
+        shard: Shard | None = None,
+        part_rows: int = 512,
+    ) -> Output:
+        """Create or reopen an output folder and bring it into order.
+
+        Rows with status ``error`` of this shard are dropped, to be tried again.
+
+        Parameters
+        ----------
+        path : path
+        settings : mapping
+            JSON values: exactly what changes a stored number. Their fingerprint must equal that
+            of the parts already there.
+        classes : sequence of str, length C
+        overwrite : bool
+            First remove all parts of other settings and all rows of this shard. Nothing but
+            files deal wrote is touched.
+        shard : Shard, optional
+            Processes that write shards of equal ``count`` may share the folder.
+        part_rows : int
+            Of the first parts; later ones have more (:func:`deal.parts.part_size`).
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written, is in use, or holds results of other settings or files
+            of someone else.
+        """
+        path, shard = Path(path), shard or Shard()
+        with _writing(path):
+            for folder in ("images", "runs"):
+                (path / folder).mkdir(parents=True, exist_ok=True)
+            lock = OutputLock(path, shard, fingerprint(settings))
+            try:
+                output = cls(path, settings, classes, shard, part_rows, lock)
+                with lock.exclusive():
+                    output._recover(overwrite)
+            except BaseException:
+                lock.release()
+                raise
+        return output
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self.close()
+
+    @property
+    def done_count(self) -> int:
+        """Items of this shard whose rows are stored."""
+        return len(self._done)
+
+    def is_done(self, item_id: str, source_version: str) -> bool:
+        """Whether a row of the item, made from this version of its file, is stored.
+
+        An item that is not done may be written; a row of an older version is then replaced.
+        """
+        value = self._done.get(digest(item_id))
+        return value is not None and value >> _PART_BITS == _version(source_version)
+
+    def duplicate_of(self, item_id: str) -> int | None:
+        """Digest of the id that an item repeats by its row when the folder was opened, or None."""
+        return self._duplicates.get(digest(item_id))
+
+    def write(self, images: Mapping[str, Any], regions: Mapping[str, Any] | None = None) -> None:
+        """Buffer rows; as many as :func:`deal.parts.part_size` says become a part.
+
+        Parameters
+        ----------
+        images : mapping of column name to array or sequence of length B, or ndarray [B, K]
+            Columns of :data:`deal.schema.IMAGE_COLUMNS`; ``id``, ``uri``, ``source_version`` and
+            ``status`` are needed, others are null where absent, None or NaN.
+        regions : mapping of column name to array or sequence of length R, optional
+            Columns of :data:`deal.schema.REGION_COLUMNS`, one value a region; ``id`` is that of
+            an image in ``images``.
+
+        Raises
+        ------
+        ValueError
+            Unknown columns, or lengths that differ: a mistake of the caller.
+        OutputError
+            The part cannot be written.
+        """
+        table = to_table(images, images_schema(), self._num_classes)
+        if regions is not None and len(regions["id"]):
+            self._regions.append(to_table(regions, regions_schema(), self._num_classes))
+        self._images.append(table)
+        self._rows += len(table)
+        if self._rows >= part_size(self._part_rows, self.done_count):
+            self.flush()
+
+    def flush(self) -> None:
+        """Make the buffered rows a visible part, replacing older rows of the same items."""
+        if not self._rows:
+            return
+        name = part_name(self.shard, self._next_number)
+        images = pa.concat_tables(self._images)
+        ids = images.column("id").to_pylist()
+        if len(set(ids)) < len(ids):
+            raise ValueError("an item was written twice")
+        with _writing(self.path):
+            self._drop(ids)
+            if self._regions:
+                regions = pa.concat_tables(self._regions)
+                (self.path / "regions").mkdir(exist_ok=True)
+                publish(
+                    regions.replace_schema_metadata(self._metadata), self.path / "regions" / name
+                )
+            publish(images.replace_schema_metadata(self._metadata), self.path / "images" / name)
+        self._next_number += 1
+        self._remember(name, ids, images.column("source_version").to_pylist())
+        self._images, self._regions, self._rows = [], [], 0
+        del images
+        # Else what parts and files' writers took stays, in pieces too small for what comes next.
+        pa.default_memory_pool().release_unused()
+
+    def write_run(self, record: Mapping[str, Any]) -> Path:
+        """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added."""
+        path = self._run_path
+        values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
+        with _writing(self.path):
+            write_json_atomic(path, values)
+        return path
+
+    def forget(self) -> None:
+        """Give back the memory of what is done, when nothing more will be written."""
+        self._done, self._duplicates = DigestMap(), DigestMap()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other shards from joining, leaving and rewriting parts for a moment."""
+        return self._lock.exclusive()
+
+    def close(self) -> None:
+        """Give the folder back; rows still buffered are lost."""
+        self._lock.release()
+
+    @property
+    def _run_path(self) -> Path:
+        return self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
+
+    def _concerns(self, part: Path) -> bool:
+        """Whether rows of this shard may be in the part, and no living process owns it.
+
+        Only shards of an equal count are written at the same time, each in its own parts.
+        """
+        owner = part_shard(part.name)
+        return owner is not None and (owner == self.shard or owner.count != self.shard.count)
+
+    def _recover(self, overwrite: bool) -> None:
+        for folder in FOLDERS:
+            for path in (self.path / folder).glob("_*"):
+                if self._concerns(path):
+                    path.unlink()
+        if overwrite:
+            self._overwrite()
+        for folder in FOLDERS:
+            for part in list_parts(self.path / folder):
+                self._check_part(part)
+        for part in list_parts(self.path / "images"):
+            if self._concerns(part):
+                self._load(part)
+        for part in list_parts(self.path / "regions"):
+            if self._concerns(part):
+                self._drop_orphans(part.name)
+        own = [
+            part_number(part.name)
+            for folder in FOLDERS
+            for part in list_parts(self.path / folder)
+            if part_shard(part.name) == self.shard
+        ]
+        self._next_number = max(own, default=-1) + 1
+
+    def _overwrite(self) -> None:
+        for folder in FOLDERS:
+            for part in list_parts(self.path / folder):
+                if part_shard(part.name) is None:
+                    continue
+                try:
+                    equal = footer(part).get("deal.fingerprint") == self.fingerprint
+                except (OSError, pa.ArrowException):
+                    equal = False
+                if not equal or part_shard(part.name) == self.shard:
+                    part.unlink()
+                elif self._concerns(part):
+                    ids = read_ids(part)
+                    keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
+        self._run_path.unlink(missing_ok=True)
+        for name in ("previews.jpg", "selection.csv", "selection.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _check_part(self, part: Path) -> None:
+        try:
+            metadata = footer(part)
+        except FileNotFoundError:
+            return  # another shard has just dropped its last row
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{part} is damaged; delete it and run again ({error})") from error
+        if part_shard(part.name) is None or "deal.schema" not in metadata:
+            raise OutputError(f"{part} was not written by deal-score; choose another --output")
+        if metadata["deal.schema"] != SCHEMA_VERSION:
+            raise OutputError(
+                f"{self.path} holds results of schema {metadata['deal.schema']}, not "
+                f"{SCHEMA_VERSION}; use --overwrite or another --output"
+            )
+        if metadata["deal.fingerprint"] != self.fingerprint:
+            own = {key.decode(): value.decode() for key, value in self._metadata.items()}
+            raise OutputError(
+                f"{self.path} holds results of other settings "
+                f"({settings_difference(metadata, own)}); use --overwrite or another --output"
+            )
+
+    def _load(self, part: Path) -> None:
+        """Learn what is done; drop this shard's rows with status ``error``."""
+        table = read_part(part, ["id", "status", "source_version", "duplicate_of"])
+        ids = table.column("id").to_pylist()
+        mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
+        failed = pc.and_(mine, pc.equal(table.column("status"), "error").combine_chunks())
+        keep_rows(part, pc.invert(failed))
+        done = table.filter(pc.and_not(mine, failed))
+        self._remember(
+            part.name, done.column("id").to_pylist(), done.column("source_version").to_pylist()
+        )
+        repeated = done.filter(pc.equal(done.column("status"), "duplicate"))
+        pairs = (repeated.column(name).to_pylist() for name in ("id", "duplicate_of"))
+        for item_id, leader in zip(*pairs, strict=True):
+            self._duplicates[digest(item_id)] = digest(leader or "")
+
+    def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str]) -> None:
+        index = len(self._parts)
+        self._parts.append(name)
+        for item_id, version in zip(ids, versions, strict=True):
+            self._done[digest(item_id)] = _version(version) << _PART_BITS | index
+
+    def _drop(self, ids: Sequence[str]) -> None:
+        """Drop stored rows of these items, and their regions."""
+        stale = defaultdict(list)
+        for item_id in ids:
+            value = self._done.get(digest(item_id))
+            if value is not None:
+                stale[value & ((1 << _PART_BITS) - 1)].append(item_id)
+        if not stale:
+            return
+        with self._lock.exclusive():
+            for index, gone in stale.items():
+                part = self.path / "images" / self._parts[index]
+                if part.exists():
+                    keep_rows(part, pc.invert(pc.is_in(read_ids(part), pa.array(gone))))
+                    self._drop_orphans(part.name)
+
+    def _drop_orphans(self, name: str) -> None:
+        """Drop regions whose image has no row in the part of the same name."""
+        images, regions = (self.path / folder / name for folder in FOLDERS)
+        if regions.exists():
+            ids = read_ids(images) if images.exists() else pa.array([], pa.string())
+            keep_rows(regions, pc.is_in(read_ids(regions), ids))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise OutputError(
+            f"cannot write to {path}: {error.strerror or error}; {remedy}choose another --output"
+        ) from error
+
+
+def _version(source_version: str) -> int:
+    return digest(source_version) >> _PART_BITS

@@ -1,0 +1,142 @@
+"""Parts: the Parquet files of an output folder, each of which appears, changes and goes atomically.
+
+``images/part-0-of-1-000000.parquet`` is the first part of shard 0/1; the regions of its images, if
+any, are in the part of the same name under ``regions/``. Names that start with ``_`` are
+temporary and belong to no table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from deal.pool.ids import Shard
+
+__all__ = [
+    "FOLDERS",
+    "deal_metadata",
+    "footer",
+    "keep_rows",
+    "list_parts",
+    "part_name",
+    "part_number",
+    "part_shard",
+    "part_size",
+    "publish",
+    "read_ids",
+    "read_part",
+    "write_json_atomic",
+]
+
+FOLDERS = ("images", "regions")
+_NAME = re.compile(r"part-(\d+)-of-(\d+)-(\d{6,})\.parquet")
+
+
+def part_name(shard: Shard, number: int) -> str:
+    """Name of a part, in ``images/`` and ``regions/`` alike."""
+    return f"part-{shard.index}-of-{shard.count}-{number:06d}.parquet"
+
+
+def part_shard(name: str) -> Shard | None:
+    """The shard that wrote the part (or its temporary file), None for a foreign name."""
+    match = _NAME.fullmatch(name.removeprefix("_"))
+    return Shard(int(match[1]), int(match[2])) if match else None
+
+
+def part_number(name: str) -> int:
+    """The running number of a part."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(name)
+    return int(match[3])
+
+
+def part_size(part_rows: int, stored: int) -> int:
+    """Rows of the next part: a 128th of those stored, from ``part_rows`` to four times that.
+
+    So a kill costs at most ``part_rows`` rows or a 128th of the work, and a pool of millions has
+    few files: to open one of 512 rows takes longer than to read a column of it. A smaller pool does
+    without them, since the rows of a part wait in memory.
+    """
+    return min(max(part_rows, stored // 128), 4 * part_rows)
+
+
+def list_parts(folder: Path) -> list[Path]:
+    """Visible Parquet files of a folder, sorted by name; empty when there is no such folder."""
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("_"))
+
+
+def footer(path: Path) -> dict[str, str]:
+    """The ``deal.*`` metadata of a part; ArrowException when it is not Parquet."""
+    return deal_metadata(parquet.read_metadata(path).metadata)
+
+
+def deal_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Those entries of a file's or table's metadata that deal wrote."""
+    return {
+        key.decode(): value.decode()
+        for key, value in (metadata or {}).items()
+        if key.startswith(b"deal.")
+    }
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a part, with its metadata."""
+    with parquet.ParquetFile(path) as file:
+        return file.read(columns=columns, use_threads=False)
+
+
+def read_ids(path: Path) -> pa.Array:
+    """The ids of a part, one a row."""
+    return read_part(path, ["id"]).column("id").combine_chunks()
+
+
+def publish(table: pa.Table, path: Path) -> None:
+    """Write a part so that it is either not there (or as before) or complete and on disk."""
+    temporary = path.with_name("_" + path.name)
+    with open(temporary, "wb") as file:
+        parquet.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def keep_rows(path: Path, keep: pa.Array) -> None:
+    """Keep the rows of a part where ``keep`` is true; a part without rows goes."""
+    if pc.all(keep).as_py():
+        return
+    if not pc.any(keep).as_py():
+        path.unlink()
+        _sync_folder(path.parent)
+        return
+    publish(read_part(path).filter(keep), path)
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write JSON (sorted keys, UTF-8) so that readers see the old file or the new one."""
+    temporary = path.with_name("_" + path.name)
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # a rename is only safe against a power cut once its folder is on disk
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,1 @@
+"""A run over a pool: threads, queues, rows, progress; it alone knows every stage."""

@@ -1,0 +1,223 @@
+"""Near-duplicates: frames that show what the frame kept before them in their sequence showed.
+
+A frame is compared with the last frame of its sequence that was *kept*, that is sent to the
+network, on thumbnails of 12×16 grey pixels. Within a threshold it is a duplicate of that frame and
+the network is spared; else it is kept itself. So the frames of a slow drift are kept again and
+again, however little each differs from the one before.
+
+Neighbours are of one sequence (else of one folder, by id) and of one camera, in the order of the
+pool. What is decided depends on the images alone, not on threads, batches or where an earlier run
+stopped: a kept frame that an earlier run stored is decoded once more when something new follows it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.errors import UsageError
+from deal.pool.digests import digest
+from deal.run.rows import Outcome
+from deal.types import PoolItem
+
+__all__ = [
+    "DEDUP_THRESHOLD",
+    "Followers",
+    "Neighbours",
+    "Thumbnail",
+    "dedup_settings",
+    "difference",
+    "parse_dedup",
+    "thumbnail",
+]
+
+DEDUP_THRESHOLD = 2.0
+"""Grey levels; a tenth of the neighbours in CamVid's drives differ less."""
+
+_SIZE = (12, 16)
+# Sequences whose last frame is remembered, for pools that interleave them.
+_OPEN_SEQUENCES = 1024
+
+Thumbnail = NDArray[np.uint8]
+
+
+def parse_dedup(value: Any) -> float | None:
+    """A threshold in grey levels; True is the default one, None or False is no comparison.
+
+    Raises UsageError for what is no number of 0…255.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        return DEDUP_THRESHOLD
+    try:
+        threshold = float(value)
+    except (TypeError, ValueError):
+        threshold = -1.0
+    if not 0 <= threshold <= 255:
+        raise UsageError(
+            f"--dedup {value!r} is no threshold of 0…255 grey levels: write --dedup={value} only "
+            f"with a number, such as --dedup={DEDUP_THRESHOLD:g}, and a bare --dedup last"
+        )
+    return threshold
+
+
+def dedup_settings(threshold: float | None) -> dict[str, Any]:
+    """What belongs into the fingerprint, as JSON values; empty for no comparison."""
+    if threshold is None:
+        return {}
+    return {"dedup": {"threshold": threshold, "thumbnail": list(_SIZE)}}
+
+
+def thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
+    """Grey means of 12×16 areas of an image [H, W, 3], uint8 [12, 16]."""
+    small = Image.fromarray(image).resize(_SIZE[::-1], Image.Resampling.BOX)
+    return np.asarray(small.convert("L"))
+
+
+def difference(a: Thumbnail, b: Thumbnail) -> float:
+    """Mean absolute difference of two thumbnails in grey levels, each less its own mean.
+
+    So a change of exposure alone counts little.
+    """
+    delta = a.astype(np.float64) - b
+    return float(np.abs(delta - delta.mean()).mean())
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The last frame of a sequence that was kept."""
+
+    item: PoolItem
+    thumbnail: Thumbnail | None
+    stored: bool  # by an earlier run, and nothing new since
+
+
+class Neighbours:
+    """Decides frame by frame, in the order of the pool, which repeat a kept one.
+
+    Parameters
+    ----------
+    threshold : float
+        Grey levels.
+    load : callable
+        Thumbnail of an item that an earlier run scored; None when it cannot be had.
+    """
+
+    def __init__(self, threshold: float, load: Callable[[PoolItem], Thumbnail | None]) -> None:
+        self._threshold = threshold
+        self._load = load
+        self._kept: OrderedDict[tuple[str | None, ...], _Kept] = OrderedDict()
+
+    def duplicate_of(self, item: PoolItem, small: Thumbnail) -> str | None:
+        """Id of the kept frame that this new frame repeats; None: it is kept from now on."""
+        kept = self._last(item)
+        if kept is not None and self._repeats(kept, small):
+            return kept.item.id
+        self._keep(_Kept(item, small, stored=False))
+        return None
+
+    def holds(self, item: PoolItem, leader: int | None) -> bool:
+        """Whether what an earlier run stored of a frame is what this run would decide.
+
+        Parameters
+        ----------
+        item : PoolItem
+            Stored, and unchanged since.
+        leader : int or None
+            Digest of ``duplicate_of``; None for a frame that was scored.
+        """
+        kept = self._last(item)
+        if leader is not None:
+            return kept is not None and kept.stored and digest(kept.item.id) == leader
+        small = None
+        if kept is not None and not kept.stored:
+            # The frame it was compared with is new, or failed then and what repeats it was scored.
+            small = self._load(item)
+            if small is not None and self._repeats(kept, small):
+                return True
+        self._keep(_Kept(item, small, stored=True))
+        return True
+
+    def _last(self, item: PoolItem) -> _Kept | None:
+        key = _sequence(item)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def _keep(self, kept: _Kept) -> None:
+        key = _sequence(kept.item)
+        self._kept[key] = kept
+        self._kept.move_to_end(key)
+        if len(self._kept) > _OPEN_SEQUENCES:
+            self._kept.popitem(last=False)
+
+    def _repeats(self, kept: _Kept, small: Thumbnail) -> bool:
+        if kept.thumbnail is None:
+            kept.thumbnail = self._load(kept.item)
+        return kept.thumbnail is not None and difference(kept.thumbnail, small) <= self._threshold
+
+
+def _sequence(item: PoolItem) -> tuple[str | None, ...]:
+    if item.sequence is not None:
+        return item.sequence, item.camera
+    return "folder", item.id.rpartition("/")[0], item.camera
+
+
+class Followers:
+    """Holds duplicates back until the frame they repeat is scored, so that none is lost with it.
+
+    Attributes
+    ----------
+    orphans : list of PoolItem
+        Duplicates of frames that failed: to be scored themselves.
+    """
+
+    def __init__(self) -> None:
+        self.orphans: list[PoolItem] = []
+        self._waiting: dict[str, list[Outcome]] = {}
+        self._failed: set[str] = set()
+        self._lock = Lock()  # one thread sends frames, another settles them
+
+    def expect(self, item: PoolItem) -> None:
+        """A kept frame is on its way to the network."""
+        with self._lock:
+            self._waiting[item.id] = []
+
+    def settle(self, outcome: Outcome) -> list[Outcome]:
+        """Take an outcome; return those that may be stored now, in order."""
+        leader = outcome.duplicate_of
+        with self._lock:
+            if leader is None:
+                return [outcome, *self._released(outcome)]
+            if leader in self._waiting:
+                self._waiting[leader].append(outcome)
+                return []
+            if leader in self._failed:
+                self._orphan(outcome)
+                return []
+        return [outcome]
+
+    def _released(self, outcome: Outcome) -> list[Outcome]:
+        released = []
+        for index, (item, _) in enumerate(outcome.images):
+            followers = self._waiting.pop(item.id, None)
+            if followers is None:
+                continue
+            if index in outcome.failures:
+                self._failed.add(item.id)
+                for follower in followers:
+                    self._orphan(follower)
+            else:
+                released += followers
+        return released
+
+    def _orphan(self, outcome: Outcome) -> None:
+        self.orphans += [item for item, _ in outcome.images]

@@ -1,0 +1,145 @@
+"""Keeps what a run found: rows into the output, counts, and when failures are too many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from deal.errors import DealError, TooManyErrorsError
+from deal.results.output import Output
+from deal.run.config import ErrorLimit
+from deal.run.progress import Progress
+from deal.run.rows import Outcome, to_rows
+from deal.types import PoolItem
+
+__all__ = ["Ledger"]
+
+# A kill loses the rows of at most so many seconds.
+_FLUSH_SECONDS = 30.0
+# Tables of fewer rows take more memory for their frame than for their values.
+_TABLE_ROWS = 64
+# From so many images on, none with finite logits, the model is at fault and not the images.
+_NONFINITE_PROOF = 100
+
+
+class Ledger:
+    """Stores outcomes and counts them.
+
+    Parameters
+    ----------
+    output : Output
+    total : int
+        Images of the pool, in this shard.
+    limit : ErrorLimit or None
+    progress : callable, optional
+        Called after every outcome.
+
+    Attributes
+    ----------
+    skipped, scored, duplicates : int
+        Images that an earlier run stored, and that this one did: after the network, or as
+        duplicates.
+    errors : Counter of error code
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        total: int,
+        limit: ErrorLimit | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.output = output
+        self.total = total
+        self.skipped = self.scored = self.duplicates = 0
+        self.errors: Counter[str] = Counter()
+        self._limit = limit
+        self._progress = progress
+        self._stored_before = output.done_count
+        self._waiting: list[Outcome] = []
+        self._rows = 0
+        # The pool's thread asks what is done while the caller's writes.
+        self._lock = threading.Lock()
+        self._started = self._flushed = time.monotonic()
+
+    def is_done(self, item: PoolItem) -> bool:
+        """Whether an earlier run stored the image, from this version of its file."""
+        with self._lock:
+            return self.output.is_done(item.id, item.source_version)
+
+    def duplicate_of(self, item: PoolItem) -> int | None:
+        """Digest of the id that an image, stored as a duplicate by an earlier run, repeats."""
+        with self._lock:
+            return self.output.duplicate_of(item.id)
+
+    def skip(self) -> None:
+        """Count an image as stored by an earlier run."""
+        self.skipped += 1
+
+    def store(self, outcome: Outcome) -> None:
+        """Write the rows of an outcome.
+
+        Raises
+        ------
+        OutputError
+            The output cannot be written.
+        TooManyErrorsError, DealError
+            The run makes no sense any more.
+        """
+        self._waiting.append(outcome)
+        self._rows += len(outcome.images)
+        self.scored += len(outcome.ok)
+        self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
+        self.errors.update(error.code for error in outcome.failures.values())
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+        elif self._rows >= _TABLE_ROWS:
+            self._write()
+        if self._progress is not None:
+            self._progress(self.state())
+        self._check(at_end=False)
+
+    def flush(self) -> None:
+        """Make the rows so far visible."""
+        self._write()
+        with self._lock:
+            self.output.flush()
+        self._flushed = time.monotonic()
+
+    def check(self) -> None:
+        """Raise DealError if the run, now at its end, has failed as a whole."""
+        self._check(at_end=True)
+
+    def state(self) -> Progress:
+        """Return the counts as they are now."""
+        failed = self.errors.total()
+        seconds = time.monotonic() - self._started
+        done = self.scored + self.duplicates + failed
+        return Progress(self.total, self.skipped, done, failed, seconds)
+
+    def _write(self) -> None:
+        outcomes, self._waiting, self._rows = self._waiting, [], 0
+        with self._lock:
+            for images, regions in to_rows(outcomes):
+                self.output.write(images, regions)
+
+    def _check(self, *, at_end: bool) -> None:
+        nonfinite, failed = self.errors["nonfinite"], self.errors.total()
+        hopeless = nonfinite > 0 and self.scored == 0 and self._stored_before == 0
+        if hopeless and (at_end or nonfinite >= _NONFINITE_PROOF):
+            raise DealError(
+                f"all {nonfinite} images that went through the network gave NaN or infinite "
+                "logits: its weights are damaged or diverged, mean and std do not fit, or half "
+                "precision overflows; check the model, or export it at fp32"
+            )
+        limit = self._limit
+        if limit is None or limit.allows(failed, self.total):
+            return
+        if at_end or limit.count is not None:
+            codes = ", ".join(f"{count} {code}" for code, count in self.errors.most_common())
+            raise TooManyErrorsError(
+                f"{failed} of {self.total} images failed ({codes}), more than --max-errors "
+                f"{limit} allows: see the column error in {self.output.path}/images, or allow more"
+            )

@@ -1,0 +1,252 @@
+"""``score_pool``: the whole job, from the checks before any work to ranking and previews."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deal import _native
+from deal._version import __version__
+from deal.errors import UsageError
+from deal.machine.meter import peak_memory
+from deal.pool.ids import path_to_id
+from deal.pool.listing import count_pool
+from deal.results.output import Output
+from deal.results.parts import list_parts
+from deal.results.schema import images_schema, regions_schema
+from deal.run.config import ScoreConfig
+from deal.run.dedup import dedup_settings
+from deal.run.ledger import Ledger
+from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.sessions import layout_for
+from deal.run.sketch import QuantileSketch
+from deal.run.workers import Line, open_scorer
+from deal.scoring.masks import check_masks
+from deal.scoring.scorer import Scorer
+from deal.selection import score_sources, select_by
+from deal.types import COMMITTEE_COLUMNS
+
+__all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
+
+
+def score_pool(
+    pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> RunReport:
+    """Score a pool into an output folder and rank it; what ``deal-score`` does.
+
+    A run that was interrupted goes on where it stopped when called again: stored images are
+    skipped, failed ones tried again.
+
+    Parameters
+    ----------
+    pool : path or sequence of paths
+        Folders, globs, images and manifests.
+    model : path or sequence of paths
+        Several are a committee, all of which vote and the first of which is the model.
+    output : path
+    progress : callable, optional
+        Called with a `Progress` whenever images are finished, in the calling thread.
+    **options
+        The other attributes of :class:`deal.config.ScoreConfig`, as values or as text, and the
+        keywords of :func:`deal.select`.
+
+    Raises
+    ------
+    DealError
+        Its subclasses (:mod:`deal.errors`); before any work whatever can be known by then.
+    InterruptedRunError
+        SIGINT or SIGTERM (it is a KeyboardInterrupt); finished images are stored.
+    """
+    config = ScoreConfig.parse(pool, model=model, output=output, **options)
+    total = count_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
+    with open_scorer(config) as scorer:
+        _check_columns(config, scorer)
+        notes = check_masks(
+            config.mask, config.pool, shard=config.shard, max_pixels=config.max_pixels
+        )
+        if config.keep_regions is not None and config.region_score is None:
+            default = "ds" if scorer.has_difficulty else "entropy"
+            notes.append(
+                f"{config.ranking.acquisition} does not rank the regions of one image: {default} "
+                f"chose the {config.keep_regions} that are kept"
+            )
+        with Output.open(
+            config.output,
+            settings={**scorer.fingerprint_settings(), **dedup_settings(config.dedup)},
+            classes=scorer.spec.classes,
+            overwrite=config.overwrite,
+            shard=config.shard,
+        ) as results:
+            ledger = Ledger(results, total, config.max_errors, progress)
+            layout = layout_for(config, scorer, max(total - results.done_count, 0))
+            notes += layout.notes()
+            line = Line(config, scorer, ledger, layout)
+            started = datetime.datetime.now(datetime.UTC)
+            device, seconds = scorer.device, line.run()
+            scored_peak = peak_memory()
+            foreign = _notes(ledger)
+            # What scoring took is enough for ranking.
+            results.forget()
+            if not config.previews:
+                scorer.close()
+            sketch = _sketch(config)
+            pa.default_memory_pool().release_unused()
+            report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
+            record = _record(config, device, line, report, started, sketch)
+            record["peak_memory"] = {"scored": scored_peak, "ranked": peak_memory()}
+            results.write_run(record)
+            return report
+
+
+def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
+    """Refuse to rank by columns that this scorer does not give."""
+    acquisition = config.ranking.acquisition
+    needs = config.ranking.bind(scorer.spec.classes).columns
+    if not scorer.has_difficulty and any("difficulty" in column for column in needs):
+        raise UsageError(
+            f"--acquisition {acquisition} ranks by difficulty and model {scorer.spec.path} "
+            "has no difficulty head: choose entropy, margin or least-confidence, or give a head "
+            "file as --difficulty-head (deal fit-head --model MODEL --data LABELED -o head.json "
+            "fits one)"
+        )
+    if not scorer.has_committee and set(needs) & set(COMMITTEE_COLUMNS):
+        raise UsageError(
+            f"--acquisition {acquisition} ranks by a committee and only {scorer.spec.path} "
+            "votes: give --model several times, --flip or --dropout-passes"
+        )
+
+
+def _report(
+    config: ScoreConfig,
+    scorer: Scorer,
+    ledger: Ledger,
+    line: Line,
+    seconds: float,
+    notes: tuple[list[str], list[str]],
+) -> RunReport:
+    with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
+        # A shard may hold no image at all, or none that is ok, and then no part is written.
+        stored = list_parts(config.output / config.ranking.table)
+        empty = images_schema if config.ranking.table == "images" else regions_schema
+        sources: Any = config.output if stored else empty().empty_table()
+        selection = select_by(sources, config.ranking)
+        selection.write(config.output)
+    said = [*notes[0], *selection.notes, *notes[1]]
+    previews: Path | None = None
+    (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking
+    if config.previews and len(selection):
+        from deal.run.previews import write_previews
+
+        previews, more = write_previews(
+            config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
+        )
+        said += more
+    quarantined = ledger.errors.total() > 0 and config.max_errors is None
+    return RunReport(
+        output=config.output,
+        total=ledger.total,
+        skipped=ledger.skipped,
+        scored=ledger.scored,
+        duplicates=ledger.duplicates,
+        errors=dict(sorted(ledger.errors.items())),
+        selection=selection,
+        seconds=seconds,
+        busy_seconds=dict(line.meter.seconds),
+        bound_by=line.bound_by(),
+        notes=tuple(said),
+        previews=previews,
+        exit_code=3 if quarantined else 0,
+    )
+
+
+def _notes(ledger: Ledger) -> list[str]:
+    stale = ledger.output.done_count - ledger.state().finished
+    if stale <= 0:
+        return []
+    return [
+        f"{ledger.output.path} also holds {stale} images of earlier runs that are not in this "
+        "pool; they are ranked too"
+    ]
+
+
+def _record(
+    config: ScoreConfig,
+    device: str,
+    line: Line,
+    report: RunReport,
+    started: datetime.datetime,
+    sketch: QuantileSketch,
+) -> dict[str, Any]:
+    """``runs/<shard>.json``: everything about the run that is not in the tables."""
+    return {
+        "command": list(map(path_to_id, sys.argv)),
+        "settings": config.to_dict(),
+        "versions": _versions(config.engine),
+        "started": started.isoformat(timespec="seconds"),
+        "device": device,
+        "device_properties": _device_properties(device),
+        "sessions": line.layout.sessions,
+        "sessions_measured": line.layout.measured,
+        "threads": line.layout.threads,
+        "decode_threads": line.decoders,
+        "batch_size": line.layout.batch_size,
+        "counts": {
+            "total": report.total,
+            "skipped": report.skipped,
+            "scored": report.scored,
+            "duplicates": report.duplicates,
+            "errors": report.errors,
+        },
+        "seconds": report.seconds,
+        "busy_seconds": report.busy_seconds,
+        "bound_by": report.bound_by,
+        "selection": report.selection.metadata,
+        "score_sketch": sketch.to_dict(),
+    }
+
+
+def _device_properties(device: str) -> dict[str, Any] | None:
+    """Name, compute capability, memory and CUDA versions of a GPU; None for the CPU."""
+    if device == "cpu" or not _native.has_cuda():
+        return None
+    return dict(_native.device_properties(int(device.partition(":")[2])))
+
+
+def _sketch(config: ScoreConfig) -> QuantileSketch:
+    """Score of every row of this shard, also of those beyond the budget; none of distances."""
+    sketch = QuantileSketch()
+    if not list_parts(config.output / config.ranking.table):
+        return sketch
+    for ids, scores in score_sources(config.output, config.ranking):
+        ranked = ~np.isnan(scores)
+        if config.shard.count > 1:
+            mine = [config.shard.contains(item_id) for item_id in ids.to_pylist()]
+            ranked &= np.array(mine, dtype=bool)
+        sketch.add(scores[ranked])
+    return sketch
+
+
+def _versions(engine: str) -> dict[str, str]:
+    packages = ["numpy", "pyarrow", "Pillow", "simplejpeg", "scikit-image"]
+    packages += ["torch"] if engine == "torch" else ["onnxruntime", "onnxruntime-gpu"]
+    found = {"deal-score": __version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,129 @@
+"""Outcomes of images → columns of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.errors import ItemError
+from deal.scoring.batch_scores import BatchScores
+from deal.types import Decoded, PoolItem
+
+__all__ = ["Image", "Outcome", "Shape", "to_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is stored of a decoded image, without its pixels."""
+
+    width: int
+    height: int
+    orientation: int
+    color_mode: str
+
+    @classmethod
+    def of(cls, decoded: Decoded) -> Shape:
+        """Describe a decoded image."""
+        return cls(decoded.width, decoded.height, decoded.orientation, decoded.color_mode)
+
+
+Image = tuple[PoolItem, Shape | None]
+"""An item, and the shape of its image; None when it could not be decoded."""
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some images: columns of those scored, and the errors of the others.
+
+    Attributes
+    ----------
+    images : sequence of Image
+    scores : BatchScores or None
+        None when none of them reached the network.
+    failures : mapping of index in ``images`` to ItemError
+    duplicate_of : str, optional
+        Id of the scored image that these repeat; they are neither scored nor failed.
+    """
+
+    images: Sequence[Image]
+    scores: BatchScores | None
+    failures: Mapping[int, ItemError]
+    duplicate_of: str | None = None
+
+    @classmethod
+    def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
+        """One image that failed before the network."""
+        return cls([(item, shape)], None, {0: error})
+
+    @classmethod
+    def duplicate(cls, item: PoolItem, shape: Shape, leader: str) -> Outcome:
+        """One image that repeats another."""
+        return cls([(item, shape)], None, {}, leader)
+
+    @property
+    def ok(self) -> list[Image]:
+        """The images that were scored."""
+        return [] if self.scores is None else [self.images[index] for index in self.scores.ok]
+
+
+_FROM_ITEM = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
+_FROM_SHAPE = ("width", "height", "orientation", "color_mode")
+
+
+def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | None]]:
+    """Columns of ``images/*.parquet``, with those of their ``regions/*.parquet`` or None.
+
+    First the images that are ok, then those that failed, then duplicates; none of these gives
+    nothing.
+    """
+    ok = [image for outcome in outcomes for image in outcome.ok]
+    if ok:
+        columns = _stacked([o.scores.columns for o in outcomes if o.scores is not None])
+        yield {**_described(ok), "status": ["ok"] * len(ok), **columns}, _regions(outcomes)
+    failed = [
+        (outcome.images[index], error)
+        for outcome in outcomes
+        for index, error in outcome.failures.items()
+    ]
+    if failed:
+        reasons = {
+            "status": ["error"] * len(failed),
+            "error_code": [error.code for _, error in failed],
+            "error": [error.message for _, error in failed],
+        }
+        yield {**_described([image for image, _ in failed]), **reasons}, None
+    repeated = [(image, o.duplicate_of) for o in outcomes if o.duplicate_of for image in o.images]
+    if repeated:
+        marks = {
+            "status": ["duplicate"] * len(repeated),
+            "duplicate_of": [leader for _, leader in repeated],
+        }
+        yield {**_described([image for image, _ in repeated]), **marks}, None
+
+
+def _regions(outcomes: Sequence[Outcome]) -> Columns | None:
+    ids: list[str] = []
+    tables: list[dict[str, NDArray[Any]]] = []
+    for outcome in outcomes:
+        if outcome.scores is not None and outcome.scores.regions is not None:
+            table = dict(outcome.scores.regions)
+            ids += [outcome.images[index][0].id for index in table.pop("image")]
+            tables.append(table)
+    return {"id": ids, **_stacked(tables)} if tables else None
+
+
+def _stacked(tables: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def _described(images: Sequence[Image]) -> Columns:
+    return {
+        **{name: [getattr(item, name) for item, _ in images] for name in _FROM_ITEM},
+        **{name: [getattr(shape, name, None) for _, shape in images] for name in _FROM_SHAPE},
+    }

@@ -1,0 +1,339 @@
+"""The threads of a scoring run, from the pool to the ledger, and how signals end them.
+
+::
+
+    pool ─► decode threads ─► batches ─► session threads ─► calling thread: ledger
+            (ahead, in order) (queue)    (a network each)  (queue)
+
+All queues are bounded, so memory does not grow with the pool. Images are decoded ahead but batched
+in the order of the pool: batches, and so every number, are the same in every run.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.errors import ItemError, OutputError
+from deal.machine.cores import available_cores
+from deal.machine.meter import Meter
+from deal.machine.threads import Stages, ordered
+from deal.pool.decode import decode
+from deal.pool.listing import open_pool
+from deal.regions.sources import GivenSegments
+from deal.run.config import ScoreConfig
+from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
+from deal.run.ledger import Ledger
+from deal.run.progress import InterruptedRunError
+from deal.run.rows import Outcome, Shape
+from deal.run.sessions import Layout, default_threads
+from deal.scoring.inputs import ImageExtras
+from deal.scoring.scorer import Scorer
+from deal.types import FailedItem, PoolItem
+
+__all__ = ["Line", "open_scorer"]
+
+# Batches that may wait for images of their size before the fullest goes as it is.
+_OPEN_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An image as the network sees it, with what belongs to it; of one batch all share ``size``."""
+
+    item: PoolItem
+    shape: Shape
+    image: NDArray[np.uint8]
+    extras: ImageExtras
+    size: tuple[tuple[int, int], tuple[int, int]]
+    thumbnail: Thumbnail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image that an earlier run stored; with the digest of the id that it repeats, if any."""
+
+    item: PoolItem
+    leader: int | None
+
+
+Batch = list[Ready]
+Source = Callable[[Stages[Batch, Outcome]], Iterable[Ready | Outcome]]
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def open_scorer(config: ScoreConfig) -> Scorer:
+    """Open the network of a run; raises as `Scorer` does."""
+    return Scorer(
+        config.model,
+        engine=config.engine,
+        device=config.device,
+        precision=config.precision,
+        difficulty_head=config.difficulty_head,
+        mask=config.mask,
+        regions=config.regions,
+        batch_size=config.batch_size,
+        raster=config.raster,
+        threads=default_threads(config),
+        keep_regions=config.keep_regions,
+        region_score=config.region_score,
+        outlines=config.outlines,
+        model_options=config.model_options,
+        scaled_decode=config.scaled_decode,
+        **config.members,
+    )
+
+
+class Line:
+    """Brings the images of a pool to a ledger.
+
+    Parameters
+    ----------
+    config : ScoreConfig
+    scorer : Scorer
+        Of the first session; the others open their own.
+    ledger : Ledger
+    layout : Layout
+
+    Attributes
+    ----------
+    decoders : int
+        Threads that decode.
+    meter : Meter
+        Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
+    """
+
+    def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger, layout: Layout) -> None:
+        self.layout = layout
+        self.decoders = config.decode_threads or available_cores()
+        self.meter = scorer.meter = Meter()  # what ran before this run does not count
+        self._config = config
+        self._scorer = scorer
+        self._ledger = ledger
+        self._followers = Followers()
+
+    def run(self) -> float:
+        """Run to the end of the pool and return the seconds it took.
+
+        Raises
+        ------
+        InterruptedRunError
+            SIGINT or SIGTERM; what was finished is stored.
+        DealError
+            What any stage raised, once all have ended, or what the ledger found at the end.
+        """
+        started = time.perf_counter()
+        try:
+            self._pass(self._unique if self._config.dedup is not None else self._new)
+            orphans = sorted(self._followers.orphans, key=lambda item: item.id)
+            if orphans:  # duplicates whose frame failed are scored like any other
+                self._pass(lambda stages: self._ready(_until_stopped(orphans, stages)))
+        except OutputError:
+            raise
+        except BaseException:
+            self._ledger.flush()
+            raise
+        self._ledger.flush()
+        self._ledger.check()
+        return time.perf_counter() - started
+
+    def _pass(self, source: Source) -> None:
+        """Score what the source decodes; raises InterruptedRunError after a signal."""
+        fits = self.layout.threads == default_threads(self._config)
+        first = self._first_session if fits else self._further_session
+        sessions = self.layout.sessions
+        workers = [first, *[self._further_session] * (sessions - 1)]
+        stages: Stages[Batch, Outcome] = Stages(
+            lambda stages: self._batches(source(stages), stages),
+            workers,
+            depth=2 * sessions,
+        )
+        with _until_signal(stages.stop) as received, stages:
+            for outcome in stages:
+                with self.meter("write"):
+                    for settled in self._followers.settle(outcome):
+                        self._ledger.store(settled)
+        if received:
+            raise InterruptedRunError(received[0], self._ledger.state())
+
+    def bound_by(self) -> str:
+        """The stage whose threads were busiest."""
+        sessions = self.layout.sessions
+        threads = {"decode": self.decoders, "write": 1}
+        if "transfer" in self.meter.seconds:  # lanes share the parts of one device
+            threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
+        else:
+            threads |= {"network": sessions, "kernel": sessions}
+        return self.meter.busiest(threads)
+
+    def _batches(
+        self, decoded: Iterable[Ready | Outcome], stages: Stages[Batch, Outcome]
+    ) -> Iterator[Batch]:
+        """Yield batches of decoded images; failures and duplicates go past the network."""
+        groups: dict[object, Batch] = {}
+        for ready in decoded:
+            if isinstance(ready, Outcome):
+                stages.emit(ready)
+                continue
+            group = groups.setdefault(ready.size, [])
+            group.append(ready)
+            if len(group) == self.layout.batch_size:
+                yield groups.pop(ready.size)
+            elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.layout.batch_size:
+                yield groups.pop(max(groups, key=lambda key: len(groups[key])))
+        yield from groups.values()
+
+    def _new(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
+        """Decode what no earlier run stored."""
+        return self._ready(self._left(stages))
+
+    def _left(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+        for item in self._items(stages):
+            if self._ledger.is_done(item):
+                self._ledger.skip()
+            else:
+                yield item
+
+    def _unique(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
+        """Decode what no earlier run stored, and tell the duplicates."""
+        assert self._config.dedup is not None
+        neighbours = Neighbours(self._config.dedup, self._thumbnail)
+        for entry in self._ahead(self._decode_new, self._with_stored(stages)):
+            ready: Ready | Outcome
+            if not isinstance(entry, Stored):
+                ready = entry
+            elif neighbours.holds(entry.item, entry.leader):
+                self._ledger.skip()
+                continue
+            else:
+                ready = self._decode(entry.item)
+            if isinstance(ready, Ready) and ready.thumbnail is not None:
+                leader = neighbours.duplicate_of(ready.item, ready.thumbnail)
+                if leader is not None:
+                    yield Outcome.duplicate(ready.item, ready.shape, leader)
+                    continue
+                self._followers.expect(ready.item)
+            yield ready
+
+    def _with_stored(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem | Stored]:
+        for item in self._items(stages):
+            if self._ledger.is_done(item):
+                yield Stored(item, self._ledger.duplicate_of(item))
+            else:
+                yield item
+
+    def _ready(self, items: Iterable[PoolItem]) -> Iterator[Ready | Outcome]:
+        return self._ahead(self._decode, items)
+
+    def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """Map in the threads that decode, some items ahead, in order."""
+        ahead = self.decoders + self.layout.batch_size
+        with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
+            for _, result in ordered(executor, function, items, ahead):
+                yield result
+
+    def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+        """Yield the pool, until a stop; what cannot be read goes past everything."""
+        config = self._config
+        pool = open_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
+        for entry in pool:
+            if stages.stopped:
+                return
+            if isinstance(entry, FailedItem):
+                error = ItemError(entry.error_code, entry.error)
+                stages.emit(Outcome.failure(entry.item, error))
+                continue
+            yield self._with_segments(entry)
+
+    def _with_segments(self, item: PoolItem) -> PoolItem:
+        """Let the row's version change with the image's file of segments, too."""
+        regions = self._config.regions
+        version = regions.version(item.id) if isinstance(regions, GivenSegments) else None
+        if version is None:
+            return item
+        return replace(item, source_version=f"{item.source_version}+{version}")
+
+    def _decode_new(self, entry: PoolItem | Stored) -> Ready | Outcome | Stored:
+        return entry if isinstance(entry, Stored) else self._decode(entry)
+
+    def _thumbnail(self, item: PoolItem) -> Thumbnail | None:
+        ready = self._decode(item)
+        return ready.thumbnail if isinstance(ready, Ready) else None
+
+    def _decode(self, item: PoolItem) -> Ready | Outcome:
+        with self.meter("decode"):
+            shape = None
+            try:
+                scorer = self._scorer
+                decoded = decode(item, max_pixels=self._config.max_pixels, at_least=scorer.at_least)
+                shape = Shape.of(decoded)
+                image, extras = scorer.prepared(
+                    decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
+                )
+                small = None if self._config.dedup is None else thumbnail(image)
+                return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
+            except ItemError as error:
+                return Outcome.failure(item, error, shape)
+
+    def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
+        return self._session(self._scorer, work)
+
+    def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
+        for first in work:  # nothing is opened for nothing
+            with self._scorer.again(threads=self.layout.threads) as scorer:
+                yield from self._session(scorer, chain([first], work))
+
+    def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
+        for batch in work:
+            scores = scorer.score_batch(
+                [ready.image for ready in batch], [ready.extras for ready in batch]
+            )
+            images = [(ready.item, ready.shape) for ready in batch]
+            yield Outcome(images, scores, scores.failures)
+
+
+def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
+    for item in items:
+        if stages.stopped:
+            return
+        yield item
+
+
+@contextmanager
+def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as before.
+
+    Signals can only be handled in the main thread; elsewhere nothing is changed.
+    """
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        stop()
+        for other, handler in previous.items():
+            signal.signal(other, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(name)
+            if handler is not signal.SIG_IGN:
+                previous[name] = handler
+                signal.signal(name, handle)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

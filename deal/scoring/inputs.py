@@ -1,0 +1,280 @@
+"""Decoded images, with what belongs to them → batches of one size for network and kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal import _native
+from deal.errors import ItemError, UsageError
+from deal.model.spec import ModelSpec, raster_size
+from deal.regions.files import MAX_REGIONS, checked_ids, nearest
+from deal.regions.sources import GivenSegments, RegionSource, Superpixels
+from deal.scoring.masks import Masks
+
+__all__ = ["ImageExtras", "InputGroup", "Inputs", "extras_of"]
+
+Image8 = NDArray[np.uint8]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExtras:
+    """What comes with an image beside its pixels.
+
+    Attributes
+    ----------
+    camera : str, optional
+        Decides the mask.
+    segments : ndarray of integers [H, W], optional
+        Region ids below 65,535, negative for no region, at the size of the oriented original or
+        of the raster.
+    original : (H, W), optional
+        Size of the oriented original, of which the image may be a smaller version.
+    """
+
+    camera: str | None = None
+    segments: NDArray[Any] | None = None
+    original: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputGroup:
+    """Images of a batch that share network input and raster size.
+
+    Attributes
+    ----------
+    size : (H, W) of the raster
+    indices : list of int
+        Where the images stand in the batch.
+    images : list of ndarray of uint8 [H', W', 3]
+        At the network's input size.
+    originals : list of (H, W)
+        Sizes of the oriented originals.
+    masks : list of ndarray of uint8 [H, W] on the raster, or None
+    segments : list of ndarray of int32 [H, W] on the raster
+        Empty when regions do not come with the images.
+    """
+
+    size: Size
+    indices: list[int] = field(default_factory=list)
+    images: list[Image8] = field(default_factory=list)
+    originals: list[Size] = field(default_factory=list)
+    masks: list[Image8 | None] = field(default_factory=list)
+    segments: list[NDArray[np.int32]] = field(default_factory=list)
+
+    @property
+    def mask(self) -> Image8 | None:
+        """The masks as the kernel takes them: None, one for all [H, W], or [B, H, W]."""
+        first = self.masks[0] if self.masks else None
+        if all(mask is first for mask in self.masks):
+            return first
+        whole = np.ones(self.size, np.uint8)
+        return np.stack([whole if mask is None else mask for mask in self.masks])
+
+
+class Inputs:
+    """Resizes images by the convention of the model and groups them by size.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    raster : ``input`` or ``image``
+        Statistics on the network's input size, or on the oriented original's.
+    masks : Masks, optional
+        Resized to the raster by nearest.
+    regions : RegionSource, optional
+    scaled_decode : bool
+        Whether :attr:`at_least` may ask for images decoded to scale.
+
+    Attributes
+    ----------
+    at_least : (H, W) or None
+        Images may be decoded to a scale no smaller than this (:func:`deal.decode.decode_bytes`),
+        since they are only seen averaged down to it. None: decode in full.
+
+    Raises
+    ------
+    UsageError
+        Unknown raster.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        raster: str,
+        masks: Masks | None = None,
+        regions: RegionSource | None = None,
+        *,
+        scaled_decode: bool = False,
+    ) -> None:
+        if raster not in ("input", "image"):
+            raise UsageError(f"raster {raster!r} is unknown; choose input or image")
+        self._spec = spec
+        self._raster = raster
+        self._masks = masks or Masks()
+        self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size alone
+        self._regions = regions
+        # of "nearest", which takes single pixels, a scaled image has none
+        averages = spec.resize == "stretch" and spec.interpolation != "nearest"
+        is_seen_alone = raster == "input" and averages
+        self.at_least = spec.input_size if scaled_decode and is_seen_alone else None
+
+    def sizes(self, original: Size) -> tuple[Size, Size]:
+        """What the network sees of an image of that size (H, W), and the raster.
+
+        Raises ItemError ``size`` when the model cannot take it.
+        """
+        seen = raster_size(self._spec, *original)
+        return seen, seen if self._raster == "input" else original
+
+    def prepared(
+        self,
+        image: Image8,
+        *,
+        original: Size | None = None,
+        item_id: str | None = None,
+        camera: str | None = None,
+    ) -> tuple[Image8, ImageExtras]:
+        """An image at the network's input size, and what belongs to it, at raster size.
+
+        ``original`` is the size of which the image is a smaller version, if it is one. Any thread
+        may call this. Raises ItemError ``segments`` or ``size``.
+        """
+        whole = original or (image.shape[0], image.shape[1])
+        seen, _ = self.sizes(whole)
+        given = None
+        if isinstance(self._regions, GivenSegments) and item_id is not None:
+            given = self._regions.read(item_id, whole)
+        segments = self._segments(image, whole, given)
+        return self._at_size(image, seen), ImageExtras(camera, segments, whole)
+
+    def groups(
+        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
+    ) -> tuple[list[InputGroup], dict[int, ItemError]]:
+        """Groups, and the images that fit neither model nor mask nor segments, by index.
+
+        Without ``extras`` there are neither masks nor segments.
+
+        Raises
+        ------
+        UsageError
+            Something is not a uint8 RGB image, or the extras are not one an image.
+        """
+        if extras is not None and len(extras) != len(images):
+            raise UsageError(f"{len(images)} images, but extras for {len(extras)}: give one each")
+        groups: dict[tuple[Size, Size], InputGroup] = {}
+        failures = {}
+        for index, image in enumerate(images):
+            if not _is_image8(image, rank=3) or image.shape[2] != 3 or not image.size:
+                raise UsageError(
+                    f"image {index} is {_described(image)}; a NumPy array of uint8 [H, W, 3] is "
+                    "needed"
+                )
+            original = image.shape[0], image.shape[1]
+            if extras is not None:
+                original = extras[index].original or original
+            try:
+                seen, size = self.sizes(original)
+                mask = segments = None
+                if extras is not None:
+                    mask = self._raster_mask(extras[index].camera, original, size)
+                    segments = self._segments(image, original, extras[index].segments)
+            except ItemError as error:
+                failures[index] = error
+                continue
+            group = groups.setdefault((seen, size), InputGroup(size))
+            group.masks.append(mask)
+            if segments is not None:
+                group.segments.append(segments)
+            group.indices.append(index)
+            group.images.append(self._at_size(image, seen))
+            group.originals.append(original)
+        return list(groups.values()), failures
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """Raster, masks and whether images are decoded to scale, as JSON values."""
+        scaled = {} if self.at_least is None else {"scaled_decode": True}
+        return {"raster": self._raster, "mask": self._masks.settings(), **scaled}
+
+    def _at_size(self, image: Image8, size: Size) -> Image8:
+        interpolation = self._spec.interpolation
+        if interpolation == "nearest":
+            return _nearest(image, size)
+        if image.shape[:2] == size:
+            return image
+        dense = np.ascontiguousarray(image)
+        return _native.resample(dense, *size, interpolation == "bicubic-antialias")
+
+    def _raster_mask(self, camera: str | None, original: Size, size: Size) -> Image8 | None:
+        mask = self._masks.get(camera)
+        if mask is None:
+            return None
+        if mask.shape != original:
+            raise ItemError(
+                "mask",
+                f"the mask is {mask.shape[0]}×{mask.shape[1]} (H×W), the oriented "
+                f"image {original[0]}×{original[1]}: give a mask of the image's size",
+            )
+        if id(mask) not in self._raster_masks:
+            self._raster_masks[id(mask)] = _nearest(mask, size)
+        return self._raster_masks[id(mask)]
+
+    def _segments(
+        self, image: Image8, original: Size, given: NDArray[Any] | None
+    ) -> NDArray[np.int32] | None:
+        """Region ids on the raster; None when regions do not come with the image."""
+        raster = self.sizes(original)[1]
+        if given is not None:
+            if not isinstance(self._regions, (GivenSegments, Superpixels)):
+                raise UsageError(
+                    "segments came with an image, and the regions are others: open the Scorer with "
+                    "regions=GivenSegments()"
+                )
+            on_raster = isinstance(given, np.ndarray) and given.shape == raster
+            return nearest(checked_ids(given, raster if on_raster else original), raster)
+        if isinstance(self._regions, GivenSegments):
+            raise ItemError("segments", "no segments were given for this image")
+        if isinstance(self._regions, Superpixels):
+            segments = self._regions.segments(self._at_size(image, raster))
+            if segments.max() >= MAX_REGIONS:
+                raise ItemError("segments", f"more than {MAX_REGIONS} superpixels: ask for fewer")
+            return segments
+        return None
+
+
+def extras_of(
+    n: int,
+    segments: Sequence[NDArray[Any]] | None = None,
+    cameras: Sequence[str | None] | None = None,
+) -> list[ImageExtras]:
+    """Extras of n images; raises UsageError unless there is one of each an image."""
+    for name, values in (("segments", segments), ("cameras", cameras)):
+        if values is not None and len(values) != n:
+            raise UsageError(f"{n} images, but {len(values)} {name}: give one each")
+    none: list[None] = [None] * n
+    return [
+        ImageExtras(camera, ids)
+        for camera, ids in zip(cameras or none, segments or none, strict=True)
+    ]
+
+
+def _is_image8(value: Any, rank: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == rank
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _nearest(image: Image8, size: Size) -> Image8:
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.NEAREST))

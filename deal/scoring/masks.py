@@ -1,0 +1,183 @@
+"""Masks: pixels that do not count (car hood, vignette), for all images or by camera."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.errors import ItemError, UsageError
+from deal.pool.decode import decode
+from deal.pool.ids import Shard
+from deal.pool.listing import open_pool
+from deal.types import FailedItem
+
+__all__ = ["Masks", "check_masks", "load_mask", "parse_masks"]
+
+Image8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """The mask of every camera.
+
+    Parameters
+    ----------
+    every : ndarray of uint8 [H, W], optional
+        Of images whose camera has none of its own; 0 = ignore, in pixels of the oriented original.
+    cameras : mapping of camera to ndarray of uint8 [H, W]
+
+    Raises
+    ------
+    UsageError
+        A mask of another dtype or rank, or all 0.
+    """
+
+    every: Image8 | None = None
+    cameras: Mapping[str, Image8] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        masks = [*self.cameras.values(), *([] if self.every is None else [self.every])]
+        for mask in masks:
+            array = isinstance(mask, np.ndarray)
+            if not array or mask.dtype != np.uint8 or mask.ndim != 2 or not mask.any():
+                what = f"{mask.dtype} {list(mask.shape)}" if array else type(mask).__name__
+                raise UsageError(
+                    "the mask must be a NumPy array of uint8 [H, W] with something left to score "
+                    f"(0 = ignore), not {what}{'' if np.any(mask) else ', all 0'}"
+                )
+
+    @classmethod
+    def of(cls, mask: Image8 | Mapping[str, Image8] | Masks | None) -> Masks:
+        """Masks from one array for all images, or from arrays by camera; ``""`` is every other."""
+        if isinstance(mask, Masks):
+            return mask
+        if isinstance(mask, Mapping):
+            cameras = dict(mask)
+            return cls(cameras.pop("", None), cameras)
+        return cls(mask)
+
+    def get(self, camera: str | None) -> Image8 | None:
+        """The mask of a camera's images; None leaves them whole."""
+        return self.every if camera is None else self.cameras.get(camera, self.every)
+
+    def settings(self) -> dict[str, Any] | None:
+        """Sizes and contents as JSON values, for the fingerprint."""
+        every = None if self.every is None else _digest(self.every)
+        if not self.cameras:
+            return every
+        return {"every": every, "cameras": {key: _digest(m) for key, m in self.cameras.items()}}
+
+
+def parse_masks(masks: Any) -> Masks | None:
+    """Masks from what `score_pool` and ``--mask`` take; None for none.
+
+    Parameters
+    ----------
+    masks : None, Masks, array, path, mapping of camera to either, or sequence of texts
+        A text is ``FILE`` or ``CAMERA=FILE``; with the camera empty, as in ``=FILE``, the mask is
+        for every camera without one of its own.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be read, or a camera is named twice.
+    """
+    if masks is None or isinstance(masks, Masks):
+        return masks
+    if isinstance(masks, np.ndarray):
+        return Masks.of(masks)
+    if isinstance(masks, Mapping):
+        return Masks.of({camera: load_mask(mask) for camera, mask in masks.items()})
+    texts = [masks] if isinstance(masks, (str, os.PathLike)) else masks
+    loaded: dict[str, Image8] = {}
+    for text in texts:
+        camera, path = _camera_and_path(text)
+        if camera in loaded:
+            what = f"camera {camera!r}" if camera else "every camera"
+            raise UsageError(f"two masks for {what}: give one --mask for each")
+        loaded[camera] = load_mask(path)
+    return Masks.of(loaded) if loaded else None
+
+
+def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
+    """Read an image as a mask, uint8 [H, W]: 0 = ignore; UsageError if it cannot be read."""
+    if isinstance(path, np.ndarray):
+        return path
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(
+            f"mask {os.fspath(path)!r} cannot be read as an image ({error}): give a grey image, "
+            "0 where pixels are to be ignored, as FILE or CAMERA=FILE (=FILE if its name has a =)"
+        ) from error
+
+
+def check_masks(
+    masks: Masks | None, pool: Sequence[str], *, shard: Shard, max_pixels: int
+) -> list[str]:
+    """Hold each mask against the first image it is for that can be read.
+
+    Returns
+    -------
+    list of str
+        Notes: cameras that no image is of, and images that have no mask.
+
+    Raises
+    ------
+    UsageError
+        The sizes differ.
+    """
+    if masks is None:
+        return []
+    checked: set[str] = set()
+    seen: Counter[str] = Counter()
+    for entry in open_pool(pool, shard=shard):
+        if isinstance(entry, FailedItem):
+            continue
+        mask = masks.get(entry.camera)
+        owner = entry.camera or ""
+        owner = owner if owner in masks.cameras else ""
+        seen[owner] += 1
+        if mask is not None and owner not in checked:
+            try:
+                size = decode(entry, max_pixels=max_pixels).image.shape[:2]
+            except ItemError:
+                continue
+            checked.add(owner)
+            if size != mask.shape:
+                which = f"the mask of camera {owner!r}" if owner else "the mask"
+                raise UsageError(
+                    f"{which} has {mask.shape[0]}×{mask.shape[1]} pixels (H×W), image "
+                    f"{entry.id!r} {size[0]}×{size[1]} once oriented: give a mask of the images' "
+                    "size"
+                )
+        if not masks.cameras and checked:
+            return []
+    notes = [
+        f"no image of this pool is of camera {camera!r}: its mask does nothing (a manifest's "
+        "column camera names the cameras)"
+        for camera in masks.cameras
+        if not seen[camera]
+    ]
+    if masks.cameras and masks.every is None and seen[""]:
+        notes.append(f"{seen['']} images are of cameras without a mask; all their pixels count")
+    return notes
+
+
+def _camera_and_path(text: str | os.PathLike[str]) -> tuple[str, str | os.PathLike[str]]:
+    camera, separator, path = text.partition("=") if isinstance(text, str) else ("", "", text)
+    return (camera, path) if separator else ("", text)
+
+
+def _digest(mask: Image8) -> dict[str, Any]:
+    digest = hashlib.sha256(np.ascontiguousarray(mask).data)
+    return {"size": list(mask.shape), "sha256": digest.hexdigest()}

@@ -1,0 +1,122 @@
+"""The same command again: on other settings, after an end half-way, beside another process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.models import metadata, save_model
+from tests.helpers.runs import Deal, assert_refused, rows, write_pool
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--raster", "image"], ["raster"]),
+        (["--regions", "grid:8"], ["regions"]),
+        (["--model-option", "align_corners=false"], ["align_corners"]),
+    ],
+)
+def test_other_settings_on_an_old_output_are_refused_unless_overwrite(
+    score: Deal, tmp_path: Path, change: list[str], words: list[str]
+) -> None:
+    assert score()[0] == 0
+    before = (tmp_path / "out/selection.csv").read_bytes()
+    assert_refused(score(*change), 1, "other settings", "--overwrite", *words)
+    assert (tmp_path / "out/selection.csv").read_bytes() == before
+    assert score(*change, "--overwrite")[0] == 0
+    assert len(rows(tmp_path / "out")) == 4
+
+
+def test_another_model_on_an_old_output_is_refused_unless_overwrite(
+    score: Deal, tmp_path: Path
+) -> None:
+    other = save_model(tmp_path / "other.onnx", props=metadata(), embedding=True)
+    assert score()[0] == 0
+    assert_refused(score("--model", other), 1, "other settings", "model", "--overwrite")
+    assert score("--model", other, "--overwrite")[0] == 0
+    assert len(rows(tmp_path / "out")) == 4
+    assert rows(tmp_path / "out")["good0.png"]["embedding"] is not None
+
+
+def test_engine_details_and_budget_do_not_block_a_resume(score: Deal) -> None:
+    assert score()[0] == 0
+    code, stdout, _ = score("--sessions", 1, "--device", "cpu", "--budget", 2, "--seed", 5)
+    assert code == 0
+    assert "4 stored before" in stdout
+
+
+# Slows decoding down and makes every row visible at once, so that a run can be caught half-way.
+SLOWLY = """
+import sys, time
+import deal.run.ledger, deal.run.workers as workers
+from deal.cli import deal as command, run
+from tests.helpers.runs import assert_refused
+decode = workers.decode
+def slow(item, **limits):
+    time.sleep(0.05)
+    return decode(item, **limits)
+workers.decode = slow
+deal.run.ledger._FLUSH_SECONDS = 0
+sys.exit(run(command, sys.argv[1:], "deal"))
+"""
+
+
+@pytest.fixture
+def half_way(model: Path, tmp_path: Path) -> Any:
+    """A process that scores 40 images slowly, and the arguments it runs with."""
+    pool, out = write_pool(tmp_path / "many", 40, (8, 8)), tmp_path / "out"
+    arguments = ["score", str(pool), "--model", str(model), "--output", str(out), "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(list(out.glob("images/part-*.parquet"))) < 3:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield process, arguments
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_a_run_that_was_ended_goes_on_with_the_same_command(
+    half_way: Any, deal: Deal, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process, arguments = half_way
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert stdout == ""
+    if number is not signal.SIGKILL:
+        assert stderr.strip().splitlines()[-1].startswith("interrupted: ")
+        assert "the same command goes on from there" in stderr
+    stored = len(rows(tmp_path / "out"))
+    assert 3 <= stored < 40
+    code, stdout, _ = deal(*arguments)
+    assert code == 0
+    assert f"{40 - stored} scored, {stored} stored before, 0 failed" in stdout
+    assert len(rows(tmp_path / "out")) == 40
+    fresh = [*arguments[:-2], str(tmp_path / "fresh"), "--quiet"]
+    assert deal(*fresh)[0] == 0
+    for name in ("selection.csv", "selection.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_a_second_process_on_one_output_is_refused(half_way: Any, deal: Deal) -> None:
+    process, arguments = half_way
+    assert_refused(deal(*arguments), 1, f"in use by process {process.pid}", "--output")
+    assert process.wait(timeout=30) == 0

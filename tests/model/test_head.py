@@ -1,0 +1,63 @@
+"""Difficulty heads and their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deal.errors import ModelError, UsageError
+from deal.model.head import DifficultyHead
+
+HEAD = {"gamma": 0.8, "weight": [0.5, -1.0], "bias": -0.4, "grid": [6, 8]}
+
+
+def test_a_head_survives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "head.json"
+    path.write_text(json.dumps(HEAD))
+    head = DifficultyHead.load(path)
+    assert head == DifficultyHead(0.8, np.array([0.5, -1.0]), -0.4, np.array([6, 8]))
+    assert head.to_dict() == HEAD
+
+
+def test_weights_of_uncertainty_are_a_key_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "head.json"
+    values = {**HEAD, "uncertainty_weight": [2.0, -1.0]}
+    path.write_text(json.dumps(values))
+    head = DifficultyHead.load(path)
+    assert head.uncertainty_weight == (2.0, -1.0)
+    assert head.to_dict() == values
+
+
+def test_weights_of_uncertainty_that_are_zero_are_the_papers_head() -> None:
+    head = DifficultyHead.from_dict({**HEAD, "uncertainty_weight": [0, 0]})
+    assert head == DifficultyHead.from_dict(HEAD)
+    assert head.to_dict() == HEAD
+
+
+@pytest.mark.parametrize("weight", [[1.0], [1.0, 2.0, 3.0], [1.0, float("nan")], []])
+def test_weights_of_uncertainty_are_as_many_as_classes(weight: list[float]) -> None:
+    with pytest.raises(UsageError, match="uncertainty_weight must be 2 finite numbers"):
+        DifficultyHead(1.0, [1.0, 2.0], 0.0, None, weight)
+
+
+@pytest.mark.parametrize("grid", [[0, 5], [5], [1.5, 2], [1, 2, 3]])
+def test_a_grid_is_two_positive_whole_numbers(grid: list[float]) -> None:
+    with pytest.raises(UsageError, match=r"two positive whole numbers \[h, w\]"):
+        DifficultyHead(1.0, [1.0], 0.0, grid)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", json.dumps({**HEAD, "more": 1}), json.dumps({**HEAD, "weight": "ab"})),
+        json.dumps({**HEAD, "uncertainty_weight": 1}),
+    ],
+)
+def test_a_file_that_is_no_head_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "head.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=r"head\.json"):
+        DifficultyHead.load(path)

@@ -1,0 +1,317 @@
+import dataclasses
+import hashlib
+import json
+import math
+
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from deal.errors import ItemError, ModelError, UsageError
+from deal.model.head import DifficultyHead
+from deal.model.spec import ModelSpec, raster_size, read_spec
+from tests.helpers.models import CLASSES, HEAD, metadata, save_model
+
+NORMALISED = {"classes": 5, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def spec(**values):
+    return ModelSpec(path="model.onnx", classes=CLASSES, **values)
+
+
+def save_graph(path, image, outputs):
+    """A graph with these declared inputs and outputs and no sensible body."""
+    nodes = [helper.make_node("Identity", [image[0].name], [out.name]) for out in outputs]
+    graph = helper.make_graph(nodes, "g", image, outputs)
+    onnx.save(helper.make_model(graph), path)
+    return path
+
+
+def tensor(name, dtype, shape):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def test_exported_metadata_becomes_the_spec(tmp_path):
+    path = save_model(
+        tmp_path / "m.onnx",
+        props=metadata(
+            palette=[[index, 0, 255] for index in range(5)],
+            ignore_index=255,
+            input_size=[360, 480],
+            size_multiple=8,
+            resize="none",
+            interpolation="nearest",
+            provenance={"data": "synthetic"},
+        ),
+    )
+    assert read_spec(path) == ModelSpec(
+        path=path,
+        classes=CLASSES,
+        palette=tuple((index, 0, 255) for index in range(5)),
+        ignore_index=255,
+        input_size=(360, 480),
+        size_multiple=8,
+        resize="none",
+        interpolation="nearest",
+        align_corners=True,
+        difficulty_head=DifficultyHead.from_dict(HEAD),
+        provenance={"data": "synthetic"},
+    )
+
+
+def test_a_foreign_model_needs_only_classes_and_normalisation(tmp_path):
+    path = save_model(tmp_path / "m.onnx", floating=True, output="segmentation")
+    found = read_spec(path, NORMALISED)
+    assert found.classes == ("class_0", "class_1", "class_2", "class_3", "class_4")
+    assert (found.input_name, found.output_name) == ("pixel_values", "segmentation")
+    assert found.input_format == "float-rgb"
+    assert found.align_corners is False
+    assert found.difficulty_head is None
+
+
+def test_side_car_wins_over_metadata_and_options_over_both(tmp_path):
+    path = save_model(tmp_path / "m.onnx", props=metadata(size_multiple=2, resize="none"))
+    (tmp_path / "m.json").write_text('{"size_multiple": 4, "align_corners": false}')
+    found = read_spec(path, {"align_corners": True})
+    assert (found.size_multiple, found.resize, found.align_corners) == (4, "none", True)
+
+
+@pytest.mark.parametrize("missing", ["mean", "std"])
+def test_float_models_must_say_their_normalisation(tmp_path, missing):
+    path = save_model(tmp_path / "m.onnx", floating=True)
+    with pytest.raises(ModelError, match="give mean and std"):
+        read_spec(path, NORMALISED | {missing: None})
+
+
+def test_a_model_without_classes_is_told_how_to_name_them(tmp_path):
+    path = save_model(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"classes.*m\.json"):
+        read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("format", 2, "must be 1"),
+        ("format", True, "must be 1"),
+        ("classes", [], "names, or how many"),
+        ("classes", 0, "names, or how many"),
+        ("classes", "road", "names, or how many"),
+        ("classes", ["road", 3], "names, or how many"),
+        ("palette", [[0, 0]], r"\[r, g, b\]"),
+        ("palette", [[0, 0, 256]], r"\[r, g, b\]"),
+        ("ignore_index", "void", "whole number"),
+        ("input_format", "nv12", "nv12: reserved"),
+        ("input_format", "rgb", "rgb8 or bgr8"),
+        ("input_size", [360], r"\[H, W\]"),
+        ("input_size", [0, 480], "at least 1"),
+        ("size_multiple", 0, "at least 1"),
+        ("size_multiple", True, "whole number"),
+        ("resize", "letterbox", "letterbox, crop: reserved"),
+        ("interpolation", "bilinear", "bilinear-antialias"),
+        ("mean", [0.5], "three numbers"),
+        ("mean", [0.5, 0.5, math.nan], "three numbers"),
+        ("std", [0.0, 1.0, 1.0], "three positive numbers"),
+        ("align_corners", 1, "true or false"),
+        ("output_kind", "scores", "scores: reserved"),
+        ("activation", "none", "softmax or sigmoid"),
+        ("difficulty_head", [], "an object"),
+        ("provenance", "mine", "an object"),
+        ("output", 3, "a name"),
+        ("class_names", ["road"], "unknown key 'class_names'"),
+    ],
+)
+def test_malformed_values_are_refused_by_source_and_key(tmp_path, key, value, says):
+    path = save_model(tmp_path / "m.onnx", props=metadata(**{key: value}))
+    with pytest.raises(ModelError, match=says) as stored:
+        read_spec(path)
+    assert str(stored.value).startswith(f"metadata of {path}: ")
+    good = save_model(tmp_path / "good.onnx", props=metadata())
+    with pytest.raises(UsageError, match=says) as given_:
+        read_spec(good, {key: value})
+    assert str(given_.value).startswith("model options: ")
+    assert key in str(given_.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b'{"classes": ["\xff"]}'])
+def test_side_cars_must_be_json_objects(tmp_path, content):
+    path = save_model(tmp_path / "m.onnx", props=metadata())
+    (tmp_path / "m.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.json.*JSON"):
+        read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"input_format": "float-rgb"}, "use rgb8 or bgr8"),
+        ({"mean": [0, 0, 0], "std": [1, 1, 1]}, "leave out mean and std"),
+        ({"input_size": [30, 30], "size_multiple": 4}, "no multiple of size_multiple 4"),
+        ({"palette": [[0, 0, 0]]}, "1 colours for 5 classes"),
+        ({"difficulty_head": {**HEAD, "weight": [1.0]}}, "1 weights for 5"),
+        ({"difficulty_head": {"gamma": 1.0}}, "difficulty_head has the keys"),
+        ({"classes": 7, "difficulty_head": None}, "5 channels but classes names 7"),
+        ({"activation": "sigmoid"}, "re-export with a softmax"),
+        ({"output": "masks"}, "no output 'masks'"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(tmp_path, changes, says):
+    path = save_model(tmp_path / "m.onnx", props=metadata(**changes))
+    with pytest.raises(ModelError, match=says):
+        read_spec(path)
+
+
+def test_float_input_does_not_go_with_an_integer_format(tmp_path):
+    path = save_model(tmp_path / "m.onnx", floating=True)
+    with pytest.raises(ModelError, match="use float-rgb or float-bgr"):
+        read_spec(path, NORMALISED | {"input_format": "rgb8"})
+
+
+@pytest.mark.parametrize("kind", ["argmax", "argmax3"])
+def test_a_baked_in_argmax_names_the_reexport(tmp_path, kind):
+    path = save_model(tmp_path / "m.onnx", kind=kind, props=metadata())
+    with pytest.raises(ModelError, match=r"argmax is baked in.*with_argmax=False"):
+        read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "says"),
+    [
+        (TensorProto.FLOAT, ["N", 5], "re-export the logits so"),
+        (TensorProto.FLOAT, ["N", "h", "w"], "argmax is baked in"),
+        (TensorProto.FLOAT, ["N", 5, 1, "h", "w"], "re-export the logits so"),
+        (TensorProto.DOUBLE, ["N", 5, "h", "w"], "re-export the logits so"),
+        (TensorProto.BFLOAT16, ["N", 5, "h", "w"], "re-export the logits so"),
+        (TensorProto.UINT8, ["N", 1, "h", "w"], "argmax is baked in"),
+    ],
+)
+def test_outputs_of_another_rank_or_dtype_are_refused(tmp_path, dtype, shape, says):
+    image = tensor("image", TensorProto.UINT8, ["N", "H", "W", 3])
+    path = save_graph(tmp_path / "m.onnx", [image], [tensor("y", dtype, shape)])
+    with pytest.raises(ModelError, match=rf"no float32 or float16 output.*{says}"):
+        read_spec(path, {"classes": 5})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (TensorProto.UINT8, ["N", 3, "H", "W"]),
+        (TensorProto.UINT8, ["N", "H", "W", 4]),
+        (TensorProto.FLOAT, ["N", "H", "W", 3]),
+        (TensorProto.FLOAT, ["N", 1, "H", "W"]),
+        (TensorProto.FLOAT, [3, "H", "W"]),
+        (TensorProto.INT32, ["N", "H", "W", 3]),
+    ],
+)
+def test_inputs_that_are_no_rgb_images_are_refused(tmp_path, dtype, shape):
+    path = save_graph(
+        tmp_path / "m.onnx",
+        [tensor("x", dtype, shape)],
+        [tensor("y", TensorProto.FLOAT, ["N", 5, "h", "w"])],
+    )
+    with pytest.raises(ModelError, match=r"deal feeds one image, uint8 \[N,H,W,3\]"):
+        read_spec(path, {"classes": 5})
+
+
+def test_a_second_input_is_refused(tmp_path):
+    inputs = [tensor(name, TensorProto.UINT8, ["N", "H", "W", 3]) for name in ("left", "right")]
+    path = save_graph(tmp_path / "m.onnx", inputs, [tensor("y", TensorProto.FLOAT, [1, 5, 1, 1])])
+    with pytest.raises(ModelError, match=r"'left'.*'right'.*deal feeds one image"):
+        read_spec(path, {"classes": 5})
+
+
+def test_the_output_is_named_where_several_could_be_logits(tmp_path):
+    path = save_model(tmp_path / "m.onnx", output="main", extra_outputs=["auxiliary"])
+    with pytest.raises(ModelError, match="model option output"):
+        read_spec(path, {"classes": 5})
+    assert read_spec(path, {"classes": 5, "output": "auxiliary"}).output_name == "auxiliary"
+
+
+def test_logits_win_by_name_and_side_outputs_are_never_logits(tmp_path):
+    path = save_model(tmp_path / "m.onnx", extra_outputs=["auxiliary"], props=metadata())
+    assert read_spec(path).output_name == "logits"
+    path = save_model(tmp_path / "n.onnx", output="y", difficulty=True, embedding=True)
+    found = read_spec(path, {"classes": 5})
+    assert found.output_name == "y"
+    assert (found.difficulty_name, found.embedding_name) == ("difficulty", "embedding")
+
+
+def test_a_fixed_graph_size_is_the_input_size(tmp_path):
+    path = save_model(tmp_path / "m.onnx", size=(32, 48), batch=1, props=metadata())
+    found = read_spec(path)
+    assert (found.input_size, found.batch) == ((32, 48), 1)
+    with pytest.raises(ModelError, match="set input_size to what the graph takes"):
+        read_spec(path, {"input_size": [64, 64]})
+
+
+def test_one_channel_with_sigmoid_has_two_classes(tmp_path):
+    path = save_model(tmp_path / "m.onnx", num_classes=1)
+    found = read_spec(path, {"classes": ["other", "road"], "activation": "sigmoid"})
+    assert (found.num_classes, found.channels) == (2, 1)
+    with pytest.raises(ModelError, match="for one channel set activation to sigmoid"):
+        read_spec(path, {"classes": 2})
+    several = save_model(tmp_path / "n.onnx", num_classes=2)
+    with pytest.raises(ModelError, match="one yes or no a class"):
+        read_spec(several, {"classes": 2, "activation": "sigmoid"})
+
+
+def test_digest_follows_model_and_external_weights(tmp_path):
+    path = save_model(tmp_path / "m.onnx", props=metadata())
+    whole = read_spec(path).digest()
+    assert whole == read_spec(path).digest()
+    inner = hashlib.sha256(path.read_bytes()).digest()
+    assert whole == hashlib.sha256(inner).hexdigest()
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    before = read_spec(path).digest()
+    weights = bytearray((tmp_path / "w.bin").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "w.bin").write_bytes(weights)
+    assert len({whole, before, read_spec(path).digest()}) == 3
+
+
+def test_metadata_survives_json(tmp_path):
+    written = metadata(classes=["naïve", "道"], difficulty_head=None)
+    path = save_model(tmp_path / "m.onnx", num_classes=2, props=json.loads(json.dumps(written)))
+    assert read_spec(path).classes == ("naïve", "道")
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.integers(1, 64),
+)
+@settings(deadline=None)
+def test_stretched_rasters_are_the_nearest_multiples(height, width, multiple):
+    h, w = raster_size(spec(size_multiple=multiple), height, width)
+    assert h % multiple == w % multiple == 0
+    assert h > 0
+    assert abs(h - height) <= multiple / 2 or (h == multiple and height < multiple)
+    assert abs(w - width) <= multiple / 2 or (w == multiple and width < multiple)
+
+
+def test_raster_is_the_input_size_where_there_is_one():
+    assert raster_size(spec(input_size=(360, 480)), 720, 960) == (360, 480)
+    assert raster_size(spec(), 721, 961) == (721, 961)
+
+
+def test_without_resizing_other_sizes_are_item_errors():
+    fixed = spec(input_size=(360, 480), resize="none")
+    assert raster_size(fixed, 360, 480) == (360, 480)
+    with pytest.raises(ItemError, match=r"720×960.*takes 360×480") as error:
+        raster_size(fixed, 720, 960)
+    assert error.value.code == "size"
+    free = dataclasses.replace(fixed, input_size=None, size_multiple=32)
+    assert raster_size(free, 64, 96) == (64, 96)
+    with pytest.raises(ItemError, match="multiples of 32"):
+        raster_size(free, 64, 100)
+
+
+def test_metadata_that_is_no_json_is_refused(tmp_path):
+    path = save_model(tmp_path / "m.onnx")
+    model = onnx.load(path)
+    helper.set_model_props(model, {"deal": "{classes: 5}"})
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"metadata of .* is not JSON"):
+        read_spec(path)

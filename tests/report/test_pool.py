@@ -1,0 +1,146 @@
+"""``deal report pool``: what every acquisition function picks from one pool."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from deal import select
+from deal.cli import deal, run
+from deal.errors import ResultsError, UsageError
+from deal.report.pool import report_pool
+from deal.results.schema import images_schema, part_metadata, to_table
+
+CLASSES = ("road", "pole")
+# Two drives: frames 0, 10, … of "a" are certain but difficult, those of "b" the other way round.
+IDS = [f"{drive}_{frame:04d}.jpg" for drive in "ab" for frame in range(0, 100, 10)]
+DIFFICULTY = np.r_[np.linspace(0.5, 0.9, 10), np.linspace(0.1, 0.4, 10)]
+ENTROPY = np.r_[np.linspace(0.1, 0.4, 10), np.linspace(0.5, 0.9, 10)]
+
+
+def stored(folder: Path, **more: object) -> Path:
+    columns = {
+        "id": IDS,
+        "uri": IDS,
+        "source_version": ["v"] * len(IDS),
+        "status": ["ok"] * len(IDS),
+        "sequence": [item[0] for item in IDS],
+        "n_pixels": np.full(len(IDS), 100),
+        "difficulty_mean": DIFFICULTY,
+        "entropy_mean": ENTROPY,
+        **more,
+    }
+    schema = images_schema().with_metadata(part_metadata({}, CLASSES))
+    (folder / "images").mkdir(parents=True)
+    table = to_table(columns, schema, len(CLASSES))
+    pa.parquet.write_table(table, folder / "images" / "part-0-of-1-000000.parquet")
+    return folder
+
+
+def test_functions_that_rank_alike_share_their_picks_and_others_do_not(tmp_path: Path) -> None:
+    report = report_pool(
+        stored(tmp_path), acquisitions=["ds", "entropy", "ds:none"], budget=4, scene_length="20f"
+    )
+    assert [picks.name for picks in report.picks] == ["ds:none", "entropy"]
+    assert report.picks[0].ids == tuple(IDS[9:5:-1])
+    np.testing.assert_array_equal(report.overlap(), [[1, 0], [0, 1]])
+    assert report.count == 4
+
+
+def test_scenes_are_stretches_of_a_sequence_from_its_first_frame(tmp_path: Path) -> None:
+    report = report_pool(
+        stored(tmp_path), acquisitions=["ds", "random"], budget=3, scene_length="20f"
+    )
+    # frames 90, 80 | 70 of drive a; 100 frames in stretches of 20
+    assert (report.picks[0].sequences, report.picks[0].scenes) == (1, 2)
+    assert report.picks[0].largest_scene == pytest.approx(2 / 3)
+    assert (report.pool.sequences, report.pool.scenes) == (2, 10)
+
+
+def test_rules_hold_for_every_function(tmp_path: Path) -> None:
+    report = report_pool(stored(tmp_path), acquisitions=["ds", "entropy"], budget=3, min_gap="20f")
+    assert report.picks[0].ids == (IDS[9], IDS[7], IDS[5])
+    assert report.picks[1].ids == (IDS[19], IDS[17], IDS[15])
+
+
+def test_every_function_draws_where_it_is_asked_to(tmp_path: Path) -> None:
+    folder = stored(tmp_path)
+    report = report_pool(folder, budget=6, stochastic="power", seed=3)
+    drawn = {picks.name: picks.ids for picks in report.picks}
+    for name in ("ds:none", "entropy"):
+        assert (
+            drawn[name]
+            == select(folder, acquisition=name, budget=6, stochastic="power", seed=3).ids
+        )
+    assert "core-set" in report.left_out
+    assert "--seed 3 --stochastic power" in report.to_markdown()
+
+
+def test_sequences_can_be_read_from_the_ids(tmp_path: Path) -> None:
+    folder = stored(tmp_path, sequence=[None] * len(IDS))
+    without = report_pool(folder, acquisitions=["ds"], budget=12)
+    assert without.picks[0].sequences == 0
+    assert "to count them give --sequence-from." in without.to_markdown()
+    named = report_pool(folder, acquisitions=["ds"], budget=12, sequence_from="^(.)_")
+    assert named.picks[0].sequences == 2
+
+
+def test_by_default_every_function_is_tried_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    report = report_pool(stored(tmp_path), budget="10%")
+    assert {picks.name for picks in report.picks} >= {"ds:none", "entropy", "random"}
+    assert "bald" in report.left_out
+    assert "focus:entropy" in report.left_out
+    assert all(len(picks.ids) == 2 for picks in report.picks)
+
+
+def test_the_command_prints_markdown_or_json_and_writes_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored(tmp_path / "out")
+    names = ["--acquisition", "ds", "--acquisition", "entropy", "--budget", "4"]
+    file = tmp_path / "report.md"
+    assert run(deal, ["report", "pool", str(folder), *names, "-o", str(file)], "deal") == 0
+    assert capsys.readouterr().out == ""
+    assert "| `ds:none` | 100 | 0 |" in file.read_text()
+    assert run(deal, ["report", "pool", str(folder), *names], "deal") == 0
+    assert capsys.readouterr().out == file.read_text()
+    assert run(deal, ["report", "pool", str(folder), *names, "--json"], "deal") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["overlap"] == [[1, 0], [0, 1]]
+    assert document["functions"][0]["ids"] == IDS[9:5:-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"acquisitions": ["dss"]}, "Did you mean"),
+        ({"scene_length": "10"}, "30f"),
+        ({"sequence_from": "("}, "not a regular expression"),
+        ({"sequence_from": "a"}, "has no group"),
+        ({"acquisitions": ["ds"], "focus": "pole"}, "takes the option focus"),
+        ({"budget": "0"}, "budget"),
+        ({"budget": "clicks:500"}, "images"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        report_pool(stored(tmp_path), **options)
+
+
+def test_a_function_asked_for_by_name_has_to_work(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="mutual_information_mean"):
+        report_pool(stored(tmp_path), acquisitions=["ds", "bald"])
+
+
+def test_a_report_that_cannot_be_written_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = stored(tmp_path / "out")
+    (tmp_path / "file").touch()
+    code = run(deal, ["report", "pool", str(folder), "-o", str(tmp_path / "file" / "x.md")], "deal")
+    assert code == 1
+    assert "choose another --output" in capsys.readouterr().err
