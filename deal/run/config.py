@@ -15,12 +15,13 @@ from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
 from deal.regions.sources import RegionSource, parse_regions
 from deal.run.dedup import parse_dedup
-from deal.run.sessions import AUTO, parse_sessions
 from deal.scoring.committee import Members
 from deal.scoring.masks import Masks, parse_masks
 from deal.selection import Ranking
 
-__all__ = ["ErrorLimit", "ScoreConfig", "parse_max_errors"]
+__all__ = ["AUTO", "ErrorLimit", "ScoreConfig", "parse_max_errors", "parse_sessions"]
+
+AUTO = "auto"  # of ``sessions``: measured on the first image of the pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,16 @@ def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
         f"--max-errors must be a number of images or a percentage of the pool, such as 10 or "
         f"0.1%; not {text!r}"
     )
+
+
+def parse_sessions(value: int | str | None) -> int | str | None:
+    """A number, ``auto``, or None; UsageError on anything else."""
+    if value is None or value == AUTO:
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise UsageError(f"--sessions must be a number or {AUTO}, not {value!r}") from None
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {

@@ -13,21 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deal.errors import ItemError, UsageError
+from deal.errors import ItemError
 from deal.machine.cores import available_cores
 from deal.pool.decode import decode
 from deal.pool.listing import open_pool
+from deal.run.config import ScoreConfig
+from deal.scoring.scorer import Scorer
 from deal.types import PoolItem
 
-if TYPE_CHECKING:
-    from deal.run.config import ScoreConfig
-    from deal.scoring.scorer import Scorer
-
-__all__ = ["AUTO", "Layout", "default_threads", "layout_for", "parse_sessions"]
-
-AUTO = "auto"
+__all__ = ["Layout", "default_threads", "layout_for"]
 
 # Batches in flight: the network runs on one while the next is brought up and the last scored.
 _SESSIONS_CUDA = 2
@@ -68,16 +64,6 @@ class Layout:
             speeds = self.measured["images_per_second"].items()
             why = ", ".join(f"{name}: {speed:.1f} images/s" for name, speed in speeds)
         return [f"--sessions auto chose {self.sessions}x{self.threads} (sessions x threads): {why}"]
-
-
-def parse_sessions(value: int | str | None) -> int | str | None:
-    """A number, ``auto``, or None; UsageError on anything else."""
-    if value is None or value == AUTO:
-        return value
-    try:
-        return int(value)
-    except ValueError:
-        raise UsageError(f"--sessions must be a number or {AUTO}, not {value!r}") from None
 
 
 def default_threads(config: ScoreConfig) -> int:

@@ -12,9 +12,9 @@ from PIL import Image
 from deal import read_results
 from deal.errors import UsageError
 from deal.run import sessions as layout_module
-from deal.run.config import ScoreConfig
+from deal.run.config import ScoreConfig, parse_sessions
 from deal.run.pipeline import score_pool
-from deal.run.sessions import layout_for, parse_sessions
+from deal.run.sessions import layout_for
 from deal.run.workers import open_scorer
 from tests.helpers.models import scenes
 
