@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from deal.acquisitions.registry import acquisition, acquisition_names
     from deal.errors import DealError
     from deal.kernel.geometry import components
-    from deal.kernel.statistics import Grid, Segments, score_logits
+    from deal.kernel.regions import Grid, Segments
+    from deal.kernel.statistics import score_logits
     from deal.model.head import DifficultyHead
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
@@ -54,10 +55,10 @@ _HOMES = {
     "DealError": "deal.errors",
     "DifficultyHead": "deal.model.head",
     "GivenSegments": "deal.regions.sources",
-    "Grid": "deal.kernel.statistics",
+    "Grid": "deal.kernel.regions",
     "ModelSpec": "deal.model.spec",
     "Scorer": "deal.scoring.scorer",
-    "Segments": "deal.kernel.statistics",
+    "Segments": "deal.kernel.regions",
     "Statistics": "deal.types",
     "Superpixels": "deal.regions.sources",
     "acquisition": "deal.acquisitions.registry",

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from deal import _native
 from deal.errors import UsageError
-from deal.kernel.statistics import Segments, class_map
+from deal.kernel.regions import Segments
+from deal.kernel.statistics import class_map
 
 __all__ = ["box_outline", "components", "outlines", "simplify"]
 

@@ -8,63 +8,44 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal import _native
 from deal.errors import EngineUnavailableError, UsageError
+from deal.kernel.regions import Grid, Segments
 from deal.machine.cores import available_cores
-from deal.model.head import DifficultyHead
 from deal.types import Statistics
 
-__all__ = ["Grid", "Segments", "class_map", "difficulty_grid", "difficulty_map", "score_logits"]
+__all__ = ["Head", "class_map", "difficulty_grid", "difficulty_map", "score_logits"]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Square regions of ``cell`` raster pixels a side; the last row and column may be ragged.
+class Head(Protocol):
+    """What the kernel reads of a difficulty head: :class:`deal.DifficultyHead` is one."""
 
-    Region ids are row-major: ``(y // cell) * columns + x // cell``.
-    """
+    @property
+    def gamma(self) -> float:
+        """Strength of the attention."""
 
-    cell: int
+    @property
+    def weight(self) -> Sequence[float]:
+        """One number per class."""
 
-    def __post_init__(self) -> None:
-        if not (isinstance(self.cell, int) and self.cell >= 1):
-            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
+    @property
+    def bias(self) -> float:
+        """Added to every cell."""
 
-    def __str__(self) -> str:
-        return f"grid:{self.cell}"
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Attention grid (h, w); None takes that of the logits."""
 
-    def settings(self) -> dict[str, Any]:
-        """What changes a stored number, as JSON values."""
-        return {"cell": self.cell}
-
-    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of cells on a raster of ``size`` (H, W)."""
-        return -(-size[0] // self.cell), -(-size[1] // self.cell)
-
-
-@dataclass(frozen=True, eq=False)
-class Segments:
-    """Regions of any shape.
-
-    Parameters
-    ----------
-    map : ndarray of int32 [B, H, W], or [H, W] for all images alike
-        Region id of every raster pixel, negative for no region. With device logits an array on the
-        same device, C-contiguous.
-    count : int or None
-        R, the number of regions; None takes the largest id + 1, for maps on the host.
-    """
-
-    map: Any
-    count: int | None = None
+    @property
+    def uncertainty_weight(self) -> Sequence[float] | None:
+        """Of the variance of each class, one number per class; or None."""
 
 
 class _Contexts(threading.local):
@@ -103,7 +84,7 @@ def _input(
     logits: Any,
     size: tuple[int, int],
     align_corners: bool,
-    head: DifficultyHead | None,
+    head: Head | None,
     difficulty: Any | None = None,
     attention: int = _native.ATTENTION_AUTO,
     stream: Any | None = None,
@@ -146,7 +127,7 @@ def score_logits(
     logits: Any,
     *,
     size: tuple[int, int],
-    head: DifficultyHead | None = None,
+    head: Head | None = None,
     regions: Grid | Segments | None = None,
     mask: Any | None = None,
     align_corners: bool = True,
@@ -221,7 +202,7 @@ def score_logits(
 
 def difficulty_map(
     logits: Any,
-    head: DifficultyHead | None,
+    head: Head | None,
     *,
     size: tuple[int, int],
     align_corners: bool = True,
@@ -230,11 +211,45 @@ def difficulty_map(
     stream: Any | None = None,
     out: Any | None = None,
 ) -> Any:
-    """Difficulty of every raster pixel: float32 [B, H, W] in 0…1.
+    """Difficulty of every raster pixel, as a map to look at or to rank pixels with.
 
-    Arguments as :func:`score_logits`; ``out`` float32 [B, H, W], C-contiguous, is filled and
-    returned. Device logits need an ``out`` on their device. Raises as :func:`score_logits`, and
-    UsageError when an image has NaN or infinite logits.
+    Parameters
+    ----------
+    logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
+        On the host or on a CUDA device, as :func:`deal.score_logits` takes them.
+    head : DifficultyHead or None
+        Turns the logits into difficulty; its C must be that of the logits. None needs
+        ``difficulty``.
+    size : (H, W)
+        The raster: the size of the map, in pixels.
+    align_corners : bool
+        The convention of all resizes, as in PyTorch's ``interpolate``.
+    difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
+        Difficulty before the sigmoid, as a model with a difficulty output gives it; wins over
+        ``head``.
+    threads : int, optional
+        None takes every core this process may use. The map is the same bits for any number.
+    stream : optional
+        The CUDA stream of device logits, as :func:`deal.score_logits` takes it.
+    out : array of float32 [B, H, W], C-contiguous, optional
+        Filled and returned. Device logits need one on their device.
+
+    Returns
+    -------
+    ndarray of float32 [B, H, W], in 0…1; or ``out``
+
+    Raises
+    ------
+    UsageError
+        Shapes or dtypes do not fit, ``head`` and ``difficulty`` are both None, an image has NaN
+        or infinite values, or the logits lie on a device this build lacks.
+    EngineUnavailableError
+        The device or its driver failed.
+
+    Notes
+    -----
+    The formula is that of :class:`deal.DifficultyHead`: the probability attention module of Xie et
+    al., arXiv 2010.08705, section 3.2.
     """
     if head is None and difficulty is None:
         raise UsageError("a difficulty map needs a difficulty head or a difficulty grid")
@@ -247,7 +262,7 @@ def difficulty_map(
 
 def difficulty_grid(
     logits: Any,
-    head: DifficultyHead,
+    head: Head,
     *,
     align_corners: bool = True,
     attention: int = _native.ATTENTION_AUTO,

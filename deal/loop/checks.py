@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from deal.engines import find_device
 from deal.errors import ResultsError, UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.config import LoopConfig
 from deal.loop.labeled import Region
 from deal.loop.picking import pixel_count, scoring_options, too_few

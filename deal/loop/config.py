@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking

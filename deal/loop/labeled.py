@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.files import write_csv
 
 __all__ = [
@@ -35,7 +35,7 @@ class Region(NamedTuple):
     image : str
         Id.
     number : int
-        As of :class:`deal.regions.Grid`, row-major.
+        As of :class:`deal.Grid`, row-major.
     raster : (H, W)
         The raster that the grid lies on.
     """

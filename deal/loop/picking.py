@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import DealError, ModelError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.config import LoopConfig
 from deal.loop.labeled import Item, Region, image_of
 from deal.loop.pool import Pool

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import ModelError, UsageError
+from deal.kernel.statistics import difficulty_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -173,8 +174,6 @@ class DifficultyHead:
         UsageError
             Shapes or dtypes do not fit, or logits are not finite.
         """
-        from deal.kernel.statistics import difficulty_map
-
         return difficulty_map(
             logits,
             self,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deal.errors import ItemError, UsageError
 from deal.kernel.geometry import components
-from deal.kernel.statistics import Grid, Segments
+from deal.kernel.regions import Grid, Segments
 from deal.regions.files import MAX_REGIONS, find_segments, read_segments
 
 __all__ = ["Components", "GivenSegments", "RegionSource", "Superpixels", "parse_regions"]

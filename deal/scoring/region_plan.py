@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.errors import ItemError, UsageError
-from deal.kernel.statistics import Grid, Segments
+from deal.kernel.regions import Grid, Segments
 from deal.regions.sources import Components, RegionSource
 from deal.scoring.inputs import InputGroup
 from deal.scoring.region_rows import region_rows

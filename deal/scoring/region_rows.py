@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deal.acquisitions.binding import Bound
 from deal.kernel.geometry import box_outline, outlines
-from deal.kernel.statistics import Grid, Segments
+from deal.kernel.regions import Grid, Segments
 
 __all__ = ["region_rows"]
 

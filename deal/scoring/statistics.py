@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from deal import _native
 from deal.engines.device import DeviceArray
-from deal.kernel.statistics import Grid, Segments, difficulty_map, score_logits
+from deal.kernel.regions import Grid, Segments
+from deal.kernel.statistics import difficulty_map, score_logits
 from deal.machine.meter import Meter
 from deal.model.head import DifficultyHead
 from deal.model.spec import ModelSpec

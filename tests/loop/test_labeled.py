@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deal.errors import ResultsError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.labeled import (
     Region,
     described,

@@ -17,7 +17,7 @@ import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
 from deal import select
 from deal.errors import DealError, ModelError, OutputError, UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.loop.by_recipe import RecipeLearner
 from deal.loop.config import parse_config
 from deal.loop.experiment import run_loop

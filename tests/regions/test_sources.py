@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import deal
 from deal.errors import ItemError, UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.regions import sources as region_sources
 from deal.regions.files import nearest
 from deal.regions.sources import Components, GivenSegments, RegionSource, Superpixels, parse_regions

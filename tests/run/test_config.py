@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deal.errors import UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.model.head import DifficultyHead
 from deal.pool.ids import Shard
 from deal.run.config import ScoreConfig, parse_max_errors

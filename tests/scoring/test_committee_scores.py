@@ -9,7 +9,8 @@ import pytest
 
 from deal import read_results
 from deal.errors import OutputError, UsageError
-from deal.kernel.statistics import Grid, score_logits
+from deal.kernel.regions import Grid
+from deal.kernel.statistics import score_logits
 from deal.run.pipeline import score_pool
 from deal.scoring.scorer import Scorer
 from deal.types import COMMITTEE_COLUMNS

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deal.errors import UsageError
-from deal.kernel.statistics import Grid, Segments
+from deal.kernel.regions import Grid, Segments
 from deal.scoring.scorer import Scorer
 from tests.helpers.models import metadata, save_model, scenes
 

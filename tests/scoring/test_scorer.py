@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deal.errors import ModelError, UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.model.head import DifficultyHead
 from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.scoring.scorer import Scorer

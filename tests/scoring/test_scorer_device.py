@@ -9,7 +9,7 @@ from deal import _native
 from deal.engines.device import DeviceArray
 from deal.kernel import geometry
 from deal.kernel import statistics as regions
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.results.reading import read_regions, read_results
 from deal.run.pipeline import score_pool

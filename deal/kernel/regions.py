@@ -1,0 +1,52 @@
+"""Regions the kernel can sum over: squares of a grid, or a map of region ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from deal.errors import UsageError
+
+__all__ = ["Grid", "Segments"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square regions of ``cell`` raster pixels a side; the last row and column may be ragged.
+
+    Region ids are row-major: ``(y // cell) * columns + x // cell``.
+    """
+
+    cell: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.cell, int) and self.cell >= 1):
+            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
+
+    def __str__(self) -> str:
+        return f"grid:{self.cell}"
+
+    def settings(self) -> dict[str, Any]:
+        """What changes a stored number, as JSON values."""
+        return {"cell": self.cell}
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of cells on a raster of ``size`` (H, W)."""
+        return -(-size[0] // self.cell), -(-size[1] // self.cell)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Regions of any shape.
+
+    Parameters
+    ----------
+    map : ndarray of int32 [B, H, W], or [H, W] for all images alike
+        Region id of every raster pixel, negative for no region. With device logits an array on the
+        same device, C-contiguous.
+    count : int or None
+        R, the number of regions; None takes the largest id + 1, for maps on the host.
+    """
+
+    map: Any
+    count: int | None = None
