@@ -1,5 +1,23 @@
 """Difficulty-aware active learning for semantic segmentation: what to label next.
 
+Score a pool of images and choose which to label, without writing any code around it::
+
+    deal.score_pool("pool/", model="model.onnx", output="out/")    # the network runs once
+    deal.select(["out/"], acquisition="de", budget=500).ids        # ask again in milliseconds
+
+Score images that are already in memory::
+
+    with deal.Scorer("model.onnx") as scorer:
+        columns = scorer.score([image])                            # uint8 [H, W, 3], RGB
+
+Score logits of a network that runs elsewhere::
+
+    head = deal.DifficultyHead.load("head.json")                   # deal.fit_head writes it
+    statistics = deal.score_logits(logits, size=(360, 480), head=head)
+    deal.acquisition_scores(statistics.images, "ds:entropy")
+
+Add an acquisition function of your own with ``@deal.acquisition``.
+
 Public names are imported on first use, so that ``import deal`` stays light.
 """
 
@@ -7,41 +25,114 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deal._lazy import on_first_use
+from deal._namesake import warn_of_namesake
 from deal._version import __version__
 
 if TYPE_CHECKING:
     from deal.acquisitions.binding import acquisition_scores
+    from deal.acquisitions.plugins import load_plugin
     from deal.acquisitions.registry import acquisition, acquisition_names
-    from deal.errors import DealError
+    from deal.errors import (
+        DealError,
+        EngineUnavailableError,
+        ItemError,
+        ModelError,
+        OutputError,
+        PoolError,
+        ResultsError,
+        TooManyErrorsError,
+        UsageError,
+    )
+    from deal.fitting import FitReport, fit_head
     from deal.kernel.geometry import components
     from deal.kernel.regions import Grid, Segments
-    from deal.kernel.statistics import score_logits
+    from deal.kernel.statistics import difficulty_map, score_logits
     from deal.model.head import DifficultyHead
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
     from deal.results.reading import read_regions, read_results
     from deal.run.pipeline import score_pool
+    from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
-    from deal.selection import select
+    from deal.selection import Selection, select
     from deal.types import Statistics
+else:  # type checkers take a module with __getattr__ to have every name
+    from deal._lazy import on_first_use
+
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "Components": "deal.regions.sources",
+            "DealError": "deal.errors",
+            "DifficultyHead": "deal.model.head",
+            "EngineUnavailableError": "deal.errors",
+            "FitReport": "deal.fitting",
+            "GivenSegments": "deal.regions.sources",
+            "Grid": "deal.kernel.regions",
+            "InterruptedRunError": "deal.run.progress",
+            "ItemError": "deal.errors",
+            "ModelError": "deal.errors",
+            "ModelSpec": "deal.model.spec",
+            "OutputError": "deal.errors",
+            "PoolError": "deal.errors",
+            "Progress": "deal.run.progress",
+            "ResultsError": "deal.errors",
+            "RunReport": "deal.run.progress",
+            "Scorer": "deal.scoring.scorer",
+            "Segments": "deal.kernel.regions",
+            "Selection": "deal.selection",
+            "Statistics": "deal.types",
+            "Superpixels": "deal.regions.sources",
+            "TooManyErrorsError": "deal.errors",
+            "UsageError": "deal.errors",
+            "acquisition": "deal.acquisitions.registry",
+            "acquisition_names": "deal.acquisitions.registry",
+            "acquisition_scores": "deal.acquisitions.binding",
+            "components": "deal.kernel.geometry",
+            "difficulty_map": "deal.kernel.statistics",
+            "fit_head": "deal.fitting",
+            "load_plugin": "deal.acquisitions.plugins",
+            "read_regions": "deal.results.reading",
+            "read_results": "deal.results.reading",
+            "read_spec": "deal.model.spec",
+            "score_logits": "deal.kernel.statistics",
+            "score_pool": "deal.run.pipeline",
+            "select": "deal.selection",
+        },
+    )
 
 __all__ = [
     "Components",
     "DealError",
     "DifficultyHead",
+    "EngineUnavailableError",
+    "FitReport",
     "GivenSegments",
     "Grid",
+    "InterruptedRunError",
+    "ItemError",
+    "ModelError",
     "ModelSpec",
+    "OutputError",
+    "PoolError",
+    "Progress",
+    "ResultsError",
+    "RunReport",
     "Scorer",
     "Segments",
+    "Selection",
     "Statistics",
     "Superpixels",
+    "TooManyErrorsError",
+    "UsageError",
     "__version__",
     "acquisition",
     "acquisition_names",
     "acquisition_scores",
     "components",
+    "difficulty_map",
+    "fit_head",
+    "load_plugin",
     "read_regions",
     "read_results",
     "read_spec",
@@ -50,31 +141,7 @@ __all__ = [
     "select",
 ]
 
-_HOMES = {
-    "Components": "deal.regions.sources",
-    "DealError": "deal.errors",
-    "DifficultyHead": "deal.model.head",
-    "GivenSegments": "deal.regions.sources",
-    "Grid": "deal.kernel.regions",
-    "ModelSpec": "deal.model.spec",
-    "Scorer": "deal.scoring.scorer",
-    "Segments": "deal.kernel.regions",
-    "Statistics": "deal.types",
-    "Superpixels": "deal.regions.sources",
-    "acquisition": "deal.acquisitions.registry",
-    "acquisition_names": "deal.acquisitions.registry",
-    "acquisition_scores": "deal.acquisitions.binding",
-    "components": "deal.kernel.geometry",
-    "read_regions": "deal.results.reading",
-    "read_results": "deal.results.reading",
-    "read_spec": "deal.model.spec",
-    "score_logits": "deal.kernel.statistics",
-    "score_pool": "deal.run.pipeline",
-    "select": "deal.selection",
-}
-
-
-__getattr__ = on_first_use(__name__, _HOMES)
+warn_of_namesake()
 
 
 def __dir__() -> list[str]:

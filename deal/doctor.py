@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from deal._namesake import REMEDY, namesake
 from deal._version import __version__
 from deal.errors import DealError
 from deal.machine.driver import find_driver
 
-__all__ = ["Finding", "cuda_driver", "demo_file", "examine", "namesake", "warn_of_namesake"]
+__all__ = ["Finding", "cuda_driver", "demo_file", "examine"]
 
 _PACKAGES = {
     "numpy": "pip install deal-score",
@@ -61,7 +61,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("deal", "deal-score", True, f"{__version__}, {python}")
     clash = namesake()
     if clash is not None:
-        yield Finding("deal", "deal", False, f"another package, deal {clash}", _remedy_namesake())
+        yield Finding("deal", "deal", False, f"another package, deal {clash}", REMEDY)
     yield from _packages()
     yield _tried("kernel", "cpu", _kernel)
     yield _tried("devices", "cuda", cuda_driver)
@@ -69,25 +69,6 @@ def examine() -> Iterator[Finding]:
         for device in ("cpu", "cuda"):
             yield _tried("engines", f"{engine} on {device}", partial(start, device))
     yield _tried("engines", "trt on cuda", _trt)
-
-
-def namesake() -> str | None:
-    """Version of another distribution that is called ``deal`` too, or None.
-
-    Both install a package ``deal``; whichever came last has overwritten files of the other.
-    """
-    try:
-        return importlib.metadata.version("deal")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def warn_of_namesake() -> None:
-    """Warn if another distribution named ``deal`` is installed beside this one."""
-    clash = namesake()
-    if clash is not None:
-        message = f"another package named deal ({clash}) is installed: {_remedy_namesake()}"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def demo_file(name: str) -> Path:
@@ -101,10 +82,6 @@ def demo_file(name: str) -> Path:
 def cuda_driver() -> str:
     """Driver's CUDA version and the devices; EngineUnavailableError where there is none."""
     return str(find_driver())
-
-
-def _remedy_namesake() -> str:
-    return "pip uninstall deal, then pip install --force-reinstall deal-score"
 
 
 def _packages() -> Iterator[Finding]:

@@ -82,3 +82,8 @@ class ItemError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+# A traceback names the class as users import it: deal.UsageError.
+for _name in __all__:
+    globals()[_name].__module__ = "deal"

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deal._lazy import on_first_use
 from deal.acquisitions.registry import (
     Acquisition,
     acquisition,
@@ -37,6 +36,20 @@ if TYPE_CHECKING:
     )
     from deal.acquisitions.columns import Columns, Scores
     from deal.acquisitions.plugins import load_plugin
+else:  # type checkers take a module with __getattr__ to have every name
+    from deal._lazy import on_first_use
+
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            **dict.fromkeys(
+                ("Bound", "acquisition_options", "acquisition_scores", "bind", "required_columns"),
+                "deal.acquisitions.binding",
+            ),
+            **dict.fromkeys(("Columns", "Scores"), "deal.acquisitions.columns"),
+            "load_plugin": "deal.acquisitions.plugins",
+        },
+    )
 
 __all__ = [
     "Acquisition",
@@ -53,14 +66,6 @@ __all__ = [
     "required_columns",
 ]
 
-_HOMES = {
-    **dict.fromkeys(
-        ("Bound", "acquisition_options", "acquisition_scores", "bind", "required_columns"),
-        "deal.acquisitions.binding",
-    ),
-    **dict.fromkeys(("Columns", "Scores"), "deal.acquisitions.columns"),
-    "load_plugin": "deal.acquisitions.plugins",
-}
 
-
-__getattr__ = on_first_use(__name__, _HOMES)
+def __dir__() -> list[str]:
+    return sorted(__all__)

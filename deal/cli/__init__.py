@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import click
 
 from deal._version import __version__
-from deal.doctor import warn_of_namesake
 from deal.errors import DealError
 from deal.text import printable
 
@@ -33,8 +32,6 @@ _COMMANDS = (
     "engines",
     "doctor",
 )
-
-warn_of_namesake()
 
 
 class _Commands(click.Group):

@@ -67,6 +67,9 @@ class InterruptedRunError(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+InterruptedRunError.__module__ = "deal"  # as users import it, and so as a traceback names it
+
+
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """What a run did.

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deal._lazy import on_first_use
-
 if TYPE_CHECKING:
     from deal.training.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
     from deal.training.config import TrainConfig
@@ -16,6 +14,23 @@ if TYPE_CHECKING:
     from deal.training.losses import joint_loss
     from deal.training.networks import build_network
     from deal.training.trainer import train
+else:  # type checkers take a module with __getattr__ to have every name
+    from deal._lazy import on_first_use
+
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "CheckpointMeta": "deal.training.checkpoint",
+            "DifficultyBranch": "deal.training.difficulty",
+            "TrainConfig": "deal.training.config",
+            "WithDifficulty": "deal.training.difficulty",
+            "build_network": "deal.training.networks",
+            "joint_loss": "deal.training.losses",
+            "load_checkpoint": "deal.training.checkpoint",
+            "save_checkpoint": "deal.training.checkpoint",
+            "train": "deal.training.trainer",
+        },
+    )
 
 __all__ = [
     "CheckpointMeta",
@@ -29,17 +44,6 @@ __all__ = [
     "train",
 ]
 
-__getattr__ = on_first_use(
-    __name__,
-    {
-        "CheckpointMeta": "deal.training.checkpoint",
-        "DifficultyBranch": "deal.training.difficulty",
-        "TrainConfig": "deal.training.config",
-        "WithDifficulty": "deal.training.difficulty",
-        "build_network": "deal.training.networks",
-        "joint_loss": "deal.training.losses",
-        "load_checkpoint": "deal.training.checkpoint",
-        "save_checkpoint": "deal.training.checkpoint",
-        "train": "deal.training.trainer",
-    },
-)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deal import cli, doctor
+from deal import cli
 from deal.cli import run
 from deal.cli.display import Display, describe
 from deal.cli.score import command as score_command
@@ -223,12 +223,6 @@ def test_a_file_gets_a_line_now_and_then(
             display(Progress(10, 0, done, 0, float(done)))
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["2/10", "3/10"]
-
-
-def test_another_package_named_deal_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "namesake", lambda: "4.24.4")
-    with pytest.warns(RuntimeWarning, match=r"another package named deal \(4\.24\.4\)"):
-        doctor.warn_of_namesake()
 
 
 def fail_with(error: BaseException) -> Any:
