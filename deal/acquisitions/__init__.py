@@ -24,7 +24,6 @@ from deal.acquisitions.registry import (
     Acquisition,
     acquisition,
     acquisition_names,
-    canonical_name,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         required_columns,
     )
     from deal.acquisitions.columns import Columns, Scores
+    from deal.acquisitions.lookup import canonical_name
     from deal.acquisitions.plugins import load_plugin
 
 __all__ = [
@@ -59,6 +59,7 @@ _HOMES = {
         "deal.acquisitions.binding",
     ),
     **dict.fromkeys(("Columns", "Scores"), "deal.acquisitions.columns"),
+    "canonical_name": "deal.acquisitions.lookup",
     "load_plugin": "deal.acquisitions.plugins",
 }
 
