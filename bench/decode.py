@@ -19,7 +19,7 @@ from deal.bench.timing import Spread, spread
 from deal.errors import ItemError
 from deal.metrics import spearman
 from deal.pool.decode import decode, decode_bytes
-from deal.pool.listing import open_pool
+from deal.pool.listing import Pool
 from deal.run.dedup import thumbnail
 from deal.scoring.inputs import ImageExtras
 from deal.synthetic.scenes import write_pool
@@ -53,7 +53,7 @@ def run(
         folder = Path(name)
         sources = list(pool) or [str(write_pool(folder / "pool", images, (360, 480)))]
         path = Path(model) if model else random_model(folder, "light")
-        found = [item for item in open_pool(sources) if isinstance(item, PoolItem)]
+        found = [item for item in Pool(sources) if isinstance(item, PoolItem)]
         found = found[:: max(len(found) // images, 1)][:images]
         pools = {label: _frames(found, size) for label, size in _SIZES.items()}
         rows = []

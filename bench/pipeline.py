@@ -20,7 +20,7 @@ from deal.machine.cores import available_cores
 from deal.metrics import spearman
 from deal.model.spec import read_spec
 from deal.pool.decode import decode
-from deal.pool.listing import open_pool
+from deal.pool.listing import Pool
 from deal.synthetic.scenes import write_pool
 from deal.types import PoolItem
 
@@ -91,7 +91,7 @@ def run(
         sources = list(pool) or [str(write_pool(folder / "pool", images, _SIZE))]
         trained, fp32 = random_network(folder, network)
         path = Path(model) if model else int8_model(fp32) if precision == "int8" else fp32
-        items = [item for item in open_pool(sources) if isinstance(item, PoolItem)][:images]
+        items = [item for item in Pool(sources) if isinstance(item, PoolItem)][:images]
         listing = folder / "pool.txt"
         listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
         batches = _decoded(items, batch_size)

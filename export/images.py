@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deal.errors import ItemError, PoolError, UsageError
 from deal.export.fidelity import MIN_IMAGES
 from deal.pool.decode import decode
-from deal.pool.listing import open_pool
+from deal.pool.listing import Pool
 from deal.synthetic.scenes import FIRST_SEED, scene
 from deal.types import FailedItem, PoolItem
 
@@ -36,7 +36,7 @@ class PoolImages(Sequence[NDArray[np.uint8]]):
     def of(cls, pool: str) -> PoolImages:
         """All images of a folder, glob or manifest; PoolError where there are none."""
         items = []
-        for item in open_pool(pool):
+        for item in Pool(pool):
             if isinstance(item, FailedItem):
                 raise PoolError(f"image {item.item.uri}: {item.error}")
             items.append(item)

@@ -23,7 +23,6 @@ from deal.acquisitions.registry import (
     Acquisition,
     acquisition,
     acquisition_names,
-    canonical_name,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         required_columns,
     )
     from deal.acquisitions.columns import Columns, Scores
+    from deal.acquisitions.lookup import canonical_name
     from deal.acquisitions.plugins import load_plugin
 else:  # type checkers take a module with __getattr__ to have every name
     from deal._lazy import on_first_use
@@ -47,6 +47,7 @@ else:  # type checkers take a module with __getattr__ to have every name
                 "deal.acquisitions.binding",
             ),
             **dict.fromkeys(("Columns", "Scores"), "deal.acquisitions.columns"),
+            "canonical_name": "deal.acquisitions.lookup",
             "load_plugin": "deal.acquisitions.plugins",
         },
     )

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions.columns import Chunk, Scores, Table, chunks, column_names
-from deal.acquisitions.registry import TABLES, Acquisition, acquisition_names, find, registered
+from deal.acquisitions.lookup import find
+from deal.acquisitions.registry import TABLES, Acquisition, acquisition_names, registered
 from deal.errors import DealError, ResultsError, UsageError
 from deal.types import COMMITTEE_COLUMNS
 

@@ -22,8 +22,6 @@ __all__ = [
     "acquisition",
     "acquisition_names",
     "all_or_none",
-    "canonical_name",
-    "find",
     "registered",
     "suggestion",
 ]
@@ -179,35 +177,12 @@ def acquisition_names(table: str | None = None) -> list[str]:
     return sorted({*built_in, *ALIASES, *_REGISTRY})
 
 
-def canonical_name(name: str) -> str:
-    """``ds`` → ``ds:none``; UsageError, listing the names, if there is no such function."""
-    return find(name).name
-
-
 def registered() -> dict[str, Acquisition]:
     """Every function of this package, in the order of its page, then those of plugins."""
     for module in BUILT_IN:
         importlib.import_module(f"deal.acquisitions.{module}")
     built_in = [name for names in BUILT_IN.values() for name in names]
     return {name: _REGISTRY[name] for name in dict.fromkeys([*built_in, *_REGISTRY])}
-
-
-def find(name: str) -> Acquisition:
-    """Look a function up, in installed plugins too; UsageError if there is none of that name."""
-    name = ALIASES.get(name, name)
-    registry = registered()
-    if name not in registry:
-        from deal.acquisitions.plugins import load_installed
-
-        load_installed()
-        registry = registered()
-    if name not in registry:
-        names = acquisition_names()
-        raise UsageError(
-            f"no acquisition function {name!r}.{suggestion(name, names)} "
-            f"There are: {', '.join(names)}"
-        )
-    return registry[name]
 
 
 @contextmanager

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from deal._version import __version__
-from deal.errors import OutputError, UsageError
+from deal.errors import DealError, OutputError, UsageError
+from deal.loop.by_command import CommandLearner
 from deal.loop.checks import check_methods, check_scoring
 from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_json, share, write_json
 from deal.loop.labeled import described, read_labeled, write_labeled
-from deal.loop.learner import HeldError, Learner, Task, open_learner
+from deal.loop.learner import HeldError, Learner, Task
 from deal.loop.picking import Picking
 from deal.loop.pool import Pool
 from deal.loop.table import read_experiment, write_table
+from deal.loop.training import CommandConfig
 
 __all__ = ["LoopReport", "run_loop"]
 
@@ -83,7 +85,7 @@ def run_loop(
     pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
     to_pick = [(m, s) for m, s in pairs if _has_picks_left(config, m, s)]
     check_scoring(config, dict.fromkeys(method for method, _ in to_pick))
-    learner = open_learner(config)
+    learner = _open_learner(config)
     shared = _shared(config, learner.pool)
     _check_data(config, shared)
     runs = [
@@ -303,3 +305,19 @@ def _learn(
     metrics = learner.learn(task, lambda text: tell(f"{described(labeled)}, {text}"))
     write_json(folder / "metrics.json", metrics)
     tell(f"{described(labeled)}, mIoU {100 * metrics['miou']:.1f} %")
+
+
+def _open_learner(config: LoopConfig) -> Learner:
+    """Open data and device, or the command."""
+    if isinstance(config.training, CommandConfig):
+        return CommandLearner(config, config.training)
+    try:
+        from deal.loop.by_recipe import RecipeLearner
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise DealError(
+            "deal loop needs PyTorch for its own training: pip install 'deal-score[train]', or "
+            "give [training] command"
+        ) from error
+    return RecipeLearner(config, config.training)

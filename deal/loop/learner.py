@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from deal.errors import DealError, OutputError
-from deal.loop.config import LoopConfig
+from deal.errors import OutputError
 from deal.loop.labeled import Item
 from deal.loop.pool import Pool
-from deal.loop.training import CommandConfig
 
-__all__ = ["HeldError", "Learner", "Task", "open_learner"]
+__all__ = ["HeldError", "Learner", "Task"]
 
 
 class HeldError(OutputError):
@@ -86,21 +84,3 @@ class Learner(Protocol):
 
     def forget(self, folder: Path) -> None:
         """Delete the networks of a folder, if they are there."""
-
-
-def open_learner(config: LoopConfig) -> Learner:
-    """Open data and device, or the command; errors are those of :func:`deal.loop.run_loop`."""
-    if isinstance(config.training, CommandConfig):
-        from deal.loop.by_command import CommandLearner
-
-        return CommandLearner(config, config.training)
-    try:
-        from deal.loop.by_recipe import RecipeLearner
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise DealError(
-            "deal loop needs PyTorch for its own training: pip install 'deal-score[train]', or "
-            "give [training] command"
-        ) from error
-    return RecipeLearner(config, config.training)

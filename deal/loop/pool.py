@@ -21,7 +21,7 @@ from deal.labeled.labels import LabelClasses, LabeledFiles
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
 from deal.machine.cores import available_cores
-from deal.pool.listing import open_pool
+from deal.pool import listing
 from deal.types import FailedItem
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _pool(
 ) -> Pool:
     paths = sorted(images, key=lambda path: os.fsencode(path.name))
     items = []
-    for item in open_pool(paths, sequence_from=config.data.sequence_from):
+    for item in listing.Pool(paths, sequence_from=config.data.sequence_from):
         if isinstance(item, FailedItem):
             raise PoolError(f"image {item.item.uri}: {item.error}")
         items.append(item)

@@ -2,12 +2,12 @@
 
 A source is a folder (searched recursively, in byte order of the paths, never through symlinked
 folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders; ``*`` also
-matches a leading dot), one image, or a manifest (:mod:`deal.manifest`). The contact sheet that an
-earlier run left in a folder of results is no image of a folder or glob.
+matches a leading dot), one image, or a manifest (:mod:`deal.pool.manifest`). The contact sheet that
+an earlier run left in a folder of results is no image of a folder or glob.
 
 Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
 follow from one folder or glob alone (several sources, or a manifest), a
-:class:`~deal.digests.DigestMap` of the ids, 24 to 48 bytes an image.
+:class:`~deal.pool.digests.DigestMap` of the ids, 24 to 48 bytes an image.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
@@ -30,7 +30,7 @@ from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["IMAGE_SUFFIXES", "count_pool", "open_pool"]
+__all__ = ["IMAGE_SUFFIXES", "Pool"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -41,18 +41,14 @@ _RUN = 4096  # names that are objects at once
 _OUTPUT = {b"runs/", b"selection.json", b"previews.jpg"}  # in an output of ours
 
 
-def open_pool(
-    sources: Source | Sequence[Source],
-    *,
-    sequence_from: str | None = None,
-    shard: Shard | None = None,
-) -> Iterator[PoolItem | FailedItem]:
-    """Stream the images of the sources, in the order of the sources.
+class Pool:
+    """The images of some sources: to be counted, and listed in the order of the sources.
 
-    The id is the path relative to the pool root: the folder itself, the part of a glob before the
-    first ``*``, ``?`` or ``[``, the folder of a single image, or the manifest's folder. A folder
-    that cannot be listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that
-    is missing or not a regular file is one too.
+    Each iteration lists the sources anew and gives a :class:`PoolItem` per image. Its id is the
+    path relative to the pool root: the folder itself, the part of a glob before the first ``*``,
+    ``?`` or ``[``, the folder of a single image, or the manifest's folder. A folder that cannot be
+    listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or
+    not a regular file is one too.
 
     Parameters
     ----------
@@ -67,27 +63,34 @@ def open_pool(
     Raises
     ------
     UsageError
-        ``sequence_from`` is not a regular expression with a group. Raised by the call.
+        ``sequence_from`` is not a regular expression with a group. Raised by ``iter``.
     PoolError
         A source is missing or of unknown kind, folders overlap, a manifest is malformed, or
-        nothing is found (raised by the call); two images have the same id, or a later line of a
-        manifest is malformed (raised when reached; :func:`count_pool` finds both beforehand).
+        nothing is found (raised by ``iter``); two images have the same id, or a later line of a
+        manifest is malformed (raised when reached; :meth:`count` finds both beforehand).
     """
-    shard = shard or Shard()
-    listing = _listing(sources, sequence_from)
-    return (_stat(entry) for entry in listing if shard.contains(_item(entry).id))
 
+    def __init__(
+        self,
+        sources: Source | Sequence[Source],
+        *,
+        sequence_from: str | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        self.sources = _as_list(sources)
+        self.sequence_from = sequence_from
+        self.shard = shard or Shard()
 
-def count_pool(
-    sources: Source | Sequence[Source],
-    *,
-    sequence_from: str | None = None,
-    shard: Shard | None = None,
-) -> int:
-    """Items :func:`open_pool` will give, without touching the images; raises all it can raise."""
-    shard = shard or Shard()
-    listing = _listing(sources, sequence_from)
-    return sum(shard.contains(_item(entry).id) for entry in listing)
+    def __iter__(self) -> Iterator[PoolItem | FailedItem]:
+        return map(_stat, self._entries())
+
+    def count(self) -> int:
+        """Count the items without touching the images; raises all that listing can raise."""
+        return sum(1 for _ in self._entries())
+
+    def _entries(self) -> _Listing:
+        listing = _listing(self.sources, self.sequence_from)
+        return (entry for entry in listing if self.shard.contains(_item(entry).id))
 
 
 def _item(entry: PoolItem | FailedItem) -> PoolItem:
@@ -104,9 +107,8 @@ def _names(sources: Source | Sequence[Source]) -> str:
     return ", ".join(repr(path_to_id(source)) for source in _as_list(sources))
 
 
-def _listing(sources: Source | Sequence[Source], sequence_from: str | None) -> _Listing:
+def _listing(names: list[str], sequence_from: str | None) -> _Listing:
     """Check every source, then list them one after the other; nothing is stat'ed yet."""
-    names = _as_list(sources)
     if not names:
         raise UsageError("no pool: name a folder, glob, image or manifest")
     pattern = None if sequence_from is None else sequence_pattern(sequence_from)

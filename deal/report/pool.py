@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import canonical_name
-from deal.acquisitions.registry import find, registered
+from deal.acquisitions.lookup import find
+from deal.acquisitions.registry import registered
 from deal.errors import ResultsError, UsageError
 from deal.pool.ids import sequence_pattern
 from deal.report.scenes import Scene, scenes_of

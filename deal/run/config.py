@@ -13,6 +13,7 @@ from deal.errors import UsageError
 from deal.model.head import DifficultyHead
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
+from deal.pool.listing import Pool
 from deal.regions.sources import RegionSource, parse_regions
 from deal.run.dedup import parse_dedup
 from deal.scoring.committee import Members
@@ -48,7 +49,7 @@ class ScoreConfig:
     Attributes
     ----------
     pool : tuple of str
-        Folders, globs, images and manifests (:func:`deal.pool.open_pool`).
+        Folders, globs, images and manifests (:class:`deal.pool.listing.Pool`).
     model : tuple of str
         ONNX files, or checkpoints for engine ``torch``: one, or the members of a committee, the
         first of which is the model whose own statistics are stored.
@@ -75,7 +76,7 @@ class ScoreConfig:
         What is ranked and selected in the end; :meth:`parse` takes its keywords.
     shard : Shard
     sequence_from : str, optional
-        As in :func:`deal.pool.open_pool`.
+        As in :class:`deal.pool.listing.Pool`.
     dedup : float, optional
         Threshold in grey levels (:mod:`deal.dedup`): frames that differ less from the last one
         kept of their sequence become rows ``duplicate``. None compares nothing.
@@ -181,6 +182,11 @@ class ScoreConfig:
             ranking=Ranking.of(**ranking),
             **options,
         )
+
+    @property
+    def items(self) -> Pool:
+        """The images of this run's shard, to be counted and listed."""
+        return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard)
 
     @property
     def members(self) -> dict[str, Any]:

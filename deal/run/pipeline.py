@@ -19,7 +19,6 @@ from deal._version import __version__
 from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.pool.ids import path_to_id
-from deal.pool.listing import count_pool
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -72,12 +71,10 @@ def score_pool(
         SIGINT or SIGTERM (it is a KeyboardInterrupt); finished images are stored.
     """
     config = ScoreConfig.parse(pool, model=model, output=output, **options)
-    total = count_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
+    total = config.items.count()
     with open_scorer(config) as scorer:
         _check_columns(config, scorer)
-        notes = check_masks(
-            config.mask, config.pool, shard=config.shard, max_pixels=config.max_pixels
-        )
+        notes = check_masks(config.mask, config.items, max_pixels=config.max_pixels)
         if config.keep_regions is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(

@@ -18,7 +18,6 @@ from typing import Any
 from deal.errors import ItemError
 from deal.machine.cores import available_cores
 from deal.pool.decode import decode
-from deal.pool.listing import open_pool
 from deal.run.config import ScoreConfig
 from deal.scoring.scorer import Scorer
 from deal.types import PoolItem
@@ -167,8 +166,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def _sample(config: ScoreConfig, scorer: Scorer) -> tuple[Any, Any] | None:
     """The first image of the pool that can be scored, as the network sees it."""
-    pool = open_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
-    for item in islice(pool, _SAMPLES):
+    for item in islice(config.items, _SAMPLES):
         if not isinstance(item, PoolItem):
             continue
         try:

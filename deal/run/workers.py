@@ -30,7 +30,6 @@ from deal.machine.cores import available_cores
 from deal.machine.meter import Meter
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
-from deal.pool.listing import open_pool
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
@@ -246,9 +245,7 @@ class Line:
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
         """Yield the pool, until a stop; what cannot be read goes past everything."""
-        config = self._config
-        pool = open_pool(config.pool, sequence_from=config.sequence_from, shard=config.shard)
-        for entry in pool:
+        for entry in self._config.items:
             if stages.stopped:
                 return
             if isinstance(entry, FailedItem):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,7 @@ from PIL import Image
 
 from deal.errors import ItemError, UsageError
 from deal.pool.decode import decode
-from deal.pool.ids import Shard
-from deal.pool.listing import open_pool
+from deal.pool.listing import Pool
 from deal.types import FailedItem
 
 __all__ = ["Masks", "check_masks", "load_mask", "parse_masks"]
@@ -121,9 +120,7 @@ def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
         ) from error
 
 
-def check_masks(
-    masks: Masks | None, pool: Sequence[str], *, shard: Shard, max_pixels: int
-) -> list[str]:
+def check_masks(masks: Masks | None, pool: Pool, *, max_pixels: int) -> list[str]:
     """Hold each mask against the first image it is for that can be read.
 
     Returns
@@ -140,7 +137,7 @@ def check_masks(
         return []
     checked: set[str] = set()
     seen: Counter[str] = Counter()
-    for entry in open_pool(pool, shard=shard):
+    for entry in pool:
         if isinstance(entry, FailedItem):
             continue
         mask = masks.get(entry.camera)

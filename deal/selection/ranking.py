@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deal.acquisitions import Bound, bind
-from deal.acquisitions.registry import find
+from deal.acquisitions.lookup import find
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.rules import (

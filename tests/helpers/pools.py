@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deal.pool.listing import open_pool
+from deal.pool.listing import Pool
 from deal.types import PoolItem
 
 
@@ -20,6 +20,6 @@ def ids(*sources: str | Path, **options: object) -> list[str]:
 
 
 def items(*sources: str | Path, **options: object) -> list[PoolItem]:
-    entries = list(open_pool(sources, **options))
+    entries = list(Pool(sources, **options))
     assert all(isinstance(entry, PoolItem) for entry in entries)
     return entries

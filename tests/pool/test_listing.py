@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deal.pool.listing import count_pool, open_pool
+from deal.pool.listing import Pool
 from deal.types import FailedItem, PoolItem
 from tests.helpers.pools import ids, items, touch
 
@@ -101,7 +101,7 @@ def test_what_is_no_regular_file_is_a_failed_item(tmp_path: Path) -> None:
     touch(tmp_path, "b.jpg")
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "c.jpg").symlink_to("nowhere")
-    first, second, third = open_pool(tmp_path)
+    first, second, third = Pool(tmp_path)
     assert isinstance(first, FailedItem)
     assert (first.item.id, first.error_code, first.error) == ("a.jpg", "io", "not a regular file")
     assert isinstance(second, PoolItem)
@@ -114,8 +114,8 @@ def test_a_folder_without_permission_is_a_failed_item(public_tmp: Path) -> None:
     touch(public_tmp, "a/1.jpg", "locked/2.jpg", "z/3.jpg")
     (public_tmp / "locked").chmod(0)
     with without_privileges():
-        entries = list(open_pool(public_tmp))
-        assert count_pool(public_tmp) == 3
+        entries = list(Pool(public_tmp))
+        assert Pool(public_tmp).count() == 3
     (public_tmp / "locked").chmod(0o755)
     assert [type(entry) for entry in entries] == [PoolItem, FailedItem, PoolItem]
     failed = entries[1]
@@ -131,7 +131,7 @@ def test_a_link_to_a_hidden_place_fails_alone(public_tmp: Path) -> None:
         (public_tmp / name).symlink_to(public_tmp / "locked/1.jpg")
     (public_tmp / "locked").chmod(0)
     with without_privileges():
-        first, second = open_pool(public_tmp / "pool")
+        first, second = Pool(public_tmp / "pool")
     (public_tmp / "locked").chmod(0o755)
     assert isinstance(first, FailedItem)
     assert (first.item.id, first.error_code) == ("1.jpg", "io")
@@ -141,7 +141,7 @@ def test_a_link_to_a_hidden_place_fails_alone(public_tmp: Path) -> None:
 def test_a_pool_without_permission_is_a_failed_item_of_its_name(public_tmp: Path) -> None:
     (public_tmp / "pool").mkdir(mode=0)
     with without_privileges():
-        (entry,) = open_pool(public_tmp / "pool")
+        (entry,) = Pool(public_tmp / "pool")
     assert isinstance(entry, FailedItem)
     assert entry.item.id == "pool/"
 
@@ -155,7 +155,7 @@ def test_very_deep_folders_do_not_end_the_listing(tmp_path: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    entries = list(open_pool(tmp_path))
+    entries = list(Pool(tmp_path))
     subprocess.run(
         ["rm", "-r", tmp_path / "dddd"], check=True
     )  # too deep for pytest's own cleaning
@@ -170,7 +170,7 @@ def test_memory_does_not_grow_with_the_number_of_folders(tmp_path: Path) -> None
         root = tmp_path / str(folders)
         touch(root, *(f"{i:04}/{j}.jpg" for i in range(folders) for j in range(20)))
         tracemalloc.start()
-        assert sum(1 for _ in open_pool(root)) == 20 * folders
+        assert sum(1 for _ in Pool(root)) == 20 * folders
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return size

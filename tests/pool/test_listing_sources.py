@@ -9,7 +9,7 @@ import pytest
 
 from deal.errors import PoolError, UsageError
 from deal.pool.ids import Shard
-from deal.pool.listing import count_pool, open_pool
+from deal.pool.listing import Pool
 from deal.types import FailedItem, PoolItem
 from tests.helpers.pools import ids, items, touch
 
@@ -23,14 +23,14 @@ def test_single_images_are_called_by_their_name(tmp_path: Path) -> None:
 
 def test_sources_that_give_one_id_are_refused_with_both_names(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.jpg")
-    stream = open_pool([tmp_path / "a", tmp_path / "b"])
+    stream = iter(Pool([tmp_path / "a", tmp_path / "b"]))
     assert isinstance(next(stream), PoolItem)
     with pytest.raises(PoolError, match="common parent") as caught:
         next(stream)
     for part in ("/a'", "/b'", "'1.jpg'"):
         assert part in str(caught.value)
     with pytest.raises(PoolError, match="common parent"):
-        count_pool([tmp_path / "a", tmp_path / "b"])
+        Pool([tmp_path / "a", tmp_path / "b"]).count()
     assert ids(tmp_path / "a", tmp_path / "b/2.jpg") == ["1.jpg", "2.jpg"]
 
 
@@ -46,29 +46,29 @@ def test_many_sources_with_distinct_ids_stream_in_order(tmp_path: Path) -> None:
 def test_a_missing_source_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "1.jpg")
     with pytest.raises(PoolError, match="missing"):
-        open_pool([tmp_path / "1.jpg", tmp_path / name])
+        iter(Pool([tmp_path / "1.jpg", tmp_path / name]))
 
 
 def test_a_pool_without_images_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "movie.mp4")
     for source in (tmp_path, f"{tmp_path}/*.jpg"):
         with pytest.raises(PoolError, match=r"no image found .*\.jpeg.*\.webp"):
-            open_pool(source)
+            iter(Pool(source))
         with pytest.raises(PoolError, match="no image found"):
-            count_pool(source)
+            Pool(source).count()
 
 
 def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "movie.mp4")
     with pytest.raises(PoolError, match="neither a folder, an image"):
-        open_pool(tmp_path / "movie.mp4")
+        iter(Pool(tmp_path / "movie.mp4"))
 
 
 def test_no_source_and_dots_behind_wildcards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no pool"):
-        open_pool([])
+        iter(Pool([]))
     with pytest.raises(PoolError, match=r"'\.\.' cannot follow"):
-        open_pool(f"{tmp_path}/*/../x.jpg")
+        iter(Pool(f"{tmp_path}/*/../x.jpg"))
 
 
 def test_an_empty_name_is_not_the_current_folder(
@@ -77,7 +77,7 @@ def test_an_empty_name_is_not_the_current_folder(
     touch(tmp_path, "1.jpg")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PoolError, match="empty"):
-        open_pool("")
+        iter(Pool(""))
 
 
 @pytest.mark.parametrize("names", [("a", "a/"), ("a", "a/b"), ("a/b", "c", "a"), ("a", "link")])
@@ -88,7 +88,7 @@ def test_folders_that_overlap_are_refused(
     (tmp_path / "link").symlink_to("a/b")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PoolError, match=r"overlap, .*: name 'a' alone"):
-        open_pool(names)
+        iter(Pool(names))
     assert ids("a", "ab", "c") == ["1.jpg", "b/2.jpg", "3.jpg", "4.jpg"]
 
 
@@ -112,7 +112,7 @@ def test_a_manifest_gives_ids_and_columns(tmp_path: Path) -> None:
         "img/2.jpg,,,,,\n"
         "img/gone.jpg,,,,,\n"
     )
-    first, second, third = open_pool(manifest)
+    first, second, third = Pool(manifest)
     assert isinstance(first, PoolItem)
     assert (first.id, first.sequence, first.camera) == ("first", "drive", "front")
     assert (first.timestamp_ns, first.attributes) == (12, {"weather": "rain"})
@@ -127,16 +127,16 @@ def test_a_manifest_that_names_an_id_twice_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.jpg")
     manifest = tmp_path / "list.txt"
     manifest.write_text("1.jpg\n2.jpg\n./1.jpg\n")
-    assert count_pool([tmp_path / "2.jpg"]) == 1
+    assert Pool([tmp_path / "2.jpg"]).count() == 1
     with pytest.raises(PoolError, match=r"'1\.jpg' twice"):
-        count_pool(manifest)
+        Pool(manifest).count()
 
 
 def test_a_malformed_manifest_is_refused_before_work_if_its_head_is(tmp_path: Path) -> None:
     manifest = tmp_path / "list.csv"
     manifest.write_text("file\n1.jpg\n")
     with pytest.raises(PoolError, match="needs a column 'uri'"):
-        open_pool([tmp_path, manifest])
+        iter(Pool([tmp_path, manifest]))
 
 
 # --- sequences
@@ -161,14 +161,16 @@ def test_an_expression_that_cannot_work_is_refused(
 ) -> None:
     touch(tmp_path, "1.jpg")
     with pytest.raises(UsageError, match=problem):
-        open_pool(tmp_path, sequence_from=pattern)
+        iter(Pool(tmp_path, sequence_from=pattern))
 
 
 def test_shards_of_a_pool_are_disjoint_and_complete(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{i}.jpg" for i in range(60)))
     parts = [ids(tmp_path, shard=Shard(index, 3)) for index in range(3)]
     assert sorted(itertools.chain(*parts)) == sorted(ids(tmp_path))
-    assert [count_pool(tmp_path, shard=Shard(index, 3)) for index in range(3)] == [*map(len, parts)]
+    assert [Pool(tmp_path, shard=Shard(index, 3)).count() for index in range(3)] == [
+        *map(len, parts)
+    ]
 
 
 def test_a_shard_may_be_empty_where_the_pool_is_not(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from deal import read_results
 from deal.errors import DealError, OutputError, PoolError, TooManyErrorsError, UsageError
+from deal.pool.listing import Pool
 from deal.results.output import Output
 from deal.run import ledger as ledger_module
-from deal.run import workers as line_module
 from deal.run.pipeline import InterruptedRunError, Progress, RunReport, score_pool
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.scorer import Scorer
@@ -173,7 +173,7 @@ def test_a_failure_of_the_pool_surfaces(
         raise PoolError("manifest gone")
         yield
 
-    monkeypatch.setattr(line_module, "open_pool", broken)
+    monkeypatch.setattr(Pool, "__iter__", broken)
     with pytest.raises(PoolError, match="manifest gone"):
         score_pool(pool, model=model, output=tmp_path / "out")
     assert stage_threads() == []

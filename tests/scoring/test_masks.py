@@ -9,7 +9,7 @@ from PIL import Image
 
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
-from deal.pool.ids import Shard
+from deal.pool.listing import Pool
 from deal.scoring.masks import Masks, check_masks, load_mask, parse_masks
 
 ONES = np.ones((4, 6), np.uint8)
@@ -94,7 +94,7 @@ def write_manifest(folder: Path, images: dict[str, tuple[str, tuple[int, int]]])
 
 
 def check(masks: Masks, pool: Path) -> list[str]:
-    return check_masks(masks, [str(pool)], shard=Shard(), max_pixels=MAX_PIXELS)
+    return check_masks(masks, Pool(pool), max_pixels=MAX_PIXELS)
 
 
 def test_sizes_are_held_against_the_first_image_of_their_camera(tmp_path: Path) -> None:
