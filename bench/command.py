@@ -24,6 +24,8 @@ def recorded(context: click.Context) -> str:
     """
     words, arguments = ["deal", "bench", str(context.command.name)], []
     for parameter in context.command.params:
+        if not parameter.expose_value:  # it changes what is printed, not what is measured
+            continue
         name = str(parameter.name)
         source = context.get_parameter_source(name)
         if name in _PRESENTATION or source is not ParameterSource.COMMANDLINE:

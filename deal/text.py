@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["one_line", "printable"]
 
 
 def printable(text: str) -> str:
@@ -11,3 +11,8 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def one_line(error: object) -> str:
+    """Someone else's message on one line: line breaks and tabs, with blanks around, are a blank."""
+    return " ".join(str(error).split())

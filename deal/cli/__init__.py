@@ -1,41 +1,50 @@
 """The command line: ``deal`` with its subcommands, and ``deal-score``, short for ``deal score``.
 
-Importing this package, and printing any help, imports neither NumPy nor a network library.
+Importing this package or printing any help imports neither NumPy nor a network library.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from deal._version import __version__
+from deal.cli.grouped import CommandGroup
+from deal.cli.streams import finish_output, open_streams
+from deal.cli.version import version_option, version_text
 from deal.errors import DealError
-from deal.text import printable
+from deal.text import one_line, printable
 
 __all__ = ["deal", "main", "run", "score_main"]
 
+# In the order of a first day: score and rank, make a model for it, compare, look after the machine.
 _COMMANDS = (
-    "train",
-    "export",
-    "fit-head",
     "score",
     "select",
     "report",
+    "fit-head",
+    "train",
+    "export",
     "loop",
-    "bench",
-    "engines",
     "doctor",
+    "engines",
+    "bench",
+)
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_UNWRITTEN, _ELSEWHERE = "cannot write the output", "send it elsewhere (DEAL_DEBUG=1 shows where)"
+_OUT_OF_MEMORY = (
+    "not enough memory: lower --sessions, --decode-threads or --batch-size, or close other programs"
 )
 
 
-class _Commands(click.Group):
-    """Subcommands that are installed, imported when they are asked for."""
+class _Commands(CommandGroup):
+    """The subcommands that are installed; each is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in _COMMANDS if importlib.util.find_spec(_module(name))]
@@ -52,24 +61,36 @@ def _module(name: str) -> str:
     return f"deal.cli.{name.replace('-', '_')}"
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="deal")
+@click.group(cls=_Commands)
+@version_option("deal")
 def deal() -> None:
-    """Difficulty-aware active learning for semantic segmentation: what to label next."""
+    """Choose what to label next for semantic segmentation.
+
+    Start with `deal score --demo`; `deal-score` is short for `deal score`.
+    """
 
 
 def main() -> None:
     """Entry point of ``deal``."""
-    _open_streams()
-    sys.exit(run(deal, sys.argv[1:], "deal"))
+    sys.exit(_main(deal, "deal"))
 
 
 def score_main() -> None:
     """Entry point of ``deal-score``."""
     from deal.cli.score import command
 
-    _open_streams()
-    sys.exit(run(command, sys.argv[1:], "deal-score"))
+    sys.exit(_main(command, "deal-score"))
+
+
+def _main(command: click.Command, name: str) -> int:
+    open_streams()
+    code = run(command, sys.argv[1:], name)
+    try:
+        finish_output()
+    except OSError as error:
+        if not code:
+            return _fail(f"{_UNWRITTEN}: {error.strerror}; {_ELSEWHERE}", 1)
+    return code
 
 
 def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
@@ -106,21 +127,39 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     except OSError as error:  # of stdout, as a rule: every other file has an error of its own
         if debug:
             raise
+        if error.filename is None:
+            return _fail(f"{_UNWRITTEN}: {error.strerror or error}; {_ELSEWHERE}", 1)
         return _fail(f"{error} (DEAL_DEBUG=1 shows where)", 1)
+    except MemoryError:
+        if debug:
+            raise
+        return _fail(_OUT_OF_MEMORY, 1)
     except click.Abort as abort:
         # click turns every KeyboardInterrupt into this; a run's own says how to resume.
         print(str(abort.__cause__ or "") or "interrupted", file=sys.stderr)
         return getattr(abort.__cause__, "exit_code", 130)
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(_internal(error), 1)
 
 
-def _open_streams() -> None:
-    """See to it that nothing printed can raise for its letters or a stream that is closed."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def _internal(error: Exception) -> str:
+    """What a report of a bug needs: the type, the innermost place in deal, the versions."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    place = ""
+    if own:
+        file = Path(own[-1].filename).relative_to(_PACKAGE.parent)
+        place = f" at {file}:{own[-1].lineno}"
+    reason = one_line(error)
+    return (
+        f"internal error, please report it with this line: {type(error).__name__}{place}"
+        f"{': ' if reason else ''}{reason} [{one_line(version_text('deal'))}] "
+        "(DEAL_DEBUG=1 shows the traceback)"
+    )
 
 
 def _fail(message: str, code: int) -> int:

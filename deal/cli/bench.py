@@ -1,4 +1,4 @@
-"""``deal bench``: what the project measures about itself."""
+"""``deal bench``: measure speed and memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,49 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deal.cli.grouped import FC, CommandGroup
+
 if TYPE_CHECKING:
     from deal.bench.report import Report
 
 __all__ = ["command"]
 
 
-@click.group(name="bench")
+@click.group(name="bench", cls=CommandGroup, short_help="Measure speed and memory.")
 def command() -> None:
-    """Measure speed and memory; correctness is checked before anything is timed."""
+    """Measure speed and memory. Each benchmark checks results before it times anything."""
+
+
+_SHAPE_HELP = "Shape of the logits and of the raster: those of this data set."
+_MODEL_HELP = "ONNX model. Default: a network with random weights."
 
 
 def _outputs(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-    return click.option(
-        "--output", type=click.Path(dir_okay=False), help="Write the JSON to a file too."
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON instead of the table."
     )(function)
+    return click.option(
+        "--output",
+        "-o",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write the JSON to FILE too.",
+    )(function)
+
+
+def _count(name: str, default: int, text: str, least: int = 1) -> Callable[[FC], FC]:
+    return click.option(
+        name,
+        type=click.IntRange(least),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
+def _rounds(default: int) -> Callable[[FC], FC]:
+    return _count("--rounds", default, "Repeat the measurement N times.")
 
 
 @command.command()
@@ -33,13 +60,14 @@ def _outputs(function: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["camvid", "cityscapes", "ade20k"]),
     default="camvid",
     show_default=True,
+    help=_SHAPE_HELP,
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
+@_count("--threads", 1, "Number of threads.")
+@_count("--batch", 1, "Images per call.")
+@_rounds(15)
 @_outputs
 def kernel(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time the native kernel, without and with the head, beside the same in eager PyTorch."""
+    """Time the native kernel beside eager PyTorch."""
     from deal.bench.kernel import run
 
     _show(run(**options), as_json, output)
@@ -47,18 +75,35 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @click.argument("pool", nargs=-1)
-@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
-@click.option("--network", type=click.Choice(["paper", "light"]), default="paper")
-@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32")
-@click.option("--sessions", type=click.IntRange(1), help="[default: one a core]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=200, show_default=True)
-@click.option("--peer-images", type=click.IntRange(1), default=40, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
+@click.option(
+    "--network",
+    type=click.Choice(["paper", "light"]),
+    default="paper",
+    show_default=True,
+    help="Architecture of the network with random weights.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Precision of the network with random weights.",
+)
+@click.option(
+    "--sessions",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Networks that run at once. Default: one per core.",
+)
+@_count("--threads", 1, "Number of threads.")
+@_count("--batch-size", 1, "Images per batch.")
+@_count("--images", 200, "Number of images.")
+@_count("--peer-images", 40, "Images that the slower peers get.")
+@_rounds(3)
 @_outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal-score beside bare sessions, a plain loop and the released loop."""
+    """Time deal-score beside plain loops and the released code."""
     from deal.bench.pipeline import run
 
     _show(run(**options), as_json, output)
@@ -66,19 +111,20 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @click.argument("pool", nargs=-1)
-@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: random weights].")
-@click.option("--images", type=click.IntRange(2), default=40, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
+@_count("--images", 40, "Number of images.", least=2)
+@_rounds(5)
 @click.option(
     "--feed",
     type=click.FloatRange(0, min_open=True),
     default=10_000,
     show_default=True,
-    help="Images a second that a network on a GPU takes.",
+    metavar="RATE",
+    help="Images per second that a network on a GPU takes.",
 )
 @_outputs
 def decode(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time decoding and resizing beside the network, and compare scores with decoding in full."""
+    """Time decoding and resizing, and check scaled decoding."""
     from deal.bench.decode import run
 
     _show(run(**options), as_json, output)
@@ -86,21 +132,23 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @click.argument("pool", nargs=-1, required=True)
-@click.option("--model", type=click.Path(exists=True), required=True, help="ONNX model.")
-@click.option("--sequence-from", metavar="REGEX", help="As deal-score takes it.")
+@click.option(
+    "--model", type=click.Path(exists=True), required=True, metavar="FILE", help="ONNX model."
+)
+@click.option("--sequence-from", metavar="REGEX", help="The same as for deal-score.")
 @click.option(
     "--thresholds",
     default="1,2,3,4",
     show_default=True,
     metavar="T,…",
-    help="Of --dedup, in grey levels.",
+    help="Thresholds of --dedup, in grey levels.",
 )
 @click.option(
     "--budget",
     default="10%",
     show_default=True,
     metavar="N|P%",
-    help="Images to pick without --dedup; as many are picked with it.",
+    help="Number of images to pick, without --dedup and with it.",
 )
 @click.option(
     "--acquisition",
@@ -108,22 +156,27 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
     default=("ds", "entropy", "de"),
     show_default=True,
     metavar="NAME",
-    help="Functions to pick by; repeatable.",
+    help="Pick by this function. Repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@_rounds(1)
 @_outputs
 def dedup(as_json: bool, output: str | None, **options: Any) -> None:
-    """Score a pool without and with --dedup: time saved, and what is picked then."""
+    """Compare time and picks of a pool with and without --dedup."""
     from deal.bench.dedup import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--model", type=click.Path(exists=True), help="ONNX model [default: the bundled].")
-@click.option("--small", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--large", type=click.IntRange(1), default=10_000, show_default=True)
-@click.option("--tiny", is_flag=True, help="A network of one convolution, for large pools.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True),
+    metavar="FILE",
+    help="ONNX model. Default: the bundled one.",
+)
+@_count("--small", 1000, "Images of the small pool.")
+@_count("--large", 10_000, "Images of the large pool.")
+@click.option("--tiny", is_flag=True, help="Use a network of one convolution, for large pools.")
 @_outputs
 def memory(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare the peak memory of a small and a large pool."""
@@ -143,80 +196,93 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
     ),
     default="camvid",
     show_default=True,
+    help=_SHAPE_HELP,
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
+@_count("--threads", 1, "Number of threads.")
+@_rounds(9)
 @_outputs
 def head(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time the difficulty head beside attention in ONNX Runtime."""
+    """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--network", type=click.Choice(["paper", "light"]), default="paper")
+@click.option(
+    "--network",
+    type=click.Choice(["paper", "light"]),
+    default="paper",
+    show_default=True,
+    help="Architecture of the network with random weights.",
+)
 @click.option(
     "--model",
     type=click.Path(exists=True),
     multiple=True,
-    help="A further ONNX model; repeatable.",
+    metavar="FILE",
+    help="Time this ONNX model too. Repeatable.",
 )
-@click.option("--images", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@_count("--images", 16, "Number of images.")
+@_rounds(5)
 @click.option(
-    "--int8/--no-int8", default=True, show_default=True, help="Run the network in 8 bits too."
+    "--int8/--no-int8", default=True, show_default=True, help="Time the network in 8 bits too."
 )
 @click.option(
     "--compiled/--no-compiled",
     default=True,
     show_default=True,
-    help="Run it by torch.compile too, which takes a minute to compile.",
+    help="Time torch.compile too, which takes a minute to compile.",
 )
 @_outputs
 def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time ONNX Runtime, PyTorch (eager, torch.compile) and OpenVINO on one network."""
+    """Time one network in ONNX Runtime, PyTorch and OpenVINO."""
     from deal.bench.engine import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--frames", type=click.IntRange(1), default=10_000, show_default=True)
+@_count("--frames", 10_000, "Number of frames.")
 @_outputs
 def latency(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time single frames in a C program on one core, and count its allocations."""
+    """Time single frames in a C program on one core."""
     from deal.bench.latency import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--rows", type=click.IntRange(100), default=10_000_000, show_default=True)
-@click.option("--part-rows", type=click.IntRange(1), default=512, show_default=True)
+@_count("--rows", 10_000_000, "Number of rows.", least=100)
+@_count("--part-rows", 512, "Rows per Parquet file.")
 @click.option(
     "--acquisition",
     type=click.Choice(["ds", "entropy", "de"]),
     multiple=True,
     default=("ds", "de"),
     show_default=True,
-    help="Functions to select by; repeatable.",
+    help="Select by this function. Repeatable.",
 )
-@click.option("--budget", default="1%", show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--keep", type=click.Path(file_okay=False), help="Make the rows here, once.")
+@click.option("--budget", default="1%", show_default=True, metavar="N|P%", help="Rows to select.")
+@_rounds(2)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Keep the generated rows in DIR, for the next time.",
+)
 @_outputs
 def scale(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal select over millions of scored rows, and measure its memory."""
+    """Time deal select over millions of rows."""
     from deal.bench.scale import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--rows", type=click.IntRange(1), default=100_000, show_default=True)
-@click.option("--classes", type=click.IntRange(2), default=19, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@_count("--rows", 100_000, "Number of rows.")
+@_count("--classes", 19, "Number of classes.", least=2)
+@_rounds(5)
 @_outputs
 def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
     """Time every acquisition function on a table of scored images."""
@@ -226,21 +292,21 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command("core-set")
-@click.option("--rows", type=click.IntRange(20), default=100_000, show_default=True)
-@click.option("--width", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--picks", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@_count("--rows", 100_000, "Number of rows.", least=20)
+@_count("--width", 256, "Numbers per feature vector.")
+@_count("--picks", 1000, "Number of picks.")
+@_count("--threads", 2, "Number of threads.")
+@_rounds(3)
 @_outputs
 def core_set(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time greedy k-center beside the same in NumPy, and measure its memory."""
+    """Time greedy k-center beside NumPy, and measure its memory."""
     from deal.bench.core_set import run
 
     _show(run(**options), as_json, output)
 
 
 @command.command()
-@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
+@_rounds(15)
 @_outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score --help."""
@@ -255,10 +321,21 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     type=click.Choice(["cuda", "cpu"]),
     default="cuda",
     show_default=True,
-    help="cpu rehearses on small shapes; its figures mean nothing.",
+    help="cpu is a rehearsal on small shapes: its figures mean nothing.",
 )
-@click.option("--budget", type=click.FloatRange(0), help="Seconds for all sections [default: 420].")
-@click.option("--section", "sections", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Time for all sections together. Default: 420.",
+)
+@click.option(
+    "--section",
+    "sections",
+    multiple=True,
+    metavar="NAME",
+    help="Run only this section. Repeatable.",
+)
 @_outputs
 def gpu(
     as_json: bool,
@@ -267,7 +344,7 @@ def gpu(
     budget: float | None,
     sections: tuple[str, ...],
 ) -> int:
-    """Prove the GPU path and measure it; exit code 1 if a test or a check failed."""
+    """Test and time the GPU path; exit with 1 if a check fails."""
     from deal.bench.command import recorded
     from deal.bench.gpu.run import BUDGET, failed, run
     from deal.bench.gpu.show import lines

@@ -1,4 +1,4 @@
-"""``deal doctor``: what is installed, which engines and devices work, and the remedies."""
+"""``deal doctor``: show what is installed, what works, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from deal.cli.common import GroupedCommand, option
+from deal.cli.grouped import GroupedCommand, option
 from deal.text import printable
 
 _STATES = {True: "ok", False: "no", None: "extra"}
@@ -16,14 +16,13 @@ _COLOURS = {True: "green", False: "red", None: "yellow"}
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Show what is installed and works, and the remedies.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Show what is installed, what works, and how to fix the rest.",
 )
-@option("Output", "--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(as_json: bool) -> None:
-    """Show what is installed, which engines and devices work, and what to do about the rest.
+    """Show what is installed, which engines and devices work, and how to fix the rest.
 
-    Engines and devices are really started. Always exits with 0.
+    The command starts each engine and device to find out. Its exit status is always 0.
     """
     from deal.doctor import examine
 

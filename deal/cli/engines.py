@@ -1,4 +1,4 @@
-"""``deal engines``: TensorRT engines, built ahead, listed and removed."""
+"""``deal engines``: build, list and remove TensorRT engines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import GroupedCommand, key_value, option
+from deal.cli.common import key_value
+from deal.cli.grouped import GroupedCommand, option
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -24,17 +25,25 @@ _DAY = 86400
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Build TensorRT engines ahead, list and remove them.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="deal engines camvid-fp16.onnx --batch-size 32\n\ndeal engines --remove all",
+    short_help="Build, list and remove TensorRT engines.",
+    examples=["deal engines camvid-fp16.onnx --batch-size 32", "deal engines --remove all"],
 )
 @click.argument("models", nargs=-1, type=click.Path())
-@option("Building", "--device", default="auto", show_default=True, metavar="auto|cuda|cuda:N")
+@option(
+    "Building",
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cuda|cuda:N",
+    help="Build for this GPU. auto: the first one.",
+)
 @option(
     "Building",
     "--batch-size",
     type=click.IntRange(min=1),
-    help="As deal score will be given: another one is another engine. [default: 32]",
+    metavar="N",
+    help="The --batch-size you will give to deal score; each size needs its own engine. Default: "
+    "32.",
 )
 @option(
     "Building",
@@ -42,7 +51,7 @@ _DAY = 86400
     "model_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="As deal score will be given; repeatable.",
+    help="A --model-option you will give to deal score. Repeatable.",
 )
 @option(
     "Removing",
@@ -50,9 +59,9 @@ _DAY = 86400
     "removed",
     multiple=True,
     metavar="KEY|all",
-    help="Delete the engine of this key, as it is listed; repeatable.",
+    help="Remove the engine with this key from the list, or all. Repeatable.",
 )
-@option("Output", "--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     models: Sequence[str],
     device: str,
@@ -61,11 +70,11 @@ def command(
     removed: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Build the engines of ONNX MODELS ahead of deal score --engine trt, and list all.
+    """Build TensorRT engines of the ONNX files MODELS, and list all engines.
 
-    An engine is built at its first use anyway, which takes minutes. Engines are kept in
-    $DEAL_CACHE/engines, else in the user's cache directory, and are of use only where they were
-    built: not on another GPU, nor after a new driver or TensorRT.
+    `deal score --engine trt` builds a missing engine by itself, which takes minutes; this command
+    builds it ahead of time. Engines lie in $DEAL_CACHE/engines, or in your cache directory. An
+    engine works only on the GPU, driver and TensorRT that it was built with.
     """
     from deal.engines.tensorrt_cache import EngineCache
 
@@ -101,8 +110,8 @@ def _chosen(cache: EngineCache, keys: Sequence[str]) -> list[Entry]:
         found = [entry for entry in entries if entry.path.stem.startswith(key)]
         if len(found) != 1 or len(key) < 4:
             raise UsageError(
-                f"--remove {key}: {len(found)} engines are called that; give a key of those that "
-                "deal engines lists"
+                f"--remove {key}: {len(found)} engines match; give at least 4 letters of a key "
+                "that deal engines lists"
             )
         chosen += found
     return chosen

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deal._install import pip_install
 from deal.cli.common import parse_size
+from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError, UsageError
 from deal.text import printable
 
@@ -20,90 +22,136 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+_MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
+
+
 @click.command(
     "export",
-    epilog="deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images\n\n"
-    "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/\n\n"
-    "deal export camvid.onnx -o camvid-360x480.onnx --static 360x480\n\n"
-    "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
+    cls=GroupedCommand,
+    short_help="Export a checkpoint to ONNX, or convert an ONNX model.",
+    examples=[
+        "deal export runs/camvid/best.pt -o camvid.onnx --images CamVid/val/images",
+        "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/",
+        "deal export camvid.onnx -o camvid-360x480.onnx --static 360x480",
+        "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
+    ],
 )
 @click.argument("model", type=click.Path())
-@click.option("-o", "--output", type=click.Path(), required=True, help="The ONNX file to write.")
-@click.option(
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    required=True,
+    metavar="FILE",
+    first_day=True,
+    help="ONNX file to write.",
+)
+@option(
+    _CHECK,
     "--images",
     type=click.Path(),
     metavar="POOL",
-    help="Images to check on, and to calibrate int8 on: a folder, glob or manifest. "
-    "[default: synthetic scenes]",
+    first_day=True,
+    help="Check the model on these images, and calibrate int8 on them: a folder, glob or manifest. "
+    "Default: synthetic scenes.",
 )
-@click.option(
+@option(
+    _CHECK,
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),
     default=1e-3,
     show_default=True,
-    help="Greatest difference of a logit between PyTorch and ONNX Runtime, or by --static.",
+    metavar="T",
+    help="Largest difference of a logit that is accepted between PyTorch and ONNX Runtime, or "
+    "between the model and its --static form.",
 )
-@click.option(
+@option(
+    _MAKE,
     "--difficulty-head",
     type=click.Path(),
     metavar="FILE",
-    help="The head to put into the file, as deal fit-head wrote it.",
+    first_day=True,
+    help="Put this difficulty head, from deal fit-head, into the model.",
 )
-@click.option(
+@option(
+    _MAKE,
     "--static",
     callback=parse_size,
     metavar="HxW",
-    help="Fix the input size, and arrange the float32 network for CPUs: the same numbers in less "
-    "time.",
+    first_day=True,
+    help="Fix the input size and rearrange the float32 network for CPUs: it gives the same numbers "
+    "in less time.",
 )
-@click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator version.")
-@click.option(
+@option(
+    _MAKE,
+    "--opset",
+    type=int,
+    default=18,
+    show_default=True,
+    metavar="N",
+    help="Version of the ONNX operators.",
+)
+@option(
+    _MAKE,
     "--dropout",
     is_flag=True,
-    help="Inputs for the masks of dropout layers, for deal score --dropout-passes.",
+    help="Add inputs for the masks of the dropout layers, for deal score --dropout-passes.",
 )
-@click.option(
+@option(
+    _MAKE,
     "--embedding",
     is_flag=True,
-    help="An output for diversity: the features before the classifier, averaged over the image.",
+    help="Add an output for deal select --diverse: the features before the classifier, averaged "
+    "over the image.",
 )
-@click.option(
+@option(
+    _CONVERT,
     "--precision",
     metavar="fp32|int8|fp16|bf16",
     default="fp32",
     show_default=True,
-    help="Convert, and write only what selects the same held-out images as fp32.",
+    first_day=True,
+    help="Convert to this precision. The file is written only if the converted model selects the "
+    "same held-out images as fp32.",
 )
-@click.option(
+@option(
+    _CONVERT,
     "--held-out",
     type=click.Path(),
     metavar="POOL",
-    help="At least 300 images to compare selections on. [default: the rest of --images if it is "
-    "enough, else synthetic scenes]",
+    help="Compare selections on these images, at least 300. Default: those of --images that are "
+    "not used for calibration, or synthetic scenes if they are too few.",
 )
-@click.option(
+@option(
+    _CONVERT,
     "--target",
     default="cpu",
     show_default=True,
     metavar="cpu|gpu",
-    help="What int8 is for; gpu: symmetric, the only form that TensorRT takes.",
+    first_day=True,
+    help="Where int8 will run. gpu makes it symmetric, the only form TensorRT accepts.",
 )
-@click.option(
+@option(
+    _CONVERT,
     "--reduce-range",
     default="auto",
     show_default=True,
     metavar="auto|on|off",
-    help="int8 weights of 7 bits, for x86 processors without VNNI. auto: as this one needs.",
+    help="Use 7 bits for int8 weights, as x86 processors without VNNI need. auto: if this "
+    "processor does.",
 )
-@click.option(
+@option(
+    _CONVERT,
     "--search-minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=15,
     show_default=True,
-    help="Bound of the search for layers that have to stay in fp32.",
+    metavar="M",
+    help="Longest search for the layers that must stay in fp32.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@option(_OUT, "--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
+@option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
 def command(
     *,
     model: str,
@@ -120,22 +168,23 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Export a checkpoint of `deal train` to ONNX, or an ONNX model to another form or head.
+    """Export a checkpoint of `deal train` to ONNX, or convert an ONNX model.
 
-    A checkpoint is run in PyTorch and in ONNX Runtime on the same images; logits, scores and
-    rankings are compared; so are a network and its --static form. With --precision the selections
-    of the converted model are held against those of the float32 one. A failed check leaves no
-    file behind.
+    MODEL is a checkpoint (.pt) or an ONNX file. The command compares what it writes with what it
+    read, on the same images: PyTorch with ONNX Runtime, a --static form with the original, and the
+    selections of a converted model with those of fp32. If a check fails, it leaves no file behind.
     """
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
     if is_onnx and not converts and difficulty_head is None and static is None:
         raise UsageError(
-            f"{model} is ONNX already: say what to make of it with --precision int8, --static HxW "
+            f"{model} is an ONNX file already: say what to make of it with --precision, --static "
             "or --difficulty-head"
         )
     if converts and static is not None:
-        raise UsageError("--static arranges float32 networks: leave it or --precision out")
+        raise UsageError(
+            "--static works on float32 networks only: leave out --static or --precision"
+        )
     parity: Parity | None = None
     of_static: Parity | None = None
     conversion: Conversion | None = None
@@ -184,9 +233,7 @@ def _export(checkpoint: str, output: str, images: str | None, **options: Any) ->
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "onnxscript"):
             raise
-        raise DealError(
-            f"export needs {error.name}: pip install 'deal-score[train,ort]'"
-        ) from error
+        raise DealError(f"export needs {error.name}: {pip_install('train', 'ort')}") from error
     from deal.export.images import PoolImages
 
     found = None if images is None else PoolImages.of(images)
@@ -200,7 +247,7 @@ def _put_head(source: str, head: str, output: str) -> None:
         if error.name != "onnx":
             raise
         raise DealError(
-            "--difficulty-head needs the package onnx: pip install 'deal-score[convert,ort]'"
+            f"--difficulty-head needs the package onnx: {pip_install('convert', 'ort')}"
         ) from error
     with_head(source, head, output)
 
@@ -219,7 +266,7 @@ def _convert(
         if error.name != "onnx":
             raise
         raise DealError(
-            "--precision needs the package onnx: pip install 'deal-score[convert,ort]'"
+            f"--precision needs the package onnx: {pip_install('convert', 'ort')}"
         ) from error
     options["search_seconds"] = 60 * options.pop("search_minutes")
     with _Stages(enabled=not quiet) as progress:
@@ -235,7 +282,7 @@ def _make_static(
         if error.name != "onnx":
             raise
         raise DealError(
-            "--static needs the package onnx: pip install 'deal-score[convert,ort]'"
+            f"--static needs the package onnx: {pip_install('convert', 'ort')}"
         ) from error
     from deal.export.images import PoolImages
 

@@ -1,4 +1,4 @@
-"""``deal fit-head``: the difficulty head of anyone's ONNX network, and how well it does."""
+"""``deal fit-head``: fit a difficulty head for an ONNX network, and measure it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import GroupedCommand, key_value, option, print_note
+from deal.cli.common import key_value, print_note
+from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
 from deal.errors import UsageError
 from deal.text import printable
@@ -32,8 +33,11 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.command(
     "fit-head",
     cls=GroupedCommand,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="deal fit-head --model segformer.onnx --data labeled/ -o head.json",
+    short_help="Fit a difficulty head for your network.",
+    examples=[
+        "deal fit-head --model segformer.onnx --data labeled/ -o head.json",
+        "deal-score pool/ --model segformer.onnx --difficulty-head head.json -o scored",
+    ],
 )
 @model_options
 @option(
@@ -42,8 +46,9 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     type=click.Path(),
     required=True,
     metavar="ROOT",
-    help="ROOT/{train,val,test}/{images,labels} or ROOT/{images,labels}; labels are 8-bit PNG, a "
-    "class index of the model a pixel. Or Cityscapes: ROOT/{leftImg8bit,gtFine}.",
+    help="Labeled images: ROOT/{train,val,test}/{images,labels} or ROOT/{images,labels}. A label "
+    "is an 8-bit PNG with one class index of the model per pixel. Cityscapes works as it is: "
+    "ROOT/{leftImg8bit,gtFine}.",
 )
 @option(
     _DATA,
@@ -51,15 +56,16 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     default="auto",
     show_default=True,
     metavar="SPLIT|every:K",
-    help="What the head is measured on: a split, or every K-th image (with --sequence-from: "
-    "sequence) of those it would be fitted on. auto: split val, or every:5 without one.",
+    help="Measure the head on this split, or hold out every K-th image (with --sequence-from, "
+    "every K-th sequence) for it. auto: the split val, or every:5 if there is none.",
 )
 @option(
     _DATA,
     "--sequence-from",
     metavar="REGEX",
-    help="Sequence of an image: the first group of REGEX, searched in its path under ROOT. No "
-    "sequence is both fitted on and held out: neighbouring frames would flatter the figures.",
+    help="Read the sequence of an image from its path under ROOT: the first group of REGEX. A "
+    "sequence is either fitted on or held out, because neighboring frames would flatter the "
+    "figures.",
 )
 @ignore_index_option(_DATA)
 @option(
@@ -67,22 +73,23 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     "--grid",
     callback=_grid,
     metavar="HxW",
-    help="Attention grid. Default: the grid of the logits, at most 4800 cells.",
+    help="Size of the attention grid. Default: the grid of the logits, at most 4800 cells.",
 )
 @option(
     _FIT,
     "--attention/--no-attention",
     default=True,
     show_default=True,
-    help="Without, gamma is 0: D is that of a pixel's own class probabilities.",
+    help="Use attention. Without it gamma is 0, and difficulty depends only on a pixel's own class "
+    "probabilities.",
 )
 @option(
     _FIT,
     "--uncertainty/--no-uncertainty",
     default=True,
     show_default=True,
-    help="Also fit a weight a class of the variance p(1 - p) of its probability. Without: the "
-    "paper's head.",
+    help="Also fit one weight per class for the variance p(1 - p) of its probability. Without it, "
+    "the head is the paper's.",
 )
 @option(
     _FIT,
@@ -91,9 +98,11 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     default=200_000,
     show_default=True,
     metavar="N",
-    help="Examples to fit on, half of them wrong where there are as many.",
+    help="Number of pixels to fit on; half of them are wrong ones if there are enough.",
 )
-@option(_FIT, "--seed", type=int, default=0, show_default=True, help="Of the choice of examples.")
+@option(
+    _FIT, "--seed", type=int, default=0, show_default=True, help="Seed of the choice of pixels."
+)
 @option(
     _OUT,
     "--output",
@@ -101,18 +110,18 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     type=click.Path(),
     required=True,
     metavar="FILE",
-    help="Head file, for deal-score --difficulty-head.",
+    help="Write the head to FILE (JSON), for deal-score --difficulty-head.",
 )
-@option(_OUT, "--overwrite", is_flag=True, help="Replace FILE.")
+@option(_OUT, "--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @option(_OUT, "--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
+@option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
 def command(*, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Fit the difficulty head of any ONNX segmentation network on labelled images.
+    """Fit a difficulty head for any ONNX segmentation network, on labeled images.
 
-    Runs the network, fits 2C + 2 numbers on where it is wrong (with --no-uncertainty C + 2, the
-    paper's head), and tells on held-out images how well difficulty finds the wrong pixels beside
-    entropy, margin and least confidence. `deal-score --difficulty-head FILE` uses it. No PyTorch
-    needed.
+    The command runs the network, fits 2C + 2 numbers to where it is wrong (C + 2 with
+    --no-uncertainty, which is the paper's head), and measures on held-out images how well
+    difficulty, entropy, margin and least confidence find the wrong pixels. It does not need
+    PyTorch.
     """
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if not options["model"]:

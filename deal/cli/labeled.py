@@ -1,4 +1,4 @@
-"""What the commands that run a network over labelled images share: options, progress."""
+"""Options and progress of the commands that run a network over labeled images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import FC, option
+from deal.cli.grouped import FC, option
 
 __all__ = ["Bar", "ignore_index_option", "model_options", "parse_grid"]
 
@@ -19,8 +19,8 @@ _MODEL_OPTIONS = [
         envvar="DEAL_MODEL",
         type=click.Path(),
         metavar="FILE",
-        help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the "
-        "environment.",
+        help="ONNX model (or a checkpoint, for --engine torch). Default: the environment variable "
+        "DEAL_MODEL.",
     ),
     option(
         _MODEL,
@@ -28,17 +28,31 @@ _MODEL_OPTIONS = [
         "model_options",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Key of the model contract, for a model that does not carry it, as deal-score takes "
-        "it; repeatable.",
+        help="Set a key of the model contract that the model file lacks, as for deal-score. "
+        "Repeatable.",
     ),
-    option(_MODEL, "--engine", default="ort", show_default=True, metavar="ort|trt|torch"),
-    option(_MODEL, "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:I]"),
+    option(
+        _MODEL,
+        "--engine",
+        default="ort",
+        show_default=True,
+        metavar="ort|trt|torch",
+        help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
+    ),
+    option(
+        _MODEL,
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda[:I]",
+        help="auto uses CUDA if the engine supports it and the driver finds a GPU.",
+    ),
     option(
         _MODEL,
         "--threads",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Default: every core.",
+        help="Number of threads. Default: one per core.",
     ),
 ]
 
@@ -51,13 +65,14 @@ def model_options(function: FC) -> FC:
 
 
 def ignore_index_option(group: str) -> Callable[[FC], FC]:
-    """The option that names void."""
+    """``--ignore-index``: the label of pixels that count for nothing."""
     return option(
         group,
         "--ignore-index",
         type=int,
         metavar="N",
-        help="Label of void pixels. Default: of ROOT/classes.json, else of the model, else 255.",
+        help="Label of void pixels. Default: the one in ROOT/classes.json, else the model's, else "
+        "255.",
     )
 
 

@@ -1,10 +1,10 @@
-"""``deal loop``: simulated active learning on a labeled data set."""
+"""``deal loop``: simulate active learning on a labeled data set."""
 
 from __future__ import annotations
 
 import click
 
-from deal.cli.common import GroupedCommand, option
+from deal.cli.grouped import GroupedCommand, option
 from deal.errors import UsageError
 from deal.loop.preset import preset_names, preset_text
 from deal.text import printable
@@ -14,8 +14,12 @@ _WHAT, _OUT = "Runs", "Output"
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Simulated active learning on a labeled data set.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Simulate active learning on a labeled data set.",
+    examples=[
+        "deal loop --preset synthetic > trial.toml",
+        "deal loop trial.toml",
+        "deal report loop runs/trial -o trial.html",
+    ],
 )
 @click.argument("config", type=click.Path(), metavar="CONFIG.toml", required=False)
 @option(
@@ -24,7 +28,7 @@ _WHAT, _OUT = "Runs", "Output"
     "methods",
     multiple=True,
     metavar="NAME",
-    help="Only this method of the configuration; repeatable.",
+    help="Run only this method of the configuration. Repeatable.",
 )
 @option(
     _WHAT,
@@ -33,29 +37,27 @@ _WHAT, _OUT = "Runs", "Output"
     multiple=True,
     type=click.IntRange(min=0),
     metavar="S",
-    help="Only this seed of the configuration; repeatable.",
+    help="Run only this seed of the configuration. Repeatable.",
 )
 @option(
     _OUT,
     "--preset",
     metavar="NAME",
-    help=f"Print a configuration to begin with: {', '.join(preset_names())}. Those named synthetic "
+    help=f"Print a configuration to start from: {', '.join(preset_names())}. The synthetic ones "
     "need no data.",
 )
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def command(
     config: str | None,
     methods: tuple[str, ...],
     seeds: tuple[int, ...],
     preset: str | None,
-    debug: bool,
 ) -> None:
-    """Compare acquisition functions by learning curves, with all labels known.
+    """Compare acquisition functions by their learning curves, on data whose labels are known.
 
-    Every method of CONFIG.toml labels more images round by round, trains from scratch on them, and
-    picks the next by scoring the rest with the exported network. Plain files go to
-    OUTPUT/EXPERIMENT/; the same command goes on after an interruption, and several processes share
-    the runs among them. `deal report loop` makes the tables.
+    Each method of CONFIG.toml labels more images in each round, trains on them, and picks the next
+    images by scoring the rest with the exported network. Results are plain files in
+    OUTPUT/EXPERIMENT/. If a run is interrupted, the same command resumes it; several processes may
+    share the runs. `deal report loop` makes the tables.
     """
     from deal.loop.config import read_config
     from deal.loop.experiment import run_loop
@@ -73,5 +75,5 @@ def command(
         say=lambda text: click.echo(printable(text), err=True),
     )
     for name in report.elsewhere:
-        click.echo(f"{name}: another process has it in work", err=True)
+        click.echo(f"{printable(name)}: another process is working on it", err=True)
     click.echo(f"{len(report.finished)} runs finished: {printable(str(report.folder))}/results.csv")

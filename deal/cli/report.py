@@ -1,4 +1,4 @@
-"""``deal report``: what stored results and experiments say; only ``difficulty`` runs a network."""
+"""``deal report``: reports on scored pools, experiments and difficulty."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import Any
 
 import click
 
-from deal.cli.common import GroupedCommand, option, seed_option
+from deal.cli.grouped import CommandGroup, GroupedCommand, option
+from deal.cli.ranking import seed_option
 from deal.cli.report_difficulty import difficulty
 from deal.cli.report_files import check_output, output_options, show
 
 _WHAT, _OUT = "Comparison", "Output"
 
 
-@click.group(
-    short_help="Reports over stored results, experiments and labelled images.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=CommandGroup, short_help="Report on scored pools, experiments and difficulty.")
 def command() -> None:
-    """Reports; only `difficulty` runs a network."""
+    """Report on a scored pool, on experiments of `deal loop`, or on difficulty.
+
+    Only `difficulty` runs a network.
+    """
 
 
 command.add_command(difficulty)
@@ -26,8 +27,11 @@ command.add_command(difficulty)
 
 @command.command(
     cls=GroupedCommand,
-    short_help="Every acquisition function over one scored pool.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Compare what the acquisition functions pick from a scored pool.",
+    examples=[
+        "deal report pool scored --budget 10% -o pool.html",
+        "deal report pool scored --acquisition ds --acquisition entropy --min-gap 2s",
+    ],
 )
 @click.argument("out", nargs=-1, required=True, type=click.Path())
 @option(
@@ -36,7 +40,7 @@ command.add_command(difficulty)
     "acquisitions",
     multiple=True,
     metavar="NAME",
-    help="Compare these; repeatable. Default: all that the results can answer.",
+    help="Compare this function. Repeatable. Default: every function these results allow.",
 )
 @option(
     _WHAT,
@@ -44,21 +48,23 @@ command.add_command(difficulty)
     default="10%",
     show_default=True,
     metavar="N|P%",
-    help="How many images each of them picks.",
+    help="Number of images that each function picks.",
 )
-@option(_WHAT, "--min-gap", metavar="Nf|Ns", help="As of deal select, for every function.")
-@option(_WHAT, "--diverse", metavar="M|P%", help="As of deal select, for every function.")
+@option(
+    _WHAT, "--min-gap", metavar="Nf|Ns", help="Apply --min-gap of deal select to each function."
+)
+@option(_WHAT, "--diverse", metavar="M|P%", help="Apply --diverse of deal select to each function.")
 @option(
     _WHAT,
     "--stochastic",
     metavar="power|softrank[:BETA]",
-    help="As of deal select, for every function.",
+    help="Apply --stochastic of deal select to each function.",
 )
 @option(
     _WHAT,
     "--focus",
     metavar="CLASS,…",
-    help="Classes of the focus: functions, which are left out without.",
+    help="Classes that the focus:* functions count. Default: leave these functions out.",
 )
 @option(
     _WHAT,
@@ -66,31 +72,38 @@ command.add_command(difficulty)
     default="300f",
     show_default=True,
     metavar="Nf|Ns",
-    help="A scene is a stretch of a sequence so long: frames by the number in the id, or seconds.",
+    help="Length of a scene, a stretch of a sequence: frames by the last number in the id, or "
+    "seconds.",
 )
 @option(
     _WHAT,
     "--sequence-from",
     metavar="REGEX",
-    help="Sequence of an image: the first group of REGEX, searched in its id. Default: as stored.",
+    help="Read the sequence of an image from its id: the first group of REGEX. Default: the stored "
+    "sequence.",
 )
 @seed_option(_WHAT)
-@option(_WHAT, "--plugin", "plugins", multiple=True, metavar="FILE|MODULE", help="Load functions.")
+@option(
+    _WHAT,
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="MODULE",
+    help="Load your own acquisition functions from a module or .py file. Repeatable.",
+)
 @output_options
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def pool(
     out: tuple[str, ...],
     focus: str | None,
     plugins: tuple[str, ...],
     output: str | None,
     as_json: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
-    """Let every acquisition function pick from the results OUT, and compare the picks.
+    """Let every acquisition function pick from the results in OUT, and compare the picks.
 
-    Prints, as Markdown, how many sequences and scenes each function's picks come from, and how
-    many picks each two functions share.
+    The report says how many sequences and scenes the picks of each function come from, and how
+    many picks each pair of functions shares.
     """
     check_output(output)
     from deal.acquisitions import load_plugin
@@ -106,8 +119,8 @@ def pool(
 
 @command.command(
     cls=GroupedCommand,
-    short_help="Learning curves of deal loop, compared in pairs.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Compare the learning curves of deal loop.",
+    examples=["deal report loop runs/trial", "deal report loop runs/trial -o trial.html"],
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path())
 @option(
@@ -116,7 +129,7 @@ def pool(
     "baselines",
     multiple=True,
     metavar="METHOD",
-    help="Compare the others with it; repeatable. Default: random and entropy.",
+    help="Compare the other methods with this one. Repeatable. Default: random and entropy.",
 )
 @option(
     _WHAT,
@@ -124,16 +137,16 @@ def pool(
     "classes",
     multiple=True,
     metavar="NAME",
-    help="Show this class's IoU; repeatable. Default: pole, sign-symbol, fence, pedestrian, "
-    "bicyclist where the data have them, else the five lowest.",
+    help="Show the IoU of this class. Repeatable. Default: pole, sign-symbol, fence, pedestrian "
+    "and bicyclist if the data have them, else the five classes with the lowest IoU.",
 )
 @option(
     _WHAT,
     "--full",
     type=float,
     metavar="MIOU",
-    help="mIoU with every label, such as 0.55, to count the labels needed for 90 and 95 % of it; "
-    "for seeds without full supervision of their own (full = true in the experiment).",
+    help="mIoU of training on all labels, such as 0.55: the report then counts the labels needed "
+    "for 90 and 95 % of it. Seeds trained with full = true in the experiment use their own.",
 )
 @option(
     _WHAT,
@@ -141,7 +154,7 @@ def pool(
     default="300f",
     show_default=True,
     metavar="Nf",
-    help="A scene is a stretch of a drive so long, by the last number in the id.",
+    help="Length of a scene, a stretch of a drive, in frames by the last number in the id.",
 )
 @option(
     _OUT,
@@ -151,12 +164,12 @@ def pool(
     metavar="FILE",
     help="Write Markdown here instead of printing it; with a name in .html, one page with figures.",
 )
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
-def loop(runs: tuple[str, ...], output: str | None, debug: bool, **options: Any) -> None:
-    """Report the experiments RUNS, each a folder OUTPUT/EXPERIMENT of `deal loop`.
+def loop(runs: tuple[str, ...], output: str | None, **options: Any) -> None:
+    """Report on the experiments RUNS; each is a folder OUTPUT/EXPERIMENT of `deal loop`.
 
-    mIoU by round, paired differences with 95 % intervals, wins, IoU of hard classes, overlap and
-    drives of the picks. Writes each experiment's results.csv anew from its plain files.
+    The report holds the mIoU of each round, paired differences with 95 % intervals, wins, the IoU
+    of hard classes, and the overlap and drives of the picks. The command also rewrites the
+    results.csv of each experiment.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``deal report difficulty``: how good difficulty is, on labelled images."""
+"""``deal report difficulty``: measure difficulty on labeled images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from deal.cli.common import GroupedCommand, key_value, option
+from deal.cli.common import key_value
+from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
 from deal.cli.report_files import check_output, output_options, show
 from deal.errors import UsageError
@@ -25,10 +26,11 @@ def _grids(
 @click.command(
     "difficulty",
     cls=GroupedCommand,
-    short_help="How well difficulty finds, ranks and foretells a network's errors.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="deal report difficulty --model model.onnx --data labeled/ --difficulty-head head.json "
-    "--ablations -o difficulty.md",
+    short_help="Measure how well difficulty finds the network's errors.",
+    examples=[
+        "deal report difficulty --model model.onnx --data labeled/ -o difficulty.html",
+        "deal report difficulty --model model.onnx --data labeled/ --difficulty-head head.json",
+    ],
 )
 @model_options
 @option(
@@ -37,18 +39,21 @@ def _grids(
     type=click.Path(),
     required=True,
     metavar="ROOT",
-    help="ROOT/{train,val,test}/{images,labels}, ROOT/{images,labels} or Cityscapes, as deal "
-    "fit-head takes it.",
+    help="Labeled images, as for deal fit-head: ROOT/{train,val,test}/{images,labels}, "
+    "ROOT/{images,labels} or Cityscapes.",
 )
 @option(
-    _DATA, "--split", metavar="NAME", help="Split to measure on. Default: test, or val without one."
+    _DATA,
+    "--split",
+    metavar="NAME",
+    help="Measure on this split. Default: test, or val if there is no test.",
 )
 @option(
     _DATA,
     "--sequence-from",
     metavar="REGEX",
-    help="Sequence of an image: the first group of REGEX, searched in its path under ROOT. Each "
-    "sequence gets its own figures too.",
+    help="Read the sequence of an image from its path under ROOT: the first group of REGEX. The "
+    "report then has figures per sequence too.",
 )
 @ignore_index_option(_DATA)
 @option(
@@ -58,8 +63,8 @@ def _grids(
     type=click.Path(),
     multiple=True,
     metavar="FILE",
-    help="Measure this head (of deal fit-head) beside the model's own; repeatable. The first is "
-    "`difficulty` where the model has none.",
+    help="Measure this head, from deal fit-head, beside the model's own. Repeatable. If the model "
+    "has none, the first one is `difficulty`.",
 )
 @option(
     _HEADS,
@@ -68,26 +73,24 @@ def _grids(
     callback=_grids,
     multiple=True,
     metavar="HxW",
-    help="Measure `difficulty` on this attention grid too; repeatable.",
+    help="Measure `difficulty` on this attention grid too. Repeatable.",
 )
 @option(
     _HEADS,
     "--ablations",
     is_flag=True,
-    help="Measure `difficulty` also on the grid of the logits, with gamma 0, and with attention by "
-    "polynomials of degree 1 to 4 and over all pairs of cells.",
+    help="Measure `difficulty` in variants too: on the grid of the logits, without attention "
+    "(gamma 0), and with attention by polynomials of degree 1 to 4 and over all pairs of cells.",
 )
 @output_options
-@option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
-def difficulty(
-    *, output: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any
-) -> None:
-    """Measure difficulty on labelled images that the network was not trained on.
+@option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
+def difficulty(*, output: str | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Measure difficulty on labeled images that the network was not trained on.
 
-    Runs the network over them and holds difficulty, entropy, margin and least confidence against
-    its true errors: AUROC, average precision and AURC, overall and by class; calibration; mean
-    score by class beside 1 − IoU; and other heads on the same logits. No PyTorch needed.
+    The command runs the network and compares difficulty, entropy, margin and least confidence with
+    the true errors: AUROC, average precision and AURC, overall and by class; calibration; the mean
+    score of each class beside 1 − IoU; and other heads on the same logits. It does not need
+    PyTorch.
     """
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if not options["model"]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import FC, option
+from deal.cli.grouped import FC, option
 from deal.errors import OutputError
 
 __all__ = ["check_output", "output_options", "show"]

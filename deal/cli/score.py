@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from deal._version import __version__
-from deal.cli.common import (
-    GroupedCommand,
-    key_value,
-    option,
-    print_note,
-    print_selection,
-    ranking_keywords,
-    ranking_options,
-)
+from deal.cli.common import key_value, print_note, print_selection
 from deal.cli.display import Display
+from deal.cli.grouped import GroupedCommand, option
+from deal.cli.ranking import ranking_keywords, ranking_options
+from deal.cli.version import version_option
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -31,32 +25,40 @@ _POOL, _MODEL, _RUN = "Pool", "Model", "Engine"
 _WHAT, _OUT = "Statistics", "Output"
 
 _DEMO_OUTPUT = "deal-demo"
+_BATCH_SIZE = (
+    "Batch size. Default: 1 on the CPU, 32 on a GPU, where short batches are padded to it."
+)
 
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Rank a pool of images: what to label next.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    short_help="Score a pool with your network and rank it.",
+    examples=[
+        "deal-score --demo",
+        "deal-score frames/ --model model.onnx -o scored --budget 500 --min-gap 2s",
+        "deal-score pool.csv --model model.onnx -o scored --exclude labeled.csv",
+    ],
 )
 @click.argument("pool", nargs=-1, type=click.Path(readable=False))
 @option(
     _POOL,
     "--demo",
     is_flag=True,
-    help="Score the bundled images with the bundled model; --output is deal-demo unless given.",
+    first_day=True,
+    help="Score the bundled images with the bundled model. --output is then deal-demo by default.",
 )
 @option(
     _POOL,
     "--shard",
     metavar="I/N",
     default="0/1",
-    help="Only this part of the pool, by hash of the id: 0/4 … 3/4.",
+    help="Score only part I of N of the pool, split by a hash of the id: 0/4 to 3/4.",
 )
 @option(
     _POOL,
     "--sequence-from",
     metavar="REGEX",
-    help="Sequence of an image: the first group of REGEX, searched in its id.",
+    help="Read the sequence of an image from its id: the first group of REGEX.",
 )
 @option(
     _POOL,
@@ -64,8 +66,8 @@ _DEMO_OUTPUT = "deal-demo"
     is_flag=False,
     flag_value="2",  # DEDUP_THRESHOLD; importing it would slow --help down
     metavar="[THRESHOLD]",
-    help="Spare the network frames that differ from the last one kept of their sequence (without: "
-    "folder) by at most THRESHOLD grey levels: --dedup=2. A bare --dedup, at the end, is 2.",
+    help="Skip near-duplicates: frames within THRESHOLD grey levels of the last frame kept in the "
+    "same sequence (or folder). Default 2. Write --dedup=3, or --dedup at the end of the line.",
 )
 @option(
     _POOL,
@@ -74,7 +76,7 @@ _DEMO_OUTPUT = "deal-demo"
     default=200_000_000,
     show_default=True,
     metavar="N",
-    help="Larger images are not decoded but quarantined.",
+    help="Quarantine images with more pixels than this instead of decoding them.",
 )
 @option(
     _MODEL,
@@ -83,14 +85,16 @@ _DEMO_OUTPUT = "deal-demo"
     type=click.Path(),
     multiple=True,
     metavar="FILE",
-    help="ONNX model (or checkpoint, for --engine torch). Default: DEAL_MODEL of the environment. "
-    "Repeated: a committee, all of which vote; the first is the model that is scored.",
+    first_day=True,
+    help="ONNX model (or a checkpoint, for --engine torch). Default: the environment variable "
+    "DEAL_MODEL. Give several to form a committee: all of them vote, and the statistics are those "
+    "of the first.",
 )
 @option(
     _MODEL,
     "--flip",
     is_flag=True,
-    help="Each model votes on the mirrored image too (EquAL): one more pass.",
+    help="Let each model vote on the mirrored image too (EquAL). Costs one more pass per model.",
 )
 @option(
     _MODEL,
@@ -98,8 +102,8 @@ _DEMO_OUTPUT = "deal-demo"
     type=int,
     default=0,
     metavar="P",
-    help="Monte-Carlo dropout: P further passes with channels dropped vote beside the model, "
-    "which needs inputs for the masks (deal export --dropout).",
+    help="Monte-Carlo dropout: add P passes with dropped channels to the vote. The model needs "
+    "inputs for the masks, which deal export --dropout makes.",
 )
 @option(
     _MODEL,
@@ -108,14 +112,14 @@ _DEMO_OUTPUT = "deal-demo"
     default=0,
     show_default=True,
     metavar="N",
-    help="Draws the channels that dropout passes drop.",
+    help="Seed of the channels that the dropout passes drop.",
 )
 @option(
     _MODEL,
     "--difficulty-head",
     type=click.Path(),
     metavar="FILE",
-    help="Difficulty head (JSON) that wins over the model's own.",
+    help="Use this difficulty head (JSON, from deal fit-head) instead of the model's own.",
 )
 @option(
     _MODEL,
@@ -123,8 +127,9 @@ _DEMO_OUTPUT = "deal-demo"
     "model_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Key of the model contract, for a model that does not carry it; repeatable. VALUE is "
-    "JSON or text: classes=19, mean=[0.485,0.456,0.406]. Keys: classes, input_format, input_size, "
+    first_day=True,
+    help="Set a key of the model contract that the model file lacks. VALUE is JSON or text: "
+    "classes=19, mean=[0.485,0.456,0.406]. Repeatable. Keys: classes, input_format, input_size, "
     "size_multiple, resize, interpolation, mean, std, align_corners, output_kind, activation, "
     "dropout, output.",
 )
@@ -134,7 +139,7 @@ _DEMO_OUTPUT = "deal-demo"
     default="ort",
     show_default=True,
     metavar="ort|trt|torch",
-    help="What runs the network: ONNX Runtime, TensorRT, or PyTorch as reference.",
+    help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
 )
 @option(
     _RUN,
@@ -142,38 +147,43 @@ _DEMO_OUTPUT = "deal-demo"
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:I]",
-    help="auto takes CUDA where the engine has it and a driver sees a device.",
+    first_day=True,
+    help="auto uses CUDA if the engine supports it and the driver finds a GPU.",
 )
 @option(
-    _RUN, "--precision", metavar="fp32|fp16|bf16|int8", help="Default: as the model was exported."
+    _RUN,
+    "--precision",
+    metavar="fp32|fp16|bf16|int8",
+    help="Demand this precision. Default: the one the model was exported in.",
 )
 @option(
     _RUN,
     "--sessions",
     metavar="N|auto",
-    help="Networks that run at once; on CUDA batches in flight through one. Default: cores / "
-    "threads; 2 on CUDA. auto measures one a core, and one with all cores.",
+    help="Number of networks that run at once; on a GPU, batches in flight. Default: cores divided "
+    "by --threads, or 2 on a GPU. auto measures one session per core against one session on all "
+    "cores.",
 )
 @option(
     _RUN,
     "--threads",
     type=int,
     metavar="N",
-    help="Threads of one session. Default: 1 (--engine torch: every core).",
+    help="Threads per session. Default: 1, or all cores with --engine torch.",
 )
 @option(
     _RUN,
     "--decode-threads",
     type=int,
     metavar="N",
-    help="Threads that decode images. Default: every core.",
+    help="Threads that decode images. Default: one per core.",
 )
 @option(
     _RUN,
     "--batch-size",
     type=int,
     metavar="N",
-    help="Images of one size a batch. Default: 1, or 32 on CUDA.",
+    help=_BATCH_SIZE,
 )
 @option(
     _WHAT,
@@ -181,14 +191,15 @@ _DEMO_OUTPUT = "deal-demo"
     type=click.Choice(["input", "image"]),
     default="input",
     show_default=True,
-    help="Pixels that statistics are taken over: the network's input, or the oriented image.",
+    help="Take the statistics over the pixels of the network's input, or of the upright image.",
 )
 @option(
     _WHAT,
     "--scaled-decode/--no-scaled-decode",
     default=True,
     show_default=True,
-    help="Decode large JPEGs to 1/2, 1/4 or 1/8 of their size, never below the network's input.",
+    help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, but never below the network's "
+    "input.",
 )
 @option(
     _WHAT,
@@ -196,15 +207,15 @@ _DEMO_OUTPUT = "deal-demo"
     default="none",
     show_default=True,
     metavar="KIND",
-    help="Statistics of regions too: none, grid:PX (squares), segments:DIR (DIR/<id>.png or .npz), "
-    "slic:N (superpixels), components[:MINPIXELS] (areas of one predicted class).",
+    help="Store statistics of regions too: grid:PX (squares), segments:DIR (DIR/<id>.png or .npz), "
+    "slic:N (superpixels) or components[:MINPIXELS] (areas of one predicted class).",
 )
 @option(
     _WHAT,
     "--keep-regions",
     type=int,
     metavar="K",
-    help="Store the K best regions of an image. Default: all.",
+    help="Store only the K best regions per image. Default: all.",
 )
 @option(
     _WHAT,
@@ -217,8 +228,8 @@ _DEMO_OUTPUT = "deal-demo"
     "--mask",
     multiple=True,
     metavar="[CAMERA=]FILE",
-    help="Grey image of the images' size; pixels where it is 0 are ignored (car hood, vignette). "
-    "Again for each camera of a manifest.",
+    help="Ignore the pixels where this grey image is 0, such as the car's hood. It has the size of "
+    "the images. Repeat it for each camera of a manifest.",
 )
 @ranking_options
 @option(
@@ -227,14 +238,22 @@ _DEMO_OUTPUT = "deal-demo"
     "-o",
     type=click.Path(),
     metavar="DIR",
-    help="Folder for the results (needed); one that exists is resumed.",
+    first_day=True,
+    help="Folder for the results. Required. If it holds results already, the run is resumed.",
 )
-@option(_OUT, "--overwrite", is_flag=True, help="Remove earlier results of DIR first.")
+@option(
+    _OUT,
+    "--overwrite",
+    is_flag=True,
+    first_day=True,
+    help="Remove earlier results from DIR first.",
+)
 @option(
     _OUT,
     "--max-errors",
     metavar="N|P%",
-    help="Failed images to put up with: exit 0 up to here, 1 above. Default: any number, exit 3.",
+    help="Tolerate this many failed images: exit with 0 up to the limit and with 1 above it. "
+    "Default: tolerate any number, and exit with 3 if there are any.",
 )
 @option(
     _OUT,
@@ -242,7 +261,8 @@ _DEMO_OUTPUT = "deal-demo"
     type=int,
     default=0,
     metavar="N",
-    help="Draw the top N, each beside its difficulty map, on DIR/previews.jpg.",
+    first_day=True,
+    help="Draw the top N images beside their difficulty maps, in DIR/previews.jpg.",
 )
 @option(
     _OUT,
@@ -251,33 +271,32 @@ _DEMO_OUTPUT = "deal-demo"
     default=10,
     show_default=True,
     metavar="N",
-    help="Ranks to print.",
+    help="Number of ranks to print.",
 )
 @option(
     _OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead of the table."
 )
-@option(_OUT, "--quiet", "-q", is_flag=True, help="No progress.")
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
-@click.version_option(__version__, prog_name="deal-score")
+@option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
+@version_option("deal-score")
 def command(
     pool: tuple[str, ...],
     demo: bool,
     top: int,
     as_json: bool,
     quiet: bool,
-    debug: bool,
     **options: Any,
 ) -> int:
-    """Rank the images of POOL by what the model finds difficult: what to label next.
+    """Rank the images of POOL: what to label next.
 
-    POOL: folders (searched recursively), globs, images, and manifests (.txt, .csv, .jsonl,
-    .parquet with a column uri).
+    POOL is any number of folders (searched recursively), globs, images, and manifests (.txt, .csv,
+    .jsonl or .parquet with a column uri).
 
-    The network runs once an image; an interrupted run goes on with the same command. Results:
-    DIR/selection.csv and selection.json, DIR/images/*.parquet; `deal select DIR` ranks them anew.
+    The network runs once per image. If a run is interrupted, the same command resumes it. The
+    ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;
+    `deal select DIR` ranks them again without the network.
 
-    Exit status: 0 done; 1 failed; 2 usage; 3 done, but some images were quarantined; 130 or 143
-    interrupted.
+    Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images were quarantined; 130 or
+    143 interrupted.
     """
     options = ranking_keywords(options)
     options["model_options"] = dict(map(key_value, options["model_options"]))

@@ -6,14 +6,9 @@ from typing import Any
 
 import click
 
-from deal.cli.common import (
-    GroupedCommand,
-    option,
-    print_note,
-    print_selection,
-    ranking_keywords,
-    ranking_options,
-)
+from deal.cli.common import print_note, print_selection
+from deal.cli.grouped import GroupedCommand, option
+from deal.cli.ranking import ranking_keywords, ranking_options
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -22,8 +17,12 @@ _OUT = "Output"
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Rank stored results anew, without the network.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    short_help="Rank scored images again, without the network.",
+    examples=[
+        "deal select scored --acquisition entropy --budget 500",
+        "deal select scored --budget 5% --diverse 10 --exclude labeled.csv -o round2",
+        "deal select scored --budget regions:2000 --max-per-image 5",
+    ],
 )
 @click.argument("out", nargs=-1, required=True, type=click.Path())
 @ranking_options
@@ -33,7 +32,8 @@ _OUT = "Output"
     "-o",
     type=click.Path(),
     metavar="DIR",
-    help="Write selection.csv and selection.json here. Default: only print.",
+    first_day=True,
+    help="Write selection.csv and selection.json to DIR. Default: only print.",
 )
 @option(
     _OUT,
@@ -42,21 +42,28 @@ _OUT = "Output"
     default=10,
     show_default=True,
     metavar="N",
-    help="Ranks to print.",
+    first_day=True,
+    help="Number of ranks to print.",
 )
 @option(
-    _OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead of the table."
+    _OUT,
+    "--json",
+    "as_json",
+    is_flag=True,
+    first_day=True,
+    help="Print one JSON document instead of the table.",
 )
-@option(_OUT, "--debug", is_flag=True, help="Show the traceback of an error (or set DEAL_DEBUG=1).")
 def command(
     out: tuple[str, ...],
     output: str | None,
     top: int,
     as_json: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
-    """Rank what is stored in the folders OUT, which `deal score --output` wrote, as one pool."""
+    """Rank the images or regions in the folders OUT again, as one pool.
+
+    OUT is what `deal score --output OUT` wrote. No network runs.
+    """
     from deal.selection import select
 
     if output == "":

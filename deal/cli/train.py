@@ -7,146 +7,270 @@ from typing import Any
 
 import click
 
+from deal._install import pip_install
 from deal.cli.common import parse_size
+from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError
+from deal.text import printable
 
 __all__ = ["command"]
 
-_EXAMPLES = """\b
-deal train --dataset camvid --data CamVid --output runs/camvid
-deal train --dataset synthetic --width 0.5 --output runs/demo
-"""
+_DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine", "Output"
 
 
-@click.command("train", epilog=_EXAMPLES)
-@click.option(
+@click.command(
+    "train",
+    cls=GroupedCommand,
+    short_help="Train a segmentation network with a difficulty branch.",
+    examples=[
+        "deal train --dataset synthetic --width 0.5 --output runs/demo",
+        "deal train --dataset camvid --data CamVid --output runs/camvid",
+        "deal train --dataset folder --data mine --size 360x480 --output runs/mine",
+    ],
+)
+@option(
+    _DATA,
     "--dataset",
     type=click.Choice(["camvid", "cityscapes", "folder", "synthetic", "synthetic-drives"]),
     required=True,
-    help="camvid and folder: ROOT/{train,val,test}/{images,labels}, a class index a pixel; folder "
-    "also needs ROOT/classes.json. cityscapes: ROOT/{leftImg8bit,gtFine}, and --size. synthetic: "
-    "generated street scenes; synthetic-drives: the same as drives.",
+    first_day=True,
+    help="camvid, folder: ROOT/{train,val,test}/{images,labels}, with one class index per label "
+    "pixel; folder also needs ROOT/classes.json. cityscapes: ROOT/{leftImg8bit,gtFine}; it also "
+    "needs --size. synthetic: generated street scenes. synthetic-drives: generated drives.",
 )
-@click.option("--data", type=click.Path(), metavar="ROOT", help="Root of the data set.")
-@click.option(
+@option(
+    _DATA,
+    "--data",
+    type=click.Path(),
+    metavar="ROOT",
+    first_day=True,
+    help="Root folder of the data set.",
+)
+@option(
+    _DATA,
     "--scenes",
     type=click.IntRange(min=5),
     default=500,
     show_default=True,
-    help="Training scenes of --dataset synthetic, frames of synthetic-drives; a fifth each for val "
-    "and test.",
+    metavar="N",
+    help="Training scenes of synthetic, or frames of synthetic-drives. val and test each get a "
+    "fifth of this number.",
 )
-@click.option(
+@option(
+    _DATA,
     "--size",
     callback=parse_size,
     metavar="HxW",
-    help="Resize images to this; the network's input size. [default: as they are]",
+    first_day=True,
+    help="Resize images to this size, which becomes the network's input size. Default: keep their "
+    "size.",
 )
-@click.option(
+@option(
+    _NETWORK,
     "--network",
     type=click.Choice(["paper", "light"]),
     default="light",
     show_default=True,
-    help="DeepLabv3+ on MobileNetV2, or the same with separable convolutions.",
+    first_day=True,
+    help="paper: DeepLabv3+ on MobileNetV2. light: the same with separable convolutions.",
 )
-@click.option(
-    "--width", type=float, default=1.0, show_default=True, help="Multiplies the channels."
+@option(
+    _NETWORK,
+    "--width",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="FACTOR",
+    help="Multiply the number of channels by this.",
 )
-@click.option(
+@option(
+    _NETWORK,
     "--weights",
     type=click.Path(),
     metavar="FILE",
+    first_day=True,
     help="Start from torchvision's MobileNetV2 state dict, or from a checkpoint of the same "
-    "network on whatever classes.",
+    "network trained on any classes.",
 )
-@click.option(
+@option(
+    _NETWORK,
     "--start-from",
     type=click.Path(),
     metavar="CHECKPOINT",
-    help="Go on from another run on the same classes.",
+    help="Start from another run on the same classes.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=2), default=4, show_default=True)
-@click.option(
-    "--lr", type=float, default=0.01, show_default=True, help="At the start; SGD, poly 0.9."
+@option(
+    _NETWORK,
+    "--grid",
+    callback=parse_size,
+    metavar="HxW",
+    help="Size of the attention grid. Default: the grid of the logits, a quarter of the input.",
 )
-@click.option(
+@option(
+    _NETWORK,
+    "--uncertainty/--no-uncertainty",
+    default=False,
+    show_default=True,
+    help="Also give the difficulty head one weight per class for the variance p(1 - p).",
+)
+@option(
+    _TRAINING,
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    first_day=True,
+    help="Passes over the training images.",
+)
+@option(
+    _TRAINING,
+    "--batch-size",
+    type=click.IntRange(min=2),
+    default=4,
+    show_default=True,
+    metavar="N",
+    first_day=True,
+    help="Images per training step.",
+)
+@option(
+    _TRAINING,
+    "--lr",
+    type=float,
+    default=0.01,
+    show_default=True,
+    metavar="RATE",
+    help="Learning rate at the start. SGD decays it polynomially, with power 0.9.",
+)
+@option(
+    _TRAINING,
     "--head-lr-factor",
     type=float,
     default=10.0,
     show_default=True,
-    help="Times --lr for ASPP, decoder and difficulty branch; 1 when training from scratch.",
+    metavar="FACTOR",
+    help="Multiply --lr by this for ASPP, decoder and difficulty branch. It is 1 when training "
+    "from scratch.",
 )
-@click.option("--weight-decay", type=float, default=5e-4, show_default=True)
-@click.option(
-    "--alpha", type=float, default=1.0, show_default=True, help="Weight of the difficulty loss."
-)
-@click.option("--class-balance", is_flag=True, help="Weight rare classes up in the loss.")
-@click.option(
-    "--grid",
-    callback=parse_size,
-    metavar="HxW",
-    help="Attention grid. [default: the grid of the logits, a quarter]",
-)
-@click.option(
-    "--uncertainty/--no-uncertainty",
-    default=False,
+@option(
+    _TRAINING,
+    "--weight-decay",
+    type=float,
+    default=5e-4,
     show_default=True,
-    help="Give the difficulty head a weight a class of the variance p(1 - p) too.",
+    metavar="RATE",
+    help="Weight decay of SGD.",
 )
-@click.option(
+@option(
+    _TRAINING,
+    "--alpha",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="WEIGHT",
+    help="Weight of the difficulty loss.",
+)
+@option(_TRAINING, "--class-balance", is_flag=True, help="Give rare classes more weight.")
+@option(
+    _TRAINING,
     "--crop",
     callback=parse_size,
     metavar="HxW",
-    help="Training crop. [default: the size of the images]",
+    help="Size of the training crops. Default: the size of the images.",
 )
-@click.option(
+@option(
+    _TRAINING,
     "--scale",
     type=(float, float),
     default=(0.5, 2.0),
     show_default=True,
     metavar="LOW HIGH",
-    help="Random zoom before the crop.",
+    help="Zoom randomly between these factors before the crop.",
 )
-@click.option(
+@option(
+    _TRAINING,
     "--blur",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
+    metavar="P",
     help="Probability of a slight Gaussian blur.",
 )
-@click.option(
+@option(
+    _TRAINING,
     "--color-jitter",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
-    help="Random brightness, contrast and saturation, 1 ± this.",
+    metavar="J",
+    help="Change brightness, contrast and saturation randomly, by factors of 1 ± J.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+@option(
+    _TRAINING,
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="S",
+    help="Seed of weights, order and augmentation.",
 )
-@click.option(
+@option(
+    _TRAINING,
+    "--validate-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Measure on val after every N epochs.",
+)
+@option(
+    _RUN,
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Precision of the arithmetic.",
+)
+@option(
+    _RUN,
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    first_day=True,
+    help="auto uses CUDA if PyTorch finds a GPU.",
+)
+@option(
+    _RUN,
     "--compile",
     type=click.Choice(["default", "reduce-overhead"]),
-    help="Compile the steps with torch.compile in this mode.",
+    help="Compile the training steps with torch.compile in this mode.",
 )
-@click.option(
-    "--validate-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="EPOCHS"
+@option(
+    _OUT,
+    "--output",
+    "-o",
+    type=click.Path(),
+    required=True,
+    metavar="DIR",
+    first_day=True,
+    help="Folder for checkpoints and metrics.",
 )
-@click.option(
-    "--output", type=click.Path(), required=True, help="Folder of checkpoints and metrics."
+@option(
+    _OUT,
+    "--overwrite",
+    is_flag=True,
+    first_day=True,
+    help="Start again if DIR holds a run already. Default: resume it.",
 )
-@click.option("--overwrite", is_flag=True, help="Start again where --output holds a run.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@option(_OUT, "--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(*, overwrite: bool, as_json: bool, **options: Any) -> None:
     """Train a segmentation network with a difficulty branch.
 
-    Keeps the epoch that is best on val as OUTPUT/best.pt (for `deal export`) and evaluates it on
-    test: mIoU with void ignored, and how well difficulty, entropy and margin find the wrong pixels
-    (AUROC). Metrics go to OUTPUT/metrics.jsonl and OUTPUT/summary.json. The same command goes on
-    after an interruption.
+    The command keeps the epoch that is best on val as DIR/best.pt, for `deal export`, and evaluates
+    it on test: mIoU without void pixels, and how well difficulty, entropy and margin find the wrong
+    pixels (AUROC). Metrics are in DIR/metrics.jsonl and DIR/summary.json. If a run is interrupted,
+    the same command resumes it.
     """
     try:
         from deal.training.config import TrainConfig
@@ -154,7 +278,7 @@ def command(*, overwrite: bool, as_json: bool, **options: Any) -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise DealError("training needs PyTorch: pip install 'deal-score[train]'") from error
+        raise DealError(f"training needs PyTorch: {pip_install('train')}") from error
     summary = train(TrainConfig(**options), overwrite=overwrite)
     click.echo(json.dumps(summary) if as_json else _report(summary, options["output"]))
 
@@ -164,9 +288,9 @@ def _report(summary: dict[str, Any], output: str) -> str:
     result = summary[split]
     lines = [f"{'class':<20}{'IoU %':>7}   ({split}, epoch {summary['best_epoch']})"]
     for name, value in result["iou"].items():
-        lines.append(f"{name:<20}{'-' if value is None else f'{100 * value:.1f}':>7}")
+        lines.append(f"{printable(name):<20}{'-' if value is None else f'{100 * value:.1f}':>7}")
     lines.append(f"{'mean':<20}{100 * result['miou']:>7.1f}")
     for name, value in result["auroc"].items():
         lines.append(f"AUROC {name:<20}{'-' if value is None else f'{value:.3f}'}")
-    lines.append(f"checkpoint: {output}/best.pt")
+    lines.append(f"checkpoint: {printable(output)}/best.pt")
     return "\n".join(lines)

@@ -49,6 +49,8 @@ def command_lines(draw: st.DrawFn, question: str, file: str) -> list[str]:
     """Arguments of a question: some of its options, with values."""
     words, arguments = [], []
     for parameter in command.commands[question].params:
+        if not parameter.expose_value:
+            continue
         if isinstance(parameter, click.Argument):
             least = int(parameter.required)
             arguments = draw(st.lists(values(parameter, file), min_size=least, max_size=3))

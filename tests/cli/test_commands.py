@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import io
 import json
+import logging
 import os
+import platform
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from deal import cli
 from deal.cli import run
 from deal.cli.display import Display, describe
+from deal.cli.grouped import GroupedCommand
 from deal.cli.score import command as score_command
 from deal.engines import ENGINES
 from deal.run.progress import Progress
@@ -66,16 +73,34 @@ def test_commands_that_are_not_installed_are_not_shown(
     assert "No such command 'no-such-module'" in err
 
 
-def test_version(deal: Deal) -> None:
+def test_version_names_python_the_platform_and_the_engines(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from deal import __version__
 
-    assert deal("--version")[:2] == (0, f"deal, version {__version__}\n")
+    there = {"onnxruntime": "1.2", "tensorrt": "10.3"}
+
+    def version(name: str) -> str:
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    code, out, _ = deal("--version")
+    first, second, third = out.splitlines()
+    assert (code, first) == (0, f"deal, version {__version__}")
+    assert second == f"Python {platform.python_version()}, {platform.platform()}"
+    assert third.startswith("engines installed: ort (onnxruntime 1.2), trt (tensorrt 10.3);")
+    there.clear()
+    assert "engines installed: none;" in deal("--version")[1]
 
 
 def test_deal_score_is_deal_score(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["deal-score", "--help"])
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # main replaces them
     with pytest.raises(SystemExit) as end:
         cli.score_main()
     assert end.value.code == 0
@@ -84,18 +109,50 @@ def test_deal_score_is_deal_score(
     assert capfd.readouterr().out.startswith("deal-score, version ")
 
 
-def test_options_stand_under_headings() -> None:
-    text = score_command.get_help(
-        score_command.make_context("deal-score", [], resilient_parsing=True)
-    )
+def test_all_options_stand_under_headings(deal: Deal) -> None:
+    text = deal("score", "--help-all")[1]
     headings = re.findall(r"^([A-Z]\w+):$", text, re.MULTILINE)
     ranking = ["Ranking", "Budget", "Rules", "Diversity"]
-    assert headings == ["Pool", "Model", "Engine", "Statistics", *ranking, "Output", "Help"]
+    what = ["Pool", "Model", "Engine", "Statistics", *ranking, "Output", "Examples"]
+    assert headings == what
+    for parameter in score_command.params:
+        assert isinstance(parameter, click.Argument) or parameter.opts[0] in text
 
 
-@pytest.mark.parametrize("name", ["score", "fit-head"])
-def test_the_help_names_every_engine(deal: Deal, name: str) -> None:
-    assert f"--engine {'|'.join(ENGINES)} " in " ".join(deal(name, "--help")[1].split())
+def test_the_help_shows_the_options_of_a_first_day_and_examples(deal: Deal) -> None:
+    text = deal("score", "--help")[1]
+    options = re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)
+    assert {"--demo", "--model", "--output", "--budget", "--acquisition"} <= set(options)
+    assert options[-3:] == ["--version", "--help-all", "--help"]
+    assert len(options) <= 16
+    examples = text.partition("Examples:\n")[2].splitlines()
+    assert "  deal-score --demo" in examples
+    assert 2 <= len(examples) <= 4
+
+
+@pytest.mark.parametrize("name", ["score", "select", "train", "export", "fit-head", "loop"])
+def test_the_examples_of_a_command_are_understood(
+    deal: Deal, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEAL_MODEL", raising=False)
+    examples = deal(name, "--help")[1].partition("Examples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition(" > ")[0])
+        group, words = (score_command, words[1:]) if words[0] == "deal-score" else (None, words[1:])
+        if group is None:
+            group = cli.deal.get_command(click.Context(cli.deal), words[0])
+            words = words[1:]
+        while isinstance(group, click.Group):
+            group = group.commands[words[0]]
+            words = words[1:]
+        assert group is not None
+        group.make_context("deal", words)  # UsageError for a word that is no option
+
+
+@pytest.mark.parametrize(("name", "option"), [("score", "--help-all"), ("fit-head", "--help")])
+def test_the_help_names_every_engine(deal: Deal, name: str, option: str) -> None:
+    assert f"--engine {'|'.join(ENGINES)} " in " ".join(deal(name, option)[1].split())
 
 
 def test_debug_shows_the_traceback(
@@ -226,8 +283,6 @@ def test_a_file_gets_a_line_now_and_then(
 
 
 def fail_with(error: BaseException) -> Any:
-    import click
-
     @click.command()
     def command() -> None:
         raise error
@@ -253,3 +308,61 @@ def test_without_a_command_the_help_is_shown(deal: Deal) -> None:
 def test_an_interrupt_exits_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(fail_with(KeyboardInterrupt()), [], "deal") == 130
     assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_to_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEAL_DEBUG", raising=False)
+    assert run(fail_with(KeyError("a\nb")), [], "deal") == 1
+    printed = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: internal error, please report it with this line: KeyError at "
+        r"deal/cli/__init__\.py:\d+: 'a\\+nb' \[deal, version .*\] "
+        r"\(DEAL_DEBUG=1 shows the traceback\)\n",
+        printed,
+    )
+    monkeypatch.setenv("DEAL_DEBUG", "1")
+    with pytest.raises(KeyError):
+        run(fail_with(KeyError("a")), [], "deal")
+
+
+def test_memory_that_runs_out_is_one_line_with_a_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEAL_DEBUG", raising=False)
+    assert run(fail_with(MemoryError()), [], "deal") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: not enough memory: lower --sessions")
+    assert printed.count("\n") == 1
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("deal")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield logger
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers = before[1:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], []),
+        (["-v"], ["INFO"]),
+        (["--log-level", "debug"], ["DEBUG", "INFO"]),
+        (["--log-level", "error"], []),
+    ],
+)
+def test_a_log_is_written_on_demand_each_record_as_one_line(
+    log: logging.Logger, capsys: pytest.CaptureFixture[str], arguments: list[str], shown: list[str]
+) -> None:
+    @click.command(cls=GroupedCommand)
+    def command() -> None:
+        log.getChild("test").debug("a\nb")
+        log.getChild("test").info("a\nb")
+
+    assert run(command, arguments, "deal") == 0
+    printed = capsys.readouterr().err
+    assert re.findall(r" (DEBUG|INFO) deal\.test: a\\nb$", printed, re.MULTILINE) == shown

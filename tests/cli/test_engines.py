@@ -76,7 +76,7 @@ def test_keys_that_name_no_engine_are_refused(deal, cache, key):
     keep(cache, "1")
     code, _, told = deal("engines", "--remove", key)
     assert code == 2
-    assert "give a key of those that deal engines lists" in told
+    assert "letters of a key that deal engines lists" in told
     assert len(cache.entries()) == 1
 
 

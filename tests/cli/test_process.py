@@ -1,0 +1,76 @@
+"""``deal`` as a process: its streams, ``python -m deal``, and completion by the shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCORE = "import sys; from deal.cli import score_main; sys.exit(score_main())"
+DEAL = "import sys; from deal.cli import main; sys.exit(main())"
+
+
+def started(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_python_m_deal_is_deal() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deal", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("deal, version ")
+
+
+@pytest.mark.parametrize("arguments", [["-c", SCORE, "--help-all"], ["-m", "deal", "doctor"]])
+def test_a_reader_that_goes_is_no_error(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = started(*arguments, stdout=write)
+    os.close(write)
+    error = process.communicate()[1]
+    assert (process.returncode, error) == (0, "")
+
+
+def test_the_exit_code_of_a_failed_command_outlives_its_reader(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "deal", "select", str(tmp_path)]
+    assert subprocess.run(command, stdout=write, stderr=write, check=False).returncode == 1
+    os.close(write)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_finds_no_room_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        process = started("-m", "deal", "--help", stdout=full)
+        error = process.communicate()[1]
+    assert (process.returncode, error.count("\n")) == (1, 1)
+    assert error.startswith("error: cannot write the output: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("code", "variable", "words", "offered"),
+    [
+        (DEAL, "_DEAL_COMPLETE", "deal sel", "plain,select"),
+        (DEAL, "_DEAL_COMPLETE", "deal select --acq", "plain,--acquisition"),
+        (DEAL, "_DEAL_COMPLETE", "deal score --engine t", "plain,torch"),
+        (SCORE, "_DEAL_SCORE_COMPLETE", "deal-score --acquisition entr", "plain,entropy"),
+        (SCORE, "_DEAL_SCORE_COMPLETE", "deal-score --mod", "plain,--model"),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(
+    code: str, variable: str, words: str, offered: str
+) -> None:
+    name = words.partition(" ")[0]
+    program = code.replace("import sys;", f"import sys; sys.argv[0] = {name!r};")
+    env = {**os.environ, variable: "bash_complete", "COMP_WORDS": words}
+    env["COMP_CWORD"] = str(len(words.split()) - 1)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
+    )
+    assert offered in done.stdout.splitlines()
