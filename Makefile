@@ -1,6 +1,6 @@
 # make demo      score the bundled sample pool with the bundled model
 # make test      every test, Python and C; of it make test-emulated: CUDA, emulated on the CPU
-# make libdeal   the kernel as a C library: build/libdeal.so, header csrc/deal.h
+# make libdeal   the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
 # make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU. For every one
 #                that nvcc knows: make cuda NVCC_CODES=-arch=all
 # make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
@@ -20,7 +20,10 @@ CC ?= gcc
 
 # ---- Python -------------------------------------------------------------------------------------
 
-NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py $(wildcard csrc/*.h csrc/*.cpp csrc/*.cu)
+HEADERS := $(wildcard csrc/*/*.h)
+NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(wildcard csrc/*/*)
+# The files of a group of csrc/sources.txt, without what follows the last dot.
+sources = $(basename $(shell sed -n 's/^$(1) //p' csrc/sources.txt))
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,14 +54,13 @@ test-emulated: $(VENV)/testing build/emulated/_native.so
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cpp csrc/*.cu tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 # ---- C library ----------------------------------------------------------------------------------
 
-COMMON_SOURCES := attention_cpu committee_cpu components contours contours_batch deal_c image_job \
-  kernels_avx2 kernels_avx512 kernels_neon kernels_portable request statistics_cpu sums thread_pool
-LIBRARY_SOURCES := $(COMMON_SOURCES) statistics_nocuda
+LIBRARY := $(call sources,library)
+PLAIN := $(LIBRARY) $(call sources,without_cuda)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' deal/_version.py)
 CXXFLAGS ?= -O3
 LIBRARY_FLAGS := -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
@@ -66,15 +68,15 @@ LIBRARY_FLAGS := -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidde
   -DDEAL_VERSION='"$(VERSION)"' -Icsrc
 SANITIZE := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
-build/c/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+build/c/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
-build/sanitized/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+build/sanitized/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) -c $< -o $@
 
-build/libdeal.so.1: $(LIBRARY_SOURCES:%=build/c/%.o)
+build/libdeal.so.1: $(PLAIN:%=build/c/%.o)
 	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -pthread $^ -o $@
 
 build/libdeal.so: build/libdeal.so.1
@@ -82,12 +84,12 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.h csrc/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 # What deal bench latency runs.
-build/bench_latency: bench/latency.c csrc/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+build/bench_latency: bench/latency.c csrc/abi/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 # What deal bench kernel tells the clock by.
 build/bench_clock.so: bench/clock.c
@@ -95,12 +97,12 @@ build/bench_clock.so: bench/clock.c
 	$(CC) -std=c11 -O2 -Wall -Wextra -shared -fPIC $< -o $@
 
 build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
-  $(LIBRARY_SOURCES:%=build/sanitized/%.o)
-	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o build/sanitized/$*.o
+  $(PLAIN:%=build/sanitized/%.o)
+	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
-build/test_isa: tests/c/test_isa.c csrc/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+build/test_isa: tests/c/test_isa.c csrc/abi/deal.h build/libdeal.so
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 ctest: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated
 	build/test_deal
@@ -120,15 +122,15 @@ ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build
 ARM := aarch64-linux-gnu
 RUN_ARM ?= qemu-aarch64 -L /usr/$(ARM)
 
-build/$(ARM)/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+build/$(ARM)/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
-build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/deal.h $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
-	$(ARM)-gcc -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc -c $< -o $@.o
+build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h $(PLAIN:%=build/$(ARM)/%.o)
+	$(ARM)-gcc -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi -c $< -o $@.o
 	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
 
-.SECONDARY: $(LIBRARY_SOURCES:%=build/$(ARM)/%.o)
+.SECONDARY: $(PLAIN:%=build/$(ARM)/%.o)
 
 ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/test_isa
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
@@ -138,13 +140,13 @@ ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/tes
 # ---- CUDA ---------------------------------------------------------------------------------------
 
 NVCC ?= nvcc
-CUDA_SOURCES := attention_cuda committee_cuda device_runtime pixels_cuda statistics_cuda
+CUDA := $(call sources,cuda)
 NVCC_CODES ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 NVCC_FLAGS := -std=c++17 -O3 -Icsrc --fmad=false --prec-div=true -Werror all-warnings $(NVCC_CODES)
 
-cuda: $(CUDA_SOURCES:%=build/cuda/%.o)
+cuda: $(CUDA:%=build/cuda/%.o)
 
-build/cuda/%.o: csrc/%.cu $(wildcard csrc/*.h)
+build/cuda/%.o: csrc/%.cu $(HEADERS)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCC_FLAGS) -c $< -o $@
 
@@ -160,11 +162,11 @@ gpu:
 
 # The same sources, run on the CPU thread for thread: as a C test, and as an extension for pytest.
 EMULATION_FLAGS := -Wno-unknown-pragmas -Itests/c/emulated
-EMULATED := $(CUDA_SOURCES) cuda_runtime streams
-BINDING := binding binding_cuda binding_k_center binding_resample k_center resample tensor_py
+EMULATED := $(CUDA) cuda_runtime streams
+BINDING := $(call sources,binding)
 
 define emulated  # folder of the objects, flags
-$(1)/%.o: csrc/%.cu $$(wildcard csrc/*.h) tests/c/emulated/cuda_runtime.h
+$(1)/%.o: csrc/%.cu $(HEADERS) tests/c/emulated/cuda_runtime.h
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LIBRARY_FLAGS) $(2) $$(EMULATION_FLAGS) -x c++ -c $$< -o $$@
 $(1)/%.o: tests/c/emulated/%.cpp tests/c/emulated/cuda_runtime.h
@@ -174,18 +176,18 @@ endef
 $(eval $(call emulated,build/emulated,$(CXXFLAGS)))
 $(eval $(call emulated,build/emulated/sanitized,$(SANITIZE)))
 
-build/test_cuda_emulated: tests/c/test_cuda_emulated.cpp $(COMMON_SOURCES:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o)
+build/test_cuda_emulated: tests/c/test_cuda_emulated.cpp $(LIBRARY:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o)
 	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $(EMULATION_FLAGS) $^ -o $@
 
-build/test_cuda_emulated_sanitized: tests/c/test_cuda_emulated.cpp $(COMMON_SOURCES:%=build/sanitized/%.o) \
+build/test_cuda_emulated_sanitized: tests/c/test_cuda_emulated.cpp $(LIBRARY:%=build/sanitized/%.o) \
   $(EMULATED:%=build/emulated/sanitized/%.o)
 	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) $(EMULATION_FLAGS) $^ -o $@
 
-build/emulated/%.o: csrc/%.cpp $(wildcard csrc/*.h)
+build/emulated/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $$($(BIN)/python -m pybind11 --includes) -c $< -o $@
 
-build/emulated/_native.so: $(COMMON_SOURCES:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o) $(BINDING:%=build/emulated/%.o)
+build/emulated/_native.so: $(LIBRARY:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o) $(BINDING:%=build/emulated/%.o)
 	$(CXX) -shared -pthread $^ -o $@
 
 # ---- bundled model ------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Builds deal._native (pybind11 over the C ABI of csrc/deal.h) from explicit sources.
+"""Builds deal._native (pybind11 over the C ABI of csrc/abi/deal.h) from csrc/sources.txt.
 
 DEAL_CUDA=auto|0|1   CUDA kernels: where there is nvcc (auto, the default), never, always
 DEAL_CUDA_ARCHS=LIST compute capabilities from 75 on, by default "75;80;90": T4 to H200; or "all"
                      of the toolkit. The first and the last also as PTX, which the driver compiles
                      for other GPUs at their first use.
+DEAL_BUILD_JOBS=N    files compiled at the same time, by default one per core
 DEAL_SANITIZE=LIST   compile and link with -fsanitize=LIST, for example address,undefined
 """
 
@@ -13,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
@@ -23,41 +25,16 @@ DEFAULT_ARCHS = ("75", "80", "90")
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_text(), re.M)[1]
 
-LIBRARY_SOURCES = [
-    "csrc/attention_cpu.cpp",
-    "csrc/committee_cpu.cpp",
-    "csrc/components.cpp",
-    "csrc/contours.cpp",
-    "csrc/contours_batch.cpp",
-    "csrc/deal_c.cpp",
-    "csrc/image_job.cpp",
-    "csrc/kernels_avx2.cpp",
-    "csrc/kernels_avx512.cpp",
-    "csrc/kernels_neon.cpp",
-    "csrc/kernels_portable.cpp",
-    "csrc/request.cpp",
-    "csrc/statistics_cpu.cpp",
-    "csrc/sums.cpp",
-    "csrc/thread_pool.cpp",
-]
-BINDING_SOURCES = [
-    "csrc/binding.cpp",
-    "csrc/binding_cuda.cpp",
-    "csrc/binding_k_center.cpp",
-    "csrc/binding_resample.cpp",
-    "csrc/k_center.cpp",
-    "csrc/resample.cpp",
-    "csrc/tensor_py.cpp",
-]
-CUDA_SOURCES = [
-    "csrc/attention_cuda.cu",
-    "csrc/committee_cuda.cu",
-    "csrc/device_runtime.cu",
-    "csrc/pixels_cuda.cu",
-    "csrc/statistics_cuda.cu",
-]
-WITHOUT_CUDA = ["csrc/device_runtime_nocuda.cpp", "csrc/statistics_nocuda.cpp"]
-HEADERS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "csrc").glob("*.h"))]
+CSRC = ROOT / "csrc"
+HEADERS = [str(path.relative_to(ROOT)) for path in sorted(CSRC.glob("*/*.h"))]
+JOBS = int(os.environ.get("DEAL_BUILD_JOBS") or os.cpu_count() or 1)
+
+
+def sources(group: str) -> list[str]:
+    """The files of a group of csrc/sources.txt, as paths from here."""
+    words = [line.split() for line in (CSRC / "sources.txt").read_text().splitlines()]
+    return [f"csrc/{line[1]}" for line in words if line[:1] == [group]]
+
 
 # Contraction off: results are the same bits on every instruction set.
 compile_args = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-pthread", "-Wall", "-Wextra"]
@@ -110,9 +87,11 @@ class BuildWithCuda(build_ext):
     def build_extension(self, ext: Pybind11Extension) -> None:
         nvcc = find_nvcc()
         if nvcc is None:
-            ext.sources += WITHOUT_CUDA
+            ext.sources += sources("without_cuda")
         else:
-            ext.extra_objects = [self._compile(nvcc, source) for source in CUDA_SOURCES]
+            with ThreadPoolExecutor(JOBS) as pool:
+                compiled = pool.map(lambda source: self._compile(nvcc, source), sources("cuda"))
+                ext.extra_objects = list(compiled)
             ext.libraries += ["cudart_static", "dl", "rt"]
             ext.library_dirs += self._library_folders(nvcc)
             # Hidden, or another CUDA runtime in the process (PyTorch's) would be called instead.
@@ -146,8 +125,8 @@ class BuildWithCuda(build_ext):
 
 native = Pybind11Extension(
     "deal._native",
-    LIBRARY_SOURCES + BINDING_SOURCES,
-    depends=HEADERS + CUDA_SOURCES,
+    sources("binding") + sources("library"),  # the slowest first
+    depends=["csrc/sources.txt", *HEADERS, *sources("cuda"), *sources("without_cuda")],
     include_dirs=["csrc"],
     # DEAL_BUILDING exports the C ABI: bench/gpu times deal_enqueue apart from deal_finish.
     define_macros=[("DEAL_VERSION", f'"{VERSION}"'), ("DEAL_BUILDING", None)],
@@ -156,7 +135,7 @@ native = Pybind11Extension(
     extra_link_args=link_args,
 )
 
-ParallelCompile("DEAL_BUILD_JOBS", default=os.cpu_count() or 1).install()
+ParallelCompile(default=JOBS).install()
 setup(
     version=VERSION,
     # deal/export and deal/bench are links to the folders export/ and bench/ of the top level.

@@ -1,4 +1,4 @@
-"""The C ABI of ``csrc/deal.h`` on tensors of PyTorch: launching is timed apart from waiting.
+"""The C ABI of ``csrc/abi/deal.h`` on tensors of PyTorch: launching is timed apart from waiting.
 
 ``deal.score_logits`` does both in one call and takes the buffers of its tables anew each time. Here
 the request is set up once: :meth:`Call.enqueue` only launches and can be captured into a graph,

@@ -1,8 +1,8 @@
 """The least time the kernel of the statistics can take on a GPU, from its machine code.
 
-Compiles ``csrc/pixels_cuda.cu``, follows the instructions that a pixel meets in it and divides them
-by what a multiprocessor issues a clock. ``python -m deal.bench.gpu.issue_bound`` prints the table;
-it needs nvcc and cuobjdump, but no GPU.
+Compiles ``csrc/cuda/pixels_cuda.cu``, follows the instructions that a pixel meets in it and divides
+them by what a multiprocessor issues a clock. ``python -m deal.bench.gpu.issue_bound`` prints the
+table; it needs nvcc and cuobjdump, but no GPU.
 
 What is counted: the loop over rows of ``score_pixels`` for a request without regions and mask, its
 side that loads new rows of logits as often as a raster meets them, and likewise the loops of
@@ -47,7 +47,7 @@ _PIPES = {
 # Classes of score_pixels<dtype, least, most>.
 _BUCKETS = ((1, 8), (9, 12), (13, 16), (17, 20), (21, 24), (25, 28))
 _DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}  # deal_dtype
-_THREADS, _ROWS = 128, 16  # raster_cuda.h
+_THREADS, _ROWS = 128, 16  # cuda/raster_cuda.h
 _SLOW_WAY = 12  # instructions before and after the call of a subroutine
 REGISTERS, SHARED, BLOCKS = 65536, 227 * 1024, 32  # of a multiprocessor, for blocks
 
@@ -207,7 +207,7 @@ def _clocks(met: dict[str, float]) -> dict[str, float]:
 
 
 class Kernels:
-    """The machine code of ``csrc/pixels_cuda.cu`` for one architecture."""
+    """The machine code of ``csrc/cuda/pixels_cuda.cu`` for one architecture."""
 
     def __init__(
         self, arch: str = ISSUE_CAPABILITY, nvcc: str = "nvcc", cuobjdump: str = "cuobjdump"
@@ -223,7 +223,7 @@ class Kernels:
                 )
         with tempfile.TemporaryDirectory() as folder:
             cubin = str(Path(folder) / "pixels.cubin")
-            source = str(_CSRC / "pixels_cuda.cu")
+            source = str(_CSRC / "cuda/pixels_cuda.cu")
             code = f"-arch=sm_{arch}"
             command = [nvcc, *_FLAGS, f"-I{_CSRC}", code, "-cubin", "-Xptxas", "-v", source]
             told = subprocess.run([*command, "-o", cubin], check=True, capture_output=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Committee", "Members"]
 
-_MAX_MEMBERS = 64  # DEAL_MAX_MEMBERS of csrc/deal.h
+_MAX_MEMBERS = 64  # DEAL_MAX_MEMBERS of csrc/abi/deal.h
 
 
 @dataclass(frozen=True, slots=True)

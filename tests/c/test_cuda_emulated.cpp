@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "abi/deal.h"
 #include "cuda_runtime.h"
-#include "deal.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-// A CUDA runtime that runs kernels on the CPU, thread for thread: just enough for csrc/*_cuda.cu.
+// A CUDA runtime that runs kernels on the CPU, thread for thread: just enough for csrc/cuda/*.cu.
 //
 // It lets the kernels' indices, barriers, totals and flushes be tested where there is no GPU, and
 // the order that streams and events keep. It says nothing of a GPU's memory model, its arithmetic
