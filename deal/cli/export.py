@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import parse_size
+from deal.cli.common import Size
 from deal.errors import DealError, UsageError
 from deal.text import printable
 
@@ -51,7 +51,7 @@ __all__ = ["command"]
 )
 @click.option(
     "--static",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Fix the input size, and arrange the float32 network for CPUs: the same numbers in less "
     "time.",

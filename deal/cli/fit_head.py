@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import GroupedCommand, key_value, option, print_note
-from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
+from deal.cli.common import GroupedCommand, Size, key_value, option, print_note
+from deal.cli.labeled import Bar, ignore_index_option, model_options
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -23,10 +23,6 @@ __all__ = ["command"]
 
 _DATA, _FIT, _OUT = "Data", "Fit", "Output"
 _HEADINGS = {"auroc": "AUROC", "average_precision": "average precision", "aurc": "AURC"}
-
-
-def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    return None if value is None else parse_grid(value)
 
 
 @click.command(
@@ -65,7 +61,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @option(
     _FIT,
     "--grid",
-    callback=_grid,
+    type=Size("60x80"),
     metavar="HxW",
     help="Attention grid. Default: the grid of the logits, at most 4800 cells.",
 )

@@ -6,20 +6,14 @@ from typing import Any
 
 import click
 
-from deal.cli.common import GroupedCommand, key_value, option
-from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
+from deal.cli.common import GroupedCommand, Size, key_value, option
+from deal.cli.labeled import Bar, ignore_index_option, model_options
 from deal.cli.report_files import check_output, output_options, show
 from deal.errors import UsageError
 
 __all__ = ["difficulty"]
 
 _DATA, _HEADS, _OUT = "Data", "Heads", "Output"
-
-
-def _grids(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[int, int]]:
-    return [parse_grid(value) for value in values]
 
 
 @click.command(
@@ -65,7 +59,7 @@ def _grids(
     _HEADS,
     "--grid",
     "grids",
-    callback=_grids,
+    type=Size("60x80"),
     multiple=True,
     metavar="HxW",
     help="Measure `difficulty` on this attention grid too; repeatable.",

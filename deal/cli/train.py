@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import parse_size
+from deal.cli.common import Size
 from deal.errors import DealError
 
 __all__ = ["command"]
@@ -38,7 +38,7 @@ deal train --dataset synthetic --width 0.5 --output runs/demo
 )
 @click.option(
     "--size",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Resize images to this; the network's input size. [default: as they are]",
 )
@@ -84,7 +84,7 @@ deal train --dataset synthetic --width 0.5 --output runs/demo
 @click.option("--class-balance", is_flag=True, help="Weight rare classes up in the loss.")
 @click.option(
     "--grid",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Attention grid. [default: the grid of the logits, a quarter]",
 )
@@ -96,7 +96,7 @@ deal train --dataset synthetic --width 0.5 --output runs/demo
 )
 @click.option(
     "--crop",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Training crop. [default: the size of the images]",
 )
