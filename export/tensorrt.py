@@ -9,7 +9,6 @@ API: https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from deal import _native
 from deal.engines.tensorrt_library import Messages, import_tensorrt, log
 from deal.errors import EngineUnavailableError, ModelError
+from deal.machine.files import replacing
 
 __all__ = ["BuiltEngine", "InputProfile", "build_engine", "build_settings", "precisions_used"]
 
@@ -269,13 +269,11 @@ def _keep_timing_cache(config: Any, path: Path | None) -> None:
     """Write what was measured; without it the next build takes longer, nothing else."""
     if path is None:
         return
-    temporary = path.with_name(f"_{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(bytes(config.get_timing_cache().serialize()))
     except OSError as error:
         log.warning("timing cache %s is not written: %s", path, error.strerror)
-        temporary.unlink(missing_ok=True)
 
 
 # ---- the build itself -------------------------------------------------------------------------

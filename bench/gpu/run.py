@@ -19,6 +19,7 @@ from deal.bench.gpu import machine
 from deal.bench.gpu.record import read_lines
 from deal.bench.gpu.section import SECTIONS
 from deal.errors import UsageError
+from deal.machine.files import write_text
 
 __all__ = ["BUDGET", "failed", "run"]
 
@@ -158,7 +159,4 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"_{path.name}")
-    partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(found, indent=2) + "\n")

@@ -15,23 +15,35 @@ if TYPE_CHECKING:
     from deal.selection import Selection
 
 __all__ = [
+    "Size",
     "key_value",
-    "parse_size",
     "print_note",
     "print_selection",
 ]
 
 
-def parse_size(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    """Parse ``360x480`` to (360, 480)."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value!r} is not HxW, such as 360x480")
-    return int(parts[0]), int(parts[1])
+class Size(click.ParamType):  # type: ignore[type-arg]  # older ones are not generic
+    """``360x480`` as (360, 480).
+
+    Parameters
+    ----------
+    example : str
+        Shown where a value is something else.
+    """
+
+    name = "HxW"
+
+    def __init__(self, example: str = "360x480") -> None:
+        self._example = example
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse a value; click.BadParameter."""
+        parts = value.lower().split("x")
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not HxW, such as {self._example}", param, ctx)
+        return int(parts[0]), int(parts[1])
 
 
 def key_value(text: str) -> tuple[str, Any]:

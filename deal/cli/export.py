@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deal._install import pip_install
-from deal.cli.common import parse_size
+from deal.cli.common import Size
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError, UsageError
 from deal.text import printable
@@ -77,7 +77,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _MAKE,
     "--static",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     first_day=True,
     help="Fix the input size and rearrange the float32 network for CPUs: it gives the same numbers "

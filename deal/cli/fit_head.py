@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import key_value, print_note
+from deal.cli.common import Size, key_value, print_note
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
+from deal.cli.labeled import Bar, ignore_index_option, model_options
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -24,10 +24,6 @@ __all__ = ["command"]
 
 _DATA, _FIT, _OUT = "Data", "Fit", "Output"
 _HEADINGS = {"auroc": "AUROC", "average_precision": "average precision", "aurc": "AURC"}
-
-
-def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    return None if value is None else parse_grid(value)
 
 
 @click.command(
@@ -71,7 +67,7 @@ def _grid(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @option(
     _FIT,
     "--grid",
-    callback=_grid,
+    type=Size("60x80"),
     metavar="HxW",
     help="Size of the attention grid. Default: the grid of the logits, at most 4800 cells.",
 )

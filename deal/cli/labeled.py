@@ -9,7 +9,7 @@ import click
 
 from deal.cli.grouped import FC, option
 
-__all__ = ["Bar", "ignore_index_option", "model_options", "parse_grid"]
+__all__ = ["Bar", "ignore_index_option", "model_options"]
 
 _MODEL = "Model"
 _MODEL_OPTIONS = [
@@ -74,14 +74,6 @@ def ignore_index_option(group: str) -> Callable[[FC], FC]:
         help="Label of void pixels. Default: the one in ROOT/classes.json, else the model's, else "
         "255.",
     )
-
-
-def parse_grid(value: str) -> tuple[int, int]:
-    """``60x80`` as (60, 80); click.BadParameter."""
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value!r} is not HxW, such as 60x80")
-    return int(parts[0]), int(parts[1])
 
 
 class Bar:

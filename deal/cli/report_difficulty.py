@@ -6,21 +6,15 @@ from typing import Any
 
 import click
 
-from deal.cli.common import key_value
+from deal.cli.common import Size, key_value
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.labeled import Bar, ignore_index_option, model_options, parse_grid
+from deal.cli.labeled import Bar, ignore_index_option, model_options
 from deal.cli.report_files import check_output, output_options, show
 from deal.errors import UsageError
 
 __all__ = ["difficulty"]
 
 _DATA, _HEADS, _OUT = "Data", "Heads", "Output"
-
-
-def _grids(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[int, int]]:
-    return [parse_grid(value) for value in values]
 
 
 @click.command(
@@ -70,7 +64,7 @@ def _grids(
     _HEADS,
     "--grid",
     "grids",
-    callback=_grids,
+    type=Size("60x80"),
     multiple=True,
     metavar="HxW",
     help="Measure `difficulty` on this attention grid too. Repeatable.",

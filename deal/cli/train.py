@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deal._install import pip_install
-from deal.cli.common import parse_size
+from deal.cli.common import Size
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError
 from deal.text import printable
@@ -59,7 +59,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _DATA,
     "--size",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     first_day=True,
     help="Resize images to this size, which becomes the network's input size. Default: keep their "
@@ -102,7 +102,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _NETWORK,
     "--grid",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Size of the attention grid. Default: the grid of the logits, a quarter of the input.",
 )
@@ -174,7 +174,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _TRAINING,
     "--crop",
-    callback=parse_size,
+    type=Size(),
     metavar="HxW",
     help="Size of the training crops. Default: the size of the images.",
 )

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from deal.engines.tensorrt_library import log
 from deal.errors import EngineUnavailableError, ModelError
+from deal.machine.files import replacing
 
 __all__ = ["EngineCache", "Entry", "NotUsableError", "default_folder"]
 
@@ -208,9 +209,14 @@ class EngineCache:
         told = {"name": name, "facts": dict(facts), "sha256": digest}
         with self._storing():
             path.with_suffix(".json").unlink(missing_ok=True)
-            _replace(path, built.plan)
-            _replace(path.with_suffix(".layers"), built.layers.encode())
-            _replace(path.with_suffix(".json"), (json.dumps(told, indent=2) + "\n").encode())
+            contents = {
+                path: built.plan,
+                path.with_suffix(".layers"): built.layers.encode(),
+                path.with_suffix(".json"): (json.dumps(told, indent=2) + "\n").encode(),
+            }
+            for target, content in contents.items():
+                with replacing(target, alone=True) as file:
+                    file.write(content)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.engine"
@@ -247,13 +253,3 @@ def key_of(facts: Mapping[str, Any]) -> str:
     """SHA-256 of the facts, in hexadecimal."""
     text = json.dumps(dict(facts), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, wait for the disk, then rename."""
-    temporary = path.with_name(f"_{path.name}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -16,7 +16,6 @@ import torch
 
 from deal._version import __version__
 from deal.errors import DealError, OutputError
-from deal.loop.clock import BatchClock
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
 from deal.loop.labeled import described, images_of, only_regions, regions_of
@@ -33,6 +32,7 @@ from deal.training.checkpoint import (
     save_atomically,
     save_checkpoint,
 )
+from deal.training.clock import BatchClock
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset, Sample
 from deal.training.evaluation import evaluate

@@ -14,24 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import OutputError, ResultsError
+from deal.machine.files import write_text
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename: all or nothing. OutputError."""
-    temporary = path.with_name(f"_{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:

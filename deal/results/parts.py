@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from deal.machine.files import replacing
 from deal.pool.ids import Shard
 
 __all__ = [
@@ -101,12 +102,8 @@ def read_ids(path: Path) -> pa.Array:
 
 def publish(table: pa.Table, path: Path) -> None:
     """Write a part so that it is either not there (or as before) or complete and on disk."""
-    temporary = path.with_name("_" + path.name)
-    with open(temporary, "wb") as file:
+    with replacing(path, alone=True) as file:
         parquet.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     _sync_folder(path.parent)
 
 
@@ -123,13 +120,9 @@ def keep_rows(path: Path, keep: pa.Array) -> None:
 
 def write_json_atomic(path: Path, value: Any) -> None:
     """Write JSON (sorted keys, UTF-8) so that readers see the old file or the new one."""
-    temporary = path.with_name("_" + path.name)
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with replacing(path, alone=True) as file:
+        file.write(f"{text}\n".encode())
     _sync_folder(path.parent)
 
 

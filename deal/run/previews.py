@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from deal.errors import ItemError, OutputError
+from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
@@ -115,10 +116,9 @@ def write_previews(
     scored, acquisition = selection.metadata["scored"], selection.metadata["acquisition"]
     title = f"Top {len(previews)} of {scored} by {acquisition}{selection.drawn}"
     path = output / "previews.jpg"
-    temporary = path.with_name(f"_previews.jpg.{os.getpid()}")
     try:
-        contact_sheet(previews, title).save(temporary, format="JPEG", quality=90)
-        temporary.replace(path)
+        with replacing(path) as file:
+            contact_sheet(previews, title).save(file, format="JPEG", quality=90)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return path, notes

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ItemError
-from deal.scoring.batch_scores import BatchScores
+from deal.scoring.batch_scores import BatchScores, stacked
 from deal.types import Decoded, PoolItem
 
 __all__ = ["Image", "Outcome", "Shape", "to_rows"]
@@ -84,7 +83,7 @@ def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | No
     """
     ok = [image for outcome in outcomes for image in outcome.ok]
     if ok:
-        columns = _stacked([o.scores.columns for o in outcomes if o.scores is not None])
+        columns = stacked([o.scores.columns for o in outcomes if o.scores is not None])
         yield {**_described(ok), "status": ["ok"] * len(ok), **columns}, _regions(outcomes)
     failed = [
         (outcome.images[index], error)
@@ -115,11 +114,7 @@ def _regions(outcomes: Sequence[Outcome]) -> Columns | None:
             table = dict(outcome.scores.regions)
             ids += [outcome.images[index][0].id for index in table.pop("image")]
             tables.append(table)
-    return {"id": ids, **_stacked(tables)} if tables else None
-
-
-def _stacked(tables: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return {"id": ids, **stacked(tables)} if tables else None
 
 
 def _described(images: Sequence[Image]) -> Columns:

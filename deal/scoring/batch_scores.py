@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> Batc
     return BatchScores(ok[order], columns, table, failures)
 
 
-def stacked(tables: Sequence[Columns]) -> Columns:
+def stacked(tables: Sequence[Mapping[str, NDArray[Any]]]) -> Columns:
     """Tables of the same columns, one below the other."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 

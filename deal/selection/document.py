@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import OutputError
+from deal.machine.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,8 +112,9 @@ class Selection:
         folder = Path(output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(folder / "selection.csv", self._csv())
-            _write_atomically(folder / "selection.json", self._json())
+            for name, text in (("selection.csv", self._csv()), ("selection.json", self._json())):
+                with replacing(folder / name) as file:
+                    file.writelines(part.encode() for part in text)
         except OSError as error:
             raise OutputError(
                 f"cannot write the selection to {folder}: {error.strerror}; choose another --output"
@@ -135,16 +137,6 @@ class Selection:
         for row in self.records():
             yield ("," if row["rank"] > 1 else "") + "\n  " + json.dumps(row, ensure_ascii=False)
         yield "\n ]\n}\n"
-
-
-def _write_atomically(path: Path, text: Iterator[str]) -> None:
-    temporary = path.with_name(f"_{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _quote(text: str) -> str:

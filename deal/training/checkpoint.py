@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from deal.errors import ModelError
+from deal.machine.files import replacing
 from deal.training.difficulty import WithDifficulty
 from deal.training.networks import build_network
 
@@ -79,13 +79,9 @@ def build_module(meta: CheckpointMeta) -> WithDifficulty:
 
 
 def save_atomically(values: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` under a temporary name beside ``path``, then rename: all or nothing."""
-    temporary = path.with_name(f"_{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    """``torch.save``, all or nothing."""
+    with replacing(path, alone=True) as file:
         torch.save(dict(values), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def save_checkpoint(path: Path, module: WithDifficulty, meta: CheckpointMeta) -> None:

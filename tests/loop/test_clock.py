@@ -11,7 +11,7 @@ from deal.loop.experiment import run_loop
 
 torch = pytest.importorskip("torch")
 
-from deal.loop.clock import BatchClock  # noqa: E402
+from deal.training.clock import BatchClock  # noqa: E402
 
 
 def test_the_cpu_counts_what_happens_within_alone():
