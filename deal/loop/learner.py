@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from deal._install import pip_install
 from deal.errors import DealError, OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.labeled import Item
@@ -100,7 +101,7 @@ def open_learner(config: LoopConfig) -> Learner:
         if error.name != "torch":
             raise
         raise DealError(
-            "deal loop needs PyTorch for its own training: pip install 'deal-score[train]', or "
-            "give [training] command"
+            f"deal loop needs PyTorch for its own training: {pip_install('train')}, or give "
+            "[training] command"
         ) from error
     return RecipeLearner(config, config.training)
