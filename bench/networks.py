@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deal._install import pip_install
 from deal.errors import UsageError
 from deal.model.spec import read_spec
 from deal.synthetic.scenes import scene
@@ -86,8 +87,7 @@ def random_module(
         from deal.training.checkpoint import CheckpointMeta, build_module
     except ImportError as error:
         raise UsageError(
-            "a network with random weights needs PyTorch: pip install 'deal-score[train]', or "
-            "give --model"
+            f"a network with random weights needs PyTorch: {pip_install('train')}, or give --model"
         ) from error
     meta = CheckpointMeta(
         network=network,

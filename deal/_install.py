@@ -10,13 +10,15 @@ __all__ = ["pip_install"]
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def pip_install(*extras: str, root: Path = _ROOT) -> str:
-    """Return the command that adds extras to this installation, or without any, deal itself.
+def pip_install(*extras: str, options: str = "", root: Path = _ROOT) -> str:
+    """Return the command that adds extras to this installation; without extras, deal itself.
 
     Parameters
     ----------
     extras : str
         Names under ``[project.optional-dependencies]``.
+    options : str
+        Of ``pip install``, such as ``--force-reinstall``.
     root : Path
         The folder that ``deal/`` lies in. A checkout, which holds ``pyproject.toml``, is installed
         from where it lies; otherwise the distribution ``deal-score`` is.
@@ -29,6 +31,5 @@ def pip_install(*extras: str, root: Path = _ROOT) -> str:
         target = "deal-score"
     else:
         target = "." if root == Path.cwd() else str(root)
-    if extras:
-        return f"pip install '{target}[{','.join(extras)}]'"
-    return f"pip install {shlex.quote(target)}"
+    what = f"'{target}[{','.join(extras)}]'" if extras else shlex.quote(target)
+    return " ".join(["pip install", *([options] if options else []), what])

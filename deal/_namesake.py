@@ -11,9 +11,7 @@ import os
 import sys
 import warnings
 
-__all__ = ["REMEDY", "namesake", "warn_of_namesake"]
-
-REMEDY = "pip uninstall deal, then pip install --force-reinstall deal-score"
+__all__ = ["namesake", "remedy", "warn_of_namesake"]
 
 
 def namesake() -> str | None:
@@ -35,5 +33,12 @@ def warn_of_namesake() -> None:
     """Warn if the other distribution called ``deal`` is installed beside this one."""
     version = namesake()
     if version is not None:
-        message = f"another package named deal ({version}) is installed: {REMEDY}"
+        message = f"another package named deal ({version}) is installed: {remedy()}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def remedy() -> str:
+    """Commands that take the other distribution away and repair this one."""
+    from deal._install import pip_install
+
+    return f"pip uninstall deal, then {pip_install(options='--force-reinstall')}"

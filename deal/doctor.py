@@ -10,28 +10,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from deal._namesake import REMEDY, namesake
+from deal._install import pip_install
+from deal._namesake import namesake
+from deal._namesake import remedy as namesake_remedy
 from deal._version import __version__
 from deal.errors import DealError
 from deal.machine.driver import find_driver
 
 __all__ = ["Finding", "cuda_driver", "demo_file", "examine"]
 
-_PACKAGES = {
-    "numpy": "pip install deal-score",
-    "pyarrow": "pip install deal-score",
-    "Pillow": "pip install deal-score",
-    "simplejpeg": "pip install deal-score",
-    "click": "pip install deal-score",
-    "rich": "pip install deal-score",
-    "onnxruntime": "pip install 'deal-score[ort]' (scoring on ONNX Runtime)",
-    "onnxruntime-gpu": "pip install 'deal-score[ort-gpu]' (instead of [ort], for CUDA)",
-    "tensorrt": "pip install 'deal-score[trt]' (scoring on TensorRT)",
-    "scikit-image": "pip install 'deal-score[superpixel]' (--regions slic:N)",
-    "torch": "pip install 'deal-score[train]' (training and engine torch)",
-    "onnx": "pip install 'deal-score[train]' (export)",
+# Distribution → the extra that brings it, None for deal itself; and what it is for.
+_PACKAGES: dict[str, tuple[str | None, str]] = {
+    **dict.fromkeys(("numpy", "pyarrow", "Pillow", "simplejpeg", "click", "rich"), (None, "")),
+    "onnxruntime": ("ort", "scoring on ONNX Runtime"),
+    "onnxruntime-gpu": ("ort-gpu", "instead of [ort], for CUDA"),
+    "tensorrt": ("trt", "scoring on TensorRT"),
+    "scikit-image": ("superpixel", "--regions slic:N"),
+    "torch": ("train", "training and engine torch"),
+    "onnx": ("train", "export"),
 }
-_REQUIRED = 6  # the first six; the others are extras
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("deal", "deal-score", True, f"{__version__}, {python}")
     clash = namesake()
     if clash is not None:
-        yield Finding("deal", "deal", False, f"another package, deal {clash}", REMEDY)
+        yield Finding("deal", "deal", False, f"another package, deal {clash}", namesake_remedy())
     yield from _packages()
     yield _tried("kernel", "cpu", _kernel)
     yield _tried("devices", "cuda", cuda_driver)
@@ -75,7 +72,9 @@ def demo_file(name: str) -> Path:
     """Path of a bundled file: ``model.onnx``, or the folder ``pool`` of sample images."""
     path = Path(__file__).parent / "demo" / name
     if not path.exists():
-        raise DealError(f"the bundled {name} is missing: reinstall deal-score")
+        raise DealError(
+            f"the bundled {name} is missing: {pip_install(options='--force-reinstall')}"
+        )
     return path
 
 
@@ -85,12 +84,15 @@ def cuda_driver() -> str:
 
 
 def _packages() -> Iterator[Finding]:
-    for index, (package, remedy) in enumerate(_PACKAGES.items()):
+    for package, (extra, purpose) in _PACKAGES.items():
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            works = False if index < _REQUIRED else None
-            yield Finding("packages", package, works, "not installed", remedy)
+            if extra is None:
+                yield Finding("packages", package, False, "not installed", pip_install())
+            else:
+                remedy = f"{pip_install(extra)} ({purpose})"
+                yield Finding("packages", package, None, "not installed", remedy)
         else:
             yield Finding("packages", package, True, version)
 
@@ -148,7 +150,7 @@ def _torch(device: str) -> str:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        raise DealError("engine torch needs PyTorch: pip install 'deal-score[train]'") from error
+        raise DealError(f"engine torch needs PyTorch: {pip_install('train')}") from error
     if device == "cuda" and not torch.cuda.is_available():
         raise DealError(
             f"torch {torch.__version__} is built without CUDA, or for a newer driver: install the "

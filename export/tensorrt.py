@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from deal import _native
+from deal._install import pip_install
 from deal.engines.tensorrt_library import Messages, import_tensorrt, log
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.files import replacing
@@ -152,7 +153,7 @@ def _parsable(path: Path) -> bytes:
         if error.name != "onnx":
             raise
         raise EngineUnavailableError(
-            "building a TensorRT engine needs the package onnx: pip install 'deal-score[trt]'"
+            f"building a TensorRT engine needs the package onnx: {pip_install('trt')}"
         ) from error
     return parsable(path)
 

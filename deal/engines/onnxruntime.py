@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._install import pip_install
 from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.cores import available_cores
@@ -21,8 +22,7 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise EngineUnavailableError(
-        f"engine ort needs ONNX Runtime ({error}): pip install 'deal-score[ort]' (or [ort-gpu] "
-        "for CUDA)"
+        f"engine ort needs ONNX Runtime ({error}): {pip_install('ort')} (or [ort-gpu] for CUDA)"
     ) from error
 
 __all__ = [

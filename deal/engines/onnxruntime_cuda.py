@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from deal import _native
+from deal._install import pip_install
 from deal.engines.base import parse_device
 from deal.engines.device import DeviceArray, DeviceEngine, check_kernels
 from deal.engines.onnxruntime import load, not_run, ort
@@ -258,11 +259,11 @@ def _wrong_wheel() -> str:
             f"onnxruntime {_version('onnxruntime')} and onnxruntime-gpu "
             f"{_version('onnxruntime-gpu')} are both installed and overwrite each other's files; "
             f"the one imported is {ort.__version__} without CUDA: pip uninstall onnxruntime "
-            "onnxruntime-gpu, then pip install 'deal-score[ort-gpu]'"
+            f"onnxruntime-gpu, then {pip_install('ort-gpu')}"
         )
     return (
         f"the installed onnxruntime {ort.__version__} is built without CUDA: pip uninstall "
-        "onnxruntime, then pip install 'deal-score[ort-gpu]'"
+        f"onnxruntime, then {pip_install('ort-gpu')}"
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from deal._install import pip_install
 from deal.engines.base import parse_device
 from deal.engines.device import check_kernels
 from deal.errors import EngineUnavailableError
@@ -17,7 +18,7 @@ from deal.machine.driver import Driver, find_driver
 __all__ = ["Messages", "import_tensorrt", "log", "release", "tensorrt_device"]
 
 _OLDEST, _TOO_NEW = (10, 0), (12,)
-_INSTALL = "pip install 'deal-score[trt]'"
+_INSTALL = pip_install("trt")
 
 log = logging.getLogger("deal.tensorrt")
 """Where TensorRT's warnings go, and what the engine cache does."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from deal._install import pip_install
 from deal.engines.base import HostEngine
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.cores import available_cores
@@ -22,8 +23,8 @@ try:
     import torch
 except ImportError as error:
     raise EngineUnavailableError(
-        "engine torch needs PyTorch: pip install 'deal-score[train]', or export the checkpoint "
-        "with deal export and use --engine ort"
+        f"engine torch needs PyTorch: {pip_install('train')}, or export the checkpoint with deal "
+        "export and use --engine ort"
     ) from error
 
 from deal.training.checkpoint import CheckpointMeta, load_checkpoint

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deal._install import pip_install
 from deal._version import __version__
 from deal.errors import DealError, OutputError, UsageError
 from deal.loop.by_command import CommandLearner
@@ -317,7 +318,7 @@ def _open_learner(config: LoopConfig) -> Learner:
         if error.name != "torch":
             raise
         raise DealError(
-            "deal loop needs PyTorch for its own training: pip install 'deal-score[train]', or "
-            "give [training] command"
+            f"deal loop needs PyTorch for its own training: {pip_install('train')}, or give "
+            "[training] command"
         ) from error
     return RecipeLearner(config, config.training)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._install import pip_install
 from deal.errors import ItemError, UsageError
 from deal.kernel.geometry import components
 from deal.kernel.regions import Grid, Segments
@@ -103,8 +104,7 @@ class Superpixels:
             import skimage.segmentation  # noqa: F401
         except ImportError as error:
             raise UsageError(
-                f"slic:{self.count} needs scikit-image ({error}): "
-                "pip install 'deal-score[superpixel]'"
+                f"slic:{self.count} needs scikit-image ({error}): {pip_install('superpixel')}"
             ) from error
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from deal import doctor
+from deal._install import pip_install
 from tests.helpers.models import save_model
 from tests.helpers.runs import Deal, write_pool
 
@@ -197,7 +198,7 @@ def test_a_device_that_is_not_there_says_what_to_install(
         "score", pool, "--model", model, "-o", tmp_path / "o", "--device", "cuda"
     )
     assert code == 1
-    assert "pip install 'deal-score[ort-gpu]'" in stderr
+    assert pip_install("ort-gpu") in stderr
 
 
 def test_ids_cannot_break_the_terminal(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deal._install import pip_install
 from deal.errors import DealError, ModelError, OutputError, PoolError, UsageError
 from deal.labeled.labels import LabelClasses, pair_files
 from deal.loop.config import parse_config
@@ -343,4 +344,4 @@ def test_pytorch_is_needed_by_deals_own_training_alone(root, tmp_path):
     ]
     assert "1 runs finished" in done[0].stdout, done[0].stderr
     assert done[1].returncode == 1
-    assert "pip install 'deal-score[train]', or give [training] command" in done[1].stderr
+    assert f"{pip_install('train')}, or give [training] command" in done[1].stderr
