@@ -22,6 +22,7 @@ from deal.pool.decode import decode, decode_bytes
 from deal.pool.listing import Pool
 from deal.run.dedup import thumbnail
 from deal.scoring.inputs import ImageExtras
+from deal.scoring.session import Session
 from deal.synthetic.scenes import write_pool
 from deal.types import PoolItem
 
@@ -58,8 +59,8 @@ def run(
         pools = {label: _frames(found, size) for label, size in _SIZES.items()}
         rows = []
         with (
-            deal.Scorer(path, threads=1, device="cpu", scaled_decode=True) as scaled,
-            deal.Scorer(path, threads=1, device="cpu") as full,
+            Session.open(path, threads=1, device="cpu") as scaled,
+            Session.open(path, threads=1, device="cpu", scaled_decode=False) as full,
         ):
             _check(pools["1080×1920"][0], scaled.at_least)
             for label, files in pools.items():
@@ -113,7 +114,7 @@ def _check(data: bytes, at_least: tuple[int, int] | None) -> None:
     raise AssertionError("a truncated JPEG was decoded")
 
 
-def _prepared(data: bytes, scorer: deal.Scorer) -> tuple[NDArray[np.uint8], ImageExtras]:
+def _prepared(data: bytes, scorer: Session) -> tuple[NDArray[np.uint8], ImageExtras]:
     decoded = decode_bytes(data, at_least=scorer.at_least)
     return scorer.prepared(decoded.image, original=decoded.size)
 
@@ -121,8 +122,8 @@ def _prepared(data: bytes, scorer: deal.Scorer) -> tuple[NDArray[np.uint8], Imag
 def _shares(
     label: str,
     files: Sequence[bytes],
-    scaled: deal.Scorer,
-    full: deal.Scorer,
+    scaled: Session,
+    full: Session,
     rounds: int,
     feed: float,
 ) -> list[Row]:
@@ -175,7 +176,7 @@ def _shares(
     ]
 
 
-def _fidelity(files: Sequence[bytes], scaled: deal.Scorer, full: deal.Scorer) -> Row:
+def _fidelity(files: Sequence[bytes], scaled: Session, full: Session) -> Row:
     """Rank correlation of the scores of images decoded to scale and in full."""
     tables = []
     for scorer in (scaled, full):

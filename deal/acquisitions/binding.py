@@ -6,13 +6,15 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._options import takes
 from deal.acquisitions.columns import Chunk, Scores, Table, chunks, column_names
 from deal.acquisitions.lookup import find
+from deal.acquisitions.options import OF_PLUGINS, AcquisitionOptions, function_options
 from deal.acquisitions.registry import TABLES, Acquisition, acquisition_names, registered
 from deal.errors import DealError, ResultsError, UsageError
 from deal.types import COMMITTEE_COLUMNS
@@ -269,14 +271,15 @@ def required_columns(name: str, *, table: str = "images", **options: Any) -> tup
     return bind(name, table=table, **options).columns
 
 
+@takes(AcquisitionOptions, function_options, otherwise=OF_PLUGINS)
 def acquisition_scores(
     columns: Table,
     name: str,
     *,
     seed: int = 0,
     classes: Sequence[str] | None = None,
-    table: str = "images",
-    **options: Any,
+    table: Literal["images", "regions"] = "images",
+    **options: Unpack[AcquisitionOptions],
 ) -> Scores:
     """Score every row of a table, which is the whole pool; higher is labeled sooner.
 
@@ -292,8 +295,6 @@ def acquisition_scores(
         Class names of the model; those that a stored table carries by default.
     table : ``images`` or ``regions``
         What the rows are.
-    **options
-        Of the function, such as ``levels`` and ``edges`` of ``de``; None stands for its default.
 
     Returns
     -------
@@ -309,7 +310,7 @@ def acquisition_scores(
     """
     if classes is None:
         classes = _stored_classes(columns)
-    bound = bind(name, table=table, classes=classes, seed=seed, **options)
+    bound = bind(name, table=table, classes=classes, seed=seed, **function_options(**options))
     return bound.scores(columns, bound.totals(columns) if bound.needs_totals else None)
 
 

@@ -238,11 +238,12 @@ def ranking_keywords(options: dict[str, Any]) -> dict[str, Any]:
 
         for plugin in plugins:
             load_plugin(plugin)
+    own: dict[str, Any] = {}
     for text in options.pop("acquisition_options"):
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--acquisition-option {text!r}: write it as KEY=VALUE")
         if key in options:
             raise UsageError(f"--acquisition-option {text!r}: give --{key.replace('_', '-')}")
-        options[key] = value
-    return options
+        own[key] = value
+    return {**options, "acquisition_options": own}

@@ -18,6 +18,7 @@ from deal.kernel.regions import Grid
 from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
+from deal.selection.ranking import SelectOptions, flat_options
 
 __all__ = [
     "FULL",
@@ -173,7 +174,13 @@ class MethodConfig:
 
     def ranking(self) -> Ranking:
         """How it ranks, whatever the budget; UsageError where that makes no sense."""
-        return Ranking.of(**self.selection, budget="pixels:1" if self.picks_regions else 1)
+        asked: SelectOptions = {**self.asked, "budget": "pixels:1" if self.picks_regions else 1}
+        return Ranking.of(**asked)
+
+    @property
+    def asked(self) -> SelectOptions:
+        """``selection`` as :func:`deal.select` takes it."""
+        return flat_options(self.selection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

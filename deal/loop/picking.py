@@ -19,6 +19,7 @@ from deal.loop.pool import Pool
 from deal.results.reading import read_results
 from deal.run.pipeline import score_pool
 from deal.selection import Selection, select
+from deal.selection.ranking import SelectOptions
 
 __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
 
@@ -103,12 +104,7 @@ class Picking:
             seen = self.pool.candidates(self.seed, self.number, known, size).union(known)
             table = table.filter(pc.is_in(table.column("id"), pa.array(sorted(seen))))
         wanted = self.pool.counts[self.number] - self.pool.counts[self.number - 1]
-        selection = select(
-            table,
-            **self._selection(),
-            budget=wanted,
-            exclude=self.folder / "labeled.csv",
-        )
+        selection = select(table, **self._selection(wanted))
         if len(selection) != wanted:
             raise self._too_few(f"{len(selection)} of the {wanted} images")
         return list(selection.ids), selection
@@ -121,12 +117,7 @@ class Picking:
         height, width = raster
         known = sum(pixel_count(item, grid, raster) for item in labeled)
         limit = self.pool.counts[self.number] * height * width - known
-        selection = select(
-            self.folder / "results",
-            **self._selection(),
-            budget=f"pixels:{limit}",
-            exclude=self.folder / "labeled.csv",
-        )
+        selection = select(self.folder / "results", **self._selection(f"pixels:{limit}"))
         numbers = selection.table.column("region").to_pylist()
         picks: list[Item] = [
             Region(image, number, raster)
@@ -137,13 +128,14 @@ class Picking:
             raise self._too_few(f"regions of {spent} of the {limit} pixels")
         return picks, selection
 
-    def _selection(self) -> dict[str, Any]:
+    def _selection(self, budget: int | str) -> SelectOptions:
         """What :func:`deal.select` is asked for; a draw by scores is another in every round."""
-        asked = dict(self.config.methods[self.method].selection)
+        asked = self.config.methods[self.method].asked
         seed = self.seed
         if asked.get("stochastic") is not None:
             seed = int(np.random.SeedSequence((self.seed, self.number)).generate_state(1)[0])
-        return {**asked, "seed": seed}
+        labeled = self.folder / "labeled.csv"
+        return {**asked, "seed": seed, "budget": budget, "exclude": labeled}
 
     def _too_few(self, what: str) -> DealError:
         return too_few(self.method, self.seed, self.number, what)

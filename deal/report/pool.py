@@ -214,7 +214,7 @@ def report_pool(
     for name in names:
         taken = {key: value for key, value in options.items() if key in find(name).options}
         try:
-            selection = select(sources, acquisition=name, **rules, **taken)
+            selection = select(sources, acquisition=name, **rules, acquisition_options=taken)
         except (UsageError, ResultsError) as error:
             if acquisitions:
                 raise

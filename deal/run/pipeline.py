@@ -9,41 +9,45 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 
 from deal import _native
+from deal._options import takes
 from deal._version import __version__
+from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.pool.ids import path_to_id
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
-from deal.run.config import ScoreConfig
+from deal.run.config import PoolOptions, RunSettings, ScoreConfig
 from deal.run.dedup import dedup_settings
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.sessions import layout_for
 from deal.run.sketch import QuantileSketch
-from deal.run.workers import Line, open_scorer
+from deal.run.workers import Line, open_session
 from deal.scoring.masks import check_masks
-from deal.scoring.scorer import Scorer
-from deal.selection import score_sources, select_by
+from deal.scoring.options import CONCERNS
+from deal.scoring.session import Session
+from deal.selection import Ranking, score_sources, select_by
 from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
 
+@takes(PoolOptions, *CONCERNS, RunSettings, Ranking.of, function_options, otherwise=OF_PLUGINS)
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     progress: Callable[[Progress], None] | None = None,
-    **options: Any,
+    **options: Unpack[PoolOptions],
 ) -> RunReport:
     """Score a pool into an output folder and rank it; what ``deal-score`` does.
 
@@ -59,9 +63,6 @@ def score_pool(
     output : path
     progress : callable, optional
         Called with a `Progress` whenever images are finished, in the calling thread.
-    **options
-        The other attributes of :class:`deal.config.ScoreConfig`, as values or as text, and the
-        keywords of :func:`deal.select`.
 
     Raises
     ------
@@ -71,15 +72,16 @@ def score_pool(
         SIGINT or SIGTERM (it is a KeyboardInterrupt); finished images are stored.
     """
     config = ScoreConfig.parse(pool, model=model, output=output, **options)
+    mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
     total = config.items.count()
-    with open_scorer(config) as scorer:
+    with open_session(config) as scorer:
         _check_columns(config, scorer)
-        notes = check_masks(config.mask, config.items, max_pixels=config.max_pixels)
-        if config.keep_regions is not None and config.region_score is None:
+        notes = check_masks(mask, config.items, max_pixels=config.max_pixels)
+        if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(
                 f"{config.ranking.acquisition} does not rank the regions of one image: {default} "
-                f"chose the {config.keep_regions} that are kept"
+                f"chose the {keep} that are kept"
             )
         with Output.open(
             config.output,
@@ -109,7 +111,7 @@ def score_pool(
             return report
 
 
-def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
+def _check_columns(config: ScoreConfig, scorer: Session) -> None:
     """Refuse to rank by columns that this scorer does not give."""
     acquisition = config.ranking.acquisition
     needs = config.ranking.bind(scorer.spec.classes).columns
@@ -129,7 +131,7 @@ def _check_columns(config: ScoreConfig, scorer: Scorer) -> None:
 
 def _report(
     config: ScoreConfig,
-    scorer: Scorer,
+    scorer: Session,
     ledger: Ledger,
     line: Line,
     seconds: float,
@@ -192,7 +194,7 @@ def _record(
     return {
         "command": list(map(path_to_id, sys.argv)),
         "settings": config.to_dict(),
-        "versions": _versions(config.engine),
+        "versions": _versions(config.scoring.runtime.engine),
         "started": started.isoformat(timespec="seconds"),
         "device": device,
         "device_properties": _device_properties(device),

@@ -19,7 +19,7 @@ from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from deal.selection import Selection
 from deal.text import printable
 from deal.types import PoolItem
@@ -79,7 +79,7 @@ def magma(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def write_previews(
     output: str | os.PathLike[str],
     selection: Selection,
-    scorer: Scorer,
+    scorer: Session,
     *,
     count: int,
     max_pixels: int = MAX_PIXELS,

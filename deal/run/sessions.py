@@ -19,7 +19,7 @@ from deal.errors import ItemError
 from deal.machine.cores import available_cores
 from deal.pool.decode import decode
 from deal.run.config import ScoreConfig
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from deal.types import PoolItem
 
 __all__ = ["Layout", "default_threads", "layout_for"]
@@ -67,31 +67,32 @@ class Layout:
 
 def default_threads(config: ScoreConfig) -> int:
     """Threads of one session: one, as sessions share the cores; torch has but one session."""
-    return config.threads or (available_cores() if config.engine == "torch" else 1)
+    runtime = config.scoring.runtime
+    return runtime.threads or (available_cores() if runtime.engine == "torch" else 1)
 
 
-def layout_for(config: ScoreConfig, scorer: Scorer, left: int) -> Layout:
+def layout_for(config: ScoreConfig, scorer: Session, left: int) -> Layout:
     """The layout of a run: as asked for, by rule, or measured.
 
     Parameters
     ----------
     config : ScoreConfig
-    scorer : Scorer
+    scorer : Session
         Open, with `default_threads`.
     left : int
         Images still to be scored.
     """
-    cores, threads = available_cores(), default_threads(config)
+    cores, threads, runtime = available_cores(), default_threads(config), config.scoring.runtime
     on_cpu = scorer.device == "cpu"
     sessions = max(cores // threads, 1)
     if not on_cpu:
-        sessions = 1 if config.engine == "torch" else _SESSIONS_CUDA
-    batch_size = config.batch_size or (1 if on_cpu else scorer.batch_size)
+        sessions = 1 if runtime.engine == "torch" else _SESSIONS_CUDA
+    batch_size = runtime.batch_size or (1 if on_cpu else scorer.batch_size)
     if isinstance(config.sessions, int):
         return Layout(config.sessions, threads, batch_size)
     if config.sessions is None:
         return Layout(sessions, threads, batch_size)
-    if not on_cpu or config.engine == "torch" or cores == 1:
+    if not on_cpu or runtime.engine == "torch" or cores == 1:
         found: dict[str, Any] = {"skipped": "there is only one layout on one core, CUDA or torch"}
     else:
         found = _measure(config, scorer, cores, batch_size, left)
@@ -101,7 +102,7 @@ def layout_for(config: ScoreConfig, scorer: Scorer, left: int) -> Layout:
 
 
 def _measure(
-    config: ScoreConfig, scorer: Scorer, cores: int, batch_size: int, left: int
+    config: ScoreConfig, scorer: Session, cores: int, batch_size: int, left: int
 ) -> dict[str, Any]:
     started = time.perf_counter()
     sample = _sample(config, scorer)
@@ -109,7 +110,7 @@ def _measure(
         return {"skipped": f"none of the first {_SAMPLES} images can be scored"}
     images, extras = [sample[0]] * batch_size, [sample[1]] * batch_size
 
-    def score(session: Scorer) -> None:
+    def score(session: Session) -> None:
         session.score_batch(images, extras)
 
     score(scorer)  # what is only done once does not count
@@ -135,13 +136,13 @@ def _measure(
 
 
 def _interleaved(
-    score: Callable[[Scorer], None], narrow: Sequence[Scorer], wide: Scorer, deadline: float
+    score: Callable[[Session], None], narrow: Sequence[Session], wide: Session, deadline: float
 ) -> dict[str, list[float]]:
     """Batches a second of both layouts, in turns until the deadline."""
     speeds: dict[str, list[float]] = {"narrow": [], "wide": []}
     with ThreadPoolExecutor(len(narrow), "deal-measure") as executor:
 
-        def timed(session: Scorer) -> float:
+        def timed(session: Session) -> float:
             return _seconds(lambda: score(session))
 
         def together() -> float:
@@ -164,7 +165,7 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _sample(config: ScoreConfig, scorer: Scorer) -> tuple[Any, Any] | None:
+def _sample(config: ScoreConfig, scorer: Session) -> tuple[Any, Any] | None:
     """The first image of the pool that can be scored, as the network sees it."""
     for item in islice(config.items, _SAMPLES):
         if not isinstance(item, PoolItem):

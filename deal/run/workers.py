@@ -38,10 +38,10 @@ from deal.run.progress import InterruptedRunError
 from deal.run.rows import Outcome, Shape
 from deal.run.sessions import Layout, default_threads
 from deal.scoring.inputs import ImageExtras
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["Line", "open_scorer"]
+__all__ = ["Line", "open_session"]
 
 # Batches that may wait for images of their size before the fullest goes as it is.
 _OPEN_BATCHES = 4
@@ -73,26 +73,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def open_scorer(config: ScoreConfig) -> Scorer:
-    """Open the network of a run; raises as `Scorer` does."""
-    return Scorer(
-        config.model,
-        engine=config.engine,
-        device=config.device,
-        precision=config.precision,
-        difficulty_head=config.difficulty_head,
-        mask=config.mask,
-        regions=config.regions,
-        batch_size=config.batch_size,
-        raster=config.raster,
-        threads=default_threads(config),
-        keep_regions=config.keep_regions,
-        region_score=config.region_score,
-        outlines=config.outlines,
-        model_options=config.model_options,
-        scaled_decode=config.scaled_decode,
-        **config.members,
-    )
+def open_session(config: ScoreConfig) -> Session:
+    """Open the network of a run; raises as `Session` does."""
+    runtime = replace(config.scoring.runtime, threads=default_threads(config))
+    return Session(config.model, replace(config.scoring, runtime=runtime), config.region_score)
 
 
 class Line:
@@ -101,7 +85,7 @@ class Line:
     Parameters
     ----------
     config : ScoreConfig
-    scorer : Scorer
+    scorer : Session
         Of the first session; the others open their own.
     ledger : Ledger
     layout : Layout
@@ -114,7 +98,9 @@ class Line:
         Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
     """
 
-    def __init__(self, config: ScoreConfig, scorer: Scorer, ledger: Ledger, layout: Layout) -> None:
+    def __init__(
+        self, config: ScoreConfig, scorer: Session, ledger: Ledger, layout: Layout
+    ) -> None:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
         self.meter = scorer.meter = Meter()  # what ran before this run does not count
@@ -256,7 +242,7 @@ class Line:
 
     def _with_segments(self, item: PoolItem) -> PoolItem:
         """Let the row's version change with the image's file of segments, too."""
-        regions = self._config.regions
+        regions = self._config.scoring.choice.regions
         version = regions.version(item.id) if isinstance(regions, GivenSegments) else None
         if version is None:
             return item
@@ -292,7 +278,7 @@ class Line:
             with self._scorer.again(threads=self.layout.threads) as scorer:
                 yield from self._session(scorer, chain([first], work))
 
-    def _session(self, scorer: Scorer, work: Iterator[Batch]) -> Iterator[Outcome]:
+    def _session(self, scorer: Session, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
             scores = scorer.score_batch(
                 [ready.image for ready in batch], [ready.extras for ready in batch]

@@ -19,7 +19,7 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """What :meth:`deal.Scorer.score_batch` found, n images of the batch being ok.
+    """What :meth:`deal.scoring.session.Session.score_batch` found, n images of the batch being ok.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ import copy
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import repeat, zip_longest
 from pathlib import Path
@@ -29,6 +29,7 @@ from deal.engines.device import DeviceArray
 from deal.errors import ModelError, UsageError
 from deal.model.dropout import Masks, draw_masks
 from deal.model.spec import ModelSpec
+from deal.scoring.options import Voting
 from deal.types import EngineOutput
 
 if TYPE_CHECKING:
@@ -40,26 +41,18 @@ _MAX_MEMBERS = 64  # DEAL_MAX_MEMBERS of csrc/abi/deal.h
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
-    """Who votes.
+class Members(Voting):
+    """Who votes: models, and what `Voting` adds to them.
+
+    Dropout passes do not go with ``flip`` or further models: what disagrees would be unclear.
 
     Attributes
     ----------
     models : tuple of Path
         At least one; the first is member 0.
-    flip : bool
-        Every model votes once more, on the image mirrored left to right.
-    dropout_passes : int
-        So many passes of one model under masks of its dropout layers vote beside the model itself,
-        which drops nothing. Not with ``flip`` or further models: what disagrees would be unclear.
-    dropout_seed : int
-        Draws the masks: 0 … 2⁶³−1.
     """
 
     models: tuple[Path, ...]
-    flip: bool = False
-    dropout_passes: int = 0
-    dropout_seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -84,14 +77,11 @@ class Members:
     def of(
         cls,
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        *,
-        flip: bool = False,
-        dropout_passes: int = 0,
-        dropout_seed: int = 0,
+        voting: Voting | None = None,
     ) -> Members:
         """Members of one model or several; UsageError for none, or what does not go together."""
         models = [model] if isinstance(model, (str, os.PathLike)) else model
-        return cls(tuple(map(Path, models)), flip, dropout_passes, dropout_seed)
+        return cls(tuple(map(Path, models)), **asdict(voting or Voting()))
 
     @property
     def count(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ def parse_masks(masks: Any) -> Masks | None:
     """
     if masks is None or isinstance(masks, Masks):
         return masks
-    if isinstance(masks, np.ndarray):
+    if isinstance(masks, np.ndarray) or not isinstance(masks, (Iterable, os.PathLike)):
         return Masks.of(masks)
     if isinstance(masks, Mapping):
         return Masks.of({camera: load_mask(mask) for camera, mask in masks.items()})

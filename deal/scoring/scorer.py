@@ -2,168 +2,88 @@
 
 from __future__ import annotations
 
-import copy
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisitions import Bound, bind
-from deal.engines.base import as_numpy, on_host
-from deal.engines.device import DEFAULT_BATCH
-from deal.errors import ItemError, UsageError
-from deal.machine.meter import Meter
-from deal.model.head import DifficultyHead
-from deal.model.spec import ModelSpec, choose_difficulty
-from deal.regions.sources import RegionSource
-from deal.scoring.batch_scores import BatchScores, Columns, failure_of, joined, tabulated
-from deal.scoring.committee import Committee, Members
-from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
-from deal.scoring.masks import Masks
-from deal.scoring.region_plan import RegionPlan, Regions
-from deal.scoring.statistics import Kernel
-from deal.types import EngineOutput, Statistics
+from deal._options import takes
+from deal.model.spec import ModelSpec
+from deal.scoring.batch_scores import Columns, tabulated
+from deal.scoring.inputs import extras_of
+from deal.scoring.options import CONCERNS, ScoringOptions
+from deal.scoring.session import Session
 
 __all__ = ["Scorer"]
-
-_BATCH = 8
 
 Image8 = NDArray[np.uint8]
 
 
+@takes(ScoringOptions, *CONCERNS)
 class Scorer:
-    """Scores decoded images with one network. Use one a thread.
+    """Scores decoded images with one network. Use one per thread.
 
     Parameters
     ----------
-    model : str or Path, or sequence of them
-        ONNX file (``ort``), or checkpoint of ``deal train`` (``torch``). Several are a committee
-        (:class:`deal.committee.Committee`) and give its columns too: ``vote_entropy_mean``,
-        ``mutual_information_mean``, ``consensus_entropy_mean``. Everything else is of the first.
-    engine, device, precision
-        As in :func:`deal.engines.open_engine`.
-    difficulty_head : DifficultyHead or path, optional
-        Wins over the graph's own ``difficulty`` output, which wins over the head in the metadata.
-    mask : ndarray of uint8 [H, W], or mapping of camera to such arrays, optional
-        0 = ignore (car hood, vignette), in pixels of the oriented original image. In a mapping
-        ``""`` is for cameras that have none of their own; without, their images count wholly.
-    regions : Grid, Components, Superpixels or GivenSegments, optional
-        Statistics for each region too; sizes in raster pixels.
-    raster : ``input`` or ``image``
-        The size on which statistics are computed: the network's input or the oriented original.
-    threads : int, optional
-        For the network and for the kernel; None takes every core this process may use.
-    batch_size : int, optional
-        Images that go through the network together: 8, on a device 32 and always so many.
-    keep_regions : int, optional
-        Only the K regions of an image that score highest; None keeps all that are not empty.
+    model : path, or sequence of paths
+        ONNX file (``ort``, ``trt``), or checkpoint of ``deal train`` (``torch``). Several are a
+        committee and give its columns too: ``vote_entropy_mean``, ``mutual_information_mean``,
+        ``consensus_entropy_mean``. Everything else is of the first.
     region_score : str or mapping, optional
-        The acquisition function that ranks them, by name or as ``{"acquisition": name, …}`` with
-        its options; ``ds`` by default, ``entropy`` for a model without difficulty. Ties go by
-        region number.
-    outlines : bool
-        Give regions their ``polygon`` too.
-    model_options : mapping, optional
-        Keys of the model contract (``deal.model``) that win over the model's own, in every model.
-    flip, dropout_passes, dropout_seed
-        Further members of the committee: mirrored passes, or passes of one model under masks of
-        its dropout layers (:class:`deal.committee.Members`).
-    scaled_decode : bool
-        Images of JPEG files may come decoded to scale, as :attr:`at_least` says.
-
-    Attributes
-    ----------
-    spec : ModelSpec
-    device : str
-        What is really used.
-    has_committee : bool
-        Whether several members vote; without, their columns are absent.
-    has_difficulty : bool
-        Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
-    batch_size : int
-    meter : Meter
-        Seconds by stage (:class:`deal.progress.RunReport`), also of those opened :meth:`again`.
+        The acquisition function by which ``keep_regions`` chooses, by name or as
+        ``{"acquisition": name, …}`` with its options; ``ds`` by default, ``entropy`` for a model
+        without difficulty. Ties go by region number.
 
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
         Before any image is scored, whatever can be known by then.
+
+    Examples
+    --------
+    >>> with deal.Scorer("model.onnx", engine="ort", device="cpu") as scorer:
+    ...     columns = scorer.score([image])
     """
 
     def __init__(
         self,
-        model: str | Path | Sequence[str | Path],
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
-        engine: str = "ort",
-        device: str = "auto",
-        precision: str | None = None,
-        difficulty_head: DifficultyHead | str | Path | None = None,
-        mask: Image8 | Mapping[str, Image8] | Masks | None = None,
-        regions: RegionSource | None = None,
-        raster: Literal["input", "image"] = "input",
-        threads: int | None = None,
-        batch_size: int | None = None,
-        keep_regions: int | None = None,
         region_score: str | Mapping[str, Any] | None = None,
-        model_options: Mapping[str, Any] | None = None,
-        outlines: bool = False,
-        flip: bool = False,
-        dropout_passes: int = 0,
-        dropout_seed: int = 0,
-        scaled_decode: bool = False,
+        **options: Unpack[ScoringOptions],
     ) -> None:
-        self._threads = threads
-        self._batch_size = batch_size
-        members = Members.of(
-            model, flip=flip, dropout_passes=dropout_passes, dropout_seed=dropout_seed
-        )
-        self._opened: Committee | None = Committee(
-            members, engine, device, precision, threads, model_options, batch_size
-        )
-        self._inputs = Inputs(
-            self.spec, raster, Masks.of(mask), regions, scaled_decode=scaled_decode
-        )
-        self._head, self._from_graph = choose_difficulty(self.spec, difficulty_head)
-        self._kernel = Kernel(self.spec, self._head, self._from_graph, threads)
-        self.meter = Meter()
-        self._plan = RegionPlan(regions, self._bound(region_score), keep_regions, outlines)
-        self._none = self._no_rows()
-        self._plan.check(self._none.regions or ())
-
-    @property
-    def _engine(self) -> Committee:
-        if self._opened is None:
-            raise UsageError("the scorer is closed: open another one")
-        return self._opened
+        self._session = Session.open(model, region_score=region_score, **options)
 
     @property
     def spec(self) -> ModelSpec:
         """The model contract as resolved; of the first model."""
-        return self._engine.spec
+        return self._session.spec
 
     @property
     def device(self) -> str:
         """``cpu`` or ``cuda:<index>``, what is really used."""
-        return self._engine.model.device
+        return self._session.device
 
     @property
     def batch_size(self) -> int:
         """Images that go through the network together."""
-        default = _BATCH if self.device == "cpu" else DEFAULT_BATCH
-        return self._engine.model.batch or self._batch_size or default
+        return self._session.batch_size
 
     @property
     def has_committee(self) -> bool:
-        """Whether several members vote: models, mirrored or dropout passes."""
-        return self._engine.size > 1
+        """Whether several members vote; without, their columns are absent."""
+        return self._session.has_committee
 
     @property
     def has_difficulty(self) -> bool:
-        """Whether difficulty is known: by option, by the graph or by its metadata."""
-        return self._head is not None or self._from_graph
+        """Whether difficulty is known: by option, by the graph or by its metadata.
+
+        Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
+        """
+        return self._session.has_difficulty
 
     def __enter__(self) -> Scorer:
         return self
@@ -176,59 +96,9 @@ class Scorer:
     ) -> None:
         self.close()
 
-    def again(self, *, threads: int | None = None) -> Scorer:
-        """Open the same networks once more, for another thread; they are not checked anew.
-
-        ``threads`` is another number of threads for network and kernel; None keeps it.
-        """
-        twin = copy.copy(self)
-        twin._threads = self._threads if threads is None else threads
-        twin._opened = self._engine.again(twin._threads)
-        twin._kernel = self._kernel.again(twin._threads)
-        return twin
-
     def close(self) -> None:
         """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
-        self._opened = None
-
-    @property
-    def at_least(self) -> tuple[int, int] | None:
-        """(H, W) down to which images may be decoded to scale; None: in full."""
-        return self._inputs.at_least
-
-    def sizes(self, original: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(H, W) of such an image for the network, and of its raster; ItemError ``size``."""
-        return self._inputs.sizes(original)
-
-    def prepared(
-        self,
-        image: Image8,
-        *,
-        original: tuple[int, int] | None = None,
-        item_id: str | None = None,
-        camera: str | None = None,
-    ) -> tuple[Image8, ImageExtras]:
-        """What :meth:`score_batch` makes of an image before the network, ahead of it.
-
-        Any thread may call it. Raises ItemError ``segments`` or ``size``.
-
-        Parameters
-        ----------
-        image : ndarray of uint8 [H, W, 3]
-        original : (H, W), optional
-            Size of the oriented original of which ``image`` is a smaller version
-            (:attr:`at_least`).
-        item_id, camera : str, optional
-            Find the file of segments, and the mask.
-
-        Returns
-        -------
-        image : ndarray of uint8 [h, w, 3]
-            At the network's input size.
-        extras : ImageExtras
-            Its segments or superpixels, camera and original size.
-        """
-        return self._inputs.prepared(image, original=original, item_id=item_id, camera=camera)
+        self._session.close()
 
     def score(
         self,
@@ -273,119 +143,19 @@ class Scorer:
         UsageError
             Something is not a uint8 RGB image, or not one of each is given an image.
         """
-        extras, size = extras_of(len(images), segments, cameras), self.batch_size
+        session = self._session
+        extras, size = extras_of(len(images), segments, cameras), session.batch_size
         batches = (
-            self.score_batch(images[start : start + size], extras[start : start + size])
+            session.score_batch(images[start : start + size], extras[start : start + size])
             for start in range(0, len(images), size)
         )
-        return tabulated(batches, images, self._none)
-
-    def score_batch(
-        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
-    ) -> BatchScores:
-        """Score a batch; images of equal size go through the network together.
-
-        ``extras`` are one an image (:meth:`prepared`). An image that fails is in ``failures`` and
-        nowhere else. Raises as :meth:`score_with_regions` does.
-        """
-        extras = extras_of(len(images)) if extras is None else extras
-        groups, failures = self._inputs.groups(images, extras)
-        parts = []
-        for group in groups:
-            output = self._engine.infer(group.images)
-            regions, crowded = self._regions_of(group, output)
-            stats = self._statistics(output, group, regions)
-            self.meter.add(self._engine.take_seconds())
-            ok = []
-            for row, index in enumerate(group.indices):
-                error = failure_of(stats, row) or crowded.get(row)
-                if error is None:
-                    ok.append(row)
-                else:
-                    failures[index] = error
-            parts.append(self._scores(group, stats, output, ok, regions))
-        return joined(parts or [self._none], failures)
+        return tabulated(batches, images, session.nothing)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
 
-        Masked pixels have their difficulty too. The maps are computed on the host, also of a
-        network on a device. Raises UsageError for a model without difficulty.
+        ``images`` are uint8 [H, W, 3], oriented RGB. Masked pixels have their difficulty too. The
+        maps are computed on the host, also of a network on a device. Raises UsageError for a model
+        without difficulty.
         """
-        if not self.has_difficulty:
-            raise UsageError(
-                f"model {self.spec.path} has no difficulty: give a difficulty_head (deal fit-head "
-                "--model MODEL --data LABELED -o head.json fits one)"
-            )
-        maps: list[NDArray[np.float32] | None] = [None] * len(images)
-        for group in self._inputs.groups(images)[0]:
-            output = on_host(self._engine.model.infer(group.images))
-            found = self._kernel.difficulty_maps(output, group.size)
-            for index, values in zip(group.indices, found, strict=True):
-                maps[index] = values
-        return maps
-
-    def fingerprint_settings(self) -> dict[str, Any]:
-        """What changes a stored number, as JSON values; engine, device and threads do not."""
-        spec = self.spec
-        head = self._head.to_dict() if self._head is not None else None
-        committee = self._engine.fingerprint_settings()
-        return {
-            "model": spec.digest(),
-            **spec.number_settings(),
-            "difficulty": "graph" if self._from_graph else head,
-            **self._inputs.fingerprint_settings(),
-            "regions": self._plan.settings(),
-            "precision": spec.precision,
-            **({} if committee is None else {"committee": committee}),
-        }
-
-    def _bound(self, score: str | Mapping[str, Any] | None) -> Bound:
-        default = "ds" if self.has_difficulty else "entropy"
-        options = dict(score) if isinstance(score, Mapping) else {"acquisition": score or default}
-        name = options.pop("acquisition")
-        return bind(name, table="regions", classes=self.spec.classes, **options)
-
-    def _regions_of(
-        self, group: InputGroup, output: EngineOutput
-    ) -> tuple[Regions, dict[int, ItemError]]:
-        return self._plan.regions(group, output.logits, self.spec.align_corners, self._threads)
-
-    def _statistics(self, output: EngineOutput, group: InputGroup, regions: Regions) -> Statistics:
-        return self._kernel.statistics(output, group.size, regions, group.mask, self.meter)
-
-    def _no_rows(self) -> BatchScores:
-        """No images at all: the names, dtypes and widths of all columns."""
-        floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
-        width = self._engine.model.embedding_size
-        embedding = None if width is None else np.zeros((1, width), np.float32)
-        members = np.stack([floats] * 2) if self.has_committee else None
-        output = EngineOutput(floats, floats[:, :1], embedding, members)
-        segments = [np.zeros((1, 1), np.int32)]
-        group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
-        regions, _ = self._regions_of(group, output)
-        stats = self._statistics(output, group, regions)
-        return self._scores(group, stats, output, [], regions)
-
-    def _scores(
-        self,
-        group: InputGroup,
-        stats: Statistics,
-        output: EngineOutput,
-        ok: list[int],
-        regions: Regions,
-    ) -> BatchScores:
-        """Columns of the rows of a group that are ok."""
-        rows = np.array(ok, dtype=np.int64)
-        originals = np.array(group.originals)
-        columns = {
-            "width": originals[rows, 1],
-            "height": originals[rows, 0],
-            "raster_width": np.full(len(rows), group.size[1]),
-            "raster_height": np.full(len(rows), group.size[0]),
-            **{name: values[rows] for name, values in stats.images.items()},
-        }
-        if (embedding := as_numpy(output.embedding)) is not None:
-            columns["embedding"] = embedding[rows].astype(np.float32)
-        table = self._plan.rows(stats, ok, group, regions)
-        return BatchScores(np.array(group.indices)[rows], columns, table, {})
+        return self._session.difficulty_maps(images)

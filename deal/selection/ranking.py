@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, Unpack, cast
 
 from deal.acquisitions import Bound, bind
 from deal.acquisitions.lookup import find
+from deal.acquisitions.options import AcquisitionOptions, function_options
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.rules import (
@@ -23,10 +24,33 @@ from deal.selection.rules import (
 )
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
-__all__ = ["BY", "FEATURES", "Ranking"]
+__all__ = ["BY", "FEATURES", "Ranking", "SelectOptions", "flat_options"]
 
 BY = ("score", "score-per-cost")
 FEATURES = ("auto", "embedding", "statistics")
+
+
+class SelectOptions(AcquisitionOptions, total=False):
+    """Types of the options that :meth:`Ranking.of` documents, and of the acquisition function's."""
+
+    acquisition: str
+    seed: int
+    stochastic: str | Stochastic | None
+    budget: str | int | Budget | None
+    table: Literal["images", "regions"] | None
+    by: Literal["score", "score-per-cost"] | None
+    cost: Literal["count", "pixels", "clicks"] | None
+    click_corner: float
+    click_length: float
+    click_fixed: float
+    max_per_image: int | None
+    quota: str | Quota | Iterable[str | Quota]
+    min_gap: str | Gap | None
+    exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+    include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+    diverse: str | float | Diverse | None
+    features: Literal["auto", "embedding", "statistics"]
+    metric: Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +128,56 @@ class Ranking:
         diverse: str | float | Diverse | None = None,
         features: str = "auto",
         metric: str = "cosine",
-        **options: Any,
+        **options: Unpack[AcquisitionOptions],
     ) -> Ranking:
-        """Read values or their text; parameters are those of :func:`deal.select`.
+        """Read values or their text, as `select` and ``score_pool`` take them.
+
+        ``options`` are those of `function_options`.
+
+        Parameters
+        ----------
+        acquisition : str
+            One of `acquisition_names`.
+        seed : int
+            Of functions that take one, such as ``random``, and of ``stochastic``.
+        stochastic : str, optional
+            Draw row after row instead of taking the best. ``power``: with a chance as the score
+            (or score per cost); ``power:2``: as its square; ``softrank``: as one by the rank, for
+            functions whose 0 says nothing (:mod:`deal.selection.stochastic`). Whoever draws round
+            after round gives another seed in each.
+        budget : int or str, optional
+            ``500`` (rows), ``"5%"`` (of the rows that have a score, rounded up),
+            ``"regions:2000"``, ``"pixels:5e6"`` (raster pixels not masked, ``n_pixels``),
+            ``"clicks:20000"``; percentages go with each unit. None ranks everything.
+        table : ``images`` or ``regions``, optional
+            What is ranked; by default images, or regions if the budget counts them.
+        by : ``score`` or ``score-per-cost``, optional
+            The order; score per cost by default where the budget is in pixels or clicks.
+        cost : ``count``, ``pixels`` or ``clicks``, optional
+            What a row costs, of a budget that counts rows; the budget's own unit by default.
+        click_corner, click_length, click_fixed : float
+            Clicks per corner of the predicted boundaries, per raster pixel of their length, and
+            per row (:class:`deal.selection.ClickModel`).
+        max_per_image : int, optional
+            Regions of one image at most.
+        quota : str or several
+            ``camera=20%``: no camera takes more than 20 % of the budget, in the budget's unit;
+            ``camera:front=100``: this camera takes no more than 100. Attributes are ``camera``,
+            ``sequence``, ``folder`` (directory of the id), and those of the manifest.
+        min_gap : str, optional
+            Least distance of images of one ``sequence``: ``2s`` or ``500ms`` of ``timestamp_ns``,
+            ``30f`` by the last number in the id's stem.
+        exclude, include : path or several
+            Lists of ids (CSV with a column ``id``, or text): left out; taken first, whatever their
+            score, quotas and gaps, and counted against the budget.
+        diverse : float or str, optional
+            Pick by k-center greedy (:mod:`deal.acquisitions.k_center`) among the best rows: those
+            that together cost so many times the budget, or ``"50%"`` of all that are neither
+            excluded nor included. Excluded images that are stored count as covered.
+        features : ``auto``, ``embedding`` or ``statistics``
+            What k-center greedy compares images by; ``auto`` is the embedding if there is one.
+        metric : ``cosine`` or ``euclidean``
+            The distance that k-center greedy takes.
 
         Raises
         ------
@@ -118,7 +189,7 @@ class Ranking:
         if parsed.table not in (None, table):
             raise UsageError(f"a budget of {parsed.table} does not go with table {table!r}")
         cost = cost or parsed.cost
-        given = {key: value for key, value in options.items() if value is not None}
+        given = function_options(**options)
         bound = bind(acquisition, table=table, seed=seed, **given)
         if by is None:
             by = "score" if parsed.cost == "count" or bound.greedy else "score-per-cost"
@@ -240,6 +311,16 @@ class Ranking:
                 f"{len(both)} names are in exclude and include, such as {name!r}: drop them from "
                 "one"
             )
+
+
+def flat_options(options: Mapping[str, Any]) -> SelectOptions:
+    """Options as a table of a file lists them, those of a plugin's function among the others."""
+    known = SelectOptions.__annotations__
+    own = {name: value for name, value in options.items() if name not in known}
+    found = {name: value for name, value in options.items() if name in known}
+    if own:
+        found["acquisition_options"] = {**(found.get("acquisition_options") or {}), **own}
+    return cast(SelectOptions, found)
 
 
 def _paths(

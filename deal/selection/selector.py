@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._options import takes
 from deal.acquisitions import Bound
+from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import ResultsError
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
@@ -25,7 +27,7 @@ from deal.selection.gather import (
 )
 from deal.selection.greedy import Cap, Choice, Spacing
 from deal.selection.order import digest, name_hashes, rank
-from deal.selection.ranking import Ranking
+from deal.selection.ranking import Ranking, SelectOptions
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
 
@@ -38,7 +40,8 @@ _TIES = "score descending, then id ascending (UTF-8 bytes)"
 _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region ascending"
 
 
-def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
+@takes(SelectOptions, Ranking.of, function_options, otherwise=OF_PLUGINS)
+def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions]) -> Selection:
     """Rank scored images or regions and take the budget's worth; no network runs.
 
     Rows go by score (or score per cost) and are taken in that order while budget and rules allow:
@@ -49,48 +52,6 @@ def select(sources: Source | Iterable[Source], **options: Any) -> Selection:
     sources : path, pyarrow.Table, or several of them
         Output folders of `deal-score`, which are ranked as one, or tables with ``id``, ``status``
         and the columns that are needed.
-    acquisition : str
-        One of `acquisition_names`; ``ds`` by default.
-    budget : int or str, optional
-        ``500`` (rows), ``"5%"`` (of the rows that have a score, rounded up), ``"regions:2000"``,
-        ``"pixels:5e6"`` (raster pixels not masked, ``n_pixels``), ``"clicks:20000"``; percentages
-        go with each unit. None ranks everything.
-    table : ``images`` or ``regions``, optional
-        What is ranked; regions if the budget counts them.
-    seed : int
-        Of functions that take one, such as ``random``, and of ``stochastic``.
-    stochastic : str, optional
-        ``power``: row after row is drawn with a chance as its score (or score per cost), instead of
-        the best taken; ``power:2``: as its square; ``softrank``: as one by its rank, for functions
-        whose 0 says nothing (:mod:`deal.selection.stochastic`). Whoever draws round after round
-        gives another seed in each.
-    by : ``score`` or ``score-per-cost``, optional
-        The order; score per cost by default where the budget is in pixels or clicks.
-    cost : ``count``, ``pixels`` or ``clicks``, optional
-        What a row costs, of a budget that counts rows; the budget's own unit by default.
-    click_corner, click_length, click_fixed : float
-        :class:`deal.selection.ClickModel`; 1, 0 and 1.
-    max_per_image : int, optional
-        Regions of one image at most.
-    quota : str or several
-        ``camera=20%``: no camera takes more than 20 % of the budget, in the budget's unit;
-        ``camera:front=100``: this camera takes no more than 100. Attributes are ``camera``,
-        ``sequence``, ``folder`` (directory of the id), and those of the manifest.
-    min_gap : str, optional
-        Least distance of images of one ``sequence``: ``2s`` or ``500ms`` of ``timestamp_ns``,
-        ``30f`` by the last number in the id's stem.
-    exclude, include : path or several
-        Lists of ids (CSV with a column ``id``, or text): left out; taken first, whatever their
-        score, quotas and gaps, and counted against the budget.
-    diverse : float or str, optional
-        Pick by k-center greedy (:mod:`deal.diversity`) among the best rows: those that together
-        cost so many times the budget, or ``"50%"`` of all that are neither excluded nor included.
-        Excluded images that are stored count as covered.
-    features, metric
-        What k-center greedy compares: ``auto``, ``embedding`` or ``statistics``; ``cosine`` or
-        ``euclidean``.
-    **options
-        Of the acquisition function: ``levels``, ``edges``, ``tail``, ``focus``, ….
 
     Raises
     ------

@@ -256,10 +256,12 @@ def test_truth_values_are_read_from_text() -> None:
         return columns["n"] * (1.0 if flag else -1.0)
 
     for flag in (False, "false", "False"):
-        scores = acquisition_scores({"n": [1.0, 2.0]}, "flagged", flag=flag)
+        scores = acquisition_scores(
+            {"n": [1.0, 2.0]}, "flagged", acquisition_options={"flag": flag}
+        )
         np.testing.assert_array_equal(scores, [-1.0, -2.0])
     with pytest.raises(UsageError, match="flag must be true or false, not 'no'"):
-        acquisition_scores({"n": [1.0, 2.0]}, "flagged", flag="no")
+        acquisition_scores({"n": [1.0, 2.0]}, "flagged", acquisition_options={"flag": "no"})
 
 
 def test_names_in_other_letters_are_suggested() -> None:

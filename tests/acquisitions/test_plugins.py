@@ -45,9 +45,12 @@ def test_a_file_adds_its_functions_with_their_options(tmp_path: Path) -> None:
     assert load_plugin(path) == ("density",)
     assert "density" in acquisition_names()
     assert acquisition_scores(COLUMNS, "density").tolist() == [0.25, 0.75]
-    assert acquisition_scores(COLUMNS, "density", power="2").tolist() == [0.0625, 0.5625]
+    assert acquisition_scores(COLUMNS, "density", acquisition_options={"power": "2"}).tolist() == [
+        0.0625,
+        0.5625,
+    ]
     with pytest.raises(UsageError, match="power must be a number, not 'two'"):
-        acquisition_scores(COLUMNS, "density", power="two")
+        acquisition_scores(COLUMNS, "density", acquisition_options={"power": "two"})
 
 
 def test_loading_twice_is_harmless_however_it_is_spelled(

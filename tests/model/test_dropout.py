@@ -8,6 +8,7 @@ from deal.errors import ModelError, UsageError
 from deal.model.dropout import DropoutLayer, draw_masks, keep_all
 from deal.model.spec import read_spec
 from deal.scoring.committee import Committee, Members
+from deal.scoring.options import Voting
 from tests.helpers.models import metadata, save_model, scenes
 
 LAYERS = (DropoutLayer("a", 64, 0.5), DropoutLayer("b", 64, 0.1), DropoutLayer("c", 64, 0.5))
@@ -119,7 +120,7 @@ def test_passes_of_a_model_without_masks_name_the_export(tmp_path):
 )
 def test_what_does_not_go_together_is_a_usage_error(members, message):
     with pytest.raises(UsageError, match=message):
-        Members.of(**members)
+        Members.of(members.pop("model"), Voting(**members))
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_given_segments_are_those_of_score_logits(path: Path) -> None:
         assert regions is not None
         for index, (image, ids) in enumerate(zip(images, segments, strict=True)):
             expected = deal.score_logits(
-                scorer._engine.infer(image[None]).logits,
+                scorer._session._engine.infer(image[None]).logits,
                 size=image.shape[:2],
                 head=scorer.spec.difficulty_head,
                 regions=deal.Segments(ids.astype(np.int32)[None]),
@@ -180,7 +180,7 @@ def test_segments_reach_the_raster_by_nearest_neighbour(
     options = {"input_size": list(raster)}
     with Scorer(path, regions=GivenSegments(), model_options=options) as scorer:
         _, regions = scorer.score_with_regions(scenes(1, original), segments=[ids])
-        again = scorer.score_batch(
+        again = scorer._session.score_batch(
             scenes(1, original), [ImageExtras(segments=nearest(ids.astype(np.int32), raster))]
         ).regions
     assert regions is not None
@@ -220,7 +220,7 @@ def test_segments_need_a_scorer_for_them_and_one_an_image(path: Path) -> None:
             with pytest.raises(UsageError, match=r"2 images, but \d \w+: give one each"):
                 scorer.score(scenes(2), **wrong)
         with pytest.raises(UsageError, match="2 images, but extras for 1"):
-            scorer.score_batch(scenes(2), [ImageExtras()])
+            scorer._session.score_batch(scenes(2), [ImageExtras()])
 
 
 def test_regions_may_be_as_many_as_the_limit_allows(path: Path) -> None:
@@ -334,16 +334,18 @@ def test_extras_ahead_give_what_the_scorer_would_find_itself(path: Path, tmp_pat
     images = scenes(2)
     np.savez(tmp_path / "a.npz", np.arange(48 * 64).reshape(SIZE) // 500)
     with Scorer(path, regions=Superpixels(12)) as scorer:
-        ahead = scorer.score_batch(images, [scorer.prepared(image)[1] for image in images]).regions
-        itself = scorer.score_batch(images).regions
+        ahead = scorer._session.score_batch(
+            images, [scorer._session.prepared(image)[1] for image in images]
+        ).regions
+        itself = scorer._session.score_batch(images).regions
         assert ahead is not None
         assert itself is not None
         for name, values in ahead.items():
             assert values.tobytes() == itself[name].tobytes()
     with Scorer(path, regions=GivenSegments(tmp_path)) as scorer:
-        _, extras = scorer.prepared(images[0], item_id="a.jpg", camera="front")
+        _, extras = scorer._session.prepared(images[0], item_id="a.jpg", camera="front")
         assert extras.camera == "front"
         assert extras.segments is not None
         assert extras.segments.max() == 6
         with pytest.raises(ItemError, match="there is no file"):
-            scorer.prepared(images[1], item_id="b.jpg")
+            scorer._session.prepared(images[1], item_id="b.jpg")

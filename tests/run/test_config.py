@@ -22,7 +22,7 @@ def test_text_and_values_give_the_same_config() -> None:
     text = parse(regions="grid:40", shard="1/4", max_errors="10")
     values = parse(regions=Grid(40), shard=Shard(1, 4), max_errors=10)
     assert text == values
-    assert text.regions == Grid(cell=40)
+    assert text.scoring.choice.regions == Grid(cell=40)
     assert text.shard == Shard(1, 4)
 
 

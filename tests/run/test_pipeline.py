@@ -22,6 +22,7 @@ from deal.run.pipeline import Progress, score_pool
 from deal.run.sketch import QuantileSketch
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from deal.selection import select_by
 from tests.helpers.models import scenes
 from tests.helpers.runs import SIZE, rows, write_pool
@@ -87,14 +88,14 @@ def recorded_batches(
     monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]
 ) -> list[list[tuple[int, ...]]]:
     batches: list[list[tuple[int, ...]]] = []
-    score_batch = Scorer.score_batch
+    score_batch = Session.score_batch
 
-    def record(self: Scorer, images: Any, extras: Any) -> BatchScores:
+    def record(self: Session, images: Any, extras: Any) -> BatchScores:
         batches.append([(*image.shape[:2], int(image[0, 0, 0])) for image in images])
         return score_batch(self, images, extras)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "score_batch", record)
+        patch.setattr(Session, "score_batch", record)
         run()
     return batches
 

@@ -20,7 +20,7 @@ from deal.results.output import Output
 from deal.run import ledger as ledger_module
 from deal.run.pipeline import InterruptedRunError, Progress, RunReport, score_pool
 from deal.scoring.batch_scores import BatchScores
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import rows, stage_threads, write_pool
 
@@ -137,15 +137,15 @@ def test_an_empty_pool_is_refused_before_any_work(model: Path, tmp_path: Path) -
 def test_a_failure_of_the_network_surfaces_and_keeps_finished_rows(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_batch, calls = Scorer.score_batch, []
+    score_batch, calls = Session.score_batch, []
 
-    def fail_later(self: Scorer, images: Any, extras: Any) -> BatchScores:
+    def fail_later(self: Session, images: Any, extras: Any) -> BatchScores:
         calls.append(len(images))
         if len(calls) > 4:
             raise DealError("out of memory")
         return score_batch(self, images, extras)
 
-    monkeypatch.setattr(Scorer, "score_batch", fail_later)
+    monkeypatch.setattr(Session, "score_batch", fail_later)
     with pytest.raises(DealError, match="out of memory"):
         score_pool(pool, model=model, output=tmp_path / "out")
     assert stage_threads() == []
@@ -157,10 +157,10 @@ def test_a_failure_of_the_network_surfaces_and_keeps_finished_rows(
 def test_a_session_that_does_not_open_surfaces(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Scorer, **options: Any) -> Scorer:
+    def fail(self: Session, **options: Any) -> Session:
         raise DealError("no memory for another session")
 
-    monkeypatch.setattr(Scorer, "again", fail)
+    monkeypatch.setattr(Session, "again", fail)
     with pytest.raises(DealError, match="another session"):
         score_pool(pool, model=model, output=tmp_path / "out", sessions=2)
     assert stage_threads() == []
@@ -229,9 +229,9 @@ def test_a_signal_keeps_finished_rows_and_the_next_run_goes_on(
 def test_a_second_interrupt_does_not_wait(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, release, score_batch = threading.Event(), threading.Event(), Scorer.score_batch
+    begun, release, score_batch = threading.Event(), threading.Event(), Session.score_batch
 
-    def stuck(self: Scorer, images: Any, extras: Any) -> BatchScores:
+    def stuck(self: Session, images: Any, extras: Any) -> BatchScores:
         if threading.current_thread().name == "deal-session-1":
             begun.set()
             release.wait()
@@ -242,7 +242,7 @@ def test_a_second_interrupt_does_not_wait(
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Scorer, "score_batch", stuck)
+    monkeypatch.setattr(Session, "score_batch", stuck)
     with pytest.raises(KeyboardInterrupt) as info:
         score_pool(pool, model=model, output=tmp_path / "out", sessions=2, progress=progress)
     assert not isinstance(info.value, InterruptedRunError)

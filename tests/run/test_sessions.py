@@ -15,7 +15,7 @@ from deal.run import sessions as layout_module
 from deal.run.config import ScoreConfig, parse_sessions
 from deal.run.pipeline import score_pool
 from deal.run.sessions import layout_for
-from deal.run.workers import open_scorer
+from deal.run.workers import open_session
 from tests.helpers.models import scenes
 
 
@@ -42,7 +42,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, narrow: float, wide: float) -> None:
 
 def layout(pool: Path, model: Path, left: int = 100_000, **options: Any) -> Any:
     config = ScoreConfig.parse(pool, model=model, output=pool / "out", device="cpu", **options)
-    with open_scorer(config) as scorer:
+    with open_session(config) as scorer:
         return layout_for(config, scorer, left)
 
 

@@ -5,7 +5,7 @@ from pyarrow import parquet
 
 from deal import read_results
 from deal.run.pipeline import score_pool
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import metadata, save_model, scenes
 
 
@@ -13,13 +13,13 @@ from tests.helpers.models import metadata, save_model, scenes
 def opened(monkeypatch):
     """Sessions that were opened beside the first, one entry each."""
     sessions = []
-    again = Scorer.again
+    again = Session.again
 
     def counted(self, **options):
         sessions.append(self)
         return again(self, **options)
 
-    monkeypatch.setattr(Scorer, "again", counted)
+    monkeypatch.setattr(Session, "again", counted)
     return sessions
 
 
@@ -75,6 +75,6 @@ def test_what_is_decoded_to_scale_is_part_of_the_fingerprint(tmp_path):
         (free, {}),
         (nearest, {}),
     ):
-        with Scorer(path, **{"scaled_decode": True, **options}) as scorer:
+        with Session.open(path, **options) as scorer:
             found.append((scorer.at_least, scorer.fingerprint_settings().get("scaled_decode")))
     assert found == [((24, 32), True), *[(None, None)] * 4]

@@ -6,6 +6,7 @@ from deal.errors import ModelError, UsageError
 from deal.kernel.statistics import difficulty_map
 from deal.model.head import DifficultyHead
 from deal.scoring.committee import Committee, Members
+from deal.scoring.options import Voting
 from tests.helpers.models import CLASSES, metadata, save_model, scenes
 from tests.oracle import reference
 
@@ -23,7 +24,7 @@ def folder(tmp_path_factory):
 
 def committee(folder, names, options=None, **members):
     paths = [folder / f"{name}.onnx" for name in names]
-    return Committee(Members.of(paths, **members), device="cpu", threads=1, options=options)
+    return Committee(Members.of(paths, Voting(**members)), device="cpu", threads=1, options=options)
 
 
 def logits(folder, name, images):

@@ -73,8 +73,8 @@ def test_columns_are_those_of_the_stacked_logits_and_the_first_models_own(
         Scorer(models, device="cpu", regions=Grid(16), threads=1, **options) as scorer,
         Scorer(models[0], device="cpu", regions=Grid(16), threads=1) as alone,
     ):
-        found, own = scorer.score_batch([image]), alone.score_batch([image])
-        members = scorer._engine.infer(image[None]).members
+        found, own = scorer._session.score_batch([image]), alone._session.score_batch([image])
+        members = scorer._session._engine.infer(image[None]).members
         head = scorer.spec.difficulty_head
     assert len(members) == 3 * (1 + len(options))
     expected = score_logits(members, size=(48, 64), head=head, regions=Grid(16))
@@ -121,7 +121,7 @@ def test_maps_are_of_the_first_model_alone(models: list[Path]) -> None:
         Scorer(models, device="cpu", flip=True) as scorer,
         Scorer(models[0], device="cpu") as alone,
     ):
-        del scorer._engine._engines[1:]
+        del scorer._session._engine._engines[1:]
         found, expected = (s.difficulty_maps(scenes(1))[0] for s in (scorer, alone))
         np.testing.assert_array_equal(found, expected)
 
@@ -168,11 +168,11 @@ def test_what_votes_is_part_of_the_fingerprint_and_only_then(
     settings = []
     for options in committees:
         with Scorer(device="cpu", **options) as scorer:
-            settings.append(scorer.fingerprint_settings())
+            settings.append(scorer._session.fingerprint_settings())
     assert len({str(each) for each in settings}) == len(committees)
     for options in ({"model": models[0]}, {"model": masked, "dropout_seed": 1}):
         with Scorer(device="cpu", **options) as scorer:
-            assert "committee" not in scorer.fingerprint_settings()
+            assert "committee" not in scorer._session.fingerprint_settings()
     score_pool(pool, output=tmp_path / "out", model=models[0], acquisition="entropy")
     with pytest.raises(OutputError, match="committee"):
         score_pool(pool, output=tmp_path / "out", model=models[:2], acquisition="entropy")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deal.errors import UsageError
 from deal.kernel.regions import Grid, Segments
-from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import metadata, save_model, scenes
 
 
@@ -21,8 +21,8 @@ def path(tmp_path_factory):
 def test_regions_keep_the_hardest_k_of_each_image(path):
     images = [*scenes(2), *scenes(1, (40, 50))]
     with (
-        Scorer(path, regions=Grid(16)) as every,
-        Scorer(path, regions=Grid(16), keep_regions=3) as few,
+        Session.open(path, regions=Grid(16)) as every,
+        Session.open(path, regions=Grid(16), keep_regions=3) as few,
     ):
         everything, kept = every.score_batch(images).regions, few.score_batch(images).regions
     for image in range(3):
@@ -35,9 +35,9 @@ def test_regions_keep_the_hardest_k_of_each_image(path):
 
 
 def test_regions_can_be_ranked_by_another_function(path):
-    with Scorer(path, regions=Grid(16), keep_regions=1, region_score="margin") as scorer:
+    with Session.open(path, regions=Grid(16), keep_regions=1, region_score="margin") as scorer:
         kept = scorer.score_batch(scenes(1)).regions
-    with Scorer(path, regions=Grid(16)) as scorer:
+    with Session.open(path, regions=Grid(16)) as scorer:
         everything = scorer.score_batch(scenes(1)).regions
     assert kept["region"] == [everything["region"][everything["margin_mean"].argmax()]]
 
@@ -63,19 +63,21 @@ def test_regions_can_be_ranked_by_another_function(path):
 )
 def test_arguments_that_make_no_sense_are_refused(path, arguments, says):
     with pytest.raises(UsageError, match=says):
-        Scorer(path, **arguments)
+        Session.open(path, **arguments)
 
 
 def test_regions_of_a_model_without_difficulty_are_ranked_by_entropy(path):
     options = {"difficulty_head": None}
-    with Scorer(path, regions=Grid(8), keep_regions=2, model_options=options) as scorer:
+    with Session.open(path, regions=Grid(8), keep_regions=2, model_options=options) as scorer:
         assert scorer.fingerprint_settings()["regions"] == {
             "cell": 8,
             "keep": 2,
             "score": {"acquisition": "entropy"},
         }
     with pytest.raises(UsageError, match=r"ranked by 'ds:none': difficulty_mean not known"):
-        Scorer(path, regions=Grid(8), keep_regions=1, region_score="ds", model_options=options)
+        Session.open(
+            path, regions=Grid(8), keep_regions=1, region_score="ds", model_options=options
+        )
 
 
 @settings(deadline=None, max_examples=15)
@@ -86,7 +88,7 @@ def test_regions_of_a_model_without_difficulty_are_ranked_by_entropy(path):
 )
 def test_region_boxes_cover_the_image_and_stay_inside(path, original, size, cell):
     options = {"input_size": list(size)}
-    with Scorer(path, regions=Grid(cell), model_options=options) as scorer:
+    with Session.open(path, regions=Grid(cell), model_options=options) as scorer:
         boxes = scorer.score_batch(scenes(1, original)).regions
     height, width = original
     covered = np.zeros(original, bool)

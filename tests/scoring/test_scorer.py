@@ -9,6 +9,7 @@ from deal.kernel.regions import Grid
 from deal.model.head import DifficultyHead
 from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import HEAD, MEAN, STD, metadata, save_model, scenes
 from tests.oracle import reference
 
@@ -37,7 +38,7 @@ def assert_same(left, right, tolerance=1e-6):
 
 
 def oracle(scorer, image, size, **settings_):
-    logits = scorer._engine.infer(image[None]).logits
+    logits = scorer._session._engine.infer(image[None]).logits
     head = DifficultyHead.from_dict(HEAD)
     return reference.statistics(logits, size=size, head=head, align_corners=True, **settings_)
 
@@ -67,7 +68,7 @@ def test_rows_do_not_depend_on_the_company_of_an_image(scorer):
 
 
 def test_a_scorer_opened_again_gives_the_same_and_outlives_the_first(path):
-    first = Scorer(path, regions=Grid(16))
+    first = Session.open(path, regions=Grid(16))
     images = scenes(3)
     expected = first.score_batch(images)
     second = first.again()
@@ -92,7 +93,7 @@ def test_closing_twice_is_harmless(path):
     [
         lambda scorer: scorer.score(scenes(1)),
         lambda scorer: scorer.difficulty_maps(scenes(1)),
-        lambda scorer: scorer.again(),
+        lambda scorer: scorer._session.again(),
         lambda scorer: scorer.spec,
     ],
 )
@@ -149,7 +150,7 @@ def test_the_raster_can_be_the_original_image(path):
     image = scenes(1, (90, 110))[0]
     options = {"input_size": [48, 64]}
     with Scorer(path, raster="image", regions=Grid(50), model_options=options) as original:
-        batch = original.score_batch([image, *scenes(1, (48, 64))])
+        batch = original._session.score_batch([image, *scenes(1, (48, 64))])
         small = np.asarray(Image.fromarray(image).resize((64, 48), Image.Resampling.BILINEAR))
         expected = oracle(original, small, (90, 110)).images
     np.testing.assert_array_equal(batch.columns["raster_height"], [90, 48])
@@ -206,7 +207,7 @@ def test_a_sigmoid_scores_as_the_softmax_of_zero_and_z(tmp_path):
     images = scenes(2)
     with Scorer(path, model_options=options) as plain:
         columns = plain.score(images)
-        z = plain._engine.infer(np.stack(images)).logits
+        z = plain._session._engine.infer(np.stack(images)).logits
     expected = reference.statistics(z, size=(48, 64), align_corners=True).images
     np.testing.assert_allclose(columns["entropy_mean"], expected["entropy_mean"], rtol=0, atol=1e-5)
     assert not columns.keys() & {"difficulty_mean", "difficulty_hist"}
@@ -221,7 +222,7 @@ def test_nonfinite_logits_fail_their_image_alone(tmp_path):
     images = [white, *scenes(2), white, *scenes(1, (40, 40))]
     with Scorer(path, regions=Grid(16)) as scorer:
         columns = scorer.score(images)
-        batch = scorer.score_batch(images)
+        batch = scorer._session.score_batch(images)
         maps = scorer.difficulty_maps(images)
     assert columns["status"].tolist() == ["error", "ok", "ok", "error", "ok"]
     assert columns["error_code"].tolist() == ["nonfinite", None, None, "nonfinite", None]
@@ -258,7 +259,7 @@ def test_masked_pixels_count_nowhere(path):
     image = scenes(1)[0]
     mask = mask_of((48, 64))
     with Scorer(path, mask=mask, regions=Grid(12)) as scorer:
-        batch = scorer.score_batch([image])
+        batch = scorer._session.score_batch([image])
         expected = oracle(scorer, image, (48, 64), mask=mask[None]).images
     for name in MEANS:
         np.testing.assert_allclose(batch.columns[name], expected[name], rtol=0, atol=1e-5)
@@ -298,7 +299,7 @@ def test_a_mask_that_leaves_nothing_on_the_raster_fails_the_image(path):
         np.zeros((4, 4), np.uint8),
         np.ones((4, 4), bool),
         np.ones((1, 4, 4), np.uint8),
-        "mask.png",
+        17,
     ],
 )
 def test_useless_masks_are_refused_before_any_image(path, mask):
@@ -314,12 +315,12 @@ def test_the_option_wins_over_the_graph_and_the_graph_over_metadata(tmp_path):
     (tmp_path / "head.json").write_text(json.dumps(head.to_dict()))
     with Scorer(path) as graph, Scorer(path, difficulty_head=head) as option:
         by_graph, by_option = (scorer.score(image)["difficulty_mean"] for scorer in (graph, option))
-        z = graph._engine.infer(image[0][None])
+        z = graph._session._engine.infer(image[0][None])
         sigmoid = reference.difficulty_map(z.difficulty[:, 0], (48, 64), True)
         np.testing.assert_allclose(by_graph, sigmoid.mean(), rtol=0, atol=1e-5)
         np.testing.assert_allclose(graph.difficulty_maps(image)[0], sigmoid[0], rtol=0, atol=1e-5)
-        assert graph.fingerprint_settings()["difficulty"] == "graph"
-        assert option.fingerprint_settings()["difficulty"] == head.to_dict()
+        assert graph._session.fingerprint_settings()["difficulty"] == "graph"
+        assert option._session.fingerprint_settings()["difficulty"] == head.to_dict()
     with Scorer(plain, difficulty_head=tmp_path / "head.json") as by_file, Scorer(plain) as own:
         np.testing.assert_array_equal(by_file.score(image)["difficulty_mean"], by_option)
         by_metadata = own.score(image)["difficulty_mean"]
@@ -341,7 +342,7 @@ def test_without_difficulty_its_columns_are_absent(path):
 
 def test_difficulty_maps_are_the_oracles(scorer):
     image = scenes(1, (40, 56))[0]
-    logits = scorer._engine.infer(image[None]).logits
+    logits = scorer._session._engine.infer(image[None]).logits
     grid = reference.difficulty_grid(logits, DifficultyHead.from_dict(HEAD), True)
     found = scorer.difficulty_maps([image])[0]
     assert found.dtype == np.float32
@@ -354,7 +355,7 @@ def test_embeddings_are_a_column(tmp_path):
     images = scenes(2)
     with Scorer(path) as scorer:
         columns = scorer.score([*images, *scenes(1, (32, 40))])
-        z = scorer._engine.infer(np.stack(images)).logits
+        z = scorer._session._engine.infer(np.stack(images)).logits
     assert columns["embedding"].dtype == np.float32
     assert columns["embedding"].shape == (3, 5)
     np.testing.assert_allclose(columns["embedding"][:2], z.mean(axis=(2, 3)), rtol=0, atol=1e-5)
@@ -363,7 +364,7 @@ def test_embeddings_are_a_column(tmp_path):
 def test_fingerprint_changes_with_what_changes_a_number_and_with_nothing_else(path, tmp_path):
     def settings_of(model=path, **arguments):
         with Scorer(model, **arguments) as scorer:
-            found = scorer.fingerprint_settings()
+            found = scorer._session.fingerprint_settings()
         assert json.loads(json.dumps(found)) == found
         return json.dumps(found, sort_keys=True)
 

@@ -14,6 +14,7 @@ from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.results.reading import read_regions, read_results
 from deal.run.pipeline import score_pool
 from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import metadata, save_model, scenes
 from tests.helpers.runs import write_pool
 from tests.helpers.sessions import no_cuda_provider, ort_on_device
@@ -153,20 +154,20 @@ def test_probabilities_are_scored_on_the_host(ort_on_device, tmp_path):
 
 
 def test_a_scorer_opened_again_is_a_lane_of_the_same_session(ort_on_device, path):
-    first = Scorer(path, device="cuda", batch_size=2, mask=MASK)
+    first = Session.open(path, device="cuda", batch_size=2, mask=MASK)
     second = first.again()
     images = scenes(2, SIZE)
-    expected = first.score(images)
+    expected = first.score_batch(images).columns
     first.close()
-    assert_same(second.score(images), expected)
+    assert_same(second.score_batch(images).columns, expected)
     assert len(ort_on_device) == 1
 
 
 def test_stages_of_the_device_are_measured(ort_on_device, path):
     device = Scorer(path, device="cuda", batch_size=2)
     device.score(scenes(3, SIZE))
-    assert set(device.meter.seconds) == {"staging", "transfer", "network", "kernel"}
-    assert all(seconds >= 0 for seconds in device.meter.seconds.values())
+    assert set(device._session.meter.seconds) == {"staging", "transfer", "network", "kernel"}
+    assert all(seconds >= 0 for seconds in device._session.meter.seconds.values())
 
 
 def test_class_maps_of_device_logits_come_to_the_host(ort_on_device):

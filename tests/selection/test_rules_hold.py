@@ -280,7 +280,7 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
             {"acquisition": "core-set", "by": "score-per-cost", "cost": "clicks"},
             "has no score to divide",
         ),
-        ({"budgett": 5}, "takes no budgett"),
+        ({"budgett": 5}, "select has no option 'budgett'; did you mean 'budget'"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], match: str) -> None:

@@ -1,0 +1,107 @@
+"""Options that several public calls take: declared once, and shown by each call that takes them.
+
+The options of one concern are the parameters of a frozen record, or of a function that reads them:
+there stand names, defaults and documentation. A ``TypedDict`` beside it says what type users may
+give, for type checkers and editors. A call that takes them is written ::
+
+    @takes(ScoringOptions, Runtime, Network)
+    def call(model: str, **options: Unpack[ScoringOptions]) -> None: ...
+
+so that a new option of a concern changes none of the calls. `takes` puts every option into the
+call's signature and docstring, and refuses an unknown one with the nearest name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ForwardRef, TypeVar
+
+from deal.errors import UsageError
+
+__all__ = ["refuse_unknown", "takes"]
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+_HEADING = "Parameters\n----------\n"
+_NEXT_HEADING = re.compile(r"\n\n\S[^\n]*\n-{3,}\n")
+
+
+def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Callable[[T], T]:
+    """Decorate a function or class whose ``**options`` are those of ``concerns``.
+
+    Parameters
+    ----------
+    types : TypedDict
+        Name and type of every option.
+    *concerns : callable
+        Their keyword parameters are the options, in order, with defaults; they are documented
+        under "Parameters" of their docstrings.
+    otherwise : str
+        What to say of an unknown option that is near none.
+    """
+    options = {
+        parameter.name: parameter.replace(annotation=_written(types.__annotations__, parameter))
+        for concern in concerns
+        for parameter in inspect.signature(concern).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    documents = [_documented(concern) for concern in concerns]
+
+    def decorate(target: T) -> T:
+        function = target.__init__ if inspect.isclass(target) else target
+        own = inspect.signature(function)
+        named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        known = [*(p.name for p in named), *options]
+
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            refuse_unknown(target.__name__, given, known, otherwise)
+            return function(*args, **given)
+
+        shown = own.replace(parameters=[*named, *options.values()])
+        call.__signature__ = shown  # type: ignore[attr-defined]
+        document = _with_parameters(inspect.getdoc(target) or "", documents)
+        if inspect.isclass(target):
+            target.__init__ = call  # type: ignore[method-assign]
+            target.__doc__ = document
+            return target
+        call.__doc__ = document
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def refuse_unknown(
+    call: str, given: Mapping[str, Any], known: Sequence[str], otherwise: str = ""
+) -> None:
+    """Raise UsageError for an option that ``call`` does not have; says the nearest name."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else otherwise
+            raise UsageError(f"{call} has no option {name!r}{'; ' if hint else ''}{hint}")
+
+
+def _written(annotations: Mapping[str, Any], parameter: inspect.Parameter) -> Any:
+    """The annotation as the source has it: some of its names only type checkers import."""
+    annotation = annotations[parameter.name]
+    return annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
+
+
+def _documented(concern: Callable[..., Any]) -> str:
+    _, _, rest = (inspect.getdoc(concern) or "").partition(_HEADING)
+    end = _NEXT_HEADING.search(rest)
+    return rest[: end.start() if end else len(rest)].rstrip()
+
+
+def _with_parameters(document: str, documents: list[str]) -> str:
+    before, heading, rest = document.partition(_HEADING)
+    if not heading:  # python -OO has no docstrings
+        return document
+    end = _NEXT_HEADING.search(rest)
+    stop = end.start() if end else len(rest)
+    return "".join([before, heading, "\n".join([rest[:stop].rstrip(), *documents]), rest[stop:]])

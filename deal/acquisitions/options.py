@@ -1,0 +1,70 @@
+"""Options of acquisition functions, as every public call takes them.
+
+A new option of a built-in function: one line in each of the two lists here, its documentation, and
+``deal/cli/common.py`` for the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from deal.errors import UsageError
+
+__all__ = ["OF_PLUGINS", "AcquisitionOptions", "function_options"]
+
+OF_PLUGINS = "options of an acquisition function of your own go into acquisition_options"
+"""What is said of an option that no call has."""
+
+
+class AcquisitionOptions(TypedDict, total=False):
+    """Types of the options that `function_options` documents."""
+
+    levels: int | None
+    edges: Literal["image", "fixed"] | None
+    tail: float | None
+    focus: str | Sequence[str] | None
+    acquisition_options: Mapping[str, Any] | None
+
+
+def function_options(
+    *,
+    levels: int | None = None,
+    edges: str | None = None,
+    tail: float | None = None,
+    focus: str | Sequence[str] | None = None,
+    acquisition_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Collect the options that were given.
+
+    Parameters
+    ----------
+    levels : int, optional
+        Histogram levels of ``de``, a divisor of 240; 8 by default.
+    edges : ``image`` or ``fixed``, optional
+        Histogram range of ``de``: each image's own min…max (the default), or 0…1.
+    tail : float, optional
+        Share of the pixels, the worst, over which ``tail:*`` average; 0.05 by default.
+    focus : str or sequence of str, optional
+        Names of the classes that ``focus:*`` count, which need them: ``"pole,sign"`` or a sequence.
+    acquisition_options : mapping of str to value, optional
+        Options of a function of your own (a plugin), by name.
+
+    Returns
+    -------
+    dict
+        Name → value of the options that are not None.
+
+    Raises
+    ------
+    UsageError
+        ``acquisition_options`` repeats an option that was given by name.
+    """
+    named = {"levels": levels, "edges": edges, "tail": tail, "focus": focus}
+    found = {name: value for name, value in named.items() if value is not None}
+    for name, value in (acquisition_options or {}).items():
+        if name in found:
+            raise UsageError(f"{name} is given twice: leave it out of acquisition_options")
+        if value is not None:
+            found[name] = value
+    return found

@@ -1,0 +1,311 @@
+"""``Session``: a network and all that scores its outputs, as one thread of a run has it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.acquisitions import Bound, bind
+from deal.engines.base import as_numpy, on_host
+from deal.engines.device import DEFAULT_BATCH
+from deal.errors import ItemError, UsageError
+from deal.machine.meter import Meter
+from deal.model.spec import ModelSpec, choose_difficulty
+from deal.scoring.batch_scores import BatchScores, failure_of, joined
+from deal.scoring.committee import Committee, Members
+from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
+from deal.scoring.options import Scoring, ScoringOptions
+from deal.scoring.region_plan import RegionPlan, Regions
+from deal.scoring.statistics import Kernel
+from deal.types import EngineOutput, Statistics
+
+__all__ = ["Session"]
+
+_BATCH = 8
+
+Image8 = NDArray[np.uint8]
+
+
+class Session:
+    """One network, its kernel and what scores its outputs, for one thread: `Scorer` without doors.
+
+    Parameters
+    ----------
+    model : path or sequence of paths
+        Several are a committee.
+    scoring : Scoring
+    region_score : str or mapping, optional
+        As `Scorer` has it.
+
+    Attributes
+    ----------
+    nothing : BatchScores
+        Of no images at all: the names, dtypes and widths of all columns.
+    meter : Meter
+        Seconds by stage (:class:`deal.RunReport`), also of sessions opened :meth:`again`.
+
+    Raises
+    ------
+    UsageError, EngineUnavailableError, ModelError
+        Before any image is scored, whatever can be known by then.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        scoring: Scoring,
+        region_score: str | Mapping[str, Any] | None = None,
+    ) -> None:
+        runtime, network, pixels = scoring.runtime, scoring.network, scoring.pixels
+        chosen = scoring.choice
+        self._threads = runtime.threads
+        self._batch_size = runtime.batch_size
+        self._opened: Committee | None = Committee(
+            Members.of(model, scoring.voting),
+            runtime.engine,
+            runtime.device,
+            runtime.precision,
+            runtime.threads,
+            network.model_options,
+            runtime.batch_size,
+        )
+        self._inputs = Inputs(
+            self.spec,
+            pixels.raster,
+            pixels.mask,
+            chosen.regions,
+            scaled_decode=pixels.scaled_decode,
+        )
+        self._head, self._from_graph = choose_difficulty(self.spec, network.difficulty_head)
+        self._kernel = Kernel(self.spec, self._head, self._from_graph, runtime.threads)
+        self.meter = Meter()
+        self._plan = RegionPlan(
+            chosen.regions, self._bound(region_score), chosen.keep_regions, chosen.outlines
+        )
+        self.nothing = self._no_rows()
+        self._plan.check(self.nothing.regions or ())
+
+    @classmethod
+    def open(
+        cls,
+        model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        region_score: str | Mapping[str, Any] | None = None,
+        **options: Unpack[ScoringOptions],
+    ) -> Session:
+        """Open a session with options by keyword, as `Scorer` takes them."""
+        return cls(model, Scoring.of(**options), region_score)
+
+    @property
+    def _engine(self) -> Committee:
+        if self._opened is None:
+            raise UsageError("the scorer is closed: open another one")
+        return self._opened
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model contract as resolved; of the first model."""
+        return self._engine.spec
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda:<index>``, what is really used."""
+        return self._engine.model.device
+
+    @property
+    def batch_size(self) -> int:
+        """Images that go through the network together."""
+        default = _BATCH if self.device == "cpu" else DEFAULT_BATCH
+        return self._engine.model.batch or self._batch_size or default
+
+    @property
+    def has_committee(self) -> bool:
+        """Whether several members vote: models, mirrored or dropout passes."""
+        return self._engine.size > 1
+
+    @property
+    def has_difficulty(self) -> bool:
+        """Whether difficulty is known: by option, by the graph or by its metadata."""
+        return self._head is not None or self._from_graph
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def again(self, *, threads: int | None = None) -> Session:
+        """Open the same networks once more, for another thread; they are not checked anew.
+
+        ``threads`` is another number of threads for network and kernel; None keeps it.
+        """
+        twin = copy.copy(self)
+        twin._threads = self._threads if threads is None else threads
+        twin._opened = self._engine.again(twin._threads)
+        twin._kernel = self._kernel.again(twin._threads)
+        return twin
+
+    def close(self) -> None:
+        """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
+        self._opened = None
+
+    @property
+    def at_least(self) -> tuple[int, int] | None:
+        """(H, W) down to which images may be decoded to scale; None: in full."""
+        return self._inputs.at_least
+
+    def sizes(self, original: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(H, W) of such an image for the network, and of its raster; ItemError ``size``."""
+        return self._inputs.sizes(original)
+
+    def prepared(
+        self,
+        image: Image8,
+        *,
+        original: tuple[int, int] | None = None,
+        item_id: str | None = None,
+        camera: str | None = None,
+    ) -> tuple[Image8, ImageExtras]:
+        """What :meth:`score_batch` makes of an image before the network, ahead of it.
+
+        Any thread may call it. Raises ItemError ``segments`` or ``size``.
+
+        Parameters
+        ----------
+        image : ndarray of uint8 [H, W, 3]
+        original : (H, W), optional
+            Size of the oriented original of which ``image`` is a smaller version
+            (:attr:`at_least`).
+        item_id, camera : str, optional
+            Find the file of segments, and the mask.
+
+        Returns
+        -------
+        image : ndarray of uint8 [h, w, 3]
+            At the network's input size.
+        extras : ImageExtras
+            Its segments or superpixels, camera and original size.
+        """
+        return self._inputs.prepared(image, original=original, item_id=item_id, camera=camera)
+
+    def score_batch(
+        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
+    ) -> BatchScores:
+        """Score a batch; images of equal size go through the network together.
+
+        ``extras`` are one an image (:meth:`prepared`). An image that fails is in ``failures`` and
+        nowhere else. Raises UsageError for what is no uint8 RGB image, or extras that are not one
+        an image.
+        """
+        extras = extras_of(len(images)) if extras is None else extras
+        groups, failures = self._inputs.groups(images, extras)
+        parts = []
+        for group in groups:
+            output = self._engine.infer(group.images)
+            regions, crowded = self._regions_of(group, output)
+            stats = self._statistics(output, group, regions)
+            self.meter.add(self._engine.take_seconds())
+            ok = []
+            for row, index in enumerate(group.indices):
+                error = failure_of(stats, row) or crowded.get(row)
+                if error is None:
+                    ok.append(row)
+                else:
+                    failures[index] = error
+            parts.append(self._scores(group, stats, output, ok, regions))
+        return joined(parts or [self.nothing], failures)
+
+    def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
+        """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
+
+        Masked pixels have their difficulty too. The maps are computed on the host, also of a
+        network on a device. Raises UsageError for a model without difficulty.
+        """
+        if not self.has_difficulty:
+            raise UsageError(
+                f"model {self.spec.path} has no difficulty: give a difficulty_head (deal fit-head "
+                "--model MODEL --data LABELED -o head.json fits one)"
+            )
+        maps: list[NDArray[np.float32] | None] = [None] * len(images)
+        for group in self._inputs.groups(images)[0]:
+            output = on_host(self._engine.model.infer(group.images))
+            found = self._kernel.difficulty_maps(output, group.size)
+            for index, values in zip(group.indices, found, strict=True):
+                maps[index] = values
+        return maps
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """What changes a stored number, as JSON values; engine, device and threads do not."""
+        spec = self.spec
+        head = self._head.to_dict() if self._head is not None else None
+        committee = self._engine.fingerprint_settings()
+        return {
+            "model": spec.digest(),
+            **spec.number_settings(),
+            "difficulty": "graph" if self._from_graph else head,
+            **self._inputs.fingerprint_settings(),
+            "regions": self._plan.settings(),
+            "precision": spec.precision,
+            **({} if committee is None else {"committee": committee}),
+        }
+
+    def _bound(self, score: str | Mapping[str, Any] | None) -> Bound:
+        default = "ds" if self.has_difficulty else "entropy"
+        options = dict(score) if isinstance(score, Mapping) else {"acquisition": score or default}
+        name = options.pop("acquisition")
+        return bind(name, table="regions", classes=self.spec.classes, **options)
+
+    def _regions_of(
+        self, group: InputGroup, output: EngineOutput
+    ) -> tuple[Regions, dict[int, ItemError]]:
+        return self._plan.regions(group, output.logits, self.spec.align_corners, self._threads)
+
+    def _statistics(self, output: EngineOutput, group: InputGroup, regions: Regions) -> Statistics:
+        return self._kernel.statistics(output, group.size, regions, group.mask, self.meter)
+
+    def _no_rows(self) -> BatchScores:
+        """No images at all: the names, dtypes and widths of all columns."""
+        floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
+        width = self._engine.model.embedding_size
+        embedding = None if width is None else np.zeros((1, width), np.float32)
+        members = np.stack([floats] * 2) if self.has_committee else None
+        output = EngineOutput(floats, floats[:, :1], embedding, members)
+        segments = [np.zeros((1, 1), np.int32)]
+        group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
+        regions, _ = self._regions_of(group, output)
+        stats = self._statistics(output, group, regions)
+        return self._scores(group, stats, output, [], regions)
+
+    def _scores(
+        self,
+        group: InputGroup,
+        stats: Statistics,
+        output: EngineOutput,
+        ok: list[int],
+        regions: Regions,
+    ) -> BatchScores:
+        """Columns of the rows of a group that are ok."""
+        rows = np.array(ok, dtype=np.int64)
+        originals = np.array(group.originals)
+        columns = {
+            "width": originals[rows, 1],
+            "height": originals[rows, 0],
+            "raster_width": np.full(len(rows), group.size[1]),
+            "raster_height": np.full(len(rows), group.size[0]),
+            **{name: values[rows] for name, values in stats.images.items()},
+        }
+        if (embedding := as_numpy(output.embedding)) is not None:
+            columns["embedding"] = embedding[rows].astype(np.float32)
+        table = self._plan.rows(stats, ok, group, regions)
+        return BatchScores(np.array(group.indices)[rows], columns, table, {})
