@@ -6,11 +6,11 @@ import datetime
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from deal.bench.checkout import commit
+from deal.machine.packages import versions_of
 
 __all__ = ["environment", "processor_value"]
 
@@ -24,12 +24,6 @@ def environment() -> dict[str, Any]:
     """Date (UTC), commit, processor, cores this process may use, load, and versions."""
     from deal import _native
 
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -39,7 +33,7 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "python": sys.version.split()[0],
         "kernel": _native.build_info(),
-        "versions": versions,
+        "versions": versions_of(_PACKAGES),
     }
 
 

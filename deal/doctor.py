@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from deal._namesake import remedy as namesake_remedy
 from deal._version import __version__
 from deal.errors import DealError
 from deal.machine.driver import find_driver
+from deal.machine.packages import version_of
 
 __all__ = ["Finding", "cuda_driver", "demo_file", "examine"]
 
@@ -85,9 +85,8 @@ def cuda_driver() -> str:
 
 def _packages() -> Iterator[Finding]:
     for package, (extra, purpose) in _PACKAGES.items():
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+        version = version_of(package)
+        if version is None:
             if extra is None:
                 yield Finding("packages", package, False, "not installed", pip_install())
             else:

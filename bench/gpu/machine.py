@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 
 __all__ = ["clocks", "describe", "find_capability", "max_gigahertz", "why_not"]
 
@@ -82,19 +81,15 @@ def why_not() -> str | None:
 
 def describe() -> Mapping[str, object]:
     """GPU, driver, tools and versions."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    from deal.machine.packages import versions_of  # the program does without deal
+
     told = _ask(_FIELDS)
     return {
         "name": told.get("name", "none"),
         **told,
         "compute_capability": find_capability(),
         "nvcc": _nvcc_version(),
-        "versions": versions,
+        "versions": versions_of(_PACKAGES),
         "clocks": clocks(),
     }
 

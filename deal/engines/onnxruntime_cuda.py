@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import io
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from deal.engines.device import DeviceArray, DeviceEngine, check_kernels
 from deal.engines.onnxruntime import load, not_run, ort
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.driver import Driver, find_driver
+from deal.machine.packages import version_of
 from deal.model.spec import read_spec
 
 __all__ = ["OnnxRuntimeCudaEngine", "cuda_index"]
@@ -253,11 +253,11 @@ def cuda_index(device: str) -> int | None:
 
 def _wrong_wheel() -> str:
     """Why the imported onnxruntime has no CUDA, and the remedy."""
-    both = all(_version(name) for name in ("onnxruntime", "onnxruntime-gpu"))
+    both = all(version_of(name) for name in ("onnxruntime", "onnxruntime-gpu"))
     if both:
         return (
-            f"onnxruntime {_version('onnxruntime')} and onnxruntime-gpu "
-            f"{_version('onnxruntime-gpu')} are both installed and overwrite each other's files; "
+            f"onnxruntime {version_of('onnxruntime')} and onnxruntime-gpu "
+            f"{version_of('onnxruntime-gpu')} are both installed and overwrite each other's files; "
             f"the one imported is {ort.__version__} without CUDA: pip uninstall onnxruntime "
             f"onnxruntime-gpu, then {pip_install('ort-gpu')}"
         )
@@ -316,13 +316,6 @@ def _cuda_of_wheel() -> int | None:
     """Major version of the CUDA that the wheel is built with, where it says so."""
     version = str(getattr(ort, "cuda_version", "") or "")
     return int(version.split(".")[0]) if version.split(".")[0].isdecimal() else None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _dtype(name: str) -> Any:

@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -20,6 +19,7 @@ from deal._version import __version__
 from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import UsageError
 from deal.machine.meter import peak_memory
+from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
 from deal.results.output import Output
 from deal.results.parts import list_parts
@@ -242,10 +242,5 @@ def _sketch(config: ScoreConfig) -> QuantileSketch:
 def _versions(engine: str) -> dict[str, str]:
     packages = ["numpy", "pyarrow", "Pillow", "simplejpeg", "scikit-image"]
     packages += ["torch"] if engine == "torch" else ["onnxruntime", "onnxruntime-gpu"]
-    found = {"deal-score": __version__, "python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    own = {"deal-score": __version__, "python": platform.python_version()}
+    return own | versions_of(packages)

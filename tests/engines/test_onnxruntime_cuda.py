@@ -1,5 +1,6 @@
 """ONNX Runtime on CUDA: on the emulated device with the CPU's session, and what may be missing."""
 
+import importlib.metadata
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -206,7 +207,7 @@ def test_what_is_missing_is_named_with_its_remedy(machine, change, message):
 
 def test_two_wheels_in_one_place_are_told_apart_from_a_cpu_wheel(machine, monkeypatch):
     machine(providers=["CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime_cuda.importlib.metadata, "version", lambda name: "1.31.1")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31.1")
     with pytest.raises(EngineUnavailableError, match=r"both installed .* pip uninstall"):
         onnxruntime_cuda.cuda_index("cuda")
 

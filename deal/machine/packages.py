@@ -1,0 +1,22 @@
+"""Versions of the packages that are installed here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+
+__all__ = ["version_of", "versions_of"]
+
+
+def version_of(package: str) -> str | None:
+    """Version of a distribution, or None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those distributions that are installed."""
+    found = ((package, version_of(package)) for package in packages)
+    return {package: version for package, version in found if version is not None}
