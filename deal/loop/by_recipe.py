@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deal._version import __version__
-from deal.errors import DealError, OutputError
+from deal.errors import OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
 from deal.loop.labeled import described, images_of, only_regions, regions_of
@@ -24,27 +23,21 @@ from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
 from deal.loop.training import TrainingConfig
 from deal.machine.cores import available_cores
-from deal.training.augment import Augmentation
-from deal.training.batches import Batch, batch_maker
 from deal.training.checkpoint import (
-    CheckpointMeta,
     load_checkpoint,
     save_atomically,
     save_checkpoint,
 )
-from deal.training.clock import BatchClock
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset, Sample
+from deal.training.epochs import Training
 from deal.training.evaluation import evaluate
 from deal.training.preparation import (
-    build_optimizer,
-    class_weights,
-    compiled,
     find_device,
-    initial_module,
     place,
 )
-from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
+from deal.training.recipe import Recipe
+from deal.training.step import ALIGN_CORNERS
 
 __all__ = ["RecipeLearner"]
 
@@ -130,95 +123,68 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         deterministic.fill_uninitialized_memory = before[2]
 
 
-class _Round:
+class _Round(Training):
+    """The training of one round, on what is labeled."""
+
+    lr_option = "lr"
+
     def __init__(
         self, config: LoopConfig, training: TrainingConfig, pool: Pool, whole: Dataset, task: Task
     ) -> None:
-        given = replace(training, uncertainty=task.uncertainty)
-        self.seed, self.folder = task.seed, task.folder
+        self.folder = task.folder
         self.labeled = [item if isinstance(item, str) else list(item) for item in task.labeled]
         self.indices, self.images = np.array(pool.indices(images_of(task.labeled))), len(pool.ids)
-        self.device = find_device(given.device)
-        self.per_epoch = len(self.indices) // given.batch_size
-        self.epochs = given.epochs or -(-(given.steps or 0) // self.per_epoch)
-        self.steps = given.steps or self.epochs * self.per_epoch
-        data = replace(whole, train=self._known(config, pool, whole, task))
-        self.recipe = TrainConfig(
+        self.records: list[dict[str, Any]] = []
+        per_epoch = len(self.indices) // training.batch_size
+        epochs = training.epochs or -(-(training.steps or 0) // per_epoch)
+        given = replace(
+            training,
+            uncertainty=task.uncertainty,
+            alpha=training.alpha if task.difficulty_loss else 0.0,
+        )
+        recipe = TrainConfig(
             dataset=config.data.dataset,
             output=str(task.folder),
             size=config.data.size,
             scenes=config.data.scenes,
-            epochs=self.epochs,
+            epochs=epochs,
             seed=task.seed,
-            validate_every=self.epochs,
-            **{
-                name: getattr(given, name)
-                for name in TrainConfig.__dataclass_fields__
-                if hasattr(given, name) and name not in ("epochs", "alpha")
-            },
-            alpha=given.alpha if task.difficulty_loss else 0.0,
+            validate_every=epochs,
+            **{field.name: getattr(given, field.name) for field in fields(Recipe)},
         )
-        torch.manual_seed(task.seed)
-        self.meta = CheckpointMeta(
-            network=given.network,
-            width=given.width,
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            mean=MEAN,
-            std=STD,
-            align_corners=ALIGN_CORNERS,
-            grid=given.grid,
-            input_size=data.size,
+        steps = training.steps or epochs * per_epoch
+        super().__init__(
+            recipe,
+            replace(whole, train=_known(config, pool, whole, task, self.indices)),
+            find_device(training.device),
+            steps=steps,
             provenance={
                 "deal": __version__,
                 "torch": str(torch.__version__),
-                "recipe": {**self.recipe.recipe(), "steps": self.steps},
+                "recipe": {**recipe.recipe(), "steps": steps},
                 "labeled": described(task.labeled),
             },
-            uncertainty=task.uncertainty,
         )
-        self.module = place(initial_module(self.recipe, self.meta)[0], self.device)
-        self.forward = compiled(self.recipe, self.module)
-        self.optimizer = build_optimizer(self.recipe, self.module)
-        self.weights = class_weights(data).to(self.device) if given.class_balance else None
-        augment = Augmentation(
-            crop=given.crop or data.size,
-            scale=given.scale,
-            blur=given.blur,
-            color_jitter=given.color_jitter,
-            mean=MEAN,
-            ignore_index=data.ignore_index,
-        )
-        self.make_batch = batch_maker(data.train, augment, self.device)
-        self.records: list[dict[str, Any]] = []
-
-    def _known(
-        self, config: LoopConfig, pool: Pool, data: Dataset, task: Task
-    ) -> tuple[Sample, ...]:
-        """The samples of ``indices``; of images labeled in part the rest of the label is void."""
-        grid, regions = config.rounds.grid, regions_of(task.labeled)
-        samples = []
-        for index in self.indices:
-            sample = data.train[index]
-            if found := regions.get(pool.ids[index]):
-                assert grid is not None
-                label = only_regions(sample.label, found, grid, data.ignore_index)
-                sample = replace(sample, label=label)
-            samples.append(sample)
-        return tuple(samples)
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
         state = self.folder / "training.pt"
         if state.exists():
             self._restore(state)
-        for epoch in range(len(self.records) + 1, self.epochs + 1):
-            record = self._train_epoch(epoch)
+        for epoch in range(len(self.records) + 1, self.config.epochs + 1):
+            with named(f"{self.folder}:"):
+                done = self.train_epoch(epoch)
+            record = {
+                "epoch": epoch,
+                "steps": done.steps,
+                **done.losses,
+                "seconds": round(done.seconds, 3),
+                "batch_seconds": round(done.batch_seconds, 3),
+            }
             self.records.append(record)
-            if epoch < self.epochs:
+            if epoch < self.config.epochs:
                 self._save(state)
             say(
-                f"epoch {epoch}/{self.epochs}: loss {record['segmentation_loss']:.3f} + "
+                f"epoch {epoch}/{self.config.epochs}: loss {record['segmentation_loss']:.3f} + "
                 f"{record['difficulty_loss']:.3f}, {record['seconds']:.1f} s"
             )
         lines = [json.dumps(record) + "\n" for record in self.records]
@@ -232,57 +198,17 @@ class _Round:
             "device": self.device.type,
         }
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        self.module.train()
-        started, clock = time.perf_counter(), BatchClock(self.device)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        first = (epoch - 1) * self.per_epoch
-        count = min(self.per_epoch, self.steps - first)
-        for index, (images, labels) in enumerate(self._batches(epoch, count, clock)):
-            sums += training_step(
-                self.recipe,
-                self.forward,
-                self.optimizer,
-                images,
-                labels,
-                progress=(first + index, self.steps),
-                ignore_index=self.meta.ignore_index,
-                class_weights=self.weights,
-            ).double()
-        means = (sums / count).tolist()  # which waits for a device
-        if not math.isfinite(means[0]):
-            raise DealError(f"{self.folder}: the loss is not finite in epoch {epoch}: lower lr")
-        return {
-            "epoch": epoch,
-            "steps": count,
-            "loss": means[0],
-            "segmentation_loss": means[1],
-            "difficulty_loss": means[2],
-            "seconds": round(time.perf_counter() - started, 3),
-            "batch_seconds": round(clock.seconds(), 3),
-        }
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Every image of the pool draws its place: common images come in a common order."""
+        draws = np.random.default_rng((self.config.seed, _ORDER, epoch)).random(self.images)
+        return np.argsort(draws[self.indices], kind="stable")
 
-    def _batches(self, epoch: int, count: int, clock: BatchClock) -> Iterator[Batch]:
-        # Every image of the pool draws its place: common images come in a common order.
-        draws = np.random.default_rng((self.seed, _ORDER, epoch)).random(self.images)
-        order = np.argsort(draws[self.indices], kind="stable")
-        size = self.recipe.batch_size
-        for start in range(0, count * size, size):
-            chosen = order[start : start + size].tolist()
-            seeds = [(self.seed, _AUGMENT, epoch, int(self.indices[index])) for index in chosen]
-            with clock.running():
-                batch = self.make_batch(chosen, seeds)
-            yield batch
+    def augment_seed(self, epoch: int, index: int) -> tuple[int, ...]:
+        """Of the image in the pool, so that common images are augmented alike."""
+        return self.config.seed, _AUGMENT, epoch, int(self.indices[index])
 
     def _save(self, path: Path) -> None:
-        values = {
-            "labeled": self.labeled,
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
-            "records": self.records,
-        }
+        values = {"labeled": self.labeled, **self.state(), "records": self.records}
         save_atomically(values, path)
 
     def _restore(self, path: Path) -> None:
@@ -292,9 +218,21 @@ class _Round:
             raise OutputError(f"{path} cannot be read: delete it to train again") from error
         if state["labeled"] != self.labeled:
             raise OutputError(f"{path} was trained on other images: delete it to train again")
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        self.restore(state)
         self.records = state["records"]
+
+
+def _known(
+    config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: NDArray[np.int64]
+) -> tuple[Sample, ...]:
+    """The samples of ``indices``; of images labeled in part the rest of the label is void."""
+    grid, regions = config.rounds.grid, regions_of(task.labeled)
+    samples = []
+    for index in indices:
+        sample = data.train[index]
+        if found := regions.get(pool.ids[index]):
+            assert grid is not None
+            label = only_regions(sample.label, found, grid, data.ignore_index)
+            sample = replace(sample, label=label)
+        samples.append(sample)
+    return tuple(samples)

@@ -5,23 +5,18 @@ from __future__ import annotations
 import functools
 import json
 import math
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deal._version import __version__
-from deal.errors import DealError, OutputError, PoolError
-from deal.training.augment import Augmentation
-from deal.training.batches import Batch, batch_maker
+from deal.errors import OutputError, PoolError
+from deal.machine.files import write_text
 from deal.training.checkpoint import (
-    CheckpointMeta,
     load_checkpoint,
     save_atomically,
     save_checkpoint,
@@ -29,16 +24,13 @@ from deal.training.checkpoint import (
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset, load_dataset
 from deal.training.difficulty import WithDifficulty
+from deal.training.epochs import Training
 from deal.training.evaluation import Evaluation, evaluate
 from deal.training.preparation import (
-    build_optimizer,
-    class_weights,
-    compiled,
     find_device,
-    initial_module,
     place,
 )
-from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
+from deal.training.step import ALIGN_CORNERS
 
 __all__ = ["train"]
 
@@ -123,46 +115,14 @@ def _read_resumable(path: Path, config: TrainConfig) -> dict[str, Any] | None:
     return state
 
 
-class _Run:
-    """State of one training run between epochs."""
+class _Run(Training):
+    """A training with validation, between epochs."""
 
     def __init__(
         self, config: TrainConfig, data: Dataset, device: torch.device, output: Path
     ) -> None:
-        self.config = config
-        self.data = data
-        self.device = device
+        super().__init__(config, data, device)
         self.output = output
-        torch.manual_seed(config.seed)
-        self.meta = CheckpointMeta(
-            network=config.network,
-            width=config.width,
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            mean=MEAN,
-            std=STD,
-            align_corners=ALIGN_CORNERS,
-            grid=config.grid,
-            input_size=data.size,
-            provenance={},
-            uncertainty=config.uncertainty,
-        )
-        module, self.started_from = initial_module(config, self.meta)
-        self.module = place(module, device)
-        self.forward = compiled(config, self.module)
-        self.optimizer = build_optimizer(config, self.module)
-        augment = Augmentation(
-            crop=config.crop or data.size,
-            scale=config.scale,
-            blur=config.blur,
-            color_jitter=config.color_jitter,
-            mean=MEAN,
-            ignore_index=data.ignore_index,
-        )
-        self.make_batch = batch_maker(data.train, augment, device)
-        self.class_weights = class_weights(data).to(device) if config.class_balance else None
-        self.steps_per_epoch = len(data.train) // config.batch_size
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self.best_miou = -math.inf
@@ -181,57 +141,23 @@ class _Run:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(
                 "train",
-                total=self.config.epochs * self.steps_per_epoch,
-                completed=len(self.history) * self.steps_per_epoch,
+                total=self.steps,
+                completed=len(self.history) * self.per_epoch,
             )
             for epoch in range(len(self.history) + 1, self.config.epochs + 1):
-                record = self._train_epoch(epoch, functools.partial(progress.advance, task))
+                done = self.train_epoch(epoch, functools.partial(progress.advance, task))
+                record = {
+                    "epoch": epoch,
+                    "lr": done.lr,
+                    **done.losses,
+                    "seconds": round(done.seconds, 1),
+                }
                 if epoch % self.config.validate_every == 0 or epoch == self.config.epochs:
                     self._validate(record)
                 self.history.append(record)
                 self._save()
                 progress.console.print(_describe(record), highlight=False, soft_wrap=True)
         return self._finish()
-
-    def _train_epoch(self, epoch: int, advance: Callable[[], None]) -> dict[str, Any]:
-        started = time.perf_counter()
-        self.module.train()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for index, (images, labels) in enumerate(self._batches(epoch)):
-            losses = training_step(
-                self.config,
-                self.forward,
-                self.optimizer,
-                images,
-                labels,
-                progress=(
-                    (epoch - 1) * self.steps_per_epoch + index,
-                    self.config.epochs * self.steps_per_epoch,
-                ),
-                ignore_index=self.data.ignore_index,
-                class_weights=self.class_weights,
-            )
-            sums += losses.double()
-            advance()
-        means = (sums / self.steps_per_epoch).tolist()
-        if not math.isfinite(means[0]):
-            raise DealError(f"the loss is not finite in epoch {epoch}: lower --lr")
-        return {
-            "epoch": epoch,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "loss": means[0],
-            "segmentation_loss": means[1],
-            "difficulty_loss": means[2],
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Batches of an epoch; order and augmentation depend on seed and epoch alone."""
-        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.data.train))
-        size = self.config.batch_size
-        for start in range(0, self.steps_per_epoch * size, size):
-            chosen = order[start : start + size].tolist()
-            yield self.make_batch(chosen, [(self.config.seed, epoch, index) for index in chosen])
 
     def _validate(self, record: dict[str, Any]) -> None:
         result = self._evaluate(self.module, "val")
@@ -260,20 +186,16 @@ class _Run:
     def _save(self) -> None:
         state = {
             "config": asdict(self.config),
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            **self.state(),
             "history": self.history,
             "best": [self.best_epoch, self.best_miou],
         }
         save_atomically(state, self.output / _LAST)
         lines = [json.dumps(record) + "\n" for record in self.history]
-        _write_atomically(self.output / _METRICS, "".join(lines))
+        write_text(self.output / _METRICS, "".join(lines))
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
+        self.restore(state)
         self.history = state["history"]
         self.best_epoch, self.best_miou = state["best"]
 
@@ -293,8 +215,8 @@ class _Run:
             summary["test"] = self._evaluate(module, "test").to_dict(self.data.classes)
             final = {"epoch": self.best_epoch, "test": summary["test"]}
             lines = [json.dumps(record) + "\n" for record in (*self.history, final)]
-            _write_atomically(self.output / _METRICS, "".join(lines))
-        _write_atomically(self.output / _SUMMARY, json.dumps(summary, indent=2) + "\n")
+            write_text(self.output / _METRICS, "".join(lines))
+        write_text(self.output / _SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
 
@@ -309,9 +231,3 @@ def _describe(record: dict[str, Any]) -> str:
     return f"{text}; val mIoU {100 * record['val']['miou']:.1f} %, AUROC " + ", ".join(
         f"{name} {value:.3f}" for name, value in auroc.items() if value is not None
     )
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f"_{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

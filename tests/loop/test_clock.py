@@ -56,7 +56,7 @@ def test_a_round_says_what_of_its_steps_went_into_batches_and_where(make_config,
 
         return made
 
-    monkeypatch.setattr("deal.loop.by_recipe.batch_maker", slow)
+    monkeypatch.setattr("deal.training.epochs.batch_maker", slow)
     config = make_config(
         rounds__labeled=[3, 5], training__epochs=None, training__steps=4, training__device="cpu"
     )

@@ -286,7 +286,7 @@ def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
         seen.append(samples)
         return batch_maker(samples, augment, device)
 
-    monkeypatch.setattr("deal.loop.by_recipe.batch_maker", recorded)
+    monkeypatch.setattr("deal.training.epochs.batch_maker", recorded)
     run_loop(config)
     pool = RecipeLearner(config, config.training).pool
     labeled = read_labeled(config.folder / "ds-seed0/round-3/labeled.csv")

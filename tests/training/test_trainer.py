@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_p
 
 
 def test_batches_made_on_the_device_train_and_go_on_after_a_kill(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "batch_maker", DeviceBatches)
+    monkeypatch.setattr("deal.training.epochs.batch_maker", DeviceBatches)
     whole = replace(config, output=str(tmp_path / "whole"))
     train(whole)
     save = trainer.save_atomically

@@ -1,0 +1,193 @@
+"""Epochs of training: what ``deal train`` and a round of ``deal loop`` have in common."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deal.errors import DealError
+from deal.training.augment import Augmentation
+from deal.training.batches import Batch, batch_maker
+from deal.training.checkpoint import CheckpointMeta
+from deal.training.clock import BatchClock
+from deal.training.config import TrainConfig
+from deal.training.data import Dataset
+from deal.training.preparation import (
+    build_optimizer,
+    class_weights,
+    compiled,
+    initial_module,
+    place,
+)
+from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
+
+__all__ = ["Epoch", "Training"]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch was.
+
+    Attributes
+    ----------
+    steps : int
+    losses : dict
+        Means over the steps: ``loss``, ``segmentation_loss`` and ``difficulty_loss``.
+    lr : float
+        Of the backbone in the last step.
+    seconds, batch_seconds : float
+        Of the epoch, and of these what making batches took.
+    """
+
+    steps: int
+    losses: dict[str, float]
+    lr: float
+    seconds: float
+    batch_seconds: float
+
+
+class Training:
+    """A network in training, moved one epoch at a time.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    data : Dataset
+    device : torch.device
+    steps : int, optional
+        How many to train in all, the last epoch cut short; whole epochs by default.
+    provenance : mapping
+        Of ``meta``.
+
+    Attributes
+    ----------
+    meta : CheckpointMeta
+        What a checkpoint of the network says of it.
+    module : WithDifficulty
+        On the device.
+    started_from : dict or None
+        Provenance of the checkpoint that the network comes from.
+    per_epoch, steps : int
+        Steps of a whole epoch, and of the training.
+    """
+
+    lr_option = "--lr"
+    """What users call the learning rate."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        device: torch.device,
+        *,
+        steps: int | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.device = device
+        self.per_epoch = len(data.train) // config.batch_size
+        self.steps = steps or config.epochs * self.per_epoch
+        torch.manual_seed(config.seed)
+        self.meta = CheckpointMeta(
+            network=config.network,
+            width=config.width,
+            classes=data.classes,
+            palette=data.palette,
+            ignore_index=data.ignore_index,
+            mean=MEAN,
+            std=STD,
+            align_corners=ALIGN_CORNERS,
+            grid=config.grid,
+            input_size=data.size,
+            provenance=provenance or {},
+            uncertainty=config.uncertainty,
+        )
+        module, self.started_from = initial_module(config, self.meta)
+        self.module = place(module, device)
+        self._forward = compiled(config, self.module)
+        self._optimizer = build_optimizer(config, self.module)
+        augment = Augmentation(
+            crop=config.crop or data.size,
+            scale=config.scale,
+            blur=config.blur,
+            color_jitter=config.color_jitter,
+            mean=MEAN,
+            ignore_index=data.ignore_index,
+        )
+        self._make_batch = batch_maker(data.train, augment, device)
+        self._weights = class_weights(data).to(device) if config.class_balance else None
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of all training samples in the order of an epoch; of seed and epoch alone."""
+        return np.random.default_rng((self.config.seed, epoch)).permutation(len(self.data.train))
+
+    def augment_seed(self, epoch: int, index: int) -> tuple[int, ...]:
+        """What the augmentation of a sample is drawn from."""
+        return self.config.seed, epoch, index
+
+    def train_epoch(self, epoch: int, advance: Callable[[], None] = lambda: None) -> Epoch:
+        """Train one epoch, numbered from 1, and call ``advance`` after each step.
+
+        Raises DealError where the loss is no longer finite.
+        """
+        started, clock = time.perf_counter(), BatchClock(self.device)
+        self.module.train()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        first = (epoch - 1) * self.per_epoch
+        count = min(self.per_epoch, self.steps - first)
+        for index, (images, labels) in enumerate(self._batches(epoch, count, clock)):
+            sums += training_step(
+                self.config,
+                self._forward,
+                self._optimizer,
+                images,
+                labels,
+                progress=(first + index, self.steps),
+                ignore_index=self.data.ignore_index,
+                class_weights=self._weights,
+            ).double()
+            advance()
+        means = (sums / count).tolist()  # which waits for a device
+        if not math.isfinite(means[0]):
+            raise DealError(f"the loss is not finite in epoch {epoch}: lower {self.lr_option}")
+        return Epoch(
+            steps=count,
+            losses=dict(zip(("loss", "segmentation_loss", "difficulty_loss"), means, strict=True)),
+            lr=self._optimizer.param_groups[0]["lr"],
+            seconds=time.perf_counter() - started,
+            batch_seconds=clock.seconds(),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on, as `torch.save` takes it."""
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; a file may lack ``cuda_rng``."""
+        self.module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if state.get("cuda_rng") is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"])
+
+    def _batches(self, epoch: int, count: int, clock: BatchClock) -> Iterator[Batch]:
+        order, size = self.order(epoch), self.config.batch_size
+        for start in range(0, count * size, size):
+            chosen = order[start : start + size].tolist()
+            seeds = [self.augment_seed(epoch, index) for index in chosen]
+            with clock.running():
+                batch = self._make_batch(chosen, seeds)
+            yield batch
