@@ -32,15 +32,17 @@ Float = NDArray[np.float64]
 
 
 def _taps(n_in: int, n_out: int, align_corners: bool) -> tuple[Any, Any, Float]:
-    """Source cells and weight of the second, as PyTorch's ``interpolate(mode="bilinear")``."""
-    i = np.arange(n_out, dtype=np.float64)
-    if align_corners:
-        source = i * ((n_in - 1) / (n_out - 1)) if n_out > 1 else np.zeros(1)
-    else:
-        source = np.maximum((i + 0.5) * (n_in / n_out) - 0.5, 0.0)
-    first = np.minimum(np.floor(source).astype(np.int64), n_in - 1)
-    second = np.minimum(first + 1, n_in - 1)
-    return first, second, source - first
+    """Source cells and weight of the second, as PyTorch's ``interpolate(mode="bilinear")``.
+
+    In whole numbers and so exact, unlike the floating-point formula of what is held against it.
+    """
+    i = np.arange(n_out)
+    if align_corners:  # source i (n_in - 1) / (n_out - 1)
+        above, below = i * (n_in - 1), max(n_out - 1, 1)
+    else:  # source (i + 1/2) n_in / n_out - 1/2, from 0 on
+        above, below = np.maximum((2 * i + 1) * n_in - n_out, 0), 2 * n_out
+    first, rest = np.divmod(above, below)
+    return first, np.minimum(first + 1, n_in - 1), rest / below
 
 
 def resize(maps: ArrayLike, size: tuple[int, int], align_corners: bool) -> Float:
