@@ -20,7 +20,7 @@ CC ?= gcc
 
 # ---- Python -------------------------------------------------------------------------------------
 
-HEADERS := $(wildcard csrc/*/*.h)
+HEADERS := $(wildcard csrc/*/*.h csrc/*/*.def)
 NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(wildcard csrc/*/*)
 # The files of a group of csrc/sources.txt, without what follows the last dot.
 sources = $(basename $(shell sed -n 's/^$(1) //p' csrc/sources.txt))

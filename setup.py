@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "deal/_version.py").read_text(), re.M)[1]
 
 CSRC = ROOT / "csrc"
-HEADERS = [str(path.relative_to(ROOT)) for path in sorted(CSRC.glob("*/*.h"))]
+HEADERS = [str(path.relative_to(ROOT)) for path in sorted(CSRC.glob("*/*.[hd]*"))]
 JOBS = int(os.environ.get("DEAL_BUILD_JOBS") or os.cpu_count() or 1)
 
 

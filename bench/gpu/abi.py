@@ -18,52 +18,17 @@ from numpy.typing import NDArray
 
 import deal
 from deal import _native
+from deal.types import HISTOGRAM_LEVELS
 
 __all__ = ["Call"]
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _GRID = 1
-_LEVELS = 240
 
-_IMAGE = {
-    "nonfinite": ("i", ""),
-    "n_pixels": ("i", ""),
-    "boundary_pixels": ("i", ""),
-    "difficulty_mean": ("d", ""),
-    "difficulty_min": ("d", ""),
-    "difficulty_max": ("d", ""),
-    "entropy_mean": ("d", ""),
-    "margin_mean": ("d", ""),
-    "least_confidence_mean": ("d", ""),
-    "difficulty_weighted_entropy_mean": ("d", ""),
-    "difficulty_weighted_margin_mean": ("d", ""),
-    "difficulty_weighted_least_confidence_mean": ("d", ""),
-    "difficulty_hist": ("i", "levels"),
-    "difficulty_hist_image": ("i", "levels"),
-    "entropy_hist": ("i", "levels"),
-    "class_pixels": ("i", "classes"),
-    "class_difficulty_sum": ("d", "classes"),
-    "class_entropy_sum": ("d", "classes"),
-    "class_difficulty_weighted_entropy_sum": ("d", "classes"),
-}
-_REGION = {
-    "n_pixels": "i",
-    "x0": "i",
-    "y0": "i",
-    "x1": "i",
-    "y1": "i",
-    "difficulty_mean": "d",
-    "entropy_mean": "d",
-    "margin_mean": "d",
-    "least_confidence_mean": "d",
-    "difficulty_weighted_entropy_mean": "d",
-    "difficulty_weighted_margin_mean": "d",
-    "difficulty_weighted_least_confidence_mean": "d",
-    "majority_class": "i",
-    "impurity": "d",
-    "boundary_pixels": "i",
-}
-_LINES = {"boundary_length": "d", "boundary_corners": "i"}
+# In the order of deal_output, which has the grid and the maps of the difficulty in between.
+_COLUMNS = _native.columns()
+_FIELDS = [(name if table == "image" else f"region_{name}") for table, name, *_ in _COLUMNS]
+_BEFORE_MAPS = sum(part not in ("committee", "contours") for *_, part in _COLUMNS)
 
 
 class _Tensor(Structure):
@@ -113,13 +78,11 @@ class _Input(Structure):
 class _Output(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
-        *((name, c_void_p) for name in _IMAGE),
-        *((f"region_{name}", c_void_p) for name in _REGION),
+        ("nonfinite", c_void_p),
+        *((name, c_void_p) for name in _FIELDS[:_BEFORE_MAPS]),
         ("difficulty_grid", c_void_p),
         ("maps", c_void_p * 2),
-        ("committee", c_void_p * 6),
-        *((name, c_void_p) for name in _LINES),
-        *((f"region_{name}", c_void_p) for name in _LINES),
+        *((name, c_void_p) for name in _FIELDS[_BEFORE_MAPS:]),
     ]
 
 
@@ -193,7 +156,7 @@ class Call:
         self._input.logits.contents = _described(logits)
         self._input.raster = (c_int64 * 2)(*size)
         self._input.sampling = 1  # align_corners
-        shape = tuple(head.grid or logits.shape[2:]) if head else tuple(logits.shape[2:])
+        cells = tuple(head.grid or logits.shape[2:]) if head else tuple(logits.shape[2:])
         if head is not None:
             weight = np.asarray(head.weight, dtype=np.float32)
             self._kept.append(weight)
@@ -209,34 +172,33 @@ class Call:
         self.regions: dict[str, NDArray[Any]] = {}
         self.grid: torch.Tensor | None = None
         if grid_only:
-            self.grid = torch.empty((batch, *shape), device=logits.device)
+            self.grid = torch.empty((batch, *cells), device=logits.device)
             self._output.difficulty_grid = self.grid.data_ptr()
         else:
-            known = head is not None or difficulty is not None
-            widths = {"": (), "levels": (_LEVELS,), "classes": (classes,)}
-            for name, (kind, width) in _IMAGE.items():
-                if known or "difficulty" not in name:
-                    self._add(self.images, "", name, kind, (batch, *widths[width]))
-            for name, kind in _LINES.items() if lines else ():
-                self._add(self.images, "", name, kind, (batch,))
+            count = 0
             if cell is not None:
                 self._input.regions.contents = _Regions(ctypes.sizeof(_Regions), _GRID, cell)
                 count = -(-size[0] // cell) * -(-size[1] // cell)
-                for name, kind in _REGION.items():
-                    if known or "difficulty" not in name:
-                        self._add(self.regions, "region_", name, kind, (batch, count))
-                for name, kind in _LINES.items() if lines else ():
-                    self._add(self.regions, "region_", name, kind, (batch, count))
+            self._add(self.images, "nonfinite", "nonfinite", np.zeros(batch, np.int64))
+            known = head is not None or difficulty is not None
+            left_out = {"committee": True, "contours": not lines, "difficulty": not known}
+            widths = {"row": (), "levels": (HISTOGRAM_LEVELS,), "classes": (classes,)}
+            for field, (table, name, kind, shape, part) in zip(_FIELDS, _COLUMNS, strict=True):
+                if left_out.get(part, False):
+                    continue
+                if table == "image":
+                    values = np.zeros((batch, *widths[shape]), kind)
+                    self._add(self.images, name, field, values)
+                elif count:
+                    self._add(self.regions, name, field, np.zeros((batch, count), kind))
         self._context = c_void_p()
         options = _Options(ctypes.sizeof(_Options), logits.device.type == "cuda")
         _check(_library().deal_context_create(byref(options), byref(self._context)))
         _check(_library().deal_reserve(self._context, byref(self._input)))
 
-    def _add(
-        self, table: dict[str, Any], prefix: str, name: str, kind: str, shape: tuple[int, ...]
-    ) -> None:
-        table[name] = np.zeros(shape, np.int64 if kind == "i" else np.float64)
-        setattr(self._output, prefix + name, table[name].ctypes.data)
+    def _add(self, table: dict[str, Any], name: str, field: str, values: NDArray[Any]) -> None:
+        table[name] = values
+        setattr(self._output, field, values.ctypes.data)
 
     def enqueue(self, stream: int | None) -> None:
         """Launch on a stream; RuntimeError with the library's text where that fails."""

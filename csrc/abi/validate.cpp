@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "pixel/attention_plan.h"
-#include "abi/needs.h"
+#include "abi/columns.h"
 #include "cuda/statistics_cuda.h"
 
 namespace deal {
@@ -187,18 +187,12 @@ void resolve(const deal_input* input, Resolved* out) {
 
 void check_outputs(const Request& r, const deal_output& o) {
   const bool difficulty =
-      o.difficulty_mean || o.difficulty_min || o.difficulty_max ||
-      o.difficulty_weighted_entropy_mean || o.difficulty_weighted_margin_mean ||
-      o.difficulty_weighted_least_confidence_mean || o.difficulty_hist || o.difficulty_hist_image ||
-      o.class_difficulty_sum || o.class_difficulty_weighted_entropy_sum ||
-      o.region_difficulty_mean || o.region_difficulty_weighted_entropy_mean ||
-      o.region_difficulty_weighted_margin_mean ||
-      o.region_difficulty_weighted_least_confidence_mean || o.difficulty_grid || o.difficulty_map;
+      asks_for(o, Part::difficulty) || o.difficulty_grid != nullptr || o.difficulty_map != nullptr;
   if (difficulty && !r.has_difficulty()) {
     fail(DEAL_ERROR_INVALID_ARGUMENT,
          "a difficulty output is asked for without a head or a difficulty grid");
   }
-  if (asks_for_committee(o) && r.logits.members == 1) {
+  if (asks_for(o, Part::committee) && r.logits.members == 1) {
     fail(DEAL_ERROR_INVALID_ARGUMENT,
          "a committee's output is asked for, but the logits have one member");
   }

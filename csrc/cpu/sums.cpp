@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "abi/columns.h"
+
 namespace deal {
 namespace {
 
@@ -30,18 +32,33 @@ void put_hist(int64_t* out, int64_t b, const uint32_t* hist) {
     std::copy(hist, hist + DEAL_HISTOGRAM_LEVELS, out + b * DEAL_HISTOGRAM_LEVELS);
 }
 
-double mean_of(const int64_t* totals, RecordField field) {
-  return totals[kCount] == 0
-             ? static_cast<double>(NAN)
-             : static_cast<double>(totals[field]) * kUnit / static_cast<double>(totals[kCount]);
+// What was summed of the pixels of an image or region.
+struct Totals {
+  const int64_t* record;     // [kRecord]
+  const int64_t* committee;  // [kCommittee], or nothing without a committee
+};
+
+int64_t sum_of(Totals totals, RecordField field) { return totals.record[field]; }
+// Of equal members mutual information is a sum of rounding errors of either sign.
+int64_t sum_of(Totals totals, CommitteeField field) {
+  return std::max<int64_t>(totals.committee[field], 0);
 }
 
-void put_committee(double* out, int64_t at, const int64_t* sums, CommitteeField field,
-                   int64_t pixels) {
+template <class Field>
+void put_mean(double* out, int64_t at, Totals totals, Field field) {
   if (out == nullptr) return;
-  // Of equal members mutual information is a sum of rounding errors of either sign.
-  const double sum = static_cast<double>(std::max<int64_t>(sums[field], 0)) * kUnit;
-  out[at] = pixels == 0 ? static_cast<double>(NAN) : sum / static_cast<double>(pixels);
+  const int64_t pixels = totals.record[kCount];
+  out[at] = pixels == 0
+                ? static_cast<double>(NAN)
+                : static_cast<double>(sum_of(totals, field)) * kUnit / static_cast<double>(pixels);
+}
+
+template <Table kTable>
+void put_means(const deal_output& out, int64_t at, Totals totals) {
+#define DEAL_COLUMN(table, name, type, shape, part)
+#define DEAL_MEAN(table, name, part, sum) \
+  if (Table::table == kTable) put_mean(out.DEAL_FIELD(table, name), at, totals, sum);
+#include "abi/columns.def"
 }
 
 // Entropy in nats of the predicted classes' fractions.
@@ -63,25 +80,13 @@ void write_regions(const Request& request, const Sums& sums, int64_t b, const de
     const uint32_t* counts = sums.region_classes + r * sums.classes;
     const int64_t at = b * count + r;
     put(out.region_n_pixels, at, totals[kCount]);
-    put(out.region_difficulty_mean, at, mean_of(totals, kDifficulty));
-    put(out.region_entropy_mean, at, mean_of(totals, kEntropy));
-    put(out.region_margin_mean, at, mean_of(totals, kMargin));
-    put(out.region_least_confidence_mean, at, mean_of(totals, kLeastConfidence));
-    put(out.region_difficulty_weighted_entropy_mean, at, mean_of(totals, kDifficultyEntropy));
-    put(out.region_difficulty_weighted_margin_mean, at, mean_of(totals, kDifficultyMargin));
-    put(out.region_difficulty_weighted_least_confidence_mean, at,
-        mean_of(totals, kDifficultyLeastConfidence));
+    put_means<Table::region>(out, at,
+                             {totals, sums.region_committee_sums + r * sums.committee_fields});
     put(out.region_majority_class, at,
         totals[kCount] == 0 ? int64_t{-1}
                             : std::max_element(counts, counts + sums.classes) - counts);
     put(out.region_impurity, at, impurity_of(counts, sums.classes, totals[kCount]));
     put(out.region_boundary_pixels, at, sums.region_boundary[r]);
-    const int64_t* committee = sums.region_committee_sums + r * sums.committee_fields;
-    put_committee(out.region_vote_entropy_mean, at, committee, kVoteEntropy, totals[kCount]);
-    put_committee(out.region_mutual_information_mean, at, committee, kMutualInformation,
-                  totals[kCount]);
-    put_committee(out.region_consensus_entropy_mean, at, committee, kConsensusEntropy,
-                  totals[kCount]);
     int64_t box[4] = {0, 0, 0, 0};
     if (request.region_kind == DEAL_REGIONS_GRID) {
       const int64_t y = r / request.region_columns, x = r % request.region_columns;
@@ -171,24 +176,12 @@ void write_image(const Request& request, const Sums& sums, int64_t b, const deal
   put(out.nonfinite, b, sums.nonfinite);
   put(out.n_pixels, b, totals[kCount]);
   put(out.boundary_pixels, b, sums.boundary);
-  put(out.difficulty_mean, b, mean_of(totals, kDifficulty));
   put(out.difficulty_min, b, static_cast<double>(empty ? NAN : sums.low));
   put(out.difficulty_max, b, static_cast<double>(empty ? NAN : sums.high));
-  put(out.entropy_mean, b, mean_of(totals, kEntropy));
-  put(out.margin_mean, b, mean_of(totals, kMargin));
-  put(out.least_confidence_mean, b, mean_of(totals, kLeastConfidence));
-  put(out.difficulty_weighted_entropy_mean, b, mean_of(totals, kDifficultyEntropy));
-  put(out.difficulty_weighted_margin_mean, b, mean_of(totals, kDifficultyMargin));
-  put(out.difficulty_weighted_least_confidence_mean, b,
-      mean_of(totals, kDifficultyLeastConfidence));
+  put_means<Table::image>(out, b, {totals, sums.committee_sums});
   put_hist(out.entropy_hist, b, sums.entropy_hist);
   put_hist(out.difficulty_hist, b, sums.difficulty_hist);
   put_hist(out.difficulty_hist_image, b, sums.image_hist);
-  put_committee(out.vote_entropy_mean, b, sums.committee_sums, kVoteEntropy, totals[kCount]);
-  put_committee(out.mutual_information_mean, b, sums.committee_sums, kMutualInformation,
-                totals[kCount]);
-  put_committee(out.consensus_entropy_mean, b, sums.committee_sums, kConsensusEntropy,
-                totals[kCount]);
   if (sums.regions > 0) write_regions(request, sums, b, out);
 }
 

@@ -13,6 +13,7 @@
 #include "cuda/device_steps.h"
 #include "cpu/memory.h"
 #include "cpu/tap_arrays.h"
+#include "abi/columns.h"
 #include "abi/needs.h"
 #include "cuda/pixels_cuda.h"
 
@@ -154,7 +155,7 @@ class Scorer : public CudaScorer {
     uint8_t* const labels = output.class_map != nullptr ? output.class_map : w.labels;
     launch_all(request, output, w, labels, on);
     copy_to_host(results_.data(), memory_.data(), w.sums_bytes, on);
-    if (asks_for_contours(output)) {
+    if (asks_for(output, Part::contours)) {
       Carver host(results_.data() + w.sums_bytes);
       HostCopies copies;
       copies.carve(host, request);
@@ -198,7 +199,7 @@ class Scorer : public CudaScorer {
     for (int64_t b = 0; b < request_.logits.batch; ++b) {
       write_image(request_, sums.image(request_, b, boxes.data()), b, output_);
     }
-    if (asks_for_contours(output_)) {
+    if (asks_for(output_, Part::contours)) {
       HostCopies copies;
       copies.carve(carver, request_);
       Request on_host = request_;

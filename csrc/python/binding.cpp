@@ -8,12 +8,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "python/binding_cuda.h"
 #include "python/binding_k_center.h"
 #include "python/binding_resample.h"
+#include "abi/columns.h"
 #include "abi/deal.h"
 #include "cuda/device_runtime.h"
 #include "cuda/statistics_cuda.h"
@@ -213,81 +215,48 @@ T* add(py::dict& columns, const char* name, std::vector<py::ssize_t> shape) {
   return data;
 }
 
-#define DEAL_ADD(dict, prefix, name, type, ...) \
-  o.prefix##name = add<type>(dict, #name, {__VA_ARGS__})
-
 py::tuple statistics(Context& context, const Input& input, std::optional<uintptr_t> done,
                      bool contours) {
   const deal_sizes s = input.sizes();
-  const int64_t b = s.batch, c = s.classes, r = s.regions, levels = DEAL_HISTOGRAM_LEVELS;
+  const auto wanted = [&](Table table, Part part) {
+    if (table == Table::region && s.regions == 0) return false;
+    if (part == Part::difficulty) return s.grid_height > 0;
+    if (part == Part::committee) return input.get().logits->members > 1;
+    return part != Part::contours || contours;
+  };
+  const auto shape_of = [&](Table table, Shape shape) {
+    std::vector<py::ssize_t> sizes = {s.batch};
+    if (table == Table::region) sizes.push_back(s.regions);
+    if (shape == Shape::levels) sizes.push_back(DEAL_HISTOGRAM_LEVELS);
+    if (shape == Shape::classes) sizes.push_back(s.classes);
+    return sizes;
+  };
   py::dict images, regions;
   deal_output o = {};
   o.struct_size = sizeof o;
-  Dense<int64_t> nonfinite({b});
+  Dense<int64_t> nonfinite({s.batch});
   o.nonfinite = nonfinite.mutable_data();
-  DEAL_ADD(images, , n_pixels, int64_t, b);
-  DEAL_ADD(images, , boundary_pixels, int64_t, b);
-  DEAL_ADD(images, , entropy_mean, double, b);
-  DEAL_ADD(images, , margin_mean, double, b);
-  DEAL_ADD(images, , least_confidence_mean, double, b);
-  DEAL_ADD(images, , entropy_hist, int64_t, b, levels);
-  DEAL_ADD(images, , class_pixels, int64_t, b, c);
-  DEAL_ADD(images, , class_entropy_sum, double, b, c);
-  if (s.grid_height > 0) {
-    DEAL_ADD(images, , difficulty_mean, double, b);
-    DEAL_ADD(images, , difficulty_min, double, b);
-    DEAL_ADD(images, , difficulty_max, double, b);
-    DEAL_ADD(images, , difficulty_weighted_entropy_mean, double, b);
-    DEAL_ADD(images, , difficulty_weighted_margin_mean, double, b);
-    DEAL_ADD(images, , difficulty_weighted_least_confidence_mean, double, b);
-    DEAL_ADD(images, , difficulty_hist, int64_t, b, levels);
-    DEAL_ADD(images, , difficulty_hist_image, int64_t, b, levels);
-    DEAL_ADD(images, , class_difficulty_sum, double, b, c);
-    DEAL_ADD(images, , class_difficulty_weighted_entropy_sum, double, b, c);
+#define DEAL_COLUMN(table, name, type, shape, part)                                               \
+  if (wanted(Table::table, Part::part)) {                                                         \
+    o.DEAL_FIELD(table, name) = add<type>(Table::table == Table::image ? images : regions, #name, \
+                                          shape_of(Table::table, Shape::shape));                  \
   }
-  const bool committee = input.get().logits->members > 1;
-  if (committee) {
-    DEAL_ADD(images, , vote_entropy_mean, double, b);
-    DEAL_ADD(images, , mutual_information_mean, double, b);
-    DEAL_ADD(images, , consensus_entropy_mean, double, b);
-  }
-  if (r > 0) {
-    DEAL_ADD(regions, region_, n_pixels, int64_t, b, r);
-    DEAL_ADD(regions, region_, x0, int64_t, b, r);
-    DEAL_ADD(regions, region_, y0, int64_t, b, r);
-    DEAL_ADD(regions, region_, x1, int64_t, b, r);
-    DEAL_ADD(regions, region_, y1, int64_t, b, r);
-    DEAL_ADD(regions, region_, entropy_mean, double, b, r);
-    DEAL_ADD(regions, region_, margin_mean, double, b, r);
-    DEAL_ADD(regions, region_, least_confidence_mean, double, b, r);
-    DEAL_ADD(regions, region_, majority_class, int64_t, b, r);
-    DEAL_ADD(regions, region_, impurity, double, b, r);
-    DEAL_ADD(regions, region_, boundary_pixels, int64_t, b, r);
-    if (s.grid_height > 0) {
-      DEAL_ADD(regions, region_, difficulty_mean, double, b, r);
-      DEAL_ADD(regions, region_, difficulty_weighted_entropy_mean, double, b, r);
-      DEAL_ADD(regions, region_, difficulty_weighted_margin_mean, double, b, r);
-      DEAL_ADD(regions, region_, difficulty_weighted_least_confidence_mean, double, b, r);
-    }
-    if (committee) {
-      DEAL_ADD(regions, region_, vote_entropy_mean, double, b, r);
-      DEAL_ADD(regions, region_, mutual_information_mean, double, b, r);
-      DEAL_ADD(regions, region_, consensus_entropy_mean, double, b, r);
-    }
-  }
-  if (contours) {
-    DEAL_ADD(images, , boundary_length, double, b);
-    DEAL_ADD(images, , boundary_corners, int64_t, b);
-    if (r > 0) {
-      DEAL_ADD(regions, region_, boundary_length, double, b, r);
-      DEAL_ADD(regions, region_, boundary_corners, int64_t, b, r);
-    }
-  }
+#include "abi/columns.def"
   context.run(input.get(), o, input.stream(), reinterpret_cast<void*>(done.value_or(0)));
   return py::make_tuple(images, regions, nonfinite);
 }
 
-#undef DEAL_ADD
+// Of every column: table, name, NumPy's name of its type, shape and part (columns.def).
+py::list columns() {
+  static constexpr const char* kTexts[][5] = {
+#define DEAL_COLUMN(table, name, type, shape, part) \
+  {#table, #name, std::is_same_v<type, double> ? "float64" : "int64", #shape, #part},
+#include "abi/columns.def"
+  };
+  py::list all;
+  for (const auto& t : kTexts) all.append(py::make_tuple(t[0], t[1], t[2], t[3], t[4]));
+  return all;
+}
 
 // The difficulty map [B, H, W], in `out` unless that is None, and the count of bad inputs an image.
 py::tuple difficulty_map(Context& context, const Input& input, const py::object& out) {
@@ -380,6 +349,7 @@ PYBIND11_MODULE(_native, m) {
   m.attr("ATTENTION_DIRECT") = static_cast<int>(DEAL_ATTENTION_DIRECT);
   m.attr("ATTENTION_POLYNOMIAL") = static_cast<int>(DEAL_ATTENTION_POLYNOMIAL);
   m.def("build_info", [] { return std::string(deal_build_info()); });
+  m.def("columns", &columns);
   m.def("version", [] { return std::string(deal_version()); });
 
   py::class_<Context>(m, "Context")

@@ -134,54 +134,16 @@ struct Run {
     deal_output o = {};
     o.struct_size = sizeof o;
     outputs.clear();
-    const int64_t b = s.batch, c = b * s.classes, r = b * s.regions, hist = b * 240;
+    const int64_t b = s.batch, image_row = b, image_levels = b * DEAL_HISTOGRAM_LEVELS,
+                  image_classes = b * s.classes, region_row = b * s.regions;
+    const bool committee = k.members > 1;
+#define DEAL_COLUMN(table, name, type, shape, part)                              \
+  if (committee || strcmp(#part, "committee") != 0) {                            \
+    o.DEAL_FIELD(table, name) = output<type>(#table " " #name, table##_##shape); \
+  }
+#include "abi/columns.def"
 #define OUT(name, type, n) o.name = output<type>(#name, n)
     OUT(nonfinite, int64_t, b);
-    OUT(n_pixels, int64_t, b);
-    OUT(boundary_pixels, int64_t, b);
-    OUT(difficulty_mean, double, b);
-    OUT(difficulty_min, double, b);
-    OUT(difficulty_max, double, b);
-    OUT(entropy_mean, double, b);
-    OUT(margin_mean, double, b);
-    OUT(least_confidence_mean, double, b);
-    OUT(difficulty_weighted_entropy_mean, double, b);
-    OUT(difficulty_weighted_margin_mean, double, b);
-    OUT(difficulty_weighted_least_confidence_mean, double, b);
-    OUT(difficulty_hist, int64_t, hist);
-    OUT(difficulty_hist_image, int64_t, hist);
-    OUT(entropy_hist, int64_t, hist);
-    OUT(class_pixels, int64_t, c);
-    OUT(class_difficulty_sum, double, c);
-    OUT(class_entropy_sum, double, c);
-    OUT(class_difficulty_weighted_entropy_sum, double, c);
-    OUT(region_n_pixels, int64_t, r);
-    OUT(region_x0, int64_t, r);
-    OUT(region_y0, int64_t, r);
-    OUT(region_x1, int64_t, r);
-    OUT(region_y1, int64_t, r);
-    OUT(region_difficulty_mean, double, r);
-    OUT(region_entropy_mean, double, r);
-    OUT(region_margin_mean, double, r);
-    OUT(region_least_confidence_mean, double, r);
-    OUT(region_difficulty_weighted_entropy_mean, double, r);
-    OUT(region_difficulty_weighted_margin_mean, double, r);
-    OUT(region_difficulty_weighted_least_confidence_mean, double, r);
-    OUT(region_majority_class, int64_t, r);
-    OUT(region_impurity, double, r);
-    OUT(region_boundary_pixels, int64_t, r);
-    OUT(boundary_length, double, b);
-    OUT(boundary_corners, int64_t, b);
-    OUT(region_boundary_length, double, r);
-    OUT(region_boundary_corners, int64_t, r);
-    if (k.members > 1) {
-      OUT(vote_entropy_mean, double, b);
-      OUT(mutual_information_mean, double, b);
-      OUT(consensus_entropy_mean, double, b);
-      OUT(region_vote_entropy_mean, double, r);
-      OUT(region_mutual_information_mean, double, r);
-      OUT(region_consensus_entropy_mean, double, r);
-    }
     if (maps) {
       OUT(difficulty_grid, float, b* grid_cells());
       OUT(difficulty_map, float, b* k.H* k.W);

@@ -1,6 +1,7 @@
 /* Every instruction set of this build and processor gives the bits of the portable loops. Names of
  * instruction sets as arguments have to be among those tested. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,31 +50,20 @@ static void* take(table* t, size_t size) {
 }
 
 static void place(table* t, const shape* s, size_t regions, deal_output* o) {
-  const size_t B = 1, C = (size_t)s->classes, R = regions;
+  const size_t image_row = 1, image_levels = LEVELS, image_classes = (size_t)s->classes;
+  const size_t region_row = regions;
   const size_t gh = (size_t)(s->gh ? s->gh : s->h), gw = (size_t)(s->gw ? s->gw : s->w);
+  const bool committee = s->members > 1;
   t->size = 0;
 #define OUT(field, count) o->field = take(t, (count) * sizeof *o->field)
-  OUT(nonfinite, B), OUT(n_pixels, B), OUT(boundary_pixels, B), OUT(difficulty_mean, B);
-  OUT(difficulty_min, B), OUT(difficulty_max, B), OUT(entropy_mean, B), OUT(margin_mean, B);
-  OUT(least_confidence_mean, B), OUT(difficulty_weighted_entropy_mean, B);
-  OUT(difficulty_weighted_margin_mean, B), OUT(difficulty_weighted_least_confidence_mean, B);
-  OUT(difficulty_hist, B * LEVELS), OUT(difficulty_hist_image, B * LEVELS);
-  OUT(entropy_hist, B * LEVELS), OUT(class_pixels, B * C), OUT(class_difficulty_sum, B * C);
-  OUT(class_entropy_sum, B * C), OUT(class_difficulty_weighted_entropy_sum, B * C);
-  OUT(region_n_pixels, B * R), OUT(region_difficulty_mean, B * R), OUT(region_entropy_mean, B * R);
-  OUT(region_margin_mean, B * R), OUT(region_least_confidence_mean, B * R);
-  OUT(region_difficulty_weighted_entropy_mean, B * R);
-  OUT(region_difficulty_weighted_margin_mean, B * R);
-  OUT(region_difficulty_weighted_least_confidence_mean, B * R);
-  OUT(region_majority_class, B * R), OUT(region_impurity, B * R),
-      OUT(region_boundary_pixels, B * R);
-  OUT(difficulty_grid, B * gh * gw);
-  OUT(difficulty_map, B * (size_t)(s->H * s->W)), OUT(class_map, B * (size_t)(s->H * s->W));
-  if (s->members > 1) {
-    OUT(vote_entropy_mean, B), OUT(mutual_information_mean, B), OUT(consensus_entropy_mean, B);
-    OUT(region_vote_entropy_mean, B * R), OUT(region_mutual_information_mean, B * R);
-    OUT(region_consensus_entropy_mean, B * R);
+#define DEAL_COLUMN(table, name, type, shape, part)   \
+  if (committee || strcmp(#part, "committee") != 0) { \
+    OUT(DEAL_FIELD(table, name), table##_##shape);    \
   }
+#include "columns.def"
+  OUT(nonfinite, image_row);
+  OUT(difficulty_grid, gh * gw);
+  OUT(difficulty_map, (size_t)(s->H * s->W)), OUT(class_map, (size_t)(s->H * s->W));
 #undef OUT
 }
 
