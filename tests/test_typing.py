@@ -94,7 +94,8 @@ ERROR = re.compile(r"^(.+?):(\d+): error: .*\[([a-z-]+)\]$", re.MULTILINE)
 
 def wheel(packages: Path) -> None:
     """Copy what a wheel holds."""
-    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", packages]
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", packages]
+    command += ["build_py", "--build-lib", packages]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert (packages / "deal" / "py.typed").exists()
     assert (packages / "deal" / "export" / "onnx.py").exists()
