@@ -3,19 +3,86 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pickle
 import pydoc
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
 import deal
 import deal.acquisitions
 from deal import _namesake, errors
+from deal.run.config import PoolOptions
+from deal.scoring.options import ScoringOptions
+from tests.helpers.public import surface
+
+GOLDEN = Path(__file__).parent / "golden" / "public.txt"
 
 HEAVY = ("torch", "onnxruntime", "pyarrow", "PIL", "click", "rich")
+
+
+def test_names_signatures_and_options_of_commands_change_only_on_purpose():
+    said = "if this is meant: python -m tests.helpers.public > tests/golden/public.txt"
+    assert surface() == GOLDEN.read_text(encoding="utf-8"), said
+
+
+OPTIONS = [
+    (deal.acquisition_scores, ({}, "de"), "level", "levels"),
+    (deal.select, ([],), "budgett", "budget"),
+    (deal.Scorer, ("m.onnx",), "engin", "engine"),
+    (lambda *a, **k: deal.score_pool(*a, model="m", output="o", **k), ("p",), "thread", "threads"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "wrong", "right"), OPTIONS)
+def test_an_unknown_option_is_refused_with_the_nearest_name(call, arguments, wrong, right):
+    message = rf"has no option '{wrong}'; did you mean '{right}'\?$"
+    with pytest.raises(deal.UsageError, match=message):
+        call(*arguments, **{wrong: 1})
+
+
+def test_an_option_near_none_points_to_the_options_of_own_functions():
+    with pytest.raises(deal.UsageError, match=r"no option 'zzz'; .* go into acquisition_options"):
+        deal.select([], zzz=1)
+
+
+def test_an_option_is_not_given_twice():
+    with pytest.raises(deal.UsageError, match="levels is given twice"):
+        deal.select([], acquisition="de", levels=8, acquisition_options={"levels": 8})
+
+
+def options_of(call):
+    parameters = inspect.signature(call).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def test_scoring_a_pool_takes_the_options_of_a_scorer_and_of_a_selection_with_their_defaults():
+    pool, scorer = options_of(deal.score_pool), options_of(deal.Scorer)
+    for name in ScoringOptions.__annotations__:
+        assert pool[name] == scorer[name]
+    for name, option in options_of(deal.select).items():
+        assert pool[name] == option
+
+
+def test_the_types_of_options_name_the_options_that_are_documented():
+    own = {"model", "output", "progress"}
+    assert set(PoolOptions.__annotations__) == set(options_of(deal.score_pool)) - own
+    assert set(ScoringOptions.__annotations__) == set(options_of(deal.Scorer)) - {"region_score"}
+
+
+@pytest.mark.parametrize(
+    "call", [deal.score_pool, deal.Scorer, deal.select, deal.acquisition_scores]
+)
+def test_help_documents_every_option(call):
+    documented = inspect.getdoc(call).partition("Parameters\n----------\n")[2]
+    documented = documented.partition("\n\n")[0]
+    heads = [line.partition(" : ")[0] for line in documented.splitlines() if line[0] != " "]
+    names = [name for head in heads for name in head.split(", ")]
+    assert names == list(inspect.signature(call).parameters)
 
 
 @pytest.mark.parametrize("name", deal.__all__)

@@ -1,0 +1,49 @@
+"""Rooms lie above one another, and imports go only downward."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import deal
+
+ROOT = Path(__file__).parent.parent / "deal"
+
+# Top to bottom; "deal" are the public names. What lies in no room is below them all.
+ORDER = """
+__main__ cli doctor bench report loop export deal fitting run scoring engines selection acquisitions
+regions training results labeled model kernel pool machine synthetic
+"""
+ROOMS = ORDER.split()
+
+
+def height(module: str) -> int:
+    """How high the room of a module lies: 0 of what lies in none."""
+    room = module.removeprefix("deal.").removesuffix("__init__").partition(".")[0] or "deal"
+    if module.startswith("deal.export.tensorrt"):  # what builds engines belongs to what runs them
+        room = "engines"
+    elif module.endswith(".__main__"):
+        room = "__main__"
+    return len(ROOMS) - ROOMS.index(room) if room in ROOMS else 0
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, within functions and for type checkers, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            assert node.level == 0, f"{path}: relative import"
+            found |= {"deal" if name[5:] in deal.__all__ else name for name in names}
+    return {name for name in found if name.split(".")[0] == "deal"}
+
+
+def test_imports_go_only_downward():
+    files = {path for folder in ("", "bench", "export") for path in (ROOT / folder).rglob("*.py")}
+    upward = []
+    for path in sorted(files):
+        module = ".".join(["deal", *path.relative_to(ROOT).with_suffix("").parts])
+        upward += [f"{module}: {n}" for n in imports(path) if height(n) > height(module)]
+    assert upward == []
