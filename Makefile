@@ -1,5 +1,7 @@
 # make demo      score the bundled sample pool with the bundled model
 # make test      every test, Python and C; of it make test-emulated: CUDA, emulated on the CPU
+# make test-fast  the Python tests without the slow ones
+# make test-matrix  tests under other processors, numbers of threads, locales, zones and users
 # make libdeal   the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
 # make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU. For every one
 #                that nvcc knows: make cuda NVCC_CODES=-arch=all
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test test-emulated check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: demo test test-fast test-matrix test-programs test-emulated check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
@@ -32,15 +34,28 @@ $(VENV)/scoring: $(BIN)/python $(NATIVE_INPUTS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort]'
 	touch $@
 
+# Of the extras only what they name: deal itself is built, and need not be again.
 $(VENV)/testing: $(VENV)/scoring
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort,superpixel,train,dev]'
+	$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*extras["superpixel"], *extras["train"], *extras["dev"], sep="\n")' >$(VENV)/extras.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $(VENV)/extras.txt
 	touch $@
 
 demo: $(VENV)/scoring
 	$(BIN)/deal-score --demo --output out/demo --overwrite --previews 12 --budget 5
 
+# One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
+
 test: $(VENV)/testing ctest test-emulated
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+test-fast: $(VENV)/testing
+	$(PYTEST) -m 'not slow'
+
+test-matrix: $(VENV)/testing
+	.ci/matrix $(PYTEST) -m 'not slow'
 
 # What lies on a CUDA device, on a CPU that plays one.
 ON_DEVICE := tests/kernel/test_cuda.py tests/kernel/test_cuda_calls.py tests/scoring/test_scorer_device.py \
@@ -49,7 +64,7 @@ ON_DEVICE := tests/kernel/test_cuda.py tests/kernel/test_cuda_calls.py tests/sco
   tests/engines/test_torch_cuda.py
 
 test-emulated: $(VENV)/testing build/emulated/_native.so
-	DEAL_NATIVE=build/emulated/_native.so $(BIN)/python -m pytest -q $(ON_DEVICE)
+	DEAL_NATIVE=build/emulated/_native.so $(PYTEST) $(ON_DEVICE)
 
 check: $(VENV)/testing
 	$(BIN)/ruff check .
@@ -103,6 +118,10 @@ build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitiz
 
 build/test_isa: tests/c/test_isa.c csrc/abi/deal.h build/libdeal.so
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+
+# All that the C tests and test-emulated run, for make -j.
+test-programs: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated build/emulated/_native.so \
+  build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/test_cuda_emulated_sanitized
 
 ctest: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated
 	build/test_deal
@@ -183,7 +202,7 @@ build/test_cuda_emulated_sanitized: tests/c/test_cuda_emulated.cpp $(LIBRARY:%=b
   $(EMULATED:%=build/emulated/sanitized/%.o)
 	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) $(EMULATION_FLAGS) $^ -o $@
 
-build/emulated/%.o: csrc/%.cpp $(HEADERS)
+build/emulated/%.o: csrc/%.cpp $(HEADERS) | $(VENV)/testing
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $$($(BIN)/python -m pybind11 --includes) -c $< -o $@
 

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# Workers of pytest-xdist share the cores. Read when PyTorch is loaded, as what follows.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    share = max(1, len(os.sched_getaffinity(0)) // int(workers))
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, str(share))
+
 # PyTorch's threads spin while they wait for one another: on a machine that is busy beside the
 # tests, those that spin take the cores from those that compute. Read when PyTorch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -47,11 +53,23 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The light network, exported once for every test that runs it: that takes half a minute."""
+    """The light network, exported once for every test that runs it."""
     pytest.importorskip("torch")
     from tests.helpers.checkpoints import export_light
+    from tests.helpers.exports import kept_exports
 
-    return export_light(tmp_path_factory.mktemp("light"))
+    with kept_exports():
+        return export_light(tmp_path_factory.mktemp("light"))
+
+
+@pytest.fixture
+def kept_exports() -> Iterator[None]:
+    """Networks that were traced in an earlier run of the tests are not traced again."""
+    pytest.importorskip("torch")
+    from tests.helpers import exports
+
+    with exports.kept_exports():
+        yield
 
 
 @pytest.fixture

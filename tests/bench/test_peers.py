@@ -129,6 +129,7 @@ def test_a_child_has_its_own_peak_and_says_why_it_failed():
         )
 
 
+@pytest.mark.slow
 def test_selections_of_made_up_rows_are_checked_and_kept(tmp_path):
     found = [
         scale.run(rows=1000, part_rows=300, rounds=1, acquisition=("ds", "de"), keep=str(tmp_path))
@@ -246,6 +247,7 @@ def light_only(light, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "random_network", lambda *_: (trained, model))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_only")
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 10), ("int8", 18)])
 def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):

@@ -92,6 +92,7 @@ def test_a_model_is_needed(world):
     assert "give --model FILE or set DEAL_MODEL" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_measuring_needs_no_torch_and_help_no_numpy(world):
     for arguments, modules in (
         (["difficulty", "--help"], ("torch", "numpy", "onnxruntime", "pyarrow")),

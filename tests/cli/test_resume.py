@@ -79,7 +79,7 @@ def half_way(model: Path, tmp_path: Path) -> Any:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(list(out.glob("images/part-*.parquet"))) < 3:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -98,7 +98,7 @@ def test_a_run_that_was_ended_goes_on_with_the_same_command(
 ) -> None:
     process, arguments = half_way
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == code
     assert stdout == ""
     if number is not signal.SIGKILL:
@@ -119,4 +119,4 @@ def test_a_run_that_was_ended_goes_on_with_the_same_command(
 def test_a_second_process_on_one_output_is_refused(half_way: Any, deal: Deal) -> None:
     process, arguments = half_way
     assert_refused(deal(*arguments), 1, f"in use by process {process.pid}", "--output")
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0

@@ -6,7 +6,6 @@ import json
 import logging
 import multiprocessing
 import os
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -151,10 +150,10 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_an_engine(cache
     assert cache.get(FACTS, bytes, build) == b"plan 4"
 
 
-def _build_slowly(folder: Path, started, results) -> None:
+def _build_until(waited_for, folder: Path, started, results) -> None:
     def build() -> SimpleNamespace:
         started.set()
-        time.sleep(0.3)
+        waited_for.wait(60)
         return SimpleNamespace(plan=str(os.getpid()).encode(), layers="{}")
 
     said: list[str] = []
@@ -164,12 +163,17 @@ def _build_slowly(folder: Path, started, results) -> None:
 
 def test_of_two_processes_one_builds_and_the_other_waits_and_says_so(cache):
     context = multiprocessing.get_context("spawn")
-    started, results = context.Event(), context.Queue()
-    first = context.Process(target=_build_slowly, args=(cache.folder, started, results))
+    waited_for, started, results = context.Event(), context.Event(), context.Queue()
+    first = context.Process(target=_build_until, args=(waited_for, cache.folder, started, results))
     first.start()
     assert started.wait(60)
     build, said = Builder(), []
-    plan = cache.get(FACTS, bytes, build, said.append)
+
+    def say(text: str) -> None:
+        said.append(text)
+        waited_for.set()
+
+    plan = cache.get(FACTS, bytes, build, say)
     pid, built, _ = results.get(timeout=60)
     first.join()
     assert plan == built == str(pid).encode()

@@ -184,6 +184,7 @@ def test_a_check_without_images_is_refused(exported):
         compare(engine, engine, Inputs(engine.spec, "input", None), [])
 
 
+@pytest.mark.slow
 def test_any_network_of_uint8_images_can_be_exported(tmp_path):
     class Tiny(torch.nn.Module):
         def __init__(self):

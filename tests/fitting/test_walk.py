@@ -111,6 +111,7 @@ def ids(folder: Path) -> list[str]:
         return [row["id"] for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [UNet, SegFormer])
 def test_a_foreign_network_gets_a_head_and_its_pool_a_ranking(network, data, tmp_path):
     threads = torch.get_num_threads()

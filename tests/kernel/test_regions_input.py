@@ -234,7 +234,7 @@ def test_a_forked_process_scores_with_threads_of_its_own():
     queue = fork.SimpleQueue()
     child = fork.Process(target=_score_in_child, args=(queue,))
     child.start()
-    child.join(timeout=30)
+    child.join(timeout=120)
     assert child.exitcode == 0
     assert queue.get() == pytest.approx(np.log(2))
 

@@ -65,6 +65,7 @@ def python(code: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, "{labeled}", "{output}", *arguments]
 
 
+@pytest.mark.slow
 def test_a_command_trains_every_round_on_the_files_labeled_so_far(make, root):
     config = make()
     said = []
@@ -129,6 +130,7 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
     assert run_loop(config).finished == ("ds-seed0",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
@@ -165,6 +167,7 @@ def test_the_seed_reaches_the_command(make):
         run_loop(config)
 
 
+@pytest.mark.slow
 def test_a_model_without_difficulty_has_no_area_of_it(make):
     code = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
@@ -183,6 +186,7 @@ def test_a_model_without_difficulty_has_no_area_of_it(make):
             run_loop(config)
 
 
+@pytest.mark.slow
 def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
     work = make().folder / "common/seed0/training"
     work.mkdir(parents=True)
@@ -322,6 +326,7 @@ def test_a_model_is_measured_as_its_network_in_pytorch(tmp_path):
     assert 0.4 < found["auroc"]["difficulty"] != 0.5
 
 
+@pytest.mark.slow
 def test_pytorch_is_needed_by_deals_own_training_alone(root, tmp_path):
     text = (
         f'output = "{tmp_path}/plain"\n'

@@ -177,6 +177,7 @@ def test_methods_that_are_not_asked_for_are_not_checked(make_config):
     assert run_loop(config, methods=["random"]).finished == ("random-seed0",)
 
 
+@pytest.mark.slow
 def test_what_is_picked_needs_no_engine_and_what_is_not_does(make_config, no_cuda, monkeypatch):
     def config(engine):
         return make_config(

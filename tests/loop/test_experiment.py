@@ -37,6 +37,8 @@ def outcome(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("kept_exports")
 def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_config):
     config = make_config(
         rounds__labeled=[3, 5], scoring__engine="ort", methods={"ds": {"acquisition": "ds"}}
@@ -59,6 +61,7 @@ def test_methods_share_the_first_round_and_pick_by_the_exported_network(make_con
     assert 0 <= float(rows[1]["miou"]) <= 1
 
 
+@pytest.mark.slow
 def test_networks_of_later_rounds_are_deleted_with_their_dropout_inputs_too(
     make_config, monkeypatch
 ):
@@ -89,6 +92,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_and_after_every_file_ends_with_the_same_selections_and_metrics(
     make_config, tmp_path, monkeypatch
 ):
@@ -124,6 +128,7 @@ def test_a_run_killed_before_and_after_every_file_ends_with_the_same_selections_
     assert outcome(config.folder) == outcome(whole.folder)
 
 
+@pytest.mark.slow
 def test_two_methods_of_a_seed_have_one_start_and_two_seeds_have_two(make_config):
     config = make_config(seeds=[0, 1], rounds__labeled=[3, 5], training__epochs=1)
     report = run_loop(config)
@@ -180,6 +185,7 @@ def test_a_run_that_another_process_has_is_left_to_it(make_config):
     assert (report.finished, report.elsewhere) == ((), ("random-seed0",))
 
 
+@pytest.mark.slow
 def test_fixed_steps_are_the_same_number_in_every_round(make_config):
     config = make_config(training__epochs=None, training__steps=4, rounds__labeled=[3, 5])
     run_loop(config, methods=["random"])
@@ -224,6 +230,7 @@ def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
         run_loop(make_config(), seeds=[4])
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_configuration_is_refused(make_config, monkeypatch):
     config = make_config(rounds__labeled=[3, 5], training__epochs=1)
     run_loop(config, methods=["random"])
@@ -250,6 +257,7 @@ def folder_data(tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["training", "picking"])
 def test_a_half_done_run_goes_on_where_its_folder_and_the_data_were_moved(
     make_config, folder_data, tmp_path, monkeypatch, killed_in
@@ -347,6 +355,7 @@ def test_a_data_set_without_test_cannot_be_evaluated_on_it(make_config, folder_d
         run_loop(config)
 
 
+@pytest.mark.slow
 def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config, tmp_path):
     root = tmp_path / "cityscapes"
     write_cityscapes(root, train={"aachen": 8, "ulm": 4}, val={"lindau": 3})
@@ -375,6 +384,7 @@ def test_cityscapes_is_a_pool_of_its_cities_without_what_is_held_out(make_config
     assert len(metrics["iou"]) == 19
 
 
+@pytest.mark.slow
 def test_full_supervision_is_trained_once_a_seed_and_is_no_method_of_the_table(make_config):
     config = make_config(full=True)
     report = run_loop(config, methods=["full"])

@@ -74,6 +74,7 @@ def pixels(items) -> int:
     return total
 
 
+@pytest.mark.slow
 def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(make):
     config = make()
     run_loop(config)
@@ -106,6 +107,7 @@ def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(m
     assert [row["labeled"] for row in rows] == ["2", "3", "5"]
 
 
+@pytest.mark.slow
 def test_the_command_gets_labels_that_show_the_labeled_regions_alone(make, root):
     config = make(keep_models=True)
     run_loop(config)
@@ -132,6 +134,7 @@ def test_the_command_gets_labels_that_show_the_labeled_regions_alone(make, root)
     assert partly > 1
 
 
+@pytest.mark.slow
 def test_a_loop_killed_after_every_file_picks_the_same_regions(make, tmp_path, monkeypatch):
     methods = {"ds": {"acquisition": "ds", "stochastic": "power"}}
     whole = make(output=str(tmp_path / "whole"), methods=methods)
@@ -159,6 +162,7 @@ def test_a_loop_killed_after_every_file_picks_the_same_regions(make, tmp_path, m
     assert read_experiment(config.folder).runs == read_experiment(whole.folder).runs
 
 
+@pytest.mark.slow
 def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
     methods = {
         "random": {"acquisition": "random"},
@@ -193,6 +197,7 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
     assert "## Drives and scenes among the picks" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["regions", "images"])
 def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, table):
     methods = {"power": {"acquisition": "ds", "stochastic": "power", "table": table}}
@@ -240,6 +245,7 @@ def changed(tmp_path: Path, before: str = "", after: str = "") -> dict[str, list
     return {"command": [sys.executable, str(script), "{labeled}", "{output}"]}
 
 
+@pytest.mark.slow
 def test_a_model_whose_images_have_another_size_than_before_cannot_pick(make, tmp_path):
     resize = (
         "model = onnx.load(sys.argv[2])\n"
@@ -277,6 +283,7 @@ def trained_by_deal(make, root):
     return configure
 
 
+@pytest.mark.slow
 def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
     seen = []
     config = trained_by_deal()
@@ -303,6 +310,7 @@ def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
         assert (sample.label == full).all()
 
 
+@pytest.mark.slow
 def test_a_training_on_regions_goes_on_after_a_kill_unless_they_are_others(
     trained_by_deal, tmp_path, monkeypatch
 ):
@@ -336,6 +344,7 @@ def test_a_training_on_regions_goes_on_after_a_kill_unless_they_are_others(
     assert read_experiment(config.folder).runs == read_experiment(whole.folder).runs
 
 
+@pytest.mark.slow
 def test_void_of_cityscapes_files_is_255(make, tmp_path):
     root = tmp_path / "cityscapes"
     write_cityscapes(root, train={"aachen": 6, "ulm": 4}, val={"lindau": 3})

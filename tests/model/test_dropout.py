@@ -79,8 +79,8 @@ def test_nothing_is_dropped_unless_asked(path, tmp_path):
     plain = save_model(tmp_path / "plain.onnx", props=metadata())
     images = np.stack(scenes(2))
     expected = open_engine(plain, device="cpu").infer(images).logits
-    np.testing.assert_array_equal(open_engine(path, device="cpu").infer(images).logits, expected)
-    np.testing.assert_array_equal(passes(path, 3).infer(images).logits, expected)
+    for found in (open_engine(path, device="cpu"), passes(path, 3)):
+        np.testing.assert_allclose(found.infer(images).logits, expected, rtol=0, atol=1e-4)
 
 
 def test_passes_are_the_network_under_the_drawn_masks(path):
@@ -90,7 +90,7 @@ def test_passes_are_the_network_under_the_drawn_masks(path):
     assert members.shape == (5, 2, 5, 12, 16)
     for index in range(1, 5):
         (mask,) = draw_masks(layers, 5, index)
-        np.testing.assert_array_equal(members[index], members[0] * mask)
+        np.testing.assert_allclose(members[index], members[0] * mask, rtol=0, atol=1e-4)
 
 
 def test_passes_do_not_depend_on_batch_or_how_many_there_are(path):

@@ -93,6 +93,7 @@ def expected(rows: list[Row], unit: str, limit: float, quota: float | None, gap:
     return [row["id"] for row in taken]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(pools(), st.sampled_from(["images", "pixels", "clicks"]), st.data())
 def test_the_choice_is_greedy_and_keeps_to_budget_quota_and_gap(
@@ -119,6 +120,7 @@ def test_the_choice_is_greedy_and_keeps_to_budget_quota_and_gap(
     assert [r["cost"] for r in selection.records()] == [cost(named[i], unit) for i in selection.ids]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(pools(), st.data())
 def test_order_of_storage_and_shards_change_no_byte(rows: list[Row], data: st.DataObject) -> None:

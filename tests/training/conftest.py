@@ -12,6 +12,7 @@ from deal.cli.export import command
 from deal.export.parity import Parity
 from deal.training.checkpoint import build_module, save_checkpoint
 from tests.helpers.checkpoints import Exported, small_meta
+from tests.helpers.exports import kept_exports
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,7 @@ def paper(tmp_path_factory):
     checkpoint, model = folder / "best.pt", folder / "best.onnx"
     save_checkpoint(checkpoint, trained, meta)
     options = ["--dropout", "--embedding", "--json"]
-    result = CliRunner().invoke(command, [str(checkpoint), "-o", str(model), *options])
+    with kept_exports():
+        result = CliRunner().invoke(command, [str(checkpoint), "-o", str(model), *options])
     assert result.exit_code == 0, result.output
     return Exported(checkpoint, model, Parity(**json.loads(result.stdout)))

@@ -118,6 +118,7 @@ class Other(nn.Module):
         return self.head(y)
 
 
+@pytest.mark.slow
 def test_any_network_has_the_embedding_of_a_module_that_is_named(tmp_path):
     torch.manual_seed(0)
     network = RgbNetwork(WithDifficulty(Other(), 4), embedding="head").eval()

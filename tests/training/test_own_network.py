@@ -14,6 +14,7 @@ from deal.model.spec import read_spec
 from deal.results.reading import read_results
 from deal.synthetic.scenes import CLASSES, PALETTE, scene, write_pool
 from deal.training import WithDifficulty, joint_loss
+from tests.helpers.exports import kept_exports
 
 SIZE = (64, 96)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,21 +87,23 @@ def trained():
 def exported(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("segformer") / "segformer.onnx"
     images = [scene(seed, SIZE)[0] for seed in range(4)]
-    parity = export_module(
-        trained[0],
-        path,
-        classes=CLASSES,
-        palette=PALETTE,
-        ignore_index=255,
-        input_size=SIZE,
-        mean=MEAN,
-        std=STD,
-        images=images,
-        embedding=True,
-    )
+    with kept_exports():
+        parity = export_module(
+            trained[0],
+            path,
+            classes=CLASSES,
+            palette=PALETTE,
+            ignore_index=255,
+            input_size=SIZE,
+            mean=MEAN,
+            std=STD,
+            images=images,
+            embedding=True,
+        )
     return path, parity
 
 
+@pytest.mark.slow
 def test_a_segformer_trains_with_the_branch(trained):
     module, losses = trained
     assert losses[-1][0] < 0.8 * losses[0][0]
@@ -110,6 +113,7 @@ def test_a_segformer_trains_with_the_branch(trained):
     assert head.num_classes == len(CLASSES)
 
 
+@pytest.mark.slow
 def test_its_export_carries_contract_and_head_and_says_what_pytorch_says(trained, exported):
     module, _ = trained
     path, parity = exported
@@ -123,6 +127,7 @@ def test_its_export_carries_contract_and_head_and_says_what_pytorch_says(trained
     assert spec.difficulty_head == module.head()
 
 
+@pytest.mark.slow
 def test_a_pool_is_scored_by_the_branch_as_it_was_trained(trained, exported, tmp_path):
     module, _ = trained
     write_pool(tmp_path / "pool", 3, size=SIZE)
@@ -163,6 +168,7 @@ def images():
     return [rng.integers(0, 256, (32, 48, 3), np.uint8) for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_a_network_that_takes_multiples_of_a_size_says_so(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "unet.onnx"
@@ -195,6 +201,7 @@ def test_what_is_said_of_a_network_is_checked_before_it_is_traced(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("kept_exports")
 @pytest.mark.parametrize("embedding", [False, True])
 def test_dropout_of_a_network_that_does_not_take_64_pixels(tmp_path, embedding):
     class Patches(nn.Module):

@@ -60,6 +60,7 @@ def assert_same_run(first: str, second: str) -> None:
         assert torch.equal(value, theirs[name]), name
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoint_metrics_and_summary(config):
     summary = train(config)
     output = Path(config.output)
@@ -82,6 +83,7 @@ def test_a_run_leaves_checkpoint_metrics_and_summary(config):
     assert "output" not in meta.provenance["recipe"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_path):
     again = replace(config, output=str(tmp_path / "again"))
     other = replace(config, output=str(tmp_path / "other"), seed=1)
@@ -91,6 +93,7 @@ def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_p
     assert losses(other.output) != losses(config.output)
 
 
+@pytest.mark.slow
 def test_batches_made_on_the_device_train_and_go_on_after_a_kill(config, tmp_path, monkeypatch):
     monkeypatch.setattr("deal.training.epochs.batch_maker", DeviceBatches)
     whole = replace(config, output=str(tmp_path / "whole"))
@@ -109,6 +112,7 @@ def test_batches_made_on_the_device_train_and_go_on_after_a_kill(config, tmp_pat
     assert_same_run(config.output, whole.output)
 
 
+@pytest.mark.slow
 def test_compiled_steps_train_the_network_that_is_saved(config, tmp_path, monkeypatch):
     compile_, modes = torch.compile, []
 
@@ -124,6 +128,7 @@ def test_compiled_steps_train_the_network_that_is_saved(config, tmp_path, monkey
     assert_same_run(config.output, plain.output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", ["before", "after"])
 def test_a_killed_run_goes_on_and_ends_with_the_same_network(config, tmp_path, monkeypatch, write):
     whole = replace(config, output=str(tmp_path / "whole"))
@@ -148,12 +153,14 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_network(config, tmp_path, m
     assert_same_run(config.output, whole.output)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated(config, monkeypatch):
     first = train(config)
     monkeypatch.setattr(trainer, "load_dataset", None)
     assert json.dumps(train(config)) == json.dumps(first)
 
 
+@pytest.mark.slow
 def test_another_configuration_on_an_old_output_needs_overwrite(config):
     train(config)
     changed = replace(config, epochs=1, seed=3)
@@ -163,6 +170,7 @@ def test_another_configuration_on_an_old_output_needs_overwrite(config):
     assert len(losses(config.output)) == 1
 
 
+@pytest.mark.slow
 def test_overwrite_keeps_the_old_run_when_the_new_one_is_refused(config):
     train(config)
     with pytest.raises(PoolError, match="more than the 6"):
@@ -175,6 +183,7 @@ def test_a_diverged_run_ends_with_the_remedy(config):
         train(replace(config, lr=1e30))
 
 
+@pytest.mark.slow
 def test_difficulty_learns(config):
     train(replace(config, epochs=1))
     start = parameters(config.output)["difficulty.weight"]
@@ -182,6 +191,7 @@ def test_difficulty_learns(config):
     assert not torch.equal(parameters(config.output)["difficulty.weight"], start)
 
 
+@pytest.mark.slow
 def test_start_from_takes_over_the_parameters(config, tmp_path):
     train(replace(config, epochs=1))
     checkpoint = str(Path(config.output) / "best.pt")
@@ -198,6 +208,7 @@ def test_start_from_takes_over_the_parameters(config, tmp_path):
         train(replace(second, width=0.2), overwrite=True)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_start_the_backbone(config, tmp_path):
     torch.manual_seed(9)
     backbone = MobileNetV2()
@@ -246,6 +257,7 @@ def test_an_output_that_cannot_be_made_is_an_error(config, tmp_path):
         train(replace(config, output=str(tmp_path / "file" / "run")))
 
 
+@pytest.mark.slow
 def test_bf16_trains_and_evaluates_in_float32(config):
     summary = train(replace(config, precision="bf16", epochs=1, class_balance=True))
     assert 0 <= summary["test"]["miou"] <= 1
