@@ -25,8 +25,20 @@ MARKER = "<!-- generated: docs/pages.py -->"
 
 # Public names by what they are for. A public name that stands nowhere here is listed under "More".
 _GROUPS = {
-    "Score a pool and select": ("score_pool", "select", "Scorer", "RunReport", "Selection"),
-    "Acquisition functions": ("acquisition", "acquisition_names", "acquisition_scores"),
+    "Score a pool and select": (
+        "score_pool",
+        "select",
+        "Scorer",
+        "RunReport",
+        "Selection",
+        "Progress",
+    ),
+    "Acquisition functions": (
+        "acquisition",
+        "acquisition_names",
+        "acquisition_scores",
+        "load_plugin",
+    ),
     "Statistics from logits": (
         "score_logits",
         "difficulty_map",
@@ -35,7 +47,7 @@ _GROUPS = {
         "Segments",
         "components",
     ),
-    "Difficulty heads": ("DifficultyHead", "fit_head"),
+    "Difficulty heads": ("DifficultyHead", "fit_head", "FitReport"),
     "Regions of a pool": ("Components", "GivenSegments", "Superpixels"),
     "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions"),
 }
