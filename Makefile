@@ -7,6 +7,7 @@
 #                that nvcc knows: make cuda NVCC_CODES=-arch=all
 # make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make check     formatting, lint and types
+# make docs      the documentation as a site: build/docs/index.html; a warning is an error
 # make gpu       on a machine with a GPU: build, prove and measure it into OUTPUT; no network needed
 # make models    train and export the bundled demo model again
 # make clean     what the targets above made, but .venv
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test test-fast test-matrix test-programs test-emulated check libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: demo test test-fast test-matrix test-programs test-emulated check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 # ---- Python -------------------------------------------------------------------------------------
@@ -71,6 +72,14 @@ check: $(VENV)/testing
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
+
+$(VENV)/documenting: $(VENV)/testing
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# All pages anew: what is written from the code does not tell when the code has changed.
+docs: $(VENV)/documenting
+	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/docs
 
 # ---- C library ----------------------------------------------------------------------------------
 

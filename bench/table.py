@@ -1,4 +1,4 @@
-"""Write the README's figures from ``bench/results/*.json``: ``python -m deal.bench.table``.
+"""Write docs/figures.md from ``bench/results/*.json``: ``python -m deal.bench.table``.
 
 Run it from the repository's root. ``--check`` writes nothing and fails when the table is stale.
 """
@@ -113,12 +113,12 @@ def _figure(row: Mapping[str, Any]) -> str:
     return f"{text}, {sign} {bound} {'✓' if row['reached'] else '✗'}"
 
 
-def update(readme: str, table: str) -> str:
+def update(page: str, table: str) -> str:
     """Replace what stands between the markers; ValueError without them."""
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the README needs the lines {BEGIN} and {END}")
+        raise ValueError(f"the page of figures needs the lines {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
@@ -126,12 +126,12 @@ def main(arguments: list[str]) -> int:
     """Entry point; exit code 1 when ``--check`` finds the table stale."""
     paths = sorted(Path("bench/results").glob("*.json"))
     table = render(json.loads(path.read_text(encoding="utf-8")) for path in paths)
-    readme = Path("README.md")
-    old = readme.read_text(encoding="utf-8")
+    page = Path("docs/figures.md")
+    old = page.read_text(encoding="utf-8")
     new = update(old, table)
     if "--check" in arguments:
         return int(old != new)
-    readme.write_text(new, encoding="utf-8")
+    page.write_text(new, encoding="utf-8")
     return 0
 
 

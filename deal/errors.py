@@ -4,7 +4,7 @@
 
     DealError                     exit code 1
     ├── UsageError                exit code 2: options that do not go together, unknown names
-    ├── ModelError                the model does not keep the contract (ARCHITECTURE.md, "Model")
+    ├── ModelError                the model does not keep the contract (docs/reference/model.md)
     ├── EngineUnavailableError    an engine, device or precision that is not there
     ├── PoolError                 a pool that cannot be read at all
     ├── OutputError               an output folder that is locked, foreign or not writable

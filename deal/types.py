@@ -129,7 +129,7 @@ class EngineOutput:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Per-image and per-region statistics of a batch of B images (ARCHITECTURE.md, "Columns").
+    """Per-image and per-region statistics of a batch of B images (docs/reference/stored.md).
 
     Attributes
     ----------

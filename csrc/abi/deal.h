@@ -44,7 +44,7 @@
  *     such as the lowest float that masks a class, count as 1e37 of their sign.
  *
  * Shapes: M members of a committee (1 to 64), B images, C classes (1 to 256), logits h x w, raster
- * H x W, attention grid gh x gw, R regions. Formulas: ARCHITECTURE.md, "Mathematics" (Xie et al.,
+ * H x W, attention grid gh x gw, R regions. Formulas: docs/explanation/mathematics.md (Xie et al.,
  * arXiv 2010.08705).
  */
 #ifndef DEAL_H

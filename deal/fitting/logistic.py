@@ -7,7 +7,7 @@ Before the sigmoid, the difficulty of a raster pixel is linear in its features f
 with ``f`` the class probabilities p (and their variances p(1 − p)) of the attention grid's cells
 and ``A`` their attention averages, both resized to the pixel (resizing is linear, so it commutes
 with ``w``). Fitting w and b is convex: Newton's method. The loss is that of training
-(ARCHITECTURE.md, "Error mask and loss"): right and wrong pixels each by their own mean, weighted
+(docs/explanation/mathematics.md): right and wrong pixels each by their own mean, weighted
 ∝ 1/√(n+1).
 """
 

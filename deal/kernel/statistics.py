@@ -137,7 +137,7 @@ def score_logits(
     done: _native.Event | None = None,
     contours: bool = True,
 ) -> Statistics:
-    """Every statistic of a batch of logits: the columns of ARCHITECTURE.md, "Columns".
+    """Every statistic of a batch of logits: the columns of docs/reference/stored.md.
 
     Parameters
     ----------

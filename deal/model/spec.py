@@ -24,7 +24,7 @@ key                     value                                                   
 ``output_kind``         ``logits`` or ``probabilities``                                  logits
 ``activation``          ``softmax``, or ``sigmoid`` for one channel: two classes         softmax
 ``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}`` (and, of heads that      null
-                        have it, ``"uncertainty_weight"``): :class:`deal.DifficultyHead`
+                        have it, ``"uncertainty_weight"``), as ``DifficultyHead``
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
 ``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;    null

@@ -21,7 +21,7 @@ def examples(n=6000, gamma=0.8, seed=0) -> Examples:
 
 
 def loss(found: Examples, gamma: float, theta: np.ndarray) -> float:
-    """The training loss as ARCHITECTURE.md writes it, kind by kind."""
+    """The training loss as docs/explanation/mathematics.md writes it, kind by kind."""
     a = (found.features + gamma * found.average).astype(np.float64) @ theta[:-1] + theta[-1]
     difficulty = 1 / (1 + np.exp(-a))
     wrong, pixels = found.wrong, found.pixels

@@ -1,4 +1,4 @@
-"""The oracle of boundaries and areas: plain Python, to be read beside ARCHITECTURE.md.
+"""The oracle of boundaries and areas: plain Python (docs/explanation/mathematics.md).
 
 Tests compare the native kernel with it.
 """

@@ -1,6 +1,6 @@
 """The oracle: every number of the native kernel once more, in plain NumPy float64.
 
-Written to be read beside the formulas (ARCHITECTURE.md, "Mathematics"), not to be fast: it keeps
+Written to be read beside the formulas (docs/explanation/mathematics.md), not to be fast: it keeps
 full-resolution probabilities and the N×N attention matrix. Tests compare the kernel with it.
 """
 
