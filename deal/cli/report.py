@@ -11,7 +11,7 @@ from deal.cli.ranking import seed_option
 from deal.cli.report_difficulty import difficulty
 from deal.cli.report_files import check_output, output_options, show
 
-_WHAT, _OUT = "Comparison", "Output"
+_WHAT = "Comparison"
 
 
 @click.group(cls=CommandGroup, short_help="Report on scored pools, experiments and difficulty.")
@@ -114,7 +114,7 @@ def pool(
     if focus is not None:
         options["focus"] = focus
     report = report_pool(out, **options)
-    show(report.to_markdown(), report.to_dict(), output, as_json)
+    show("Acquisition functions compared", report.to_markdown(), report.to_dict(), output, as_json)
 
 
 @command.command(
@@ -156,34 +156,19 @@ def pool(
     metavar="Nf",
     help="Length of a scene, a stretch of a drive, in frames by the last number in the id.",
 )
-@option(
-    _OUT,
-    "--output",
-    "-o",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write Markdown here instead of printing it; with a name in .html, one page with figures.",
-)
-def loop(runs: tuple[str, ...], output: str | None, **options: Any) -> None:
+@output_options
+def loop(runs: tuple[str, ...], output: str | None, as_json: bool, **options: Any) -> None:
     """Report on the experiments RUNS; each is a folder OUTPUT/EXPERIMENT of `deal loop`.
 
     The report holds the mIoU of each round, paired differences with 95 % intervals, wins, the IoU
     of hard classes, and the overlap and drives of the picks. The command also rewrites the
     results.csv of each experiment.
     """
-    from pathlib import Path
-
-    from deal.loop.files import write_text
+    check_output(output)
     from deal.report.loop import report_loop
+    from deal.report.loop_document import document
+    from deal.report.loop_page import page
 
     reports = report_loop(runs, **options)
-    if output is not None and Path(output).suffix == ".html":
-        from deal.report.loop_page import page
-
-        write_text(Path(output), page(reports))
-        return
     text = "\n".join(report.to_markdown() for report in reports)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(Path(output), text)
+    show("deal loop", text, document(reports), output, as_json, page=lambda: page(reports))

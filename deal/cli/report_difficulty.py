@@ -96,4 +96,4 @@ def difficulty(*, output: str | None, as_json: bool, quiet: bool, **options: Any
 
     with Bar(enabled=not quiet) as bar:
         quality = measure_difficulty(progress=bar, **options)
-    show(to_markdown(quality), quality.to_dict(), output, as_json)
+    show("Difficulty", to_markdown(quality), quality.to_dict(), output, as_json)

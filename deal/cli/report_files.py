@@ -1,32 +1,40 @@
-"""Where the reports of one selection or network go: Markdown to a file or the terminal, or JSON."""
+"""Where reports go: to a file whose ending names the format, or to the terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
 from deal.cli.grouped import FC, option
-from deal.errors import OutputError
+from deal.errors import OutputError, UsageError
 
 __all__ = ["check_output", "output_options", "show"]
 
 _OUT = "Output"
+_FORMATS = (".md", ".html", ".json")
 
 
 def output_options(function: FC) -> FC:
     """Add ``--output`` and ``--json``: parameters ``output`` and ``as_json``."""
     for add in (
-        option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document instead."),
+        option(
+            _OUT,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help="Print the report as one JSON document instead of Markdown.",
+        ),
         option(
             _OUT,
             "--output",
             "-o",
             type=click.Path(),
             metavar="FILE",
-            help="Write Markdown here instead of printing it.",
+            help="Write the report to FILE instead of printing it: Markdown (.md), one HTML page "
+            "(.html) or JSON (.json), by its ending.",
         ),
     ):
         function = add(function)
@@ -34,7 +42,15 @@ def output_options(function: FC) -> FC:
 
 
 def check_output(output: str | None) -> None:
-    """Find out before any work whether the file can be written; OutputError."""
+    """Find out before any work whether the file can be written.
+
+    Raises
+    ------
+    UsageError
+        Its ending names none of the formats.
+    OutputError
+        It is a folder, or its folder cannot be written.
+    """
     import tempfile
     from pathlib import Path
 
@@ -43,6 +59,11 @@ def check_output(output: str | None) -> None:
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file")
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(
+            f"--output {output}: the format is unknown; end the name in {', '.join(_FORMATS[:-1])} "
+            f"or {_FORMATS[-1]}"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -53,15 +74,45 @@ def check_output(output: str | None) -> None:
         ) from error
 
 
-def show(markdown: str, document: Mapping[str, Any], output: str | None, as_json: bool) -> None:
-    """Write the Markdown to ``output``, and print the JSON document or, without both, Markdown."""
+def show(
+    title: str,
+    markdown: str,
+    document: Mapping[str, Any],
+    output: str | None,
+    as_json: bool,
+    page: Callable[[], str] | None = None,
+) -> None:
+    """Write the report to ``output``; print it as JSON or, without both, as Markdown.
+
+    Parameters
+    ----------
+    title : str
+        Of the HTML page.
+    markdown : str
+    document : mapping
+        The same as JSON values.
+    output : str, optional
+        A file that `check_output` accepts.
+    as_json : bool
+    page : callable, optional
+        Makes the HTML page; by default it is made from the Markdown.
+    """
+    from pathlib import Path
+
+    from deal.loop.files import write_text
+    from deal.report.html_page import blocks
+    from deal.report.html_page import page as html_page
+
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if output is not None:
-        from pathlib import Path
-
-        from deal.loop.files import write_text
-
-        write_text(Path(output), markdown)
+        path = Path(output)
+        if path.suffix.lower() == ".json":
+            write_text(path, text)
+        elif path.suffix.lower() == ".html":
+            write_text(path, html_page(title, blocks(markdown)) if page is None else page())
+        else:
+            write_text(path, markdown)
     if as_json:
-        click.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+        click.echo(text, nl=False)
     elif output is None:
         click.echo(markdown, nl=False)

@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TypeAlias
 
 __all__ = [
+    "SEEDS",
     "Curves",
     "Interval",
     "area_under_curve",
@@ -26,6 +27,9 @@ __all__ = [
     "wins",
 ]
 
+SEEDS = 3
+"""Fewest values with an interval: that of two is twelve times as wide as they are apart."""
+
 Curves: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]
 
 
@@ -37,7 +41,7 @@ class Interval:
     ----------
     mean : float
     half : float
-        NaN for fewer than two values.
+        NaN for fewer than `SEEDS` values.
     count : int
     """
 
@@ -47,12 +51,12 @@ class Interval:
 
     @property
     def low(self) -> float:
-        """Lower end; NaN for fewer than two values."""
+        """Lower end; NaN without an interval."""
         return self.mean - self.half
 
     @property
     def high(self) -> float:
-        """Upper end; NaN for fewer than two values."""
+        """Upper end; NaN without an interval."""
         return self.mean + self.half
 
 
@@ -85,13 +89,13 @@ def student_quantile(probability: float, freedom: int) -> float:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean with a two-sided interval by Student's t; NaN without values."""
+    """Mean with a two-sided interval by Student's t; NaN where there are too few values."""
     count = len(values)
     if not count:
         return Interval(math.nan, math.nan, 0)
     mean = math.fsum(values) / count
-    if count == 1:
-        return Interval(mean, math.nan, 1)
+    if count < SEEDS:
+        return Interval(mean, math.nan, count)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     quantile = student_quantile((1 + confidence) / 2, count - 1)
     return Interval(mean, quantile * math.sqrt(variance / count), count)
@@ -100,13 +104,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 def seeds_needed(value: Interval, half: float, confidence: float = 0.95) -> int:
     """Seeds at which an interval's half-width would fall to ``half``, its spread as observed.
 
-    At least two values are behind ``value``, an interval of the same confidence.
+    ``value`` is an interval of the same confidence, of at least `SEEDS` values.
     """
     probability = (1 + confidence) / 2
     spread = value.half / student_quantile(probability, value.count - 1) * math.sqrt(value.count)
     # The normal distribution's quantile is the lowest of all, so fewer never suffice.
     normal = NormalDist().inv_cdf(probability)
-    seeds = max(2, math.floor((normal * spread / half) ** 2))
+    seeds = max(SEEDS, math.floor((normal * spread / half) ** 2))
     while student_quantile(probability, seeds - 1) * spread / math.sqrt(seeds) > half:
         seeds += 1
     return seeds
@@ -175,11 +179,11 @@ def significant_wins(
     """Share of rounds, second on, in which the paired interval of row − column lies above 0.
 
     The pairwise comparison of BADGE (Ash et al., ICLR 2020, arXiv 1906.03671) by paired t-tests.
-    Only rounds that two seeds of both have; None without one, and of a method against itself.
+    Only rounds that `SEEDS` seeds of both have; None without one, and of a method against itself.
     """
 
     def share(pairs: list[list[float]]) -> float | None:
-        columns = [column for column in _columns(pairs) if len(column) > 1]
+        columns = [column for column in _columns(pairs) if len(column) >= SEEDS]
         above = [mean_interval(column, confidence).low > 0 for column in columns]
         return sum(above) / len(above) if above else None
 

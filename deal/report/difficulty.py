@@ -10,8 +10,8 @@ from deal.fitting.quality import DifficultyQuality, ScoreQuality
 from deal.fitting.variants import PRODUCTS
 from deal.metrics import Calibration
 from deal.model.head import DifficultyHead
+from deal.report.markdown import name as shown
 from deal.report.markdown import table
-from deal.text import printable
 
 __all__ = ["to_markdown"]
 
@@ -22,16 +22,16 @@ _AREA_HEADS = ("AUROC", "average precision", "AURC")
 def to_markdown(quality: DifficultyQuality) -> str:
     """Every table, each under a heading that says how to read it."""
     setting = quality.setting
-    where = "/".join(printable(part) for part in (setting["data"], setting["split"]) if part)
+    where = "/".join(shown(part) for part in (setting["data"], setting["split"]) if part)
     lines = [
-        f"# Difficulty of {printable(setting['model'])} on {where}",
+        f"# Difficulty of {shown(setting['model'])} on {where}",
         "",
-        f"- Model: {printable(setting['model'])} (sha256 {setting['model_sha256'][:12]}); "
+        f"- Model: {shown(setting['model'])} (sha256 {setting['model_sha256'][:12]}); "
         f"measured by deal {setting['deal']}.",
         f"- {quality.images} images, {quality.pixels} labelled pixels, of which "
         f"{quality.wrong / quality.pixels:.1%} are predicted wrong; mIoU {quality.miou:.1%}.",
         "- Difficulty is that of "
-        f"{quality.heads['difficulty'][0]}{_numbers(quality.heads['difficulty'][1])}.",
+        f"{shown(quality.heads['difficulty'][0])}{_numbers(quality.heads['difficulty'][1])}.",
         f"- {_verdict(quality)}",
         "",
         *_overall(quality),
@@ -120,7 +120,7 @@ def _parts(quality: DifficultyQuality) -> list[str]:
         for area, head in zip(AREAS, _AREA_HEADS, strict=True):
             rows = [
                 [
-                    printable(part.name),
+                    shown(part.name),
                     part.pixels,
                     f"{part.wrong / part.pixels:.1%}",
                     *(_number(getattr(part.scores[name], area)) for name in _MAIN),
@@ -184,7 +184,7 @@ def _classes(quality: DifficultyQuality) -> list[str]:
     rows = []
     for number, name in enumerate(quality.classes):
         iou = quality.iou[number]
-        cells = [printable(name), "-" if iou is None else f"{1 - iou:.3f}"]
+        cells = [shown(name), "-" if iou is None else f"{1 - iou:.3f}"]
         for score in _MAIN:
             means = (getattr(quality.scores[score], side).means[number] for side in sides)
             cells += map(_number, means)
@@ -214,8 +214,8 @@ def _heads(quality: DifficultyQuality) -> list[str]:
         undone = score.unweighted_calibration
         rows.append(
             [
-                printable(name),
-                printable(source) or "-",
+                shown(name),
+                shown(source) or "-",
                 "-" if head is None else f"{head.gamma:.3g}",
                 _grid(head),
                 *_areas(score),

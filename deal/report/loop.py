@@ -23,7 +23,14 @@ from deal.loop.table import Experiment, merge_experiments, read_experiment, writ
 from deal.report.loop_decided import decided
 from deal.report.loop_picks import pick_sections, share
 from deal.report.loop_settings import settings
-from deal.report.loop_text import interval_text, signed_text, verdict_text
+from deal.report.loop_text import (
+    CLIPPED,
+    NO_INTERVAL,
+    interval_text,
+    signed_text,
+    verdict_text,
+)
+from deal.report.markdown import name as shown
 from deal.report.markdown import table
 from deal.selection.rules import parse_gap
 
@@ -67,15 +74,16 @@ class LoopReport:
         last = max(len(curve) for of in curves.values() for curve in of.values())
         return "\n".join(
             [
-                f"# {experiment.name}: {', '.join(experiment.methods())}",
+                f"# {shown(experiment.name)}: {', '.join(map(shown, experiment.methods()))}",
                 "",
                 *settings(experiment),
                 *decided(curves, self.baselines, experiment.counts),
                 "## mIoU by round",
                 "",
-                "Per cent; mean ± half of the 95 % interval over seeds (Student's t), which is not "
-                "that of a difference: see below for pairs. ∅: average from the second round on. "
-                "AUC: area under the curve over its span.",
+                "Percent: mean ± half of the 95 % interval over seeds (Student's t). "
+                f"{NO_INTERVAL} {CLIPPED} Differences have intervals of their own, in the pairs "
+                "below. ∅ is the average from the second round on, AUC the area under the curve "
+                "over its span.",
                 "",
                 *self._miou(curves),
                 *(line for base in self.baselines for line in self._paired(curves, base)),
@@ -97,7 +105,7 @@ class LoopReport:
             ]
             average = mean_interval([math.fsum(c[1:]) / len(c[1:]) for c in whole])
             area = mean_interval([area_under_curve(counts, curve) for curve in whole])
-            rows.append([method, *map(interval_text, (*rounds, average, area))])
+            rows.append([shown(method), *map(interval_text, (*rounds, average, area))])
         return table(["method", *map(str, counts), "∅", "AUC"], rows)
 
     def _paired(self, curves: Curves, base: str) -> list[str]:
@@ -110,16 +118,16 @@ class LoopReport:
                     *[mean_interval([])] * (len(self.experiment.counts) - 1 - len(rounds)),
                 ]
                 texts = map(signed_text, (*cells, average))
-                rows.append([method, *texts, str(average.count), verdict_text(average)])
+                rows.append([shown(method), *texts, str(average.count), verdict_text(average)])
         if not rows:
             return []
         heads = ["method", *map(str, self.experiment.counts[1:]), "∅", "seeds", "∅ is"]
         return [
-            f"## Difference to {base}",
+            f"## Difference to {shown(base)}",
             "",
-            f"mIoU minus that of {base} with the same seed, points; mean ± half of the paired 95 % "
-            "interval. *Open*: the interval holds 0; with one seed there is none. No "
-            "correction for looking at several methods.",
+            f"mIoU minus that of {shown(base)} with the same seed, in points: mean ± half of the "
+            f"paired 95 % interval. {NO_INTERVAL} *Open*: the interval contains 0. The intervals "
+            "are not corrected for looking at several methods.",
             "",
             *table(heads, rows),
         ]
@@ -130,7 +138,7 @@ class LoopReport:
         any_win, sure = wins(curves), significant_wins(curves)
         rows = [
             [
-                row,
+                shown(row),
                 *(
                     ""
                     if row == column
@@ -144,9 +152,9 @@ class LoopReport:
             "## Wins",
             "",
             "Share of (seed, round) pairs in which the row's method is above the column's; in "
-            "brackets the share of rounds in which its paired 95 % interval lies above 0.",
+            "brackets, the share of rounds in which its paired 95 % interval lies above 0.",
             "",
-            *table(["", *curves], rows),
+            *table(["", *map(shown, curves)], rows),
         ]
 
     def _needed(self, curves: Curves) -> list[str]:
@@ -171,9 +179,9 @@ class LoopReport:
                 text = "not reached" if needed is None else f"{needed:.0f}"
                 cells.append(f"{text} ({reached} of {len(relative)})")
             last = mean_interval([c[-1] for c in relative if len(c) == len(counts)])
-            rows.append([method, *cells, interval_text(last)])
+            rows.append([shown(method), *cells, interval_text(last, most=math.inf)])
             if len(relative) == 1:
-                single.append(method)
+                single.append(shown(method))
         if not rows:
             return []
         if trained:
@@ -188,8 +196,9 @@ class LoopReport:
         return [
             "## Labels needed",
             "",
-            f"Images until the mean curve reaches a share of full supervision ({reference}), "
-            "between rounds by a straight line; in brackets the seeds that reach it in any round."
+            f"Images until the mean curve reaches a share of full supervision ({reference}); "
+            "between rounds, the curve is a straight line. In brackets: the seeds that reach it in "
+            "any round."
             f"{_of_one_seed(single, len(rows))}",
             "",
             *table(heads, rows),
@@ -200,7 +209,7 @@ class LoopReport:
             return []
         rows = []
         for method in self.experiment.methods():
-            cells = [method]
+            cells = [shown(method)]
             for name in self.hard:
                 of = self.experiment.curves(name)[method].values()
                 values = [c[last - 1] for c in of if len(c) >= last]
@@ -215,7 +224,7 @@ class LoopReport:
         return [
             f"## IoU by class with {self.experiment.counts[last - 1]} labels",
             "",
-            *table(["method", *self.hard], rows),
+            *table(["method", *map(shown, self.hard)], rows),
         ]
 
 
@@ -261,7 +270,7 @@ def report_loop(
     for folder in folders:
         experiment = read_experiment(Path(folder))
         if not experiment.runs:
-            raise ResultsError(f"{folder} has no finished round yet: let `deal loop` go on")
+            raise ResultsError(f"{folder} has no finished round yet: continue it with `deal loop`")
         write_table(experiment)
         experiments.append(experiment)
     reports = []
@@ -280,15 +289,15 @@ def report_loop(
 
 
 def _seeds(count: int) -> str:
-    return "one seed: no spread" if count == 1 else f"{count} seeds"
+    return "one seed, so the spread is unknown" if count == 1 else f"{count} seeds"
 
 
 def _of_one_seed(methods: Sequence[str], rows: int) -> str:
-    """Says of which curves of a table nobody knows the spread."""
+    """Say which curves of a table rest on one seed."""
     if not methods:
         return ""
     whose = "Every curve" if len(methods) == rows else f"The curve of {' and of '.join(methods)}"
-    return f" {whose} is of {_seeds(1)}."
+    return f" {whose} rests on {_seeds(1)}."
 
 
 def _hardest(experiment: Experiment, count: int = 5) -> tuple[str, ...]:

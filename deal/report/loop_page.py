@@ -4,54 +4,39 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 from deal.loop.statistics import Interval, mean_interval
+from deal.report.html_page import blocks
+from deal.report.html_page import page as html_page
 from deal.report.loop import LoopReport
+from deal.text import printable
 
 __all__ = ["bands", "learning_curves", "page"]
 
 _WIDTH, _HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 190, 20, 50
-_PANELS, _PANEL_HEIGHT = 4, 170  # panels a row
+_PANELS, _PANEL_HEIGHT = 4, 170  # panels per row
 _DASHES = ("", "8 4", "2 4", "10 4 2 4", "16 4", "4 2", "10 3 2 3 2 3", "1 7")
 _MARKS = ("●", "■", "▲", "◆", "○", "□", "△", "◇")
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-div { overflow-x: auto }
-th, td { border-bottom: 1px solid #999; padding: .2rem .6rem; text-align: right }
-td { white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-svg { max-width: 100%; height: auto }
-"""
 
 
 def page(reports: Sequence[LoopReport]) -> str:
     """One self-contained HTML page: text, tables and curves of every experiment."""
     body = []
     for report in reports:
-        parts = list(_blocks(report.to_markdown()))
+        parts = list(blocks(report.to_markdown()))
         # The figure comes before the first section, after title and settings.
         place = next((i for i, part in enumerate(parts) if part.startswith("<h2>")), len(parts))
         parts[place:place] = _figures(report)
         body += parts
-    title = html.escape(", ".join(report.experiment.name for report in reports))
-    lines = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-        *body,
-        "</body>\n</html>\n",
-    ]
-    return "\n".join(lines)
+    return html_page(", ".join(report.experiment.name for report in reports), body)
 
 
 def _figures(report: LoopReport) -> list[str]:
     text = "Above: means over seeds. Below: each method alone, with the 95 % interval over seeds"
     if report.baselines:
-        text += f"; dashed: the mean of {html.escape(report.baselines[0])}"
+        text += f"; dashed: the mean of {html.escape(printable(report.baselines[0]))}"
     return [learning_curves(report), f"<p>{text}.</p>", bands(report)]
 
 
@@ -85,13 +70,13 @@ def learning_curves(report: LoopReport) -> str:
         parts += [
             f'<line x1="{at}" x2="{at + 44}" y1="{row}" y2="{row}" {stroke}/>',
             f'<text x="{at + 22}" y="{row + 4.5}" text-anchor="middle">{mark}</text>',
-            f'<text x="{at + 52}" y="{row + 4.5}">{html.escape(method)}</text>',
+            f'<text x="{at + 52}" y="{row + 4.5}">{html.escape(printable(method))}</text>',
         ]
     return "\n".join([*parts, "</svg>"])
 
 
 def bands(report: LoopReport) -> str:
-    """A panel a method, as one SVG: its mean and 95 % band over seeds, the baseline dashed."""
+    """One panel per method, as one SVG: its mean and 95 % band over seeds, the baseline dashed."""
     counts, lines = report.experiment.counts, _lines(report)
     ends = [end for line in lines.values() for point in line for end in _ends(point)]
     base = report.baselines[0] if report.baselines else None
@@ -106,7 +91,7 @@ def bands(report: LoopReport) -> str:
         frame = _Frame(counts, ends, width, _PANEL_HEIGHT, left=26, right=14, top=26, bottom=24)
         x, y = index % _PANELS * width, index // _PANELS * _PANEL_HEIGHT
         parts.append(f'<g transform="translate({x:.1f} {y})">')
-        parts += [f'<text x="26" y="15" font-size="13">{html.escape(method)}</text>']
+        parts += [f'<text x="26" y="15" font-size="13">{html.escape(printable(method))}</text>']
         parts += frame.axes((counts[0], counts[-1]))
         placed = list(zip(counts, line, strict=False))
         sure = [(n, p) for n, p in placed if not math.isnan(p.half)]
@@ -187,28 +172,3 @@ def _lines(report: LoopReport) -> dict[str, list[Interval]]:
 
 def _ends(point: Interval) -> tuple[float, ...]:
     return (point.mean,) if math.isnan(point.half) else (max(point.low, 0), min(point.high, 1))
-
-
-def _blocks(markdown: str) -> Iterator[str]:
-    """HTML of the Markdown that the report writes: headings, lists, tables, paragraphs."""
-    for block in re.split(r"\n{2,}", markdown.strip()):
-        lines = block.split("\n")
-        if heading := re.match(r"(#+) ", block):
-            level = len(heading[1])
-            yield f"<h{level}>{_inline(block[level + 1 :])}</h{level}>"
-        elif block.startswith("| "):
-            cells = [[_inline(c) for c in line[2:-2].split(" | ")] for line in lines]
-            head, body = cells[0], cells[2:]
-            rows = [f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in body]
-            heads = "".join(f"<th>{c}</th>" for c in head)
-            table = f"<table>\n<tr>{heads}</tr>\n" + "\n".join(rows) + "\n</table>"
-            yield f"<div>{table}</div>"
-        elif block.startswith("- "):
-            items = [f"<li>{_inline(line[2:])}</li>" for line in lines]
-            yield "<ul>\n" + "\n".join(items) + "\n</ul>"
-        else:
-            yield f"<p>{_inline(block)}</p>"
-
-
-def _inline(text: str) -> str:
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", html.escape(text))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from deal.loop.labeled import Item, Region, image_of
 from deal.loop.table import Experiment
+from deal.report.markdown import name as shown
 from deal.report.markdown import table
 from deal.report.scenes import scenes_of
 from deal.selection.gather import frame_numbers
@@ -39,7 +40,7 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
     )
     overlap = [
         [
-            row,
+            shown(row),
             *(
                 "" if row == column else share(_overlap(mine, theirs))
                 for column, theirs in by_method.items()
@@ -53,7 +54,7 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
         "Share of what is picked in all rounds that two methods share, by seed and then "
         f"averaged; two random choices would share {share(chance)}.",
         "",
-        *table(["", *by_method], overlap),
+        *table(["", *map(shown, by_method)], overlap),
         *_images(by_method),
     ]
     drives: Mapping[str, str | None] = experiment.shared["drives"]
@@ -93,7 +94,7 @@ def _images(by_method: Mapping[str, Mapping[int, frozenset[Item]]]) -> list[str]
         counted = [Counter(map(image_of, picks)) for picks in of.values()]
         largest = [max(c.values(), default=0) for c in counted]
         cells = [[c.total() for c in counted], [len(c) for c in counted], largest]
-        rows.append([method, *map(_mean, cells)])
+        rows.append([shown(method), *map(_mean, cells)])
     return [
         "## Images among the picks",
         "",
@@ -118,7 +119,7 @@ def _drives(
 
     def row(name: str, sets: Sequence[frozenset[Item]]) -> list[str]:
         picks = [list(map(image_of, items)) for items in sets]
-        cells = [name, _mean([len({drives[item] for item in items}) for items in picks])]
+        cells = [shown(name), _mean([len({drives[item] for item in items}) for items in picks])]
         if numbered:
             counted = [Counter(scenes[item] for item in items) for items in picks]
             largest = [max(c.values(), default=0) / max(1, c.total()) for c in counted]
@@ -128,7 +129,8 @@ def _drives(
 
     rows = [row(method, list(of.values())) for method, of in by_method.items()]
     rows.append(row("(whole pool)", [frozenset(ids)]))
-    heads = ["method", "drives", *(["scenes", "largest scene"] if numbered else []), *columns]
+    heads = ["method", "drives", *(["scenes", "largest scene"] if numbered else [])]
+    heads += map(shown, columns)
     text = "Different drives among a seed's picks, on average"
     if numbered:
         text += f", and scenes: stretches of {scene_length} frames of a drive; then the share of "

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deal.loop.table import Experiment, Run
+from deal.report.markdown import code
+from deal.report.markdown import name as shown
 
 __all__ = ["settings"]
 
@@ -23,20 +25,20 @@ def settings(experiment: Experiment) -> list[str]:
         for name in experiment.methods()
     }
     unfinished = [
-        f"{run.method}-seed{run.seed}" for run in experiment.runs if len(run.rounds) < rounds
+        f"{shown(run.method)}-seed{run.seed}" for run in experiment.runs if len(run.rounds) < rounds
     ]
     lines = [
-        f"- Data: {data['dataset']}, {shared['images']} training images"
-        f"{f' at {size}' if size else ''}; measured on {data['evaluate']}.",
+        f"- Data: {shown(data['dataset'])}, {shared['images']} training images"
+        f"{f' at {size}' if size else ''}; measured on {shown(data['evaluate'])}.",
         f"- Training: {_training(shared['training'])}.",
         f"- {_rounds(experiment)}",
-        f"- Finished runs: {', '.join(f'{name} {count}' for name, count in finished.items())}.",
+        f"- Finished runs: {', '.join(f'{shown(key)} {n}' for key, n in finished.items())}.",
     ]
     if unfinished:
-        lines.append(f"- Not finished, counted as far as they are: {', '.join(unfinished)}.")
+        lines.append(f"- Unfinished runs, whose finished rounds count: {', '.join(unfinished)}.")
     if max(finished.values()) < 5:
         lines.append(
-            "- Few seeds: with three, an interval is 2.5 standard deviations wide each way."
+            "- Few seeds: with three, an interval reaches 2.5 standard deviations to each side."
         )
     whole = [run for run in experiment.runs if len(run.rounds) == rounds]
     return [*lines, *_time(whole), ""]
@@ -47,12 +49,12 @@ def _training(training: Mapping[str, Any]) -> str:
     if "command" in training:
         parts = training["command"]
         text = " ".join(part if part.split() == [part] else shlex.quote(part) for part in parts)
-        return f"by the command `{text}` in every round"
+        return f"by the command {code(text)} in every round"
     length = f"{training['epochs']} epochs" if training["epochs"] else f"{training['steps']} steps"
-    start = f"`{training['weights']}`" if training["weights"] else "scratch"
+    start = code(training["weights"]) if training["weights"] else "scratch"
     return (
-        f"{training['network']} network, width {training['width']:g}, from {start} in every round, "
-        f"{length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
+        f"{shown(training['network'])} network, width {training['width']:g}, from {start} in every "
+        f"round, {length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
         f"{training['precision']}"
     )
 
@@ -62,7 +64,7 @@ def _rounds(experiment: Experiment) -> str:
     rounds = experiment.shared["rounds"]
     text = (
         f"Rounds at {', '.join(map(str, experiment.counts))} labeled images; the first is one "
-        "random set a seed, with one model for all methods that train alike."
+        "random set per seed, with one model for all methods that train alike."
     )
     if regions := rounds.get("regions"):
         images = {
@@ -70,8 +72,8 @@ def _rounds(experiment: Experiment) -> str:
             for run in experiment.runs
             if run.settings.get("selection", {}).get("table") == "images"
         }
-        text += f" Then regions, `{regions}`, of as many pixels as so many images have"
-        text += f"; by {', '.join(sorted(images))} whole images." if images else "."
+        text += f" Then regions, {code(regions)}, with as many pixels as that number of images"
+        text += f"; whole images by {', '.join(map(shown, sorted(images)))}." if images else "."
     if share := rounds["pool_subset"]:
         text += f" Picks from a random {share} of the rest."
     return text

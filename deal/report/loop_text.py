@@ -1,26 +1,59 @@
-"""Numbers of learning curves as text: fractions in, per cent out."""
+"""Numbers of learning curves as text: fractions in, percent out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from deal.loop.statistics import Interval
+from deal.loop.statistics import SEEDS, Interval
 
-__all__ = ["interval_text", "range_text", "signed_text", "verdict_text"]
+__all__ = [
+    "CLIPPED",
+    "NO_INTERVAL",
+    "clipped",
+    "interval_text",
+    "range_text",
+    "signed_text",
+    "verdict_text",
+]
+
+NO_INTERVAL = f"With fewer than {SEEDS} seeds there is no interval."
+CLIPPED = "An interval that would leave 0…100 is cut there and given by both ends, in brackets."
 
 
-def interval_text(value: Interval) -> str:
-    """Per cent with the half width of the interval; - for none."""
+def clipped(value: Interval, least: float = 0.0, most: float = 1.0) -> tuple[float, float] | None:
+    """Both ends of the interval, cut to what the quantity can be; None without an interval."""
+    if math.isnan(value.half):
+        return None
+    return max(value.low, least), min(value.high, most)
+
+
+def interval_text(value: Interval, least: float = 0.0, most: float = 1.0) -> str:
+    """Percent with the half width of the interval, or its ends where it is cut; - for none."""
     if not value.count:
         return "-"
-    mean = f"{100 * value.mean:.1f}"
-    return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
+    return f"{100 * value.mean:.1f}{_spread(value, least, most, '.1f')}"
+
+
+def signed_text(value: Interval) -> str:
+    """A difference in percentage points, with its sign; the interval as `interval_text`."""
+    if not value.count:
+        return "-"
+    return f"{100 * value.mean:+.1f}{_spread(value, -1.0, 1.0, '+.1f')}"
+
+
+def _spread(value: Interval, least: float, most: float, form: str) -> str:
+    ends = clipped(value, least, most)
+    if ends is None:
+        return ""
+    if ends == (value.low, value.high):
+        return f" ± {100 * value.half:.1f}"
+    return f" ({100 * ends[0]:{form}}…{100 * ends[1]:{form}})"
 
 
 def verdict_text(average: Interval) -> str:
-    """Whether the interval lies above 0, below it, or says neither."""
-    if average.count < 2:
+    """Whether the interval lies above 0, below it, or contains it; - without an interval."""
+    if average.count < SEEDS:
         return "-"
     return "above" if average.low > 0 else "below" if average.high < 0 else "open"
 
@@ -29,11 +62,3 @@ def range_text(values: Sequence[int]) -> str:
     """One number, or the first and the last."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def signed_text(value: Interval) -> str:
-    """A difference in per cent points, with its sign, and the half width."""
-    if not value.count:
-        return "-"
-    mean = f"{100 * value.mean:+.1f}"
-    return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"

@@ -1,14 +1,50 @@
-"""Markdown that every report writes alike."""
+"""Markdown that every report writes alike: tables, and names that may hold anything."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["table"]
+from deal.text import printable
+
+__all__ = ["code", "name", "table"]
+
+_SPECIAL = re.compile(r"[`*<>\[\]]|\\(?=[!-/:-@\[-`{-~]|$)")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines of a table, numbers to the right of the first column, and an empty line."""
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return [*(f"| {' | '.join(map(str, row))} |" for row in (heads, rule, *rows)), ""]
+def name(text: str) -> str:
+    """A name as text: control characters escaped, and nothing of it taken for Markdown."""
+    return _SPECIAL.sub(r"\\\g<0>", printable(text))
+
+
+def code(text: str) -> str:
+    """A name as a code span, which ends at no backtick of its own."""
+    text = printable(text)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    if not longest:
+        return f"`{text}`"
+    fence = "`" * (longest + 1)
+    return f"{fence} {text} {fence}"
+
+
+def table(heads: Sequence[Any], rows: Sequence[Sequence[Any]], align: str = "") -> list[str]:
+    """Lines of a table, and an empty line; a bar in a cell does not end it.
+
+    Parameters
+    ----------
+    align : str
+        ``<`` or ``>`` per column; by default only the first column is to the left.
+    """
+    align = align or "<" + ">" * (len(heads) - 1)
+    rule = ["---" if side == "<" else "---:" for side in align]
+    return [
+        _line(heads),
+        f"| {' | '.join(rule)} |",
+        *map(_line, rows),
+        "",
+    ]
+
+
+def _line(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -20,6 +20,8 @@ from deal.acquisitions.lookup import find
 from deal.acquisitions.registry import registered
 from deal.errors import ResultsError, UsageError
 from deal.pool.ids import sequence_pattern
+from deal.report.markdown import code, table
+from deal.report.markdown import name as shown
 from deal.report.scenes import Scene, scenes_of
 from deal.results.reading import read_results
 from deal.selection import parse_budget, select
@@ -114,35 +116,40 @@ class PoolReport:
         """Two tables, and what was left out."""
         rules = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in self.rules.items())
         lines = [
-            f"{self.images} images, of which {self.count} are picked (`{rules}`); "
-            f"the pool has {self.pool.sequences} sequences and {self.pool.scenes} scenes "
-            f"(stretches of {self.scene_length} of a sequence)"
-            + ("." if self.pool.sequences else ": to count them give --sequence-from."),
+            f"{self.images} images, of which each function picks {self.count} ({code(rules)}). "
+            f"The pool has {self.pool.sequences} sequences and {self.pool.scenes} scenes "
+            f"(stretches of {shown(self.scene_length)} of a sequence)"
+            + ("." if self.pool.sequences else "; to count them, give --sequence-from."),
             "",
-            "| | acquisition | sequences | scenes | picks in the largest scene | first picks |",
-            "|---:|---|---:|---:|---:|---|",
-        ]
-        for number, picks in enumerate(self.picks, 1):
-            first = ", ".join(f"`{item_id}`" for item_id in picks.ids[:2])
-            lines.append(
-                f"| {number} | `{picks.name}` | {picks.sequences} | {picks.scenes} | "
-                f"{picks.largest_scene:.0%} | {first} |"
-            )
-        numbers = range(1, len(self.picks) + 1)
-        lines += [
-            "",
+            *table(
+                ["", "acquisition", "sequences", "scenes", "picks in the largest scene", "first"],
+                [
+                    [
+                        number,
+                        code(picks.name),
+                        picks.sequences,
+                        picks.scenes,
+                        f"{picks.largest_scene:.0%}",
+                        ", ".join(map(code, picks.ids[:2])),
+                    ]
+                    for number, picks in enumerate(self.picks, 1)
+                ],
+                align="><>>><",
+            ),
             f"Picks in common, percent (two random choices would share {self._chance():.0%}):",
             "",
-            f"| | {' | '.join(map(str, numbers))} |",
-            "|---|" + "---:|" * len(self.picks),
+            *table(
+                ["", *range(1, len(self.picks) + 1)],
+                [
+                    [code(picks.name), *(f"{share * 100:.0f}" for share in row)]
+                    for picks, row in zip(self.picks, self.overlap(), strict=True)
+                ],
+            ),
         ]
-        for picks, row in zip(self.picks, self.overlap(), strict=True):
-            cells = " | ".join(f"{share * 100:.0f}" for share in row)
-            lines.append(f"| `{picks.name}` | {cells} |")
         if self.left_out:
-            lines += ["", "Left out:", ""]
-            lines += [f"* `{name}`: {reason}" for name, reason in self.left_out.items()]
-        return "\n".join(lines) + "\n"
+            lines += ["Left out:", ""]
+            lines += [f"- {code(key)}: {shown(reason)}" for key, reason in self.left_out.items()]
+        return "\n".join(lines).rstrip("\n") + "\n"
 
     def _chance(self) -> float:
         return self.count / max(self.images, 1)
@@ -193,13 +200,13 @@ def report_pool(
     assert length is not None
     if parse_budget(budget).unit not in (None, "images"):
         raise UsageError(f"the picks that are compared are images: not a budget of {budget!r}")
-    every = [name for name, entry in registered().items() if "images" in entry.tables]
+    every = [key for key, entry in registered().items() if "images" in entry.tables]
     names = list(dict.fromkeys(canonical_name(name) for name in acquisitions)) or every
     _refuse_unused(names, options)
-    table = read_results(sources, ["id", "sequence", "timestamp_ns"], status="ok")
-    ids = table.column("id").to_pylist()
-    sequences = _sequences(ids, table.column("sequence").to_pylist(), sequence_from)
-    times = (frame_numbers(table) if length.frames else table.column("timestamp_ns")).to_pylist()
+    stored = read_results(sources, ["id", "sequence", "timestamp_ns"], status="ok")
+    ids = stored.column("id").to_pylist()
+    sequences = _sequences(ids, stored.column("sequence").to_pylist(), sequence_from)
+    times = (frame_numbers(stored) if length.frames else stored.column("timestamp_ns")).to_pylist()
     scenes = scenes_of(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
     rules: dict[str, Any] = {

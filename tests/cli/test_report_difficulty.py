@@ -68,6 +68,10 @@ def test_the_file_holds_what_would_be_printed_and_json_the_numbers(world, tmp_pa
     document = json.loads(result.stdout)
     auroc = document["scores"]["difficulty"]["areas"]["auroc"]
     assert f"| difficulty | {auroc:.3f} |" in path.read_text()
+    assert invoke(*world, "-o", str(tmp_path / "page.html")).exit_code == 0
+    assert f"<td>{auroc:.3f}</td>" in (tmp_path / "page.html").read_text()
+    assert invoke(*world, "-o", str(tmp_path / "page.json")).exit_code == 0
+    assert json.loads((tmp_path / "page.json").read_text()) == document
 
 
 def test_a_folder_as_output_is_refused_before_work(world, tmp_path):
@@ -77,7 +81,9 @@ def test_a_folder_as_output_is_refused_before_work(world, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_refused_before_work(world, tmp_path):
     (tmp_path / "file").touch()
-    result = invoke(*world, "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "file" / "x"))
+    result = invoke(
+        *world, "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "file" / "x.md")
+    )
     assert "choose another --output" in str(result.exception)
 
 

@@ -57,9 +57,11 @@ def test_an_interval_of_three_values_is_that_by_hand():
     assert (found.low, found.high) == (found.mean - found.half, found.mean + found.half)
 
 
-def test_one_value_has_no_interval_and_none_no_mean():
+def test_two_values_have_no_interval_and_none_no_mean():
     assert mean_interval([0.5]).mean == 0.5
+    assert mean_interval([0.5, 0.7]).mean == pytest.approx(0.6)
     assert math.isnan(mean_interval([0.5]).half)
+    assert math.isnan(mean_interval([0.5, 0.7]).half)
     assert math.isnan(mean_interval([]).mean)
 
 
@@ -128,4 +130,4 @@ def test_the_seeds_that_narrow_an_interval_are_enough_and_one_less_is_not():
     values = mean_interval([0.0, 0.03, 0.06])
     assert seeds_needed(values, 0.0101) == 37
     assert seeds_needed(values, 0.0102) == 36
-    assert seeds_needed(mean_interval([0.1, 0.1]), 0.01) == 2
+    assert seeds_needed(mean_interval([0.1, 0.1, 0.1]), 0.01) == 3

@@ -81,7 +81,7 @@ def test_tables_hold_the_numbers_by_hand(folder):
     text = report_loop([folder], full=0.5)[0].to_markdown()
     # mean 0.3, 4.303 · 0.1 / √3; average of rounds 2 and 3 0.35; areas (m1 + 2 m2 + m3) / 4.
     assert rows(text, "mIoU by round")["random"] == [
-        "20.0 ± 24.8",
+        "20.0 (0.0…44.8)",
         "30.0 ± 24.8",
         "40.0 ± 24.8",
         "35.0 ± 24.8",
@@ -100,7 +100,7 @@ def test_tables_hold_the_numbers_by_hand(folder):
         "not reached (1 of 3)",
         "82.7 ± 37.6",
     ]
-    assert rows(text, "IoU by class with 4 labels")["random"] == ["1.0 ± 0.0", "80.0 ± 49.7"]
+    assert rows(text, "IoU by class with 4 labels")["random"] == ["1.0 ± 0.0", "80.0 (30.3…100.0)"]
     assert rows(text, "Overlap of picks")["random"] == ["50 %", ""]
     drives = rows(text, "Drives and scenes among the picks")
     assert drives["ds"] == ["1.0", "1.0", "100 %", "100 %", "0 %"]
@@ -132,7 +132,7 @@ def test_full_supervision_of_the_experiment_is_compared_seed_by_seed(folder):
     ]
     assert "43.3 ± 14.3 % mIoU with all 6 labels, 3 seeds" in text
     last = rows(text, "IoU by class with 4 labels")["(all 6 labels)"]
-    assert last == ["10.0 ± 0.0", "86.7 ± 28.7"]
+    assert last == ["10.0 ± 0.0", "86.7 (58.0…100.0)"]
     assert "full" not in rows(text, "mIoU by round")
 
 
@@ -140,8 +140,10 @@ def test_what_rests_on_one_seed_is_said_to_have_no_spread(folder):
     write_json(folder / "full-seed1" / "metrics.json", {"miou": 0.4, "iou": {"road": 1, "pole": 1}})
     whole = report_loop([folder])[0].to_markdown()
     text = section(whole, "Labels needed")
-    assert "(40.0 % mIoU with all 6 labels, one seed: no spread; each curve is" in text
-    assert "in any round. Every curve is of one seed: no spread.\n" in text
+    assert (
+        "(40.0 % mIoU with all 6 labels, one seed, so the spread is unknown; each curve is" in text
+    )
+    assert "in any round. Every curve rests on one seed, so the spread is unknown.\n" in text
     # (0.33 + 0.6 · 0.05) / 0.4 is 90 %, 0.38 / 0.4 is 95 %.
     assert rows(whole, "Labels needed")["ds"] == ["4 (1 of 1)", "4 (1 of 1)", "95.0"]
     shutil.rmtree(folder / "full-seed1")
@@ -149,7 +151,7 @@ def test_what_rests_on_one_seed_is_said_to_have_no_spread(folder):
         shutil.rmtree(folder / f"ds-seed{seed}")
     text = section(report_loop([folder], full=0.5)[0].to_markdown(), "Labels needed")
     assert "(50.0 % mIoU, as given)" in text
-    assert "in any round. The curve of ds is of one seed: no spread.\n" in text
+    assert "in any round. The curve of ds rests on one seed, so the spread is unknown.\n" in text
 
 
 def write_timing(folder, method, seed, number, **values):
@@ -207,7 +209,7 @@ def test_what_few_seeds_leave_open_is_said_with_the_seeds_it_would_take(folder):
     # Differences 1, 0.5, 5 points: sd 2.47; 1.96 · 2.47 = 4.83, and 4.83² = 23.4, by t 26.
     assert "*Open* against random" in text
     assert "ds (+2.2 ± 6.1)" in text
-    assert "about 26 seeds" in text
+    assert "About 26 seeds" in text
     for seed, curve in VALUES["ds"].items():
         for number in range(2, len(curve) + 1):
             path = folder / f"ds-seed{seed}" / f"round-{number}" / "metrics.json"
@@ -238,25 +240,25 @@ def test_a_difference_that_is_known_to_a_point_asks_for_no_more_seeds(folder):
         "- *Open* against random, but already known to ± 1.0 points: near (+0.0 ± 0.2), nearer "
         "(+0.0 ± 1.0)." in text
     )
-    wide = next(line for line in text.splitlines() if "takes about 26 seeds" in line)
-    assert "ds (+2.2 ± 6.1). To know" in wide
+    wide = next(line for line in text.splitlines() if "About 26 seeds" in line)
+    assert "ds (+2.2 ± 6.1)." in wide
     assert "near" not in wide
 
 
 def test_labels_that_do_not_help_the_baseline_are_said_to_decide_nothing(folder):
     text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
-    assert "- From 2 to 4 labels random gains +20.0 ± 0.0 points.\n" in text
+    assert "- From 2 to 4 labels, random gains +20.0 ± 0.0 points.\n" in text
     for seed, curve in VALUES["random"].items():
         path = folder / f"random-seed{seed}" / "round-3" / "metrics.json"
         write_json(path, {**json.loads(path.read_text()), "miou": curve[0] + (seed - 1) / 10})
     text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
-    said = "random gains +0.0 ± 24.8 points: not surely anything."
-    assert f"{said} Surely more than nothing: ds (" in text
+    said = "random gains +0.0 ± 24.8 points, which may be nothing."
+    assert f"{said} These surely gain: ds (" in text
     for seed, curve in VALUES["ds"].items():
         path = folder / f"ds-seed{seed}" / "round-3" / "metrics.json"
         write_json(path, {**json.loads(path.read_text()), "miou": curve[0] - (seed - 1) / 10})
     text = section(report_loop([folder])[0].to_markdown(), "What these runs decide")
-    assert f"{said} Where labels themselves do not help" in text
+    assert f"{said} As long as more labels do not help" in text
 
 
 def test_experiments_of_one_configuration_become_one_report(folder, tmp_path):
@@ -314,7 +316,7 @@ def test_runs_that_are_not_finished_are_named_and_counted_as_far_as_they_are(fol
     (folder / "ds-seed2" / "round-3" / "metrics.json").unlink()
     assert len(read_experiment(folder).runs[2].rounds) == 2
     text = report_loop([folder])[0].to_markdown()
-    assert "Not finished, counted as far as they are: ds-seed2." in text
+    assert "Unfinished runs, whose finished rounds count: ds-seed2." in text
     assert "Finished runs: ds 2, random 3." in text
 
 
@@ -336,7 +338,7 @@ def test_a_run_that_has_only_begun_leaves_the_comparisons_of_the_others(folder):
 
 def test_a_comparison_of_two_baselines_is_counted_once(folder):
     text = report_loop([folder], baselines=["random", "ds"])[0].to_markdown()
-    assert " 1 comparison, " in text
+    assert "There is 1 comparison;" in text
 
 
 def test_the_page_has_curves_that_differ_without_colour(folder):
@@ -364,6 +366,35 @@ def test_one_run_has_no_intervals_and_no_band(folder):
     assert rows(text, "Difference to random")["ds"] == ["+2.0", "+0.0", "+1.0", "1", "-"]
     assert "nan" not in text
     assert "<polygon" not in bands(report)
+
+
+def test_two_seeds_have_no_intervals_and_are_not_compared(folder):
+    for method in VALUES:
+        shutil.rmtree(folder / f"{method}-seed2")
+    report = report_loop([folder])[0]
+    text = report.to_markdown()
+    assert rows(text, "mIoU by round")["random"][:3] == ["25.0", "35.0", "45.0"]
+    assert rows(text, "Difference to random")["ds"][-2:] == ["2", "-"]
+    assert "because they share fewer than 3 seeds: ds (" in text
+    assert "<polygon" not in bands(report)
+
+
+def test_json_has_the_numbers_of_the_tables(folder, tmp_path):
+    path = tmp_path / "report.json"
+    result = CliRunner().invoke(deal, ["report", "loop", str(folder), "--json", "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    assert path.read_text() == result.output
+    (experiment,) = json.loads(result.output)["experiments"]
+    assert experiment["labeled"] == [2, 3, 4]
+    random = experiment["methods"]["random"]
+    assert random["curves"]["1"] == [0.2, 0.3, 0.4]
+    first = random["rounds"][0]
+    assert (first["low"], first["seeds"]) == (0.0, 3)  # 20.0 ± 24.8 is cut at nothing
+    assert first["high"] == pytest.approx(0.448, abs=1e-3)
+    difference = experiment["differences"]["random"]["ds"]
+    assert difference["verdict"] == "open"
+    assert difference["rounds"][0]["low"] == pytest.approx(0.03 - 0.0248, abs=1e-4)
+    assert experiment["wins"]["ds"]["random"] == 0.75
 
 
 def test_the_command_prints_and_writes(folder, tmp_path):

@@ -1,6 +1,7 @@
 """``deal report pool``: what every acquisition function picks from one pool."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_sequences_can_be_read_from_the_ids(tmp_path: Path) -> None:
     folder = stored(tmp_path, sequence=[None] * len(IDS))
     without = report_pool(folder, acquisitions=["ds"], budget=12)
     assert without.picks[0].sequences == 0
-    assert "to count them give --sequence-from." in without.to_markdown()
+    assert "to count them, give --sequence-from." in without.to_markdown()
     named = report_pool(folder, acquisitions=["ds"], budget=12, sequence_from="^(.)_")
     assert named.picks[0].sequences == 2
 
@@ -110,6 +111,43 @@ def test_the_command_prints_markdown_or_json_and_writes_a_file(
     document = json.loads(capsys.readouterr().out)
     assert document["overlap"] == [[1, 0], [0, 1]]
     assert document["functions"][0]["ids"] == IDS[9:5:-1]
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".html", "<!DOCTYPE html>"), (".json", "{")])
+def test_the_ending_of_the_file_names_the_format(
+    tmp_path: Path, ending: str, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, file = stored(tmp_path / "out"), tmp_path / f"report{ending}"
+    command = ["report", "pool", str(folder), "--acquisition", "ds", "-o", str(file)]
+    assert run(deal, command, "deal") == 0
+    assert file.read_text().startswith(start)
+    assert "ds:none" in file.read_text()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kind", ["pool", "loop", "difficulty"])
+@pytest.mark.parametrize("file", ["report.pdf", "report", "report.md.gz"])
+def test_a_format_that_is_not_known_is_refused_before_any_work(
+    tmp_path: Path, kind: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = ["--model", "none.onnx", "--data", "none"] if kind == "difficulty" else ["none"]
+    code = run(deal, ["report", kind, *needed, "-o", str(tmp_path / file)], "deal")
+    assert code == 2
+    assert "end the name in .md, .html or .json" in capsys.readouterr().err
+    assert not (tmp_path / file).exists()
+
+
+def test_odd_names_neither_break_the_tables_nor_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [f"{number}|\x1b[31m`\n.jpg" for number in range(len(IDS))]
+    folder = stored(tmp_path / "out", id=ids)
+    assert run(deal, ["report", "pool", str(folder), "--acquisition", "ds"], "deal") == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    (row,) = (line for line in printed.splitlines() if line.startswith("| 1 |"))
+    assert len(re.split(r"(?<!\\)\|", row)) == 8
+    assert r"9\|\x1b[31m`\n.jpg" in row
 
 
 @pytest.mark.parametrize(
