@@ -72,8 +72,8 @@ class ItemError(Exception):
     Parameters
     ----------
     code : str
-        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``segments``,
-        ``nonfinite`` or ``mask``.
+        The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``memory``,
+        ``segments``, ``network``, ``nonfinite``, ``mask`` or ``internal``.
     message : str
         The ``error`` column, one line.
     """

@@ -38,6 +38,7 @@ flush to 0); logits then reach down to -87.3 or -16.6.
 """
 
 _PROBE_SIZE = 128
+_TAKEN = 2**16  # pixels
 _SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
 
 
@@ -197,8 +198,13 @@ class Engine(ABC):
                 np.copyto(target, source)
                 continue
             # 256 levels a channel: a table gives every pixel the value computed in double, once.
-            for channel, levels in enumerate(self._levels):
-                np.take(levels, source[..., channel], out=target[channel])
+            # NumPy turns indices into 8 bytes each, so rows are taken a few at a time.
+            rows = max(_TAKEN // max(source.shape[1], 1), 1)
+            for top in range(0, len(source), rows):
+                part = source[top : top + rows]
+                for channel, levels in enumerate(self._levels):
+                    into = target[channel, top : top + rows]
+                    np.take(levels, part[..., channel], out=into, mode="clip")
 
     def _to_logits(self, raw: NDArray[Any]) -> NDArray[Any]:
         is_sigmoid = self.spec.activation == "sigmoid"

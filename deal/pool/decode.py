@@ -16,6 +16,7 @@ number of threads may decode at once.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from io import BytesIO
 
@@ -23,23 +24,33 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
 from deal.errors import ItemError
-from deal.pool.jpeg import decode_jpeg
+from deal.machine.room import Room
+from deal.pool.jpeg import decode_jpeg, jpeg_size
 from deal.pool.pixels import loaded
 from deal.pool.png import decode_png
-from deal.pool.tiff import decode_tiff
-from deal.pool.webp import decode_webp
+from deal.pool.tiff import decode_tiff, tiff_size
+from deal.pool.webp import decode_webp, webp_size
 from deal.types import Decoded, PoolItem
 
-__all__ = ["MAX_PIXELS", "decode", "decode_bytes"]
+__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "pixels_of"]
 
 MAX_PIXELS = 200_000_000
 """Pixels of the largest image that is decoded unless the caller allows more."""
 
+# Pillow's pixels take 4, ours 3.
+_BYTES_PER_PIXEL = 8
+
 
 def decode(
-    item: PoolItem, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+    item: PoolItem,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_least: tuple[int, int] | None = None,
+    room: Room | None = None,
 ) -> Decoded:
     """Read an image file once and decode it; parameters as of :func:`decode_bytes`.
+
+    ``room`` bounds what several threads decode at once, by the sizes in the headers.
 
     Raises
     ------
@@ -58,7 +69,10 @@ def decode(
             data = file.read()
     except OSError as error:
         raise ItemError("io", f"cannot read the file: {error.strerror}") from error
-    return decode_bytes(data, max_pixels=max_pixels, at_least=at_least)
+    if room is None:
+        return decode_bytes(data, max_pixels=max_pixels, at_least=at_least)
+    with room.take(_BYTES_PER_PIXEL * pixels_of(data)):
+        return decode_bytes(data, max_pixels=max_pixels, at_least=at_least)
 
 
 def decode_bytes(
@@ -86,17 +100,19 @@ def decode_bytes(
     Raises
     ------
     ItemError
-        ``decode``: empty, not an image, truncated or damaged; ``too_large``: more than
-        ``max_pixels``.
+        ``decode``: empty, not an image, not supported, truncated or damaged; ``too_large``: more
+        than ``max_pixels``; ``memory``.
     """
     if not data:
         raise ItemError("decode", "the file is empty")
-    for name, matches, decoder in _FORMATS:
+    for name, matches, decoder, _ in _FORMATS:
         if matches(data):
             try:
                 return decoder(data, max_pixels, at_least)
             except ItemError:
                 raise
+            except MemoryError as error:
+                raise ItemError("memory", f"not enough memory to decode the {name}") from error
             except Image.DecompressionBombError as error:
                 raise ItemError("too_large", f"{name} above Pillow's own limit: {error}") from error
             except Exception as error:  # damaged files make the decoders raise almost anything
@@ -105,16 +121,49 @@ def decode_bytes(
     raise ItemError("decode", "not a JPEG, PNG, WebP, BMP or TIFF image")
 
 
+def pixels_of(data: bytes) -> int:
+    """Width × height by the header of an image file; 0 where it cannot be told."""
+    for _, matches, _, size in _FORMATS:
+        if matches(data):
+            try:
+                width, height = size(data)
+                return abs(width * height)
+            except (struct.error, IndexError):
+                return 0
+    return 0
+
+
 def _bmp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:
     image, mode = loaded(BmpImageFile(BytesIO(data)), max_pixels)
     return Decoded(image, 1, mode)
 
 
+def _png_size(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<ii", data, 18)
+    return width, height
+
+
 _Decoder = Callable[[bytes, int, tuple[int, int] | None], Decoded]
-_FORMATS: tuple[tuple[str, Callable[[bytes], bool], _Decoder], ...] = (
-    ("JPEG", lambda data: data.startswith(b"\xff\xd8\xff"), decode_jpeg),
-    ("PNG", lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), decode_png),
-    ("WebP", lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", decode_webp),
-    ("BMP", lambda data: data.startswith(b"BM"), _bmp),
-    ("TIFF", lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")), decode_tiff),
+_Size = Callable[[bytes], tuple[int, int]]
+_FORMATS: tuple[tuple[str, Callable[[bytes], bool], _Decoder, _Size], ...] = (
+    ("JPEG", lambda data: data.startswith(b"\xff\xd8\xff"), decode_jpeg, jpeg_size),
+    ("PNG", lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), decode_png, _png_size),
+    (
+        "WebP",
+        lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP",
+        decode_webp,
+        webp_size,
+    ),
+    ("BMP", lambda data: data.startswith(b"BM"), _bmp, _bmp_size),
+    (
+        "TIFF",
+        lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+        decode_tiff,
+        tiff_size,
+    ),
 )

@@ -25,8 +25,9 @@ from deal.errors import ItemError
 from deal.pool.pixels import check_size, exif_orientation, loaded, oriented, turned
 from deal.types import Decoded
 
-__all__ = ["decode_jpeg"]
+__all__ = ["decode_jpeg", "jpeg_size"]
 
+_ZEROS, _END = bytes(64), b"\xff\xd9"
 _SOF = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: all with Huffman codes
 
 
@@ -36,7 +37,7 @@ def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
     Raises ItemError (``decode``, ``too_large``), or ValueError with libjpeg's words.
     """
     header = _Header.of(data)
-    header.check(len(data))
+    header.check(data)
     orientation = exif_orientation(header.exif)
     try:
         return _strict(data, orientation, max_pixels, at_least)
@@ -55,6 +56,11 @@ def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
     if mended is None:
         raise ValueError(remark)
     return _strict(mended, orientation, max_pixels, None)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the header of a frame; 0 where there is none."""
+    return _Header.of(data).size
 
 
 def _strict(
@@ -102,18 +108,25 @@ class _Header:
         Bytes between segments that belong to none.
     kind : int
         Marker of the frame header; 0 when there is none before the scan.
+    size : (width, height)
     blocks : int
         8×8 blocks of all components of the frame.
     scan : int
         Where the first scan's header begins.
+    segments : list of (marker, start of its content)
+    first : dict of table to symbol
+        What bits of zero alone mean by each table of Huffman codes for AC coefficients.
     """
 
     exif: bytes = b""
     stray: list[tuple[int, int]] = field(default_factory=list)
     kind: int = 0
+    size: tuple[int, int] = (0, 0)
     blocks: int = 0
     scan: int = 0
     segments: list[tuple[int, int]] = field(default_factory=list)
+    first: dict[int, int] = field(default_factory=dict)
+    components: int = 0
 
     @classmethod
     def of(cls, data: bytes) -> _Header:
@@ -144,28 +157,53 @@ class _Header:
             self.exif = body[6:]
         elif marker == 0xDB:
             _check_quantisation(body)
+        elif marker == 0xC4:
+            self._take_codes(body)
         elif marker in _SOF and len(body) >= 6:
             self.kind = marker
-            height, width, count = struct.unpack_from(">HHB", body, 1)
+            height, width, self.components = struct.unpack_from(">HHB", body, 1)
+            self.size = width, height
             factors = [(body[i] >> 4, body[i] & 15) for i in range(7, min(len(body), 18), 3)]
-            if len(factors) == count and all(h and v for h, v in factors):
+            if len(factors) == self.components and all(h and v for h, v in factors):
                 wide, high = (max(values) for values in zip(*factors, strict=True))
                 self.blocks = sum(
                     -(-width * h // (8 * wide)) * -(-height * v // (8 * high)) for h, v in factors
                 )
 
-    def check(self, size: int) -> None:
-        """Raise ItemError ``decode`` for more blocks than a file of ``size`` bytes can hold.
+    def _take_codes(self, tables: bytes) -> None:
+        position = 0
+        while position + 18 <= len(tables):
+            symbols = sum(tables[position + 1 : position + 17])
+            if tables[position] >> 4 and symbols:  # of AC coefficients
+                self.first[tables[position] & 15] = tables[position + 17]
+            position += 17 + symbols
 
-        A block takes at least two bits, its mean and its end; one in a progressive file.
+    def check(self, data: bytes) -> None:
+        """Raise ItemError ``decode`` for a scan that cannot be what an encoder wrote.
+
+        Either the file is too short for its blocks, each of which takes at least two bits, its
+        mean and its end (one in a progressive file); or zeros stand in the place of codes.
         """
         bits = 1 if self.kind == 0xC2 else 2
-        if self.blocks * bits > 8 * size:
+        if self.blocks * bits > 8 * len(data):
             raise ItemError(
                 "decode",
                 f"damaged or truncated JPEG: its header claims {self.blocks} blocks of 8×8 "
-                f"pixels, which {size} bytes cannot hold",
+                f"pixels, which {len(data)} bytes cannot hold",
             )
+        if self._zeros_are_noise(data):
+            zeros = data.find(_ZEROS, self.scan)
+            if zeros >= 0 and data.find(_END, self.scan, zeros) < 0:
+                raise ItemError("decode", "damaged JPEG: zeros in the place of its codes")
+
+    def _zeros_are_noise(self, data: bytes) -> bool:
+        """Whether zeros are coefficients in some component: in flat areas they may be blocks."""
+        count = data[self.scan + 4] if self.scan + 5 < len(data) else 0
+        if self.kind not in (0xC0, 0xC1) or not 0 < count == self.components:
+            return False
+        start = self.scan + 5
+        tables = [table & 15 for table in data[start + 1 : start + 2 * count : 2]]
+        return any(self.first.get(table, 0) for table in tables)
 
     def mended(self, data: bytes, remark: str) -> bytes | None:
         """The file with the field put right that libjpeg remarked on, if no pixel hangs on it."""
@@ -178,16 +216,13 @@ class _Header:
             for marker, body in self.segments:
                 if marker == 0xEE and data[body : body + 5] == b"Adobe":
                     # what libjpeg assumes when it does not know the number
-                    changed[body + 11] = 2 if self._components(data) == 4 else 1
+                    changed[body + 11] = 2 if self.components == 4 else 1
         elif "Invalid SOS parameters" in remark:
             for match in re.finditer(rb"\xff\xda\0.[\x01-\x04]", data[self.scan :], re.DOTALL):
                 count = match[0][4]
                 start = self.scan + match.end() + 2 * count
                 changed[start : start + 3] = b"\0\x3f\0"
         return None if changed == data else bytes(changed)
-
-    def _components(self, data: bytes) -> int:
-        return next((data[body + 5] for marker, body in self.segments if marker in _SOF), 0)
 
 
 def _check_quantisation(tables: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 ORIENTATION_TAG = 0x0112
+_STRIP = 2**22  # pixels that are converted at once
 
 DARK = ";below-4096"
 """At the end of the color_mode of grey that uses a sixteenth of its 16 bits, and so comes out dark.
@@ -54,15 +56,30 @@ def loaded(file: ImageFile.ImageFile, max_pixels: int) -> tuple[NDArray[np.uint8
         image, note = grey_to_rgb(np.asarray(file), 4095 if raw == "I;12" else 65535)
     elif mode == "F":
         image, note = grey_to_rgb(np.asarray(file), 1)
-    elif mode == "RGB":
-        image = np.array(file)
     else:
         # straight to RGB, Pillow would warn of transparency that a palette gives in bytes
         rgba = mode == "P" and "transparency" in file.info
-        image = np.array((file.convert("RGBA") if rgba else file).convert("RGB"))
+        image = _as_rgb(file, "RGBA" if rgba else None)
     if ";16" in raw and not mode.startswith("I"):
         mode += ";16"
     return image, mode + note + (";animated" if animated else "")
+
+
+def _as_rgb(file: ImageFile.ImageFile, between: str | None) -> NDArray[np.uint8]:
+    """Pixels [H, W, 3] by strips: what Pillow hands out is a copy, and so is what it converts."""
+    width, height = file.size
+    image = np.empty((height, width, 3), np.uint8)
+    for top, bottom in _strips(height, width):
+        strip = file if bottom - top == height else file.crop((0, top, width, bottom))
+        if between is not None:
+            strip = strip.convert(between)
+        image[top:bottom] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return image
+
+
+def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    rows = max(_STRIP // max(width, 1), 1)
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def grey_to_rgb(values: NDArray[Any], top: int) -> tuple[NDArray[np.uint8], str]:
@@ -73,17 +90,18 @@ def grey_to_rgb(values: NDArray[Any], top: int) -> tuple[NDArray[np.uint8], str]
     """
     low, high = values.min(), values.max()
     if low != low or high != high:
-        raise ItemError("decode", "grey values that are no numbers (NaN)")
+        raise ItemError("decode", "grey values that are NaN; store the image with 8 or 16 bits")
     if not (low >= 0 and high <= top):
         raise ItemError(
             "decode", f"grey values {low}…{high} outside 0…{top}; store the image with 8 or 16 bits"
         )
-    if values.dtype.kind == "f":
-        grey = np.rint(values * (255 / top)).astype(np.uint8)
-    else:
-        grey = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)[values]
-    rgb = np.empty((*grey.shape, 3), np.uint8)
-    rgb[...] = grey[..., np.newaxis]
+    is_float = values.dtype.kind == "f"
+    table = None if is_float else np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+    rgb = np.empty((*values.shape, 3), np.uint8)
+    for start, end in _strips(*values.shape):  # NumPy makes indices of 8 bytes
+        strip = values[start:end]
+        grey = np.rint(strip * (255 / top)) if table is None else table[strip]
+        rgb[start:end] = grey[..., np.newaxis]
     return rgb, DARK if top > 4095 and 255 < high < 4096 else ""
 
 

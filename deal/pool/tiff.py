@@ -36,7 +36,7 @@ from deal.pool.tiff_page import (
 )
 from deal.types import Decoded
 
-__all__ = ["decode_tiff"]
+__all__ = ["decode_tiff", "tiff_size"]
 
 _TOP = {"u1": 255, "u2": 65535, "i2": 32767, "u4": 65535, "i4": 65535, "f2": 1, "f4": 1, "f8": 1}
 _MODES = {
@@ -74,6 +74,12 @@ def decode_tiff(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
             raise _not_supported(page)
         return _decoded(*_grey(np.asarray(file), page), orientation)
     return _decoded(*loaded(file, max_pixels), orientation)
+
+
+def tiff_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the first page; 0 where they cannot be told."""
+    page = Page.of(data)
+    return (0, 0) if page is None else (page.get(WIDTH, 0), page.get(HEIGHT, 0))
 
 
 def _decoded(image: NDArray[np.uint8], mode: str, orientation: int) -> Decoded:
@@ -134,7 +140,7 @@ def _check_jpeg(data: bytes) -> None:
     try:
         simplejpeg.decode_jpeg(data, "GRAY")
     except ValueError as error:
-        if any(word in str(error) for word in ("Corrupt", "Premature", "premature")):
+        if not any(word in str(error) for word in ("subsampling", "color")):  # unusual, not damaged
             raise damaged(str(error)) from error
 
 

@@ -1,8 +1,12 @@
-"""WebP: no checksum and no marks within, so only zeros in the place of its codes are seen."""
+"""WebP: it has neither checksums nor marks; zeros in the place of its codes are found out.
+
+libwebp reads on in zeros as in any other codes, and stops at the last pixel. A whole file needs its
+last bytes for that. So where many zeros stand, as a power cut or a lost sector leaves them, the
+picture is decoded once more without its last bytes: if that succeeds, codes were lost before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
 
 from PIL.WebPImagePlugin import WebPImageFile
@@ -11,10 +15,12 @@ from deal.errors import ItemError
 from deal.pool.pixels import check_size, exif_orientation, loaded, oriented
 from deal.types import Decoded
 
-__all__ = ["decode_webp"]
+__all__ = ["decode_webp", "webp_size"]
 
-_ZEROS = bytes(64)
-"""Codes of an encoder do not hold so many zero bytes in a row (docs/reference/damage.md)."""
+# Zeros that are looked at: anywhere, and at the end. Flat pictures have them, too.
+_ZEROS, _ZERO_TAIL = bytes(64), bytes(16)
+# A whole file can do without at most three: what the encoder's last flush adds.
+_SPARE = 8
 
 
 def decode_webp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:
@@ -22,17 +28,32 @@ def decode_webp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
 
     Raises ItemError (``decode``, ``too_large``), or what Pillow raises.
     """
-    check_size(*_size(data), max_pixels)
+    check_size(*webp_size(data), max_pixels)
     file = WebPImageFile(BytesIO(data))
-    if any(data.find(_ZEROS, start, end) >= 0 for start, end in _codes(data)):
-        raise ItemError("decode", f"damaged WebP: {len(_ZEROS)} zeros in the place of its codes")
     image, mode = loaded(file, max_pixels)
+    _check_zeros(data)
     orientation = exif_orientation(file.info.get("exif") or b"")
     return Decoded(oriented(image, orientation), orientation, mode)
 
 
-def _codes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where the coded pixels of the first picture lie."""
+def _check_zeros(data: bytes) -> None:
+    """Raise ItemError ``decode`` where zeros have taken the place of codes."""
+    start, end = _codes(data)
+    if data.find(_ZEROS, start, end) < 0 and not data.endswith(_ZERO_TAIL, start, end):
+        return
+    codes = data[start : end - _SPARE]
+    codes += bytes(len(codes) & 1)
+    chunk = data[start - 8 : start - 4] + len(codes).to_bytes(4, "little") + codes
+    shorter = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
+    try:
+        WebPImageFile(BytesIO(shorter)).load()
+    except Exception:  # as it should be; libwebp raises what it likes
+        return
+    raise ItemError("decode", "damaged WebP: zeros in the place of its codes")
+
+
+def _codes(data: bytes) -> tuple[int, int]:
+    """Where the coded pixels of the first picture begin and end; nowhere: both 0."""
     position = 12
     while position + 8 <= len(data):
         kind = data[position : position + 4]
@@ -42,12 +63,12 @@ def _codes(data: bytes) -> Iterator[tuple[int, int]]:
             position = start + 16
             continue
         if kind in (b"VP8 ", b"VP8L"):
-            yield start, end
-            return
+            return start, min(end, len(data))
         position = end + (end & 1)
+    return 0, 0
 
 
-def _size(data: bytes) -> tuple[int, int]:
+def webp_size(data: bytes) -> tuple[int, int]:
     """Width and height from the header: the decoder allocates a canvas before it tells them."""
     kind = data[12:16]
     if kind == b"VP8X":

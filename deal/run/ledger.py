@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from deal.errors import DealError, TooManyErrorsError
+from deal.errors import DealError, ItemError, TooManyErrorsError
 from deal.results.output import Output
 from deal.run.config import ErrorLimit
+from deal.run.faults import NetworkItemError
 from deal.run.progress import Progress
-from deal.run.rows import Outcome, to_rows
+from deal.run.rows import Columns, Outcome, single_rows, to_rows, unstorable
 from deal.types import PoolItem
 
 __all__ = ["Ledger"]
@@ -20,8 +21,9 @@ __all__ = ["Ledger"]
 _FLUSH_SECONDS = 30.0
 # Tables of fewer rows take more memory for their frame than for their values.
 _TABLE_ROWS = 64
-# From so many images on, none with finite logits, the model is at fault and not the images.
-_NONFINITE_PROOF = 100
+# From so many images on that failed in the network, none having gone through, the model is at
+# fault and not the images; as it is, or the device, where so many fail one after the other.
+_PROOF = 100
 
 
 class Ledger:
@@ -42,6 +44,8 @@ class Ledger:
         Images that an earlier run stored, and that this one did: after the network, or as
         duplicates.
     errors : Counter of error code
+    marks : Counter of str
+        Of images scored by this run, what follows the first ``;`` in their color_mode.
     """
 
     def __init__(
@@ -55,7 +59,10 @@ class Ledger:
         self.total = total
         self.skipped = self.scored = self.duplicates = 0
         self.errors: Counter[str] = Counter()
+        self.marks: Counter[str] = Counter()
         self._limit = limit
+        self._in_a_row = 0
+        self._network: list[tuple[str, ItemError]] = []
         self._progress = progress
         self._stored_before = output.done_count
         self._waiting: list[Outcome] = []
@@ -93,6 +100,7 @@ class Ledger:
         self.scored += len(outcome.ok)
         self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
         self.errors.update(error.code for error in outcome.failures.values())
+        self._judge(outcome)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
         elif self._rows >= _TABLE_ROWS:
@@ -123,16 +131,46 @@ class Ledger:
         outcomes, self._waiting, self._rows = self._waiting, [], 0
         with self._lock:
             for images, regions in to_rows(outcomes):
-                self.output.write(images, regions)
+                try:
+                    self.output.write(images, regions)
+                except (ValueError, TypeError, OverflowError):  # Arrow's and NumPy's for a value
+                    self._write_singly(images, regions)
+
+    def _write_singly(self, images: Columns, regions: Columns | None) -> None:
+        """Write rows one by one; those that cannot be stored become rows that say so."""
+        for row, own in single_rows(images, regions):
+            try:
+                self.output.write(row, own)
+            except (ValueError, TypeError, OverflowError) as error:
+                self.output.write(unstorable(row, error))
+                self.scored -= row["status"] == ["ok"]
+                self.duplicates -= row["status"] == ["duplicate"]
+                self.errors.subtract([code for code in row.get("error_code", []) if code])
+                self.errors["internal"] += 1
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Keep what tells whether the network is at fault."""
+        self.marks.update(shape.color_mode.partition(";")[2] for _, shape in outcome.ok if shape)
+        if outcome.ok:
+            self._in_a_row = 0
+        for index, error in outcome.failures.items():
+            if isinstance(error, NetworkItemError):
+                self._in_a_row += error.code in ("network", "internal")
+                self._network.append((outcome.images[index][0].id, error))
+                del self._network[_PROOF:]
 
     def _check(self, *, at_end: bool) -> None:
         nonfinite, failed = self.errors["nonfinite"], self.errors.total()
-        hopeless = nonfinite > 0 and self.scored == 0 and self._stored_before == 0
-        if hopeless and (at_end or nonfinite >= _NONFINITE_PROOF):
+        went_in = nonfinite + len(self._network)
+        nothing = self.scored == 0 and self._stored_before == 0
+        if went_in and nothing and (at_end or went_in >= _PROOF):
+            raise DealError(self._likely_cause(nonfinite, went_in))
+        if self._in_a_row >= _PROOF:
+            item_id, error = self._network[-1]
             raise DealError(
-                f"all {nonfinite} images that went through the network gave NaN or infinite "
-                "logits: its weights are damaged or diverged, mean and std do not fit, or half "
-                "precision overflows; check the model, or export it at fp32"
+                f"{self._in_a_row} images in a row failed in the network, the last of them "
+                f"{item_id!r}: {error.message}; what was scored is stored, and the same command "
+                "goes on from there"
             )
         limit = self._limit
         if limit is None or limit.allows(failed, self.total):
@@ -143,3 +181,16 @@ class Ledger:
                 f"{failed} of {self.total} images failed ({codes}), more than --max-errors "
                 f"{limit} allows: see the column error in {self.output.path}/images, or allow more"
             )
+
+    def _likely_cause(self, nonfinite: int, went_in: int) -> str:
+        if nonfinite == went_in:
+            return (
+                f"all {nonfinite} images that went through the network gave NaN or infinite "
+                "logits: its weights are damaged or diverged, mean and std do not fit, or half "
+                "precision overflows; check the model, or export it at fp32"
+            )
+        item_id, error = self._network[0]
+        return (
+            f"none of the {went_in} images that reached the network could be scored; the first, "
+            f"{item_id!r}: {error.message}"
+        )

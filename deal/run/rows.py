@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ItemError
 from deal.scoring.batch_scores import BatchScores, stacked
 from deal.types import Decoded, PoolItem
 
-__all__ = ["Image", "Outcome", "Shape", "to_rows"]
+__all__ = ["Columns", "Image", "Outcome", "Shape", "single_rows", "to_rows", "unstorable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,31 @@ def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | No
             "duplicate_of": [leader for _, leader in repeated],
         }
         yield {**_described([image for image, _ in repeated]), **marks}, None
+
+
+def single_rows(
+    images: Columns, regions: Columns | None
+) -> Iterator[tuple[Columns, Columns | None]]:
+    """The same columns, one image at a time."""
+    for index, item_id in enumerate(images["id"]):
+        row = {name: values[index : index + 1] for name, values in images.items()}
+        if regions is None:
+            yield row, None
+            continue
+        own = [place for place, owner in enumerate(regions["id"]) if owner == item_id]
+        table = {name: np.asarray(values)[own] for name, values in regions.items() if name != "id"}
+        yield row, {"id": [item_id] * len(own), **table}
+
+
+def unstorable(row: Columns, error: Exception) -> Columns:
+    """What is left of a row that cannot be stored: its image, and the reason."""
+    reason = " ".join(str(error).split())
+    return {
+        **{name: row[name] for name in ("id", "uri", "source_version")},
+        "status": ["error"],
+        "error_code": ["internal"],
+        "error": [f"its row cannot be stored: {reason}; please report it"],
+    }
 
 
 def _regions(outcomes: Sequence[Outcome]) -> Columns | None:

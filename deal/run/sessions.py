@@ -175,6 +175,6 @@ def _sample(config: ScoreConfig, scorer: Session) -> tuple[Any, Any] | None:
             return scorer.prepared(
                 decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
             )
-        except ItemError:
+        except (ItemError, MemoryError):  # its row will say why
             continue
     return None

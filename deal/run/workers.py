@@ -25,14 +25,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.errors import ItemError, OutputError
+from deal.errors import DealError, ItemError, ModelError, OutputError
 from deal.machine.cores import available_cores
 from deal.machine.meter import Meter
+from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
+from deal.run.faults import fault, network_fault
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError
 from deal.run.rows import Outcome, Shape
@@ -45,6 +47,8 @@ __all__ = ["Line", "open_session"]
 
 # Batches that may wait for images of their size before the fullest goes as it is.
 _OPEN_BATCHES = 4
+# Bytes that all threads together decode at once: one of the largest images, or many of any usual.
+_IN_FLIGHT = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,9 @@ class Line:
         self._scorer = scorer
         self._ledger = ledger
         self._followers = Followers()
+        self._room = Room(_IN_FLIGHT)
+        self._alone = threading.Lock()
+        self._sizes_run: set[object] = set()
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.
@@ -257,18 +264,33 @@ class Line:
 
     def _decode(self, item: PoolItem) -> Ready | Outcome:
         with self.meter("decode"):
-            shape = None
-            try:
-                scorer = self._scorer
-                decoded = decode(item, max_pixels=self._config.max_pixels, at_least=scorer.at_least)
-                shape = Shape.of(decoded)
-                image, extras = scorer.prepared(
-                    decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
-                )
-                small = None if self._config.dedup is None else thumbnail(image)
-                return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
-            except ItemError as error:
-                return Outcome.failure(item, error, shape)
+            ready = self._attempt(item)
+            if isinstance(ready, Outcome) and ready.failures[0].code == "memory":
+                with self._room.take(self._room.size):  # others may have held what it needs
+                    ready = self._attempt(item, alone=True)
+            return ready
+
+    def _attempt(self, item: PoolItem, *, alone: bool = False) -> Ready | Outcome:
+        """Decode and prepare an image; whatever goes wrong is its row."""
+        shape = None
+        try:
+            scorer = self._scorer
+            decoded = decode(
+                item,
+                max_pixels=self._config.max_pixels,
+                at_least=scorer.at_least,
+                room=None if alone else self._room,
+            )
+            shape = Shape.of(decoded)
+            image, extras = scorer.prepared(
+                decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
+            )
+            small = None if self._config.dedup is None else thumbnail(image)
+            return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
+        except DealError:
+            raise
+        except Exception as error:
+            return Outcome.failure(item, fault(error, "decoding and preparing it"), shape)
 
     def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
         return self._session(self._scorer, work)
@@ -280,11 +302,39 @@ class Line:
 
     def _session(self, scorer: Session, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
-            scores = scorer.score_batch(
-                [ready.image for ready in batch], [ready.extras for ready in batch]
-            )
-            images = [(ready.item, ready.shape) for ready in batch]
-            yield Outcome(images, scores, scores.failures)
+            yield from self._scored(scorer, batch)
+
+    def _scored(self, scorer: Session, batch: Batch) -> Iterator[Outcome]:
+        """Score a batch; if it fails, image by image, so that one does not spoil the others."""
+        try:
+            yield self._together(scorer, batch)
+            return
+        except Exception as error:
+            if isinstance(error, DealError) and not isinstance(error, ModelError):
+                raise
+            failure = self._failure(error, batch[0])
+        if len(batch) > 1:
+            for ready in batch:
+                yield from self._scored(scorer, [ready])
+            return
+        outcome = None
+        if failure.code == "memory":
+            with self._alone:  # it may be another session that takes the memory
+                try:
+                    outcome = self._together(scorer, batch)
+                except (MemoryError, ModelError, RuntimeError) as error:
+                    failure = self._failure(error, batch[0])
+        yield outcome or Outcome.failure(batch[0].item, failure, batch[0].shape)
+
+    def _together(self, scorer: Session, batch: Batch) -> Outcome:
+        scores = scorer.score_batch(
+            [ready.image for ready in batch], [ready.extras for ready in batch]
+        )
+        self._sizes_run.update(ready.size for ready in batch)
+        return Outcome([(ready.item, ready.shape) for ready in batch], scores, scores.failures)
+
+    def _failure(self, error: Exception, ready: Ready) -> ItemError:
+        return network_fault(error, ready.size[0], fits=ready.size in self._sizes_run)
 
 
 def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:

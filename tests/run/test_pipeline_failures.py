@@ -87,7 +87,7 @@ def test_a_hopeless_model_is_not_run_over_the_whole_pool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = write_pool(tmp_path / "pool", 100, (8, 8))
-    monkeypatch.setattr(ledger_module, "_NONFINITE_PROOF", 5)
+    monkeypatch.setattr(ledger_module, "_PROOF", 5)
     with pytest.raises(DealError, match="NaN or infinite"):
         score_pool(pool, model=blinding_model(tmp_path, -1), output=tmp_path / "out")
     assert len(read_results([tmp_path / "out"])) < 60

@@ -1,0 +1,51 @@
+"""Whatever goes wrong for one image → the reason in its row."""
+
+from __future__ import annotations
+
+from deal.errors import ItemError, ModelError
+
+__all__ = ["NetworkItemError", "fault", "network_fault"]
+
+_MEMORY = ("alloc", "out of memory", "out_of_memory")  # how runtimes put it, in lower case
+
+
+class NetworkItemError(ItemError):
+    """An image that the network did not take, or that did not fit into memory there."""
+
+
+def fault(error: Exception, doing: str) -> ItemError:
+    """The reason of an image that failed while ``doing`` something; ItemErrors are theirs."""
+    if isinstance(error, ItemError):
+        return error
+    code, message = _described(error, doing)
+    return ItemError(code, message)
+
+
+def network_fault(error: Exception, size: tuple[int, int], *, fits: bool) -> ItemError:
+    """The reason of an image that failed in the network.
+
+    Parameters
+    ----------
+    error : Exception
+    size : (H, W)
+        Of the network's input.
+    fits : bool
+        Whether other images of this size went through: then the size is not the cause.
+    """
+    if isinstance(error, ItemError):
+        return error
+    code, message = _described(error, f"running the network at {size[0]}×{size[1]} (H×W)")
+    if isinstance(error, ModelError) and code != "memory":
+        code, message = ("network" if fits else "size"), _line(error)
+    return NetworkItemError(code, message)
+
+
+def _described(error: Exception, doing: str) -> tuple[str, str]:
+    text = _line(error)
+    if isinstance(error, MemoryError) or any(word in text.lower() for word in _MEMORY):
+        return "memory", f"not enough memory for {doing}: {text}"
+    return "internal", f"{type(error).__name__} while {doing}: {text}; please report it"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
