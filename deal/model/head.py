@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deal.errors import ModelError, UsageError
 from deal.kernel.statistics import difficulty_map
+from deal.model.strict_json import read_json_object, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +19,9 @@ __all__ = ["DifficultyHead"]
 
 _KEYS = {"gamma", "weight", "bias", "grid"}
 _OPTIONAL = {"uncertainty_weight"}
+_LISTS = ("weight", "grid", "uncertainty_weight")
+_NULLABLE = ("grid", "uncertainty_weight")
+_MOST_CELLS = 2**24  # of an attention grid
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ class DifficultyHead:
         size = None
         if grid is not None:
             size = tuple(int(n) for n in grid)
-            if len(size) != 2 or min(size) < 1 or size != tuple(grid):
+            is_size = len(size) == 2 and min(size) >= 1 and size == tuple(grid)
+            if not is_size or math.prod(size) > _MOST_CELLS:
                 raise UsageError(
-                    "difficulty head: grid must be two positive whole numbers [h, w], or null; "
-                    f"not {grid!r}"
+                    "difficulty head: grid must be two positive whole numbers [h, w], of at most "
+                    f"{_MOST_CELLS} cells, or null; not {shown(grid)}"
                 )
         extra = None
         if uncertainty_weight is not None:
@@ -86,7 +90,7 @@ class DifficultyHead:
             if len(extra) != len(values) or not all(map(math.isfinite, extra)):
                 raise UsageError(
                     f"difficulty head: uncertainty_weight must be {len(values)} finite numbers, as "
-                    f"many as weight, or left out; not {uncertainty_weight!r}"
+                    f"many as weight, or left out; not {shown(uncertainty_weight)}"
                 )
         object.__setattr__(self, "gamma", float(gamma))
         object.__setattr__(self, "weight", values)
@@ -112,12 +116,21 @@ class DifficultyHead:
         """Read the head from metadata; ModelError on missing, unknown or malformed keys."""
         if not set(values) >= _KEYS or not set(values) <= _KEYS | _OPTIONAL:
             raise ModelError(
-                f"difficulty_head has the keys {sorted(values)}; it needs exactly {sorted(_KEYS)}, "
-                f"and may have {sorted(_OPTIONAL)}"
+                f"difficulty_head has the keys {shown(sorted(map(str, values)))}; it needs exactly "
+                f"{sorted(_KEYS)}, and may have {sorted(_OPTIONAL)}"
             )
+        for key, value in values.items():
+            if value is None and key in _NULLABLE:
+                continue
+            if key not in _LISTS and not _is_number(value):
+                raise ModelError(f"difficulty_head: {key} must be a number, not {shown(value)}")
+            if key in _LISTS and not _are_numbers(value):
+                raise ModelError(
+                    f"difficulty_head: {key} must be a list of numbers, not {shown(value)}"
+                )
         try:
             return cls(**values)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"difficulty_head cannot be read: {error}") from error
 
     @classmethod
@@ -126,14 +139,7 @@ class DifficultyHead:
 
         Beside the head's own keys the file may hold ``provenance``, which is for people.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ModelError(f"difficulty head {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise ModelError(f"difficulty head {path} is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelError(f"difficulty head {path}: expected a JSON object")
+        values = read_json_object(Path(path), "difficulty head")
         values.pop("provenance", None)
         try:
             return cls.from_dict(values)
@@ -183,3 +189,11 @@ class DifficultyHead:
             stream=stream,
             out=out,
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_is_number, value))

@@ -2,19 +2,24 @@
 
 Scoring must not depend on the ``onnx`` package, and the same facts are needed whatever engine runs
 the file: its metadata, its inputs and outputs, and the files that hold external weights. They are a
-few fields of a protocol buffer (onnx/onnx.proto), whose wire format is five lines of arithmetic.
+few fields of a protocol buffer (onnx/onnx.proto). ONNX files come from strangers, so what is read
+here must be what the engines read: ``tests/torture/onnx_header.py`` holds it against protobuf.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deal.errors import ModelError
+from deal.model.external import check_external
+from deal.model.wire import BYTES, VARINT, Field, fields, int32, int64, once
 
-__all__ = ["OnnxHeader", "TensorInfo", "read_header"]
+__all__ = ["OnnxHeader", "TensorInfo", "parse_header", "read_header"]
 
 _DTYPES = {
     1: "float32",
@@ -31,20 +36,30 @@ _DTYPES = {
 }
 
 # Where tensors can hide, as {message: {field: message}}: weights, constants, sparse ones, bodies of
-# Loop and If, functions.
+# Loop and If, functions, training.
 _TENSORS_WITHIN = {
-    "model": {7: "graph", 25: "function"},
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
 }
+_WITHIN = {kind: dict.fromkeys(within, BYTES) for kind, within in _TENSORS_WITHIN.items()}
+
+_ENTRY = {1: BYTES, 2: BYTES}  # StringStringEntryProto: key, value
+_MODEL = {7: BYTES, 14: BYTES}  # graph, metadata_props
+_GRAPH = {5: BYTES, 11: BYTES, 12: BYTES, 15: BYTES}  # initializers, inputs, outputs, sparse ones
+_VALUE = {1: BYTES, 2: BYTES}  # ValueInfoProto: name, type
+# TypeProto: a tensor, or one of sequence, map, sparse tensor, optional, opaque.
+_KINDS = {1: BYTES, 4: BYTES, 5: BYTES, 7: BYTES, 8: BYTES, 9: BYTES}
+_TENSOR_TYPE = {1: VARINT, 2: BYTES}  # elem_type, shape
+_DIMENSION = {1: VARINT, 2: BYTES}  # dim_value or dim_param
+_DEEPEST = 100  # messages within messages, protobuf's own limit
 
 _LOCATION = b"location"  # the key of external data that names its file
-
-_Message = memoryview
-_Field = int | _Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,8 @@ class TensorInfo:
     dtype : str
         NumPy's name, or ``unknown``.
     shape : tuple of (int or None), or None
-        None for a dynamic axis; None as a whole where the file does not say the rank.
+        None for a dynamic axis: a name, nothing, 0 or a negative number, which all exporters mean
+        alike. None as a whole where the file does not say the rank.
     """
 
     name: str
@@ -83,129 +99,122 @@ def read_header(path: Path) -> OnnxHeader:
         The file cannot be read, is no ONNX model, or its weights lie outside its folder.
     """
     try:
-        with path.open("rb") as file:
-            model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        header = _parse(model)
+        # A pipe or device would be waited for without end.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            mode = os.fstat(file).st_mode
+            if stat.S_ISDIR(mode):
+                raise ModelError(f"model {path}: Is a directory")
+            if not stat.S_ISREG(mode):
+                raise ModelError(f"model {path} is no regular file: give an ONNX file")
+            model = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+        finally:
+            os.close(file)
+        header = parse_header(model)
     except OSError as error:
         raise ModelError(f"model {path}: {error.strerror}") from error
-    except (ValueError, LookupError, RecursionError) as error:
+    except (ValueError, LookupError) as error:
         raise ModelError(
             f"model {path} is not an ONNX file, or truncated: make one with deal export"
         ) from error
     for name in header.external:
-        _check_external(path, name)
+        check_external(path, name)
     return header
 
 
-def _check_external(path: Path, name: str) -> None:
-    # ONNX Runtime refuses these as well, but not in every version and not every engine does.
-    folder = path.parent.resolve()
-    target = folder / name
-    if not target.resolve().is_relative_to(folder) or target.is_symlink():
-        raise ModelError(
-            f"model {path} keeps weights in {name!r}, outside its folder: put them beside the model"
-        )
-    if not target.is_file():
-        raise ModelError(f"model {path}: its weights {name!r} are missing; copy them beside it")
+def parse_header(model: memoryview | bytes) -> OnnxHeader:
+    """The header of a model in memory; its external files are not looked at.
 
-
-def _parse(model: _Message) -> OnnxHeader:
+    Raises ValueError or LookupError where the bytes are no ONNX model, or where protobuf may read
+    them differently.
+    """
+    model = memoryview(model)
+    if bytes(model[4:8]) == b"ORTM":
+        # ONNX Runtime goes by these four bytes and reads something else than a protocol buffer.
+        raise ValueError("an ORT format model")
     metadata = {}
     graph = None
-    for number, value in _fields(model):
+    for number, value in fields(model, _MODEL):
         if number == 14:
-            entry = dict(_fields(_message(value)))
-            metadata[_text(entry[1])] = _text(entry.get(2, memoryview(b"")))
-        elif number == 7:
-            graph = _message(value)
+            entry = once(_bytes(value), _ENTRY)
+            metadata[_text(entry.get(1, _EMPTY))] = _text(entry.get(2, _EMPTY))
+        elif graph is None:
+            graph = _bytes(value)
+        else:
+            raise ValueError("two graphs")
     if graph is None:
         raise ValueError("no graph")
     inputs: list[TensorInfo] = []
     outputs: list[TensorInfo] = []
     weights: set[str] = set()
-    for number, value in _fields(graph):
-        if number == 5:
-            weights.update(_text(name) for n, name in _fields(_message(value)) if n == 8)
-        elif number == 11:
-            inputs.append(_tensor_info(_message(value)))
+    for number, value in fields(graph, _GRAPH):
+        message = _bytes(value)
+        if number == 11:
+            inputs.append(_tensor_info(message))
         elif number == 12:
-            outputs.append(_tensor_info(_message(value)))
+            outputs.append(_tensor_info(message))
+        else:
+            weights.add(_weight_name(message, is_sparse=number == 15))
     return OnnxHeader(
         metadata=metadata,
         inputs=tuple(info for info in inputs if info.name not in weights),
         outputs=tuple(outputs),
-        external=tuple(sorted(set(_external(model, "model")))),
+        external=tuple(sorted(set(_external(model, "model", 0)))),
     )
 
 
-def _tensor_info(message: _Message) -> TensorInfo:
-    info = dict(_fields(message))
-    kind = dict(_fields(_message(info.get(2, memoryview(b"")))))
-    tensor = dict(_fields(_message(kind.get(1, memoryview(b"")))))
+_EMPTY = memoryview(b"")
+
+
+def _weight_name(message: memoryview, *, is_sparse: bool) -> str:
+    if is_sparse:  # is called as its values are
+        message = _bytes(once(message, {1: BYTES}).get(1, _EMPTY))
+    return _text(once(message, {8: BYTES}).get(8, _EMPTY))
+
+
+def _tensor_info(message: memoryview) -> TensorInfo:
+    info = once(message, _VALUE)
+    kinds = once(_bytes(info.get(2, _EMPTY)), _KINDS)
+    if len(kinds) > 1:  # one of them holds, by the order of the bytes
+        raise ValueError("a value of several kinds")
+    tensor = once(_bytes(kinds.get(1, _EMPTY)), _TENSOR_TYPE)
     shape = None
     if 2 in tensor:
-        dims = [dict(_fields(_message(dim))) for _, dim in _fields(_message(tensor[2]))]
-        sizes = [dim.get(1) for dim in dims]
-        shape = tuple(size if isinstance(size, int) and size > 0 else None for size in sizes)
-    element = tensor.get(1)
-    dtype = _DTYPES.get(element, "unknown") if isinstance(element, int) else "unknown"
+        dims = fields(_bytes(tensor[2]), {1: BYTES})
+        shape = tuple(_dimension(_bytes(dim)) for _, dim in dims)
+    dtype = _DTYPES.get(int32(tensor[1]), "unknown") if 1 in tensor else "unknown"
     return TensorInfo(_text(info[1]), dtype, shape)
 
 
-def _external(message: _Message, kind: str) -> Iterator[str]:
+def _dimension(message: memoryview) -> int | None:
+    values = once(message, _DIMENSION)
+    if len(values) > 1:
+        raise ValueError("a dimension with a number and a name")
+    size = int64(values.get(1, 0))
+    return size if size > 0 else None
+
+
+def _external(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     """Names of the files that hold external data of any tensor within ``message``."""
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
     # Most nodes hold none; to look for its key is much faster than to walk them.
     if kind == "node" and _LOCATION not in message.tobytes():
         return
-    for number, value in _fields(message):
-        if kind == "tensor" and number == 13:
-            entry = dict(_fields(_message(value)))
-            if _message(entry[1]) == _LOCATION:
-                yield _text(entry[2])
-        elif number in _TENSORS_WITHIN.get(kind, {}):
-            yield from _external(_message(value), _TENSORS_WITHIN[kind][number])
-
-
-def _fields(message: _Message) -> Iterator[tuple[int, _Field]]:
-    """Number and value of each field: an int for varints, bytes for everything else."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, at = _varint(message, at)
-            yield number, value
+    for number, value in fields(message, _WITHIN[kind]):
+        within = _TENSORS_WITHIN[kind][number]
+        if within != "entry":
+            yield from _external(_bytes(value), within, depth + 1)
             continue
-        if wire == 2:
-            length, at = _varint(message, at)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise ValueError("no protocol buffer")
-        if number == 0 or at + length > len(message):
-            raise ValueError("truncated")
-        yield number, message[at : at + length]
-        at += length
+        entry = once(_bytes(value), _ENTRY)
+        if _bytes(entry.get(1, _EMPTY)) == _LOCATION:
+            yield _text(entry.get(2, _EMPTY))
 
 
-def _varint(message: _Message, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError("no varint")
-
-
-def _message(value: _Field) -> _Message:
-    if isinstance(value, int):
-        raise ValueError("a number where a message belongs")
+def _bytes(value: Field) -> memoryview:
+    assert not isinstance(value, int)
     return value
 
 
-def _text(value: _Field) -> str:
-    return str(_message(value), "utf-8")
+def _text(value: Field) -> str:
+    return str(_bytes(value), "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,40 @@ def test_a_file_that_is_no_head_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ModelError, match=r"head\.json"):
         DifficultyHead.load(path)
+
+
+def text_of(**changes: str) -> str:
+    """A head file with keys of these JSON texts."""
+    values = {key: json.dumps(value) for key, value in HEAD.items()} | changes
+    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in values.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (text_of(weight='"12"'), "weight must be a list of numbers"),
+        (text_of(weight='["1", 2]'), "weight must be a list of numbers"),
+        (text_of(gamma="true"), "gamma must be a number"),
+        (text_of(weight="[true, 2]"), "weight must be a list of numbers"),
+        (text_of(grid="[1e9, 1e9]"), "at most 16777216 cells"),
+        (text_of(gamma="1" + "0" * 400), "is too large"),
+        (text_of(gamma="1e999"), "is too large"),
+        (text_of(bias="NaN"), "NaN is no number"),
+        (text_of(bias="-Infinity"), "no number"),
+        (text_of(bias="[" * 100_000 + "]" * 100_000), "nested more than 64 deep"),
+        (text_of(bias="[" * 80 + "]" * 80), "nested more than 64 deep"),
+        (text_of()[:-1] + ', "gamma": 3}', "'gamma' stands twice"),
+    ],
+)
+def test_a_head_file_is_strict_json(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "head.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=says) as error:
+        DifficultyHead.load(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_head_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "head.json")
+    with pytest.raises(ModelError, match="no regular file"):
+        DifficultyHead.load(tmp_path / "head.json")

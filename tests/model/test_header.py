@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -5,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from deal.engines.onnxruntime import open_session
 from deal.errors import ModelError
-from deal.model.header import TensorInfo, read_header
+from deal.model.header import TensorInfo, parse_header, read_header
 from tests.helpers.models import metadata, save_model
+from tests.torture import onnx_header
 
 
 def with_external_weights(folder, location="weights.bin"):
@@ -148,3 +152,147 @@ def test_truncated_or_damaged_models_never_escape_as_other_errors(tmp_path_facto
     except ModelError:
         return
     assert all(isinstance(info, TensorInfo) for info in (*header.inputs, *header.outputs))
+
+
+def field(number, content, *, tag_bits=0, length=None):
+    """A length-delimited field as protocol buffers write it, or as no writer does."""
+    parts = onnx_header._varint(number << 3 | 2 | tag_bits)
+    return parts + onnx_header._varint(len(content) if length is None else length) + content
+
+
+def model_bytes(tensor_field):
+    """A model whose one initializer has this field beside its name."""
+    graph = field(5, field(8, b"w") + tensor_field)
+    return field(7, graph)
+
+
+LOCATION = field(1, b"location") + field(2, b"../secret.bin")
+
+
+def test_a_tag_beyond_32_bits_does_not_hide_weights_outside_the_folder():
+    # protobuf drops the bits above: the reason why this is no number for us to read
+    hidden = model_bytes(field(13, LOCATION, tag_bits=1 << 32))
+    assert parse_header(model_bytes(field(13, LOCATION))).external == ("../secret.bin",)
+    with pytest.raises(ValueError, match="no tag"):
+        parse_header(hidden)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        model_bytes(onnx_header._varint(13 << 3 | 2, 2) + b"\x00"),  # a tag longer than needed
+        model_bytes(onnx_header._varint(13 << 3 | 3)),  # a group
+        model_bytes(onnx_header._varint(13 << 3) + b"\x01"),  # a number where messages belong
+        model_bytes(onnx_header._varint(13 << 3 | 5) + bytes(4)),
+        model_bytes(field(13, b"", length=2**31)),
+        model_bytes(b"\x02\x00"),  # field 0
+        model_bytes(b"\x08" + b"\xff" * 10 + b"\x01"),  # a number of eleven bytes
+        model_bytes(b"\x08" + b"\xff" * 9 + b"\x02"),  # and one of 65 bits
+        model_bytes(field(13, field(1, b"offset") + field(1, b"location") + field(2, b"x"))),
+        model_bytes(b"") + model_bytes(b""),  # two graphs, which protobuf merges
+        b"\x12\x07\x08\x08ORTM!" + model_bytes(b""),  # another format by ONNX Runtime's mark
+    ],
+)
+def test_what_protobuf_may_read_otherwise_is_no_model(content):
+    with pytest.raises(ValueError, match=r"."):
+        parse_header(content)
+
+
+def test_lengths_longer_than_needed_are_read_as_protobuf_reads_them():
+    content = field(7, field(5, field(8, b"w")))
+    longer = content[:1] + bytes([content[1] | 0x80, 0x80, 0]) + content[2:]
+    assert onnx.ModelProto.FromString(longer) == onnx.ModelProto.FromString(content)
+    assert parse_header(longer) == parse_header(content)
+
+
+@pytest.mark.parametrize("kind", ["number", "nothing", "name"])
+def test_dims_of_zero_below_or_nothing_are_dynamic(tmp_path, kind):
+    path = save_model(tmp_path / "m.onnx", floating=True, size=(32, 48), batch=2)
+    model = onnx.load(path)
+    for value, axis in ((-1, 0), (0, 2), (-1, 3)):
+        dim = model.graph.input[0].type.tensor_type.shape.dim[axis]
+        dim.Clear()
+        if kind == "number":
+            dim.dim_value = value
+        elif kind == "name":
+            dim.dim_param = "?"
+    path.write_bytes(model.SerializeToString())
+    assert read_header(path).inputs[0].shape == (None, 3, None, None)
+
+
+def test_weights_with_a_second_name_are_refused(tmp_path):
+    path = with_external_weights(tmp_path)
+    os.link(tmp_path / "weights.bin", tmp_path / "other.bin")
+    with pytest.raises(ModelError, match="hard links"):
+        read_header(path)
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path):
+    path = with_external_weights(tmp_path)
+    (tmp_path / "weights.bin").rename(tmp_path / "real.bin")
+    (tmp_path / "weights.bin").symlink_to("real.bin")
+    assert read_header(path).external == ("weights.bin",)
+
+
+def hub_cache(folder):
+    """A model as the Hugging Face cache keeps it: links of a snapshot into blobs."""
+    model = with_external_weights(folder)
+    blobs, snapshot = folder / "models--a--b" / "blobs", folder / "models--a--b/snapshots/f00d"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in (model, folder / "weights.bin"):
+        file.rename(blobs / f"sha-{file.name}")
+        (snapshot / file.name).symlink_to(f"../../blobs/sha-{file.name}")
+    return snapshot / model.name
+
+
+def test_a_model_of_the_hugging_face_cache_runs(tmp_path):
+    path = hub_cache(tmp_path)
+    assert read_header(path).external == ("weights.bin",)
+    open_session(path, 1)
+
+
+def test_a_link_out_of_the_hugging_face_cache_is_refused(tmp_path):
+    path = hub_cache(tmp_path)
+    (tmp_path / "secret.bin").write_bytes(bytes(4000))
+    path.with_name("weights.bin").unlink()
+    path.with_name("weights.bin").symlink_to(tmp_path / "secret.bin")
+    with pytest.raises(ModelError, match="outside its folder"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("w\0.bin", "no file name"),
+        ("", "no file name"),
+        ("*/_ORT_MEM_ADDR_/*", "no file name"),
+        ("C:\\secret.bin", "outside its folder"),
+        ("x" * 5000, "cannot be read"),
+    ],
+)
+def test_odd_locations_are_one_clear_line(tmp_path, location, says):
+    path = with_external_weights(tmp_path)
+    point_to(path, location)
+    with pytest.raises(ModelError, match=says) as error:
+        read_header(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_an_absolute_location_is_refused_even_within_the_folder(tmp_path):
+    path = with_external_weights(tmp_path)
+    point_to(path, tmp_path / "weights.bin")
+    with pytest.raises(ModelError, match="outside its folder"):
+        read_header(path)
+
+
+def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="no regular file"):
+        read_header(tmp_path / "m.onnx")
+
+
+def test_mutated_files_are_read_as_protobuf_reads_them_or_not_at_all():
+    counts, first = onnx_header.campaign(4000, seed=0)
+    assert first is None, first.hex()
+    assert counts["alike"] > 500

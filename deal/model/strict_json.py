@@ -1,0 +1,118 @@
+"""JSON as deal reads it from files and metadata: strict, and bounded before anything is built.
+
+Python's own reader takes the last of repeated keys, NaN, integers of any length and any depth.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from deal.errors import ModelError
+
+__all__ = ["json_object", "parse_json", "read_json_object", "shown"]
+
+DEEPEST = 64
+"""Lists and objects within each other."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a side-car or head."""
+
+_MOST_DIGITS = 40  # of an integer; what is longer is no number of ours
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        No JSON; a key twice in one object; a number that is not finite as a double; lists and
+        objects nested more than ``DEEPEST`` deep.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_not_finite,
+            parse_float=_float,
+            parse_int=_integer,
+        )
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, (dict, list))
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
+
+
+def read_json_object(path: Path, what: str) -> dict[str, Any]:
+    """The object in a JSON file that people write; ``what`` it is stands in errors.
+
+    Raises ModelError where the file cannot be read, is larger than ``LARGEST_FILE`` or no regular
+    file, or as :func:`parse_json` does.
+    """
+    try:
+        if not path.is_file() and path.exists():
+            raise ModelError(f"{what} {path} is no regular file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ModelError(f"{what} {path} is larger than {LARGEST_FILE // 2**20} MiB")
+        text = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{what} {path}: {error.strerror}") from error
+    return json_object(text, f"{what} {path}")
+
+
+def json_object(text: str | bytes, source: str) -> dict[str, Any]:
+    """The object in a JSON text; ModelError names ``source``."""
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise ModelError(f"{source} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{source}: expected a JSON object, not {type(values).__name__}")
+    return values
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in an error: its beginning, whatever its size."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+_TOO_DEEP = f"lists and objects are nested more than {DEEPEST} deep"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+    return values
+
+
+def _not_finite(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"the number {text[:40]}… is too large")
+    return int(text)
