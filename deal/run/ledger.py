@@ -12,6 +12,7 @@ from deal.results.output import Output
 from deal.run.config import ErrorLimit
 from deal.run.progress import Progress
 from deal.run.rows import Outcome, to_rows
+from deal.scoring.doubts import PoolDoubts
 from deal.types import PoolItem
 
 __all__ = ["Ledger"]
@@ -42,6 +43,8 @@ class Ledger:
         Images that an earlier run stored, and that this one did: after the network, or as
         duplicates.
     errors : Counter of error code
+    doubts : PoolDoubts
+        Of the images that this run scored.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Ledger:
         self.total = total
         self.skipped = self.scored = self.duplicates = 0
         self.errors: Counter[str] = Counter()
+        self.doubts = PoolDoubts()
         self._limit = limit
         self._progress = progress
         self._stored_before = output.done_count
@@ -91,6 +95,8 @@ class Ledger:
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
         self.scored += len(outcome.ok)
+        if outcome.scores is not None:
+            self.doubts.add(outcome.scores.columns)
         self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
         self.errors.update(error.code for error in outcome.failures.values())
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:

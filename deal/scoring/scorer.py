@@ -17,10 +17,12 @@ from deal.engines.device import DEFAULT_BATCH
 from deal.errors import ItemError, UsageError
 from deal.machine.meter import Meter
 from deal.model.head import DifficultyHead
+from deal.model.placing import Placement
 from deal.model.spec import ModelSpec, choose_difficulty
 from deal.regions.sources import RegionSource
 from deal.scoring.batch_scores import BatchScores, Columns, failure_of, joined, tabulated
 from deal.scoring.committee import Committee, Members
+from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.masks import Masks
 from deal.scoring.region_plan import RegionPlan, Regions
@@ -123,6 +125,7 @@ class Scorer:
         self._opened: Committee | None = Committee(
             members, engine, device, precision, threads, model_options, batch_size
         )
+        self._doubts = (*self._engine.doubts, *doubts_of_spec(self.spec))
         self._inputs = Inputs(
             self.spec, raster, Masks.of(mask), regions, scaled_decode=scaled_decode
         )
@@ -154,6 +157,11 @@ class Scorer:
         """Images that go through the network together."""
         default = _BATCH if self.device == "cpu" else DEFAULT_BATCH
         return self._engine.model.batch or self._batch_size or default
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What looked doubtful when the models were opened, one sentence each; none as a rule."""
+        return self._doubts
 
     @property
     def has_committee(self) -> bool:
@@ -309,8 +317,10 @@ class Scorer:
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
 
-        Masked pixels have their difficulty too. The maps are computed on the host, also of a
-        network on a device. Raises UsageError for a model without difficulty.
+        Masked pixels have their difficulty too. Of an image that is boxed or cropped it is the map
+        of the whole image as it is resized, without padding, and 0 where it is cut off. The maps
+        are computed on the host, also of a network on a device. Raises UsageError for a model
+        without difficulty.
         """
         if not self.has_difficulty:
             raise UsageError(
@@ -321,8 +331,12 @@ class Scorer:
         for group in self._inputs.groups(images)[0]:
             output = on_host(self._engine.model.infer(group.images))
             found = self._kernel.difficulty_maps(output, group.size)
-            for index, values in zip(group.indices, found, strict=True):
+            for index, place, values in zip(group.indices, group.placements, found, strict=True):
                 maps[index] = values
+                if values is not None and not place.is_whole:
+                    whole = np.zeros(place.content, np.float32)
+                    whole[place.shown] = values[place.inside]
+                    maps[index] = whole
         return maps
 
     def fingerprint_settings(self) -> dict[str, Any]:
@@ -362,7 +376,8 @@ class Scorer:
         members = np.stack([floats] * 2) if self.has_committee else None
         output = EngineOutput(floats, floats[:, :1], embedding, members)
         segments = [np.zeros((1, 1), np.int32)]
-        group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
+        place = Placement((1, 1), (1, 1))
+        group = InputGroup((1, 1), [0], originals=[(1, 1)], placements=[place], segments=segments)
         regions, _ = self._regions_of(group, output)
         stats = self._statistics(output, group, regions)
         return self._scores(group, stats, output, [], regions)
