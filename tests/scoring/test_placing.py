@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import ModelError, UsageError
-from deal.kernel.statistics import Grid
+from deal.kernel.regions import Grid
 from deal.model.spec import ModelSpec
 from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.scoring.committee import Committee, Members
