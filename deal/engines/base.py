@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.engines.probing import compare_runs, examine
 from deal.errors import ModelError, UsageError
 from deal.model.dropout import Masks, keep_all
-from deal.model.graph import output_remedy
-from deal.model.spec import ModelSpec, check_channels, nearest_multiple
+from deal.model.placing import nearest_multiple
+from deal.model.spec import ModelSpec
 from deal.types import EngineOutput
 
 __all__ = [
@@ -39,7 +40,6 @@ flush to 0); logits then reach down to -87.3 or -16.6.
 
 _PROBE_SIZE = 128
 _TAKEN = 2**16  # pixels
-_SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
 
 
 def parse_device(device: str) -> tuple[str, int]:
@@ -79,12 +79,15 @@ class Engine(ABC):
         Of what the network gives, once :meth:`probe` has run.
     on_device : bool
         Whether outputs stay on a device, as :class:`deal.engines.device.DeviceArray`.
+    doubts : tuple of str
+        What :meth:`probe` found that may not be meant, one sentence each.
     """
 
     name: ClassVar[str]
     batch: int | None = None
     dtype: np.dtype[Any] | None = None
     on_device: bool = False
+    doubts: tuple[str, ...] = ()
 
     def __init__(self, spec: ModelSpec, device: str) -> None:
         self.spec = spec
@@ -114,7 +117,8 @@ class Engine(ABC):
         EngineOutput
             Logits [B, C, h, w] in the dtype the network gives, where it runs: on a CUDA device
             they stay there (:mod:`deal.engines.device`). Probabilities come as their logarithms
-            (see ``PROBABILITY_FLOORS``), a sigmoid as the logits [0, z], both on the host.
+            (see ``PROBABILITY_FLOORS``), a sigmoid as the logits [0, z], float64 and bfloat16 as
+            float32, channels last as a view, all of these on the host.
 
         Raises
         ------
@@ -136,9 +140,16 @@ class Engine(ABC):
         if len(raw.logits) != len(images):
             raise ModelError(
                 f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
-                "re-export it with a dynamic batch, or use a batch size of 1"
+                "re-export it with a dynamic batch, or set the model option batch to what it takes"
             )
-        output = EngineOutput(self._to_logits(raw.logits), raw.difficulty, raw.embedding)
+        if self.spec.gives_logits:
+            output = raw
+        else:
+            output = EngineOutput(
+                self._to_logits(self._as_float(raw.logits)),
+                self._as_float(raw.difficulty),
+                raw.embedding,
+            )
         self._seconds += time.perf_counter() - begin
         return output
 
@@ -148,19 +159,32 @@ class Engine(ABC):
         return {"network": seconds}
 
     def probe(self) -> None:
-        """Run the network once on noise and hold its outputs against the contract.
+        """Run the network twice on the same noise and hold what it gives against the contract.
 
         Raises
         ------
         ModelError
-            The network does not run, argmax or softmax are baked in, or shapes do not fit.
+            The network does not run, shapes do not fit, it draws at random, or argmax, softmax or
+            a sigmoid are baked in (:mod:`deal.engines.probing`).
         """
-        noise = self.noise(self.spec.batch or 1)
-        raw = on_host(self._run(noise, self._keep_all))
-        self._check(raw, len(noise))
+        try:
+            noise = self.noise(self.spec.batch or 1)
+            raw, again = (self._probed(noise) for _ in range(2))
+        except MemoryError as error:
+            raise ModelError(
+                f"model {self.spec.path}: there is no memory for an input of "
+                f"{list(self.spec.input_size or ())} (H×W): set input_size to what it is to see"
+            ) from error
+        self.doubts = (*examine(self.spec, raw, len(noise)), *compare_runs(self.spec, raw, again))
         self.dtype = raw.logits.dtype
         if raw.embedding is not None:
             self.embedding_size = raw.embedding.shape[1]
+
+    def _probed(self, noise: NDArray[np.uint8]) -> EngineOutput:
+        raw = on_host(self._run(noise, self._keep_all))
+        return EngineOutput(
+            self._as_float(raw.logits), self._as_float(raw.difficulty), raw.embedding
+        )
 
     def lane(self) -> Engine | None:
         """The same loaded network for another thread; None where it has to be loaded once more."""
@@ -180,18 +204,22 @@ class Engine(ABC):
     def _input_shape(self, images: Images) -> tuple[int, ...]:
         """Shape of such images as the network takes them."""
         height, width, channels = images[0].shape
-        if self._levels is None:
+        if self.spec.input_layout == "nhwc":
             return len(images), height, width, channels
         return len(images), channels, height, width
 
     def _as_taken(self, image: NDArray[np.uint8]) -> bool:
         """Whether the network takes the image as it lies in memory."""
-        is_rgb8 = self.spec.input_dtype == image.dtype and not self._reversed
+        spec = self.spec
+        is_alike = spec.input_dtype == image.dtype and spec.input_layout == "nhwc"
         # PyTorch warns of memory that it may not write.
-        return is_rgb8 and image.flags.c_contiguous and image.flags.writeable
+        is_usable = image.flags.c_contiguous and image.flags.writeable
+        return is_alike and not self._reversed and is_usable
 
     def _prepare(self, images: Images, out: NDArray[Any]) -> None:
         """Write images as the network takes them."""
+        if self.spec.input_layout == "nchw":
+            out = out.transpose(0, 2, 3, 1)
         for image, target in zip(images, out, strict=True):
             source = image[..., ::-1] if self._reversed else image
             if self._levels is None:
@@ -203,8 +231,17 @@ class Engine(ABC):
             for top in range(0, len(source), rows):
                 part = source[top : top + rows]
                 for channel, levels in enumerate(self._levels):
-                    into = target[channel, top : top + rows]
+                    into = target[top : top + rows, :, channel]
                     np.take(levels, part[..., channel], out=into, mode="clip")
+
+    def _as_float(self, array: Any) -> Any:
+        """An output of maps as float32 or float16, channels first; None and others as they are."""
+        if array is None or array.ndim != 4:
+            return array
+        if array.dtype == np.float64:
+            with np.errstate(over="ignore"):  # what is infinite then is counted by the kernel
+                array = array.astype(np.float32)
+        return array if self.spec.output_layout == "nchw" else np.moveaxis(array, 3, 1)
 
     def _to_logits(self, raw: NDArray[Any]) -> NDArray[Any]:
         is_sigmoid = self.spec.activation == "sigmoid"
@@ -217,48 +254,6 @@ class Engine(ABC):
         if is_sigmoid:
             raw = np.concatenate([np.zeros_like(raw), raw], axis=1)
         return raw
-
-    def _check(self, raw: EngineOutput, batch: int) -> None:
-        spec = self.spec
-        z = raw.logits
-        where = f"model {spec.path}: output {spec.output_name!r}"
-        if z.ndim != 4 or z.dtype not in (np.float32, np.float16):
-            is_label_map = z.dtype.kind in "iub" or z.ndim == 3
-            raise ModelError(
-                f"{where} is {z.dtype} {list(z.shape)}, not float32 or float16 [N,C,h,w]: "
-                + output_remedy(is_label_map)
-            )
-        check_channels(spec, z.shape[1])
-        for name, array, rank in (
-            (spec.output_name, z, 4),
-            (spec.difficulty_name, raw.difficulty, 4),
-            (spec.embedding_name, raw.embedding, 2),
-        ):
-            if array is not None and (array.ndim != rank or len(array) != batch):
-                raise ModelError(
-                    f"model {spec.path}: output {name!r} has the shape {list(array.shape)} for a "
-                    f"batch of {batch}; rank {rank} and the batch first are needed: re-export it "
-                    "with a dynamic batch"
-                )
-        if raw.difficulty is not None and raw.difficulty.shape[1] != 1:
-            raise ModelError(
-                f"model {spec.path}: output 'difficulty' has {raw.difficulty.shape[1]} channels; "
-                "export one, before the sigmoid"
-            )
-        is_distribution = bool(z.min() >= 0 and z.max() <= 1 + _SUM_TOLERANCE)
-        if is_distribution and spec.activation == "softmax":
-            sums = z.sum(axis=1, dtype=np.float32)
-            is_distribution = bool(np.abs(sums - 1).max() < _SUM_TOLERANCE)
-        if spec.output_kind == "probabilities" and not is_distribution and np.isfinite(z).all():
-            raise ModelError(
-                f"{where} is not probabilities (its values leave 0…1 or do not sum to 1): set "
-                "output_kind to logits"
-            )
-        if spec.output_kind == "logits" and is_distribution and spec.activation == "softmax":
-            raise ModelError(
-                f"{where} is probabilities, softmax is baked in: re-export the logits without it, "
-                "or set output_kind to probabilities"
-            )
 
 
 class HostEngine(Engine):

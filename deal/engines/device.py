@@ -171,7 +171,7 @@ class DeviceEngine(Engine):
         except OSError as error:
             raise EngineUnavailableError(f"device {self.device}: {error}") from error
         self.batch = spec.batch or batch or DEFAULT_BATCH
-        self.on_device = spec.output_kind == "logits" and spec.activation == "softmax"
+        self.on_device = spec.gives_logits
         self._index = index
         self._turn = threading.Lock()  # of lanes
         self._open_lane()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ __all__ = [
     "ort",
 ]
 
+_BFLOAT16 = "tensor(bfloat16)"
 
 QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
 """Session entry: multiplies int8 values as the float32 numbers they stand for, exact on any CPU."""
@@ -42,6 +45,8 @@ QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
 FLOAT_STAYS = ("optimization.disable_specified_optimizers", "WeightBiasQuantization")
 """Session entry: a convolution that an int8 model leaves in float32 is computed so. ONNX Runtime
 else rounds its weights to 8 bits, one scale for all channels."""
+
+_AS_ONNX = ("session.load_model_format", "ONNX")  # whatever the file's first bytes look like
 
 
 class OnnxRuntimeEngine(HostEngine):
@@ -69,6 +74,9 @@ class OnnxRuntimeEngine(HostEngine):
         in_float = _check_sums(spec)
         self._session = open_session(path, threads or available_cores(), in_float=in_float)
         self._outputs = spec.output_names
+        types = {value.name: value.type for value in self._session.get_outputs()}
+        # NumPy has no bfloat16, in which ONNX Runtime gives no arrays.
+        self._has_bfloat16 = any(types[name] == _BFLOAT16 for name in self._outputs.values())
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
@@ -81,7 +89,7 @@ class OnnxRuntimeEngine(HostEngine):
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         feeds = self._feeds(batch, masks)
         try:
-            values = self._session.run(list(self._outputs.values()), feeds)
+            values = self._values(list(self._outputs.values()), feeds)
         except Exception as error:  # the runtime's exceptions share no other base
             raise not_run(self.spec, batch.shape, error) from error
         outputs = dict(zip(self._outputs, values, strict=True))
@@ -91,6 +99,24 @@ class OnnxRuntimeEngine(HostEngine):
             outputs.get("difficulty"),
             None if embedding is None else embedding.astype(np.float32),
         )
+
+    def _values(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        if not self._has_bfloat16:
+            values: list[NDArray[Any]] = self._session.run(names, feeds)
+            return values
+        given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        return [_as_array(value) for value in self._session.run_with_ort_values(names, given)]
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    """A value of ONNX Runtime on the host; bfloat16 as float32, which holds each of its values."""
+    if value.data_type() != _BFLOAT16:
+        array: NDArray[Any] = value.numpy()
+        return array
+    shape = value.shape()
+    halves = (ctypes.c_uint16 * prod(shape)).from_address(value.data_ptr())
+    bits = np.frombuffer(halves, np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(shape)
 
 
 def open_session(path: Path, threads: int, *, in_float: bool = False) -> Any:
@@ -108,6 +134,7 @@ def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = Fal
     options.intra_op_num_threads = threads
     # Idle threads that spin take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*_AS_ONNX)
     options.add_session_config_entry(*FLOAT_STAYS)
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)

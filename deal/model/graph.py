@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from deal.errors import ModelError
 from deal.model.dropout import DropoutLayer
 from deal.model.header import TensorInfo
+from deal.model.keys import LARGEST_BATCH, LARGEST_INPUT, LARGEST_SIDE
 
 __all__ = [
+    "INPUT_DTYPES",
+    "OUTPUT_DTYPES",
     "SIDE_OUTPUTS",
     "image_input",
+    "input_layout",
     "input_size",
     "logits_output",
+    "output_layout",
     "output_remedy",
+    "shape_text",
     "without_masks",
 ]
 
 SIDE_OUTPUTS = ("difficulty", "embedding")
 """Outputs that are known by their names and cannot be the logits."""
 
-_FLOATS = ("float32", "float16")
+INPUT_DTYPES = ("uint8", "float32", "float16", "float64")
+OUTPUT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def without_masks(
@@ -34,37 +42,65 @@ def without_masks(
         mask = TensorInfo(layer.input, "float32", (1, layer.channels, 1, 1))
         if shapes.pop(layer.input, None) != mask:
             raise ModelError(
-                f"model {path}: dropout names the input {_shape_text(mask)} and the graph has "
-                f"{', '.join(map(_shape_text, inputs))}: correct dropout in the metadata or "
+                f"model {path}: dropout names the input {shape_text(mask)} and the graph has "
+                f"{', '.join(map(shape_text, inputs))}: correct dropout in the metadata or "
                 "side-car, or make the model with deal export --dropout"
             )
     return tuple(shapes.values())
 
 
-def image_input(path: Path, inputs: tuple[TensorInfo, ...]) -> TensorInfo:
-    """The one input left beside masks, if it can be an image (ModelError)."""
-    need = "deal feeds one image, uint8 [N,H,W,3] or float [N,3,H,W]: re-export it so"
-    listed = ", ".join(map(_shape_text, inputs)) or "none"
+def image_input(path: Path, inputs: tuple[TensorInfo, ...], layout: str | None) -> TensorInfo:
+    """The one input left beside masks, if it can be an image (ModelError).
+
+    ``layout`` is what the contract says of it, None where nothing.
+    """
+    need = "deal feeds one image, uint8 or float, [N,H,W,3] or [N,3,H,W]: re-export it so"
+    listed = ", ".join(map(shape_text, inputs)) or "none"
     if len(inputs) != 1:
         raise ModelError(f"model {path} has the inputs {listed}; {need}")
     image = inputs[0]
-    if image.shape is not None and len(image.shape) == 4:
-        second, last = image.shape[1], image.shape[3]
-        if image.dtype == "uint8" and (last == 3 or (last is None and second != 3)):
-            return image
-        if image.dtype in _FLOATS and (second == 3 or (second is None and last != 3)):
+    is_image = image.shape is not None and len(image.shape) == 4 and image.dtype in INPUT_DTYPES
+    if is_image and image.shape is not None:
+        channels = image.shape[3 if input_layout(image, layout) == "nhwc" else 1]
+        if channels in (3, None):
+            _check_sizes(path, image)
             return image
     raise ModelError(f"model {path} has the input {listed}; {need}")
 
 
+def input_layout(image: TensorInfo, stated: str | None = None) -> str:
+    """``nhwc`` or ``nchw``: as stated, else by the axis of 3 channels, else by the dtype.
+
+    Where both axes could be the channels, or neither says so, uint8 is taken as NHWC and floating
+    input as NCHW, as their exporters write them.
+    """
+    usual = "nhwc" if image.dtype == "uint8" else "nchw"
+    if stated is not None or image.shape is None or len(image.shape) != 4:
+        return stated or usual
+    second, last = image.shape[1], image.shape[3]
+    if (second == 3) != (last == 3):
+        return "nchw" if second == 3 else "nhwc"
+    return usual
+
+
+def output_layout(output: TensorInfo, channels: int, stated: str | None = None) -> str:
+    """``nchw`` or ``nhwc``: as stated, else by the axis of ``channels``; ``nchw`` in doubt."""
+    if stated is None and output.shape is not None and len(output.shape) == 4:
+        second, last = output.shape[1], output.shape[3]
+        if last == channels and second != channels and second is not None:
+            return "nhwc"
+    return stated or "nchw"
+
+
 def logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | None) -> TensorInfo:
     """The output named ``wanted`` or ``logits``, or the only one possible (ModelError)."""
-    listed = ", ".join(map(_shape_text, outputs))
+    listed = ", ".join(map(shape_text, outputs))
     by_name = {info.name: info for info in outputs}
     if wanted is not None and wanted not in by_name:
         raise ModelError(f"model {path} has no output {wanted!r}; it has {listed}")
-    name = wanted or ("logits" if "logits" in by_name else None)
     candidates = [info for info in outputs if info.name not in SIDE_OUTPUTS]
+    name = wanted or ("logits" if "logits" in by_name else None)
+    _refuse_instances(path, candidates, name is not None)
     if name is not None:
         candidates = [by_name[name]]
     usable = [info for info in candidates if _may_be_logits(info)]
@@ -76,9 +112,33 @@ def logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | Non
             "model option output"
         )
     raise ModelError(
-        f"model {path} has no float32 or float16 output [N,C,h,w], it has {listed}: "
+        f"model {path} has no floating output [N,C,h,w] or [N,h,w,C], it has {listed}: "
         + output_remedy(any(_is_label_map(info) for info in candidates))
     )
+
+
+def _refuse_instances(path: Path, outputs: list[TensorInfo], is_named: bool) -> None:
+    """Refuse networks whose maps are not of classes: of queries, or prototypes of masks."""
+    lists = [info for info in outputs if _is_floating(info, 3)]
+    maps = [info for info in outputs if _is_floating(info, 4)]
+    for listed, map_ in ((a, b) for a in lists for b in maps):
+        count, channels = ((info.shape or (None, None))[1] for info in (listed, map_))
+        seem_alike = count is not None and count == channels and not is_named
+        both = f"{shape_text(listed)} beside {shape_text(map_)}"
+        if "quer" in listed.name + map_.name or seem_alike:
+            raise ModelError(
+                f"model {path} gives {both}: it seems to be a network of queries (MaskFormer, "
+                "Mask2Former, OneFormer), whose maps are masks of queries and not of classes: "
+                "export a map for each class, Σ softmax(classes) · sigmoid(masks) over the queries "
+                "divided by its sum over the classes, with output_kind probabilities"
+            )
+        if not is_named:
+            raise ModelError(
+                f"model {path} gives {both}: it seems to be a network that finds objects "
+                "(YOLO-seg, YOLACT), whose maps are prototypes of masks and not classes: deal "
+                "needs a network of semantic segmentation; only if the maps are classes, name them "
+                f"with the model option output={map_.name}"
+            )
 
 
 def input_size(
@@ -86,7 +146,8 @@ def input_size(
 ) -> tuple[int, int] | None:
     """Input size [H, W] by contract and graph, None for any; ModelError where they disagree."""
     assert graph_input.shape is not None
-    axes = (1, 2) if graph_input.dtype == "uint8" else (2, 3)
+    is_nhwc = input_layout(graph_input, values.get("input_layout")) == "nhwc"
+    axes = (1, 2) if is_nhwc else (2, 3)
     fixed = graph_input.shape[axes[0]], graph_input.shape[axes[1]]
     size: tuple[int, int] | None = values.get("input_size")
     if size is None:
@@ -97,9 +158,21 @@ def input_size(
     elif all(want is None or want == have for want, have in zip(fixed, size, strict=True)):
         return size
     raise ModelError(
-        f"model {path}: the graph takes {_shape_text(graph_input)}, input_size says {size}: "
+        f"model {path}: the graph takes {shape_text(graph_input)}, input_size says {size}: "
         "set input_size to what the graph takes"
     )
+
+
+def _check_sizes(path: Path, image: TensorInfo) -> None:
+    """Refuse an input so large that no image can be meant."""
+    assert image.shape is not None
+    batch, *rest = (size or 1 for size in image.shape)
+    if max(rest) > LARGEST_SIDE or prod(rest) > 3 * LARGEST_INPUT or batch > LARGEST_BATCH:
+        raise ModelError(
+            f"model {path} has the input {shape_text(image)}, larger than any image "
+            f"({LARGEST_SIDE} pixels a side, {LARGEST_INPUT} in all, batches of {LARGEST_BATCH}): "
+            "re-export it for the size that it is to see"
+        )
 
 
 def output_remedy(is_label_map: bool) -> str:
@@ -115,9 +188,14 @@ def _is_label_map(info: TensorInfo) -> bool:
 
 
 def _may_be_logits(info: TensorInfo) -> bool:
-    return info.dtype in _FLOATS and (info.shape is None or len(info.shape) == 4)
+    return info.dtype in OUTPUT_DTYPES and (info.shape is None or len(info.shape) == 4)
 
 
-def _shape_text(info: TensorInfo) -> str:
+def _is_floating(info: TensorInfo, rank: int) -> bool:
+    return info.dtype in OUTPUT_DTYPES and info.shape is not None and len(info.shape) == rank
+
+
+def shape_text(info: TensorInfo) -> str:
+    """A tensor as errors name it: its name, dtype and shape."""
     dims = "?" if info.shape is None else ",".join("?" if n is None else str(n) for n in info.shape)
     return f"{info.name!r} ({info.dtype} [{dims}])"

@@ -9,8 +9,9 @@ from typing import Any
 from deal.errors import ModelError
 from deal.model.dropout import DropoutLayer
 from deal.model.head import DifficultyHead
+from deal.model.strict_json import shown
 
-__all__ = ["FORMAT", "PRECISIONS", "checked"]
+__all__ = ["FORMAT", "LARGEST_BATCH", "LARGEST_INPUT", "LARGEST_SIDE", "PRECISIONS", "checked"]
 
 FORMAT = 1
 """Version of the model contract this release reads and writes."""
@@ -18,17 +19,30 @@ FORMAT = 1
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """Of weights and of most arithmetic; inputs and outputs stay as the contract has them."""
 
+LARGEST_SIDE = 65_535
+"""Height or width of an input, in pixels."""
+
+LARGEST_INPUT = 2**28
+"""Pixels of an input."""
+
+LARGEST_BATCH = 4096
+"""Images that a graph takes at once."""
+
+_MOST_CLASSES = 256  # DEAL_MAX_CLASSES of the kernel
+_LARGEST_MULTIPLE = 4096
+_LARGEST_LEVEL = 1.5  # of mean and std; what is above was meant for levels of 0…255
+
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Values of one source as ModelSpec wants them; ModelError names source, key and remedy."""
     result = {}
     for key, value in values.items():
         if key not in READERS:
-            raise ModelError(f"{source}: unknown key {key!r}; known are {', '.join(READERS)}")
+            raise ModelError(f"{source}: unknown key {shown(key)}; known are {', '.join(READERS)}")
         try:
             result[key] = READERS[key](value)
         except ValueError as error:
-            raise ModelError(f"{source}: {key} {error}, not {value!r}") from error
+            raise ModelError(f"{source}: {key} {error}, not {shown(value)}") from error
     return result
 
 
@@ -42,11 +56,12 @@ def _choice(*names: str, reserved: tuple[str, ...] = ()) -> Callable[[Any], str]
     return read
 
 
-def _whole(low: int) -> Callable[[Any], int]:
+def _whole(low: int, high: int = 2**31 - 1) -> Callable[[Any], int]:
     def read(value: Any) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= low:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise ValueError(f"must be a whole number, at least {low}")
+        above = f" and at most {high}" if high < 2**31 - 1 else ""
+        raise ValueError(f"must be a whole number, at least {low}{above}")
 
     return read
 
@@ -68,25 +83,40 @@ def _format(value: Any) -> int:
 
 
 def _classes(value: Any) -> tuple[str, ...]:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    what = f"must be names, or how many there are, {_MOST_CLASSES} at most"
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_CLASSES:
         return tuple(f"class_{index}" for index in range(value))
-    names = _listed(value, None, "names, or how many there are")
-    if names and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    raise ValueError("must be names, or how many there are")
+    is_list = isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST_CLASSES
+    if is_list and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise ValueError(what)
 
 
 def _palette(value: Any) -> tuple[tuple[int, ...], ...]:
     what = "a list of [r, g, b] in 0…255"
     colours = tuple(tuple(_listed(colour, 3, what)) for colour in _listed(value, None, what))
-    if all(isinstance(part, int) and 0 <= part <= 255 for colour in colours for part in colour):
+    if all(_is_level(part) for colour in colours for part in colour):
         return colours
     raise ValueError(f"must be {what}")
 
 
+def _pad_value(value: Any) -> tuple[int, int, int]:
+    parts = [value] * 3 if _is_level(value) else value
+    if isinstance(parts, (list, tuple)) and len(parts) == 3 and all(map(_is_level, parts)):
+        return parts[0], parts[1], parts[2]
+    raise ValueError("must be a level of 0…255, or one of each of red, green and blue")
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
 def _size(value: Any) -> tuple[int, int]:
-    height, width = _listed(value, 2, "[H, W], both positive")
-    return _whole(1)(height), _whole(1)(width)
+    side = _whole(1, LARGEST_SIDE)
+    height, width = map(side, _listed(value, 2, "[H, W], both positive"))
+    if height * width > LARGEST_INPUT:
+        raise ValueError(f"must be [H, W] of at most {LARGEST_INPUT} pixels")
+    return height, width
 
 
 def _channels(positive: bool) -> Callable[[Any], tuple[float, ...]]:
@@ -94,12 +124,20 @@ def _channels(positive: bool) -> Callable[[Any], tuple[float, ...]]:
 
     def read(value: Any) -> tuple[float, ...]:
         numbers = _listed(value, 3, what)
-        are_numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        are_numbers = all(map(_is_number, numbers))
+        if are_numbers and max(map(abs, numbers)) > _LARGEST_LEVEL:
+            raise ValueError(f"must be {what}: these are of levels 0…255, so divide them by 255")
         if are_numbers and (not positive or min(numbers) > 0):
             return tuple(float(n) for n in numbers)
         raise ValueError(f"must be {what}")
 
     return read
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 def _flag(value: Any) -> bool:
@@ -122,7 +160,7 @@ def _dropout(value: Any) -> tuple[DropoutLayer, ...]:
         if not (is_layer and isinstance(entry["rate"], float) and 0 < entry["rate"] < 1):
             raise ValueError(f"must be {what}")
         layers.append(
-            DropoutLayer(_name(entry["input"]), _whole(1)(entry["channels"]), entry["rate"])
+            DropoutLayer(_name(entry["input"]), _whole(1, 65_536)(entry["channels"]), entry["rate"])
         )
     return tuple(layers)
 
@@ -139,9 +177,14 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "palette": _optional(_palette),
     "ignore_index": _optional(_whole(-(2**31))),
     "input_format": _choice("rgb8", "bgr8", "float-rgb", "float-bgr", reserved=("nv12",)),
+    "input_layout": _choice("nhwc", "nchw"),
+    "output_layout": _choice("nchw", "nhwc"),
     "input_size": _optional(_size),
-    "size_multiple": _whole(1),
-    "resize": _choice("stretch", "none", reserved=("letterbox", "crop")),
+    "size_multiple": _whole(1, _LARGEST_MULTIPLE),
+    "batch": _optional(_whole(1, LARGEST_BATCH)),
+    "resize": _choice("stretch", "none", "letterbox", "crop"),
+    "pad_value": _pad_value,
+    "pad_position": _choice("center", "top-left"),
     "interpolation": _choice("bilinear-antialias", "bicubic-antialias", "nearest"),
     "mean": _optional(_channels(positive=False)),
     "std": _optional(_channels(positive=True)),

@@ -40,18 +40,26 @@ scale when shrinking (torchvision's ``antialias=True``); rows first, then column
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deal.errors import ItemError, ModelError, UsageError
+from deal.errors import ModelError, UsageError
 from deal.model.dropout import DropoutLayer
-from deal.model.graph import SIDE_OUTPUTS, image_input, input_size, logits_output, without_masks
+from deal.model.graph import (
+    SIDE_OUTPUTS,
+    image_input,
+    input_layout,
+    input_size,
+    logits_output,
+    output_layout,
+    without_masks,
+)
 from deal.model.head import DifficultyHead
 from deal.model.header import OnnxHeader, read_header
 from deal.model.keys import checked
+from deal.model.strict_json import json_object, read_json_object
 
 __all__ = [
     "METADATA_KEY",
@@ -59,8 +67,6 @@ __all__ = [
     "check_channels",
     "choose_difficulty",
     "contract_values",
-    "nearest_multiple",
-    "raster_size",
     "read_spec",
     "resolve_spec",
 ]
@@ -93,8 +99,9 @@ class ModelSpec:
     path : Path
     classes : tuple of str
         Length C. A sigmoid network of one channel has two classes: background, foreground.
-    input_dtype : str
-        What the graph takes: ``uint8``, ``float32`` or ``float16``.
+    input_dtype, output_dtype : str
+        What the graph takes (``uint8``, ``float32``, ``float16`` or ``float64``) and gives
+        (``float32``, ``float16``, ``float64`` or ``bfloat16``).
     input_name, output_name, difficulty_name, embedding_name : str
         Names of graph inputs and outputs; the last two None where the graph has no such output.
     precision : str or None
@@ -103,6 +110,8 @@ class ModelSpec:
         The one batch size the graph takes; None for any.
     external : tuple of str
         Files with external weights, relative to the model's folder.
+    stated : frozenset of str
+        Keys of the contract that metadata, side-car or options say; the others are assumed.
     """
 
     path: Path
@@ -110,9 +119,13 @@ class ModelSpec:
     input_format: str = "rgb8"
     palette: tuple[tuple[int, int, int], ...] | None = None
     ignore_index: int | None = None
+    input_layout: str = "nhwc"
+    output_layout: str = "nchw"
     input_size: tuple[int, int] | None = None
     size_multiple: int = 1
     resize: str = "stretch"
+    pad_value: tuple[int, int, int] = (114, 114, 114)
+    pad_position: str = "center"
     interpolation: str = "bilinear-antialias"
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -124,12 +137,14 @@ class ModelSpec:
     precision: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     input_dtype: str = "uint8"
+    output_dtype: str = "float32"
     input_name: str = "image"
     output_name: str = "logits"
     difficulty_name: str | None = None
     embedding_name: str | None = None
     batch: int | None = None
     external: tuple[str, ...] = ()
+    stated: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def num_classes(self) -> int:
@@ -140,6 +155,13 @@ class ModelSpec:
     def channels(self) -> int:
         """Channels of the graph's own output: C, or 1 with sigmoid."""
         return 1 if self.activation == "sigmoid" else self.num_classes
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the graph's output is what the kernel takes, without a step on the host."""
+        is_plain = self.output_kind == "logits" and self.activation == "softmax"
+        is_read = self.output_layout == "nchw" and self.output_dtype in ("float32", "float16")
+        return is_plain and is_read
 
     @property
     def output_names(self) -> dict[str, str]:
@@ -153,7 +175,15 @@ class ModelSpec:
 
     def number_settings(self) -> dict[str, Any]:
         """Keys that change a stored number for one and the same model file, as JSON values."""
-        values = {name: getattr(self, name) for name in _NUMBER_KEYS}
+        values: dict[str, Any] = {name: getattr(self, name) for name in _NUMBER_KEYS}
+        # Later keys are left out where they change nothing, so that older results are resumed.
+        usual = "nhwc" if self.input_dtype == "uint8" else "nchw"
+        if self.input_layout != usual:
+            values["input_layout"] = self.input_layout
+        if self.output_layout != "nchw":
+            values["output_layout"] = self.output_layout
+        if self.resize == "letterbox":
+            values |= {"pad_value": self.pad_value, "pad_position": self.pad_position}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def digest(self) -> str:
@@ -219,54 +249,40 @@ def resolve_spec(
             f"model {path} does not say its classes: give the model option classes (names, or "
             f'their number), or write {path.with_suffix(".json")} with {{"classes": […]}}'
         )
+    stated = frozenset(values)
     wanted = values.pop("output", None)
-    graph_input = image_input(path, without_masks(path, header.inputs, values.get("dropout", ())))
+    images = without_masks(path, header.inputs, values.get("dropout", ()))
+    graph_input = image_input(path, images, values.get("input_layout"))
     output = logits_output(path, header.outputs, wanted)
     names = {info.name for info in header.outputs}
     found = {name: name if name in names else None for name in SIDE_OUTPUTS}
     values.setdefault("input_format", "rgb8" if graph_input.dtype == "uint8" else "float-rgb")
+    size = input_size(path, values, graph_input)
+    channels = 1 if values.get("activation") == "sigmoid" else len(values["classes"])
+    given = {
+        "input_size": size,
+        "input_layout": input_layout(graph_input, values.get("input_layout")),
+        "output_layout": output_layout(output, channels, values.get("output_layout")),
+        "batch": _batch(path, values.get("batch"), (graph_input.shape or (None,))[0]),
+    }
     spec = ModelSpec(
         path=path,
         input_dtype=graph_input.dtype,
+        output_dtype=output.dtype,
         input_name=graph_input.name,
         output_name=output.name,
         difficulty_name=found["difficulty"],
         embedding_name=found["embedding"],
-        batch=(graph_input.shape or (None,))[0],
         external=header.external,
-        **(values | {"input_size": input_size(path, values, graph_input)}),
+        stated=stated,
+        **(values | given),
     )
     _check_together(spec)
-    if output.shape is not None and output.shape[1] is not None:
-        check_channels(spec, output.shape[1])
+    if output.shape is not None:
+        axis = 1 if spec.output_layout == "nchw" else 3
+        if (declared := output.shape[axis]) is not None:
+            check_channels(spec, declared)
     return spec
-
-
-def raster_size(spec: ModelSpec, height: int, width: int) -> tuple[int, int]:
-    """Size (H, W) at which the network sees an image of ``height`` × ``width`` pixels.
-
-    ``input_size`` where there is one; else the image's own size, with ``stretch`` rounded to the
-    nearest multiple of ``size_multiple``, at least one.
-
-    Raises
-    ------
-    ItemError
-        Code ``size``: the model does not resize and cannot take this size.
-    """
-    multiple = spec.size_multiple
-    if spec.resize == "stretch":
-        if spec.input_size is not None:
-            return spec.input_size
-        return nearest_multiple(height, multiple), nearest_multiple(width, multiple)
-    if spec.input_size is not None and spec.input_size != (height, width):
-        need = f"{spec.input_size[0]}×{spec.input_size[1]}"
-    elif height % multiple or width % multiple:
-        need = f"multiples of {multiple}"
-    else:
-        return height, width
-    raise ItemError(
-        "size", f"the image is {height}×{width} (H×W) and the model takes {need} without resizing"
-    )
 
 
 def check_channels(spec: ModelSpec, channels: int) -> None:
@@ -279,10 +295,15 @@ def check_channels(spec: ModelSpec, channels: int) -> None:
             "sigmoid, one yes or no a class; deal scores one class a pixel: re-export with a "
             "softmax, or with one channel"
         )
-    hint = "; for one channel set activation to sigmoid" if channels == 1 else ""
+    remedy = (
+        "if each channel is a class, correct classes in the metadata, side-car or options; if they "
+        "are queries or prototypes of masks, this is no network of semantic segmentation"
+    )
+    if channels == 1:
+        remedy = "for one channel set activation to sigmoid, and name two classes"
     raise ModelError(
         f"model {spec.path}: output {spec.output_name!r} has {channels} channels but classes names "
-        f"{spec.num_classes}: correct classes in the metadata, side-car or options{hint}"
+        f"{spec.num_classes}: {remedy}"
     )
 
 
@@ -306,9 +327,10 @@ def choose_difficulty(
     return head, False
 
 
-def nearest_multiple(length: int, multiple: int) -> int:
-    """The multiple of ``multiple`` nearest to ``length``, at least one."""
-    return max((length + multiple // 2) // multiple, 1) * multiple
+def _batch(path: Path, stated: int | None, fixed: int | None) -> int | None:
+    if stated is None or fixed in (None, stated):
+        return stated or fixed
+    raise ModelError(f"model {path}: the graph takes batches of {fixed}, batch says {stated}")
 
 
 def _check_together(spec: ModelSpec) -> None:
@@ -339,6 +361,11 @@ def _check_together(spec: ModelSpec) -> None:
             f"foreground; classes names {spec.num_classes}. Networks with a sigmoid for each of "
             "several classes are not supported: re-export with a softmax"
         )
+    if spec.activation == "softmax" and spec.num_classes == 1:
+        raise ModelError(
+            f"{where}: one class under a softmax has probability 1 everywhere, so every score "
+            "would be 0: name two classes, background first, and set activation to sigmoid"
+        )
     if spec.palette is not None and len(spec.palette) != spec.num_classes:
         raise ModelError(
             f"{where}: palette has {len(spec.palette)} colours for {spec.num_classes} classes"
@@ -353,25 +380,9 @@ def _check_together(spec: ModelSpec) -> None:
 
 def _metadata(path: Path, header: OnnxHeader) -> Mapping[str, Any]:
     text = header.metadata.get(METADATA_KEY)
-    return {} if text is None else _parse_json(text, f"metadata of {path}")
+    return {} if text is None else json_object(text, f"metadata of {path}")
 
 
 def _side_car(path: Path) -> Mapping[str, Any] | None:
     side_car = path.with_suffix(".json")
-    if not side_car.is_file():
-        return None
-    try:
-        text = side_car.read_bytes()
-    except OSError as error:
-        raise ModelError(f"side-car {side_car}: {error.strerror}") from error
-    return _parse_json(text, str(side_car))
-
-
-def _parse_json(text: str | bytes, source: str) -> Mapping[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"{source} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{source}: expected a JSON object, not {type(values).__name__}")
-    return values
+    return read_json_object(side_car, "side-car") if side_car.exists() else None

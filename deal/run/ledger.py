@@ -13,6 +13,7 @@ from deal.run.config import ErrorLimit
 from deal.run.faults import NetworkItemError
 from deal.run.progress import Progress
 from deal.run.rows import Columns, Outcome, single_rows, to_rows, unstorable
+from deal.scoring.doubts import PoolDoubts
 from deal.types import PoolItem
 
 __all__ = ["Ledger"]
@@ -46,6 +47,8 @@ class Ledger:
     errors : Counter of error code
     marks : Counter of str
         Of images scored by this run, what follows the first ``;`` in their color_mode.
+    doubts : PoolDoubts
+        Of the images that this run scored.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Ledger:
         self.skipped = self.scored = self.duplicates = 0
         self.errors: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
+        self.doubts = PoolDoubts()
         self._limit = limit
         self._in_a_row = 0
         self._network: list[tuple[str, ItemError]] = []
@@ -98,6 +102,8 @@ class Ledger:
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
         self.scored += len(outcome.ok)
+        if outcome.scores is not None:
+            self.doubts.add(outcome.scores.columns)
         self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
         self.errors.update(error.code for error in outcome.failures.values())
         self._judge(outcome)

@@ -76,7 +76,8 @@ def score_pool(
     total = config.items.count()
     with open_session(config) as scorer:
         _check_columns(config, scorer)
-        notes = check_masks(mask, config.items, max_pixels=config.max_pixels)
+        notes = [*scorer.doubts]
+        notes += check_masks(mask, config.items, max_pixels=config.max_pixels)
         if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(
@@ -97,7 +98,7 @@ def score_pool(
             started = datetime.datetime.now(datetime.UTC)
             device, seconds = scorer.device, line.run()
             scored_peak = peak_memory()
-            foreign = _notes(ledger)
+            foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
             # What scoring took is enough for ranking.
             results.forget()
             if not config.previews:
@@ -106,6 +107,7 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
             record = _record(config, device, line, report, started, sketch)
+            record["notes"] = list(report.notes)
             record["peak_memory"] = {"scored": scored_peak, "ranked": peak_memory()}
             results.write_run(record)
             return report

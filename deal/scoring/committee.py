@@ -166,6 +166,11 @@ class Committee:
         return self._members.count
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What looked doubtful when the models were opened, one sentence each."""
+        return tuple(doubt for engine in self._engines for doubt in engine.doubts)
+
+    @property
     def on_device(self) -> bool:
         """Whether outputs stay on a device.
 
@@ -316,6 +321,17 @@ def _check_together(first: ModelSpec, other: ModelSpec) -> None:
         raise ModelError(
             f"{where}: align_corners is {first.align_corners} in the first and "
             f"{other.align_corners} in the second: set the model option align_corners for all"
+        )
+    placing = [
+        (spec.resize, spec.pad_value, spec.pad_position)
+        for spec in (first, other)
+        if spec.resize in ("letterbox", "crop")
+    ]
+    if len(set(placing)) > 1 or len(placing) == 1:
+        raise ModelError(
+            f"{where}: the first takes images by resize {first.resize}, the second by resize "
+            f"{other.resize}, or they pad differently: set resize, pad_value and pad_position for "
+            "all as model options"
         )
     size = first.input_size
     if other.input_size not in (None, size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 
 from deal import _native
 from deal.errors import ItemError, UsageError
-from deal.model.spec import ModelSpec, raster_size
+from deal.model.placing import Placement, placement
+from deal.model.spec import ModelSpec
 from deal.regions.files import MAX_REGIONS, checked_ids, nearest
 from deal.regions.sources import GivenSegments, RegionSource, Superpixels
 from deal.scoring.masks import Masks
@@ -56,6 +58,8 @@ class InputGroup:
         At the network's input size.
     originals : list of (H, W)
         Sizes of the oriented originals.
+    placements : list of Placement
+        Where the originals lie in the raster.
     masks : list of ndarray of uint8 [H, W] on the raster, or None
     segments : list of ndarray of int32 [H, W] on the raster
         Empty when regions do not come with the images.
@@ -65,6 +69,7 @@ class InputGroup:
     indices: list[int] = field(default_factory=list)
     images: list[Image8] = field(default_factory=list)
     originals: list[Size] = field(default_factory=list)
+    placements: list[Placement] = field(default_factory=list)
     masks: list[Image8 | None] = field(default_factory=list)
     segments: list[NDArray[np.int32]] = field(default_factory=list)
 
@@ -85,7 +90,9 @@ class Inputs:
     ----------
     spec : ModelSpec
     raster : ``input`` or ``image``
-        Statistics on the network's input size, or on the oriented original's.
+        Statistics on the network's input size, or on the oriented original's. Where images are
+        boxed or cropped (``resize``) it is the input: what is padded is masked, what is cut off
+        does not count.
     masks : Masks, optional
         Resized to the raster by nearest.
     regions : RegionSource, optional
@@ -101,7 +108,7 @@ class Inputs:
     Raises
     ------
     UsageError
-        Unknown raster.
+        Unknown raster, or ``image`` for a model that boxes or crops.
     """
 
     def __init__(
@@ -115,13 +122,19 @@ class Inputs:
     ) -> None:
         if raster not in ("input", "image"):
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
+        if raster == "image" and spec.resize in ("letterbox", "crop"):
+            raise UsageError(
+                f"model {spec.path} sees images with resize {spec.resize}, so its statistics are "
+                "those of its input: use raster input (for other labels, export it with resize "
+                "stretch)"
+            )
         self._spec = spec
         self._raster = raster
         self._masks = masks or Masks()
         self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size alone
         self._regions = regions
         # of "nearest", which takes single pixels, a scaled image has none
-        averages = spec.resize == "stretch" and spec.interpolation != "nearest"
+        averages = spec.resize != "none" and spec.interpolation != "nearest"
         is_seen_alone = raster == "input" and averages
         self.at_least = spec.input_size if scaled_decode and is_seen_alone else None
 
@@ -130,8 +143,13 @@ class Inputs:
 
         Raises ItemError ``size`` when the model cannot take it.
         """
-        seen = raster_size(self._spec, *original)
+        seen = placement(self._spec, *original).size
         return seen, seen if self._raster == "input" else original
+
+    def _placed(self, original: Size) -> tuple[Placement, Placement]:
+        """Where an image lies in what the network sees, and in the raster."""
+        seen = placement(self._spec, *original)
+        return seen, seen if self._raster == "input" else Placement(original, original)
 
     def prepared(
         self,
@@ -147,12 +165,12 @@ class Inputs:
         may call this. Raises ItemError ``segments`` or ``size``.
         """
         whole = original or (image.shape[0], image.shape[1])
-        seen, _ = self.sizes(whole)
+        seen, raster = self._placed(whole)
         given = None
         if isinstance(self._regions, GivenSegments) and item_id is not None:
             given = self._regions.read(item_id, whole)
-        segments = self._segments(image, whole, given)
-        return self._at_size(image, seen), ImageExtras(camera, segments, whole)
+        segments = self._segments(image, whole, raster, given)
+        return self._at_place(image, seen), ImageExtras(camera, segments, whole)
 
     def groups(
         self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
@@ -179,21 +197,25 @@ class Inputs:
             original = image.shape[0], image.shape[1]
             if extras is not None:
                 original = extras[index].original or original
+            is_placed = original != image.shape[:2]  # may be: it came out of prepared()
             try:
-                seen, size = self.sizes(original)
-                mask = segments = None
+                seen, raster = self._placed(original)
+                mask = _content_mask(raster)
+                segments = None
                 if extras is not None:
-                    mask = self._raster_mask(extras[index].camera, original, size)
-                    segments = self._segments(image, original, extras[index].segments)
+                    mask = self._raster_mask(extras[index].camera, original, raster)
+                    segments = self._segments(image, original, raster, extras[index].segments)
             except ItemError as error:
                 failures[index] = error
                 continue
-            group = groups.setdefault((seen, size), InputGroup(size))
+            group = groups.setdefault((seen.size, raster.size), InputGroup(raster.size))
             group.masks.append(mask)
+            group.placements.append(raster)
             if segments is not None:
                 group.segments.append(segments)
             group.indices.append(index)
-            group.images.append(self._at_size(image, seen))
+            is_placed &= image.shape[:2] == seen.size
+            group.images.append(image if is_placed else self._at_place(image, seen))
             group.originals.append(original)
         return list(groups.values()), failures
 
@@ -201,6 +223,15 @@ class Inputs:
         """Raster, masks and whether images are decoded to scale, as JSON values."""
         scaled = {} if self.at_least is None else {"scaled_decode": True}
         return {"raster": self._raster, "mask": self._masks.settings(), **scaled}
+
+    def _at_place(self, image: Image8, place: Placement) -> Image8:
+        resized = self._at_size(image, place.content)
+        if place.is_whole:
+            return resized
+        window = np.empty((*place.size, 3), np.uint8)
+        window[:] = self._spec.pad_value
+        window[place.inside] = resized[place.shown]
+        return window
 
     def _at_size(self, image: Image8, size: Size) -> Image8:
         interpolation = self._spec.interpolation
@@ -211,10 +242,10 @@ class Inputs:
         dense = np.ascontiguousarray(image)
         return _native.resample(dense, *size, interpolation == "bicubic-antialias")
 
-    def _raster_mask(self, camera: str | None, original: Size, size: Size) -> Image8 | None:
+    def _raster_mask(self, camera: str | None, original: Size, raster: Placement) -> Image8 | None:
         mask = self._masks.get(camera)
         if mask is None:
-            return None
+            return _content_mask(raster)
         if mask.shape != original:
             raise ItemError(
                 "mask",
@@ -222,30 +253,54 @@ class Inputs:
                 f"image {original[0]}×{original[1]}: give a mask of the image's size",
             )
         if id(mask) not in self._raster_masks:
-            self._raster_masks[id(mask)] = _nearest(mask, size)
+            placed = _placed_map(_nearest(mask, raster.content), raster, 0)
+            self._raster_masks[id(mask)] = placed
         return self._raster_masks[id(mask)]
 
     def _segments(
-        self, image: Image8, original: Size, given: NDArray[Any] | None
+        self, image: Image8, original: Size, raster: Placement, given: NDArray[Any] | None
     ) -> NDArray[np.int32] | None:
         """Region ids on the raster; None when regions do not come with the image."""
-        raster = self.sizes(original)[1]
         if given is not None:
             if not isinstance(self._regions, (GivenSegments, Superpixels)):
                 raise UsageError(
                     "segments came with an image, and the regions are others: open the Scorer with "
                     "regions=GivenSegments()"
                 )
-            on_raster = isinstance(given, np.ndarray) and given.shape == raster
-            return nearest(checked_ids(given, raster if on_raster else original), raster)
+            if isinstance(given, np.ndarray) and given.shape == raster.size != original:
+                return nearest(checked_ids(given, raster.size), raster.size)
+            ids = nearest(checked_ids(given, original), raster.content)
+            return _placed_map(ids, raster, -1)
         if isinstance(self._regions, GivenSegments):
             raise ItemError("segments", "no segments were given for this image")
         if isinstance(self._regions, Superpixels):
-            segments = self._regions.segments(self._at_size(image, raster))
+            resized = self._at_size(image, raster.content)[raster.shown]
+            segments = self._regions.segments(np.ascontiguousarray(resized))
             if segments.max() >= MAX_REGIONS:
                 raise ItemError("segments", f"more than {MAX_REGIONS} superpixels: ask for fewer")
-            return segments
+            if segments.shape == raster.size:
+                return segments
+            framed = np.full(raster.size, -1, np.int32)
+            framed[raster.inside] = segments
+            return framed
         return None
+
+
+@lru_cache(maxsize=64)
+def _content_mask(place: Placement) -> Image8 | None:
+    """1 where the raster shows the image; None where it does everywhere."""
+    mask = np.zeros(place.size, np.uint8)
+    mask[place.inside] = 1
+    return None if mask.all() else mask
+
+
+def _placed_map(resized: NDArray[Any], place: Placement, outside: int) -> NDArray[Any]:
+    """A map of the resized image on the raster."""
+    if place.is_whole:
+        return resized
+    window = np.full(place.size, outside, resized.dtype)
+    window[place.inside] = resized[place.shown]
+    return window
 
 
 def extras_of(

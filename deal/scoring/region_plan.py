@@ -90,7 +90,7 @@ class RegionPlan:
             keep=self.keep,
             score=self.score,
             sizes=np.array(group.originals),
-            raster=group.size,
+            placements=group.placements,
             outlined=regions if self.outlines else None,
         )
         table["image"] = np.array(group.indices)[table["image"]]

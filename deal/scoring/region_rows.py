@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from deal.acquisitions.binding import Bound
 from deal.kernel.geometry import box_outline, outlines
 from deal.kernel.regions import Grid, Segments
+from deal.model.placing import Placement
 
 __all__ = ["region_rows"]
 
@@ -24,7 +25,7 @@ def region_rows(
     keep: int | None,
     score: Bound,
     sizes: NDArray[np.int64],
-    raster: tuple[int, int],
+    placements: Sequence[Placement],
     outlined: Grid | Segments | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Flatten a table of regions to one row a region that is not empty.
@@ -41,7 +42,8 @@ def region_rows(
         An acquisition function of regions that needs no totals.
     sizes : ndarray of int64 [B, 2]
         H, W of the oriented original images.
-    raster : (H, W)
+    placements : sequence of Placement, of the B images
+        Where they lie in the raster. What is padded belongs to no image, so boxes end with it.
     outlined : Grid or Segments, optional
         The regions, for ``polygon``: WKT outlines in pixels of the oriented originals. A raster
         pixel stands for its share of the original, so corners may be fractions; masked pixels of
@@ -65,12 +67,15 @@ def region_rows(
     b, r = np.concatenate(picked, axis=1)
     columns = {"image": b, "region": r, **{name: values[b, r] for name, values in table.items()}}
     if outlined is not None:
-        columns["polygon"] = _polygons(columns, outlined, sizes, raster)
-    height, width = sizes[b].T
-    columns["x0"] = columns["x0"] * width // raster[1]
-    columns["y0"] = columns["y0"] * height // raster[0]
-    columns["x1"] = -(-columns["x1"] * width // raster[1])
-    columns["y1"] = -(-columns["y1"] * height // raster[0])
+        columns["polygon"] = _polygons(columns, outlined, sizes, placements)
+    contents = np.array([place.content for place in placements])[b]
+    offsets = np.array([place.offset for place in placements])[b]
+    for axis, name in enumerate("yx"):
+        length, content = sizes[b, axis], contents[:, axis]
+        low = columns[f"{name}0"] - offsets[:, axis]
+        high = columns[f"{name}1"] - offsets[:, axis]
+        columns[f"{name}0"] = np.maximum(low * length // content, 0)
+        columns[f"{name}1"] = np.minimum(-(-high * length // content), length)
     return columns
 
 
@@ -78,16 +83,23 @@ def _polygons(
     columns: Mapping[str, NDArray[Any]],
     regions: Grid | Segments,
     sizes: NDArray[np.int64],
-    raster: tuple[int, int],
+    placements: Sequence[Placement],
 ) -> NDArray[np.object_]:
     """Outlines of rows whose boxes are still in raster pixels."""
     polygons = np.full(len(columns["image"]), None, dtype=object)
     for row in np.unique(columns["image"]):
         at = np.flatnonzero(columns["image"] == row)
-        sy, sx = sizes[row] / raster
+        place, ids = placements[row], columns["region"][at]
+        sy, sx = sizes[row] / place.content
         if isinstance(regions, Grid):
-            boxes = np.stack([columns[name][at] for name in _BOX], axis=1) * (sx, sy, sx, sy)
-            polygons[at] = [box_outline(*box) for box in boxes.tolist()]
-        else:
-            polygons[at] = outlines(regions.map[row], columns["region"][at], scale=(sy, sx))
+            (top, left), (height, width) = place.offset, place.content
+            boxes = np.stack([columns[name][at] for name in _BOX], axis=1)
+            boxes = np.clip(boxes - (left, top, left, top), 0, (width, height, width, height))
+            polygons[at] = [box_outline(*box) for box in (boxes * (sx, sy, sx, sy)).tolist()]
+        elif place.is_whole:
+            polygons[at] = outlines(regions.map[row], ids, scale=(sy, sx))
+        else:  # traced on the whole image, resized
+            content = np.full(place.content, -1, np.int32)
+            content[place.shown] = regions.map[row][place.inside]
+            polygons[at] = outlines(content, ids, scale=(sy, sx))
     return polygons

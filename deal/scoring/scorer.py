@@ -73,6 +73,11 @@ class Scorer:
         return self._session.batch_size
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What looked doubtful when the models were opened, one sentence each; none as a rule."""
+        return self._session.doubts
+
+    @property
     def has_committee(self) -> bool:
         """Whether several members vote; without, their columns are absent."""
         return self._session.has_committee

@@ -16,9 +16,11 @@ from deal.engines.base import as_numpy, on_host
 from deal.engines.device import DEFAULT_BATCH
 from deal.errors import ItemError, UsageError
 from deal.machine.meter import Meter
+from deal.model.placing import Placement
 from deal.model.spec import ModelSpec, choose_difficulty
 from deal.scoring.batch_scores import BatchScores, failure_of, joined
 from deal.scoring.committee import Committee, Members
+from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
@@ -47,6 +49,8 @@ class Session:
     ----------
     nothing : BatchScores
         Of no images at all: the names, dtypes and widths of all columns.
+    doubts : tuple of str
+        What looked doubtful when the models were opened, one sentence each; none as a rule.
     meter : Meter
         Seconds by stage (:class:`deal.RunReport`), also of sessions opened :meth:`again`.
 
@@ -75,6 +79,7 @@ class Session:
             network.model_options,
             runtime.batch_size,
         )
+        self.doubts = (*self._engine.doubts, *doubts_of_spec(self.spec))
         self._inputs = Inputs(
             self.spec,
             pixels.raster,
@@ -229,8 +234,10 @@ class Session:
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
         """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
 
-        Masked pixels have their difficulty too. The maps are computed on the host, also of a
-        network on a device. Raises UsageError for a model without difficulty.
+        Masked pixels have their difficulty too. Of an image that is boxed or cropped it is the map
+        of the whole image as it is resized, without padding, and 0 where it is cut off. The maps
+        are computed on the host, also of a network on a device. Raises UsageError for a model
+        without difficulty.
         """
         if not self.has_difficulty:
             raise UsageError(
@@ -241,8 +248,12 @@ class Session:
         for group in self._inputs.groups(images)[0]:
             output = on_host(self._engine.model.infer(group.images))
             found = self._kernel.difficulty_maps(output, group.size)
-            for index, values in zip(group.indices, found, strict=True):
+            for index, place, values in zip(group.indices, group.placements, found, strict=True):
                 maps[index] = values
+                if values is not None and not place.is_whole:
+                    whole = np.zeros(place.content, np.float32)
+                    whole[place.shown] = values[place.inside]
+                    maps[index] = whole
         return maps
 
     def fingerprint_settings(self) -> dict[str, Any]:
@@ -282,7 +293,8 @@ class Session:
         members = np.stack([floats] * 2) if self.has_committee else None
         output = EngineOutput(floats, floats[:, :1], embedding, members)
         segments = [np.zeros((1, 1), np.int32)]
-        group = InputGroup((1, 1), [0], originals=[(1, 1)], segments=segments)
+        place = Placement((1, 1), (1, 1))
+        group = InputGroup((1, 1), [0], originals=[(1, 1)], placements=[place], segments=segments)
         regions, _ = self._regions_of(group, output)
         stats = self._statistics(output, group, regions)
         return self._scores(group, stats, output, [], regions)

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from deal.engines import open_engine
 from deal.errors import EngineUnavailableError, ModelError
-from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
+from tests.helpers.models import MEAN, STD, metadata, redressed, save_model, scenes
 
 FOREIGN = {"classes": 5, "mean": list(MEAN), "std": list(STD)}
 IMAGES = np.stack(scenes(3))
@@ -130,7 +130,7 @@ CAST = helper.make_node("Cast", ["image"], ["f"], to=TensorProto.FLOAT)
         (
             [CAST, helper.make_node("ReduceMax", ["f"], ["y"], axes=[3], keepdims=0)],
             None,
-            r"float32 \[1, 128, 128\], not float32 or float16 \[N,C,h,w\]: argmax is baked in",
+            r"float32 \[1, 128, 128\], not floating \[N,C,h,w\]: argmax is baked in",
         ),
         (
             [CAST, helper.make_node("Transpose", ["f"], ["y"], perm=[0, 3, 1, 2])],
@@ -177,6 +177,157 @@ def test_a_graph_the_runtime_does_not_know_says_so_quietly(tmp_path, capfd):
         open_engine(path, options={"classes": 5})
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("dress", "options", "tolerance"),
+    [
+        ({"input_nhwc": True}, {}, 2e-5),
+        ({"output_nhwc": True}, {"output_layout": "nhwc"}, 2e-5),
+        ({"input_nhwc": True, "output_nhwc": True}, {"output_layout": "nhwc"}, 2e-5),
+        ({"output_type": TensorProto.DOUBLE}, {}, 2e-5),
+        (
+            {"output_type": TensorProto.FLOAT16, "output_nhwc": True},
+            {"output_layout": "nhwc"},
+            0.02,
+        ),
+        ({"output_type": TensorProto.BFLOAT16}, {}, 0.1),
+    ],
+)
+def test_layouts_and_types_of_other_frameworks_are_taken(
+    tmp_path, logits, dress, options, tolerance
+):
+    path = redressed(save_model(tmp_path / "foreign.onnx", floating=True), **dress)
+    engine = open_engine(path, options=FOREIGN | options)
+    np.testing.assert_allclose(engine.infer(IMAGES).logits, logits, rtol=0, atol=tolerance)
+    assert engine.doubts == ()
+
+
+def test_bfloat16_comes_as_the_same_numbers(tmp_path, logits):
+    path = save_model(tmp_path / "foreign.onnx", props=metadata())
+    z = open_engine(redressed(path, output_type=TensorProto.BFLOAT16)).infer(IMAGES).logits
+    assert z.dtype == np.float32
+    bits = z.view(np.uint32)
+    assert not (bits & 0xFFFF).any()
+    below, above = (bits - 0x10000).view(np.float32), (bits + 0x10000).view(np.float32)
+    assert (np.minimum(below, above) <= logits).all()
+    assert (logits <= np.maximum(below, above)).all()
+
+
+def test_channels_last_of_unknown_sizes_name_the_option(tmp_path):
+    path = redressed(save_model(tmp_path / "foreign.onnx"), output_nhwc=True)
+    model = onnx.load(path)
+    for dim in model.graph.output[0].type.tensor_type.shape.dim:
+        dim.Clear()
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="set output_layout to nhwc"):
+        open_engine(path, options={"classes": 5})
+
+
+def test_uint8_with_channels_first_is_taken(tmp_path, logits):
+    path = save_model(tmp_path / "own.onnx", props=metadata())
+    model = onnx.load(path)
+    dims = ["N", 3, "H", "W"]
+    model.graph.node.insert(
+        0, helper.make_node("Transpose", ["planes"], ["image"], perm=[0, 2, 3, 1])
+    )
+    model.graph.input.pop()
+    model.graph.input.append(helper.make_tensor_value_info("planes", TensorProto.UINT8, dims))
+    onnx.save(model, path)
+    np.testing.assert_array_equal(open_engine(path).infer(IMAGES).logits, logits)
+
+
+@pytest.mark.parametrize("size", [None, (48, 64)])
+def test_a_traced_batch_of_one_is_run_image_by_image(tmp_path, logits, size):
+    path = save_model(tmp_path / "m.onnx", batch=1, size=size, props=metadata())
+    np.testing.assert_allclose(open_engine(path).infer(IMAGES).logits, logits, rtol=0, atol=2e-5)
+
+
+def test_a_batch_traced_within_the_graph_can_be_stated(tmp_path, logits):
+    path = save_model(tmp_path / "m.onnx", size=(48, 64), props=metadata())
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    nodes[-1].output[0] = "inner"
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 5, 12, 16])
+    nodes += [shape, helper.make_node("Reshape", ["inner", "shape"], ["logits"])]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="does not run on a batch"):
+        open_engine(path).infer(IMAGES)
+    engine = open_engine(path, options={"batch": 1})
+    np.testing.assert_allclose(engine.infer(IMAGES).logits, logits, rtol=0, atol=2e-5)
+
+
+BINARY = {"classes": ["other", "road"], "activation": "sigmoid"}
+
+
+def test_a_baked_in_sigmoid_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(ModelError, match="baked in: set output_kind to probabilities"):
+        opened(tmp_path, BINARY, num_classes=1, kind="sigmoid")
+    with pytest.raises(ModelError, match="a sigmoid for each class seems to be baked in"):
+        opened(tmp_path, {"classes": 5}, kind="sigmoid")
+    with pytest.raises(ModelError, match="a sigmoid for each class, which is not supported"):
+        opened(tmp_path, {"classes": 5, "output_kind": "probabilities"}, kind="sigmoid")
+
+
+def test_stated_logits_within_0_and_1_are_a_doubt(tmp_path):
+    engine = opened(tmp_path, BINARY | {"output_kind": "logits"}, num_classes=1, kind="sigmoid")
+    (doubt,) = engine.doubts
+    assert "is a sigmoid baked in?" in doubt
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_a_floating_mask_of_0_and_1_is_refused(tmp_path, kind):
+    path = save_model(tmp_path / "m.onnx", num_classes=1)
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    nodes[-1].output[0] = "inner"
+    nodes += [
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("Greater", ["inner", "zero"], ["above"]),
+        helper.make_node("Cast", ["above"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="holds nothing but 0 and 1: argmax or a threshold"):
+        open_engine(path, options=BINARY | {"output_kind": kind})
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.05])
+def test_a_network_that_draws_at_random_is_refused(tmp_path, noise):
+    path = redressed(save_model(tmp_path / "m.onnx", props=metadata()), noise=noise)
+    with pytest.raises(ModelError, match=r"dropout does that was exported in training mode.*eval"):
+        open_engine(path)
+
+
+def test_a_network_that_does_not_repeat_its_last_digits_is_doubtful(tmp_path):
+    path = redressed(save_model(tmp_path / "m.onnx", props=metadata()), noise=1e-5)
+    (doubt,) = open_engine(path).doubts
+    assert "differs in its last digits" in doubt
+
+
+def test_classes_that_are_all_equally_likely_are_doubtful(tmp_path):
+    (doubt,) = opened(tmp_path, {"classes": 5}, gain=1e-5, bias=[0.0] * 5).doubts
+    assert "nearly equally likely everywhere" in doubt
+
+
+def test_an_output_that_does_not_see_the_image_is_doubtful(tmp_path):
+    (doubt,) = opened(tmp_path, {"classes": 5}, gain=0, bias=[1, 0, 0, 0, 3]).doubts
+    assert "alike at every pixel" in doubt
+
+
+def test_a_sound_network_leaves_no_doubt(tmp_path):
+    assert open_engine(save_model(tmp_path / "m.onnx", props=metadata())).doubts == ()
+
+
+def test_large_images_are_normalised_like_small_ones(tmp_path):
+    engine = opened(tmp_path, FOREIGN, floating=True)
+    image = np.random.default_rng(3).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    (found,) = engine.feeds(image[None]).values()
+    expected = (image / 255.0 - MEAN) / STD
+    np.testing.assert_array_equal(found[0], expected.astype(np.float32).transpose(2, 0, 1))
 
 
 def test_a_missing_runtime_names_the_extra_to_install(tmp_path, monkeypatch):

@@ -151,6 +151,54 @@ def save_model(
     return path
 
 
+def redressed(
+    path: Path,
+    *,
+    input_nhwc: bool = False,
+    output_nhwc: bool = False,
+    output_type: int | None = None,
+    noise: float = 0.0,
+) -> Path:
+    """Change a network of ``save_model`` in place to what exporters of other frameworks write.
+
+    ``input_nhwc`` takes a floating image with its channels last, ``output_nhwc`` gives them last,
+    ``output_type`` gives another element type, and ``noise`` adds random numbers at every run.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    nodes = list(graph.node)
+    if input_nhwc:
+        image = graph.input[0]
+        name, dims = image.name, image.type.tensor_type.shape.dim
+        order = [dims[0], dims[2], dims[3], dims[1]]
+        shape = [dim.dim_param or dim.dim_value for dim in order]
+        element = image.type.tensor_type.elem_type
+        graph.input.remove(image)
+        graph.input.insert(0, helper.make_tensor_value_info("nhwc", element, shape))
+        nodes.insert(0, helper.make_node("Transpose", ["nhwc"], [name], perm=[0, 3, 1, 2]))
+    value = graph.output[0]
+    last, name = next(node for node in nodes if value.name in node.output), value.name
+    last.output[0] = current = "inner"
+    shape = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    element = value.type.tensor_type.elem_type
+    if noise:
+        nodes.append(helper.make_node("RandomNormalLike", [current], ["drawn"], scale=noise))
+        nodes.append(helper.make_node("Add", [current, "drawn"], ["noisy"]))
+        current = "noisy"
+    if output_nhwc:
+        nodes.append(helper.make_node("Transpose", [current], ["turned"], perm=[0, 2, 3, 1]))
+        current, shape = "turned", [shape[0], *shape[2:], shape[1]]
+    element = output_type or element
+    nodes.append(helper.make_node("Cast", [current], [name], to=element))
+    graph.output.remove(value)
+    graph.output.insert(0, helper.make_tensor_value_info(name, element, shape))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
 def scenes(count: int, size: tuple[int, int] = (48, 64), seed: int = 0) -> list[np.ndarray]:
     """Images uint8 [H, W, 3] of smooth colours with noise."""
     rng = np.random.default_rng(seed)
