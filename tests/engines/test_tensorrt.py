@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 import pytest
 
 import deal
+from deal._install import pip_install
 from deal.engines import open_engine, tensorrt, tensorrt_library
 from deal.engines.tensorrt_cache import EngineCache
 from deal.errors import EngineUnavailableError, ModelError
@@ -338,7 +340,7 @@ def test_building_without_the_package_onnx_says_what_to_install(tmp_path, monkey
     path = save(tmp_path)
     monkeypatch.delitem(sys.modules, "deal.export.tensorrt_graph")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[trt\]'"):
+    with pytest.raises(EngineUnavailableError, match=re.escape(pip_install("trt"))):
         build_engine(path, profiles(), precision=None)
 
 

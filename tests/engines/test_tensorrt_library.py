@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from deal._install import pip_install
 from deal.engines import device, open_engine, tensorrt_library
 from deal.engines.tensorrt_library import Messages, import_tensorrt, release, tensorrt_device
 from deal.errors import EngineUnavailableError, UsageError
@@ -81,7 +83,7 @@ def test_other_versions_are_refused_with_what_to_install(machine, version):
 
 def test_without_tensorrt_one_line_says_what_to_install(machine):
     machine(version=None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[trt\]'"):
+    with pytest.raises(EngineUnavailableError, match=re.escape(pip_install("trt"))):
         import_tensorrt()
 
 

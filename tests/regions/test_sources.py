@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deal
+from deal._install import pip_install
 from deal.errors import ItemError, UsageError
 from deal.kernel.regions import Grid
 from deal.regions import sources as region_sources
@@ -92,7 +94,7 @@ def test_without_scikit_image_one_line_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-    with pytest.raises(UsageError, match=r"pip install 'deal-score\[superpixel\]'"):
+    with pytest.raises(UsageError, match=re.escape(pip_install("superpixel"))):
         parse_regions("slic:100")
 
 
