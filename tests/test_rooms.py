@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import deal
@@ -40,10 +41,28 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == "deal"}
 
 
-def test_imports_go_only_downward():
+def modules() -> dict[str, set[str]]:
+    """Every module with what it imports."""
     files = {path for folder in ("", "bench", "export") for path in (ROOT / folder).rglob("*.py")}
-    upward = []
-    for path in sorted(files):
-        module = ".".join(["deal", *path.relative_to(ROOT).with_suffix("").parts])
-        upward += [f"{module}: {n}" for n in imports(path) if height(n) > height(module)]
+    names = {path: ["deal", *path.relative_to(ROOT).with_suffix("").parts] for path in files}
+    return {".".join(names[path]): imports(path) for path in sorted(files)}
+
+
+def test_imports_go_only_downward():
+    upward = [
+        f"{module}: {name}"
+        for module, names in modules().items()
+        for name in names
+        if height(name) > height(module)
+    ]
     assert upward == []
+
+
+def test_no_modules_import_each_other():
+    found = {module.removesuffix(".__init__"): names for module, names in modules().items()}
+
+    def module_of(name: str) -> str:  # of a module, or of a name in one
+        return name if name in found or name == "deal._native" else name.rpartition(".")[0]
+
+    graph = {module: set(map(module_of, names)) for module, names in found.items()}
+    TopologicalSorter(graph).prepare()  # CycleError tells the circle
