@@ -47,7 +47,8 @@ demo: $(VENV)/scoring
 
 # One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
 WORKERS ?= auto
-PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
+# With that variable, as in many containers, every worker would compile every test anew.
+PYTEST := env --unset=PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 test: $(VENV)/testing ctest test-emulated
 	$(PYTEST)
