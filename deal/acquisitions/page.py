@@ -34,7 +34,7 @@ _HEAD = """\
 <!-- Written by `python -m deal.acquisitions.page`: change the registry, not this page. -->
 # Acquisition functions
 
-An acquisition function turns stored statistics into one number a row; higher is labeled sooner.
+An acquisition function turns stored statistics into one number per row; a higher number is labeled sooner.
 The network ran once, when the pool was scored: `deal select` ranks it by any of these without it,
 and `deal-score` takes the same options.
 
@@ -44,7 +44,7 @@ and `deal-score` takes the same options.
 *Tables* says whose rows a function scores: images, or regions too (then `--table regions`, or a
 budget such as `regions:2000`, ranks those). *Columns* are what it reads of a row: one number, or a
 list of 240 levels, of C classes, or of the E numbers of an embedding. *Cost* is what these take:
-passes of the network over the pool (a committee of M members takes M), and bytes a row of images
+passes of the network over the pool (a committee of M members takes M), and bytes per row of images
 before compression. `deal bench acquisition` times every function on a table.
 
 """
@@ -52,16 +52,16 @@ before compression. `deal bench acquisition` times every function on a table.
 _TAIL = """\
 ## Draw by the scores
 
-The rows with the highest scores are of a kind: one labeled, a model would find the others easier.
-`--stochastic power` of `deal select` draws row after row with chances that are as the scores (or
-scores per cost), `power:2` as their squares, without replacement; a row that scores 0 comes last.
-For functions whose 0 says nothing, such as `de`, or whose scores differ little, as means of whole
-images do, `--stochastic softrank` draws with chances as one by the rank, `softrank:0.5` as one by
-its root. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv 2106.12059, section 3.
+The rows with the highest scores resemble each other: once one is labeled, a model finds the others
+easier. `--stochastic power` of `deal select` draws rows without replacement, with chances
+proportional to the scores (or scores per cost), `power:2` to their squares; a row that scores 0
+comes last. For functions whose 0 means nothing, such as `de`, or whose scores differ little, as
+means of whole images do, `--stochastic softrank` draws with chances proportional to 1 / rank,
+`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv 2106.12059, section 3.
 
-Draws are a hash of `--seed` and id, the same in any shard or order; in the next round, with another
-model, give another seed. `score` stays the function's own. Budgets and rules hold as ever, and
-`--diverse` spreads over what is drawn.
+Draws are a hash of `--seed` and id, so they are the same in any shard or order. Give another seed
+in the next round, with another model. `score` stays the function's own. Budgets and rules still
+hold, and `--diverse` spreads over what is drawn.
 
 ## Your own
 

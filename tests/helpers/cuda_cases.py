@@ -1,4 +1,4 @@
-"""The small cases on the GPU for compute-sanitizer: ``python -m tests.cuda_cases``.
+"""The small cases on the GPU for compute-sanitizer: ``python -m tests.helpers.cuda_cases``.
 
 It needs no PyTorch and loads nothing that brings kernels of its own, so that the sanitizer watches
 these alone, and holds every table to the CPU's bits. Argument ``cpu`` rehearses it on host memory.
