@@ -55,6 +55,8 @@ def key_value(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+    except RecursionError as error:
+        raise UsageError(f"--model-option {key}: its JSON is nested too deeply") from error
 
 
 def print_note(text: str) -> None:

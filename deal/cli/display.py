@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, now and then a line elsewhere."""
+"""Progress on stderr: a bar on a terminal, elsewhere lines at growing intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Display", "describe"]
 
-_LINE_SECONDS = 10.0
+_FIRST_LINE, _LAST_LINES = 10.0, 600.0  # seconds between lines: doubled from the first on
 
 
 def describe(progress: Progress) -> str:
@@ -44,6 +44,7 @@ class Display:
         self._task: Any = None
         self._last: Progress | None = None
         self._printed = time.monotonic()
+        self._wait = _FIRST_LINE
 
     def __enter__(self) -> Display:
         if self._enabled and sys.stderr.isatty():
@@ -74,6 +75,7 @@ class Display:
             finished = progress.skipped + progress.done
             text = describe(progress)
             self._bar.update(self._task, description=text, completed=finished, total=progress.total)
-        elif self._enabled and time.monotonic() - self._printed >= _LINE_SECONDS:
+        elif self._enabled and time.monotonic() - self._printed >= self._wait:
             self._printed = time.monotonic()
+            self._wait = min(2 * self._wait, _LAST_LINES)
             print(describe(progress), file=sys.stderr)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deal.acquisitions import acquisition_names
+from deal.cli.common import print_note
 from deal.cli.grouped import FC, option
 from deal.errors import UsageError
 
-__all__ = ["ranking_keywords", "ranking_options", "seed_option"]
+if TYPE_CHECKING:
+    from deal.selection import Selection
+
+__all__ = ["csv_safe_option", "note_formulas", "ranking_keywords", "ranking_options", "seed_option"]
 
 
 def seed_option(group: str) -> Callable[[FC], FC]:
@@ -218,6 +222,27 @@ _RANKING_OPTIONS = [
         help="Distance between features.",
     ),
 ]
+
+
+def csv_safe_option(group: str) -> Callable[[FC], FC]:
+    """``--csv-safe``, for a command that writes ``selection.csv``."""
+    return option(
+        group,
+        "--csv-safe",
+        is_flag=True,
+        help="In selection.csv, write an apostrophe before names that begin with =, +, - or @, so "
+        "that spreadsheets do not run them as formulas.",
+    )
+
+
+def note_formulas(selection: Selection) -> None:
+    """Say that ``selection.csv`` holds what a spreadsheet would run, if it does."""
+    if count := selection.formulas:
+        rows = "1 row" if count == 1 else f"{count} rows"
+        print_note(
+            f"{rows} of selection.csv hold names that begin with =, +, - or @, which spreadsheets "
+            "run as formulas: --csv-safe writes them as text"
+        )
 
 
 def ranking_options(function: FC) -> FC:

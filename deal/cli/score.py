@@ -13,7 +13,12 @@ from click.core import ParameterSource
 from deal.cli.common import key_value, print_note, print_selection
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.ranking import ranking_keywords, ranking_options
+from deal.cli.ranking import (
+    csv_safe_option,
+    note_formulas,
+    ranking_keywords,
+    ranking_options,
+)
 from deal.cli.version import version_option
 from deal.errors import UsageError
 from deal.text import printable
@@ -264,6 +269,7 @@ _BATCH_SIZE = (
     first_day=True,
     help="Draw the top N images beside their difficulty maps, in DIR/previews.jpg.",
 )
+@csv_safe_option(_OUT)
 @option(
     _OUT,
     "--top",
@@ -318,6 +324,8 @@ def command(
         report = score_pool(pool, progress=display, **options)
     for note in report.notes:
         print_note(note)
+    if not options["csv_safe"]:
+        note_formulas(report.selection)
     if as_json:
         click.echo(json.dumps(_document(report, top), indent=1))
     else:

@@ -8,7 +8,12 @@ import click
 
 from deal.cli.common import print_note, print_selection
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.ranking import ranking_keywords, ranking_options
+from deal.cli.ranking import (
+    csv_safe_option,
+    note_formulas,
+    ranking_keywords,
+    ranking_options,
+)
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -35,6 +40,7 @@ _OUT = "Output"
     first_day=True,
     help="Write selection.csv and selection.json to DIR. Default: only print.",
 )
+@csv_safe_option(_OUT)
 @option(
     _OUT,
     "--top",
@@ -56,6 +62,7 @@ _OUT = "Output"
 def command(
     out: tuple[str, ...],
     output: str | None,
+    csv_safe: bool,
     top: int,
     as_json: bool,
     **options: Any,
@@ -70,7 +77,9 @@ def command(
         raise UsageError("the name of --output is empty: give a folder")
     selection = select(out, **ranking_keywords(options))
     if output is not None:
-        selection.write(output)
+        selection.write(output, csv_safe=csv_safe)
+        if not csv_safe:
+            note_formulas(selection)
     for note in selection.notes:
         print_note(note)
     if as_json:

@@ -8,7 +8,6 @@ is written last: without it ``KEY.engine`` does not exist.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from deal.engines.tensorrt_library import log
 from deal.errors import EngineUnavailableError, ModelError
-from deal.machine.files import replacing
+from deal.machine.files import lock, replacing
 
 __all__ = ["EngineCache", "Entry", "NotUsableError", "default_folder"]
 
@@ -227,11 +226,9 @@ class EngineCache:
         with self._storing():
             file = os.open(path, flags, 0o600)
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another process builds this engine: waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+            if not lock(file, self.folder, wait=False):
+                say("another process is building this engine: waiting for it")
+                lock(file, self.folder, wait=True)
             yield
         finally:
             os.close(file)

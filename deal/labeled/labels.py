@@ -110,7 +110,7 @@ def read_classes(path: Path) -> LabelClasses:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PoolError(f"{path}: {error.strerror}; it must hold {example}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PoolError(f"{path} is not JSON ({error}); it must hold {example}") from error
     classes = values.get("classes") if isinstance(values, dict) else None
     if (

@@ -23,6 +23,7 @@ from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
 from deal.loop.training import TrainingConfig
 from deal.machine.cores import available_cores
+from deal.text import one_line
 from deal.training.checkpoint import (
     load_checkpoint,
     save_atomically,
@@ -218,7 +219,12 @@ class _Round(Training):
             raise OutputError(f"{path} cannot be read: delete it to train again") from error
         if state["labeled"] != self.labeled:
             raise OutputError(f"{path} was trained on other images: delete it to train again")
-        self.restore(state)
+        try:
+            self.restore(state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise OutputError(
+                f"{path} does not fit this run ({one_line(error)}): delete it to train again"
+            ) from error
         self.records = state["records"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import OutputError, ResultsError
-from deal.machine.files import write_text
+from deal.machine.files import lock, write_text
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
@@ -39,7 +38,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is damaged ({error}): delete the folder it is in") from error
 
 
@@ -67,11 +66,6 @@ def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
     except OSError as error:
         raise OutputError(f"output {folder} cannot be made: {error.strerror}") from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        held: int | None = file
-    except BlockingIOError:
-        held = None
-    try:
-        yield held
+        yield file if lock(file, folder, wait=wait) else None
     finally:
         os.close(file)

@@ -1,21 +1,28 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and locks of folders."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from deal.errors import OutputError
 
-__all__ = ["replacing", "write_text"]
+__all__ = ["lock", "replacing", "sync_folder", "write_text"]
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_LEFT_OVER = 3600.0  # seconds; a process of another machine may still write a younger file
 
 
 @contextmanager
 def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends, once it is on disk.
+    """Open a file that takes the place of ``path``, on disk too, when the block ends.
 
     Where the block raises, ``path`` stays as it was.
 
@@ -24,8 +31,11 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
     path : Path
     alone : bool
         No other process writes ``path`` meanwhile. The temporary file is then ``_NAME`` beside it,
-        so that what a kill leaves is overwritten; otherwise the process id is part of its name.
+        so that what a kill leaves is overwritten; otherwise the process id is part of its name,
+        and the next writer removes what a kill left.
     """
+    if not alone:
+        _sweep(path)
     temporary = path.with_name(f"_{path.name}" if alone else f"_{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -33,6 +43,7 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -46,3 +57,57 @@ def write_text(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def lock(file: int, folder: Path, *, wait: bool) -> bool:
+    """Lock an open file of ``folder``; whether it is locked now.
+
+    Raises
+    ------
+    OutputError
+        The file system of the folder has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise OutputError(
+            f"{folder} is on a file system without working locks ({error.strerror}); deal needs "
+            "them to keep other processes out: start the lock service of the mount, or choose a "
+            "folder on another file system"
+        ) from error
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove the temporary files of ``path`` whose writers have been gone for long."""
+    name = re.compile(rf"_{re.escape(path.name)}\.(\d+)(\.tmp)?")
+    with suppress(OSError):
+        for entry in os.scandir(path.parent):
+            match = name.fullmatch(entry.name)
+            if match and _is_gone(int(match[1])):
+                with suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > _LEFT_OVER:
+                        Path(entry.path).unlink()
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder to disk: only then does a rename in it outlive a power cut."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -7,15 +7,15 @@ however it ends.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from deal.errors import OutputError
+from deal.machine.files import lock
 from deal.pool.ids import Shard
 
 __all__ = ["OutputLock"]
@@ -37,7 +37,7 @@ class OutputLock:
             for path in sorted(root.glob("_lock-*")):
                 self._check_other(path, shard, fingerprint)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, root, wait=False)
             holder = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
@@ -52,7 +52,7 @@ class OutputLock:
         """Hold ``_lock``: nobody else joins, leaves or rewrites parts meanwhile."""
         file = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, self._root, wait=True)
             yield
         finally:
             os.close(file)
@@ -68,8 +68,7 @@ class OutputLock:
     def _check_other(self, path: Path, shard: Shard, fingerprint: str) -> None:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock(file, self._root, wait=False):
                 path.unlink()  # its process is gone
                 return
             holder = json.loads(os.pread(file, 4096, 0))

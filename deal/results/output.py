@@ -23,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import parquet
 
 from deal.errors import OutputError
 from deal.pool.digests import DigestMap, digest
@@ -92,6 +93,7 @@ class Output:
         self._done = DigestMap()
         self._duplicates = DigestMap()
         self._parts: list[str] = []
+        self._part_counts: list[int] = []  # rows of each, of whatever shard
         self._next_number = 0
         self._lock = lock
 
@@ -223,11 +225,35 @@ class Output:
                 )
             publish(images.replace_schema_metadata(self._metadata), self.path / "images" / name)
         self._next_number += 1
-        self._remember(name, ids, images.column("source_version").to_pylist())
+        self._remember(name, ids, images.column("source_version").to_pylist(), len(ids))
         self._images, self._regions, self._rows = [], [], 0
         del images
         # Else what parts and files' writers took stays, in pieces too small for what comes next.
         pa.default_memory_pool().release_unused()
+
+    def check_rows(self) -> None:
+        """Count the rows of the parts against what was stored in them.
+
+        Raises
+        ------
+        OutputError
+            A part is gone, or something else changed it.
+        """
+        for name, rows in zip(self._parts, self._part_counts, strict=True):
+            part = self.path / "images" / name
+            try:
+                found = parquet.read_metadata(part).num_rows
+            except FileNotFoundError:
+                found = 0
+            except (OSError, pa.ArrowException) as error:
+                raise OutputError(
+                    f"{part} is damaged; delete it and run again ({error})"
+                ) from error
+            if found != rows:
+                raise OutputError(
+                    f"{part} holds {found} rows, but {rows} were stored: something else changed "
+                    "it; run the same command again to score what is missing"
+                )
 
     def write_run(self, record: Mapping[str, Any]) -> Path:
         """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added."""
@@ -333,16 +359,20 @@ class Output:
         keep_rows(part, pc.invert(failed))
         done = table.filter(pc.and_not(mine, failed))
         self._remember(
-            part.name, done.column("id").to_pylist(), done.column("source_version").to_pylist()
+            part.name,
+            done.column("id").to_pylist(),
+            done.column("source_version").to_pylist(),
+            len(ids) - (pc.sum(failed).as_py() or 0),
         )
         repeated = done.filter(pc.equal(done.column("status"), "duplicate"))
         pairs = (repeated.column(name).to_pylist() for name in ("id", "duplicate_of"))
         for item_id, leader in zip(*pairs, strict=True):
             self._duplicates[digest(item_id)] = digest(leader or "")
 
-    def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str]) -> None:
+    def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str], rows: int) -> None:
         index = len(self._parts)
         self._parts.append(name)
+        self._part_counts.append(rows)
         for item_id, version in zip(ids, versions, strict=True):
             self._done[digest(item_id)] = _version(version) << _PART_BITS | index
 
@@ -359,7 +389,9 @@ class Output:
             for index, gone in stale.items():
                 part = self.path / "images" / self._parts[index]
                 if part.exists():
-                    keep_rows(part, pc.invert(pc.is_in(read_ids(part), pa.array(gone))))
+                    keep = pc.invert(pc.is_in(read_ids(part), pa.array(gone)))
+                    keep_rows(part, keep)
+                    self._part_counts[index] = pc.sum(keep).as_py() or 0
                     self._drop_orphans(part.name)
 
     def _drop_orphans(self, name: str) -> None:

@@ -8,7 +8,6 @@ temporary and belong to no table.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from deal.machine.files import replacing
+from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
 
 __all__ = [
@@ -104,7 +103,6 @@ def publish(table: pa.Table, path: Path) -> None:
     """Write a part so that it is either not there (or as before) or complete and on disk."""
     with replacing(path, alone=True) as file:
         parquet.write_table(table, file, compression="zstd")
-    _sync_folder(path.parent)
 
 
 def keep_rows(path: Path, keep: pa.Array) -> None:
@@ -113,7 +111,7 @@ def keep_rows(path: Path, keep: pa.Array) -> None:
         return
     if not pc.any(keep).as_py():
         path.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return
     publish(read_part(path).filter(keep), path)
 
@@ -123,13 +121,3 @@ def write_json_atomic(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with replacing(path, alone=True) as file:
         file.write(f"{text}\n".encode())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # a rename is only safe against a power cut once its folder is on disk
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

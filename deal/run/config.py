@@ -60,6 +60,7 @@ class PoolOptions(ScoringOptions, SelectOptions, total=False):
     max_pixels: int
     previews: int
     overwrite: bool
+    csv_safe: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,9 @@ class RunSettings:
         How many of the top ranks to draw on ``previews.jpg``.
     overwrite : bool
         Remove earlier results in the output folder first.
+    csv_safe : bool
+        Mark text in ``selection.csv`` that a spreadsheet would run as a formula
+        (:meth:`deal.Selection.write`).
 
     Raises
     ------
@@ -107,6 +111,7 @@ class RunSettings:
     max_pixels: int = MAX_PIXELS
     previews: int = 0
     overwrite: bool = False
+    csv_safe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,7 @@ def score_pool(
             started = datetime.datetime.now(datetime.UTC)
             device, seconds = scorer.device, line.run()
             scored_peak = peak_memory()
+            results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
             # What scoring took is enough for ranking.
             results.forget()
@@ -145,7 +146,7 @@ def _report(
         empty = images_schema if config.ranking.table == "images" else regions_schema
         sources: Any = config.output if stored else empty().empty_table()
         selection = select_by(sources, config.ranking)
-        selection.write(config.output)
+        selection.write(config.output, csv_safe=config.csv_safe)
     said = [*notes[0], *selection.notes, *notes[1]]
     previews: Path | None = None
     (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking

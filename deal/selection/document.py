@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from deal.machine.files import replacing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "Selection"]
+__all__ = ["COLUMNS", "Selection", "unguarded"]
 
 COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 """Columns of ``selection.csv`` and keys of the rows of ``selection.json``.
@@ -30,6 +31,9 @@ COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 that does not apply is empty (null).
 """
 _BATCH = 512
+
+# Apostrophes before it count too, so that what is guarded twice is read back as it was.
+_FORMULA = re.compile(r"^'*[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,40 @@ class Selection:
                     row["cost"] = int(row["cost"])
                 yield {name: rank if name == "rank" else row[name] for name in COLUMNS}
 
-    def to_csv(self) -> str:
-        """`COLUMNS`; text quoted where needed (RFC 4180), numbers as Python's ``repr``."""
-        return "".join(self._csv())
+    @property
+    def formulas(self) -> int:
+        """Rows with a text that spreadsheets take for a formula: it begins with =, +, - or @."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = np.zeros(len(self), dtype=bool)
+        for name in self.table.column_names:
+            column = self.table.column(name)
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                matches = pc.match_substring_regex(column, _FORMULA.pattern)
+                found |= pc.fill_null(matches, False).to_numpy()
+        return int(found.sum())
+
+    def to_csv(self, *, csv_safe: bool = False) -> str:
+        """`COLUMNS`; text quoted where needed (RFC 4180), numbers as Python's ``repr``.
+
+        With ``csv_safe`` an apostrophe precedes text that spreadsheets take for a formula.
+        """
+        return "".join(self._csv(csv_safe))
 
     def to_json(self) -> str:
         """Return metadata and notes, then the rows."""
         return "".join(self._json())
 
-    def write(self, output: str | os.PathLike[str]) -> None:
+    def write(self, output: str | os.PathLike[str], *, csv_safe: bool = False) -> None:
         """Write ``selection.csv`` and ``selection.json`` into a folder, each atomically.
+
+        Parameters
+        ----------
+        output : path
+        csv_safe : bool
+            Write an apostrophe before text in ``selection.csv`` that begins with =, +, - or @, so
+            that spreadsheets do not run it. Lists of ids are read without it.
 
         Raises
         ------
@@ -112,7 +140,10 @@ class Selection:
         folder = Path(output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, text in (("selection.csv", self._csv()), ("selection.json", self._json())):
+            for name, text in (
+                ("selection.csv", self._csv(csv_safe)),
+                ("selection.json", self._json()),
+            ):
                 with replacing(folder / name) as file:
                     file.writelines(part.encode() for part in text)
         except OSError as error:
@@ -120,11 +151,16 @@ class Selection:
                 f"cannot write the selection to {folder}: {error.strerror}; choose another --output"
             ) from error
 
-    def _csv(self) -> Iterator[str]:
+    def _csv(self, safe: bool) -> Iterator[str]:
+        shown = _guarded if safe else str
         yield ",".join(COLUMNS) + "\n"
         for row in self.records():
             cells = (
-                "" if value is None else _quote(value) if isinstance(value, str) else repr(value)
+                ""
+                if value is None
+                else _quote(shown(value))
+                if isinstance(value, str)
+                else repr(value)
                 for value in row.values()
             )
             yield ",".join(cells) + "\n"
@@ -137,6 +173,15 @@ class Selection:
         for row in self.records():
             yield ("," if row["rank"] > 1 else "") + "\n  " + json.dumps(row, ensure_ascii=False)
         yield "\n ]\n}\n"
+
+
+def unguarded(text: str) -> str:
+    """A text of a ``csv_safe`` file as it was."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _guarded(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _quote(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from deal.errors import UsageError
 from deal.selection.budget import decimal, number_of
+from deal.selection.document import COLUMNS, unguarded
 
 __all__ = [
     "Diverse",
@@ -198,7 +199,7 @@ class IdList:
 
 
 def read_id_lists(paths: Sequence[str]) -> IdList:
-    """Read lists of ids: ``.csv`` with a column ``id`` (a ``selection.csv``), else one id a line.
+    """Read lists of ids: ``.csv`` with a column ``id`` (a ``selection.csv``), else one id per line.
 
     A column ``region`` that is not empty names a region of the image.
 
@@ -220,7 +221,7 @@ def read_id_lists(paths: Sequence[str]) -> IdList:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(
                 f"{path} cannot be read as a list of ids ({error}): give a CSV file with a column "
-                "id, or a text file with one id a line"
+                "id, or a text file with one id per line"
             ) from error
     return IdList(frozenset(images), frozenset(regions))
 
@@ -235,9 +236,12 @@ def _read_csv(
         raise UsageError(
             f"{path} has no column id: its first line must name the columns, one of them id"
         )
+    written_by_deal = tuple(rows.fieldnames or ()) == COLUMNS
     for row in rows:
         if row["id"] is None:
             raise UsageError(f"{path}, line {rows.line_num}: it ends before the column id")
+        if written_by_deal:
+            row["id"] = unguarded(row["id"])
         region = row.get("region") or ""
         if not region:
             images.add(row["id"])

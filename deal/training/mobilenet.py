@@ -158,7 +158,7 @@ def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
     try:
         values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises pickle, zip, OS and runtime errors alike
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = error.strerror if isinstance(error, OSError) else "it is none, or is damaged"
         raise ModelError(f"weights {path} cannot be read as a state dict: {reason}") from error
     if not isinstance(values, Mapping) or not all(isinstance(v, Tensor) for v in values.values()):
         raise ModelError(f"weights {path}: expected a state dict of torchvision's mobilenet_v2")

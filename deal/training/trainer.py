@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from deal._version import __version__
 from deal.errors import OutputError, PoolError
 from deal.machine.files import write_text
+from deal.text import one_line
 from deal.training.checkpoint import (
     load_checkpoint,
     save_atomically,
@@ -130,7 +131,13 @@ class _Run(Training):
     def run(self, resumed: dict[str, Any] | None) -> dict[str, Any]:
         """Train the epochs that are left and evaluate the best one."""
         if resumed is not None:
-            self._restore(resumed)
+            try:
+                self._restore(resumed)
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise OutputError(
+                    f"{self.output / _LAST} does not fit this run ({one_line(error)}); use "
+                    "--overwrite to start again"
+                ) from error
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),

@@ -270,16 +270,19 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "━" in terminal.getvalue()
 
 
-def test_a_file_gets_a_line_now_and_then(
+def test_a_file_gets_lines_at_growing_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = iter([0.0, 1.0, 11.0, 11.0, 12.0])
-    monkeypatch.setattr("deal.cli.display.time.monotonic", lambda: next(clock))
+    now = 0.0
+    monkeypatch.setattr("deal.cli.display.time.monotonic", lambda: now)
     with Display(enabled=True) as display:
-        for done in (1, 2, 3):
-            display(Progress(10, 0, done, 0, float(done)))
+        for second in range(3000):
+            now = float(second)
+            display(Progress(5000, 0, second, 0, now))
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == ["2/10", "3/10"]
+    # 10, 20, 40, … seconds apart, at most 600; and the end.
+    shown = [10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 2999]
+    assert [int(line.partition("/")[0]) for line in lines] == shown
 
 
 def fail_with(error: BaseException) -> Any:

@@ -42,6 +42,20 @@ def test_parts_have_deterministic_names_and_continue(tmp_path: Path) -> None:
     assert list(stored(tmp_path)) == ["a", "b", "c", "d"]
 
 
+def test_rows_that_go_behind_its_back_are_missed_at_the_end(tmp_path: Path) -> None:
+    with open_output(tmp_path, part_rows=2) as output:
+        for batch in (["a", "b"], ["c", "d"]):
+            write(output, *batch)
+        write(output, "a", version="v2")  # replaces a row of the first part
+        output.flush()
+        output.check_rows()
+    with open_output(tmp_path, part_rows=2) as output:
+        output.check_rows()
+        (tmp_path / "images" / "part-0-of-1-000001.parquet").unlink()
+        with pytest.raises(OutputError, match=r"holds 0 rows, but 2 were stored: .* run the same"):
+            output.check_rows()
+
+
 def test_parts_grow_with_what_is_stored_and_go_on_growing_when_reopened(tmp_path: Path) -> None:
     for batches in ([[f"{number:03}" for number in range(256)], ["a"], ["b"]], [["c"], ["d"]]):
         with open_output(tmp_path, part_rows=1) as output:

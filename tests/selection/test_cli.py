@@ -130,6 +130,25 @@ def test_score_and_select_share_the_options_of_a_ranking() -> None:
     assert len(shared(select_command)) > 20
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_that_is_nested_too_deeply_is_a_usage_error(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    command = [
+        "score",
+        str(tmp_path),
+        "--model",
+        "m",
+        "-o",
+        "o",
+        "--model-option",
+        f"classes={text}",
+    ]
+    assert cli.run(cli.deal, command, "deal") == 2
+    error = capsys.readouterr().err
+    assert error == "error: --model-option classes: its JSON is nested too deeply\n"
+
+
 def test_rows_are_drawn_and_the_table_says_so(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
