@@ -61,6 +61,14 @@ _BATCH_SIZE = (
 )
 @option(
     _POOL,
+    "--skip",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out images whose id, or a folder of it, matches GLOB; repeatable. Without / it "
+    "matches names in any folder. Names that begin with a dot are always left out of folders.",
+)
+@option(
+    _POOL,
     "--sequence-from",
     metavar="REGEX",
     help="Read the sequence of an image from its id: the first group of REGEX.",

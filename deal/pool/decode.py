@@ -1,9 +1,11 @@
 """Bytes of an image file → oriented uint8 RGB, or an :class:`~deal.errors.ItemError`.
 
-The format is told from the content, not the name. Grey, palette, CMYK and YCbCr become RGB (colour
-profiles are not applied); alpha is dropped, not composited; of an animation or a file of several
-pages the first frame counts. 16-bit grey is divided by 257 and rounded; of 16-bit colour Pillow
-hands out the high byte, within one level of that.
+The format is told from the content, not the name: JPEG, PNG, WebP, BMP, TIFF, and with one more
+package each AVIF, HEIC and JPEG XL. docs/reference/damage.md says which damage is noticed.
+
+Grey, palette, CMYK and YCbCr become RGB (colour profiles are not applied); alpha is dropped, not
+composited; of an animation or a file of several pages the first frame counts. 16-bit grey is
+divided by 257 and rounded; of 16-bit colour Pillow hands out the high byte, within a level of that.
 
 A JPEG can be decoded to 1/2, 1/4 or 1/8 of its size, which libjpeg-turbo does by smaller inverse
 transforms (at 1/8 a pixel is the mean of its block): no detail finer than the network's input is
@@ -27,6 +29,16 @@ from deal.errors import ItemError
 from deal.machine.room import Room
 from deal.pool.jpeg import decode_jpeg, jpeg_size
 from deal.pool.pixels import loaded
+from deal.pool.plugins import (
+    boxed_size,
+    decode_avif,
+    decode_heic,
+    decode_jxl,
+    is_avif,
+    is_heic,
+    is_jxl,
+    jxl_size,
+)
 from deal.pool.png import decode_png
 from deal.pool.tiff import decode_tiff, tiff_size
 from deal.pool.webp import decode_webp, webp_size
@@ -78,7 +90,7 @@ def decode(
 def decode_bytes(
     data: bytes, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
 ) -> Decoded:
-    """Decode the content of a JPEG, PNG, WebP, BMP or TIFF file.
+    """Decode the content of an image file.
 
     Parameters
     ----------
@@ -118,7 +130,7 @@ def decode_bytes(
             except Exception as error:  # damaged files make the decoders raise almost anything
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise ItemError("decode", f"damaged or truncated {name}: {reason}") from error
-    raise ItemError("decode", "not a JPEG, PNG, WebP, BMP or TIFF image")
+    raise ItemError("decode", "not a JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL image")
 
 
 def pixels_of(data: bytes) -> int:
@@ -166,4 +178,7 @@ _FORMATS: tuple[tuple[str, Callable[[bytes], bool], _Decoder, _Size], ...] = (
         decode_tiff,
         tiff_size,
     ),
+    ("AVIF", is_avif, decode_avif, boxed_size),
+    ("HEIC", is_heic, decode_heic, boxed_size),
+    ("JPEG XL", is_jxl, decode_jxl, jxl_size),
 )

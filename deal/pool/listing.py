@@ -1,9 +1,10 @@
 """Pool sources → a stream of items.
 
 A source is a folder (searched recursively, in byte order of the paths, never through symlinked
-folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders; ``*`` also
-matches a leading dot), one image, or a manifest (:mod:`deal.pool.manifest`). The contact sheet that
-an earlier run left in a folder of results is no image of a folder or glob.
+folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders), one image,
+or a manifest (:mod:`deal.pool.manifest`). Names below a folder that begin with a dot are left out,
+as shells do: a glob takes them by a dot of its own. The contact sheet that an earlier run left in a
+folder of results is no image of a folder or glob.
 
 Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
 follow from one folder or glob alone (several sources, or a manifest), a
@@ -18,27 +19,23 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import translate
-from heapq import merge
 from itertools import chain, pairwise
 
 from deal.errors import PoolError, UsageError
 from deal.pool.digests import DigestMap, digest
+from deal.pool.formats import IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
 from deal.types import FailedItem, PoolItem
 
 __all__ = ["IMAGE_SUFFIXES", "Pool"]
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
 Source = str | os.PathLike[str]
 _Listing = Iterator[PoolItem | FailedItem]
-
-_RUN = 4096  # names that are objects at once
-_OUTPUT = {b"runs/", b"selection.json", b"previews.jpg"}  # in an output of ours
 
 
 class Pool:
@@ -59,6 +56,14 @@ class Pool:
         manifest names none.
     shard : Shard, optional
         Keep only this part of the pool.
+    skip : sequence of str
+        Globs; images whose id, or a folder of it, matches one are left out. One without ``/``
+        matches names in any folder.
+
+    Attributes
+    ----------
+    passed : Counter
+        What the latest listing has passed over; complete at its end (:meth:`notes`).
 
     Raises
     ------
@@ -76,10 +81,13 @@ class Pool:
         *,
         sequence_from: str | None = None,
         shard: Shard | None = None,
+        skip: Sequence[str] = (),
     ) -> None:
         self.sources = _as_list(sources)
         self.sequence_from = sequence_from
         self.shard = shard or Shard()
+        self.passed: Counter[str] = Counter()
+        self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
         return map(_stat, self._entries())
@@ -89,8 +97,15 @@ class Pool:
         return sum(1 for _ in self._entries())
 
     def _entries(self) -> _Listing:
-        listing = _listing(self.sources, self.sequence_from)
+        passed: Counter[str] = Counter()
+        self.passed = passed
+        listing = _listing(self.sources, self.sequence_from, passed, self._skip)
         return (entry for entry in listing if self.shard.contains(_item(entry).id))
+
+    def notes(self) -> list[str]:
+        """What the user should hear of the latest listing, once it has ended."""
+        text = passed_over(self.passed)
+        return [f"passed over: {text}"] if text else []
 
 
 def _item(entry: PoolItem | FailedItem) -> PoolItem:
@@ -107,23 +122,37 @@ def _names(sources: Source | Sequence[Source]) -> str:
     return ", ".join(repr(path_to_id(source)) for source in _as_list(sources))
 
 
-def _listing(names: list[str], sequence_from: str | None) -> _Listing:
+def _listing(
+    names: list[str], sequence_from: str | None, passed: Counter[str], skip: list[Pattern]
+) -> _Listing:
     """Check every source, then list them one after the other; nothing is stat'ed yet."""
     if not names:
         raise UsageError("no pool: name a folder, glob, image or manifest")
     pattern = None if sequence_from is None else sequence_pattern(sequence_from)
-    opened = [_open_source(name) for name in names]
+    opened = [_open_source(name, passed) for name in names]
     _refuse_overlap(names)
     structural = len(names) == 1 and not _is_manifest(names[0])
     items = opened[0]() if structural else _unique(names, opened)
+    if skip:
+        items = _without(items, skip, passed)
     first = next(items, None)
     if first is None:
+        others = passed_over(passed)
         raise PoolError(
             f"no image found in {_names(names)}; of folders and globs, files that end in "
             f"{', '.join(IMAGE_SUFFIXES)} (any case) are taken"
+            + (f"; passed over: {others}" if others else "")
         )
     items = chain([first], items)
     return items if pattern is None else _with_sequence(items, pattern)
+
+
+def _without(items: _Listing, skip: list[Pattern], passed: Counter[str]) -> _Listing:
+    for entry in items:
+        if any(pattern.matches(_item(entry).id) for pattern in skip):
+            passed[SKIPPED] += 1
+        else:
+            yield entry
 
 
 def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:
@@ -170,13 +199,13 @@ def _is_manifest(name: str) -> bool:
     return name.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(name)
 
 
-def _open_source(name: str) -> Callable[[], _Listing]:
+def _open_source(name: str, passed: Counter[str]) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
     path = os.path.abspath(name)
     if os.path.isdir(path):
-        return lambda: _walk(path, ("**", "*"))
+        return lambda: _walk(path, ("**", "*"), passed)
     if os.path.lexists(path):
         if _is_manifest(path):
             next(read_manifest(path), None)
@@ -200,7 +229,7 @@ def _open_source(name: str) -> Callable[[], _Listing]:
         raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard; write the path without it")
     if pattern[-1] == "**":
         pattern.append("*")
-    return lambda: _walk(root, pattern)
+    return lambda: _walk(root, pattern, passed)
 
 
 def _manifest(name: str) -> _Listing:
@@ -222,61 +251,9 @@ def _image(root: str, relative: str) -> PoolItem:
     return PoolItem(id=path_to_id(relative), uri=path_to_id(path), path=path, source_version="")
 
 
-class _Pattern:
-    """A glob over the components of a path, matched one component at a time.
-
-    A set of positions in the pattern stands for a folder, so that every file is seen once, however
-    many ``**`` there are, and no folder is entered in which nothing can match.
-    """
-
-    def __init__(self, parts: Sequence[str]) -> None:
-        self._parts = [None if part == "**" else re.compile(translate(part)) for part in parts]
-        self.start = self._closure({0})
-        self.end = len(parts)
-
-    def step(self, positions: frozenset[int], name: str) -> frozenset[int]:
-        """Positions behind ``name``; ``end`` is among them when the whole pattern matches."""
-        following = set()
-        for position in positions - {self.end}:
-            part = self._parts[position]
-            if part is None:
-                following.add(position)
-            elif part.match(name):
-                following.add(position + 1)
-        return self._closure(following)
-
-    def _closure(self, positions: set[int]) -> frozenset[int]:
-        for position, part in enumerate(self._parts):
-            if part is None and position in positions:  # ** may stand for no folder at all
-                positions.add(position + 1)
-        return frozenset(positions)
-
-
-def _walk(root: str, parts: Sequence[str]) -> _Listing:
-    """Images below ``root`` whose relative path matches the pattern, in byte order."""
-    pattern = _Pattern(parts)
-    levels: list[tuple[str, frozenset[int], Iterator[bytes]]] = []
-    enter: tuple[str, frozenset[int]] | None = ("", pattern.start)
-    while enter:
-        folder, positions = enter
-        enter = None
-        try:
-            levels.append((folder, positions, _names_in(os.path.join(root, folder))))
-        except OSError as error:
-            yield _unlisted(root, folder, error)
-        while levels and not enter:
-            folder, positions, names = levels[-1]
-            entry = next(names, None)
-            if entry is None:
-                levels.pop()
-                continue
-            name = os.fsdecode(entry)
-            following = pattern.step(positions, name.removesuffix("/"))
-            if name.endswith("/"):
-                if following - {pattern.end}:
-                    enter = folder + name, following
-            elif pattern.end in following and name.lower().endswith(IMAGE_SUFFIXES):
-                yield _image(root, folder + name)
+def _walk(root: str, parts: Sequence[str], passed: Counter[str]) -> _Listing:
+    for found in walk(root, parts, passed):
+        yield _image(root, found) if isinstance(found, str) else _unlisted(root, *found)
 
 
 def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
@@ -284,53 +261,6 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     if not folder:
         item = replace(item, id=path_to_id(os.path.basename(root) + "/"))
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
-
-
-def _names_in(folder: str) -> Iterator[bytes]:
-    """Names in a folder in byte order; folders end with ``/``, symlinked folders are left out."""
-    runs: list[bytes] = []
-    names: list[bytes] = []
-    own: set[bytes] = set()
-    with os.scandir(os.fsencode(folder)) as entries:  # bytes take a third of the memory
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                name = entry.name + b"/"
-            elif not _leads_to_folder(entry):
-                name = entry.name
-            else:
-                continue
-            names.append(name)
-            if name in _OUTPUT:
-                own.add(name)
-            if len(names) == _RUN:
-                runs.append(_sorted_run(names))
-                names = []
-    runs.append(_sorted_run(names))
-    merged = merge(*map(_split, runs))
-    if own == _OUTPUT:
-        return (name for name in merged if name != b"previews.jpg")
-    return merged
-
-
-def _sorted_run(names: list[bytes]) -> bytes:
-    """Names in byte order between zero bytes: a quarter of the memory of as many objects."""
-    return b"\0".join(sorted(names))
-
-
-def _split(run: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(run):
-        end = run.find(b"\0", start)
-        end = len(run) if end < 0 else end
-        yield run[start:end]
-        start = end + 1
-
-
-def _leads_to_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_symlink() and entry.is_dir()
-    except OSError:  # where it leads is hidden; if it is called like an image, its row will say so
-        return False
 
 
 def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:

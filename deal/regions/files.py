@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from deal.errors import ItemError
+from deal.pool.formats import IMAGE_SUFFIXES
 from deal.pool.ids import id_to_path, path_to_id
-from deal.pool.listing import IMAGE_SUFFIXES
 
 __all__ = ["MAX_REGIONS", "checked_ids", "find_segments", "nearest", "read_segments"]
 

@@ -53,6 +53,7 @@ class PoolOptions(ScoringOptions, SelectOptions, total=False):
 
     shard: Shard | str
     sequence_from: str | None
+    skip: Sequence[str]
     dedup: float | str | None
     sessions: int | str | None
     decode_threads: int | None
@@ -73,6 +74,8 @@ class RunSettings:
         ``"0/4"`` … ``"3/4"``: only this part of the pool, by a hash of the id.
     sequence_from : str, optional
         Regular expression whose first group, searched in an image's id, names its sequence.
+    skip : sequence of str
+        Globs: images whose id, or a folder of it, matches one are left out.
     dedup : float, optional
         Threshold in grey levels (:mod:`deal.run.dedup`): frames that differ by no more from the
         last one kept of their sequence become rows ``duplicate``. None compares nothing.
@@ -104,6 +107,7 @@ class RunSettings:
 
     shard: Shard = Shard()  # noqa: RUF009 (frozen)
     sequence_from: str | None = None
+    skip: tuple[str, ...] = ()
     dedup: float | None = None
     sessions: int | str | None = None
     decode_threads: int | None = None
@@ -200,7 +204,7 @@ class ScoreConfig(RunSettings):
     @property
     def items(self) -> Pool:
         """The images of this run's shard, to be counted and listed."""
-        return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard)
+        return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard, skip=self.skip)
 
     @property
     def region_score(self) -> dict[str, Any] | None:
@@ -266,5 +270,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
     "sessions": parse_sessions,
+    "skip": lambda skip: (skip,) if isinstance(skip, str) else tuple(skip),
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
 }

@@ -46,7 +46,7 @@ class Ledger:
         duplicates.
     errors : Counter of error code
     marks : Counter of str
-        Of images scored by this run, what follows the first ``;`` in their color_mode.
+        Of images scored by this run: what follows each ``;`` in their color_mode.
     doubts : PoolDoubts
         Of the images that this run scored.
     """
@@ -156,7 +156,8 @@ class Ledger:
 
     def _judge(self, outcome: Outcome) -> None:
         """Keep what tells whether the network is at fault."""
-        self.marks.update(shape.color_mode.partition(";")[2] for _, shape in outcome.ok if shape)
+        for _, shape in outcome.ok:
+            self.marks.update(shape.color_mode.split(";")[1:] if shape else ())
         if outcome.ok:
             self._in_a_row = 0
         for index, error in outcome.failures.items():

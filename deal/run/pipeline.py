@@ -21,6 +21,7 @@ from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
+from deal.pool.pixels import DARK
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -73,11 +74,12 @@ def score_pool(
     """
     config = ScoreConfig.parse(pool, model=model, output=output, **options)
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
-    total = config.items.count()
+    items = config.items
+    total = items.count()
     with open_session(config) as scorer:
         _check_columns(config, scorer)
-        notes = [*scorer.doubts]
-        notes += check_masks(mask, config.items, max_pixels=config.max_pixels)
+        notes = [*items.notes(), *scorer.doubts]
+        notes += check_masks(mask, items, max_pixels=config.max_pixels)
         if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(
@@ -176,13 +178,19 @@ def _report(
 
 
 def _notes(ledger: Ledger) -> list[str]:
+    notes = []
+    if dark := ledger.marks[DARK.removeprefix(";")]:
+        notes.append(
+            f"{dark} images of 16-bit grey stay below 4096, as 12-bit cameras write them, and come "
+            "out nearly black (color_mode …;below-4096): store them scaled to 16 or to 8 bits"
+        )
     stale = ledger.output.done_count - ledger.state().finished
-    if stale <= 0:
-        return []
-    return [
-        f"{ledger.output.path} also holds {stale} images of earlier runs that are not in this "
-        "pool; they are ranked too"
-    ]
+    if stale > 0:
+        notes.append(
+            f"{ledger.output.path} also holds {stale} images of earlier runs that are not in this "
+            "pool; they are ranked too"
+        )
+    return notes
 
 
 def _record(
