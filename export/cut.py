@@ -90,12 +90,12 @@ def cut_argmax(model: str | Path, output: str | Path) -> Cut:
         softmax = []  # a cast or nothing: these are the logits
     removed += softmax
     layout = _layout(model, argmax)
-    cut = Cut(labels, tuple(node.op_type for node in removed), layout, 0)
-    _give(network, labels, removed[-1].input[0])
+    kinds = tuple(node.op_type for node in removed)
+    place = _give(network, labels, removed[-1].input[0])
     with new_file(output) as temporary:
         write_synced(temporary, network.SerializeToString())
-        cells = _compare(model, temporary, header.inputs, labels, layout)
-    return Cut(cut.output, cut.removed, layout, cells)
+        cells = _compare(model, temporary, header.inputs, labels, place, layout)
+    return Cut(labels, kinds, layout, cells)
 
 
 def _argmax_behind(made_by: dict[str, onnx.NodeProto], name: str) -> bool:
@@ -126,29 +126,28 @@ def _layout(model: Path, argmax: onnx.NodeProto) -> str:
     )
 
 
-def _give(network: onnx.ModelProto, labels: str, logits: str) -> None:
-    """Make a tensor the output instead of the labels, and leave out what nothing needs then."""
+def _give(network: onnx.ModelProto, labels: str, logits: str) -> int:
+    """Make a tensor the output instead of the labels, and leave out what nothing needs then.
+
+    Returns its place among the outputs.
+    """
     graph = network.graph
     try:
         known = onnx.shape_inference.infer_shapes(network).graph.value_info
     except (onnx.shape_inference.InferenceError, ValueError):  # a model beyond 2 GB, or odd nodes
         known = []
     info = next((value for value in known if value.name == logits), None)
-    name = _LOGITS
-    taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
-    taken |= {tensor for node in graph.node for tensor in node.output}
-    if logits == name:
-        pass
-    elif name in taken:
-        name = logits
-    else:
-        graph.node.append(helper.make_node("Identity", [logits], [name]))
     value = onnx.ValueInfoProto()
-    value.CopyFrom(info or helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4))
-    value.name = name
+    value.CopyFrom(info or helper.make_tensor_value_info(logits, TensorProto.FLOAT, [None] * 4))
     place = next(i for i, output in enumerate(graph.output) if output.name == labels)
     graph.output[place].CopyFrom(value)
     _prune(graph)
+    taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
+    taken |= {tensor for node in graph.node for tensor in node.output}
+    if _LOGITS not in taken:
+        graph.node.append(helper.make_node("Identity", [logits], [_LOGITS]))
+        graph.output[place].name = _LOGITS
+    return place
 
 
 def _prune(graph: onnx.GraphProto) -> None:
@@ -182,7 +181,12 @@ def _outer_names(node: onnx.NodeProto) -> set[str]:
 
 
 def _compare(
-    model: Path, made: Path, inputs: tuple[TensorInfo, ...], labels: str, layout: str
+    model: Path,
+    made: Path,
+    inputs: tuple[TensorInfo, ...],
+    labels: str,
+    place: int,
+    layout: str,
 ) -> int:
     """Cells whose labels were compared for noise; ModelError where one differs."""
     rng = np.random.default_rng(0)
@@ -199,7 +203,7 @@ def _compare(
     except Exception as error:  # the runtime's exceptions share no other base
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ModelError(f"model {model} cannot be compared with its cut form: {reason}") from error
-    logits = after.get(_LOGITS, next(iter(after.values())))
+    logits = after[names[place]]
     axis = 1 if layout == "nchw" else 3
     if logits.ndim != 4 or logits.dtype.kind != "f":
         raise ModelError(

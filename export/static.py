@@ -96,7 +96,7 @@ def make_static(
 def _fix(network: onnx.ModelProto, spec: ModelSpec, size: tuple[int, int]) -> None:
     image = next(value for value in network.graph.input if value.name == spec.input_name)
     dims = image.type.tensor_type.shape.dim
-    first = 1 if spec.input_dtype == "uint8" else 2  # [N,H,W,3] or [N,3,H,W]
+    first = 1 if spec.input_layout == "nhwc" else 2  # [N,H,W,3] or [N,3,H,W]
     for dim, length in zip(dims[first : first + 2], size, strict=True):
         if dim.HasField("dim_value") and dim.dim_value != length:
             taken = [d.dim_value for d in dims[first : first + 2]]

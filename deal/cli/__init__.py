@@ -27,6 +27,7 @@ _COMMANDS = (
     "score",
     "select",
     "report",
+    "check",
     "fit-head",
     "train",
     "export",

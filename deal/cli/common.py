@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deal.errors import UsageError
+from deal.model.strict_json import parse_json
 from deal.text import printable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def key_value(text: str) -> tuple[str, Any]:
     if not separator:
         raise UsageError(f"--model-option {text!r}: write it as KEY=VALUE, such as classes=19")
     try:
-        return key, json.loads(value)
+        return key, parse_json(value)
     except ValueError:
         return key, value
     except RecursionError as error:

@@ -34,6 +34,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
         "deal export camvid.onnx -o camvid-int8.onnx --precision int8 --images pool/",
         "deal export camvid.onnx -o camvid-360x480.onnx --static 360x480",
         "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
+        "deal export labels.onnx -o logits.onnx --cut",
     ],
 )
 @click.argument("model", type=click.Path())
@@ -82,6 +83,13 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
     first_day=True,
     help="Fix the input size and rearrange the float32 network for CPUs: it gives the same numbers "
     "in less time.",
+)
+@option(
+    _MAKE,
+    "--cut",
+    is_flag=True,
+    help="Take the argmax off the end of an ONNX model (and a softmax before it), so that it gives "
+    "logits. deal check says what the new file still needs.",
 )
 @option(
     _MAKE,
@@ -160,6 +168,7 @@ def command(
     tolerance: float,
     difficulty_head: str | None,
     static: tuple[int, int] | None,
+    cut: bool,
     opset: int,
     dropout: bool,
     embedding: bool,
@@ -176,10 +185,18 @@ def command(
     """
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
+    if cut:
+        if not is_onnx or converts or difficulty_head is not None or static is not None:
+            raise UsageError(
+                "--cut takes an ONNX file and does nothing else: make another form of its result "
+                "with a second deal export"
+            )
+        _cut(model, output, as_json=as_json)
+        return
     if is_onnx and not converts and difficulty_head is None and static is None:
         raise UsageError(
-            f"{model} is an ONNX file already: say what to make of it with --precision, --static "
-            "or --difficulty-head"
+            f"{model} is an ONNX file already: say what to make of it with --precision, --static, "
+            "--difficulty-head or --cut"
         )
     if converts and static is not None:
         raise UsageError(
@@ -238,6 +255,25 @@ def _export(checkpoint: str, output: str, images: str | None, **options: Any) ->
 
     found = None if images is None else PoolImages.of(images)
     return export_checkpoint(checkpoint, output, images=found, **options)
+
+
+def _cut(model: str, output: str, *, as_json: bool) -> None:
+    try:
+        from deal.export.cut import cut_argmax
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise DealError(f"--cut needs the package onnx: {pip_install('convert', 'ort')}") from error
+    cut = cut_argmax(model, output)
+    if as_json:
+        click.echo(json.dumps({"cut": cut.to_dict()}, indent=1))
+        return
+    last = " (state output_layout nhwc)" if cut.layout == "nhwc" else ""
+    click.echo(
+        f"removed {', '.join(cut.removed)}, of which output {printable(cut.output)!r} came; the "
+        f"logits{last} give the same labels in all {cut.cells} cells of noise"
+    )
+    click.echo(f"model: {printable(output)}")
 
 
 def _put_head(source: str, head: str, output: str) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ModelError
+from deal.model.consistency import check_channels
 from deal.model.graph import output_remedy
-from deal.model.spec import ModelSpec, check_channels
+from deal.model.spec import ModelSpec
 from deal.types import EngineOutput
 
 __all__ = ["compare_runs", "examine"]

@@ -11,7 +11,15 @@ from deal.model.dropout import DropoutLayer
 from deal.model.head import DifficultyHead
 from deal.model.strict_json import shown
 
-__all__ = ["FORMAT", "LARGEST_BATCH", "LARGEST_INPUT", "LARGEST_SIDE", "PRECISIONS", "checked"]
+__all__ = [
+    "FORMAT",
+    "LARGEST_BATCH",
+    "LARGEST_INPUT",
+    "LARGEST_SIDE",
+    "PRECISIONS",
+    "checked",
+    "read_keys",
+]
 
 FORMAT = 1
 """Version of the model contract this release reads and writes."""
@@ -35,15 +43,27 @@ _LARGEST_LEVEL = 1.5  # of mean and std; what is above was meant for levels of 0
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Values of one source as ModelSpec wants them; ModelError names source, key and remedy."""
-    result = {}
+    result, errors = read_keys(values, source)
+    if errors:
+        raise errors[0]
+    return result
+
+
+def read_keys(values: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[ModelError]]:
+    """The good values of one source as ModelSpec wants them, and an error for each other one."""
+    result, errors = {}, []
     for key, value in values.items():
         if key not in READERS:
-            raise ModelError(f"{source}: unknown key {shown(key)}; known are {', '.join(READERS)}")
+            known = ", ".join(READERS)
+            errors.append(ModelError(f"{source}: unknown key {shown(key)}; known are {known}"))
+            continue
         try:
             result[key] = READERS[key](value)
+        except ModelError as error:
+            errors.append(ModelError(f"{source}: {error}"))
         except ValueError as error:
-            raise ModelError(f"{source}: {key} {error}, not {shown(value)}") from error
-    return result
+            errors.append(ModelError(f"{source}: {key} {error}, not {shown(value)}"))
+    return result, errors
 
 
 def _choice(*names: str, reserved: tuple[str, ...] = ()) -> Callable[[Any], str]:

@@ -42,10 +42,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deal.errors import ModelError, UsageError
+from deal.model.consistency import inconsistencies
 from deal.model.dropout import DropoutLayer
 from deal.model.graph import (
     SIDE_OUTPUTS,
@@ -64,11 +66,13 @@ from deal.model.strict_json import json_object, read_json_object
 __all__ = [
     "METADATA_KEY",
     "ModelSpec",
-    "check_channels",
     "choose_difficulty",
+    "contract_sources",
     "contract_values",
+    "drawn_spec",
     "read_spec",
     "resolve_spec",
+    "spec_of",
 ]
 
 METADATA_KEY = "deal"
@@ -225,6 +229,23 @@ def contract_values(path: str | Path) -> dict[str, Any]:
     return {**_metadata(path, read_header(path)), **(_side_car(path) or {})}
 
 
+def contract_sources(path: Path, header: OnnxHeader) -> list[tuple[str, Any]]:
+    """Where a model's contract stands, and the JSON values there, later ones winning.
+
+    In place of what cannot be read there is the ModelError.
+    """
+    sources: list[tuple[str, Any]] = []
+    for name, read in (
+        (f"metadata of {path}", partial(_metadata, path, header)),
+        (str(path.with_suffix(".json")), partial(_side_car, path)),
+    ):
+        try:
+            sources.append((name, read() or {}))
+        except ModelError as error:
+            sources.append((name, error))
+    return sources
+
+
 def resolve_spec(
     path: Path,
     metadata: Mapping[str, Any],
@@ -243,6 +264,25 @@ def resolve_spec(
         values |= checked(overrides or {}, "model options")
     except ModelError as error:
         raise UsageError(str(error)) from error
+    return spec_of(path, values, header)
+
+
+def spec_of(path: Path, values: Mapping[str, Any], header: OnnxHeader) -> ModelSpec:
+    """Hold the keys of a contract, checked one by one, against the graph (ModelError)."""
+    spec, channels = drawn_spec(path, values, header)
+    for error in inconsistencies(spec, channels):
+        raise error
+    return spec
+
+
+def drawn_spec(
+    path: Path, values: Mapping[str, Any], header: OnnxHeader
+) -> tuple[ModelSpec, int | None]:
+    """The contract with what the graph says, not yet held against itself (ModelError).
+
+    With it come the channels of the output, None where the graph does not say.
+    """
+    values = dict(values)
     values.pop("format", None)
     if "classes" not in values:
         raise ModelError(
@@ -277,34 +317,8 @@ def resolve_spec(
         stated=stated,
         **(values | given),
     )
-    _check_together(spec)
-    if output.shape is not None:
-        axis = 1 if spec.output_layout == "nchw" else 3
-        if (declared := output.shape[axis]) is not None:
-            check_channels(spec, declared)
-    return spec
-
-
-def check_channels(spec: ModelSpec, channels: int) -> None:
-    """Hold the channels of the graph's output against ``classes``; raises ModelError."""
-    if channels == spec.channels:
-        return
-    if spec.activation == "sigmoid":
-        raise ModelError(
-            f"model {spec.path}: output {spec.output_name!r} has {channels} channels with a "
-            "sigmoid, one yes or no a class; deal scores one class a pixel: re-export with a "
-            "softmax, or with one channel"
-        )
-    remedy = (
-        "if each channel is a class, correct classes in the metadata, side-car or options; if they "
-        "are queries or prototypes of masks, this is no network of semantic segmentation"
-    )
-    if channels == 1:
-        remedy = "for one channel set activation to sigmoid, and name two classes"
-    raise ModelError(
-        f"model {spec.path}: output {spec.output_name!r} has {channels} channels but classes names "
-        f"{spec.num_classes}: {remedy}"
-    )
+    axis = 1 if spec.output_layout == "nchw" else 3
+    return spec, None if output.shape is None else output.shape[axis]
 
 
 def choose_difficulty(
@@ -331,51 +345,6 @@ def _batch(path: Path, stated: int | None, fixed: int | None) -> int | None:
     if stated is None or fixed in (None, stated):
         return stated or fixed
     raise ModelError(f"model {path}: the graph takes batches of {fixed}, batch says {stated}")
-
-
-def _check_together(spec: ModelSpec) -> None:
-    """What no key can be checked for alone."""
-    where = f"model {spec.path}"
-    is_float = spec.input_format.startswith("float")
-    if is_float == (spec.input_dtype == "uint8"):
-        raise ModelError(
-            f"{where}: input_format {spec.input_format} does not go with its {spec.input_dtype} "
-            f"input; use {'rgb8 or bgr8' if is_float else 'float-rgb or float-bgr'}"
-        )
-    if is_float and (spec.mean is None or spec.std is None):
-        raise ModelError(
-            f"{where} takes float images: give mean and std (of 0…1) as it was trained, for "
-            "example mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]; "
-            "[0, 0, 0] and [1, 1, 1] if it normalises by itself"
-        )
-    if not is_float and not (spec.mean is None and spec.std is None):
-        raise ModelError(f"{where} takes uint8 and normalises by itself: leave out mean and std")
-    if spec.input_size is not None and any(n % spec.size_multiple for n in spec.input_size):
-        raise ModelError(
-            f"{where}: input_size {list(spec.input_size)} is no multiple of size_multiple "
-            f"{spec.size_multiple}"
-        )
-    if spec.activation == "sigmoid" and spec.num_classes != 2:
-        raise ModelError(
-            f"{where}: activation sigmoid means one channel and two classes, background and "
-            f"foreground; classes names {spec.num_classes}. Networks with a sigmoid for each of "
-            "several classes are not supported: re-export with a softmax"
-        )
-    if spec.activation == "softmax" and spec.num_classes == 1:
-        raise ModelError(
-            f"{where}: one class under a softmax has probability 1 everywhere, so every score "
-            "would be 0: name two classes, background first, and set activation to sigmoid"
-        )
-    if spec.palette is not None and len(spec.palette) != spec.num_classes:
-        raise ModelError(
-            f"{where}: palette has {len(spec.palette)} colours for {spec.num_classes} classes"
-        )
-    head = spec.difficulty_head
-    if head is not None and head.num_classes != spec.num_classes:
-        raise ModelError(
-            f"{where}: difficulty_head has {head.num_classes} weights for {spec.num_classes} "
-            "classes: fit it on this model's logits"
-        )
 
 
 def _metadata(path: Path, header: OnnxHeader) -> Mapping[str, Any]:

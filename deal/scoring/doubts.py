@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from deal.model.spec import ModelSpec
 
-__all__ = ["PoolDoubts", "doubts_of_spec"]
+__all__ = ["ENOUGH", "PoolDoubts", "doubts_of_spec"]
 
-_ENOUGH = 5  # images of which something is true of all
+ENOUGH = 5
+"""Images: what is true of all of so many is no chance."""
+
 _UNIFORM = 0.98  # of ln C
 
 
@@ -46,9 +48,9 @@ class PoolDoubts:
         total = pixels.sum(axis=0, dtype=np.int64)
         self._class_pixels = total if self._class_pixels is None else self._class_pixels + total
 
-    def sentences(self, classes: Sequence[str]) -> list[str]:
-        """The doubts, one sentence each; none of fewer than five images."""
-        if self._images < _ENOUGH or self._class_pixels is None:
+    def sentences(self, classes: Sequence[str], enough: int = ENOUGH) -> list[str]:
+        """The doubts, one sentence each; none of fewer than ``enough`` images."""
+        if self._images < enough or self._class_pixels is None:
             return []
         found = []
         if self._least_entropy >= _UNIFORM * math.log(len(classes)):
