@@ -63,7 +63,7 @@ def export_checkpoint(
     opset : int
         Version of the ONNX operators.
     dropout : bool
-        Give the graph an input for the mask of each dropout layer (:mod:`deal.dropout`).
+        Give the graph an input for the mask of each dropout layer (:mod:`deal.model.dropout`).
     embedding : bool
         Give the graph the output ``embedding`` [N,E]: what the network's classifier takes in,
         averaged over the image.

@@ -78,10 +78,10 @@ deal.acquisition_scores(deal.read_results("out/"), "boundary")
 ```
 
 The function gets the columns it requires as arrays of n rows, all of them usable, and returns n
-numbers; NaN leaves a row out. Keyword-only parameters are its options. It may not look at other
-rows, as pools come in parts: what it has to know of the whole pool it sums up as integers in
-`totals=`. With `tables=("images", "regions")` it ranks regions too. The docstring of
-`help(deal.acquisition)` says the rest.
+numbers; NaN leaves a row out. Keyword-only parameters are its options, which Python takes as
+`acquisition_options={"power": 2}`. It may not look at other rows, as pools come in parts: what it
+has to know of the whole pool it sums up as integers in `totals=`. With
+`tables=("images", "regions")` it ranks regions too. `help(deal.acquisition)` says the rest.
 
 On the command line: `--plugin my_functions.py`, or `--plugin package.module`, and options as
 `--acquisition-option KEY=VALUE`. An installed package is found without `--plugin` if it names its

@@ -99,6 +99,7 @@ def acquisition(
     Parameters
     ----------
     name : str
+        What ``acquisition=`` and ``--acquisition`` call it.
     requires : sequence of str, or callable
         Columns that the function reads; a callable gets the options it names by keyword.
     tables : sequence of ``images``, ``regions``
@@ -115,8 +116,9 @@ def acquisition(
         Takes the options by keyword, and ``classes``; returns them in their normal form (JSON
         values) or raises UsageError.
     greedy : bool
-        The function picks rows one by one, as :func:`deal.diversity.k_center_greedy`, and scores
-        none; its options are those of `deal.select`.
+        The function picks rows one by one and scores none, as
+        :func:`deal.acquisitions.k_center.k_center_greedy` does; its options are those of
+        `deal.select`.
 
     Raises
     ------
@@ -161,10 +163,19 @@ def acquisition(
 
 
 def acquisition_names(table: str | None = None) -> list[str]:
-    """Names that :func:`acquisition_scores` takes, sorted; ``ds`` stands for ``ds:none``.
+    """Names that :func:`deal.acquisition_scores` takes; ``ds`` stands for ``ds:none``.
 
-    Those of this package and those registered so far; with ``table`` (``images`` or ``regions``)
-    only functions that score its rows. Without ``table`` nothing is imported for it.
+    They are those of this package, and those registered so far.
+
+    Parameters
+    ----------
+    table : ``images`` or ``regions``, optional
+        Only functions that score its rows. Without it nothing is imported for the answer.
+
+    Returns
+    -------
+    list of str
+        Sorted.
     """
     if table is not None:
         registry = registered()

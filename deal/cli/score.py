@@ -1,4 +1,4 @@
-"""``deal score`` (``deal-score``): options → one config → :func:`deal.pipeline.score_pool`."""
+"""``deal score`` (``deal-score``): options → one config → :func:`deal.score_pool`."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Engine(ABC):
         Parameters
         ----------
         images : ndarray of uint8 [B, H, W, 3], or sequence of [H, W, 3]
-            RGB at the network's input size (:func:`deal.model.raster_size`).
+            RGB at the network's input size (:func:`deal.model.spec.raster_size`).
         masks : tuple of ndarray of float32 [1, C, 1, 1], optional
             Of the layers in ``spec.dropout``; without them nothing is dropped.
 

@@ -91,7 +91,7 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
     ----------
     root : Path
         ``root/{train,val,test}/{images,labels}`` (train is fitted on), or ``root/{images,labels}``;
-        or Cityscapes (:func:`deal.cityscapes.list_cityscapes`).
+        or Cityscapes (:func:`deal.labeled.cityscapes.list_cityscapes`).
     held_out : str
         ``auto``; a split, such as ``val``; or ``every:K``, every K-th image by name (or every K-th
         sequence) of those that would be fitted on.

@@ -50,7 +50,7 @@ class Variant:
     head : DifficultyHead or None
         None is the difficulty that the network's graph gives.
     attention : int
-        As :func:`deal.regions.difficulty_grid` takes it.
+        As :func:`deal.kernel.statistics.difficulty_grid` takes it.
     degree : int, optional
         Of a polynomial in place of ``exp``, computed in NumPy.
     """

@@ -15,6 +15,16 @@ class Grid:
     """Square regions of ``cell`` raster pixels a side; the last row and column may be ragged.
 
     Region ids are row-major: ``(y // cell) * columns + x // cell``.
+
+    Parameters
+    ----------
+    cell : int
+        Side of a square, in raster pixels.
+
+    Raises
+    ------
+    UsageError
+        ``cell`` is no whole number of at least 1.
     """
 
     cell: int

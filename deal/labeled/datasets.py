@@ -32,7 +32,7 @@ def list_dataset(
         ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
         with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
         and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
-        ``cityscapes``: see :func:`deal.cityscapes.list_cityscapes`.
+        ``cityscapes``: see :func:`deal.labeled.cityscapes.list_cityscapes`.
     root : Path or None
 
     Raises

@@ -157,7 +157,7 @@ class MethodConfig:
         True gives the difficulty branch weights of uncertainty, as ``[training] uncertainty`` does
         for all methods; with a first round of its own.
     flip, dropout_passes, dropout_seed
-        Committee of passes (:class:`deal.committee.Members`).
+        Committee of passes (:class:`deal.scoring.committee.Members`).
     """
 
     selection: Mapping[str, Any]

@@ -29,7 +29,7 @@ _FORMS = "none, grid:PX, segments:DIR, slic:N or components[:MINPIXELS]"
 
 @dataclass(frozen=True)
 class GivenSegments:
-    """Regions that the user drew: a file an image (:mod:`deal.segment_files`), or arrays.
+    """Regions that the user drew: a file an image (:mod:`deal.regions.files`), or arrays.
 
     Parameters
     ----------
@@ -130,6 +130,11 @@ class Components:
     ----------
     min_pixels : int
         Raster pixels; smaller areas are no region.
+
+    Raises
+    ------
+    UsageError
+        ``min_pixels`` is no whole number of at least 1.
     """
 
     min_pixels: int = 64

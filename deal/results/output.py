@@ -1,7 +1,8 @@
 """Writing results: an output folder that survives kills, resumes, and has one row an item.
 
-Layout: ``images/*.parquet``, ``regions/*.parquet``, ``runs/<shard>.json`` (:mod:`deal.parts`),
-``_lock*`` (:mod:`deal.lock`). The image rows decide: an item is done when its row is visible.
+Layout: ``images/*.parquet``, ``regions/*.parquet``, ``runs/<shard>.json``
+(:mod:`deal.results.parts`), ``_lock*`` (:mod:`deal.results.lock`). The image rows decide: an item
+is done when its row is visible.
 Hence the order of every change, so that a kill between two steps leaves no item with two rows
 and no region without its image once the folder is opened again:
 
@@ -125,7 +126,7 @@ class Output:
         shard : Shard, optional
             Processes that write shards of equal ``count`` may share the folder.
         part_rows : int
-            Of the first parts; later ones have more (:func:`deal.parts.part_size`).
+            Of the first parts; later ones have more (:func:`deal.results.parts.part_size`).
 
         Raises
         ------
@@ -180,7 +181,7 @@ class Output:
         return self._duplicates.get(digest(item_id))
 
     def write(self, images: Mapping[str, Any], regions: Mapping[str, Any] | None = None) -> None:
-        """Buffer rows; as many as :func:`deal.parts.part_size` says become a part.
+        """Buffer rows; as many as :func:`deal.results.parts.part_size` says become a part.
 
         Parameters
         ----------

@@ -103,10 +103,27 @@ def iter_results(
 def read_regions(
     sources: Source | Sequence[Source], columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Region rows of output folders, as :func:`read_results`; empty when none were kept.
+    """Region rows of one or many output folders, as one table; empty when none were kept.
 
-    Regions of an image without a row, or whose row is not ok, do not exist: a run was killed
+    Regions of an image without a row, or whose row is not ok, are left out: a run was killed
     before the image was done.
+
+    Parameters
+    ----------
+    sources : path or sequence of paths
+        Output folders that were scored with the same settings.
+    columns : sequence of str, optional
+        Columns wanted, in this order; all by default.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row per region; metadata as :func:`read_results`.
+
+    Raises
+    ------
+    ResultsError
+        As :func:`read_results`.
     """
     names = _check_columns(columns, REGION_COLUMNS)
     parts, metadata = _parts(sources, "regions")

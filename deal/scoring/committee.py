@@ -5,7 +5,7 @@ only vote. Every member sees the same resized image, normalised by its own contr
 
 Disagreement under mirroring is the score of EquAL: Golestaneh & Kitani, "Importance of
 self-consistency in active learning for semantic segmentation", BMVC 2020. Dropout passes:
-:mod:`deal.dropout`.
+:mod:`deal.model.dropout`.
 """
 
 from __future__ import annotations

@@ -102,8 +102,9 @@ class Inputs:
     Attributes
     ----------
     at_least : (H, W) or None
-        Images may be decoded to a scale no smaller than this (:func:`deal.decode.decode_bytes`),
-        since they are only seen averaged down to it. None: decode in full.
+        Images may be decoded to a scale no smaller than this
+        (:func:`deal.pool.decode.decode_bytes`), since they are only seen averaged down to it. None:
+        decode in full.
 
     Raises
     ------

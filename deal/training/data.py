@@ -71,7 +71,7 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        Of files, as in :func:`deal.datasets.list_dataset`.
+        Of files, as in :func:`deal.labeled.datasets.list_dataset`.
         ``synthetic``: generated street scenes, no root. ``synthetic-drives``: the same as drives,
         long ones of near-identical frames and short ones of what is rare
         (:func:`deal.synthetic.drives`).

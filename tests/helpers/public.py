@@ -70,6 +70,8 @@ def _commands(path: str, command: click.Command) -> Iterator[str]:
     yield path
     context = click.Context(command)
     for parameter in command.get_params(context):
+        if parameter.name == "help":  # click makes it once, by the context that asks first
+            continue
         yield "    " + " ".join([*parameter.opts, *parameter.secondary_opts])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
