@@ -34,9 +34,9 @@ _HEAD = """\
 <!-- Written by `python -m deal.acquisitions.page`: change the registry, not this page. -->
 # Acquisition functions
 
-An acquisition function turns stored statistics into one number per row; a higher number is labeled sooner.
-The network ran once, when the pool was scored: `deal select` ranks it by any of these without it,
-and `deal-score` takes the same options.
+An acquisition function turns stored statistics into one number per row; a higher number is labeled
+sooner. The network ran once, when the pool was scored: `deal select` ranks it by any of these
+without it, and `deal-score` takes the same options.
 
 `P` are the class probabilities of a pixel, `P₁ ≥ P₂ ≥ …` the same in order, `D` its difficulty
 (0…1), `H` entropy in nats. Means are over the raster pixels that are not masked. Ties go by id.
@@ -57,7 +57,8 @@ easier. `--stochastic power` of `deal select` draws rows without replacement, wi
 proportional to the scores (or scores per cost), `power:2` to their squares; a row that scores 0
 comes last. For functions whose 0 means nothing, such as `de`, or whose scores differ little, as
 means of whole images do, `--stochastic softrank` draws with chances proportional to 1 / rank,
-`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv 2106.12059, section 3.
+`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023,
+arXiv 2106.12059, section 3.
 
 Draws are a hash of `--seed` and id, so they are the same in any shard or order. Give another seed
 in the next round, with another model. `score` stays the function's own. Budgets and rules still
