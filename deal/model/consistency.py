@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from deal.errors import ModelError
-
-if TYPE_CHECKING:
-    from deal.model.spec import ModelSpec
+from deal.model.record import ModelSpec
 
 __all__ = ["check_channels", "inconsistencies"]
 

@@ -39,16 +39,13 @@ scale when shrinking (torchvision's ``antialias=True``); rows first, then column
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deal.errors import ModelError, UsageError
 from deal.model.consistency import inconsistencies
-from deal.model.dropout import DropoutLayer
 from deal.model.graph import (
     SIDE_OUTPUTS,
     image_input,
@@ -61,6 +58,7 @@ from deal.model.graph import (
 from deal.model.head import DifficultyHead
 from deal.model.header import OnnxHeader, read_header
 from deal.model.keys import checked
+from deal.model.record import ModelSpec
 from deal.model.strict_json import json_object, read_json_object
 
 __all__ = [
@@ -77,126 +75,6 @@ __all__ = [
 
 METADATA_KEY = "deal"
 """Key of ``metadata_props`` that holds the contract as JSON."""
-
-# Keys of ModelSpec that change a stored number for one and the same file.
-_NUMBER_KEYS = (
-    "input_format",
-    "input_size",
-    "size_multiple",
-    "resize",
-    "interpolation",
-    "mean",
-    "std",
-    "align_corners",
-    "output_kind",
-    "activation",
-    "output_name",
-)
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Everything deal knows of a model; the keys of the contract under their own names.
-
-    Attributes
-    ----------
-    path : Path
-    classes : tuple of str
-        Length C. A sigmoid network of one channel has two classes: background, foreground.
-    input_dtype, output_dtype : str
-        What the graph takes (``uint8``, ``float32``, ``float16`` or ``float64``) and gives
-        (``float32``, ``float16``, ``float64`` or ``bfloat16``).
-    input_name, output_name, difficulty_name, embedding_name : str
-        Names of graph inputs and outputs; the last two None where the graph has no such output.
-    precision : str or None
-        ``fp32``, ``fp16``, ``bf16`` or ``int8``; None where nothing says it.
-    batch : int or None
-        The one batch size the graph takes; None for any.
-    external : tuple of str
-        Files with external weights, relative to the model's folder.
-    stated : frozenset of str
-        Keys of the contract that metadata, side-car or options say; the others are assumed.
-    """
-
-    path: Path
-    classes: tuple[str, ...]
-    input_format: str = "rgb8"
-    palette: tuple[tuple[int, int, int], ...] | None = None
-    ignore_index: int | None = None
-    input_layout: str = "nhwc"
-    output_layout: str = "nchw"
-    input_size: tuple[int, int] | None = None
-    size_multiple: int = 1
-    resize: str = "stretch"
-    pad_value: tuple[int, int, int] = (114, 114, 114)
-    pad_position: str = "center"
-    interpolation: str = "bilinear-antialias"
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    align_corners: bool = False
-    output_kind: str = "logits"
-    activation: str = "softmax"
-    difficulty_head: DifficultyHead | None = None
-    dropout: tuple[DropoutLayer, ...] = ()
-    precision: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    input_dtype: str = "uint8"
-    output_dtype: str = "float32"
-    input_name: str = "image"
-    output_name: str = "logits"
-    difficulty_name: str | None = None
-    embedding_name: str | None = None
-    batch: int | None = None
-    external: tuple[str, ...] = ()
-    stated: frozenset[str] = field(default=frozenset(), compare=False)
-
-    @property
-    def num_classes(self) -> int:
-        """C, the channels of the logits that engines return."""
-        return len(self.classes)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the graph's own output: C, or 1 with sigmoid."""
-        return 1 if self.activation == "sigmoid" else self.num_classes
-
-    @property
-    def gives_logits(self) -> bool:
-        """Whether the graph's output is what the kernel takes, without a step on the host."""
-        is_plain = self.output_kind == "logits" and self.activation == "softmax"
-        is_read = self.output_layout == "nchw" and self.output_dtype in ("float32", "float16")
-        return is_plain and is_read
-
-    @property
-    def output_names(self) -> dict[str, str]:
-        """The graph's names of ``logits``, ``difficulty`` and ``embedding``, where it has them."""
-        names = {
-            "logits": self.output_name,
-            "difficulty": self.difficulty_name,
-            "embedding": self.embedding_name,
-        }
-        return {role: name for role, name in names.items() if name is not None}
-
-    def number_settings(self) -> dict[str, Any]:
-        """Keys that change a stored number for one and the same model file, as JSON values."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in _NUMBER_KEYS}
-        # Later keys are left out where they change nothing, so that older results are resumed.
-        usual = "nhwc" if self.input_dtype == "uint8" else "nchw"
-        if self.input_layout != usual:
-            values["input_layout"] = self.input_layout
-        if self.output_layout != "nchw":
-            values["output_layout"] = self.output_layout
-        if self.resize == "letterbox":
-            values |= {"pad_value": self.pad_value, "pad_position": self.pad_position}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
-
-    def digest(self) -> str:
-        """SHA-256 of the model file and its external weights, in hexadecimal."""
-        digest = hashlib.sha256()
-        for path in (self.path, *(self.path.parent / name for name in self.external)):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
 
 
 def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> ModelSpec:

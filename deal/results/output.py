@@ -186,11 +186,11 @@ class Output:
         Parameters
         ----------
         images : mapping of column name to array or sequence of length B, or ndarray [B, K]
-            Columns of :data:`deal.schema.IMAGE_COLUMNS`; ``id``, ``uri``, ``source_version`` and
-            ``status`` are needed, others are null where absent, None or NaN.
+            Columns of :data:`deal.results.schema.IMAGE_COLUMNS`; ``id``, ``uri``,
+            ``source_version`` and ``status`` are needed, others are null where absent, None or NaN.
         regions : mapping of column name to array or sequence of length R, optional
-            Columns of :data:`deal.schema.REGION_COLUMNS`, one value a region; ``id`` is that of
-            an image in ``images``.
+            Columns of :data:`deal.results.schema.REGION_COLUMNS`, one value per region; ``id``
+            is that of an image in ``images``.
 
         Raises
         ------
