@@ -1,16 +1,18 @@
-# make demo      score the bundled sample pool with the bundled model
-# make test      every test, Python and C; of it make test-emulated: CUDA, emulated on the CPU
-# make test-fast  the Python tests without the slow ones
-# make test-matrix  tests under other processors, numbers of threads, locales, zones and users
-# make libdeal   the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
-# make cuda      compile the CUDA kernels for two architectures; needs nvcc, no GPU. For every one
-#                that nvcc knows: make cuda NVCC_CODES=-arch=all
-# make ctest-neon  the C tests cross-compiled for AArch64, run by qemu-aarch64
-# make check     formatting, lint and types
-# make docs      the documentation as a site: build/docs/index.html; a warning is an error
-# make gpu       on a machine with a GPU: build, prove and measure it into OUTPUT; no network needed
-# make models    train and export the bundled demo model again
-# make clean     what the targets above made, but .venv
+# make demo            score the bundled sample pool with the bundled model
+# make test            every test, Python and C
+# make test-emulated   of it CUDA's, emulated on the CPU
+# make ctest           of it those of the C library; ctest-sanitized: under sanitizers
+# make test-fast       the Python tests without the slow ones
+# make test-matrix     tests under other processors, numbers of threads, locales, zones and users
+# make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
+# make check           formatting, lint and types
+# make docs            the documentation as a site: build/docs/index.html; a warning is an error
+# make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
+# make cuda            compile the CUDA kernels for two architectures; needs nvcc, no GPU.
+#                      For every one that nvcc knows: make cuda NVCC_CODES=-arch=all
+# make gpu             on a machine with a GPU: build, prove and measure it into OUTPUT; no network
+# make models          train and export the bundled demo model again
+# make clean           what the targets above made, but .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,8 +20,11 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: demo test test-fast test-matrix test-programs test-emulated check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: help demo test test-fast test-matrix test-programs test-emulated check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 # ---- Python -------------------------------------------------------------------------------------
 
@@ -28,22 +33,38 @@ NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(wil
 # The files of a group of csrc/sources.txt, without what follows the last dot.
 sources = $(basename $(shell sed -n 's/^$(1) //p' csrc/sources.txt))
 
+# Runs a command that says nothing by itself, with a dot every two seconds as a sign of life.
+patiently = (while sleep 2; do printf .; done) & dots=$$!; trap "kill $$dots 2>/dev/null; echo" EXIT; \
+  trap 'exit 130' INT TERM; $(1)
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NVCC_HERE := $(if $(filter 0,$(DEAL_CUDA)),,$(shell command -v $(CUDA_HOME:%=%/bin/)nvcc))
+LONGER := $(if $(NVCC_HERE),; CUDA kernels some more (without them: DEAL_CUDA=0 make demo))
+
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making a virtual environment in $(VENV): seconds"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/scoring: $(BIN)/python $(NATIVE_INPUTS)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ort]'
-	touch $@
+	@echo "Installing what scoring needs and compiling the kernel: one to three minutes$(LONGER)"
+	@$(call patiently,$(INSTALL) --editable '.[ort]')
+	@touch $@
 
 # Of the extras only what they name: deal itself is built, and need not be again.
 $(VENV)/testing: $(VENV)/scoring
-	$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	@echo "Installing what the tests need, PyTorch among it: some minutes"
+	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 	  print(*extras["superpixel"], *extras["train"], *extras["dev"], sep="\n")' >$(VENV)/extras.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement $(VENV)/extras.txt
-	touch $@
+	@$(call patiently,$(INSTALL) --requirement $(VENV)/extras.txt)
+	@touch $@
 
 demo: $(VENV)/scoring
-	$(BIN)/deal-score --demo --output out/demo --overwrite --previews 12 --budget 5
+	@echo "Scoring the bundled pool: seconds"
+	@$(BIN)/deal-score --demo --output out/demo --overwrite --previews 12 --budget 5
+	@echo
+	@echo "Next"
+	@echo "  look at what was found     out/demo/previews.jpg"
+	@echo "  rank your own images       $(BIN)/deal-score IMAGES/ --model MODEL.onnx --budget 10 --previews 10 --output out/mine"
+	@echo "  run every test             make test"
 
 # One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
 WORKERS ?= auto
@@ -91,6 +112,8 @@ CXXFLAGS ?= -O3
 LIBRARY_FLAGS := -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
   -ffp-contract=off -fno-math-errno -pthread -Wall -Wextra -DDEAL_BUILDING \
   -DDEAL_VERSION='"$(VERSION)"' -Icsrc
+C_FLAGS := -std=c11 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi
+WITH_LIBDEAL := -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread
 SANITIZE := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
 build/c/%.o: csrc/%.cpp $(HEADERS)
@@ -109,12 +132,12 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal build/test_deal_calls: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+build/test_deal build/test_deal_calls build/test_isa: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
+	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench latency runs.
 build/bench_latency: bench/latency.c csrc/abi/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
+	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench kernel tells the clock by.
 build/bench_clock.so: bench/clock.c
@@ -123,11 +146,8 @@ build/bench_clock.so: bench/clock.c
 
 build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
   $(PLAIN:%=build/sanitized/%.o)
-	$(CC) -std=c11 $(SANITIZE) -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi -c $< -o build/sanitized/$*.o
+	$(CC) $(SANITIZE) $(C_FLAGS) -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
-
-build/test_isa: tests/c/test_isa.c csrc/abi/deal.h build/libdeal.so
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi $< -Lbuild -Wl,-rpath,'$$ORIGIN' -ldeal -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
 test-programs: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated build/emulated/_native.so \
@@ -156,7 +176,7 @@ build/$(ARM)/%.o: csrc/%.cpp $(HEADERS)
 	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
 build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h $(PLAIN:%=build/$(ARM)/%.o)
-	$(ARM)-gcc -std=c11 -O2 -Wall -Wextra -Wno-missing-field-initializers -Icsrc/abi -c $< -o $@.o
+	$(ARM)-gcc -O2 $(C_FLAGS) -c $< -o $@.o
 	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
 
 .SECONDARY: $(PLAIN:%=build/$(ARM)/%.o)
