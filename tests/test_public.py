@@ -136,8 +136,15 @@ def test_another_package_named_deal_is_pointed_out_at_import(tmp_path, monkeypat
         importlib.reload(deal)
 
 
-@pytest.mark.parametrize("statement", ["import deal", "import deal; deal.score_logits"])
-def test_importing_is_light(statement):
-    code = f"{statement}; import sys; print([m for m in {HEAVY} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import deal", HEAVY),
+        ("import deal; deal.score_logits", HEAVY),
+        ("import deal; deal.fit_head, deal.score_pool, deal.Scorer", ("torch", "onnxruntime")),
+    ],
+)
+def test_importing_is_light(statement, heavy):
+    code = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
