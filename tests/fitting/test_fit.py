@@ -25,7 +25,7 @@ TRUE = DifficultyHead(0.5, [3.0, -2.0, 1.0, -3.0, 2.0], -1.0, (9, 12))
 def model_at(folder: Path, head: DifficultyHead | None = None, **changes) -> Path:
     """A network of small logits, so that its probabilities differ."""
     props = metadata(difficulty_head=None if head is None else head.to_dict())
-    return save_model(folder / "model.onnx", gain=0.05, props=props, **changes)
+    return save_model(folder / "model.onnx", gain=0.05, exact=True, props=props, **changes)
 
 
 @pytest.fixture(scope="module")

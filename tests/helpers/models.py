@@ -51,6 +51,7 @@ def save_model(
     seed: int = 7,
     stride: int = STRIDE,
     pad: int = 2,
+    exact: bool = False,
     props: Mapping[str, Any] | None = None,
     extra_outputs: Sequence[str] = (),
 ) -> Path:
@@ -60,12 +61,18 @@ def save_model(
     ([N,1,h,w] int64) or ``argmax3`` ([N,h,w]). ``floating`` takes normalised float [N,3,H,W]
     instead of uint8 [N,H,W,3], ``half`` in float16. ``gain`` scales the weights, which ``seed``
     draws; with ``gain`` 0 the logits are ``bias`` everywhere. ``dropout`` multiplies the logits by
-    the input ``mask``. ``nan_above`` gives NaN for images whose mean level exceeds it. ``props`` go
+    the input ``mask``. ``exact`` rounds weights, mean and standard deviation so that no logit is
+    rounded in float32: every processor, batch and number of threads gives it the same bits.
+    ``nan_above`` gives NaN for images whose mean level exceeds it. ``props`` go
     into the file as deal's metadata.
     """
     rng = np.random.default_rng(seed)
     weight = (rng.normal(size=(num_classes, 3, 8, 8)) * gain).astype(np.float32)
     drawn = rng.normal(size=num_classes)
+    mean, std = 255 * np.array(MEAN, np.float32), 255 * np.array(STD, np.float32)
+    if exact:  # sums of multiples of 2**-14 below 2**9
+        weight, drawn = np.clip(np.round(weight * 256) / 256, -1, 1), np.round(drawn * 256) / 256
+        mean, std = np.full(3, 128, np.float32), np.full(3, 64, np.float32)
     n, (h, w) = batch or "N", size or ("H", "W")
     constants = {"weight": weight, "bias": np.asarray(drawn if bias is None else bias, np.float32)}
     nodes = []
@@ -75,8 +82,7 @@ def save_model(
         nodes.append(helper.make_node("Cast", ["pixel_values"], ["x"], to=TensorProto.FLOAT))
     else:
         image = helper.make_tensor_value_info("image", TensorProto.UINT8, [n, h, w, 3])
-        constants["mean"] = 255 * np.array(MEAN[::-1] if bgr else MEAN, np.float32)
-        constants["std"] = 255 * np.array(STD[::-1] if bgr else STD, np.float32)
+        constants["mean"], constants["std"] = (mean[::-1], std[::-1]) if bgr else (mean, std)
         nodes += [
             helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
             helper.make_node("Sub", ["levels", "mean"], ["centred"]),

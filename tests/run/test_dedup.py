@@ -29,7 +29,7 @@ SIZE = (24, 32)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", props=metadata())
+    return save_model(tmp_path_factory.mktemp("model") / "m.onnx", exact=True, props=metadata())
 
 
 def write(path: Path, pixels: np.ndarray, level: int = 0) -> None:

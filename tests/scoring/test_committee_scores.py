@@ -24,7 +24,7 @@ VOTES, INFORMATION, CONSENSUS = COMMITTEE_COLUMNS
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
     return [
-        save_model(folder / f"{seed}.onnx", seed=seed, props=metadata(), gain=0.02)
+        save_model(folder / f"{seed}.onnx", seed=seed, exact=True, props=metadata(), gain=0.02)
         for seed in range(3)
     ]
 
@@ -210,7 +210,7 @@ def test_the_command_line_makes_committees(
 
 def test_the_command_line_runs_dropout_passes(deal: Deal, pool: Path, tmp_path: Path) -> None:
     props = metadata(dropout=[{"input": "mask", "channels": 5, "rate": 0.5}])
-    model = save_model(tmp_path / "m.onnx", dropout=True, gain=0.02, props=props)
+    model = save_model(tmp_path / "m.onnx", dropout=True, exact=True, gain=0.02, props=props)
     base = ["score", pool, "--quiet", "--acquisition", "vote-entropy", "--model", model]
     codes = {
         name: deal(*base, "--dropout-passes", 4, *more, "--output", tmp_path / name)[0]
