@@ -24,8 +24,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # generated parts of the results begin one level lower
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
+autodoc_typehints = "none"  # the lists of parameters have them
 numpydoc_show_class_members = False
 
 smartquotes = False  # they make one dash of the two before an option

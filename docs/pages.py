@@ -80,7 +80,7 @@ def api() -> str:
 
 
 def _is_error(value: object) -> bool:
-    return inspect.isclass(value) and issubclass(value, Exception)
+    return inspect.isclass(value) and issubclass(value, BaseException)
 
 
 def _directive(module: str, name: str) -> str:

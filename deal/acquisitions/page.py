@@ -35,8 +35,8 @@ _HEAD = """\
 # Acquisition functions
 
 An acquisition function turns stored statistics into one number per row; a higher number is labeled
-sooner. The network ran once, when the pool was scored: `deal select` ranks it by any of these
-without it, and `deal-score` takes the same options.
+sooner. The network runs once, when the pool is scored. `deal select` then ranks the pool by any of
+these without the network, and `deal-score` takes the same options.
 
 `P` are the class probabilities of a pixel, `P₁ ≥ P₂ ≥ …` the same in order, `D` its difficulty
 (0…1), `H` entropy in nats. Means are over the raster pixels that are not masked. Ties go by id.
@@ -57,8 +57,8 @@ easier. `--stochastic power` of `deal select` draws rows without replacement, wi
 proportional to the scores (or scores per cost), `power:2` to their squares; a row that scores 0
 comes last. For functions whose 0 means nothing, such as `de`, or whose scores differ little, as
 means of whole images do, `--stochastic softrank` draws with chances proportional to 1 / rank,
-`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023,
-arXiv 2106.12059, section 3.
+`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv
+2106.12059, section 3.
 
 Draws are a hash of `--seed` and id, so they are the same in any shard or order. Give another seed
 in the next round, with another model. `score` stays the function's own. Budgets and rules still
@@ -79,10 +79,10 @@ deal.acquisition_scores(deal.read_results("out/"), "boundary")
 ```
 
 The function gets the columns it requires as arrays of n rows, all of them usable, and returns n
-numbers; NaN leaves a row out. Keyword-only parameters are its options, which Python takes as
-`acquisition_options={"power": 2}`. It may not look at other rows, as pools come in parts: what it
-has to know of the whole pool it sums up as integers in `totals=`. With
-`tables=("images", "regions")` it ranks regions too. `help(deal.acquisition)` says the rest.
+numbers; NaN leaves a row out. Keyword-only parameters are its options. It may not look at other
+rows, as pools come in parts: what it has to know of the whole pool it sums up as integers in
+`totals=`. With `tables=("images", "regions")` it ranks regions too. The docstring of
+`help(deal.acquisition)` says the rest.
 
 On the command line: `--plugin my_functions.py`, or `--plugin package.module`, and options as
 `--acquisition-option KEY=VALUE`. An installed package is found without `--plugin` if it names its
