@@ -94,7 +94,7 @@ class Output:
         self._done = DigestMap()
         self._duplicates = DigestMap()
         self._parts: list[str] = []
-        self._part_counts: list[int] = []  # rows of each, of whatever shard
+        self._part_counts: dict[str, int] = {}  # rows of each, of whatever shard
         self._next_number = 0
         self._lock = lock
 
@@ -240,7 +240,7 @@ class Output:
         OutputError
             A part is gone, or something else changed it.
         """
-        for name, rows in zip(self._parts, self._part_counts, strict=True):
+        for name, rows in self._part_counts.items():
             part = self.path / "images" / name
             try:
                 found = parquet.read_metadata(part).num_rows
@@ -373,7 +373,7 @@ class Output:
     def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str], rows: int) -> None:
         index = len(self._parts)
         self._parts.append(name)
-        self._part_counts.append(rows)
+        self._part_counts[name] = rows  # the number of a part that is gone may come again
         for item_id, version in zip(ids, versions, strict=True):
             self._done[digest(item_id)] = _version(version) << _PART_BITS | index
 
@@ -392,7 +392,7 @@ class Output:
                 if part.exists():
                     keep = pc.invert(pc.is_in(read_ids(part), pa.array(gone)))
                     keep_rows(part, keep)
-                    self._part_counts[index] = pc.sum(keep).as_py() or 0
+                    self._part_counts[part.name] = pc.sum(keep).as_py() or 0
                     self._drop_orphans(part.name)
 
     def _drop_orphans(self, name: str) -> None:

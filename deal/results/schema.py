@@ -73,27 +73,30 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "uri": (_TEXT, "where the image lies; bytes that are not UTF-8 are percent-encoded"),
     "source_version": (
         _TEXT,
-        "size and modification time (ns) of the file, and of its segments: changes with them",
+        "size and modification time (ns) of the file and of its segments; it changes when they do",
     ),
     "sequence": (_TEXT, "sequence (drive, clip) of the image, from the manifest or the id"),
     "camera": (_TEXT, "camera, from the manifest"),
     "timestamp_ns": (_INT, "time of the image, from the manifest, nanoseconds"),
-    "attributes": (pa.map_(_TEXT, _TEXT), "the manifest's other columns"),
+    "attributes": (pa.map_(_TEXT, _TEXT), "other columns of the manifest, by name"),
     "status": (_TEXT, "ok, error, duplicate or skipped"),
     "error_code": (
         _TEXT,
         "io, decode, too_large, size, memory, segments, network, nonfinite, mask or internal; "
         "null unless error",
     ),
-    "error": (_TEXT, "the reason, one line; null unless error"),
+    "error": (_TEXT, "the reason, on one line; null unless error"),
     "duplicate_of": (_TEXT, "id of the image this one repeats; null unless duplicate"),
     "width": (pa.int32(), "width of the oriented original, pixels"),
     "height": (pa.int32(), "height of the oriented original, pixels"),
     "orientation": (pa.int8(), "EXIF orientation that was applied, 1…8"),
-    "color_mode": (_TEXT, "what was converted to RGB: L, RGBA, CMYK, I;16, …"),
-    "raster_width": (pa.int32(), "width of the raster statistics are computed on, pixels"),
+    "color_mode": (
+        _TEXT,
+        "color mode of the file before conversion to RGB: L, RGBA, CMYK, I;16, …",
+    ),
+    "raster_width": (pa.int32(), "width of the raster that statistics are computed on, pixels"),
     "raster_height": (pa.int32(), "height of that raster, pixels"),
-    "n_pixels": (_INT, "raster pixels not masked"),
+    "n_pixels": (_INT, "raster pixels that are not masked"),
     **_MEANS,
     "difficulty_min": (_MEAN, "least difficulty, 0…1"),
     "difficulty_max": (_MEAN, "greatest difficulty, 0…1"),
@@ -117,7 +120,7 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     **_OUTLINE,
     "embedding": (pa.list_(pa.float32()), "[E] the model's embedding, if it has one"),
 }
-"""Name → (type, unit and meaning) of ``images/*.parquet``: exactly one row an item."""
+"""Name → (type, unit and meaning) of ``images/*.parquet``: exactly one row per item."""
 
 REGION_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "id": (_TEXT, "id of the image"),
@@ -129,11 +132,17 @@ REGION_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "y0": (pa.int32(), "top edge"),
     "x1": (pa.int32(), "right edge, exclusive"),
     "y1": (pa.int32(), "bottom edge, exclusive"),
-    "n_pixels": (_INT, "raster pixels of the region not masked; regions without are not written"),
+    "n_pixels": (
+        _INT,
+        "raster pixels of the region that are not masked; regions without any are not stored",
+    ),
     **_MEANS,
     "majority_class": (pa.int32(), "class predicted most often; ties go to the lowest"),
     "impurity": (_MEAN, "entropy of the fractions of predicted classes, nats"),
-    "boundary_pixels": (_INT, "as for images"),
+    "boundary_pixels": (
+        _INT,
+        "unmasked pixels of the region beside an unmasked one of another class",
+    ),
     **_OUTLINE,
     "polygon": (_TEXT, "WKT outline, pixels of the oriented original; null unless asked for"),
 }
@@ -232,7 +241,7 @@ def to_table(columns: Mapping[str, Any], schema: pa.Schema, num_classes: int) ->
             lengths = pc.unique(pc.list_value_length(array).drop_null()).to_pylist()
             if lengths not in ([], [length]):
                 raise ValueError(
-                    f"column {field.name!r} needs {length} values a row, not {lengths}"
+                    f"column {field.name!r} needs {length} values per row, not {lengths}"
                 )
         arrays.append(array)
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -178,7 +178,7 @@ def test_of_two_processes_one_builds_and_the_other_waits_and_says_so(cache):
     first.join()
     assert plan == built == str(pid).encode()
     assert build.count == 0
-    assert said == ["another process builds this engine: waiting for it"]
+    assert said == ["another process is building this engine: waiting for it"]
 
 
 def test_a_folder_that_others_can_write_is_refused(tmp_path):

@@ -56,6 +56,15 @@ def test_rows_that_go_behind_its_back_are_missed_at_the_end(tmp_path: Path) -> N
             output.check_rows()
 
 
+def test_the_number_of_a_part_that_is_gone_is_counted_anew(tmp_path: Path) -> None:
+    with open_output(tmp_path) as output:
+        write(output, "a", status="error")
+    with open_output(tmp_path) as output:  # drops the row, and the part with it
+        write(output, "a")
+        output.flush()
+        output.check_rows()
+
+
 def test_parts_grow_with_what_is_stored_and_go_on_growing_when_reopened(tmp_path: Path) -> None:
     for batches in ([[f"{number:03}" for number in range(256)], ["a"], ["b"]], [["c"], ["d"]]):
         with open_output(tmp_path, part_rows=1) as output:
