@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps, features
 
 from deal.errors import ItemError
 from deal.pool.decode import decode, decode_bytes
@@ -72,6 +72,12 @@ def encoders() -> dict[str, Encoder]:
         "TIFF LZW": lambda image: _pillow(image, "TIFF", compression="tiff_lzw"),
         "TIFF JPEG": lambda image: _pillow(image, "TIFF", compression="jpeg"),
     }
+    if features.check("avif"):
+        found["AVIF"] = lambda image: _pillow(image, "AVIF", quality=75, speed=10)
+    if find_spec("pillow_heif"):
+        found["HEIC"] = _heic
+    if find_spec("pillow_jxl"):
+        found["JPEG XL"] = _jxl
     if shutil.which("cjpeg"):
         found["JPEG, cjpeg 4:4:0"] = lambda image: _cjpeg(image, "-quality", "80", "-sample", "1x2")
         found["JPEG, cjpeg float, restarts of 7 blocks"] = lambda image: _cjpeg(
@@ -132,10 +138,12 @@ def frames(images: Sequence[Image.Image], seed: int) -> Iterator[Image.Image]:
                 yield _scene(rng, image.size)
 
 
-def whole_table(images: Sequence[Image.Image], number: int, seed: int = 0) -> list[list[str]]:
+def whole_table(
+    images: Sequence[Image.Image], number: int, only: str = "", seed: int = 0
+) -> list[list[str]]:
     """Rows of encoder, frames and how many were refused, with the first reason."""
     rows = []
-    for name, encode in encoders().items():
+    for name, encode in _chosen(only):
         refused = []
         for frame in islice(frames(images, seed), number):
             try:
@@ -147,10 +155,12 @@ def whole_table(images: Sequence[Image.Image], number: int, seed: int = 0) -> li
     return rows
 
 
-def damaged_table(images: Sequence[Image.Image], number: int, seed: int = 0) -> list[list[str]]:
+def damaged_table(
+    images: Sequence[Image.Image], number: int, only: str = "", seed: int = 0
+) -> list[list[str]]:
     """Rows of encoder and injury: files, refused, wrong pixels of those that are not."""
     rows = []
-    for name, encode in encoders().items():
+    for name, encode in _chosen(only):
         files = [encode(image) for image in islice(cycle(images), min(len(images), 40))]
         for injury, injure in injuries().items():
             rng, tried, wrong = random.Random(seed), 0, []
@@ -172,10 +182,25 @@ def damaged_table(images: Sequence[Image.Image], number: int, seed: int = 0) -> 
     return rows
 
 
+def _chosen(only: str) -> list[tuple[str, Encoder]]:
+    return [(name, encode) for name, encode in encoders().items() if only in name]
+
+
 def _pillow(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _heic(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    import_module("pillow_heif").from_pillow(image).save(buffer, quality=75)
+    return buffer.getvalue()
+
+
+def _jxl(image: Image.Image) -> bytes:
+    encoder = import_module("pillow_jxl").Encoder(mode="RGB", quality=85, effort=1)
+    return bytes(encoder(image.convert("RGB").tobytes(), image.width, image.height, False))
 
 
 def _cjpeg(image: Image.Image, *options: str) -> bytes:
@@ -206,7 +231,7 @@ def _scene(rng: random.Random, size: tuple[int, int]) -> Image.Image:
 def _place(data: bytes, rng: random.Random, room: int = 16) -> int:
     """A place behind the header, with room to the end."""
     scan = data.find(b"\xff\xda")
-    start = scan + 14 if data.startswith(b"\xff\xd8") else 64
+    start = scan + 14 if data.startswith(b"\xff\xd8") else 1024 if data[4:8] == b"ftyp" else 64
     return rng.randrange(start, max(len(data) - room, start + 1))
 
 
@@ -242,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("frames", nargs="+", help="images, folders or globs")
     parser.add_argument("--whole", type=int, default=0, help="frames an encoder, undamaged")
     parser.add_argument("--damaged", type=int, default=0, help="files an encoder and injury")
+    parser.add_argument("--only", default="", help="encoders whose name holds this")
     parser.add_argument("--images", type=int, default=200, help="frames to read")
     chosen = parser.parse_args(arguments)
     items = [item for item in Pool(chosen.frames) if isinstance(item, PoolItem)]
@@ -249,11 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = [Image.fromarray(decode(item).image) for item in items]
     if chosen.whole:
         print("| encoder | whole frames | refused |\n|---|---|---|")
-        whole_table(images, chosen.whole)
+        whole_table(images, chosen.whole, chosen.only)
     if chosen.damaged:
         print("| encoder | injury | files | refused | wrong pixels of the others (most) |")
         print("|---|---|---|---|---|")
-        damaged_table(images, chosen.damaged)
+        damaged_table(images, chosen.damaged, chosen.only)
 
 
 if __name__ == "__main__":

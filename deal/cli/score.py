@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -326,6 +327,8 @@ def command(
     # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
     # with the pool; they would be faster, but a run hardly allocates.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Pillow warns of odd tags by line numbers of its own; what matters is in the image's row.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     from deal.run.pipeline import score_pool
 
     with Display(enabled=not quiet) as display:

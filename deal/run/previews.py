@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deal.errors import ItemError, OutputError
+from deal.errors import ItemError, ModelError, OutputError
 from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
+from deal.run.faults import fault
 from deal.scoring.session import Session
 from deal.selection import Selection
 from deal.text import printable
@@ -106,10 +107,11 @@ def write_previews(
         item = PoolItem(item_id, paths[item_id], id_to_path(paths[item_id]), "")
         try:
             pixels = decode(item, max_pixels=max_pixels).image
-        except ItemError as error:
-            notes.append(f"no preview of {item_id!r}: {error.message}")
+            difficulty = scorer.difficulty_maps([pixels])[0] if scorer.has_difficulty else None
+        except (ItemError, MemoryError, ModelError, RuntimeError) as error:
+            reason = fault(error, "drawing it").message
+            notes.append(f"no preview of {item_id!r}: {reason}")
             continue
-        difficulty = scorer.difficulty_maps([pixels])[0] if scorer.has_difficulty else None
         previews.append(_preview(rank, item_id, score, pixels, difficulty))
     if not scorer.has_difficulty:
         notes.append("the model has no difficulty: the previews show the images alone")

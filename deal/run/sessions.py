@@ -15,7 +15,7 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from deal.errors import ItemError
+from deal.errors import ItemError, ModelError
 from deal.machine.cores import available_cores
 from deal.pool.decode import decode
 from deal.run.config import ScoreConfig
@@ -172,9 +172,11 @@ def _sample(config: ScoreConfig, scorer: Session) -> tuple[Any, Any] | None:
             continue
         try:
             decoded = decode(item, max_pixels=config.max_pixels, at_least=scorer.at_least)
-            return scorer.prepared(
+            image, extras = scorer.prepared(
                 decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
             )
-        except (ItemError, MemoryError):  # its row will say why
+            scorer.score_batch([image], [extras])
+            return image, extras
+        except (ItemError, MemoryError, ModelError, RuntimeError):  # its row will say why
             continue
     return None

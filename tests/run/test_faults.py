@@ -287,3 +287,25 @@ def test_decoding_asks_for_room_by_the_header(
     monkeypatch.setattr(Room, "take", counted)
     score_pool(pool, model=model, output=tmp_path / "out")
     assert asked == [24 * 32 * 8] * 12
+
+
+def test_sessions_are_measured_on_an_image_that_the_network_takes(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (97, 61)).save(pool / "0.png")
+    monkeypatch.setattr("deal.run.sessions.available_cores", lambda: 2)
+    monkeypatch.setattr(Session, "score_batch", picky(is_usual, lambda: ModelError("no such size")))
+    report = score_pool(pool, model=model, output=tmp_path / "out", sessions="auto")
+    assert (report.scored, report.errors) == (12, {"size": 1})
+
+
+def test_a_preview_that_does_not_fit_into_memory_is_a_note(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Session, images: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Session, "difficulty_maps", full)
+    report = score_pool(pool, model=model, output=tmp_path / "out", previews=1)
+    assert report.exit_code == 0
+    assert any("no preview of" in note and "memory" in note for note in report.notes)
