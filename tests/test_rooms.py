@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent / "deal"
 
 # Top to bottom; "deal" are the public names. What lies in no room is below them all.
 ORDER = """
-__main__ cli doctor bench report loop export deal fitting run scoring engines selection acquisitions
-regions training results labeled model kernel pool machine synthetic
+__main__ cli doctor bench checking report loop export deal fitting run scoring engines selection
+acquisitions regions training results labeled model kernel pool machine synthetic
 """
 ROOMS = ORDER.split()
 

