@@ -70,7 +70,7 @@ def _commands(path: str, command: click.Command) -> Iterator[str]:
     yield path
     context = click.Context(command)
     for parameter in command.get_params(context):
-        if parameter.name == "help":  # click makes it once, by the context that asks first
+        if "--help" in parameter.opts:  # click makes it once, by the context that asks first
             continue
         yield "    " + " ".join([*parameter.opts, *parameter.secondary_opts])
     if isinstance(command, click.Group):
