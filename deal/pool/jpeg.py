@@ -22,7 +22,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from deal.errors import ItemError
-from deal.pool.pixels import check_size, exif_orientation, loaded, oriented, turned
+from deal.pool.pixels import STRAY, check_size, exif_orientation, loaded, oriented, turned
 from deal.types import Decoded
 
 __all__ = ["decode_jpeg", "jpeg_size"]
@@ -50,7 +50,7 @@ def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
     if "extraneous bytes" in remark and header.stray:
         data = _without(data, header.stray)
         decoded = _strict(data, orientation, max_pixels, None)
-        mode = decoded.color_mode + ";extraneous-bytes"
+        mode = decoded.color_mode + STRAY
         return Decoded(decoded.image, orientation, mode)
     mended = header.mended(data, remark)
     if mended is None:

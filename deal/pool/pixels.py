@@ -15,6 +15,7 @@ from deal.errors import ItemError
 __all__ = [
     "DARK",
     "ORIENTATION_TAG",
+    "STRAY",
     "check_size",
     "exif_orientation",
     "grey_to_rgb",
@@ -26,6 +27,9 @@ __all__ = [
 
 ORIENTATION_TAG = 0x0112
 _STRIP = 2**22  # pixels that are converted at once
+
+STRAY = ";extraneous-bytes"
+"""At the end of the color_mode of a JPEG whose header held bytes that belong to nothing."""
 
 DARK = ";below-4096"
 """At the end of the color_mode of grey that uses a sixteenth of its 16 bits, and so comes out dark.

@@ -21,7 +21,7 @@ from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
-from deal.pool.pixels import DARK
+from deal.pool.pixels import DARK, STRAY
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -179,10 +179,15 @@ def _report(
 
 def _notes(ledger: Ledger) -> list[str]:
     notes = []
+    if stray := ledger.marks[STRAY.removeprefix(";")]:
+        notes.append(
+            f"{stray} JPEGs hold bytes between their segments that belong to nothing (color_mode "
+            f"…{STRAY}); they were skipped, and the pictures are whole"
+        )
     if dark := ledger.marks[DARK.removeprefix(";")]:
         notes.append(
             f"{dark} images of 16-bit grey stay below 4096, as 12-bit cameras write them, and come "
-            "out nearly black (color_mode …;below-4096): store them scaled to 16 or to 8 bits"
+            f"out nearly black (color_mode …{DARK}): store them scaled to 16 or to 8 bits"
         )
     stale = ledger.output.done_count - ledger.state().finished
     if stale > 0:

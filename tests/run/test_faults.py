@@ -22,6 +22,7 @@ from deal.run.pipeline import score_pool
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.session import Session
 from deal.types import Decoded
+from tests.helpers.images import encode
 from tests.helpers.runs import rows, stage_threads, write_pool
 from tests.helpers.tiffs import orientation, tiff
 
@@ -309,3 +310,18 @@ def test_a_preview_that_does_not_fit_into_memory_is_a_note(
     report = score_pool(pool, model=model, output=tmp_path / "out", previews=1)
     assert report.exit_code == 0
     assert any("no preview of" in note and "memory" in note for note in report.notes)
+
+
+def test_what_was_odd_of_images_that_were_scored_is_noted(
+    pool: Path, model: Path, tmp_path: Path
+) -> None:
+    frame = Image.open(pool / "000.png")
+    whole = encode(frame, "JPEG")
+    (pool / "stray.jpg").write_bytes(whole[:20] + b"\x11\x22" + whole[20:])
+    (pool / "dark.tif").write_bytes(tiff(np.full((24, 32), 4000, np.uint16)))
+    notes = score_pool(pool, model=model, output=tmp_path / "out").notes
+    assert any(note.startswith("1 JPEGs hold bytes") for note in notes)
+    assert any(note.startswith("1 images of 16-bit grey stay below 4096") for note in notes)
+    stored = rows(tmp_path / "out")
+    assert stored["stray.jpg"]["color_mode"] == "RGB;extraneous-bytes"
+    assert stored["dark.tif"]["color_mode"] == "I;16;below-4096"
