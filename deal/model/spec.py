@@ -3,20 +3,29 @@
 The facts come from three places, later ones winning key by key: ``metadata_props["deal"]`` inside
 the ONNX file (written by ``deal export``), a side-car ``MODEL.json`` beside ``MODEL.onnx``, and
 options of the caller. A model of somebody else needs at least ``classes``; ``mean`` and ``std`` too
-where its input is floating, since a wrong guess there would go unnoticed.
+where its input is floating, since a wrong guess there would go unnoticed. ``deal check`` tells all
+that is missing and drafts the side-car. Both kinds of JSON are read strictly: no key twice, finite
+numbers, nothing nested more than 64 deep.
 
 ======================  ===============================================================  ==========
 key                     value                                                            default
 ======================  ===============================================================  ==========
 ``format``              1                                                                1
-``classes``             names in the order of the channels, or how many there are        required
-``palette``             ``[[r, g, b], …]`` in 0…255, one a class                         null
+``classes``             names in the order of the channels, or how many there are; at    required
+                        most 256
+``palette``             ``[[r, g, b], …]`` in 0…255, one per class                       null
 ``ignore_index``        label of void pixels in the training data                        null
-``input_format``        ``rgb8`` or ``bgr8`` for uint8 [N,H,W,3]; ``float-rgb`` or       by the
-                        ``float-bgr`` for float [N,3,H,W]                                graph
+``input_format``        ``rgb8`` or ``bgr8`` for uint8 input; ``float-rgb`` or           by the
+                        ``float-bgr`` for floating input                                 graph
+``input_layout``        ``nhwc`` ([N,H,W,3]) or ``nchw`` ([N,3,H,W])                     the graph's
+``output_layout``       ``nchw`` ([N,C,h,w]) or ``nhwc`` ([N,h,w,C])                     the graph's
 ``input_size``          ``[H, W]``, or null: any size                                    the graph's
 ``size_multiple``       H and W are multiples of it                                      1
-``resize``              ``stretch``, or ``none``: refuse images of another size          stretch
+``batch``               images that the graph takes at once, where it does not say       the graph's
+``resize``              ``stretch``; ``letterbox``: fit in and pad; ``crop``: cover      stretch
+                        and cut off; ``none``: refuse images of another size
+``pad_value``           of ``letterbox``: a level of 0…255, or ``[r, g, b]``             114
+``pad_position``        of ``letterbox``: the image in the ``center`` or ``top-left``    center
 ``interpolation``       ``bilinear-antialias``, ``bicubic-antialias``, ``nearest``       the first
 ``mean``, ``std``       of 0…1, in the channel order of ``input_format``; null with      required
                         ``rgb8`` and ``bgr8``                                            if float
@@ -24,7 +33,7 @@ key                     value                                                   
 ``output_kind``         ``logits`` or ``probabilities``                                  logits
 ``activation``          ``softmax``, or ``sigmoid`` for one channel: two classes         softmax
 ``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}`` (and, of heads that      null
-                        have it, ``"uncertainty_weight"``), as ``DifficultyHead``
+                        have it, ``"uncertainty_weight"``): :class:`deal.DifficultyHead`
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
 ``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;    null
@@ -35,6 +44,14 @@ key                     value                                                   
 
 The two antialiased filters are Pillow's: plain interpolation when enlarging, support widened by the
 scale when shrinking (torchvision's ``antialias=True``); rows first, then columns, 8 bits between.
+
+``letterbox`` rounds and centres as Ultralytics does, ``crop`` as torchvision's ``Resize`` and
+``CenterCrop``. Without ``input_size`` nothing is scaled: images are padded up, or cut down, to
+multiples of ``size_multiple``. What is padded is masked, and what is cut off does not count; boxes
+and outlines of regions lie in the original image either way.
+
+Inputs are uint8, float32, float16 or float64; outputs float32, float16, float64 or bfloat16, of
+which the latter two are scored as float32.
 """
 
 from __future__ import annotations

@@ -290,6 +290,8 @@ class Inputs:
 @lru_cache(maxsize=64)
 def _content_mask(place: Placement) -> Image8 | None:
     """1 where the raster shows the image; None where it does everywhere."""
+    if place.is_whole:
+        return None
     mask = np.zeros(place.size, np.uint8)
     mask[place.inside] = 1
     return None if mask.all() else mask
