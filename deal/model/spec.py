@@ -36,8 +36,8 @@ key                     value                                                   
                         have it, ``"uncertainty_weight"``): :class:`deal.DifficultyHead`
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
-``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: as it was made; null:    null
-                        not recorded
+``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;   null
+                        null: not recorded
 ``provenance``          any object: where the model comes from                           {}
 ``output``              name of the output to use                                        ``logits``
 ======================  ===============================================================  ==========
