@@ -32,11 +32,11 @@ key                     value                                                   
 ``align_corners``       sampling of logits → raster, as PyTorch's ``interpolate``        false
 ``output_kind``         ``logits`` or ``probabilities``                                  logits
 ``activation``          ``softmax``, or ``sigmoid`` for one channel: two classes         softmax
-``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}`` (and, of heads that      null
-                        have it, ``"uncertainty_weight"``): :class:`deal.DifficultyHead`
+``difficulty_head``     ``{"gamma", "weight", "bias", "grid"}``, some heads with         null
+                        ``"uncertainty_weight"``: :class:`deal.DifficultyHead`
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
-``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;    null
+``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;   null
                         null: not recorded
 ``provenance``          any object: where the model comes from                           {}
 ``output``              name of the output to use                                        ``logits``
