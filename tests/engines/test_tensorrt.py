@@ -130,7 +130,7 @@ def test_runs_are_launched_as_one_graph(tmp_path, monkeypatch):
         found = device.infer(IMAGES[start : start + 2]).logits.to_host()
         assert found.tobytes() == cpu.infer(IMAGES[start : start + 2]).logits.tobytes()
     assert len(enqueued) == 2  # once as it is, once to be captured
-    assert enqueued[0]._runs == 1 + 5  # as it is; the probe and the four batches
+    assert enqueued[0]._runs == 1 + 6  # as it is; the probe, twice, and the four batches
 
 
 def test_what_cannot_be_captured_is_launched_as_it_is_and_said(tmp_path, monkeypatch, caplog):
