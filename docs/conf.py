@@ -36,6 +36,7 @@ html_static_path = ["static"]
 html_css_files = ["wide.css"]
 html_copy_source = False
 pygments_style = "friendly"
+highlight_language = "text"
 
 
 # Pages of other folders that the site includes: their path in the repository → page here.
