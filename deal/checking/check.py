@@ -195,7 +195,10 @@ def write_draft(report: ModelReport) -> Path:
     told: dict[str, Any] = {}
     if path.exists():
         told = read_json_object(path, "side-car")
-    text = json.dumps({**report.draft, **told}, indent=1, ensure_ascii=False)
+    values = {**report.draft, **told}
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    if text != text.encode(errors="ignore").decode():  # halves of letters, which no file can hold
+        text = json.dumps(values, indent=1)
     write_text(path, text + "\n")
     return path
 

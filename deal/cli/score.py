@@ -144,7 +144,8 @@ _BATCH_SIZE = (
     first_day=True,
     help="Set a key of the model contract that the model file lacks. VALUE is JSON or text: "
     "classes=19, mean=[0.485,0.456,0.406]. Repeatable. Keys: classes, input_format, input_size, "
-    "size_multiple, resize, interpolation, mean, std, align_corners, output_kind, activation, "
+    "size_multiple, resize, pad_value, pad_position, interpolation, mean, std, align_corners, "
+    "input_layout, output_layout, batch, output_kind, activation, "
     "dropout, output.",
 )
 @option(

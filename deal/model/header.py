@@ -115,7 +115,7 @@ def read_header(path: Path) -> OnnxHeader:
         raise ModelError(f"model {path}: {error.strerror}") from error
     except (ValueError, LookupError) as error:
         raise ModelError(
-            f"model {path} is not an ONNX file, or truncated: make one with deal export"
+            f"model {path} is not an ONNX file, or truncated ({error}): make one with deal export"
         ) from error
     for name in header.external:
         check_external(path, name)

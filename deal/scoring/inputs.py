@@ -125,9 +125,9 @@ class Inputs:
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
         if raster == "image" and spec.resize in ("letterbox", "crop"):
             raise UsageError(
-                f"model {spec.path} sees images with resize {spec.resize}, so its statistics are "
-                "those of its input: use raster input (for other labels, export it with resize "
-                "stretch)"
+                f"model {spec.path} takes images by resize {spec.resize}, and its statistics are "
+                "those of its input alone: use raster input (deal fit-head needs the image's own "
+                "pixels, so it takes no such model)"
             )
         self._spec = spec
         self._raster = raster

@@ -165,6 +165,17 @@ def test_a_draft_keeps_what_the_side_car_says(tmp_path: Path) -> None:
         write_draft(check_model(path))
 
 
+@pytest.mark.parametrize("name", ["道路", "half \ud800"])
+def test_a_draft_holds_any_name(tmp_path: Path, name: str) -> None:
+    names = {str(index): f"{name} {index}" for index in range(5)}
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
+    path = save_model(tmp_path / "model.onnx")
+    write_draft(check_model(path))
+    spec = check_model(path).spec
+    assert spec is not None
+    assert spec.classes == tuple(names.values())
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -7,6 +7,7 @@ from threading import Barrier
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from deal.engines import onnxruntime_cuda, open_engine
 from deal.engines.base import on_host
@@ -14,7 +15,7 @@ from deal.errors import EngineUnavailableError, ModelError, UsageError
 from deal.machine.driver import Driver
 from deal.model.dropout import draw_masks
 from tests.helpers.devices import assert_output_on_device
-from tests.helpers.models import MEAN, STD, metadata, save_model, scenes
+from tests.helpers.models import MEAN, STD, metadata, redressed, save_model, scenes
 from tests.helpers.sessions import no_cuda_provider, ort_on_device
 
 __all__ = ["ort_on_device"]
@@ -50,6 +51,24 @@ def test_outputs_are_the_bits_of_the_cpu(ort_on_device, tmp_path, model, options
     expected = cpu.infer(IMAGES[:count])
     output = device.infer(IMAGES[:count])
     assert_output_on_device(output, expected)
+
+
+@pytest.mark.parametrize(
+    ("dress", "options"),
+    [
+        ({"input_nhwc": True}, {}),
+        ({"output_nhwc": True}, {"output_layout": "nhwc"}),
+        ({"output_type": TensorProto.DOUBLE}, {}),
+    ],
+)
+def test_layouts_and_types_of_other_frameworks_are_those_of_the_cpu(
+    ort_on_device, tmp_path, dress, options
+):
+    path = redressed(save_model(tmp_path / "m.onnx", floating=True), **dress)
+    cpu, device = pair(path, FOREIGN | options)
+    found = on_host(device.infer(IMAGES)).logits
+    assert device.on_device == ("input_nhwc" in dress)  # what is rearranged passes the host
+    np.testing.assert_array_equal(found, cpu.infer(IMAGES).logits)
 
 
 @pytest.mark.parametrize("size", [None, (48, 64)])
