@@ -53,10 +53,10 @@ def key_value(text: str) -> tuple[str, Any]:
         raise UsageError(f"--model-option {text!r}: write it as KEY=VALUE, such as classes=19")
     try:
         return key, parse_json(value)
-    except ValueError:
+    except ValueError as error:
+        if value.startswith(("[", "{")):
+            raise UsageError(f"--model-option {key}: {error}") from error
         return key, value
-    except RecursionError as error:
-        raise UsageError(f"--model-option {key}: its JSON is nested too deeply") from error
 
 
 def print_note(text: str) -> None:

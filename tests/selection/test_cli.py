@@ -146,7 +146,9 @@ def test_json_that_is_nested_too_deeply_is_a_usage_error(
     ]
     assert cli.run(cli.deal, command, "deal") == 2
     error = capsys.readouterr().err
-    assert error == "error: --model-option classes: its JSON is nested too deeply\n"
+    assert error.startswith("error: --model-option classes: ")
+    assert "nested" in error
+    assert len(error) < 300
 
 
 def test_rows_are_drawn_and_the_table_says_so(
