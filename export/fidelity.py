@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deal.acquisitions import acquisition_scores
 from deal.engines.base import Engine, on_host
 from deal.errors import ModelError, UsageError
-from deal.export.parity import spearman, top_k_overlap
+from deal.export.parity import compared_scores, spearman, top_k_overlap
 from deal.kernel.statistics import score_logits
 from deal.scoring.inputs import Inputs
 
@@ -27,7 +27,6 @@ __all__ = [
     "Fidelity",
     "FidelityGate",
     "ScoreFidelity",
-    "gate_scores",
     "pick_value",
 ]
 
@@ -100,15 +99,6 @@ class Fidelity:
         return asdict(self)
 
 
-def gate_scores(has_difficulty: bool) -> tuple[str, ...]:
-    """Acquisition functions that the gate ranks by.
-
-    The command line's default and its relatives: ``ds``, ``ds:entropy``, ``de`` and ``entropy``
-    where the model has a difficulty; ``entropy`` and ``margin`` without.
-    """
-    return ("ds", "ds:entropy", "de", "entropy") if has_difficulty else ("entropy", "margin")
-
-
 class FidelityGate:
     """Keeps what the float32 network says of the held-out images and holds others against it.
 
@@ -136,7 +126,7 @@ class FidelityGate:
         self._images = images
         self._inputs = Inputs(reference.spec, "input")
         self._logits: list[NDArray[np.float16]] = []
-        self._names = gate_scores(_has_difficulty(reference))
+        self._names = compared_scores(reference)
         columns: list[dict[str, Any]] = []
         for logits, row in self._run(reference, progress):
             columns.append(row)
@@ -219,8 +209,3 @@ def _compared(reference: Scores, other: Scores) -> ScoreFidelity:
         overlap=top_k_overlap(reference, other, top),
         pick_value=pick_value(reference, other, top),
     )
-
-
-def _has_difficulty(engine: Engine) -> bool:
-    spec = engine.spec
-    return spec.difficulty_head is not None or spec.difficulty_name is not None

@@ -18,9 +18,16 @@ from deal.metrics import spearman
 from deal.scoring.inputs import Inputs
 from deal.types import EngineOutput
 
-__all__ = ["Parity", "ScoreParity", "compare", "differences", "spearman", "top_k_overlap"]
+__all__ = [
+    "Parity",
+    "ScoreParity",
+    "compare",
+    "compared_scores",
+    "differences",
+    "spearman",
+    "top_k_overlap",
+]
 
-_SCORES = ("ds", "ds:entropy", "de", "entropy")
 _TOP = 0.25
 
 Scores = NDArray[np.float64]
@@ -74,6 +81,18 @@ class Parity:
         return asdict(self)
 
 
+def compared_scores(*engines: Engine) -> tuple[str, ...]:
+    """Acquisition functions by which networks are compared.
+
+    The command line's default and its relatives: ``ds``, ``ds:entropy``, ``de`` and ``entropy``
+    where every model has a difficulty; ``entropy`` and ``margin`` without.
+    """
+    specs = [engine.spec for engine in engines]
+    if all(s.difficulty_head is not None or s.difficulty_name is not None for s in specs):
+        return ("ds", "ds:entropy", "de", "entropy")
+    return ("entropy", "margin")
+
+
 def compare(
     reference: Engine, exported: Engine, inputs: Inputs, images: Iterable[NDArray[np.uint8]]
 ) -> Parity:
@@ -82,7 +101,8 @@ def compare(
     Parameters
     ----------
     reference, exported : Engine
-        Each scores with the difficulty head of its own ``spec``.
+        Each scores with its own difficulty: an output of its graph, or else the head of its
+        ``spec``.
     inputs : Inputs
         How images reach the networks.
     images : iterable of ndarray of uint8 [H, W, 3]
@@ -114,6 +134,7 @@ def compare(
                 output.logits,
                 size=groups[0].size,
                 head=engine.spec.difficulty_head,
+                difficulty=output.difficulty,
                 align_corners=engine.spec.align_corners,
             )
             table.append(stats.images)
@@ -125,7 +146,7 @@ def compare(
         for table in tables
     ]
     scores = {}
-    for name in _SCORES:
+    for name in compared_scores(*engines):
         ours, theirs = (acquisition_scores(table, name) for table in columns)
         scores[name] = ScoreParity(
             max_difference=float(np.abs(ours - theirs).max()),

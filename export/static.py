@@ -71,7 +71,7 @@ def make_static(
         _fix(network, spec, size)
         onnx.save(network, temporary)
         original = OnnxRuntimeEngine(model, options={"input_size": list(size)})
-        feed = original.feeds(np.zeros((1, *size, 3), np.uint8))
+        feed = original.feeds(np.zeros((spec.batch or 1, *size, 3), np.uint8))
         made = arranged(simplified(temporary), feed)
         write_model(temporary, made, _contract(model, spec, size))
         parity = compare(
@@ -98,13 +98,15 @@ def _fix(network: onnx.ModelProto, spec: ModelSpec, size: tuple[int, int]) -> No
     dims = image.type.tensor_type.shape.dim
     first = 1 if spec.input_layout == "nhwc" else 2  # [N,H,W,3] or [N,3,H,W]
     for dim, length in zip(dims[first : first + 2], size, strict=True):
-        if dim.HasField("dim_value") and dim.dim_value != length:
-            taken = [d.dim_value for d in dims[first : first + 2]]
+        if dim.dim_value > 0 and dim.dim_value != length:  # else dynamic, as the header reads it
+            taken = [d.dim_value if d.dim_value > 0 else "any" for d in dims[first : first + 2]]
             raise ModelError(f"model {spec.path} takes images of {taken[0]}×{taken[1]} only")
         dim.dim_value = length
     del network.graph.value_info[:]
     for value in network.graph.output:  # what the exporter said of them held for any size
-        for dim in value.type.tensor_type.shape.dim[2:]:
+        dims = value.type.tensor_type.shape.dim
+        is_nhwc = value.name == spec.output_name and spec.output_layout == "nhwc"
+        for dim in dims[1:3] if is_nhwc else dims[2:]:
             dim.Clear()
 
 

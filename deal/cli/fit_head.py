@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _DATA, _FIT, _OUT = "Data", "Fit", "Output"
+_REMEDIES = {
+    "difficulty-without-attention": "fit again with --no-attention and rank with --acquisition ds "
+    "and that head",
+    "difficulty-without-uncertainty": "fit again with --no-uncertainty and rank with --acquisition "
+    "ds and that head",
+    "model-difficulty": "rank with --acquisition ds and without --difficulty-head, so that the "
+    "model's own difficulty counts",
+}
 _HEADINGS = {"auroc": "AUROC", "average_precision": "average precision", "aurc": "AURC"}
 
 
@@ -221,7 +229,8 @@ def _verdict(measures: Measures) -> str:
             f"difficulty finds the wrong pixels best ({figure}{others}): "
             "rank with --acquisition ds and this head"
         )
+    remedy = _REMEDIES.get(best, f"rank with --acquisition {best}")
     return (
         f"difficulty does not win: {best} finds the wrong pixels better ({figure} against "
-        f"{measures.scores['difficulty'].auroc:.3f}{others}): rank with --acquisition {best}"
+        f"{measures.scores['difficulty'].auroc:.3f}{others}): {remedy}"
     )

@@ -17,7 +17,7 @@ from deal.errors import OutputError, PoolError, UsageError
 from deal.fitting.attention import attention_means
 from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void
 from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
-from deal.fitting.measures import Collector, Measures
+from deal.fitting.measures import UNCERTAINTIES, Collector, Measures
 from deal.fitting.pixels import bands, pixel_scores, resize, sample
 from deal.fitting.runner import Runner
 from deal.model.head import DifficultyHead
@@ -163,6 +163,7 @@ def fit_head(
     _check_counts(held, "held-out images", "hold out more images, or harder ones")
     notes = [*labeled.notes, *_overfit_notes(counts, held)]
     spec = run.engine.spec
+    best = measures.best("auroc")
     provenance = {
         "deal": __version__,
         "model": spec.path.name,
@@ -183,7 +184,8 @@ def fit_head(
             },
         },
         "held_out": {"rule": labeled.rule, **asdict(measures)},
-        "recommended_acquisition": measures.best("auroc").replace("difficulty", "ds"),
+        "best_score": best,
+        "recommended_acquisition": best if best in UNCERTAINTIES else "ds",
         "notes": notes,
     }
     _write(output, {**head.to_dict(), "provenance": provenance})

@@ -77,21 +77,32 @@ class Measures:
     image_correlation: Mapping[str, float]
 
     def best(self, area: str) -> str:
-        """Of difficulty and the uncertainties the score with the best ``area``."""
-        found = best_score(self.scores, area, (*UNCERTAINTIES, "difficulty"))
+        """Of all scores the one with the best ``area``, to the three decimals that are shown.
+
+        Of equals the fitted head's comes first, then what needs no head.
+        """
+        first = ("difficulty", *UNCERTAINTIES)
+        names = [name for name in first if name in self.scores]
+        names += [name for name in self.scores if name not in first]
+        found = best_score(self.scores, area, names, decimals=3)
         assert found is not None  # there are right and wrong pixels
         return found
 
 
-def best_score(scores: Mapping[str, Areas], area: str, names: Sequence[str]) -> str | None:
+def best_score(
+    scores: Mapping[str, Areas], area: str, names: Sequence[str], decimals: int | None = None
+) -> str | None:
     """The score of ``names`` with the best area (of ``AREAS``), the first of equals.
 
-    None where all pixels are right or all wrong.
+    With ``decimals`` those are equal that are alike when rounded. None where all pixels are right
+    or all wrong.
     """
     sign = -1 if area == "aurc" else 1
     values = {name: getattr(scores[name], area) for name in names}
     if None in values.values():
         return None
+    if decimals is not None:
+        values = {name: round(value, decimals) for name, value in values.items()}
     return max(names, key=lambda name: sign * values[name])
 
 

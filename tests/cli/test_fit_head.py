@@ -104,6 +104,22 @@ def test_the_verdict_says_plainly_who_wins():
     assert "by average precision it is entropy" in _verdict(replace(won, scores=scores))
 
 
+@pytest.mark.parametrize(
+    ("best", "remedy"),
+    [
+        ("difficulty_without_attention", "fit again with --no-attention"),
+        ("difficulty_without_uncertainty", "fit again with --no-uncertainty"),
+        ("model_difficulty", "without --difficulty-head"),
+    ],
+)
+def test_the_verdict_names_the_best_row_and_how_to_get_it(best, remedy):
+    poor, good = Areas(0.7, 0.3, 0.2), Areas(0.811, 0.5, 0.1)
+    uncertain = dict.fromkeys(("entropy", "margin", "least_confidence"), poor)
+    verdict = _verdict(measured(difficulty=poor, **uncertain, **{best: good}))
+    assert f"{best.replace('_', '-')} finds the wrong pixels better (AUROC 0.811" in verdict
+    assert remedy in verdict
+
+
 def test_help_needs_no_torch_and_no_numpy():
     code = (
         "import sys; from deal.cli.fit_head import command; command(['--help'], "

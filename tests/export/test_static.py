@@ -267,7 +267,7 @@ def test_json_has_the_comparison(deal, model, tmp_path):
         ({"precision": "int8"}, ["--static", "48x64"], "is int8: --static arranges the fp32 one"),
         ({"size_multiple": 32}, ["--static", "48x64"], "48×64 is no multiple of the model's"),
         ({}, ["--static", "48"], "'48' is not HxW, such as 360x480"),
-        ({}, ["--static", "48x64", "--precision", "fp16"], "leave it or --precision out"),
+        ({}, ["--static", "48x64", "--precision", "fp16"], "leave out --static or --precision"),
         ({}, ["--static", "48x64", "--tolerance", "1e-12"], "differs from itself"),
     ],
 )
@@ -297,3 +297,24 @@ def test_arranging_twice_changes_nothing(model, tmp_path):
     make_static(model, first, SIZE)
     make_static(first, second, SIZE)
     assert operators(simplified(second)) == operators(simplified(first))
+
+
+def test_a_model_without_difficulty_is_compared_by_its_uncertainty(deal, tmp_path):
+    props = metadata(difficulty_head=None)
+    model = save_decoder(tmp_path / "model.onnx", props)
+    arguments = ["export", model, "-o", tmp_path / "s.onnx", "--static", "48x64", "--json"]
+    code, told, _ = deal(*arguments)
+    assert code == 0
+    assert list(json.loads(told)["static"]["scores"]) == ["entropy", "margin"]
+
+
+def test_a_difficulty_of_the_graph_is_compared(tmp_path):
+    props = metadata(difficulty_head=None)
+    model = save_model(tmp_path / "model.onnx", difficulty=True, props=props)
+    parity = make_static(model, tmp_path / "s.onnx", SIZE)
+    assert list(parity.scores) == ["ds", "ds:entropy", "de", "entropy"]
+
+
+def test_a_model_of_a_fixed_batch_gets_its_size_too(tmp_path):
+    model = save_model(tmp_path / "model.onnx", batch=2, props=metadata())
+    assert make_static(model, tmp_path / "s.onnx", SIZE).max_logit_difference < 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deal.fitting.measures import Areas, Collector, best_score
+from deal.fitting.measures import Areas, Collector, Measures, best_score
 from deal.metrics import ScoreCurve
 
 
@@ -51,6 +51,20 @@ def test_a_class_without_errors_has_no_areas():
     score = np.linspace(0, 1, 9, dtype=np.float32)
     collector.add({"margin": score}, np.zeros(9, int), np.zeros(9, bool))
     assert collector.measures().classes[0].scores["margin"] == Areas(None, None, None)
+
+
+def test_the_best_of_a_table_is_the_best_of_all_its_rows():
+    def measured(**aurocs):
+        scores = {name.replace("_", "-"): Areas(value, 0.5, 0.1) for name, value in aurocs.items()}
+        return Measures(2, 10, 3, scores, (), {})
+
+    rest = {"margin": 0.7, "least_confidence": 0.7}
+    table = {"difficulty": 0.7, "difficulty_without_attention": 0.811, "entropy": 0.754, **rest}
+    assert measured(**table).best("auroc") == "difficulty-without-attention"
+    assert measured(**table, model_difficulty=0.9).best("auroc") == "model-difficulty"
+    table["entropy"] = 0.8112  # the same figure in the table, and it needs no other head
+    assert measured(**table).best("auroc") == "entropy"
+    assert measured(**{**table, "difficulty": 0.811}).best("auroc") == "difficulty"
 
 
 def test_the_best_score_is_the_largest_area_and_the_smallest_risk():
