@@ -186,7 +186,7 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
     second = runs["few"].rounds[1].labeled[2:]
     assert max(Counter(map(image_of, second)).values()) <= 9
     text = report_loop([config.folder])[0].to_markdown()
-    assert "regions, `grid:8`, with as many pixels as that number of images; whole images by" in text
+    assert "regions, `grid:8`, with as many pixels as that number of images; whole images" in text
     assert "| images | 3.0 | 3.0 | 1.0 |" in text  # of three picks three images, one of each
     picks = [run.picks() for run in experiment.runs if run.method == "few"]
     counted = [sum(map(len, picks)) / 2, sum(len(set(map(image_of, p))) for p in picks) / 2]
