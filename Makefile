@@ -49,12 +49,15 @@ $(VENV)/scoring: $(BIN)/python $(NATIVE_INPUTS)
 	@$(call patiently,$(INSTALL) --editable '.[ort]')
 	@touch $@
 
-# Of the extras only what they name: deal itself is built, and need not be again.
+# Installs what extras name, and not deal itself: it is built, and need not be again.
+extras = $(BIN)/python -c 'import sys, tomllib; \
+  named = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+  print(*(line for extra in sys.argv[1:] for line in named[extra]), sep="\n")' $(1) >$(VENV)/extras.txt; \
+  $(call patiently,$(INSTALL) --requirement $(VENV)/extras.txt)
+
 $(VENV)/testing: $(VENV)/scoring
 	@echo "Installing what the tests need, PyTorch among it: some minutes"
-	@$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*extras["superpixel"], *extras["train"], *extras["dev"], sep="\n")' >$(VENV)/extras.txt
-	@$(call patiently,$(INSTALL) --requirement $(VENV)/extras.txt)
+	@$(call extras,superpixel train dev)
 	@touch $@
 
 demo: $(VENV)/scoring
@@ -96,8 +99,9 @@ check: $(VENV)/testing
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	touch $@
+	@echo "Installing what the site needs"
+	@$(call extras,docs)
+	@touch $@
 
 # All pages anew: what is written from the code does not tell when the code has changed.
 docs: $(VENV)/documenting
