@@ -1,6 +1,7 @@
 """AVIF (Pillow's own), HEIC (pillow-heif) and JPEG XL (pillow-jxl-plugin): one more package each.
 
-None has checksums, so what a decoder does not refuse is not known to be damaged.
+None has checksums. A tile of AV1 ends with a bit of 1 (AV1 specification, 5.11.2 and 8.2.4), so an
+AVIF whose tail is zeros has lost it; other damage shows only where the decoder refuses it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "jxl_size",
 ]
 
+_ZERO_TAIL = bytes(16)
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JXL_CODES, _JXL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 # Width : height by the numbers of the size header (ISO/IEC 18181-1, D.2).
@@ -62,6 +64,8 @@ def decode_avif(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
         raise ItemError("decode", f"AVIF needs a Pillow that has it: {pip_install('heif')}")
     file: ImageFile.ImageFile = plugin.AvifImageFile(BytesIO(data))
     image, mode = loaded(file, max_pixels)
+    if data.endswith(_ZERO_TAIL):
+        raise ItemError("decode", "damaged AVIF: its tail is zeros")
     orientation = exif_orientation(file.info.get("exif") or b"")
     return Decoded(oriented(image, orientation), orientation, mode)
 

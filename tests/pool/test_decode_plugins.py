@@ -46,6 +46,15 @@ def test_avif_is_decoded_and_turned(orientation: int) -> None:
     assert np.abs(decoded.image - expected).mean() < 8
 
 
+@needs_avif
+def test_an_avif_whose_tail_is_zeros_is_damaged() -> None:
+    data = encode(large(128, 192), "AVIF")
+    for lost in (16, len(data) // 4):
+        assert fails(data[:-lost] + bytes(lost)).code == "decode"
+    flat = decode_bytes(encode(Image.new("RGB", (300, 200)), "AVIF"))
+    assert flat.image.max() <= 1
+
+
 @pytest.mark.parametrize("orientation", [None, 6])
 def test_heic_is_turned_once_by_its_own_transform(orientation: int | None) -> None:
     image = large(64, 96)
