@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from deal.errors import OutputError
 
-__all__ = ["lock", "replacing", "sync_folder", "write_text"]
+__all__ = ["check_regular", "lock", "replacing", "sync_folder", "write_text", "writing"]
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _LEFT_OVER = 3600.0  # seconds; a process of another machine may still write a younger file
@@ -47,6 +48,33 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what reading may never end of: pipes, sockets, devices.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it is a folder or none of those that have an end.
+    """
+    mode = os.stat(path).st_mode  # noqa: PTH116 (names that are not UTF-8 are plain strings)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """OutputError, saying what to do, for an OSError of an output."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise OutputError(
+            f"cannot write to {path}: {error.strerror or error}; {remedy}choose another --output"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,11 +11,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from deal.errors import OutputError
-from deal.machine.files import lock
+from deal.machine.files import lock, writing
 from deal.pool.ids import Shard
 
 __all__ = ["OutputLock"]
@@ -33,37 +34,51 @@ class OutputLock:
     def __init__(self, root: Path, shard: Shard, fingerprint: str) -> None:
         self._root = root
         self._path = root / f"_lock-{shard.index}-of-{shard.count}"
-        with self.exclusive():
+        self._file: int | None = None
+        with self.exclusive(), writing(root):
             for path in sorted(root.glob("_lock-*")):
                 self._check_other(path, shard, fingerprint)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            lock(file, root, wait=False)
-            holder = {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "count": shard.count,
-                "fingerprint": fingerprint,
-            }
-            os.pwrite(file, json.dumps(holder).encode(), 0)
-            self._file: int | None = file
+            try:
+                lock(file, root, wait=False)
+                holder = {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "count": shard.count,
+                    "fingerprint": fingerprint,
+                }
+                os.pwrite(file, json.dumps(holder).encode(), 0)
+            except BaseException:
+                os.close(file)  # or the lock outlives the error, and this process locks itself out
+                raise
+            self._file = file
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold ``_lock``: nobody else joins, leaves or rewrites parts meanwhile."""
-        file = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        """Hold ``_lock``: nobody else joins, leaves or rewrites parts meanwhile; OutputError."""
+        with writing(self._root):
+            file = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            lock(file, self._root, wait=True)
+            with writing(self._root):
+                lock(file, self._root, wait=True)
             yield
         finally:
             os.close(file)
 
     def release(self) -> None:
-        """Give the shard back; a second time does nothing."""
-        if self._file is not None:
-            with self.exclusive():
+        """Give the shard back; a second time does nothing. It never fails.
+
+        Where the file of the lock cannot be removed it stays, unlocked, and goes with the next
+        process that joins.
+        """
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            with suppress(OSError, OutputError), self.exclusive():
                 self._path.unlink(missing_ok=True)
-                os.close(self._file)
-            self._file = None
+        finally:
+            os.close(file)
 
     def _check_other(self, path: Path, shard: Shard, fingerprint: str) -> None:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -71,7 +86,7 @@ class OutputLock:
             if lock(file, self._root, wait=False):
                 path.unlink()  # its process is gone
                 return
-            holder = json.loads(os.pread(file, 4096, 0))
+            holder = _holder(os.pread(file, 4096, 0))
         finally:
             os.close(file)
         who = f"{self._root} is in use by process {holder['pid']} on {holder['host']}"
@@ -84,3 +99,13 @@ class OutputLock:
                 f"{who}, which splits the pool into {holder['count']} shards, not {shard.count}; "
                 "use the same --shard …/n for all, or choose another --output"
             )
+
+
+def _holder(text: bytes) -> dict[str, Any]:
+    """What a process wrote into its lock; unknown where it could not, or has only begun."""
+    unknown = dict.fromkeys(("pid", "host", "count", "fingerprint"), "(unknown)")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return unknown
+    return unknown | found if isinstance(found, dict) else unknown

@@ -13,7 +13,6 @@ and no region without its image once the folder is opened again:
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +23,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
-from deal.errors import OutputError
+from deal.errors import OutputError, ResultsError
+from deal.machine.files import writing
 from deal.pool.digests import DigestMap, digest
 from deal.pool.ids import Shard
 from deal.results.lock import OutputLock
 from deal.results.parts import (
     FOLDERS,
+    count_rows,
     footer,
     keep_rows,
     list_parts,
@@ -135,7 +135,7 @@ class Output:
             of someone else.
         """
         path, shard = Path(path), shard or Shard()
-        with _writing(path):
+        with _changing(path):
             for folder in ("images", "runs"):
                 (path / folder).mkdir(parents=True, exist_ok=True)
             lock = OutputLock(path, shard, fingerprint(settings))
@@ -216,7 +216,7 @@ class Output:
         ids = images.column("id").to_pylist()
         if len(set(ids)) < len(ids):
             raise ValueError("an item was written twice")
-        with _writing(self.path):
+        with _changing(self.path):
             self._drop(ids)
             if self._regions:
                 regions = pa.concat_tables(self._regions)
@@ -242,14 +242,8 @@ class Output:
         """
         for name, rows in self._part_counts.items():
             part = self.path / "images" / name
-            try:
-                found = parquet.read_metadata(part).num_rows
-            except FileNotFoundError:
-                found = 0
-            except (OSError, pa.ArrowException) as error:
-                raise OutputError(
-                    f"{part} is damaged; delete it and run again ({error})"
-                ) from error
+            with _changing(self.path):
+                found = count_rows(part)
             if found != rows:
                 raise OutputError(
                     f"{part} holds {found} rows, but {rows} were stored: something else changed "
@@ -260,7 +254,7 @@ class Output:
         """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added."""
         path = self._run_path
         values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
-        with _writing(self.path):
+        with _changing(self.path):
             write_json_atomic(path, values)
         return path
 
@@ -319,7 +313,7 @@ class Output:
                     continue
                 try:
                     equal = footer(part).get("deal.fingerprint") == self.fingerprint
-                except (OSError, pa.ArrowException):
+                except (OSError, ResultsError):
                     equal = False
                 if not equal or part_shard(part.name) == self.shard:
                     part.unlink()
@@ -335,8 +329,6 @@ class Output:
             metadata = footer(part)
         except FileNotFoundError:
             return  # another shard has just dropped its last row
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{part} is damaged; delete it and run again ({error})") from error
         if part_shard(part.name) is None or "deal.schema" not in metadata:
             raise OutputError(f"{part} was not written by deal-score; choose another --output")
         if metadata["deal.schema"] != SCHEMA_VERSION:
@@ -352,11 +344,18 @@ class Output:
             )
 
     def _load(self, part: Path) -> None:
-        """Learn what is done; drop this shard's rows with status ``error``."""
+        """Learn what is done; drop this shard's rows with status ``error``, and second rows.
+
+        An item has two where hosts whose locks do not reach each other wrote the same folder.
+        """
         table = read_part(part, ["id", "status", "source_version", "duplicate_of"])
         ids = table.column("id").to_pylist()
         mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
-        failed = pc.and_(mine, pc.equal(table.column("status"), "error").combine_chunks())
+        second = pa.array(
+            (self._done.get(digest(item_id)) is not None for item_id in ids), pa.bool_()
+        )
+        failed = pc.or_(pc.equal(table.column("status"), "error").combine_chunks(), second)
+        failed = pc.and_(mine, failed)
         keep_rows(part, pc.invert(failed))
         done = table.filter(pc.and_not(mine, failed))
         self._remember(
@@ -404,14 +403,13 @@ class Output:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _changing(path: Path) -> Iterator[None]:
+    """OutputError for whatever goes wrong with the files of an output."""
     try:
-        yield
-    except OSError as error:
-        remedy = "make room or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise OutputError(
-            f"cannot write to {path}: {error.strerror or error}; {remedy}choose another --output"
-        ) from error
+        with writing(path):
+            yield
+    except ResultsError as error:
+        raise OutputError(str(error)) from error
 
 
 def _version(source_version: str) -> int:

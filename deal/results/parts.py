@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
+from deal.results.partfile import Part, write_part
 
 __all__ = [
     "FOLDERS",
-    "deal_metadata",
+    "count_rows",
     "footer",
     "keep_rows",
     "list_parts",
@@ -75,23 +75,24 @@ def list_parts(folder: Path) -> list[Path]:
 
 
 def footer(path: Path) -> dict[str, str]:
-    """The ``deal.*`` metadata of a part; ArrowException when it is not Parquet."""
-    return deal_metadata(parquet.read_metadata(path).metadata)
+    """The ``deal.*`` metadata of a part; errors as `Part` raises them."""
+    with Part(path) as part:
+        return part.footer
 
 
-def deal_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    """Those entries of a file's or table's metadata that deal wrote."""
-    return {
-        key.decode(): value.decode()
-        for key, value in (metadata or {}).items()
-        if key.startswith(b"deal.")
-    }
+def count_rows(path: Path) -> int:
+    """Rows of a part, as its footer tells; 0 when there is none."""
+    try:
+        with Part(path) as part:
+            return part.rows
+    except FileNotFoundError:
+        return 0
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a part, with its metadata."""
-    with parquet.ParquetFile(path) as file:
-        return file.read(columns=columns, use_threads=False)
+    with Part(path) as part:
+        return part.read(columns)
 
 
 def read_ids(path: Path) -> pa.Array:
@@ -102,7 +103,7 @@ def read_ids(path: Path) -> pa.Array:
 def publish(table: pa.Table, path: Path) -> None:
     """Write a part so that it is either not there (or as before) or complete and on disk."""
     with replacing(path, alone=True) as file:
-        parquet.write_table(table, file, compression="zstd")
+        write_part(table, file)
 
 
 def keep_rows(path: Path, keep: pa.Array) -> None:

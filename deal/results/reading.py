@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
-from pyarrow.fs import LocalFileSystem
 
 from deal.errors import ResultsError
-from deal.results.parts import deal_metadata, list_parts, read_ids
+from deal.results.partfile import Part
+from deal.results.parts import list_parts
+from deal.results.repeats import NONE, SecondRows, second_rows, without
 from deal.results.schema import (
     IMAGE_COLUMNS,
     REGION_COLUMNS,
@@ -30,7 +30,6 @@ __all__ = [
     "ok_images",
     "open_part",
     "part_batches",
-    "part_footer",
     "read_regions",
     "read_results",
 ]
@@ -65,7 +64,11 @@ def read_results(
     ------
     ResultsError
         A source holds no results, another schema, other settings than the first, an unknown column
-        is asked for, or an id stands in two rows.
+        is asked for, or an id is in two sources.
+
+    Notes
+    -----
+    An id in two parts of one source is one row (:mod:`deal.results.repeats`).
     """
     batches = iter_results(sources, columns, status)
     first = next(batches)
@@ -87,13 +90,18 @@ def iter_results(
         raise ResultsError(f"no status {status!r}; there are {', '.join(STATUSES)}")
     names = _check_columns(columns, IMAGE_COLUMNS)
     parts, metadata = _parts(sources, "images")
-    _check_unique(parts)
+    second = second_rows(parts)
     wanted = names if status is None or "status" in names else [*names, "status"]
+    wanted = wanted if not second or "id" in wanted else [*wanted, "id"]
     schema = pa.schema([pa.field(name, IMAGE_COLUMNS[name][0]) for name in names], metadata)
     yield pa.RecordBatch.from_pylist([], schema=schema)
-    for part in parts:
-        with parquet.ParquetFile(part) as file:
-            for batch in part_batches(file, wanted, batch_rows):
+    for path in parts:
+        part = open_part(path)
+        if part is None:
+            continue
+        with part:
+            for batch in part_batches(part, wanted, batch_rows):
+                batch = without(batch, second, path)
                 if status is not None:
                     batch = batch.filter(pc.equal(batch.column("status"), status))
                 arrays = [batch.column(name) for name in names]
@@ -128,11 +136,15 @@ def read_regions(
     names = _check_columns(columns, REGION_COLUMNS)
     parts, metadata = _parts(sources, "regions")
     schema = pa.schema([pa.field(name, REGION_COLUMNS[name][0]) for name in names], metadata)
+    second = second_rows(list_results(sources)) if parts else {}
     batches = []
-    for part in parts:
-        images = ok_images(part)
-        with parquet.ParquetFile(part) as file:
-            for batch in part_batches(file, list(dict.fromkeys([*names, "id"])), _BATCH_ROWS):
+    for path in parts:
+        images = ok_images(path, second=second)
+        part = open_part(path)
+        if part is None:
+            continue
+        with part:
+            for batch in part_batches(part, list(dict.fromkeys([*names, "id"])), _BATCH_ROWS):
                 batch = batch.filter(pc.is_in(batch.column("id"), images.column("id")))
                 arrays = [batch.column(name) for name in names]
                 batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
@@ -153,7 +165,7 @@ def list_results(sources: Source | Sequence[Source], table: str = "images") -> l
     return found
 
 
-def open_part(part: Path) -> parquet.ParquetFile | None:
+def open_part(path: Path) -> Part | None:
     """Open a part and check that it can be read; None when a run has just dropped its last row.
 
     Raises
@@ -162,43 +174,27 @@ def open_part(part: Path) -> parquet.ParquetFile | None:
         The part is damaged, foreign, or of another schema.
     """
     try:
-        # Said to be local and not read ahead, since most parts are small: a fifth less time.
-        file = parquet.ParquetFile(part, filesystem=LocalFileSystem(), pre_buffer=False)
+        part = Part(path)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(
-            f"{part} is damaged ({error}); delete it and run the same deal-score command again"
-        ) from error
-    version = part_footer(file).get("deal.schema")
+    version = part.footer.get("deal.schema")
     if version == SCHEMA_VERSION:
-        return file
-    file.close()
-    if version is None:
-        raise ResultsError(f"{part} was not written by deal-score; move it elsewhere")
-    raise ResultsError(
-        f"{part} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
-        "read it with the version that wrote it, or score again"
-    )
+        return part
+    with part:
+        if version is None:
+            raise ResultsError(f"{path} was not written by deal-score; move it elsewhere")
+        raise ResultsError(
+            f"{path} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
+            "read it with the version that wrote it, or score again"
+        )
 
 
-def part_footer(file: parquet.ParquetFile) -> dict[str, str]:
-    """The ``deal.*`` metadata of a part that is open."""
-    return deal_metadata(file.metadata.metadata)
-
-
-def part_batches(
-    file: parquet.ParquetFile, names: Sequence[str], batch_rows: int
-) -> Iterator[pa.RecordBatch]:
+def part_batches(part: Part, names: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Read columns of a part; those that it lacks, of a version before them, are null."""
     # A column that every version has tells how many rows there are.
     columns = list(names) if REQUIRED & set(names) else ["id", *names]
-    if file.metadata.num_rows <= batch_rows:  # at once: half the time of a small part
-        batches = file.read(columns=columns, use_threads=False).to_batches()
-    else:
-        batches = file.iter_batches(batch_rows, columns=columns, use_threads=False)
     kinds = IMAGE_COLUMNS | REGION_COLUMNS
-    for batch in batches:
+    for batch in part.batches(columns, batch_rows):
         present = set(batch.schema.names)
         arrays = [
             batch.column(name) if name in present else pa.nulls(batch.num_rows, kinds[name][0])
@@ -207,16 +203,17 @@ def part_batches(
         yield pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
-def ok_images(part: Path, columns: Sequence[str] = ()) -> pa.Table:
+def ok_images(regions: Path, columns: Sequence[str] = (), second: SecondRows = NONE) -> pa.Table:
     """Of the images that the regions of a part belong to and that are ok: ``id`` and columns."""
     names = list(dict.fromkeys(["id", "status", *columns]))
     schema = pa.schema([pa.field(name, IMAGE_COLUMNS[name][0]) for name in names])
-    file = open_part(part.parent.parent / "images" / part.name)
-    if file is None:
+    path = regions.parent.parent / "images" / regions.name
+    part = open_part(path)
+    if part is None:
         return schema.empty_table()
-    with file:
-        batches = [b.cast(schema) for b in part_batches(file, names, _BATCH_ROWS)]
-    table = pa.Table.from_batches(batches, schema)
+    with part:
+        batches = [b.cast(schema) for b in part_batches(part, names, _BATCH_ROWS)]
+    table = without(pa.Table.from_batches(batches, schema), second, path)
     return table.filter(pc.equal(table.column("status"), "ok"))
 
 
@@ -236,15 +233,15 @@ def _parts(
     """Parts of all sources, and the metadata they share."""
     found: list[Path] = []
     first: tuple[Path, dict[str, str]] | None = None
-    for part in list_results(sources, table):
-        file = open_part(part)
-        if file is None:
+    for path in list_results(sources, table):
+        part = open_part(path)
+        if part is None:
             continue
-        with file:
-            described = part, part_footer(file)
+        with part:
+            described = path, part.footer
         first = first or described
         check_alike(first, described)
-        found.append(part)
+        found.append(path)
     return found, None if first is None else first[1]
 
 
@@ -254,18 +251,3 @@ def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list
         if name not in known:
             raise ResultsError(f"no column {name!r}; there are {', '.join(known)}")
     return names
-
-
-def _check_unique(parts: Sequence[Path]) -> None:
-    ids = pa.chunked_array([read_ids(part) for part in parts], pa.string())
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    counts = pc.value_counts(ids)
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")[0]
-    where = [
-        str(part.parent.parent) for part in parts if pc.index(read_ids(part), repeated).as_py() >= 0
-    ]
-    raise ResultsError(
-        f"the id {repeated.as_py()!r} stands in two rows ({' and '.join(where)}); name each "
-        "output once, and outputs of different pools apart"
-    )

@@ -139,9 +139,9 @@ def scored_pieces(
 
 
 def gather(
-    sources: Sources, bound: Bound, ranking: Ranking, totals: NDArray[np.int64] | None
-) -> Rows:
-    """Read and score everything once.
+    sources: Sources, bound: Bound, ranking: Ranking
+) -> tuple[Rows, NDArray[np.int64] | None]:
+    """Read and score everything once; the rows, and :func:`pool_totals`.
 
     Raises
     ------
@@ -151,6 +151,7 @@ def gather(
     """
     import pyarrow as pa
 
+    totals = pool_totals(sources, bound)
     gap = ranking.min_gap
     attributes = [quota.attribute for quota in ranking.quotas] + (["sequence"] if gap else [])
     groups = {name: Groups() for name in attributes}
@@ -192,14 +193,18 @@ def gather(
         times=np.concatenate(times).astype(np.int64) if times else np.empty(0, np.int64),
         unscored=unscored,
     )
-    _refuse_repeated(rows)
+    row = repeated(rows.ids, rows.regions)
+    if row is not None:
+        if sources.settle():  # now that it is known which rows count
+            return gather(sources, bound, ranking)
+        raise _repeated(rows, row)
     if ranking.cost != "count" and scored.any():
         known = {name: np.concatenate(parts)[scored] for name, parts in amounts.items() if parts}
         rows.costs = np.ones(len(joined))
         rows.costs[scored] = costs(known, ranking.cost, ranking.clicks, int(scored.sum()))
     if gap and scored.any():
         _check_gap(rows, ranking, scored, missing_times)
-    return rows
+    return rows, totals
 
 
 def _key(table: str) -> tuple[str, ...]:
@@ -253,14 +258,12 @@ def _require(piece: pa.Table, columns: Sequence[str]) -> None:
             )
 
 
-def _refuse_repeated(rows: Rows) -> None:
-    row = repeated(rows.ids, rows.regions)
-    if row is not None:
-        region = "" if rows.regions is None else f" with region {rows.regions[row]}"
-        raise ResultsError(
-            f"the id {rows.ids[row].as_py()!r}{region} is in the sources more than once: name each "
-            "output folder once, and score pools with equal ids from a common root"
-        )
+def _repeated(rows: Rows, row: int) -> ResultsError:
+    region = "" if rows.regions is None else f" with region {rows.regions[row]}"
+    return ResultsError(
+        f"the id {rows.ids[row].as_py()!r}{region} is in the sources more than once: name each "
+        "output folder once, and score pools with equal ids from a common root"
+    )
 
 
 def _check_gap(rows: Rows, ranking: Ranking, scored: NDArray[np.bool_], missing_times: int) -> None:

@@ -68,8 +68,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     """Select as a `Ranking` says; errors are those of `select`."""
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
-    totals = pool_totals(stored, bound)
-    rows = gather(stored, bound, ranking, totals)
+    rows, totals = gather(stored, bound, ranking)
     _trim()
     order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
     _trim()

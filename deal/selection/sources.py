@@ -20,7 +20,9 @@ from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
+
+    from deal.results.partfile import Part
+    from deal.results.repeats import SecondRows
 
 __all__ = ["Source", "Sources"]
 
@@ -81,6 +83,7 @@ class Sources:
             )
         self._first: tuple[Path, dict[str, str]] | None = None
         self._lengths: list[int] = []
+        self._second: SecondRows = {}
         self.fingerprint, self.classes = self._settings()
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -155,6 +158,23 @@ class Sources:
         names = taken[0].column_names if taken and summary else columns
         return _in_order(taken, names, order)
 
+    def settle(self) -> bool:
+        """Leave out second rows from now on (:mod:`deal.results.repeats`); whether there are any.
+
+        Looked for only when an id has turned up twice.
+
+        Raises
+        ------
+        ResultsError
+            Nothing tells which of the rows is meant.
+        """
+        from deal.results.reading import list_results
+        from deal.results.repeats import second_rows
+
+        before = self._second
+        self._second = second_rows(list_results(self._folders))
+        return bool(self._second) and not before
+
     def regions(self) -> Sources | None:
         """The regions stored in the folders; None when there are none."""
         folders = [folder for folder in self._folders if any((folder / "regions").glob("[!_]*"))]
@@ -164,15 +184,15 @@ class Sources:
         return [*self._tables, *self._parts]
 
     def _settings(self) -> tuple[str | None, tuple[str, ...] | None]:
-        from deal.results.parts import deal_metadata
-        from deal.results.reading import open_part, part_footer
+        from deal.results.partfile import deal_metadata
+        from deal.results.reading import open_part
 
         footers = [deal_metadata(table.schema.metadata) for table in self._tables]
-        for part in self._parts:
-            file = open_part(part)
-            if file is not None:
-                with file:
-                    self._first = part, part_footer(file)
+        for path in self._parts:
+            part = open_part(path)
+            if part is not None:
+                with part:
+                    self._first = path, part.footer
                 footers.append(self._first[1])
                 break
         fingerprints = {footer.get("deal.fingerprint") for footer in footers}
@@ -219,11 +239,11 @@ class Sources:
 
         if not isinstance(source, Path):
             return self._table_pieces(source, columns)
-        file = open_part(source)
-        if file is None:
+        part = open_part(source)
+        if part is None:
             return ()
-        pieces = self._part_pieces(source, file, columns)
-        return list(pieces) if file.metadata.num_rows <= _LARGE_ROWS else pieces
+        pieces = self._part_pieces(part, columns)
+        return list(pieces) if part.rows <= _LARGE_ROWS else pieces
 
     def _table_pieces(self, table: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
         if "id" not in table.column_names:
@@ -232,25 +252,28 @@ class Sources:
         for start in range(0, max(len(table), 1), _LARGE_ROWS):
             yield table.slice(start, _LARGE_ROWS).select(present)
 
-    def _part_pieces(
-        self, part: Path, file: ParquetFile, columns: Sequence[str]
-    ) -> Iterator[pa.Table]:
+    def _part_pieces(self, part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        from deal.results.reading import check_alike, part_batches, part_footer
+        from deal.results.reading import check_alike, part_batches
+        from deal.results.repeats import without
 
         known = IMAGE_COLUMNS if self.table == "images" else REGION_COLUMNS
         own = [name for name in columns if name in known]
-        with file:
+        wanted = own
+        with part:
             if self._first is not None:
-                check_alike(self._first, (part, part_footer(file)))
+                check_alike(self._first, (part.path, part.footer))
             join = None
             if self.table == "regions":
-                join = _Images(part, [name for name in columns if name not in known])
-                own = list(dict.fromkeys([*own, "id"]))
-            for batch in part_batches(file, own, _LARGE_ROWS):
-                table = pa.Table.from_batches([batch])
-                yield table if join is None else join(table)
+                others = [name for name in columns if name not in known]
+                join = _Images(part.path, others, self._second)
+                wanted = own = list(dict.fromkeys([*own, "id"]))
+            elif part.path in self._second:
+                wanted = list(dict.fromkeys([*own, "id"]))
+            for batch in part_batches(part, wanted, _LARGE_ROWS):
+                table = without(pa.Table.from_batches([batch]), self._second, part.path)
+                yield table.select(own) if join is None else join(table)
 
 
 def _bytes(source: pa.Table | Path) -> int:
@@ -305,11 +328,11 @@ def _in_order(pieces: list[pa.Table], names: Iterable[str], rows: NDArray[np.int
 class _Images:
     """The images that the regions of a part belong to."""
 
-    def __init__(self, part: Path, columns: Sequence[str]) -> None:
+    def __init__(self, part: Path, columns: Sequence[str], second: SecondRows) -> None:
         from deal.results.reading import ok_images
 
         self._columns = [name for name in columns if name in IMAGE_COLUMNS]
-        self._images = ok_images(part, self._columns)
+        self._images = ok_images(part, self._columns, second)
 
     def __call__(self, regions: pa.Table) -> pa.Table:
         """Regions of images that are ok, with the columns of their images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -37,6 +38,52 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     with open_output(tmp_path):
         output.close()  # must not free the lock of the other
         with pytest.raises(OutputError, match="in use"):
+            open_output(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["pwrite", "open", "fsync"])
+def test_after_any_error_of_the_disk_the_same_process_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def run() -> None:
+        with open_output(tmp_path) as output:
+            write(output, "a")
+            if call != "pwrite":
+                patch.setattr(os, call, fail)
+
+    with monkeypatch.context() as patch:
+        if call == "pwrite":  # while the lock is taken; the others while rows are written
+            patch.setattr(os, call, fail)
+        with pytest.raises(OutputError, match=r"cannot write to .*: Input/output error"):
+            run()
+    with open_output(tmp_path) as output:
+        write(output, "a")
+    assert list(stored(tmp_path)) == ["a"]
+
+
+def test_an_error_while_leaving_does_not_hide_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def run() -> None:
+        with open_output(tmp_path):
+            patch.setattr(os, "open", fail)
+            raise KeyError("the cause")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyError, match="the cause"):
+        run()
+    open_output(tmp_path).close()
+
+
+def test_a_lock_whose_holder_could_not_write_its_name_is_still_a_lock(tmp_path: Path) -> None:
+    with open_output(tmp_path):
+        (tmp_path / "_lock-0-of-1").write_text("{")
+        with pytest.raises(OutputError, match=r"in use by process \(unknown\)"):
             open_output(tmp_path)
 
 

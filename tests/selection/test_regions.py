@@ -221,5 +221,5 @@ def test_folders_of_different_settings_are_refused_by_name(tmp_path: Path) -> No
     score(tmp_path / "two", ids[1:], model="other")
     with pytest.raises(ResultsError, match=r'one and .*two were scored .*"m" → "other"'):
         select([tmp_path / "one", tmp_path / "two"], acquisition="entropy")
-    with pytest.raises(ResultsError, match=r"the id 'a/1.png' is in the sources more than once"):
+    with pytest.raises(ResultsError, match=r"the id 'a/1.png' stands in two rows"):
         select([tmp_path / "one"] * 2, acquisition="entropy")
