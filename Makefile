@@ -5,6 +5,8 @@
 # make test-fast       the Python tests without the slow ones
 # make test-matrix     tests under other processors, numbers of threads, locales, zones and users
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
+# make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
+#                      counts go to bench/results/reliability.jsonl and docs/reliability.md
 # make check           formatting, lint and types
 # make docs            the documentation as a site: build/docs/index.html; a warning is an error
 # make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo test test-fast test-matrix test-programs test-emulated check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: help demo test test-fast test-matrix test-programs test-emulated torture check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -92,6 +94,12 @@ ON_DEVICE := tests/kernel/test_cuda.py tests/kernel/test_cuda_calls.py tests/sco
 test-emulated: $(VENV)/testing build/emulated/_native.so
 	DEAL_NATIVE=build/emulated/_native.so $(PYTEST) $(ON_DEVICE)
 
+# Longer runs add up: docs/reliability.md has the sums of all that are recorded.
+MINUTES ?= 20
+torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
+	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
+	$(BIN)/python -m tests.torture.page
+
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -148,7 +156,13 @@ build/bench_clock.so: bench/clock.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O2 -Wall -Wextra -shared -fPIC $< -o $@
 
-build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized: build/%_sanitized: tests/c/%.c tests/c/small_batch.h \
+# What make torture lets system calls fail with.
+build/failing_calls.so: tests/c/failing_calls.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
+
+build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized: \
+  build/%_sanitized: tests/c/%.c tests/c/small_batch.h csrc/abi/columns.def \
   $(PLAIN:%=build/sanitized/%.o)
 	$(CC) $(SANITIZE) $(C_FLAGS) -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@

@@ -19,6 +19,11 @@ T read_struct(const T* from, const char* name) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.struct_size is not set; set it to sizeof(%s)", name,
          name);
   }
+  // Else half of a pointer would be read.
+  if (from->struct_size % alignof(T) != 0) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.struct_size is %zu, which is no sizeof(%s)", name,
+         from->struct_size, name);
+  }
   T copy = {};
   memcpy(&copy, from, from->struct_size < sizeof copy ? from->struct_size : sizeof copy);
   return copy;

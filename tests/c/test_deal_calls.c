@@ -116,6 +116,9 @@ static void test_wrong_calls_say_what_is_wrong(void) {
   logits.struct_size = 0;
   CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
   CHECK(strstr(deal_last_error(), "struct_size") != NULL);
+  logits.struct_size = sizeof logits - 4; /* ends within a field */
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "struct_size is") != NULL);
   logits = make_logits();
   logits.members = DEAL_MAX_MEMBERS + 1;
   CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_ERROR_INVALID_ARGUMENT);

@@ -1,0 +1,21 @@
+"""The kinds of torture, by name."""
+
+from __future__ import annotations
+
+from tests.torture.abi import abi
+from tests.torture.cases import Kind
+from tests.torture.documents import heads, manifests, parts, side_cars
+from tests.torture.headers import headers
+from tests.torture.images import images
+
+__all__ = ["KINDS"]
+
+KINDS = {
+    "images": Kind(images, "damaged images, every format", 24_000, share=2, caged=True),
+    "headers": Kind(headers, "mutated ONNX files, against protobuf", 1_000_000, 3, caged=True),
+    "manifests": Kind(manifests, "edited manifests", 25_000, caged=True),
+    "heads": Kind(heads, "edited difficulty heads", 25_000, caged=True),
+    "side-cars": Kind(side_cars, "edited side-cars of models", 25_000, caged=True),
+    "parts": Kind(parts, "damaged parts of tables", 25_000, caged=True),
+    "abi": Kind(abi, "requests to the C interface, under sanitizers", 10_000_000, share=6),
+}

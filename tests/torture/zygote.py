@@ -1,0 +1,71 @@
+"""A process that has imported what commands need, and forks one child per command.
+
+Started by :mod:`tests.torture.commands`. A line of stdin is a command as JSON; two lines of stdout
+answer it: the child's process id when it starts, its status when it has ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import signal
+import sys
+
+
+def prepare(modules: list[str]) -> None:
+    """Import once what every child needs; nothing that starts threads."""
+    import importlib
+
+    import deal.cli
+    import deal.machine.files
+    import deal.run.ledger
+
+    for module in modules:
+        importlib.import_module(module)
+    # Every row is a part at once, and what another process left is removed at once.
+    deal.run.ledger._FLUSH_SECONDS = 0
+    deal.machine.files._LEFT_OVER = 0
+
+
+def live(request: dict) -> int:
+    """Run a command as its own process would, with calls that fail where the request says so."""
+    from deal import cli
+
+    for descriptor, name in ((1, request["stdout"]), (2, request["stderr"])):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = os.open(request["counter"], os.O_RDWR)
+    shared = mmap.mmap(file, 8)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(shared))
+    plan = request["plan"]
+    ctypes.CDLL(None).torture_arm(
+        os.fsencode(request["folder"]),
+        plan["kinds"],
+        ctypes.c_long(plan["at"]),
+        plan["error"],
+        plan["sticky"],
+        plan["signal"],
+        plan["late"],
+        ctypes.c_void_p(address),
+    )
+    return cli.run(cli.deal, request["arguments"], "deal")
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    prepare(sys.argv[1:])
+    print("ready", file=answers)
+    while line := sys.stdin.readline():
+        child = os.fork()
+        if not child:
+            return live(json.loads(line))
+        print(child, file=answers)
+        print(os.waitpid(child, 0)[1], file=answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
