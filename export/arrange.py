@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from deal.export.graph import constants_of, consumers, drop_unused
+from deal.export.graph import constants_of, consumers, drop_unused, session_of, with_types
 
 __all__ = ["arranged"]
 
@@ -54,10 +53,10 @@ def arranged(model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> onnx.M
     result.CopyFrom(model)
     _enlarge_by_products(result, feed)
     del result.graph.value_info[:]  # behind a product sizes are known that were not before
-    result = onnx.shape_inference.infer_shapes(result)
+    result = with_types(result)
     _split_concatenations(result)
     drop_unused(result.graph)
-    return onnx.shape_inference.infer_shapes(result)
+    return with_types(result)
 
 
 # ---- concatenated channels ------------------------------------------------------------------
@@ -256,12 +255,7 @@ def _measured_shapes(
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    values = session.run(list(names), dict(feed)) if names else []
+    values = session_of(probe).run(list(names), dict(feed)) if names else []
     return {name: value.shape for name, value in zip(names, values, strict=True)}
 
 

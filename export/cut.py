@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from deal.engines.onnxruntime import open_session
 from deal.errors import ModelError
-from deal.export.files import new_file, write_synced
+from deal.export.files import new_file, save
 from deal.model.header import TensorInfo, read_header
 
 __all__ = ["Cut", "cut_argmax"]
@@ -59,7 +59,7 @@ def cut_argmax(model: str | Path, output: str | Path) -> Cut:
     """Write a model without the argmax that it ends in, and without a softmax before that.
 
     Metadata and side-car are no matter; ``deal check`` says what the new file still needs. Weights
-    beside the model are put into the new file.
+    beside the model are put into the new file, or beside it where they have more than 2 GB.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def cut_argmax(model: str | Path, output: str | Path) -> Cut:
     kinds = tuple(node.op_type for node in removed)
     place = _give(network, labels, removed[-1].input[0])
     with new_file(output) as temporary:
-        write_synced(temporary, network.SerializeToString())
+        save(temporary, network)
         cells = _compare(model, temporary, header.inputs, labels, place, layout)
     return Cut(labels, kinds, layout, cells)
 

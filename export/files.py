@@ -1,4 +1,4 @@
-"""A file that appears only when it is whole and right."""
+"""A model's file, with its weights beside it where they have to be: it appears whole and right."""
 
 from __future__ import annotations
 
@@ -6,52 +6,95 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
 
 from deal.errors import OutputError
+from deal.machine.working import working_folder
 from deal.model.spec import METADATA_KEY
 
-if TYPE_CHECKING:
-    import onnx
+__all__ = ["is_large", "new_file", "save", "write_model"]
 
-__all__ = ["new_file", "write_model", "write_synced"]
+LARGEST = 2_000_000_000
+"""Bytes of weights that fit one file: protobuf's messages end at 2 GiB."""
+
+_INLINE = 1024  # bytes; smaller tensors stay in the model, where graphs look them up
 
 
 @contextmanager
 def new_file(output: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``output``, and rename it to that if nothing is raised.
+    """Give a temporary path, and rename it to ``output`` if nothing is raised.
 
-    Raises OutputError before the body runs where the file cannot be written.
+    The temporary file has the name of ``output``, in a folder of its own, so that a model finds its
+    weights before and after. Weights beside it, in ``NAME.data`` (:func:`save`), go along. Raises
+    OutputError before the body runs where the file cannot be written.
     """
-    temporary = output.with_name(f"_{output.name}")
-    try:
-        if output.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
-        temporary.touch()
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        with _writing(output):
+            if output.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+            folder = stack.enter_context(working_folder(output.absolute().parent, output.name))
+        temporary = folder / output.name
         yield temporary
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with _writing(output):
+            weights = _weights_of(temporary)
+            if weights.exists():
+                weights.replace(_weights_of(output))
+            temporary.replace(output)
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether a model's weights do not fit one file."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST
+
+
+def save(path: Path, model: onnx.ModelProto) -> None:
+    """Write a model and wait until the disk has it.
+
+    Weights that do not fit one file go into ``NAME.data`` beside it. Raises OutputError.
+    """
+    weights = _weights_of(path)
+    with _writing(path):
+        weights.unlink(missing_ok=True)  # onnx would append to it
+        if is_large(model):
+            copy = onnx.ModelProto()  # onnx takes the weights out of what it saves
+            copy.CopyFrom(model)
+            onnx.save(
+                copy,
+                path,
+                save_as_external_data=True,
+                location=weights.name,
+                size_threshold=_INLINE,
+            )
+            _sync(weights)
+        else:
+            path.write_bytes(model.SerializeToString())
+        _sync(path)
 
 
 def write_model(path: Path, model: onnx.ModelProto, contract: Mapping[str, Any]) -> None:
-    """Write a model; the contract is all that its metadata say."""
-    import onnx
-
+    """:func:`save` a model; the contract is all that its metadata say."""
     del model.metadata_props[:]
     values = {METADATA_KEY: json.dumps(contract, ensure_ascii=False)}
     onnx.helper.set_model_props(model, values)
-    write_synced(path, model.SerializeToString())
+    save(path, model)
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _weights_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

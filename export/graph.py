@@ -1,8 +1,11 @@
-"""ONNX graphs made ready for another precision."""
+"""ONNX graphs made ready for another precision.
+
+Weights may have more bytes than one protobuf message holds. What serialises a model for another
+library therefore goes by way of a file then: sessions, types, checks.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,13 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from deal.errors import ModelError
+from deal.export.files import is_large, save
+from deal.machine.working import scratch_folder
+from deal.model.header import read_header
 
 __all__ = [
     "Layer",
+    "check",
     "constants_of",
     "consumers",
     "drop_unused",
@@ -24,11 +31,14 @@ __all__ = [
     "layers_of",
     "normalisation_nodes",
     "opset_of",
+    "session_of",
     "simplified",
+    "with_types",
 ]
 
 _OPSET = 18
 _LEVELS = 255.0
+_OPTIMIZED = "session.optimized_model_external_initializers"
 
 
 def simplified(path: Path) -> onnx.ModelProto:
@@ -44,24 +54,76 @@ def simplified(path: Path) -> onnx.ModelProto:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 4
-    with tempfile.TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+    if read_header(path).external:
+        # Else ONNX Runtime writes a model that names the given one's files and not its own folder.
+        options.add_session_config_entry(f"{_OPTIMIZED}_file_name", "simplified.data")
+        options.add_session_config_entry(f"{_OPTIMIZED}_min_size_in_bytes", "1024")
+    with scratch_folder() as folder:
+        options.optimized_model_filepath = str(folder / "simplified.onnx")
         try:
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             model = onnx.load(options.optimized_model_filepath)
-            if opset_of(model) < _OPSET:
-                model = onnx.version_converter.convert_version(model, _OPSET)
         except Exception as error:  # neither package has an exception of its own for all
+            raise ModelError(f"model {path} cannot be converted: {_first_line(error)}") from error
+    if opset_of(model) < _OPSET:
+        try:
+            if is_large(model):
+                raise ModelError("its weights have more than 2 GB")
+            model = onnx.version_converter.convert_version(model, _OPSET)
+        except Exception as error:
             raise ModelError(
-                f"model {path} cannot be converted: re-export it with opset {_OPSET} or above "
-                f"({str(error).strip().splitlines()[0][:300]})"
+                f"model {path} has opset {opset_of(model)} and cannot be converted to {_OPSET}: "
+                f"re-export it with opset {_OPSET} or above ({_first_line(error)})"
             ) from error
     del model.metadata_props[:]
     names = Counter(node.name for node in model.graph.node)
     for index, node in enumerate(model.graph.node):
         if not node.name or names[node.name] > 1:
             node.name = f"{node.op_type}_{index}"
-    return onnx.shape_inference.infer_shapes(model)
+    return with_types(model)
+
+
+def with_types(model: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
+    """The model with the types and shapes that follow from it.
+
+    ``strict`` raises where an operator does not take its inputs.
+    """
+    if not is_large(model):
+        return onnx.shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict)
+    with scratch_folder() as folder:
+        save(folder / "model.onnx", model)
+        onnx.shape_inference.infer_shapes_path(
+            folder / "model.onnx", check_type=strict, strict_mode=strict
+        )
+        return onnx.load(folder / "model.onnx")
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raise onnx.checker.ValidationError where a model breaks a rule of ONNX."""
+    if not is_large(model):
+        onnx.checker.check_model(model)
+        return
+    with scratch_folder() as folder:
+        save(folder / "model.onnx", model)
+        onnx.checker.check_model(folder / "model.onnx")
+
+
+def session_of(model: onnx.ModelProto, *entries: tuple[str, str]) -> ort.InferenceSession:
+    """A session on the CPU, with entries of its configuration."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    for entry in entries:
+        options.add_session_config_entry(*entry)
+    providers = ["CPUExecutionProvider"]
+    if not is_large(model):
+        return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+    with scratch_folder() as folder:
+        save(folder / "model.onnx", model)
+        return ort.InferenceSession(folder / "model.onnx", options, providers=providers)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -15,11 +15,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deal.errors import ModelError
+from deal.export.files import is_large
 from deal.export.graph import (
+    check,
     constants_of,
     drop_unused,
     normalisation_nodes,
     opset_of,
+    with_types,
 )
 from deal.model.spec import ModelSpec
 
@@ -65,6 +68,11 @@ def halved(model: onnx.ModelProto, spec: ModelSpec, precision: str) -> HalfModel
         An operator cannot compute in this precision, or the graph has branches or loops.
     """
     if precision == "bf16" and opset_of(model) < _BF16_OPSET:
+        if is_large(model):
+            raise ModelError(
+                f"bf16 needs opset {_BF16_OPSET}, and models of more than 2 GB cannot be "
+                f"converted to it: re-export the model with opset {_BF16_OPSET}"
+            )
         model = onnx.version_converter.convert_version(model, _BF16_OPSET)
     walk = _Walk(model, spec, precision)
     for node in model.graph.node:
@@ -168,8 +176,8 @@ class _Walk:
             graph.node.append(_cast(inner, info.name, TensorProto.FLOAT))
         drop_unused(graph)
         try:
-            onnx.checker.check_model(self._result)
-            onnx.shape_inference.infer_shapes(self._result, check_type=True, strict_mode=True)
+            check(self._result)
+            with_types(self._result, strict=True)
         except Exception as error:  # onnx has no exception of its own for all
             raise ModelError(
                 f"the model cannot be computed in {self._precision}: "

@@ -13,8 +13,6 @@ from deal.model.spec import choose_difficulty, contract_values, read_spec
 
 __all__ = ["with_head"]
 
-_LARGEST = 2_000_000_000  # bytes of weights; protobuf's messages end at 2 GiB
-
 
 def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
     """Write the same network with another head in its metadata.
@@ -26,13 +24,14 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
     head : path
         Head file, as ``deal fit-head`` writes it.
     output : path
-        Holds all weights, also where those of ``model`` lie in other files.
+        Holds all weights, also where those of ``model`` lie in other files; those of more than
+        2 GB lie in ``NAME.data`` beside it.
 
     Raises
     ------
     ModelError
         The model does not keep the contract, computes its difficulty itself, or has another number
-        of classes than the head; it has more than 2 GB.
+        of classes than the head.
     OutputError
         The file cannot be written.
     """
@@ -55,10 +54,4 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
         "provenance": provenance,
     }
     with new_file(Path(output)) as temporary:
-        network = onnx.load(model)
-        if sum(len(weights.raw_data) for weights in network.graph.initializer) > _LARGEST:
-            raise ModelError(
-                f"model {model} does not fit one file of 2 GB: put the head as difficulty_head "
-                f"into {model.with_suffix('.json')} instead"
-            )
-        write_model(temporary, network, contract)
+        write_model(temporary, onnx.load(model), contract)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,8 +16,16 @@ from numpy.typing import NDArray
 
 from deal.engines.onnxruntime import FLOAT_STAYS, QDQ_IN_FLOAT, OnnxRuntimeEngine
 from deal.errors import UsageError
+from deal.export.deadline import Progress
 from deal.export.fidelity import relative_squares
-from deal.export.graph import Layer, fold_normalisation, layers_of, simplified
+from deal.export.graph import (
+    Layer,
+    fold_normalisation,
+    layers_of,
+    session_of,
+    simplified,
+    with_types,
+)
 from deal.export.images import Images
 from deal.export.quantize import (
     GPU_OPERATORS,
@@ -34,8 +42,6 @@ from deal.scoring.inputs import Inputs
 __all__ = ["Int8Conversion"]
 
 _SENSITIVITY_IMAGES = 4
-
-Progress = Callable[[str, int, int | None], None]
 
 
 class Int8Conversion:
@@ -80,13 +86,18 @@ class Int8Conversion:
         # TensorRT takes uint8 only to cast it, so that its networks normalise in float.
         if self._engine.spec.input_dtype == "uint8" and not for_gpu:
             fold_normalisation(model, self._engine.spec.input_name)
-        self._model = onnx.shape_inference.infer_shapes(model)
+        self._model = with_types(model)
         self.layers = layers_of(self._model, GPU_OPERATORS if for_gpu else OPERATORS)
         self._ranges = activation_ranges(
             self._model, self._feeds(), lambda done: progress("calibrating", done, len(calibration))
         )
         everything = self._quantised(self._model, self._ranges)
-        self._shifts = bias_shifts(self._model, everything, self._feeds())
+        self._shifts = bias_shifts(
+            self._model,
+            everything,
+            self._feeds(),
+            lambda done: progress("correcting biases", done, len(calibration)),
+        )
 
     def model(self, keep_float: Sequence[Layer] = ()) -> onnx.ModelProto:
         """Everything in int8 but these layers."""
@@ -150,7 +161,9 @@ class Int8Conversion:
             groups, failures = inputs.groups([image])
             if failures:
                 raise UsageError(f"calibration image {count}: {failures[0].message}")
-            yield self._engine.feeds(np.stack(groups[0].images))
+            # A graph of a fixed batch sees the image so many times.
+            batch = groups[0].images * (self._engine.spec.batch or 1)
+            yield self._engine.feeds(np.stack(batch))
 
     def _logits(
         self, model: onnx.ModelProto, name: str, feeds: Sequence[Feeds]
@@ -160,11 +173,4 @@ class Int8Conversion:
 
 
 def _session(model: onnx.ModelProto, *, in_float: bool = False) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry(*FLOAT_STAYS)
-    if in_float:
-        options.add_session_config_entry(*QDQ_IN_FLOAT)
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return session_of(model, FLOAT_STAYS, *[QDQ_IN_FLOAT] * in_float)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from deal.engines import open_engine
 from deal.engines.torch import ModuleEngine, RgbNetwork, module_metadata
 from deal.errors import ModelError, UsageError
-from deal.export.files import new_file, write_synced
+from deal.export.files import new_file, save
+from deal.export.graph import check
 from deal.export.parity import Parity, compare, differences
 from deal.model.dropout import draw_masks, keep_all
 from deal.model.spec import METADATA_KEY, read_spec
@@ -187,7 +188,7 @@ def export_module(
         )
         reference = ModuleEngine(network, metadata, temporary, options=_ANY_SIZE)
         model = to_onnx(network, metadata, opset, embedding=embedding)
-        write_synced(temporary, model.SerializeToString())
+        save(temporary, model)
         return _check(reference, temporary, source, images, tolerance)
 
 
@@ -254,7 +255,7 @@ def to_onnx(
         for axis, name in dynamic.get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata, ensure_ascii=False)})
-    onnx.checker.check_model(model)
+    check(model)
     return model
 
 

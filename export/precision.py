@@ -12,12 +12,13 @@ import onnxruntime as ort
 
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import ModelError, UsageError
+from deal.export.deadline import Deadline, Progress
 from deal.export.fidelity import Fidelity, FidelityGate
 from deal.export.files import new_file, write_model
-from deal.export.graph import Layer, simplified
+from deal.export.graph import Layer, check, simplified
 from deal.export.half import emulated, halved
 from deal.export.images import divided
-from deal.export.int8 import Int8Conversion, Progress
+from deal.export.int8 import Int8Conversion
 from deal.export.search import Sensitivity, fewest_float_layers, fidelity_table
 from deal.machine.processor import has_int8_dot_product
 from deal.model.keys import PRECISIONS
@@ -25,7 +26,8 @@ from deal.model.spec import ModelSpec, contract_values, read_spec
 
 __all__ = ["SEARCH_SECONDS", "TARGETS", "Conversion", "convert"]
 
-SEARCH_SECONDS = 900.0
+SEARCH_SECONDS = 1800.0
+"""Bound of a conversion, unless the caller names another."""
 
 TARGETS = ("cpu", "gpu")
 """What int8 models are made for."""
@@ -100,7 +102,8 @@ def convert(
         int8 weights of 7 bits: x86 without VNNI adds pairs of products in 16 bits, which 8 would
         overflow. ``auto`` asks this processor.
     search_seconds : float
-        Bound of the search for layers to leave in float32.
+        Bound of everything: calibration, comparisons, and the search for layers to leave in
+        float32, of which the best found until then counts.
     progress : callable of (stage, done, total or None), optional
 
     Raises
@@ -109,7 +112,7 @@ def convert(
         Unknown precision or option, held-out images that are too few or also calibrated on.
     ModelError
         The model does not keep the contract, is no float32 model, cannot be converted, or
-        would select other images.
+        would select other images; the time runs out before one that does not is found.
     OutputError, PoolError
         The file cannot be written; images cannot be read.
     """
@@ -131,9 +134,10 @@ def convert(
     spec = read_spec(model)
     if spec.precision not in (None, "fp32"):
         raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
-    report = progress or (lambda stage, done, total: None)
+    report = Deadline(search_seconds, progress or (lambda stage, done, total: None))
     reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
     with new_file(output) as temporary:
+        report("reading the model", 0, None)
         calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
         gate = FidelityGate(
             OnnxRuntimeEngine(model),
@@ -172,7 +176,7 @@ def convert(
         fidelity = judge(layers)
         if not fidelity.passed:
             ranked = int8.sensitivities()
-            layers, fidelity = fewest_float_layers(ranked, judge, search_seconds)
+            layers, fidelity = fewest_float_layers(ranked, judge, report.left)
         conversion = Conversion(
             precision=precision,
             target=target,
@@ -203,5 +207,5 @@ def _contract(model: Path, spec: ModelSpec, conversion: Conversion) -> dict[str,
 
 
 def _write(path: Path, model: onnx.ModelProto, contract: dict[str, Any]) -> None:
-    onnx.checker.check_model(model)
+    check(model)
     write_model(path, model, contract)

@@ -16,14 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
@@ -31,7 +28,9 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from deal.export.graph import Layer, constants_of, drop_unused
+from deal.export.files import is_large, save
+from deal.export.graph import Layer, constants_of, drop_unused, session_of
+from deal.machine.working import scratch_folder
 
 __all__ = [
     "GPU_OPERATORS",
@@ -76,14 +75,15 @@ def activation_ranges(
     -------
     onnxruntime.quantization.calibrate.TensorsData
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
+        save(path, model)
         calibrator = create_calibrator(
             path,
             sorted(OPERATORS),
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            augmented_model_path=str(folder / "augmented.onnx"),
             calibrate_method=CalibrationMethod.Percentile,
+            use_external_data_format=is_large(model),
             providers=["CPUExecutionProvider"],
             extra_options={"percentile": PERCENTILE},
         )
@@ -148,7 +148,10 @@ def quantised(
 
 
 def bias_shifts(
-    model: onnx.ModelProto, quantised_model: onnx.ModelProto, feeds: Iterable[Feeds]
+    model: onnx.ModelProto,
+    quantised_model: onnx.ModelProto,
+    feeds: Iterable[Feeds],
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """What to add to the biases of quantised convolutions for their channels' means to be right.
 
@@ -178,12 +181,13 @@ def bias_shifts(
             helper.make_node("ReduceMean", [shift, "_deal_all_but_channels"], [mean], keepdims=0)
         )
         graph.output.append(helper.make_tensor_value_info(mean, onnx.TensorProto.FLOAT, None))
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    runs = [session.run(None, dict(feed)) for feed in feeds]
+    if not errors:
+        return {}
+    session, runs = session_of(probe), []
+    for count, feed in enumerate(feeds, start=1):
+        runs.append(session.run(None, dict(feed)))
+        if progress is not None:
+            progress(count)
     return {
         name: np.mean(values, axis=0)
         for name, values in zip(errors, zip(*runs, strict=True), strict=True)

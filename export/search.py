@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deal.errors import ModelError
+from deal.export.deadline import OutOfTimeError
 from deal.export.fidelity import LIMITS, Fidelity
 from deal.export.graph import Layer
 
@@ -54,7 +55,8 @@ def fewest_float_layers(
     judge : callable
         Fidelity of the model with these layers left in float32.
     seconds : float
-        No judgement begins later than this; the best found until then counts.
+        No judgement begins later than this, and one that raises OutOfTimeError counts for
+        nothing; the best found until then counts.
 
     Returns
     -------
@@ -68,36 +70,42 @@ def fewest_float_layers(
         table of layers, and what failed.
     """
     end = time.monotonic() + seconds
+
+    def judged(items: Sequence[Sensitivity]) -> Fidelity | None:
+        """What the gate says of these in float32; None where there is no time for it."""
+        if time.monotonic() >= end:
+            return None
+        try:
+            return judge([item.layer for item in items])
+        except OutOfTimeError:
+            return None
+
     most = max(len(ranked) // 2, 1)
     failed, count = 0, 1
-    passed: Fidelity | None = None
     last: Fidelity | None = None
-    while time.monotonic() < end:
-        last = judge([item.layer for item in ranked[:count]])
-        if last.passed:
-            passed = last
+    while (found := judged(ranked[:count])) is not None:
+        last = found
+        if found.passed:
             break
         failed = count
         if count == most:
             break
         count = min(2 * count, most)
-    if passed is None:
-        raise ModelError(refusal(ranked, last, failed, time.monotonic() >= end))
-    while count - failed > 1 and time.monotonic() < end:
-        middle = (count + failed) // 2
-        tried = judge([item.layer for item in ranked[:middle]])
-        if tried.passed:
-            count, passed = middle, tried
+    if found is None or not found.passed:
+        raise ModelError(refusal(ranked, last, failed, found is None))
+    passed = found
+    while count - failed > 1 and (found := judged(ranked[: (count + failed) // 2])) is not None:
+        if found.passed:
+            count, passed = (count + failed) // 2, found
         else:
-            failed = middle
+            failed = (count + failed) // 2
     kept = list(ranked[:count])
     for item in sorted(kept, key=lambda item: -item.multiplications):
-        if len(kept) == 1 or time.monotonic() >= end:
-            break
         others = [other for other in kept if other is not item]
-        tried = judge([other.layer for other in others])
-        if tried.passed:
-            kept, passed = others, tried
+        if not others or (found := judged(others)) is None:
+            break
+        if found.passed:
+            kept, passed = others, found
     return tuple(item.layer for item in kept), passed
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import ModelError, UsageError
 from deal.export.arrange import arranged
-from deal.export.files import new_file, write_model
+from deal.export.files import new_file, save, write_model
 from deal.export.graph import simplified
 from deal.export.images import Scenes
 from deal.export.parity import Parity, compare
@@ -69,7 +69,7 @@ def make_static(
     with new_file(output) as temporary:
         network = onnx.load(model)
         _fix(network, spec, size)
-        onnx.save(network, temporary)
+        save(temporary, network)
         original = OnnxRuntimeEngine(model, options={"input_size": list(size)})
         feed = original.feeds(np.zeros((spec.batch or 1, *size, 3), np.uint8))
         made = arranged(simplified(temporary), feed)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deal.run.progress import Progress
 
-__all__ = ["Display", "describe"]
+__all__ = ["FIRST_LINE", "LAST_LINES", "Display", "describe"]
 
-_FIRST_LINE, _LAST_LINES = 10.0, 600.0  # seconds between lines: doubled from the first on
+FIRST_LINE, LAST_LINES = 10.0, 600.0  # seconds between lines: doubled from the first on
 
 
 def describe(progress: Progress) -> str:
@@ -44,7 +44,7 @@ class Display:
         self._task: Any = None
         self._last: Progress | None = None
         self._printed = time.monotonic()
-        self._wait = _FIRST_LINE
+        self._wait = FIRST_LINE
 
     def __enter__(self) -> Display:
         if self._enabled and sys.stderr.isatty():
@@ -77,5 +77,5 @@ class Display:
             self._bar.update(self._task, description=text, completed=finished, total=progress.total)
         elif self._enabled and time.monotonic() - self._printed >= self._wait:
             self._printed = time.monotonic()
-            self._wait = min(2 * self._wait, _LAST_LINES)
+            self._wait = min(2 * self._wait, LAST_LINES)
             print(describe(progress), file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,11 @@ import click
 
 from deal._install import pip_install
 from deal.cli.common import Size
+from deal.cli.ending import cleared_on_sigterm
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.stages import Stages
 from deal.errors import DealError, UsageError
+from deal.machine.working import scratch_folder
 from deal.text import printable
 
 if TYPE_CHECKING:
@@ -153,10 +155,11 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
     _CONVERT,
     "--search-minutes",
     type=click.FloatRange(min=0, min_open=True),
-    default=15,
+    default=30,
     show_default=True,
     metavar="M",
-    help="Longest search for the layers that must stay in fp32.",
+    help="Longest time for a conversion: calibration, comparisons, and the search for layers that "
+    "must stay in fp32. The best result found until then counts.",
 )
 @option(_OUT, "--json", "as_json", is_flag=True, help="Print the comparisons as JSON.")
 @option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -191,7 +194,8 @@ def command(
                 "--cut takes an ONNX file and does nothing else: make another form of its result "
                 "with a second deal export"
             )
-        _cut(model, output, as_json=as_json)
+        with cleared_on_sigterm():
+            _cut(model, output, as_json=as_json)
         return
     if is_onnx and not converts and difficulty_head is None and static is None:
         raise UsageError(
@@ -205,12 +209,12 @@ def command(
     parity: Parity | None = None
     of_static: Parity | None = None
     conversion: Conversion | None = None
-    with tempfile.TemporaryDirectory() as folder:
+    with cleared_on_sigterm(), scratch_folder() as folder:
         source = model
         changes = converts or static is not None
         if not is_onnx:
             last = not changes and difficulty_head is None
-            source = output if last else str(Path(folder) / "fp32.onnx")
+            source = output if last else str(folder / "fp32.onnx")
             parity = _export(
                 model,
                 source,
@@ -221,7 +225,7 @@ def command(
                 embedding=embedding,
             )
         if difficulty_head is not None:
-            headed = str(Path(folder) / "headed.onnx") if changes else output
+            headed = str(folder / "headed.onnx") if changes else output
             _put_head(source, difficulty_head, headed)
             source = headed
         if converts:
@@ -305,7 +309,7 @@ def _convert(
             f"--precision needs the package onnx: {pip_install('convert', 'ort')}"
         ) from error
     options["search_seconds"] = 60 * options.pop("search_minutes")
-    with _Stages(enabled=not quiet) as progress:
+    with Stages(enabled=not quiet) as progress:
         return convert(source, output, precision, images=images, progress=progress, **options)
 
 
@@ -362,32 +366,3 @@ def _conversion_lines(conversion: Conversion) -> list[str]:
         lines.append(f"left in fp32: {', '.join(conversion.float_layers)}")
         lines += sensitivity_table(conversion.sensitivities)
     return lines
-
-
-class _Stages:
-    """Progress on a terminal's stderr: a bar a stage."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=Console(stderr=True),
-            disable=not enabled,
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Stages:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done)

@@ -84,16 +84,18 @@ def test_a_head_that_would_not_count_is_refused(deal, head, tmp_path, changes, r
     assert not output.exists()
 
 
-def test_a_model_that_fits_no_single_file_is_refused_with_the_remedy(
-    deal, head, tmp_path, monkeypatch
-):
-    from deal.export import head as module
-
-    monkeypatch.setattr(module, "_LARGEST", 100)
+def test_weights_that_fit_no_single_file_lie_beside_the_model(deal, head, tmp_path, monkeypatch):
+    monkeypatch.setattr("deal.export.files.LARGEST", 100)
     model = save_model(tmp_path / "model.onnx", props=metadata())
-    code, _, told = deal("export", model, "-o", tmp_path / "x.onnx", "--difficulty-head", head)
-    assert code == 1
-    assert f"put the head as difficulty_head into {tmp_path / 'model.json'}" in told
+    output = tmp_path / "headed.onnx"
+    for _ in range(2):  # the second time over the first
+        assert deal("export", model, "-o", output, "--difficulty-head", head)[0] == 0
+        names = ["head.json", "headed.onnx", "headed.onnx.data", "model.onnx"]
+        found = [path.name for path in tmp_path.iterdir() if path.name != "pool"]
+        assert sorted({*found, "head.json"}) == names
+        assert read_spec(output).external == ("headed.onnx.data",)
+        expected = columns(model)["entropy_mean"]
+        np.testing.assert_array_equal(columns(output)["entropy_mean"], expected)
 
 
 def test_nothing_to_make_of_a_model_is_a_usage_error(deal, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deal.errors import ModelError
+from deal.export.deadline import OutOfTimeError
 from deal.export.fidelity import Fidelity, ScoreFidelity, pick_value
 from deal.export.graph import Layer
 from deal.export.search import Sensitivity, fewest_float_layers
@@ -57,6 +58,16 @@ def test_a_hopeless_model_is_refused_with_the_layers_that_hurt():
 def test_a_search_without_time_is_refused():
     with pytest.raises(ModelError, match="ran out"):
         fewest_float_layers(ranked(6), lambda layers: fidelity(True), 0)
+
+
+def test_a_judgement_that_runs_out_of_time_leaves_the_best_found_until_then():
+    def judge(layers):
+        if 4 < len(layers) < 8:
+            raise OutOfTimeError("no time")
+        return fidelity(len(layers) >= 5)
+
+    layers, found = fewest_float_layers(ranked(20), judge, 60)
+    assert (len(layers), found.passed) == (8, True)
 
 
 def test_the_value_of_picks_is_a_share_of_the_best():
