@@ -1,15 +1,20 @@
-"""The checkout that is measured: its commit, and the C programs that are built in it."""
+"""The checkout that is measured: its commit, and the C programs that are built from it."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 from pathlib import Path
 
 import deal
 from deal.errors import UsageError
+from deal.machine.cache import cache_folder
+from deal.machine.files import lock
 
-__all__ = ["build", "checkout", "commit"]
+__all__ = ["build", "checkout", "commit", "programs_folder"]
 
+_SOURCES = ("Makefile", "bench", "csrc", "deal")  # what the targets name
 # What may differ from the commit without another thing being measured.
 _WORDS = (":(exclude)*.md", ":(exclude)bench/results")
 
@@ -23,23 +28,46 @@ def checkout() -> Path | None:
 def build(target: str) -> Path:
     """Make a target of the Makefile, such as ``build/bench_latency``, and return its path.
 
+    It is built in the cache (:func:`deal.machine.cache.cache_folder`), in a folder of this checkout
+    that refers to its sources: the checkout itself stays as it is.
+
     Raises
     ------
     UsageError
-        There is no checkout to build in, or it cannot be built.
+        There is no checkout to build from, or it cannot be built.
     """
     root = checkout()
     if root is None:
         raise UsageError(
-            f"{target} is built in a checkout of the project: install it there (pip install -e .)"
+            f"this is compiled from C sources ({Path(target).name}), which an installed package "
+            "does not hold: run it from a checkout of the project (pip install -e .)"
         )
+    folder = programs_folder(root)
     try:
-        subprocess.run(
-            ["make", "--silent", target], cwd=root, check=True, stdout=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(folder / "lock", "wb") as file:
+            lock(file.fileno(), folder, wait=True)
+            for name in _SOURCES:
+                if not (folder / name).is_symlink():
+                    (folder / name).symlink_to(root / name)
+            subprocess.run(
+                ["make", "--silent", target], cwd=folder, check=True, stdout=subprocess.DEVNULL
+            )
+    except subprocess.CalledProcessError as error:
         raise UsageError(f"{target} needs make and a C compiler: {error}") from error
-    return root / target
+    except FileNotFoundError as error:
+        raise UsageError(f"{target} needs make and a C compiler: no {error.filename}") from error
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be built in {folder} ({error.strerror}): set DEAL_CACHE to a folder "
+            "of yours"
+        ) from error
+    return folder / target
+
+
+def programs_folder(root: Path) -> Path:
+    """Where the programs of a checkout are built."""
+    return cache_folder("programs") / hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
 def commit(root: Path | None = None) -> str | None:

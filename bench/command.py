@@ -32,7 +32,7 @@ def recorded(context: click.Context) -> str:
             continue
         value = context.params[name]
         if isinstance(parameter, click.Argument):
-            arguments += list(value)
+            arguments += list(value) if parameter.nargs == -1 else [str(value)]
         else:
             words += _spelled(parameter, value)
     dashed = any(word.startswith("-") for word in arguments)
@@ -43,5 +43,10 @@ def _spelled(parameter: click.Parameter, value: object) -> list[str]:
     """An option with its value; one that is repeatable, once a value."""
     if isinstance(value, bool):
         return [(parameter.opts if value else parameter.secondary_opts)[0]]
-    values = value if isinstance(value, tuple) else (value,)
-    return [word for one in values for word in (parameter.opts[0], str(one))]
+    values = value if isinstance(value, tuple) and parameter.multiple else (value,)
+    return [word for one in values for word in (parameter.opts[0], _text(one))]
+
+
+def _text(value: object) -> str:
+    """A value as it is given: a size as HxW."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -15,8 +15,11 @@ from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions
 from deal.bench.timing import interleave, ratios, spread
+from deal.errors import ModelError
+from deal.export.images import Scenes
 from deal.machine.cores import available_cores
-from deal.model.spec import read_spec
+from deal.model.spec import ModelSpec
+from deal.scoring.inputs import Inputs
 from deal.synthetic.scenes import scene
 
 __all__ = ["run"]
@@ -46,7 +49,8 @@ def run(
     network : ``paper`` or ``light``
         With random weights, in float32, by every runtime.
     model : sequence of str
-        Further ONNX files of the contract, such as a converted network: by ONNX Runtime alone.
+        Further ONNX files of the contract, such as a converted network: by ONNX Runtime alone, and
+        on images of their own size where they take no others.
     int8 : bool
         Run the network in 8 bits too.
     compiled : bool
@@ -56,6 +60,8 @@ def run(
     ------
     AssertionError
         A runtime's logits differ from eager PyTorch's by more than 0.1 % of their range.
+    ModelError
+        A given file cannot be run, or its logits are NaN or infinite.
     """
     import torch
 
@@ -90,6 +96,10 @@ def run(
                 continue
             runs[label] = peer.run, peer.logits
         _check(runs, batches[0])
+        candidates: dict[str, Callable[[], None]] = {
+            label: partial(go, batches) for label, (go, _) in runs.items()
+        }
+        of_other_size: set[str] = set()
         files = [Path(file) for file in model]
         if int8:
             files.insert(0, int8_model(path))
@@ -97,24 +107,22 @@ def run(
             notes.append("the network in 8 bits is left out: --no-int8")
         for file in files:
             given = Sessions(file, cores, 1)
-            spec = read_spec(file)
+            scenes = Scenes(range(images), given.spec.input_size or _SIZE)
+            theirs = [_as_taken(given.spec, rgb) for rgb in scenes]
+            size = theirs[0].shape[1:3]
             label = f"{file.name}, a session a core"
-            if (
-                spec.input_size not in (None, _SIZE)
-                or not np.isfinite(given.logits(batches[0])).all()
-            ):
-                raise AssertionError(f"{file} does not give finite logits for images of {_SIZE}")
-            runs[label] = given.run, given.logits
-        seconds = interleave(
-            {label: partial(go, batches) for label, (go, _) in runs.items()},
-            rounds=rounds,
-            pause=0.3,
-        )
+            if size != _SIZE:
+                label += f", {size[0]}×{size[1]}"
+                of_other_size.add(label)
+            if not np.isfinite(given.logits(theirs[0])).all():
+                raise ModelError(f"model {file} gives NaN or infinite logits: deal check {file}")
+            candidates[label] = partial(given.run, theirs)
+        seconds = interleave(candidates, rounds=rounds, pause=0.3)
     rows = [Row(label, spread([images / s for s in v]), "images/s") for label, v in seconds.items()]
     rows += [
         Row(f"{_OURS} / {label}", ratios(values, seconds[_OURS]), "ratio")
         for label, values in seconds.items()
-        if label != _OURS
+        if label != _OURS and label not in of_other_size
     ]
     return Report(
         question="engine",
@@ -129,6 +137,14 @@ def run(
         rows=tuple(rows),
         notes=tuple(notes),
     )
+
+
+def _as_taken(spec: ModelSpec, rgb: NDArray[np.uint8]) -> Batch:
+    """A batch of one image [H,W,3] at the size that a model takes."""
+    groups, failures = Inputs(spec, "input").groups([rgb])
+    for failure in failures.values():
+        raise ModelError(f"model {spec.path}: {failure.message}")
+    return np.stack(groups[0].images)
 
 
 class _Torch:

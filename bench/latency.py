@@ -21,14 +21,14 @@ _LOGITS, _RASTER, _GRID = (136, 240), (544, 960), (68, 120)
 def run(*, frames: int = 10_000) -> Report:
     """Score frames one at a time on one core: logits → difficulty head, statistics and regions.
 
-    Builds and runs ``bench/latency.c`` against the C library of this checkout. The program counts
-    every ``malloc``, ``calloc``, ``realloc`` and aligned allocation of the process between
-    ``deal_reserve`` and the last frame.
+    Builds ``bench/latency.c`` and the C library of this checkout in the cache, and runs it. The
+    program counts every ``malloc``, ``calloc``, ``realloc`` and aligned allocation of the process
+    between ``deal_reserve`` and the last frame.
 
     Raises
     ------
     UsageError
-        There is no checkout to build in.
+        There is no checkout to build from.
     AssertionError
         A mean difficulty outside 0…1.
     """

@@ -16,9 +16,10 @@ from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
+from deal.errors import UsageError
 from deal.machine.cores import available_cores
 from deal.metrics import spearman
-from deal.model.spec import read_spec
+from deal.model.spec import ModelSpec, read_spec
 from deal.pool.decode import decode
 from deal.pool.listing import Pool
 from deal.synthetic.scenes import write_pool
@@ -91,6 +92,7 @@ def run(
         sources = list(pool) or [str(write_pool(folder / "pool", images, _SIZE))]
         trained, fp32 = random_network(folder, network)
         path = Path(model) if model else int8_model(fp32) if precision == "int8" else fp32
+        _check_input(read_spec(path))
         items = [item for item in Pool(sources) if isinstance(item, PoolItem)][:images]
         listing = folder / "pool.txt"
         listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
@@ -278,6 +280,17 @@ def _check(
             )
         agreement[name] = {"max_difference": difference, "spearman": float(correlation)}
     return agreement
+
+
+def _check_input(spec: ModelSpec) -> None:
+    """UsageError for a network that cannot be fed as the peers' is."""
+    size = f"{_SIZE[0]}×{_SIZE[1]}"
+    fits = spec.input_size in (None, _SIZE) and not any(n % spec.size_multiple for n in _SIZE)
+    if not fits or spec.input_format != "rgb8" or spec.input_layout != "nhwc":
+        raise UsageError(
+            f"the peers run on RGB images of {size}, uint8 [N,H,W,3], and model {spec.path} takes "
+            "others: measure it with deal bench model"
+        )
 
 
 def _decoded(items: Sequence[PoolItem], batch_size: int) -> list[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""Bare ONNX Runtime sessions side by side, and what their network costs."""
+"""Networks in ONNX Runtime side by side, and what they cost."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from deal.engines.onnxruntime import open_session
-from deal.model.spec import read_spec
+from deal.engines.onnxruntime import OnnxRuntimeEngine
 
 __all__ = ["Sessions", "network_costs"]
 
@@ -27,19 +25,22 @@ class Sessions:
     Parameters
     ----------
     path : Path
-        A model of the contract that takes uint8 RGB.
+        A model of the contract. One that takes floats gets them from uint8 RGB within a run.
     count, threads : int
         Sessions, and intra-op threads of each.
+
+    Attributes
+    ----------
+    spec : ModelSpec
     """
 
     def __init__(self, path: Path, count: int, threads: int) -> None:
-        spec = read_spec(path)
-        self._names = spec.output_name, spec.input_name
-        self._sessions: list[Any] = [open_session(path, threads) for _ in range(count)]
+        self._engines = [OnnxRuntimeEngine(path, threads) for _ in range(count)]
+        self.spec = self._engines[0].spec
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Logits of a batch [B,H,W,3], by the first session."""
-        return np.asarray(self._sessions[0].run([self._names[0]], {self._names[1]: batch})[0])
+        return np.asarray(self._engines[0].infer(batch).logits)
 
     def run(self, batches: Sequence[Batch]) -> None:
         """Run every batch once, by whichever session is free, and throw its logits away."""
@@ -48,16 +49,16 @@ class Sessions:
             waiting.put(batch)
         failures: list[BaseException] = []
 
-        def serve(session: Any) -> None:
+        def serve(engine: OnnxRuntimeEngine) -> None:
             try:
                 while True:
-                    session.run([self._names[0]], {self._names[1]: waiting.get_nowait()})
+                    engine.infer(waiting.get_nowait())
             except Empty:
                 return
             except BaseException as error:
                 failures.append(error)
 
-        workers = [threading.Thread(target=serve, args=(s,)) for s in self._sessions]
+        workers = [threading.Thread(target=serve, args=(e,)) for e in self._engines]
         for worker in workers:
             worker.start()
         for worker in workers:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.grouped import FC, CommandGroup
+from deal.cli import bench_model
+from deal.cli.bench_options import count, outputs, rounds
+from deal.cli.grouped import CommandGroup
 
 if TYPE_CHECKING:
     from deal.bench.report import Report
@@ -22,36 +23,10 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
+command.add_command(bench_model.command)
+
 _SHAPE_HELP = "Shape of the logits and of the raster: those of this data set."
 _MODEL_HELP = "ONNX model. Default: a network with random weights."
-
-
-def _outputs(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON instead of the table."
-    )(function)
-    return click.option(
-        "--output",
-        "-o",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
-        help="Write the JSON to FILE too.",
-    )(function)
-
-
-def _count(name: str, default: int, text: str, least: int = 1) -> Callable[[FC], FC]:
-    return click.option(
-        name,
-        type=click.IntRange(least),
-        default=default,
-        show_default=True,
-        metavar="N",
-        help=text,
-    )
-
-
-def _rounds(default: int) -> Callable[[FC], FC]:
-    return _count("--rounds", default, "Repeat the measurement N times.")
 
 
 @command.command()
@@ -62,10 +37,10 @@ def _rounds(default: int) -> Callable[[FC], FC]:
     show_default=True,
     help=_SHAPE_HELP,
 )
-@_count("--threads", 1, "Number of threads.")
-@_count("--batch", 1, "Images per call.")
-@_rounds(15)
-@_outputs
+@count("--threads", 1, "Number of threads.")
+@count("--batch", 1, "Images per call.")
+@rounds(15)
+@outputs
 def kernel(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the native kernel beside eager PyTorch."""
     from deal.bench.kernel import run
@@ -96,12 +71,12 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="N",
     help="Networks that run at once. Default: one per core.",
 )
-@_count("--threads", 1, "Number of threads.")
-@_count("--batch-size", 1, "Images per batch.")
-@_count("--images", 200, "Number of images.")
-@_count("--peer-images", 40, "Images that the slower peers get.")
-@_rounds(3)
-@_outputs
+@count("--threads", 1, "Number of threads.")
+@count("--batch-size", 1, "Images per batch.")
+@count("--images", 200, "Number of images.")
+@count("--peer-images", 40, "Images that the slower peers get.")
+@rounds(3)
+@outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score beside plain loops and the released code."""
     from deal.bench.pipeline import run
@@ -112,8 +87,8 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 @command.command()
 @click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
-@_count("--images", 40, "Number of images.", least=2)
-@_rounds(5)
+@count("--images", 40, "Number of images.", least=2)
+@rounds(5)
 @click.option(
     "--feed",
     type=click.FloatRange(0, min_open=True),
@@ -122,7 +97,7 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="RATE",
     help="Images per second that a network on a GPU takes.",
 )
-@_outputs
+@outputs
 def decode(as_json: bool, output: str | None, **options: Any) -> None:
     """Time decoding and resizing, and check scaled decoding."""
     from deal.bench.decode import run
@@ -158,8 +133,8 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="NAME",
     help="Pick by this function. Repeatable.",
 )
-@_rounds(1)
-@_outputs
+@rounds(1)
+@outputs
 def dedup(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare time and picks of a pool with and without --dedup."""
     from deal.bench.dedup import run
@@ -174,10 +149,10 @@ def dedup(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="FILE",
     help="ONNX model. Default: the bundled one.",
 )
-@_count("--small", 1000, "Images of the small pool.")
-@_count("--large", 10_000, "Images of the large pool.")
+@count("--small", 1000, "Images of the small pool.")
+@count("--large", 10_000, "Images of the large pool.")
 @click.option("--tiny", is_flag=True, help="Use a network of one convolution, for large pools.")
-@_outputs
+@outputs
 def memory(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare the peak memory of a small and a large pool."""
     from deal.bench.memory import run
@@ -198,9 +173,9 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
     show_default=True,
     help=_SHAPE_HELP,
 )
-@_count("--threads", 1, "Number of threads.")
-@_rounds(9)
-@_outputs
+@count("--threads", 1, "Number of threads.")
+@rounds(9)
+@outputs
 def head(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
@@ -223,8 +198,8 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="FILE",
     help="Time this ONNX model too. Repeatable.",
 )
-@_count("--images", 16, "Number of images.")
-@_rounds(5)
+@count("--images", 16, "Number of images.")
+@rounds(5)
 @click.option(
     "--int8/--no-int8", default=True, show_default=True, help="Time the network in 8 bits too."
 )
@@ -234,7 +209,7 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
     show_default=True,
     help="Time torch.compile too, which takes a minute to compile.",
 )
-@_outputs
+@outputs
 def engine(as_json: bool, output: str | None, **options: Any) -> None:
     """Time one network in ONNX Runtime, PyTorch and OpenVINO."""
     from deal.bench.engine import run
@@ -243,8 +218,8 @@ def engine(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
-@_count("--frames", 10_000, "Number of frames.")
-@_outputs
+@count("--frames", 10_000, "Number of frames.")
+@outputs
 def latency(as_json: bool, output: str | None, **options: Any) -> None:
     """Time single frames in a C program on one core."""
     from deal.bench.latency import run
@@ -253,8 +228,8 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
-@_count("--rows", 10_000_000, "Number of rows.", least=100)
-@_count("--part-rows", 512, "Rows per Parquet file.")
+@count("--rows", 10_000_000, "Number of rows.", least=100)
+@count("--part-rows", 512, "Rows per Parquet file.")
 @click.option(
     "--acquisition",
     type=click.Choice(["ds", "entropy", "de"]),
@@ -264,14 +239,14 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
     help="Select by this function. Repeatable.",
 )
 @click.option("--budget", default="1%", show_default=True, metavar="N|P%", help="Rows to select.")
-@_rounds(2)
+@rounds(2)
 @click.option(
     "--keep",
     type=click.Path(file_okay=False),
     metavar="DIR",
     help="Keep the generated rows in DIR, for the next time.",
 )
-@_outputs
+@outputs
 def scale(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal select over millions of rows."""
     from deal.bench.scale import run
@@ -280,10 +255,10 @@ def scale(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
-@_count("--rows", 100_000, "Number of rows.")
-@_count("--classes", 19, "Number of classes.", least=2)
-@_rounds(5)
-@_outputs
+@count("--rows", 100_000, "Number of rows.")
+@count("--classes", 19, "Number of classes.", least=2)
+@rounds(5)
+@outputs
 def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
     """Time every acquisition function on a table of scored images."""
     from deal.bench.acquisition import run
@@ -292,12 +267,12 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command("core-set")
-@_count("--rows", 100_000, "Number of rows.", least=20)
-@_count("--width", 256, "Numbers per feature vector.")
-@_count("--picks", 1000, "Number of picks.")
-@_count("--threads", 2, "Number of threads.")
-@_rounds(3)
-@_outputs
+@count("--rows", 100_000, "Number of rows.", least=20)
+@count("--width", 256, "Numbers per feature vector.")
+@count("--picks", 1000, "Number of picks.")
+@count("--threads", 2, "Number of threads.")
+@rounds(3)
+@outputs
 def core_set(as_json: bool, output: str | None, **options: Any) -> None:
     """Time greedy k-center beside NumPy, and measure its memory."""
     from deal.bench.core_set import run
@@ -306,8 +281,8 @@ def core_set(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
-@_rounds(15)
-@_outputs
+@rounds(15)
+@outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score --help."""
     from deal.bench.startup import run
@@ -336,7 +311,7 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="NAME",
     help="Run only this section. Repeatable.",
 )
-@_outputs
+@outputs
 def gpu(
     as_json: bool,
     output: str | None,

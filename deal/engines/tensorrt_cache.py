@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from deal.engines.tensorrt_library import log
 from deal.errors import EngineUnavailableError, ModelError
+from deal.machine.cache import cache_folder
 from deal.machine.files import lock, replacing
 
 __all__ = ["EngineCache", "Entry", "NotUsableError", "default_folder"]
@@ -64,10 +65,7 @@ class Entry:
 
 def default_folder() -> Path:
     """``$DEAL_CACHE/engines``, else ``$XDG_CACHE_HOME/deal/engines``, else ``~/.cache/…``."""
-    if own := os.environ.get("DEAL_CACHE"):
-        return Path(own) / "engines"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "deal" / "engines"
+    return cache_folder("engines")
 
 
 class EngineCache:

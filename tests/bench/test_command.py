@@ -17,6 +17,7 @@ from deal.bench import acquisition, head, kernel, scale
 from deal.bench.command import recorded
 from deal.bench.report import Report
 from deal.cli.bench import command
+from deal.cli.common import Size
 
 PRESENTATION = {"as_json", "output"}
 QUESTIONS = sorted(command.commands)
@@ -40,6 +41,8 @@ def values(parameter: click.Parameter, file: str) -> st.SearchStrategy[str]:
         return st.floats(1e-3, 1e6).map(str)
     if isinstance(kind, click.Path):
         return st.just(file if kind.file_okay else str(Path(file).parent))
+    if isinstance(kind, Size):
+        return st.tuples(st.integers(1, 9999), st.integers(1, 9999)).map("{0[0]}x{0[1]}".format)
     assert kind is click.STRING, f"no values are known for {parameter.name}"
     return st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 
@@ -53,7 +56,8 @@ def command_lines(draw: st.DrawFn, question: str, file: str) -> list[str]:
             continue
         if isinstance(parameter, click.Argument):
             least = int(parameter.required)
-            arguments = draw(st.lists(values(parameter, file), min_size=least, max_size=3))
+            most = 3 if parameter.nargs == -1 else 1
+            arguments = draw(st.lists(values(parameter, file), min_size=least, max_size=most))
         elif not (parameter.required or draw(st.booleans())):
             continue
         elif isinstance(parameter, click.Option) and parameter.is_flag:

@@ -19,8 +19,10 @@ from deal.bench.child import run_child
 from deal.bench.graphs import attention_graph, tiny_model, whole_graph
 from deal.bench.sessions import Sessions, network_costs
 from deal.cli.bench import command
+from deal.errors import UsageError
 from deal.kernel.statistics import difficulty_grid
 from deal.synthetic.scenes import scene
+from tests.helpers.models import MEAN, STD, metadata, save_model
 
 SIZE = (64, 96)
 
@@ -114,7 +116,7 @@ def test_sessions_run_every_batch_and_pass_failures_on(tiny):
     batches = [scene(seed, SIZE)[0][None] for seed in range(5)]
     sessions = Sessions(tiny, 2, 1)
     sessions.run(batches)
-    with pytest.raises(Exception, match="image"):
+    with pytest.raises(UsageError, match="engines take uint8"):
         sessions.run([*batches, np.zeros((1, 8, 8), np.uint8)])
 
 
@@ -221,12 +223,16 @@ def test_memory_of_a_tiny_network_is_measured():
     assert values["8 images / 4 images, once scored"] > 0
 
 
-def test_frames_are_timed_in_c_without_allocations():
+def test_frames_are_timed_in_c_without_allocations(tmp_path, monkeypatch):
+    from deal.bench.checkout import programs_folder
     from deal.bench.latency import run
 
     root = Path(deal.__file__).resolve().parent.parent
     if not (root / "build" / "libdeal.so.1").exists():
         pytest.skip("the C library is not built (make libdeal)")
+    monkeypatch.setenv("DEAL_CACHE", str(tmp_path))
+    programs_folder(root).mkdir(parents=True)
+    (programs_folder(root) / "build").symlink_to(root / "build")  # spares compiling it again
     report = run(frames=3)
     assert report.rows[-1].name == "allocations while scoring"
     assert report.rows[-1].value.median == 0
@@ -266,6 +272,15 @@ def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):
     assert "released loop with this network" in [row.name for row in report.rows]
 
 
+@pytest.mark.usefixtures("light_only")
+def test_a_pool_is_not_scored_beside_peers_that_see_other_images(tmp_path):
+    from deal.bench import pipeline
+
+    fixed = save_model(tmp_path / "fixed.onnx", size=(40, 56), props=metadata())
+    with pytest.raises(UsageError, match="measure it with deal bench model"):
+        pipeline.run(model=str(fixed), network="light", images=2, peer_images=1, rounds=1)
+
+
 @pytest.mark.parametrize("network", ["paper", "light"])
 def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network):
     torch = pytest.importorskip("torch")
@@ -280,20 +295,31 @@ def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network
 
 
 @pytest.mark.usefixtures("light_only")
-def test_runtimes_are_timed_on_one_network(monkeypatch, tiny):
+def test_runtimes_are_timed_on_one_network(monkeypatch, tiny, tmp_path):
     from deal.bench import engine
 
+    props = metadata(input_format="float-rgb", mean=MEAN, std=STD)
+    fixed = save_model(tmp_path / "fixed.onnx", floating=True, size=(40, 56), props=props)
     monkeypatch.setitem(sys.modules, "openvino", None)
     report = engine.run(
-        network="light", model=[str(tiny)], images=2, rounds=1, compiled=False, int8=False
+        network="light",
+        model=[str(tiny), str(fixed)],
+        images=2,
+        rounds=1,
+        compiled=False,
+        int8=False,
     )
-    assert [row.name for row in report.rows[:5]] == [
+    assert [row.name for row in report.rows[:6]] == [
         "ONNX Runtime, a session a core",
         "deal export --static, a session a core",
         "ONNX Runtime, one session of all cores",
         "PyTorch eager",
         "tiny.onnx, a session a core",
+        "fixed.onnx, a session a core, 40×56",
     ]
+    ratios = [row.name for row in report.rows[6:]]
+    assert "ONNX Runtime, a session a core / tiny.onnx, a session a core" in ratios
+    assert not any("fixed" in name for name in ratios)  # of other images
     assert report.notes == (
         "torch.compile is left out: --no-compiled",
         "OpenVINO is left out: ModuleNotFoundError: import of openvino halted; None in sys.modules",

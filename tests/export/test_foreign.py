@@ -129,6 +129,23 @@ def test_it_is_checked(deal, foreign, tmp_path):
     assert code == 0, (told, error)
 
 
+def test_it_is_timed(deal, foreign, light, monkeypatch):
+    from deal.bench import engine
+    from deal.training.checkpoint import load_checkpoint
+
+    told = deal("bench", "model", foreign, "--size", "24x32", "--frames", 2, "--json")
+    assert told[0] == 0, told
+    assert json.loads(told[1])["variants"][0]["input_size"] == list(SIZE)
+    trained, meta = load_checkpoint(light.checkpoint)
+    monkeypatch.setattr(engine, "_SIZE", meta.input_size)
+    monkeypatch.setattr(engine, "random_network", lambda *_: (trained.eval(), light.model))
+    words = ["--no-int8", "--no-compiled", "--images", 2, "--rounds", 1, "--json"]
+    told = deal("bench", "engine", "--model", foreign, *words)
+    assert told[0] == 0, told
+    names = [row["name"] for row in json.loads(told[1])["rows"]]
+    assert any(name.startswith("u.onnx, a session a core") for name in names)
+
+
 def test_time_that_runs_out_is_said_with_the_stage(deal, foreign, pools, tmp_path):
     arguments = ["--precision", "int8", "--search-minutes", "1e-6", *pools]
     code, _, error = deal("export", foreign, "-o", tmp_path / "m.onnx", *arguments)
