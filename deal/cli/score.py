@@ -305,7 +305,7 @@ def command(
     """Rank the images of POOL: what to label next.
 
     POOL is any number of folders (searched recursively), globs, images, and manifests (.txt, .csv,
-    .jsonl or .parquet with a column uri).
+    .tsv, .jsonl or .parquet with a column uri).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

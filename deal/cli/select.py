@@ -17,7 +17,7 @@ from deal.cli.ranking import (
 from deal.errors import UsageError
 from deal.text import printable
 
-_OUT = "Output"
+_POOL, _OUT = "Pool", "Output"
 
 
 @click.command(
@@ -30,6 +30,13 @@ _OUT = "Output"
     ],
 )
 @click.argument("out", nargs=-1, required=True, type=click.Path())
+@option(
+    _POOL,
+    "--sequence-from",
+    metavar="REGEX",
+    help="Read the sequence of an image from its id: the first group of REGEX. Ids that it does "
+    "not match keep the sequence that is stored.",
+)
 @ranking_options
 @option(
     _OUT,

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
+from typing import NamedTuple
 
 from deal.errors import PoolError, UsageError
 from deal.pool.digests import DigestMap, digest
@@ -87,6 +88,7 @@ class Pool:
         self.sequence_from = sequence_from
         self.shard = shard or Shard()
         self.passed: Counter[str] = Counter()
+        self._said: dict[str, None] = {}
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
@@ -98,14 +100,23 @@ class Pool:
 
     def _entries(self) -> _Listing:
         passed: Counter[str] = Counter()
-        self.passed = passed
-        listing = _listing(self.sources, self.sequence_from, passed, self._skip)
+        said: dict[str, None] = {}  # in the order in which it was said first
+        self.passed, self._said = passed, said
+        found = _Found(passed, lambda note: said.setdefault(note))
+        listing = _listing(self.sources, self.sequence_from, found, self._skip)
         return (entry for entry in listing if self.shard.contains(_item(entry).id))
 
     def notes(self) -> list[str]:
         """What the user should hear of the latest listing, once it has ended."""
         text = passed_over(self.passed)
-        return [f"passed over: {text}"] if text else []
+        return [*([f"passed over: {text}"] if text else []), *self._said]
+
+
+class _Found(NamedTuple):
+    """Where a listing leaves what the user should hear."""
+
+    passed: Counter[str]
+    say: Callable[[str], None]
 
 
 def _item(entry: PoolItem | FailedItem) -> PoolItem:
@@ -123,21 +134,21 @@ def _names(sources: Source | Sequence[Source]) -> str:
 
 
 def _listing(
-    names: list[str], sequence_from: str | None, passed: Counter[str], skip: list[Pattern]
+    names: list[str], sequence_from: str | None, found: _Found, skip: list[Pattern]
 ) -> _Listing:
     """Check every source, then list them one after the other; nothing is stat'ed yet."""
     if not names:
         raise UsageError("no pool: name a folder, glob, image or manifest")
     pattern = None if sequence_from is None else sequence_pattern(sequence_from)
-    opened = [_open_source(name, passed) for name in names]
+    opened = [_open_source(name, found) for name in names]
     _refuse_overlap(names)
     structural = len(names) == 1 and not _is_manifest(names[0])
     items = opened[0]() if structural else _unique(names, opened)
     if skip:
-        items = _without(items, skip, passed)
+        items = _without(items, skip, found.passed)
     first = next(items, None)
     if first is None:
-        others = passed_over(passed)
+        others = passed_over(found.passed)
         raise PoolError(
             f"no image found in {_names(names)}; of folders and globs, files that end in "
             f"{', '.join(IMAGE_SUFFIXES)} (any case) are taken"
@@ -199,17 +210,18 @@ def _is_manifest(name: str) -> bool:
     return name.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(name)
 
 
-def _open_source(name: str, passed: Counter[str]) -> Callable[[], _Listing]:
+def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
     path = os.path.abspath(name)
     if os.path.isdir(path):
-        return lambda: _walk(path, ("**", "*"), passed)
+        return lambda: _walk(path, ("**", "*"), found.passed)
     if os.path.lexists(path):
         if _is_manifest(path):
             next(read_manifest(path), None)
-            return lambda: _manifest(path)
+            shown = _names(name)
+            return lambda: _manifest(path, lambda note: found.say(f"manifest {shown}: {note}"))
         if path.lower().endswith(IMAGE_SUFFIXES):
             folder, file = os.path.split(path)
             return lambda: iter([_image(folder, file)])
@@ -229,11 +241,11 @@ def _open_source(name: str, passed: Counter[str]) -> Callable[[], _Listing]:
         raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard; write the path without it")
     if pattern[-1] == "**":
         pattern.append("*")
-    return lambda: _walk(root, pattern, passed)
+    return lambda: _walk(root, pattern, found.passed)
 
 
-def _manifest(name: str) -> _Listing:
-    for row in read_manifest(name):
+def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
+    for row in read_manifest(name, say):
         yield PoolItem(
             id=row.id or path_to_id(row.relative),
             uri=path_to_id(row.path),

@@ -1,8 +1,13 @@
-r"""Manifests: lists of images as text, CSV, JSON lines or Parquet.
+r"""Manifests: lists of images as text, CSV, TSV, JSON lines or Parquet.
 
 Columns: ``uri`` (required), ``id``, ``sequence``, ``camera``, ``timestamp_ns`` (integer, or a
 timestamp in Parquet); every other column goes into the attributes as text. A text manifest has one
 ``uri`` a line and nothing else; spaces are part of the name, empty lines are skipped.
+
+What is meant is taken, and a note says so: names of columns in other case or with spaces round
+them; ``image``, ``file_name``, ``filepath`` or ``path`` for ``uri``; ``timestamp`` with dates or
+with numbers whose unit their size tells, for ``timestamp_ns``; semicolons and tabs for commas;
+UTF-16 with a byte order mark. Null, NaN and NaT are missing values.
 
 A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
 percent-escapes are decoded. Names that are not UTF-8 stand as they are in text and CSV, as
@@ -11,27 +16,28 @@ manifest cannot hold a newline: use any of the others.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH100, PTH117, PTH118, PTH120, PTH122
+# ruff: noqa: PTH100, PTH117, PTH118, PTH120
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from deal.errors import PoolError
-
-if TYPE_CHECKING:
-    import pyarrow
+from deal.pool.manifest_tables import Stamp, malformed, read_rows
+from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
 
 __all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
 
-MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
+MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+
+_OWN = ("uri", "id", "sequence", "camera", "timestamp_ns", "timestamp")
+_FOR_URI = ("image", "file_name", "filepath", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,115 +67,173 @@ class ManifestRow:
     line: int
 
 
-def read_manifest(path: str) -> Iterator[ManifestRow]:
+def read_manifest(
+    path: str, say: Callable[[str], None] = lambda note: None
+) -> Iterator[ManifestRow]:
     """Stream the rows of a manifest; the suffix tells the format.
+
+    Parameters
+    ----------
+    path : str
+    say : callable, optional
+        Called with each note for the user: what was taken for something else.
 
     Raises
     ------
     PoolError
-        The manifest cannot be read, lacks the column ``uri`` or has a malformed row; the message
-        names file and line.
+        The manifest cannot be read, lacks the column ``uri``, has a malformed row, or its times
+        are ambiguous (known at its end); the message names file and line.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    suffix = os.path.splitext(path)[1].lower()
+    columns = _Columns(path, say)
+    times = _Times(path, say)
     try:
-        if suffix == ".parquet":
-            rows = _parquet(path)
-            yield from (_row(path, folder, line, values) for line, values in rows)
-            return
-        # newline="\n": a carriage return may be part of a name
-        newline = "" if suffix == ".csv" else "\n"
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline) as file:
-            rows = {".txt": _text, ".csv": _csv, ".jsonl": _jsonl}[suffix](path, file)
-            yield from (_row(path, folder, line, values) for line, values in rows)
+        for line, raw in read_rows(path, columns.is_uri, columns.check, say):
+            values = columns.named(line, raw)
+            yield _row(path, folder, line, values, times(line, values))
+        times.check()
     except OSError as error:
         raise PoolError(f"manifest {path!r} cannot be read: {error.strerror or error}") from error
 
 
-_Rows = Iterator[tuple[int, Mapping[str, Any]]]
+class _Columns:
+    """Names of columns as they are written → as they are meant."""
 
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._say = say
+        self._meant: dict[tuple[str, ...], dict[str, str]] = {}
 
-def _text(path: str, file: IO[str]) -> _Rows:
-    for line, text in enumerate(file, 1):
-        uri = text.removesuffix("\n").removesuffix("\r")
-        if uri:
-            yield line, {"uri": uri}
+    @staticmethod
+    def is_uri(name: str) -> bool:
+        return name.strip().lower() in ("uri", *_FOR_URI)
 
+    def check(self, names: list[str]) -> None:
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            raise self._twice(min(repeated))
+        if "uri" not in self._mapping(tuple(names)).values():
+            raise PoolError(
+                f"manifest {self._path!r} has the columns {', '.join(map(repr, names)) or 'none'}; "
+                "it needs a column 'uri' (a path relative to the manifest)"
+            )
 
-def _csv(path: str, file: IO[str]) -> _Rows:
-    reader = csv.reader(file, strict=True)
-    try:
-        header = next(reader, [])
-        _check_columns(path, header)
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise _malformed(
-                    path, reader.line_num, f"{len(cells)} cells under {len(header)} columns"
+    def named(self, line: int, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of a row by what its columns mean."""
+        meant = self._mapping(tuple(raw))
+        return {meant[name]: value for name, value in raw.items()}
+
+    def _mapping(self, names: tuple[str, ...]) -> dict[str, str]:
+        if names not in self._meant:
+            if len(self._meant) > 1000:  # JSON lines, each with columns of its own
+                self._meant.clear()
+            self._meant[names] = self._read(names)
+        return self._meant[names]
+
+    def _read(self, names: tuple[str, ...]) -> dict[str, str]:
+        meant = {}
+        for name in names:
+            bare = name.strip()
+            meant[name] = bare.lower() if bare.lower() in _OWN else bare
+        if "uri" not in meant.values():
+            others = [name for name in names if name.strip().lower() in _FOR_URI]
+            if len(others) > 1:
+                raise PoolError(
+                    f"manifest {self._path!r} has no column 'uri', but {' and '.join(others)}: "
+                    "call the one with the paths 'uri'"
                 )
-            yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise _malformed(path, reader.line_num, str(error)) from error
+            meant |= dict.fromkeys(others, "uri")
+        values = list(meant.values())
+        for name in values:
+            if values.count(name) > 1:
+                raise self._twice(name)
+        for name, as_name in meant.items():
+            if name != as_name and (as_name in _OWN or name.strip() != name):
+                self._say(f"its column {name!r} is taken for {as_name!r}")
+        return meant
+
+    def _twice(self, name: str) -> PoolError:
+        return PoolError(f"manifest {self._path!r} has the column {name!r} twice; rename one")
 
 
-def _jsonl(path: str, file: IO[str]) -> _Rows:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise _malformed(path, line, f"not JSON ({error})") from error
-        if not isinstance(values, dict):
-            raise _malformed(path, line, "not a JSON object")
-        yield line, values
+class _Times:
+    """Nanoseconds of each row; what all rows together tell of the unit."""
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._say = say
+        self._unit: str | None = None  # of the column timestamp, once it is known
+        self._foreign = False  # the column timestamp is no time that can be read
+        self._seen: set[str | None] = set()  # units that values of timestamp_ns could have
+        self._count = 0
+
+    def __call__(self, line: int, values: dict[str, Any]) -> int | None:
+        """The time of a row, whose column is taken out of the values."""
+        if "timestamp_ns" in values:
+            return self._exact(line, values.pop("timestamp_ns"))
+        value = values.get("timestamp")
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if self._foreign:
+            return None
+        if is_missing(value):
+            values.pop("timestamp", None)
+            return None
+        if self._unit is None and not isinstance(value, Stamp):
+            self._unit = unit_of(value)
+            if self._unit is None:
+                self._foreign = True
+                self._say(
+                    "its column 'timestamp' is an attribute, since it holds neither dates nor times"
+                    " since 1970; call it 'timestamp_ns' if it counts nanoseconds"
+                )
+                return None
+        found = nanoseconds(value, self._unit or "nanoseconds")
+        if found is None or (self._unit not in (None, "text") and unit_of(value) != self._unit):
+            raise malformed(
+                self._path, line, f"'timestamp' is {value!r}, not in {self._unit} as those before"
+            )
+        what = "dates" if self._unit in (None, "text") else self._unit
+        self._say(f"its column 'timestamp' is the time of the images, read as {what}")
+        del values["timestamp"]
+        return found
+
+    def check(self) -> None:
+        """PoolError if all of ``timestamp_ns`` is in another unit."""
+        if self._count > 1 and len(self._seen) == 1:
+            (unit,) = self._seen
+            if unit not in (None, "nanoseconds"):
+                raise PoolError(
+                    f"manifest {self._path!r}: every 'timestamp_ns' is a time between 1990 and "
+                    f"2100 if it counts {unit}, and next to nothing in nanoseconds: call the "
+                    f"column 'timestamp', or multiply it by {UNITS[str(unit)]}"
+                )
+
+    def _exact(self, line: int, value: Any) -> int | None:
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(value, Stamp):
+            return value.nanoseconds
+        if is_missing(value):
+            return None
+        exact = number(value)
+        found = nanoseconds(value, "nanoseconds")
+        if exact is None or found is None or exact != found:
+            raise malformed(
+                self._path,
+                line,
+                f"'timestamp_ns' is {value!r}, not a 64-bit integer (dates and other units go into "
+                "a column 'timestamp')",
+            )
+        if isinstance(value, float) or (isinstance(value, str) and value.strip("+-0123456789 ")):
+            self._say("its 'timestamp_ns' are floating-point numbers, which are exact to 256 ns")
+        self._count += 1
+        if len(self._seen) < 2:
+            self._seen.add(unit_of(exact))
+        return found
 
 
-def _parquet(path: str) -> _Rows:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names)
-            line = 0
-            for batch in file.iter_batches(batch_size=4096):
-                columns = map(_without_times, batch.schema.names, batch.columns)
-                for values in zip(*(column.to_pylist() for column in columns), strict=True):
-                    line += 1
-                    yield line, dict(zip(batch.schema.names, values, strict=True))
-    except pyarrow.ArrowException as error:
-        raise PoolError(f"manifest {path!r} is not a readable Parquet file: {error}") from error
-
-
-def _without_times(name: str, column: pyarrow.Array) -> pyarrow.Array:
-    """Times as text, ``timestamp_ns`` as a number: Python's own stop at microseconds."""
-    import pyarrow
-
-    if not pyarrow.types.is_temporal(column.type):
-        return column
-    if name == "timestamp_ns" and pyarrow.types.is_timestamp(column.type):
-        return column.cast(pyarrow.timestamp("ns", column.type.tz)).cast(pyarrow.int64())
-    return column.cast(pyarrow.string())
-
-
-def _check_columns(path: str, names: list[str]) -> None:
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise PoolError(f"manifest {path!r} has the column {min(repeated)!r} twice; rename one")
-    if "uri" not in names:
-        raise PoolError(
-            f"manifest {path!r} has the columns {', '.join(map(repr, names)) or 'none'}; "
-            "it needs a column 'uri' (a path relative to the manifest)"
-        )
-
-
-def _malformed(path: str, line: int, problem: str) -> PoolError:
-    return PoolError(f"manifest {path!r}, line {line}: {problem}; correct or delete the line")
-
-
-def _row(path: str, folder: str, line: int, values: Mapping[str, Any]) -> ManifestRow:
+def _row(
+    path: str, folder: str, line: int, values: Mapping[str, Any], time: int | None
+) -> ManifestRow:
     local = _local_path(path, line, values.get("uri"))
     absolute = os.path.normpath(os.path.join(folder, local))
     relative = os.path.normpath(local)
@@ -179,7 +243,7 @@ def _row(path: str, folder: str, line: int, values: Mapping[str, Any]) -> Manife
     text = {
         name: _text_value(path, line, name, value)
         for name, value in values.items()
-        if name not in ("uri", "timestamp_ns") and value not in (None, "")
+        if name != "uri" and value not in (None, "", b"") and value == value
     }
     return ManifestRow(
         path=absolute,
@@ -187,47 +251,48 @@ def _row(path: str, folder: str, line: int, values: Mapping[str, Any]) -> Manife
         id=text.pop("id", None),
         sequence=text.pop("sequence", None),
         camera=text.pop("camera", None),
-        timestamp_ns=_timestamp(path, line, values.get("timestamp_ns")),
+        timestamp_ns=time,
         attributes=text,
         line=line,
     )
 
 
 def _text_value(path: str, line: int, name: str, value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, Stamp):
+        return value.text
+    text: str
+    if isinstance(value, bytes):
+        text = value.decode("utf-8", "surrogateescape")
+    elif isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = json.dumps(value, default=str, ensure_ascii=False)
+        except (RecursionError, ValueError, TypeError) as error:
+            raise malformed(path, line, f"{name!r} cannot be stored as text ({error})") from error
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise _malformed(path, line, f"{name!r} is {text!r}, which is not UTF-8") from error
+        raise malformed(path, line, f"{name!r} is {text[:80]!r}, which is not UTF-8") from error
     return text
 
 
 def _local_path(path: str, line: int, value: Any) -> str:
     uri = os.fsdecode(value) if isinstance(value, bytes) else value
-    if uri is None or uri == "":
-        raise _malformed(path, line, "no 'uri'")
+    if uri is None or uri == "" or uri != uri:
+        raise malformed(path, line, "no 'uri'")
     if not isinstance(uri, str) or "\0" in uri:
-        raise _malformed(path, line, f"'uri' is {uri!r}, not a path")
+        raise malformed(path, line, f"'uri' is {uri!r}, not a path")
     try:
         raw = os.fsencode(uri)
     except UnicodeEncodeError as error:
-        raise _malformed(path, line, f"'uri' is {uri!r}, not a path") from error
+        raise malformed(path, line, f"'uri' is {uri!r}, not a path") from error
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     if scheme is None:
         return uri
     if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
-        raise _malformed(path, line, f"{uri!r} is neither a path nor file:///path")
+        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path")
     local = os.fsdecode(unquote_to_bytes(raw[7:]))
     if "\0" in local:
-        raise _malformed(path, line, f"'uri' is {uri!r}, not a path")
+        raise malformed(path, line, f"'uri' is {uri!r}, not a path")
     return local
-
-
-def _timestamp(path: str, line: int, value: Any) -> int | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}", value, re.ASCII):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise _malformed(path, line, f"'timestamp_ns' is {value!r}, not a 64-bit integer")
-    return value

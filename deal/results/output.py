@@ -14,8 +14,9 @@ and no region without its image once the folder is opened again:
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,11 +27,13 @@ import pyarrow.compute as pc
 
 from deal.errors import OutputError, ResultsError
 from deal.machine.files import writing
-from deal.pool.digests import DigestMap, digest
 from deal.pool.ids import Shard
+from deal.results.known import DESCRIPTION, Known, redescribed
 from deal.results.lock import OutputLock
+from deal.results.partfile import deal_metadata
 from deal.results.parts import (
     FOLDERS,
+    check_part,
     count_rows,
     footer,
     keep_rows,
@@ -45,19 +48,15 @@ from deal.results.parts import (
     write_json_atomic,
 )
 from deal.results.schema import (
-    SCHEMA_VERSION,
     fingerprint,
     images_schema,
     part_metadata,
     regions_schema,
-    settings_difference,
     to_table,
 )
+from deal.types import PoolItem
 
 __all__ = ["Output"]
-
-# A value of the map of done items: 40 bits of the digest of source_version, 24 of the part's index.
-_PART_BITS = 24
 
 
 class Output:
@@ -91,9 +90,7 @@ class Output:
         self._images: list[pa.Table] = []
         self._regions: list[pa.Table] = []
         self._rows = 0
-        self._done = DigestMap()
-        self._duplicates = DigestMap()
-        self._parts: list[str] = []
+        self._known = Known()
         self._part_counts: dict[str, int] = {}  # rows of each, of whatever shard
         self._next_number = 0
         self._lock = lock
@@ -166,19 +163,22 @@ class Output:
     @property
     def done_count(self) -> int:
         """Items of this shard whose rows are stored."""
-        return len(self._done)
+        return len(self._known)
 
     def is_done(self, item_id: str, source_version: str) -> bool:
         """Whether a row of the item, made from this version of its file, is stored.
 
         An item that is not done may be written; a row of an older version is then replaced.
         """
-        value = self._done.get(digest(item_id))
-        return value is not None and value >> _PART_BITS == _version(source_version)
+        return self._known.is_done(item_id, source_version)
+
+    def differs(self, item: PoolItem) -> bool:
+        """Whether the pool gives another sequence, camera, time or attributes than were stored."""
+        return self._known.differs(item)
 
     def duplicate_of(self, item_id: str) -> int | None:
         """Digest of the id that an item repeats by its row when the folder was opened, or None."""
-        return self._duplicates.get(digest(item_id))
+        return self._known.leader(item_id)
 
     def write(self, images: Mapping[str, Any], regions: Mapping[str, Any] | None = None) -> None:
         """Buffer rows; as many as :func:`deal.results.parts.part_size` says become a part.
@@ -226,11 +226,42 @@ class Output:
                 )
             publish(images.replace_schema_metadata(self._metadata), self.path / "images" / name)
         self._next_number += 1
-        self._remember(name, ids, images.column("source_version").to_pylist(), len(ids))
+        self._part_counts[name] = len(ids)  # the number of a part that is gone may come again
+        self._known.store(name, ids, images.column("source_version").to_pylist())
         self._images, self._regions, self._rows = [], [], 0
         del images
         # Else what parts and files' writers took stays, in pieces too small for what comes next.
         pa.default_memory_pool().release_unused()
+
+    def describe(self, items: Iterable[PoolItem]) -> int:
+        """Give stored rows the sequence, camera, time and attributes that the pool gives now.
+
+        What the pool does not give stays as it was stored.
+
+        Returns
+        -------
+        int
+            How many rows that changed.
+
+        Raises
+        ------
+        OutputError
+            A part cannot be rewritten.
+        """
+        by_part: dict[str, dict[str, PoolItem]] = defaultdict(dict)
+        for item in items:
+            part = self._known.part(item.id)
+            if part is not None:
+                by_part[part][item.id] = item
+        total = 0
+        for name, known in by_part.items():
+            with _changing(self.path), self._lock.exclusive():
+                path = self.path / "images" / name
+                rows, changed = redescribed(read_part(path), known)
+                if changed:
+                    publish(rows, path)
+            total += changed
+        return total
 
     def check_rows(self) -> None:
         """Count the rows of the parts against what was stored in them.
@@ -251,16 +282,22 @@ class Output:
                 )
 
     def write_run(self, record: Mapping[str, Any]) -> Path:
-        """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added."""
-        path = self._run_path
+        """Write ``runs/<shard>.json``: the record, with ``shard`` and ``fingerprint`` added.
+
+        That of the run before becomes ``runs/<shard>-0001.json``, or the next number.
+        """
+        path, *earlier = self._run_paths()
         values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
         with _changing(self.path):
+            if path.exists():
+                last = max((int(old.stem.rpartition("-")[2]) for old in earlier), default=0)
+                path.rename(path.with_name(f"{path.stem}-{last + 1:04}.json"))
             write_json_atomic(path, values)
         return path
 
     def forget(self) -> None:
         """Give back the memory of what is done, when nothing more will be written."""
-        self._done, self._duplicates = DigestMap(), DigestMap()
+        self._known = Known()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other shards from joining, leaving and rewriting parts for a moment."""
@@ -270,9 +307,12 @@ class Output:
         """Give the folder back; rows still buffered are lost."""
         self._lock.release()
 
-    @property
-    def _run_path(self) -> Path:
-        return self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
+    def _run_paths(self) -> list[Path]:
+        """The record of this shard's latest run, there or not, and those of earlier ones."""
+        path = self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
+        numbered = re.compile(re.escape(path.stem) + r"-\d+\.json")
+        earlier = [old for old in path.parent.glob("*.json") if numbered.fullmatch(old.name)]
+        return [path, *earlier]
 
     def _concerns(self, part: Path) -> bool:
         """Whether rows of this shard may be in the part, and no living process owns it.
@@ -291,7 +331,7 @@ class Output:
             self._overwrite()
         for folder in FOLDERS:
             for part in list_parts(self.path / folder):
-                self._check_part(part)
+                check_part(part, deal_metadata(self._metadata))
         for part in list_parts(self.path / "images"):
             if self._concerns(part):
                 self._load(part)
@@ -320,79 +360,44 @@ class Output:
                 elif self._concerns(part):
                     ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
-        self._run_path.unlink(missing_ok=True)
+        for path in self._run_paths():
+            path.unlink(missing_ok=True)
         for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
-
-    def _check_part(self, part: Path) -> None:
-        try:
-            metadata = footer(part)
-        except FileNotFoundError:
-            return  # another shard has just dropped its last row
-        if part_shard(part.name) is None or "deal.schema" not in metadata:
-            raise OutputError(f"{part} was not written by deal-score; choose another --output")
-        if metadata["deal.schema"] != SCHEMA_VERSION:
-            raise OutputError(
-                f"{self.path} holds results of schema {metadata['deal.schema']}, not "
-                f"{SCHEMA_VERSION}; use --overwrite or another --output"
-            )
-        if metadata["deal.fingerprint"] != self.fingerprint:
-            own = {key.decode(): value.decode() for key, value in self._metadata.items()}
-            raise OutputError(
-                f"{self.path} holds results of other settings "
-                f"({settings_difference(metadata, own)}); use --overwrite or another --output"
-            )
 
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``, and second rows.
 
         An item has two where hosts whose locks do not reach each other wrote the same folder.
         """
-        table = read_part(part, ["id", "status", "source_version", "duplicate_of"])
+        columns = ["id", "status", "source_version", "duplicate_of", *DESCRIPTION]
+        table = read_part(part, columns)
         ids = table.column("id").to_pylist()
         mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
-        second = pa.array(
-            (self._done.get(digest(item_id)) is not None for item_id in ids), pa.bool_()
-        )
-        failed = pc.or_(pc.equal(table.column("status"), "error").combine_chunks(), second)
-        failed = pc.and_(mine, failed)
-        keep_rows(part, pc.invert(failed))
-        done = table.filter(pc.and_not(mine, failed))
-        self._remember(
-            part.name,
-            done.column("id").to_pylist(),
-            done.column("source_version").to_pylist(),
-            len(ids) - (pc.sum(failed).as_py() or 0),
-        )
-        repeated = done.filter(pc.equal(done.column("status"), "duplicate"))
-        pairs = (repeated.column(name).to_pylist() for name in ("id", "duplicate_of"))
-        for item_id, leader in zip(*pairs, strict=True):
-            self._duplicates[digest(item_id)] = digest(leader or "")
-
-    def _remember(self, name: str, ids: Sequence[str], versions: Sequence[str], rows: int) -> None:
-        index = len(self._parts)
-        self._parts.append(name)
-        self._part_counts[name] = rows  # the number of a part that is gone may come again
-        for item_id, version in zip(ids, versions, strict=True):
-            self._done[digest(item_id)] = _version(version) << _PART_BITS | index
+        seen = pa.array([item_id in self._known for item_id in ids], pa.bool_())
+        gone = pc.or_(pc.equal(table.column("status"), "error"), seen).combine_chunks()
+        gone = pc.and_(mine, gone)
+        keep_rows(part, pc.invert(gone))
+        self._part_counts[part.name] = len(ids) - (pc.sum(gone).as_py() or 0)
+        self._known.load(part.name, table.filter(pc.and_not(mine, gone)))
 
     def _drop(self, ids: Sequence[str]) -> None:
         """Drop stored rows of these items, and their regions."""
         stale = defaultdict(list)
         for item_id in ids:
-            value = self._done.get(digest(item_id))
-            if value is not None:
-                stale[value & ((1 << _PART_BITS) - 1)].append(item_id)
+            part_of = self._known.part(item_id)
+            if part_of is not None:
+                stale[part_of].append(item_id)
         if not stale:
             return
         with self._lock.exclusive():
-            for index, gone in stale.items():
-                part = self.path / "images" / self._parts[index]
+            for name, gone in stale.items():
+                part = self.path / "images" / name
                 if part.exists():
                     keep = pc.invert(pc.is_in(read_ids(part), pa.array(gone)))
                     keep_rows(part, keep)
-                    self._part_counts[part.name] = pc.sum(keep).as_py() or 0
-                    self._drop_orphans(part.name)
+                    self._part_counts[name] = pc.sum(keep).as_py() or 0
+                    self._drop_orphans(name)
 
     def _drop_orphans(self, name: str) -> None:
         """Drop regions whose image has no row in the part of the same name."""
@@ -410,7 +415,3 @@ def _changing(path: Path) -> Iterator[None]:
             yield
     except ResultsError as error:
         raise OutputError(str(error)) from error
-
-
-def _version(source_version: str) -> int:
-    return digest(source_version) >> _PART_BITS

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deal.errors import OutputError
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
 from deal.results.partfile import Part, write_part
+from deal.results.schema import settings_difference
 
 __all__ = [
     "FOLDERS",
+    "check_part",
     "count_rows",
     "footer",
     "keep_rows",
@@ -78,6 +81,35 @@ def footer(path: Path) -> dict[str, str]:
     """The ``deal.*`` metadata of a part; errors as `Part` raises them."""
     with Part(path) as part:
         return part.footer
+
+
+def check_part(path: Path, own: Mapping[str, str]) -> None:
+    """Hold a part of an output against the metadata of those that are to be written beside it.
+
+    Raises
+    ------
+    OutputError
+        It is someone else's, or of another schema or other settings.
+    ResultsError
+        It is damaged.
+    """
+    try:
+        found = footer(path)
+    except FileNotFoundError:
+        return  # another shard has just dropped its last row
+    if part_shard(path.name) is None or "deal.schema" not in found:
+        raise OutputError(f"{path} was not written by deal-score; choose another --output")
+    root, schema = path.parent.parent, own["deal.schema"]
+    if found["deal.schema"] != schema:
+        raise OutputError(
+            f"{root} holds results of schema {found['deal.schema']}, not {schema}; use --overwrite "
+            "or another --output"
+        )
+    if found["deal.fingerprint"] != own["deal.fingerprint"]:
+        raise OutputError(
+            f"{root} holds results of other settings ({settings_difference(found, own)}); use "
+            "--overwrite or another --output"
+        )
 
 
 def count_rows(path: Path) -> int:

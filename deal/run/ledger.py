@@ -22,6 +22,8 @@ __all__ = ["Ledger"]
 _FLUSH_SECONDS = 30.0
 # Tables of fewer rows take more memory for their frame than for their values.
 _TABLE_ROWS = 64
+# Rows described anew at once; the pool's order is about that of the parts they are in.
+_DESCRIBED_ROWS = 4096
 # From so many images on that failed in the network, none having gone through, the model is at
 # fault and not the images; as it is, or the device, where so many fail one after the other.
 _PROOF = 100
@@ -38,12 +40,18 @@ class Ledger:
     limit : ErrorLimit or None
     progress : callable, optional
         Called after every outcome.
+    by_camera : bool
+        What is scored depends on an image's camera: one that the pool describes otherwise than it
+        is stored is scored again.
 
     Attributes
     ----------
     skipped, scored, duplicates : int
         Images that an earlier run stored, and that this one did: after the network, or as
         duplicates.
+    redescribed : int
+        Of those stored by earlier runs: rows that got the sequence, camera, time or attributes
+        that the pool gives now.
     errors : Counter of error code
     marks : Counter of str
         Of images scored by this run: what follows each ``;`` in their color_mode.
@@ -57,10 +65,12 @@ class Ledger:
         total: int,
         limit: ErrorLimit | None = None,
         progress: Callable[[Progress], None] | None = None,
+        *,
+        by_camera: bool = False,
     ) -> None:
         self.output = output
         self.total = total
-        self.skipped = self.scored = self.duplicates = 0
+        self.skipped = self.scored = self.duplicates = self.redescribed = 0
         self.errors: Counter[str] = Counter()
         self.marks: Counter[str] = Counter()
         self.doubts = PoolDoubts()
@@ -70,6 +80,8 @@ class Ledger:
         self._progress = progress
         self._stored_before = output.done_count
         self._waiting: list[Outcome] = []
+        self._by_camera = by_camera
+        self._to_describe: list[PoolItem] = []
         self._rows = 0
         # The pool's thread asks what is done while the caller's writes.
         self._lock = threading.Lock()
@@ -78,7 +90,15 @@ class Ledger:
     def is_done(self, item: PoolItem) -> bool:
         """Whether an earlier run stored the image, from this version of its file."""
         with self._lock:
-            return self.output.is_done(item.id, item.source_version)
+            if not self.output.is_done(item.id, item.source_version):
+                return False
+            if self.output.differs(item):
+                if self._by_camera:
+                    return False
+                self._to_describe.append(item)
+                if len(self._to_describe) >= _DESCRIBED_ROWS:
+                    self._describe()
+            return True
 
     def duplicate_of(self, item: PoolItem) -> int | None:
         """Digest of the id that an image, stored as a duplicate by an earlier run, repeats."""
@@ -120,6 +140,7 @@ class Ledger:
         self._write()
         with self._lock:
             self.output.flush()
+            self._describe()
         self._flushed = time.monotonic()
 
     def check(self) -> None:
@@ -132,6 +153,10 @@ class Ledger:
         seconds = time.monotonic() - self._started
         done = self.scored + self.duplicates + failed
         return Progress(self.total, self.skipped, done, failed, seconds)
+
+    def _describe(self) -> None:
+        items, self._to_describe = self._to_describe, []
+        self.redescribed += self.output.describe(items)
 
     def _write(self) -> None:
         outcomes, self._waiting, self._rows = self._waiting, [], 0

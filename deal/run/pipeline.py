@@ -93,7 +93,8 @@ def score_pool(
             overwrite=config.overwrite,
             shard=config.shard,
         ) as results:
-            ledger = Ledger(results, total, config.max_errors, progress)
+            by_camera = mask is not None and bool(mask.cameras)
+            ledger = Ledger(results, total, config.max_errors, progress, by_camera=by_camera)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
             notes += layout.notes()
             line = Line(config, scorer, ledger, layout)
@@ -188,6 +189,11 @@ def _notes(ledger: Ledger) -> list[str]:
         notes.append(
             f"{dark} images of 16-bit grey stay below 4096, as 12-bit cameras write them, and come "
             f"out nearly black (color_mode …{DARK}): store them scaled to 16 or to 8 bits"
+        )
+    if ledger.redescribed:
+        notes.append(
+            f"{ledger.redescribed} images that were stored before got the sequence, camera, time "
+            "or attributes that this pool gives now"
         )
     stale = ledger.output.done_count - ledger.state().finished
     if stale > 0:

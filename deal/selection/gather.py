@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.errors import ResultsError
+from deal.pool.ids import sequence_pattern
 from deal.selection.budget import cost_columns, costs
 from deal.selection.order import repeated
 from deal.selection.ranking import Ranking
@@ -153,6 +155,7 @@ def gather(
 
     totals = pool_totals(sources, bound)
     gap = ranking.min_gap
+    pattern = None if ranking.sequence_from is None else sequence_pattern(ranking.sequence_from)
     attributes = [quota.attribute for quota in ranking.quotas] + (["sequence"] if gap else [])
     groups = {name: Groups() for name in attributes}
     costly = cost_columns(ranking.cost, ranking.clicks)
@@ -175,7 +178,7 @@ def gather(
         for name in costly:
             amounts[name].append(piece.column(name).cast(pa.float64()).to_numpy())
         for name, group in groups.items():
-            group.add(_texts(piece, name))
+            group.add(_texts(piece, name, pattern))
         if gap:
             stamps = frame_numbers(piece) if gap.frames else piece.column("timestamp_ns")
             missing_times += int((stamps.is_null().to_numpy() & ~np.isnan(values)).sum())
@@ -218,13 +221,18 @@ def _column(attribute: str) -> str | None:
     return attribute if attribute in _COLUMNS else "attributes"
 
 
-def _texts(piece: pa.Table, attribute: str) -> pa.ChunkedArray:
+def _texts(piece: pa.Table, attribute: str, sequences: re.Pattern[str] | None) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if attribute == "folder":
         return pc.replace_substring_regex(piece.column("id"), r"/?[^/]*$", "", max_replacements=1)
     column = piece.column(_column(attribute))
+    if attribute == "sequence" and sequences is not None:
+        # Python's expressions, as at scoring: those of Arrow are of another dialect.
+        found = map(sequences.search, piece.column("id").to_pylist())
+        derived = pa.array([match and match[1] for match in found], pa.string())
+        return pc.coalesce(derived, column.cast(pa.string()))
     if attribute in _COLUMNS:
         return column
     if pa.types.is_null(column.type):
@@ -277,7 +285,7 @@ def _check_gap(rows: Rows, ranking: Ranking, scored: NDArray[np.bool_], missing_
     for what, count in lacking.items():
         if count:
             remedy = (
-                "score with --sequence-from, or a manifest with a column sequence"
+                "give --sequence-from REGEX, or a manifest with a column sequence"
                 if what == "sequence"
                 else "give the gap in seconds"
                 if gap.frames

@@ -79,6 +79,8 @@ class Ranking:
         At most so many regions of an image.
     quotas : tuple of Quota
     min_gap : Gap, optional
+    sequence_from : str, optional
+        Regular expression that gives the sequence of every id it matches.
     exclude, include : IdList
         Left out; taken first, whatever their score and the rules.
     diverse : Diverse, optional
@@ -100,6 +102,7 @@ class Ranking:
     max_per_image: int | None = None
     quotas: tuple[Quota, ...] = ()
     min_gap: Gap | None = None
+    sequence_from: str | None = None
     exclude: IdList = field(default_factory=IdList)
     include: IdList = field(default_factory=IdList)
     diverse: Diverse | None = None
@@ -255,6 +258,7 @@ class Ranking:
             "max_per_image": self.max_per_image,
             "quota": list(map(str, self.quotas)),
             "min_gap": None if self.min_gap is None else self.min_gap.text,
+            **({} if self.sequence_from is None else {"sequence_from": self.sequence_from}),
             "exclude": _described(self.exclude),
             "include": _described(self.include),
             "diverse": None if self.diverse is None else self.diverse.to_json(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -13,6 +14,7 @@ from deal._options import takes
 from deal.acquisitions import Bound
 from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import ResultsError
+from deal.pool.ids import sequence_pattern
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
 from deal.selection.diverse import spread
@@ -41,7 +43,12 @@ _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region a
 
 
 @takes(SelectOptions, Ranking.of, function_options, otherwise=OF_PLUGINS)
-def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions]) -> Selection:
+def select(
+    sources: Source | Iterable[Source],
+    *,
+    sequence_from: str | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection:
     """Rank scored images or regions and take the budget's worth; no network runs.
 
     Rows go by score (or score per cost) and are taken in that order while budget and rules allow:
@@ -52,6 +59,9 @@ def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions])
     sources : path, pyarrow.Table, or several of them
         Output folders of `deal-score`, which are ranked as one, or tables with ``id``, ``status``
         and the columns that are needed.
+    sequence_from : str, optional
+        Regular expression searched in each id; where it matches, its first group is the sequence,
+        whatever is stored.
 
     Raises
     ------
@@ -61,7 +71,9 @@ def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions])
         Sources without results, of different settings, without a column that is needed, or with
         one id twice.
     """
-    return select_by(sources, Ranking.of(**options))
+    if sequence_from is not None:
+        sequence_pattern(sequence_from)
+    return select_by(sources, replace(Ranking.of(**options), sequence_from=sequence_from))
 
 
 def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:

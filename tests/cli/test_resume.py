@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.models import metadata, save_model
-from tests.helpers.runs import Deal, assert_refused, rows, write_pool
+from tests.helpers.runs import SIZE, Deal, assert_refused, rows, write_pool
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,37 @@ def test_engine_details_and_budget_do_not_block_a_resume(score: Deal) -> None:
     code, stdout, _ = score("--sessions", 1, "--device", "cpu", "--budget", 2, "--seed", 5)
     assert code == 0
     assert "4 stored before" in stdout
+
+
+def test_sequences_that_are_named_later_reach_the_stored_rows(score: Deal, tmp_path: Path) -> None:
+    assert score()[0] == 0
+    assert score("--min-gap", "1f", "--sequence-from", "^([a-z]+)")[0] == 0
+    code, stdout, stderr = score("--min-gap", "2f", "--sequence-from", "^([a-z])")
+    assert code == 0
+    assert "4 stored before" in stdout
+    assert "4 images that were stored before got the sequence, camera, time" in stderr
+    assert {row["sequence"] for row in rows(tmp_path / "out").values()} == {"g"}
+    code, _, stderr = score("--min-gap", "2f")  # what is not given stays
+    assert (code, "got the sequence" in stderr) == (0, False)
+    assert len(list((tmp_path / "out/runs").iterdir())) == 4
+
+
+def test_images_of_another_camera_than_before_are_scored_with_its_mask(
+    deal: Deal, model: Path, tmp_path: Path
+) -> None:
+    pool = write_pool(tmp_path / "two", 2)
+    Image.fromarray(np.tri(*SIZE, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    manifest, out = tmp_path / "pool.csv", tmp_path / "out"
+    command = ["score", manifest, "--model", model, "--output", out, "--acquisition", "entropy"]
+    command += ["--mask", f"front={tmp_path / 'mask.png'}"]
+    for cameras in ("rear", "rear"), ("rear", "front"):
+        lines = [f"{pool.name}/{index:03}.png,{camera}" for index, camera in enumerate(cameras)]
+        manifest.write_text("\n".join(["uri,camera", *lines]))
+        code, stdout, _ = deal(*command)
+        assert code == 0
+    assert "1 scored, 1 stored before" in stdout
+    pixels = [row["n_pixels"] for row in rows(out).values()]
+    assert max(pixels) == SIZE[0] * SIZE[1] > min(pixels)
 
 
 # Slows decoding down and makes every row visible at once, so that a run can be caught half-way.

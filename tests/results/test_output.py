@@ -17,6 +17,7 @@ from pyarrow import parquet
 from deal.errors import OutputError, ResultsError
 from deal.pool.ids import Shard
 from deal.results.reading import read_results
+from deal.types import PoolItem
 from tests.helpers.outputs import (
     CLASSES,
     SETTINGS,
@@ -192,6 +193,47 @@ def test_run_records_name_shard_and_fingerprint(tmp_path: Path) -> None:
     assert record["shard"] == "1/3"
     assert record["fingerprint"] == output.fingerprint
     assert record["command"] == "deal-score ü"
+
+
+def test_the_record_of_an_earlier_run_gets_a_number(tmp_path: Path) -> None:
+    for number in range(3):
+        with open_output(tmp_path) as output:
+            path = output.write_run({"number": number})
+    names = {"0-of-1.json": 2, "0-of-1-0001.json": 0, "0-of-1-0002.json": 1}
+    found = {p.name: json.loads(p.read_text())["number"] for p in path.parent.iterdir()}
+    assert found == names
+    with open_output(tmp_path, shard=Shard(10, 11)) as output:
+        output.write_run({})
+    open_output(tmp_path, overwrite=True).close()
+    assert [p.name for p in path.parent.iterdir()] == ["10-of-11.json"]
+
+
+def item(name: str, **given: Any) -> PoolItem:
+    return PoolItem(id=name, uri=name, path=name, source_version="v1", **given)
+
+
+def test_stored_rows_get_what_the_pool_gives_now_and_keep_the_rest(tmp_path: Path) -> None:
+    with open_output(tmp_path, part_rows=2) as output:
+        write(output, "a", "b")
+        write(output, "c")
+        assert not output.differs(item("a"))
+    changed = [item("a", sequence="s", attributes={"rain": "no"}), item("c", timestamp_ns=5)]
+    with open_output(tmp_path) as output:
+        assert [output.differs(one) for one in (*changed, item("b"))] == [True, True, False]
+        assert output.describe([*changed, item("b")]) == 2
+        output.check_rows()
+    with open_output(tmp_path) as output:
+        assert not any(map(output.differs, changed))
+        assert output.differs(item("a", camera="front"))
+        assert output.describe([item("a", camera="front"), changed[1]]) == 1
+    table = read_results(tmp_path, ["id", "sequence", "camera", "timestamp_ns", "attributes"])
+    assert table.to_pylist() == [
+        {"id": "a", "sequence": "s", "camera": "front", "timestamp_ns": None}
+        | {"attributes": [("rain", "no")]},
+        {"id": "b", "sequence": None, "camera": None, "timestamp_ns": None, "attributes": []},
+        {"id": "c", "sequence": None, "camera": None, "timestamp_ns": 5, "attributes": []},
+    ]
+    assert region_versions(tmp_path) == {"a": ["v1"] * 2, "b": ["v1"] * 2, "c": ["v1"] * 2}
 
 
 # --- refusals and overwriting

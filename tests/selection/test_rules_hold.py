@@ -218,6 +218,18 @@ def test_included_rows_count_for_quotas_and_gaps(tmp_path: Path) -> None:
     assert selection.ids == ("f3", "f1", "f8")
 
 
+def test_sequences_are_derived_when_selecting_and_stored_ones_stay_where_nothing_matches() -> None:
+    scores = {"a/f1": 0.9, "a/f2": 0.8, "b/f1": 0.7, "f3": 0.6, "f4": 0.5}
+    rows = simple(scores, sequence=["x", "x", "x", "s", "s"])
+    options = {"acquisition": "entropy", "min_gap": "5f"}
+    assert select(rows, **options).ids == ("a/f1", "f3")
+    selection = select(rows, sequence_from="^([a-z]+)/", **options)
+    assert selection.ids == ("a/f1", "b/f1", "f3")
+    assert selection.metadata["sequence_from"] == "^([a-z]+)/"
+    with pytest.raises(UsageError, match="no group"):
+        select(rows, sequence_from="^[a-z]+/", **options)
+
+
 @pytest.mark.parametrize(
     ("options", "columns", "match"),
     [
