@@ -88,7 +88,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_last_layer_is_fitted_and_can_be_scored_with(prepared: Path) -> None:
+def test_the_probe_fits_a_last_layer_gives_it_features_and_compares_heads(prepared: Path) -> None:
+    """One test, so that one worker alone makes what ``prepare.py`` makes."""
+    a_last_layer_is_fitted_and_can_be_scored_with(prepared)
+    a_difficulty_with_features_of_its_own_is_an_output(prepared)
+    heads_are_compared_on_frames_held_out(prepared)
+
+
+def a_last_layer_is_fitted_and_can_be_scored_with(prepared: Path) -> None:
     import deal
 
     assert "4 images" in run("probe.py", "labeled.csv", "probe.onnx", cwd=prepared)
@@ -98,8 +105,7 @@ def test_a_last_layer_is_fitted_and_can_be_scored_with(prepared: Path) -> None:
     assert 0 < columns["difficulty_mean"][0] < 1
 
 
-@pytest.mark.slow
-def test_a_difficulty_with_features_of_its_own_is_an_output(prepared: Path) -> None:
+def a_difficulty_with_features_of_its_own_is_an_output(prepared: Path) -> None:
     import deal
 
     run("own_features.py", "template", cwd=prepared)
@@ -107,8 +113,7 @@ def test_a_difficulty_with_features_of_its_own_is_an_output(prepared: Path) -> N
     assert deal.read_spec(prepared / "own-fitted.onnx").difficulty_name == "difficulty"
 
 
-@pytest.mark.slow
-def test_heads_are_compared_on_frames_held_out(prepared: Path) -> None:
+def heads_are_compared_on_frames_held_out(prepared: Path) -> None:
     (prepared / "table").mkdir()
     small = "heads.SIZES, heads.SEEDS, heads.DECAYS = (8,), range(2), (0.1, 1.0)"
     small += "; heads.REGION_SIZES, heads.REGION_SEEDS = (9,), range(2)"

@@ -18,7 +18,7 @@ from deal.training.clock import BatchClock  # noqa: E402
 def test_the_cpu_counts_what_happens_within_alone(monkeypatch):
     readings = iter([1.0, 1.25, 8.0, 8.5])
     clock = SimpleNamespace(perf_counter=lambda: next(readings))
-    monkeypatch.setattr("deal.loop.clock.time", clock)
+    monkeypatch.setattr("deal.training.clock.time", clock)
     clock = BatchClock(torch.device("cpu"))
     for _ in range(2):
         with clock.running():
