@@ -16,7 +16,7 @@ import deal
 from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, spread
-from deal.errors import ItemError
+from deal.errors import ItemError, UsageError
 from deal.metrics import spearman
 from deal.pool.decode import decode, decode_bytes
 from deal.pool.listing import Pool
@@ -48,7 +48,8 @@ def run(
     GPU takes, in images a second: how many cores decode and resize for it? With a ``model``, which
     is trained, its scores of the larger frames are compared with those of frames decoded in full.
 
-    Raises AssertionError where what is to be timed is not correct.
+    Raises UsageError for a model that takes no frames decoded to scale, and AssertionError where
+    what is to be timed is not correct.
     """
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         folder = Path(name)
@@ -97,8 +98,17 @@ def _frames(items: Sequence[PoolItem], size: tuple[int, int]) -> list[bytes]:
 def _check(data: bytes, at_least: tuple[int, int] | None) -> None:
     """Hold scaled decoding against decoding in full."""
     if at_least is None:
-        raise AssertionError("the model has no input_size, so nothing is decoded to scale")
+        raise UsageError(
+            "the model has no input_size, so nothing is decoded to scale for it: "
+            "measure it with deal bench model"
+        )
     whole, scaled = decode_bytes(data), decode_bytes(data, at_least=at_least)
+    if scaled.image.shape == whole.image.shape:
+        raise UsageError(
+            f"the model's input of {at_least[0]}×{at_least[1]} is too large for frames of "
+            f"{whole.size[0]}×{whole.size[1]} to be decoded to scale: measure it with deal bench "
+            "model"
+        )
     if scaled.size != whole.size or scaled.image.shape >= whole.image.shape:
         raise AssertionError(f"decoded to {scaled.image.shape} of {scaled.size}")
     height, width, _ = scaled.image.shape

@@ -282,5 +282,5 @@ def test_decoding_is_checked_and_its_scores_compared(tmp_path):
     rate, cores = (row.value.median for row in report.rows[6:8])
     assert rate * cores == pytest.approx(500)
     assert report.rows[-1].value.median <= 1
-    with pytest.raises(AssertionError, match="no input_size"):
+    with pytest.raises(UsageError, match="no input_size"):
         _check(b"", None)

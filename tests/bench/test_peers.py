@@ -281,6 +281,17 @@ def test_a_pool_is_not_scored_beside_peers_that_see_other_images(tmp_path):
         pipeline.run(model=str(fixed), network="light", images=2, peer_images=1, rounds=1)
 
 
+@pytest.mark.parametrize(
+    ("size", "reason"), [(None, "has no input_size"), ((900, 1600), "900×1600 is too large")]
+)
+def test_frames_that_are_not_decoded_to_scale_are_refused(tmp_path, size, reason):
+    from deal.bench import decode
+
+    model = save_model(tmp_path / "m.onnx", size=size, props=metadata())
+    with pytest.raises(UsageError, match=f"{reason}.*measure it with deal bench model"):
+        decode.run(model=str(model), images=2, rounds=1)
+
+
 @pytest.mark.parametrize("network", ["paper", "light"])
 def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network):
     torch = pytest.importorskip("torch")

@@ -123,6 +123,24 @@ def test_a_head_is_fitted_and_put_in(deal, foreign, tmp_path):
     assert read_spec(output).difficulty_head is not None
 
 
+def test_its_argmax_is_cut_off(deal, foreign, tmp_path):
+    network = onnx.load(foreign)
+    network.graph.node.append(
+        onnx.helper.make_node("ArgMax", ["logits"], ["labels"], axis=1, keepdims=0)
+    )
+    labels = onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, [None] * 3)
+    network.graph.output[0].CopyFrom(labels)
+    given, output = tmp_path / "given" / "labels.onnx", tmp_path / "cut" / "m.onnx"
+    for path in (given, output):
+        path.parent.mkdir()
+    onnx.save(network, given, save_as_external_data=True, location="w.bin", size_threshold=0)
+    code, _, error = deal("export", given, "-o", output, "--cut")
+    assert code == 0, error
+    assert names(output.parent) == ["m.onnx"]
+    output.with_suffix(".json").write_bytes(foreign.with_suffix(".json").read_bytes())
+    np.testing.assert_array_equal(logits(output), logits(foreign))
+
+
 def test_it_is_checked(deal, foreign, tmp_path):
     Image.fromarray(scenes(1, SIZE)[0]).save(tmp_path / "a.png")
     code, told, error = deal("check", foreign, tmp_path / "a.png", "--json")
