@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import onnx
@@ -172,27 +171,41 @@ def test_time_that_runs_out_is_said_with_the_stage(deal, foreign, pools, tmp_pat
     assert names(tmp_path) == []
 
 
-def start(model, output, temporary):
-    """A conversion in a process of its own, in the middle of which it is when this returns."""
+WAITING = """
+import sys, time
+import deal.export.precision
+from deal.cli import main
+
+def judge(*arguments):
+    print("judging", flush=True)
+    time.sleep(600)
+
+deal.export.precision.FidelityGate.judge = judge
+main()
+"""
+
+
+def start(model, output, temporary, pools):
+    """A conversion in a process of its own that waits in its middle when this returns."""
     output.parent.mkdir()
-    temporary.mkdir(exist_ok=True)
+    temporary.mkdir()
+    words = ["export", model, "-o", output, "--precision", "int8", *pools]
     process = subprocess.Popen(
-        [sys.executable, "-m", "deal", "export", model, "-o", output, "--precision", "int8"],
+        [sys.executable, "-c", WAITING, *words],
         env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not names(output.parent):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    time.sleep(1)
+    assert process.stdout.readline() == "judging\n"
+    assert len(names(output.parent)) == 1
     return process
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_leaves_nothing_behind(foreign, tmp_path, number, status):
+def test_a_signal_leaves_nothing_behind(foreign, pools, tmp_path, number, status):
     output, temporary = tmp_path / "out" / "m.onnx", tmp_path / "temporary"
-    process = start(foreign, output, temporary)
+    process = start(foreign, output, temporary, pools)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == status, error
@@ -201,9 +214,9 @@ def test_a_signal_leaves_nothing_behind(foreign, tmp_path, number, status):
     assert names(temporary) == []
 
 
-def test_what_a_kill_leaves_goes_with_the_next_start(deal, foreign, tmp_path):
+def test_what_a_kill_leaves_goes_with_the_next_start(deal, foreign, pools, tmp_path):
     output, temporary = tmp_path / "out" / "m.onnx", tmp_path / "temporary"
-    process = start(foreign, output, temporary)
+    process = start(foreign, output, temporary, pools)
     process.kill()
     process.communicate(timeout=60)
     left = names(output.parent)
