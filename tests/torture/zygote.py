@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
-import mmap
 import os
 import signal
 import sys
@@ -45,8 +44,6 @@ def live(request: dict) -> int:
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     file = os.open(request["counter"], os.O_RDWR)
-    shared = mmap.mmap(file, 8)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(shared))
     plan = request["plan"]
     ctypes.CDLL(None).torture_arm(
         os.fsencode(request["folder"]),
@@ -56,7 +53,7 @@ def live(request: dict) -> int:
         plan["sticky"],
         plan["signal"],
         plan["late"],
-        ctypes.c_void_p(address),
+        file,
     )
     return cli.run(cli.deal, request["arguments"], "deal")
 
