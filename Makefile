@@ -1,7 +1,8 @@
 # make demo            score the bundled sample pool with the bundled model
 # make test            every test, Python and C
 # make test-emulated   of it CUDA's, emulated on the CPU
-# make ctest           of it those of the C library; ctest-sanitized: under sanitizers
+# make ctest           of it those of the C library; ctest-sanitized: under sanitizers;
+#                      ctest-threads: under the one of data races
 # make test-fast       the Python tests without the slow ones
 # make test-matrix     tests under other processors, numbers of threads, locales, zones and users
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo test test-fast test-matrix test-programs test-emulated torture check docs libdeal cuda gpu ctest ctest-sanitized ctest-neon models clean
+.PHONY: help demo test test-fast test-matrix test-programs test-emulated torture check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -183,6 +184,23 @@ ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build
 	build/test_deal_calls_sanitized
 	build/test_isa_sanitized
 	build/test_cuda_emulated_sanitized
+
+# test_deal counts allocations by a malloc of its own, which this sanitizer cannot run under.
+RACES := -g -O1 -fno-omit-frame-pointer -fsanitize=thread
+
+build/threads/%.o: csrc/%.cpp $(HEADERS)
+	@mkdir -p $(@D)
+	$(CXX) $(LIBRARY_FLAGS) $(RACES) -c $< -o $@
+
+build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads: build/%_threads: tests/c/%.c tests/c/small_batch.h \
+  csrc/abi/columns.def $(PLAIN:%=build/threads/%.o)
+	$(CC) $(RACES) $(C_FLAGS) -c $< -o build/threads/$*.o
+	$(CXX) $(RACES) build/threads/$*.o $(filter %.o,$^) -lm -pthread -o $@
+
+ctest-threads: build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads
+	build/test_deal_calls_threads
+	build/test_isa_threads
+	build/fuzz_deal_threads 1 50000
 
 # ---- AArch64 ------------------------------------------------------------------------------------
 

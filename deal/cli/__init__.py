@@ -124,6 +124,9 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     except DealError as error:
         if debug:
             raise
+        if interruption := _interruption(error):
+            print("interrupted", file=sys.stderr)
+            return getattr(interruption, "exit_code", 130)
         return _fail(str(error), error.exit_code)
     except OSError as error:  # of stdout, as a rule: every other file has an error of its own
         if debug:
@@ -143,6 +146,13 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
         if debug:
             raise
         return _fail(_internal(error), 1)
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C behind an error: a library that it hits while it is imported says it is broken."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
 
 
 def _internal(error: Exception) -> str:

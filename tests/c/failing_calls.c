@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -28,14 +29,17 @@ static atomic_long* counter; /* shared with the process that looks on */
 static unsigned char below[MOST_FILES];
 
 /* The at-th call of the kinds in watched (0-based; -1: none) of files below path fails with error,
- * and those behind it too if sticky; or signal is sent before it, or after it if late. */
+ * and those behind it too if sticky; or signal is sent before it, or after it if late. shared: a
+ * file of 8 bytes. */
 void torture_arm(const char* path, int kinds, long which, int error, int sticky, int signal,
-                 int late, void* shared) {
+                 int late, int shared) {
   strncpy(folder, path, sizeof folder - 1);
   folder_length = strlen(folder);
   watched = kinds, at = which, error_number = error, from_then_on = sticky;
   signal_number = signal, after = late;
-  counter = shared;
+  /* Never unmapped: files are closed after the interpreter has ended, too. */
+  void* mapped = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
+  counter = mapped == MAP_FAILED ? NULL : mapped;
 }
 
 static int is_below(const char* path) {

@@ -74,3 +74,24 @@ def test_a_shell_completes_commands_options_and_values(
         [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
     )
     assert offered in done.stdout.splitlines()
+
+
+def test_ctrl_c_while_a_library_is_imported_is_no_missing_library(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As pybind11 puts it: an extension that is interrupted cannot be initialized."""
+    from deal import cli
+    from deal.errors import EngineUnavailableError
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        try:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                raise ImportError("initialization failed") from error
+        except ImportError as error:
+            raise EngineUnavailableError("engine ort needs ONNX Runtime") from error
+
+    monkeypatch.setattr(cli.deal, "main", interrupted)
+    assert cli.run(cli.deal, ["score"], "deal") == 130
+    assert capfd.readouterr().err == "interrupted\n"

@@ -34,7 +34,7 @@ _NO_CASE = 70  # how the process of the cases ends when it fails outside of them
 _ROOM = 3 * 2**30
 
 
-class Finding(Exception):
+class Finding(Exception):  # noqa: N818
     """Deal did what it promises not to do."""
 
 

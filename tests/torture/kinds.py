@@ -7,10 +7,17 @@ from tests.torture.cases import Kind
 from tests.torture.documents import heads, manifests, parts, side_cars
 from tests.torture.headers import headers
 from tests.torture.images import images
+from tests.torture.kills import calls, kills
+from tests.torture.threads import threads
+from tests.torture.torn import torn_writes
 
 __all__ = ["KINDS"]
 
 KINDS = {
+    "kills": Kind(kills, "commands ended by signals, then run again", 500, share=4),
+    "calls": Kind(calls, "commands whose system calls fail, then run again", 2_000, share=4),
+    "torn": Kind(torn_writes, "finished runs with a torn file, then run again", 1_000, share=2),
+    "threads": Kind(threads, "eight threads that score at once", 1_000),
     "images": Kind(images, "damaged images, every format", 24_000, share=2, caged=True),
     "headers": Kind(headers, "mutated ONNX files, against protobuf", 1_000_000, 3, caged=True),
     "manifests": Kind(manifests, "edited manifests", 25_000, caged=True),

@@ -11,7 +11,9 @@ __all__ = ["damaged", "edited", "torn"]
 def damaged(rng: random.Random, data: bytes, other: bytes = b"") -> tuple[str, bytes]:
     """Flipped bytes, a cut, a tail of zeros, a lost sector, or a splice with ``other``."""
     kind = rng.choice(["bytes", "bits", "cut", "zeros", "sector", "missing", "splice"])
-    size = max(1, len(data))
+    if not data:
+        return "splice", other
+    size = len(data)
     at = rng.randrange(size)
     found = bytearray(data)
     if kind == "bytes":
