@@ -1,8 +1,8 @@
-"""Acquisition functions: stored statistics in, one score a row out; higher is labeled sooner.
+"""Acquisition functions turn stored statistics into one score per row; higher is labeled sooner.
 
-Every function is pure and small, and registered once under its name. A user's own joins the same
-way, from a notebook, a module or a file (``--plugin``, :func:`load_plugin`), or an installed
-package (entry points of the group ``deal.acquisition``)::
+Every function is pure and small, and is registered once under its name. Users register their own
+functions in the same way, from a notebook, a module or a file (``--plugin``, :func:`load_plugin`),
+or an installed package (entry points of the group ``deal.acquisition``)::
 
     import deal
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from deal.acquisitions.columns import Columns, Scores
     from deal.acquisitions.lookup import canonical_name
     from deal.acquisitions.plugins import load_plugin
-else:  # type checkers take a module with __getattr__ to have every name
+else:  # type checkers assume that a module with __getattr__ has every name
     from deal._lazy import on_first_use
 
     __getattr__ = on_first_use(

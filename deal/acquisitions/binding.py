@@ -1,4 +1,4 @@
-"""An acquisition function with its options, ready to score tables part by part."""
+"""An acquisition function bound to its options, ready to score tables part by part."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A function, its options and the table it scores; made by :func:`bind`.
+    """A function with its options and the table that it scores; :func:`bind` makes it.
 
     Attributes
     ----------
     name : str
-        Canonical: ``ds:none`` for ``ds``.
+        The canonical name: ``ds:none`` for ``ds``.
     options : dict
-        Every option with its value, defaults filled in, as JSON values.
+        The value of every option, defaults included, as JSON values.
     table : ``images`` or ``regions``
     classes : tuple of str, or None
         Class names of the model, length C.
     columns : tuple of str
-        What :meth:`scores` and :meth:`totals` read, beside ``status`` if there.
+        Columns that :meth:`scores` and :meth:`totals` read, beside ``status`` if the table has it.
     class_columns : tuple of str
-        What :meth:`class_shares` reads; empty if the score has no parts by class.
+        Columns that :meth:`class_shares` reads; empty if the score has no parts by class.
     """
 
     name: str
@@ -68,13 +68,13 @@ class Bound:
         return self._entry.greedy
 
     def totals(self, table: Table) -> NDArray[np.int64]:
-        """Totals over the usable rows of a part of the pool; add them over all parts.
+        """Compute totals over the usable rows of a part of the pool; add them over all parts.
 
         Returns
         -------
         ndarray of int64
-            Of the function's shape, [C] as a rule; a 0-d zero, which adds to any shape, where no
-            row is usable or no totals are needed.
+            The shape depends on the function and is usually [C]. A 0-d zero, which can be added to
+            any shape, if no row is usable or no totals are needed.
         """
         total = np.zeros((), dtype=np.int64)
         if self._entry.totals is None:
@@ -91,7 +91,7 @@ class Bound:
         ----------
         table : mapping of str to array [n] or [n, K], or pyarrow.Table
         totals : ndarray of int64, optional
-            Of the whole pool, if the function needs them.
+            Totals of the whole pool, if the function needs them.
 
         Returns
         -------
@@ -103,11 +103,12 @@ class Bound:
         ResultsError
             A column that the function reads is missing, or null in every row that is ok.
         UsageError
-            Totals or class names are needed and were not given.
+            The function needs totals or class names that were not given.
         """
         if self.greedy:
             raise UsageError(
-                f"acquisition {self.name!r} picks rows one by one and scores none: use deal.select"
+                f"acquisition {self.name!r} picks rows one by one and has no scores: use "
+                "deal.select"
             )
         self._check_totals(totals)
         parts: list[Scores] = []
@@ -126,10 +127,10 @@ class Bound:
     def class_shares(
         self, table: Table, totals: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64] | None:
-        """Each predicted class's part of the score, float64 [n, C]; None if it has no such parts.
+        """Share of the score that each predicted class has, float64 [n, C]; None without shares.
 
-        Rows sum to 1, or are 0 where nothing is shared: a score of 0, or a row that has none.
-        Parameters and errors are those of :meth:`scores`.
+        Rows sum to 1, or are 0 if the row has no score or a score of 0. Parameters and errors are
+        those of :meth:`scores`.
         """
         sums = self._entry.class_sums
         if not self.class_columns or sums is None:
@@ -179,7 +180,7 @@ class Bound:
         dtype: type[np.generic],
         totals: NDArray[np.int64] | None = None,
     ) -> NDArray[Any]:
-        """Call a function on a chunk; whatever a user's own raises becomes one line."""
+        """Call a function on a chunk; an error in a user's function becomes one line."""
         given = {**self.options, "classes": self.classes, "table": self.table, "totals": totals}
         try:
             return np.asarray(function(chunk.columns, **_named(function, given)), dtype=dtype)
@@ -198,7 +199,7 @@ class Bound:
         totals: NDArray[np.int64] | None,
         ndim: int,
     ) -> NDArray[np.float64]:
-        """Call a function on a chunk and hold its result to [n] or [n, C]."""
+        """Call a function on a chunk and check that its result is [n] or [n, C]."""
         values = self._call(function, chunk, np.float64, totals)
         rows = int(chunk.usable.sum())
         if values.ndim != ndim or len(values) != rows:
@@ -207,7 +208,7 @@ class Bound:
             )
         if np.isinf(values).any():
             raise UsageError(
-                f"acquisition {self.name!r} returned infinite values: they have to be finite, or "
+                f"acquisition {self.name!r} returned infinite values: return finite values, or "
                 "NaN to leave a row out"
             )
         return values
@@ -228,18 +229,18 @@ def bind(
     name : str
         One of :func:`acquisition_names`.
     table : ``images`` or ``regions``
-        The table whose rows are to be scored.
+        The table whose rows are scored.
     classes : sequence of str, optional
-        Class names of the model; needed to score by options that name classes.
+        Class names of the model; needed if an option names classes.
     seed : int
-        Of functions that take one; the others ignore it.
+        Seed of functions that take one; the others ignore it.
     **options
-        Of the function; None stands for its default.
+        Options of the function; None stands for the default.
 
     Raises
     ------
     UsageError
-        Unknown name, table, option, value or class; a function that cannot score the table.
+        A name, table, option, value or class is unknown, or the function cannot score the table.
     """
     entry = find(name)
     if table not in TABLES:
@@ -248,7 +249,7 @@ def bind(
         others = ", ".join(acquisition_names(table))
         raise UsageError(
             f"acquisition {entry.name!r} scores {' and '.join(entry.tables)}, not {table}; "
-            f"for {table} there are: {others}"
+            f"functions that score {table}: {others}"
         )
     names = None if classes is None else tuple(classes)
     values = _options(entry, {key: v for key, v in options.items() if v is not None}, seed)
@@ -262,12 +263,12 @@ def bind(
 
 
 def acquisition_options(name: str, *, seed: int = 0, **options: Any) -> dict[str, Any]:
-    """Every option of a function with its value, defaults filled in; raises UsageError."""
+    """Return the value of every option of a function, defaults included; raises UsageError."""
     return bind(name, seed=seed, **options).options
 
 
 def required_columns(name: str, *, table: str = "images", **options: Any) -> tuple[str, ...]:
-    """Columns that an acquisition function reads; raises UsageError as :func:`bind`."""
+    """Return the columns that an acquisition function reads; raises UsageError as :func:`bind`."""
     return bind(name, table=table, **options).columns
 
 
@@ -281,7 +282,7 @@ def acquisition_scores(
     table: Literal["images", "regions"] = "images",
     **options: Unpack[AcquisitionOptions],
 ) -> Scores:
-    """Score every row of a table, which is the whole pool; higher is labeled sooner.
+    """Score every row of a table that holds the whole pool; higher is labeled sooner.
 
     Parameters
     ----------
@@ -290,11 +291,11 @@ def acquisition_scores(
     name : str
         One of :func:`acquisition_names`.
     seed : int
-        Of ``random``; the others ignore it.
+        Seed of ``random``; the other functions ignore it.
     classes : sequence of str, optional
-        Class names of the model; those that a stored table carries by default.
+        Class names of the model; by default those that a stored table carries.
     table : ``images`` or ``regions``
-        What the rows are.
+        Whether rows are images or regions.
 
     Returns
     -------
@@ -304,7 +305,7 @@ def acquisition_scores(
     Raises
     ------
     UsageError
-        Unknown name, option, value or class, or a function that cannot score the table.
+        A name, option, value or class is unknown, or the function cannot score the table.
     ResultsError
         A column that the function reads is missing, or null in every row that is ok.
     """
@@ -334,14 +335,12 @@ def _options(entry: Acquisition, given: Mapping[str, Any], seed: int) -> dict[st
         values["seed"] = seed
     for option, value in values.items():
         if value is inspect.Parameter.empty:
-            raise UsageError(
-                f"acquisition {entry.name!r} needs the option {option}: give it a value"
-            )
+            raise UsageError(f"acquisition {entry.name!r} needs a value for the option {option}")
     return values
 
 
 def _typed(option: str, default: Any, value: Any) -> Any:
-    """Read a value, or its text, as a number or truth value if the option's default is one."""
+    """Read a value or its text as a number or bool if the option's default is a number or bool."""
     if type(default) is bool:
         if str(value).lower() not in ("true", "false"):
             raise UsageError(f"{option} must be true or false, not {value!r}")
@@ -359,7 +358,7 @@ def _typed(option: str, default: Any, value: Any) -> Any:
 
 
 def _named(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those keywords that a function names, or all that are options if it takes any."""
+    """Keywords that a function names; all options if the function takes any keyword."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(given)

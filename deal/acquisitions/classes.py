@@ -1,7 +1,7 @@
-"""Scores by predicted class: rare classes weighted up, or named classes alone.
+"""Scores by predicted class: rare classes get more weight, or only named classes count.
 
-Of an image the sums over the pixels predicted as each class are stored, so every pixel counts for
-its own class. A region counts for the class predicted most often in it.
+For an image, sums over the pixels predicted as each class are stored, so every pixel counts for its
+own class. A region counts for the class predicted most often in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENET_OFFSET = 1.02
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """What is averaged: its sums by class of images, its mean of regions, and its names."""
+    """The quantity that is averaged: its columns (class sums of images, mean of regions), names."""
 
     sums: str
     mean: str
@@ -44,10 +44,10 @@ _QUANTITIES = {
 
 
 def class_weights(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights [C] by rarity, 1 / ln(1.02 + f), f the share of pixels predicted as the class.
+    """Weights [C] by rarity: 1 / ln(1.02 + f), where f is the share of pixels of the class.
 
-    ENet's class weights (Paszke et al. 2016, arXiv 1606.02147, section 5.1): 50.5 for a class
-    without pixels, 1.42 for the only one.
+    These are ENet's class weights (Paszke et al. 2016, arXiv 1606.02147, section 5.1): 50.5 for a
+    class without pixels, 1.42 for a class that has all pixels.
     """
     return np.asarray(1.0 / np.log(_ENET_OFFSET + pixels / max(int(pixels.sum()), 1)))
 
@@ -55,7 +55,7 @@ def class_weights(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
 def _pool_pixels(
     columns: Columns, *, classes: tuple[str, ...] | None, table: str
 ) -> NDArray[np.int64]:
-    """Pixels of the pool predicted as each class (of regions: by majority class), int64 [C]."""
+    """Pixels of the pool predicted as each class (regions: by majority class), int64 [C]."""
     if table == "images":
         return np.asarray(columns["class_pixels"].sum(axis=0), dtype=np.int64)
     majority = _majority(columns, classes)
@@ -76,8 +76,9 @@ def _register_balanced(name: str, quantity: _Quantity) -> None:
             else [quantity.mean, "majority_class", "n_pixels"]
         ),
         tables=("images", "regions"),
-        formula=f"mean over pixels of w_c · {quantity.symbol}, c the predicted class (of a region: "
-        "its majority class), w_c = 1 / ln(1.02 + f_c), f_c the class's share of the pool's pixels",
+        formula=f"mean over pixels of w_c · {quantity.symbol}, with c the predicted class (for a "
+        "region its majority class), w_c = 1 / ln(1.02 + f_c), and f_c the share of the pool's "
+        "pixels that are predicted as c",
         source="class weights: ENet, Paszke et al. 2016, arXiv 1606.02147, section 5.1; "
         "for regions after Cai et al., CVPR 2021",
         class_sums=weighted,
@@ -109,8 +110,9 @@ def _register_focus(name: str, quantity: _Quantity) -> None:
             [quantity.sums, "n_pixels"] if table == "images" else [quantity.mean, "majority_class"]
         ),
         tables=("images", "regions"),
-        formula=f"Σ {quantity.symbol} over the pixels predicted as a class of `focus`, over all "
-        "pixels (of a region: its mean if its majority class is one, else 0)",
+        formula=f"Σ {quantity.symbol} over the pixels predicted as a class of `focus`, divided by "
+        f"the number of all pixels (for a region: its mean of {quantity.symbol} if its majority "
+        "class is in `focus`, else 0)",
         source=f"deal: `{quantity.plain}` with the other classes counted as 0",
         class_sums=focused,
         check=_check_focus,
@@ -118,12 +120,12 @@ def _register_focus(name: str, quantity: _Quantity) -> None:
     def focus_score(
         columns: Columns, *, focus: list[str], classes: tuple[str, ...] | None, table: str
     ) -> Scores:
-        """Mean over pixels, those predicted as other classes counted as 0.
+        """Mean over pixels, where pixels predicted as other classes count as 0.
 
         Parameters
         ----------
         columns : mapping
-            Images: the class sums [n, C] and ``n_pixels`` [n]. Regions: the mean and
+            For images the class sums [n, C] and ``n_pixels`` [n]; for regions the mean [n] and
             ``majority_class`` [n].
         focus : list of str, or text with commas
             Class names.
@@ -141,12 +143,12 @@ def _check_focus(focus: Any, classes: tuple[str, ...] | None) -> dict[str, Any]:
     names = [str(name).strip() for name in names]
     names = list(dict.fromkeys(name for name in names if name))
     if not names:
-        raise UsageError("focus names no class: give some, such as focus=pole,bicyclist")
+        raise UsageError("focus names no class: name at least one, such as focus=pole,bicyclist")
     for name in names:
         if classes is not None and name not in classes:
             raise UsageError(
                 f"no class {name!r} to focus on.{suggestion(name, classes)} "
-                f"There are: {', '.join(classes)}"
+                f"The classes are: {', '.join(classes)}"
             )
     return {"focus": names}
 
@@ -161,12 +163,12 @@ def _focus_pixel_sums(
     "focus:pixels",
     requires=["class_pixels", "n_pixels"],
     formula="share of the pixels predicted as a class of `focus`",
-    source="deal: what the network believes to show the classes asked for",
+    source="deal: finds images that, by the network's prediction, show the named classes",
     class_sums=_focus_pixel_sums,
     check=_check_focus,
 )
 def focus_pixels(columns: Columns, *, focus: list[str], classes: tuple[str, ...] | None) -> Scores:
-    """Share of the pixels predicted as one of the classes.
+    """Share of the pixels predicted as one of the named classes.
 
     Parameters
     ----------
@@ -187,12 +189,12 @@ def _per_pixel(sums: NDArray[np.float64], pixels: NDArray[np.int64]) -> Scores:
 def _focused(
     sums: NDArray[Any], focus: list[str], classes: tuple[str, ...] | None
 ) -> NDArray[np.float64]:
-    """The sums [n, C] with 0 for classes that are not in focus."""
+    """Return the sums [n, C] with 0 for classes that are not in focus."""
     wanted = _wanted(focus, classes)
     if sums.shape[1] != len(wanted):
         raise UsageError(
-            f"the results are of {sums.shape[1]} classes, and {len(wanted)} class names were "
-            "given: give those of the model that scored them"
+            f"the results have {sums.shape[1]} classes, but {len(wanted)} class names were "
+            "given: give the names of the model that scored them"
         )
     return np.where(wanted, sums, 0.0)
 
@@ -200,20 +202,20 @@ def _focused(
 def _wanted(focus: list[str], classes: tuple[str, ...] | None) -> NDArray[np.bool_]:
     if classes is None:
         raise UsageError(
-            f"focus={','.join(focus)} names classes, and the table does not say what its classes "
-            "are: give classes=, the model's class names in order"
+            f"focus={','.join(focus)} names classes, but the table does not name its classes: "
+            "give classes=, the model's class names in order"
         )
     return np.array([name in focus for name in classes])
 
 
 def _majority(columns: Columns, classes: tuple[str, ...] | None) -> NDArray[Any]:
-    """Majority class [n] of regions, held to the number of classes."""
+    """Majority class [n] of regions; UsageError if there are more than the class names given."""
     majority = columns["majority_class"]
     if classes is None or (len(majority) and majority.max() >= len(classes)):
         raise UsageError(
             "scoring regions by class needs the model's classes, and "
             + ("none were given" if classes is None else f"only {len(classes)} were given")
-            + ": give classes=, its class names in order"
+            + ": give classes=, the model's class names in order"
         )
     return majority
 

@@ -31,9 +31,11 @@ class Chunk:
     Attributes
     ----------
     columns : mapping of column name to ndarray [m] or [m, K]
-        Of the m usable rows alone, C-contiguous.
-    ok, usable : ndarray of bool [n]
-        Rows whose ``status`` is ``ok``; those of them that hold no null.
+        Columns of the m usable rows, C-contiguous.
+    ok : ndarray of bool [n]
+        Rows whose ``status`` is ``ok``.
+    usable : ndarray of bool [n]
+        Rows that are ok and hold no null.
     """
 
     columns: Columns
@@ -47,7 +49,7 @@ def column_names(table: Table) -> list[str]:
 
 
 def chunks(table: Table, names: Sequence[str]) -> Iterator[Chunk]:
-    """Columns ``names`` of a table, and its ``status`` if it has one, a chunk at a time."""
+    """Yield columns ``names`` of a table, and its ``status`` if it has one, chunk by chunk."""
     present = column_names(table)
     reads = list(dict.fromkeys([*names, *(["status"] if "status" in present else [])]))
     return _of_mapping(table, reads) if isinstance(table, Mapping) else _of_table(table, reads)
@@ -72,7 +74,7 @@ def _of_table(table: pa.Table, names: Sequence[str]) -> Iterator[Chunk]:
         usable = ok.copy()
         for column in batch.columns:
             usable &= column.is_valid().to_numpy(False)
-        # Most often all are: copying lists takes longer than scoring them.
+        # Usually all rows are usable, and copying lists takes longer than scoring them.
         rows = batch if usable.all() else batch.filter(pa.array(usable))
         arrays = map(_to_numpy, names, rows.columns)
         yield Chunk(dict(zip(names, arrays, strict=True)), ok, usable)
@@ -89,7 +91,7 @@ def _to_numpy(name: str, array: pa.Array) -> NDArray[Any]:
     if len(lengths) > 1:
         raise ResultsError(
             f"column {name} holds lists of {lengths[0]} and of {lengths[1]} values: results of "
-            "models with different classes do not rank together; select from each alone"
+            "models with different classes cannot be ranked together; select from each alone"
         )
     flat = array.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat.reshape(len(array), -1) if lengths else flat)

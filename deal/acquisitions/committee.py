@@ -14,7 +14,7 @@ _BOTH = ("images", "regions")
     "vote-entropy",
     requires=["vote_entropy_mean"],
     tables=_BOTH,
-    formula="mean over pixels of −Σ_c v_c ln v_c, v_c the share of members that predict c",
+    formula="mean over pixels of −Σ_c v_c ln v_c, with v_c the share of members that predict c",
     source="Dagan & Engelson, ICML 1995; Settles 2009, section 3.2",
 )
 def vote_entropy(columns: Columns) -> Scores:
@@ -26,12 +26,12 @@ def vote_entropy(columns: Columns) -> Scores:
     "bald",
     requires=["mutual_information_mean"],
     tables=_BOTH,
-    formula="mean over pixels of H(P̄) − mean_m H(P_m), P̄ = mean_m P_m",
+    formula="mean over pixels of H(P̄) − mean_m H(P_m), with P̄ = mean_m P_m",
     source="BALD: Houlsby et al. 2011, arXiv 1112.5745; with dropout Gal et al., ICML 2017, "
     "arXiv 1703.02910",
 )
 def bald(columns: Columns) -> Scores:
-    """Mean mutual information of prediction and member, nats."""
+    """Mean mutual information between prediction and member, nats."""
     return columns["mutual_information_mean"]
 
 
@@ -39,11 +39,11 @@ def bald(columns: Columns) -> Scores:
     "kl-to-mean",
     requires=["mutual_information_mean"],
     tables=_BOTH,
-    formula="mean over pixels of mean_m KL(P_m ‖ P̄), P̄ = mean_m P_m",
+    formula="mean over pixels of mean_m KL(P_m ‖ P̄), with P̄ = mean_m P_m",
     source="McCallum & Nigam, ICML 1998; Settles 2009, section 3.2",
 )
 def kl_to_mean(columns: Columns) -> Scores:
-    """Mean divergence of the members from their mean, nats: the same number as ``bald``.
+    """Mean divergence of the members from their mean, nats; equal to ``bald``.
 
     mean_m Σ_c P_mc (ln P_mc − ln P̄_c) = −mean_m H(P_m) + H(P̄).
     """
@@ -54,7 +54,7 @@ def kl_to_mean(columns: Columns) -> Scores:
     "consensus-entropy",
     requires=["consensus_entropy_mean"],
     tables=_BOTH,
-    formula="mean over pixels of H(P̄), P̄ = mean_m P_m",
+    formula="mean over pixels of H(P̄), with P̄ = mean_m P_m",
     source="soft vote entropy: Settles 2009, section 3.2; Lakshminarayanan et al., NeurIPS 2017, "
     "arXiv 1612.01474",
 )

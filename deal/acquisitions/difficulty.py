@@ -27,7 +27,7 @@ _EDGES = {"image": "difficulty_hist_image", "fixed": "difficulty_hist"}
     class_sums="class_difficulty_sum",
 )
 def ds_none(columns: Columns) -> Scores:
-    """Mean difficulty; `ds` is short for it."""
+    """Mean difficulty; `ds` is its short name."""
     return columns["difficulty_mean"]
 
 
@@ -52,7 +52,7 @@ def ds_entropy(columns: Columns) -> Scores:
     source=f"{_DEAL} (DS)",
 )
 def ds_margin(columns: Columns) -> Scores:
-    """Mean of difficulty times margin uncertainty."""
+    """Mean of difficulty times margin uncertainty (one minus the margin)."""
     return columns["difficulty_weighted_margin_mean"]
 
 
@@ -83,7 +83,7 @@ def _check_de(levels: int, edges: str) -> dict[str, Any]:
 @acquisition(
     "de",
     requires=lambda edges: [_EDGES[edges]],
-    formula="−Σ_l h_l ln h_l, h_l the share of pixels whose D lies in level l of L",
+    formula="−Σ_l h_l ln h_l, with h_l the share of pixels whose D lies in level l of L",
     source=f"{_DEAL} (DE)",
     check=_check_de,
 )
@@ -93,10 +93,10 @@ def de(columns: Columns, *, levels: int = 8, edges: str = "image") -> Scores:
     Parameters
     ----------
     columns : mapping
-        ``difficulty_hist_image`` (``edges="image"``: each image's own min…max, as released) or
-        ``difficulty_hist`` (``edges="fixed"``: 0…1), int64 [n, 240].
+        ``difficulty_hist_image`` (``edges="image"``: each image's own min…max, as in the released
+        code) or ``difficulty_hist`` (``edges="fixed"``: 0…1), int64 [n, 240].
     levels : int
-        L of the paper, a divisor of 240; the paper uses 8 on CamVid, 8 and 10 on Cityscapes.
+        L in the paper, a divisor of 240; the paper uses 8 on CamVid, 8 and 10 on Cityscapes.
     edges : ``image`` or ``fixed``
     """
     fine = np.asarray(columns[_EDGES[edges]])

@@ -1,4 +1,4 @@
-"""Diversity: which images cover the pool, by the distance of their features.
+"""Diversity: choose images that cover the pool, by the distance of their features.
 
 ``k_center_greedy`` is the core-set method: each pick is the row farthest from everything taken so
 far (Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1; Gonzalez, 1985, shows that the
@@ -39,51 +39,50 @@ def k_center_greedy(
     first: int | None = None,
     threads: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Take ``count`` rows, each the farthest from its nearest center: exact greedy k-center.
+    """Pick ``count`` rows, each the farthest from its nearest center: exact greedy k-center.
 
-    Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1. A picked row is a center from then
-    on; rows at equal distance go by the lowest row. Distances are computed in float32. Beside the
-    features memory takes the centers (given and picked) once more, and 13 bytes a row. The work is
-    at most n · (centers + count) distances, most often far less: a row is only compared with new
-    centers while it may still be the farthest.
+    This is algorithm 1 of Sener & Savarese, ICLR 2018, arXiv 1708.00489. A picked row becomes a
+    center; of rows at equal distance, the lowest row number is picked. Distances are computed in
+    float32. Memory beside the features: a copy of the centers (given and picked) and 13 bytes per
+    row. The work is at most n · (centers + count) distances and usually far less, since a row is
+    compared with new centers only while it may still be the farthest.
 
     Parameters
     ----------
     features : array [n, E], float32
-        One row an image; other dtypes are converted. Rows that are neither center nor candidate
-        are not read: they may hold NaN.
+        One row per image; other dtypes are converted. Rows that are neither center nor candidate
+        are not read, so they may hold NaN.
     count : int
-        How many to take; more than there are candidates takes all.
+        Number of rows to pick; all candidates if there are fewer.
     metric : ``cosine`` or ``euclidean``
-        ``cosine`` is 1 − cos, 0…2. A row of zeros has no direction: it is at 1 from every other
-        row, and at 0 from another row of zeros.
+        ``cosine`` is 1 − cos, 0…2. A row of zeros has no direction: its distance is 1 to every
+        other row, and 0 to another row of zeros.
     centers : array of int [k], optional
-        Rows already taken (labeled images): distances are to them too, and none is picked.
+        Rows that are already taken (labeled images). They are centers and are never picked.
     candidates : array of bool [n], optional
         Rows that may be picked; all by default.
     first : int, optional
-        The row to pick first. Without it and without centers the first pick is the candidate
-        nearest the mean of the candidates (for ``cosine`` the mean of their unit vectors):
-        Gonzalez leaves it open, and the mean, unlike a row's number, does not change with the
-        order of the pool.
+        The row to pick first. By default, if there are no centers, it is the candidate nearest to
+        the mean of the candidates (for ``cosine`` the mean of their unit vectors). Gonzalez leaves
+        the choice open; the mean, unlike a row number, does not depend on the order of the pool.
     threads : int, optional
-        None takes every core this process may use. Picks and distances are the same bits for any
-        number, batch of centers and instruction set.
+        None takes every core this process may use. Picks and distances are bit-identical for any
+        number of threads, batch of centers and instruction set.
 
     Returns
     -------
     order : ndarray of int64 [m]
         Rows in the order they were picked; m = min(count, candidates that are no centers).
     distances : ndarray of float64 [m]
-        Distance of each to its nearest center when it was picked, in the unit of the metric;
-        infinite for a first pick without centers. From the second on they never grow.
+        Distance of each picked row to its nearest center when it was picked, in the unit of the
+        metric; infinite for a first pick without centers. From the second pick on they never grow.
 
     Raises
     ------
     UsageError
-        An unknown metric, shapes or rows that do not fit, NaN or infinite features.
+        The metric is unknown, shapes or row numbers do not fit, or features are NaN or infinite.
     KeyboardInterrupt
-        Ctrl-C, within about a tenth of a second.
+        Ctrl-C was pressed; it takes effect within about a tenth of a second.
     """
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}")
@@ -110,30 +109,30 @@ def k_center_greedy(
 
 
 def features(columns: Mapping[str, Any] | pa.Table) -> NDArray[np.float32]:
-    """Rows for :func:`k_center_greedy`, from stored statistics.
+    """Make features for :func:`k_center_greedy` from stored statistics.
 
-    The model's ``embedding`` as it is, if the results have one. Without, what the network says
-    about the classes: the share of pixels predicted as each class, and each class's share of the
-    image's mean difficulty (of its mean entropy, where the model has no difficulty); each of these
-    2·C numbers is standardised over the pool to mean 0 and deviation 1 (to 0 where it is constant).
+    If the results have the model's ``embedding``, it is used unchanged. Otherwise the features
+    describe the classes: the share of pixels predicted as each class, and each class's share of the
+    image's mean difficulty (or mean entropy, if the model has no difficulty). Each of these 2·C
+    numbers is standardised over the pool to mean 0 and deviation 1 (to 0 where it is constant).
     Sums are exact, so the order of the pool and of its shards changes no bit.
 
     Parameters
     ----------
     columns : mapping of str to array, or pyarrow.Table
-        With ``embedding``, or ``class_pixels``, ``class_difficulty_sum`` or ``class_entropy_sum``,
-        and ``n_pixels``. The rows standardise one another: give the whole pool.
+        The whole pool, since features are standardised over its rows. It has ``embedding``, or
+        ``class_pixels``, ``n_pixels``, and ``class_difficulty_sum`` or ``class_entropy_sum``.
 
     Returns
     -------
     ndarray of float32 [n, E]
-        NaN in rows whose ``status`` is not ``ok``, and rows without unmasked pixels: leave them
-        out of the candidates.
+        NaN in rows whose ``status`` is not ``ok`` and in rows whose pixels are all masked; leave
+        such rows out of the candidates.
 
     Raises
     ------
     ResultsError
-        Columns are missing, or some rows that are ok have an embedding and others none.
+        Columns are missing, or some rows that are ok have an embedding and others do not.
     """
     names = list(columns) if isinstance(columns, Mapping) else columns.column_names
     ok = _ok(columns, names)
@@ -173,13 +172,13 @@ def _class_statistics(
 
 
 def _standardise(column: NDArray[np.float64], usable: NDArray[np.bool_]) -> None:
-    """To mean 0 and deviation 1 in place; ``fsum`` rounds once, whatever the order of the rows."""
+    """Scale to mean 0 and deviation 1 in place; ``fsum`` rounds once, in any order of the rows."""
     count = int(usable.sum())
     if count == 0:
         return
     column -= math.fsum(column[usable]) / count
     deviation = math.sqrt(math.fsum(column[usable] ** 2) / count)
-    # A constant column leaves what the mean was rounded by: no difference between images.
+    # A constant column leaves only the rounding error of the mean, which tells nothing.
     column[usable] = column[usable] / deviation if deviation > 1e-12 else 0.0
 
 
@@ -192,7 +191,7 @@ def _ok(columns: Mapping[str, Any] | pa.Table, names: list[str]) -> NDArray[np.b
 def _column(
     columns: Mapping[str, Any] | pa.Table, names: list[str], name: str, ok: NDArray[np.bool_]
 ) -> NDArray[Any] | None:
-    """Values [k] or [k, K] of the rows that are ok; None if the results have none."""
+    """Values [k] or [k, K] of the rows that are ok; None if the results lack the column."""
     if name not in names:
         return None
     if isinstance(columns, Mapping):
@@ -204,10 +203,10 @@ def _column(
         return None
     if column.null_count:
         raise ResultsError(
-            f"{column.null_count} of {len(column)} images have no {name}, the others do; score "
-            "all with one model"
+            f"{column.null_count} of {len(column)} images have no {name}, but the others have; "
+            "score all with one model"
         )
-    # Chunk by chunk: the offsets of lists, 32 bits wide, may not hold those of the whole column.
+    # Chunk by chunk, since 32-bit offsets of lists may be too small for the whole column.
     parts = [_to_numpy(chunk) for chunk in column.chunks if len(chunk)]
     if len({part.shape[1:] for part in parts}) > 1 or any(part.dtype == object for part in parts):
         raise ResultsError(f"the lengths of {name} differ; score all images with one model")
@@ -215,7 +214,7 @@ def _column(
 
 
 def _to_numpy(chunk: pa.Array) -> NDArray[Any]:
-    """[k] of numbers, [k, K] of lists of K; lists of differing lengths stay objects."""
+    """Return numbers as [k], lists of K as [k, K]; lists of differing lengths stay objects."""
     import pyarrow.types as pt
 
     if not (pt.is_list(chunk.type) or pt.is_fixed_size_list(chunk.type)):
@@ -227,7 +226,7 @@ def _to_numpy(chunk: pa.Array) -> NDArray[Any]:
 
 def _matrix(values: ArrayLike) -> NDArray[np.float32]:
     try:
-        with np.errstate(over="ignore"):  # what float32 does not hold is refused as infinite
+        with np.errstate(over="ignore"):  # values too large for float32 are refused as infinite
             rows = np.ascontiguousarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise UsageError(f"features: numbers [n, E] are needed ({error})") from error
@@ -251,9 +250,11 @@ def _count(count: int) -> int:
 def _rows(centers: ArrayLike | None, n: int) -> NDArray[np.int64]:
     taken = np.asarray([] if centers is None else centers)
     if taken.ndim != 1 or (taken.size and taken.dtype.kind not in "iu"):
-        raise UsageError("centers: the numbers of rows, whole, [k], are needed")
+        raise UsageError("centers: row numbers [k], as integers, are needed")
     if taken.size and (taken.min() < 0 or taken.max() >= n):
-        raise UsageError(f"centers: rows 0 to {n - 1} are there, not {taken.min()} … {taken.max()}")
+        raise UsageError(
+            f"centers: row numbers go from 0 to {n - 1}, not from {taken.min()} to {taken.max()}"
+        )
     return np.unique(taken).astype(np.int64)
 
 
@@ -274,5 +275,5 @@ def _first(first: int | None, open_rows: NDArray[np.bool_]) -> int | None:
     except TypeError:
         row = -1
     if not 0 <= row < len(open_rows) or not open_rows[row]:
-        raise UsageError(f"first={first!r} is no candidate: name a row that may be picked")
+        raise UsageError(f"first={first!r} is not a candidate: give a row that may be picked")
     return row

@@ -1,4 +1,4 @@
-"""A function by its name: of this package, registered by the user, or of an installed plugin."""
+"""Find a function by name: from this package, from the user, or from an installed plugin."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["canonical_name", "find"]
 
 
 def canonical_name(name: str) -> str:
-    """``ds`` → ``ds:none``; UsageError, listing the names, if there is no such function."""
+    """Return the full name (``ds`` → ``ds:none``); UsageError with all names if it is unknown."""
     return find(name).name
 
 
 def find(name: str) -> Acquisition:
-    """Look a function up, in installed plugins too; UsageError if there is none of that name."""
+    """Look up a function, also in installed plugins; UsageError if the name is unknown."""
     name = ALIASES.get(name, name)
     registry = registered()
     if name not in registry:
@@ -31,6 +31,6 @@ def find(name: str) -> Acquisition:
         names = acquisition_names()
         raise UsageError(
             f"no acquisition function {name!r}.{suggestion(name, names)} "
-            f"There are: {', '.join(names)}"
+            f"The functions are: {', '.join(names)}"
         )
     return registry[name]

@@ -1,7 +1,7 @@
 """Options of acquisition functions, as every public call takes them.
 
-A new option of a built-in function: one line in each of the two lists here, its documentation, and
-``deal/cli/common.py`` for the command line.
+To add an option of a built-in function, add one line to each of the two lists here, its
+documentation, and the option to ``deal/cli/common.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from deal.errors import UsageError
 __all__ = ["OF_PLUGINS", "AcquisitionOptions", "function_options"]
 
 OF_PLUGINS = "options of an acquisition function of your own go into acquisition_options"
-"""What is said of an option that no call has."""
+"""The hint in the error about an option that no call has."""
 
 
 class AcquisitionOptions(TypedDict, total=False):
@@ -44,11 +44,13 @@ def function_options(
     edges : ``image`` or ``fixed``, optional
         Histogram range of ``de``: each image's own min…max (the default), or 0…1.
     tail : float, optional
-        Share of the pixels, the worst, over which ``tail:*`` average; 0.05 by default.
+        Share of the pixels, those with the highest values, that ``tail:*`` average; 0.05 by
+        default.
     focus : str or sequence of str, optional
-        Names of the classes that ``focus:*`` count, which need them: ``"pole,sign"`` or a sequence.
+        Names of the classes that ``focus:*`` count, as ``"pole,sign"`` or a sequence; these
+        functions require it.
     acquisition_options : mapping of str to value, optional
-        Options of a function of your own (a plugin), by name.
+        Options of your own acquisition function (a plugin), by name.
 
     Returns
     -------

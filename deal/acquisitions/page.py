@@ -34,18 +34,19 @@ _HEAD = """\
 <!-- Written by `python -m deal.acquisitions.page`: change the registry, not this page. -->
 # Acquisition functions
 
-An acquisition function turns stored statistics into one number per row; a higher number is labeled
-sooner. The network runs once, when the pool is scored. `deal select` then ranks the pool by any of
-these without the network, and `deal-score` takes the same options.
+An acquisition function turns stored statistics into one number per row; rows with a higher number
+are labeled sooner. The network runs once, when the pool is scored. `deal select` then ranks the
+pool by any of these functions without the network, and `deal-score` takes the same options.
 
-`P` are the class probabilities of a pixel, `P₁ ≥ P₂ ≥ …` the same in order, `D` its difficulty
-(0…1), `H` entropy in nats. Means are over the raster pixels that are not masked. Ties go by id.
+`P` are the class probabilities of a pixel, `P₁ ≥ P₂ ≥ …` the same probabilities in descending
+order, `D` is the difficulty of the pixel (0…1), and `H` is entropy in nats. Means are over the
+raster pixels that are not masked. Ties go by id.
 
-*Tables* says whose rows a function scores: images, or regions too (then `--table regions`, or a
-budget such as `regions:2000`, ranks those). *Columns* are what it reads of a row: one number, or a
-list of 240 levels, of C classes, or of the E numbers of an embedding. *Cost* is what these take:
-passes of the network over the pool (a committee of M members takes M), and bytes per row of images
-before compression. `deal bench acquisition` times every function on a table.
+*Tables* says which rows a function scores: images, or images and regions (`--table regions`, or a
+budget such as `regions:2000`, ranks regions). *Columns* lists what the function reads per row: one
+number, or a list of 240 levels, of C classes, or of the E numbers of an embedding. *Cost* is what
+these columns need: passes of the network over the pool (M for a committee of M members), and bytes
+per row of images before compression. `deal bench acquisition` times every function on a table.
 
 """
 
@@ -53,16 +54,16 @@ _TAIL = """\
 ## Draw by the scores
 
 The rows with the highest scores resemble each other: once one is labeled, a model finds the others
-easier. `--stochastic power` of `deal select` draws rows without replacement, with chances
-proportional to the scores (or scores per cost), `power:2` to their squares; a row that scores 0
-comes last. For functions whose 0 means nothing, such as `de`, or whose scores differ little, as
-means of whole images do, `--stochastic softrank` draws with chances proportional to 1 / rank,
-`softrank:0.5` to 1 / √rank. Stochastic batch acquisition: Kirsch et al., TMLR 2023, arXiv
-2106.12059, section 3.
+easier. With `--stochastic power`, `deal select` draws rows without replacement, with chances
+proportional to the scores (or scores per cost); with `power:2`, to their squares. Rows that score 0
+come last. Use `--stochastic softrank` for functions where a score of 0 has no special meaning, such
+as `de`, or whose scores differ little, such as means of whole images. It draws with chances
+proportional to 1 / rank, and `softrank:0.5` to 1 / √rank. The method is stochastic batch
+acquisition: Kirsch et al., TMLR 2023, arXiv 2106.12059, section 3.
 
-Draws are a hash of `--seed` and id, so they are the same in any shard or order. Give another seed
-in the next round, with another model. `score` stays the function's own. Budgets and rules still
-hold, and `--diverse` spreads over what is drawn.
+Draws use a hash of `--seed` and id, so they are the same in any shard or order. Give another seed
+in the next round, with the next model. The column `score` is still the score of the function.
+Budgets and rules still hold, and `--diverse` picks among the drawn rows.
 
 ## Your own
 
@@ -78,13 +79,13 @@ def boundary(columns):
 deal.acquisition_scores(deal.read_results("out/"), "boundary")
 ```
 
-The function gets the columns it requires as arrays of n rows, all of them usable, and returns n
-numbers; NaN leaves a row out. Keyword-only parameters are its options. It may not look at other
-rows, as pools come in parts: what it has to know of the whole pool it sums up as integers in
-`totals=`. With `tables=("images", "regions")` it ranks regions too. The docstring of
-`help(deal.acquisition)` says the rest.
+The function gets the columns that it requires as arrays of n usable rows and returns n numbers;
+NaN leaves a row out. Its keyword-only parameters are its options. The score of a row must not
+depend on other rows, since pools come in parts; a function that needs to know something about the
+whole pool sums it up as integers with `totals=`. With `tables=("images", "regions")` the function
+also ranks regions. `help(deal.acquisition)` documents every parameter.
 
-On the command line: `--plugin my_functions.py`, or `--plugin package.module`, and options as
+On the command line, give `--plugin my_functions.py` or `--plugin package.module`, and options as
 `--acquisition-option KEY=VALUE`. An installed package is found without `--plugin` if it names its
 module as an entry point:
 
@@ -106,7 +107,7 @@ def page() -> str:
 
 
 def command(entry: Acquisition) -> str:
-    """A command that ranks by the function, with every option it has."""
+    """Return a command that ranks by the function, with every option of the function."""
     options = [
         f"--{option} {'pole,bicyclist' if option == 'focus' else value}"
         for option, value in entry.options.items()
@@ -157,14 +158,14 @@ def _columns(entry: Acquisition, table: str) -> str:
 
 
 def _required(entry: Acquisition, table: str) -> list[str]:
-    """Columns of a table that a function reads, its options at their defaults."""
+    """Columns of a table that a function reads when its options have their defaults."""
     given = {**entry.options, "table": table}
     taken = inspect.signature(entry.requires).parameters
     return list(entry.requires(**{name: given[name] for name in taken}))
 
 
 def _named(name: str, table: str) -> str:
-    """A column with its dimension, which the schema's description of a list begins with."""
+    """A column with its dimension, taken from the start of the schema's description of a list."""
     kind, meaning = _SCHEMAS[table][name]
     return f"`{name}` {meaning[: meaning.index(']') + 1]}" if pt.is_list(kind) else f"`{name}`"
 
@@ -193,7 +194,7 @@ def _markdown(text: str) -> str:
 
 
 def main() -> None:
-    """Write the page to the file that is named, or to docs/acquisition.md."""
+    """Write the page to the file given as argument, or to docs/acquisition.md."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/acquisition.md")
     target.write_text(page(), encoding="utf-8")
 

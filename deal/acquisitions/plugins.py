@@ -1,4 +1,4 @@
-"""Users' own acquisition functions: modules, files, and installed packages' entry points."""
+"""Load users' own acquisition functions from modules, files, and entry points of packages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def load_plugin(source: str | os.PathLike[str]) -> tuple[str, ...]:
     Parameters
     ----------
     source : str or path
-        ``package.module``, or the path of a ``.py`` file. Code runs: load only what you trust.
+        ``package.module``, or the path of a ``.py`` file. Its code runs, so load only code that
+        you trust.
 
     Returns
     -------
@@ -35,8 +36,8 @@ def load_plugin(source: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises
     ------
     UsageError
-        The module is not there, fails to import, registers nothing, or takes a name in use; the
-        registry is left as it was.
+        The module does not exist, fails to import, registers nothing, or registers a name that is
+        already in use. The registry then stays unchanged.
     """
     text = os.fspath(source)
     with all_or_none() as before:
@@ -87,9 +88,9 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file once, whatever the path is spelled like."""
+    """Import a file once, however its path is written."""
     if not path.is_file():
-        raise UsageError(f"no plugin file {path}: give a .py file that is there, or a module name")
+        raise UsageError(f"no plugin file {path}: give an existing .py file, or a module name")
     place = path.resolve()
     name = f"_deal_plugin_{hashlib.sha256(os.fsencode(place)).hexdigest()[:16]}"
     if name in sys.modules:

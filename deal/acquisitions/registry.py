@@ -1,6 +1,6 @@
-"""The registry: every acquisition function once, with its columns, options, formula and source.
+"""The registry of acquisition functions, with their columns, options, formulas and sources.
 
-Imports no NumPy, so that ``--help`` can list the names.
+This module does not import NumPy, so that ``--help`` can list the names quickly.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "committee": ("vote-entropy", "bald", "kl-to-mean", "consensus-entropy"),
     "representative": ("core-set",),
 }
-"""Module of this package → the names it registers: a name is known before NumPy is imported."""
+"""Module of this package → names that it registers, so that names are known without NumPy."""
 
 ALIASES = {"ds": "ds:none"}
 TABLES = ("images", "regions")
 RESERVED = ("totals", "classes", "table")
-"""Keyword-only parameters of a function that are not options: it gets them from the caller."""
+"""Keyword-only parameters of a function that are not options; `Bound` passes them."""
 
 _REGISTRY: dict[str, Acquisition] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """A registered function and what is known about it; see :func:`acquisition`."""
+    """A registered function with its description; see :func:`acquisition`."""
 
     name: str
     function: Callable[..., Any]
@@ -71,7 +71,7 @@ class Acquisition:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Option → default; ``inspect.Parameter.empty`` where it has to be given."""
+        """Option → default; ``inspect.Parameter.empty`` for an option without a default."""
         if self.greedy:
             return {}
         parameters = inspect.signature(self.function).parameters.values()
@@ -99,24 +99,26 @@ def acquisition(
     Parameters
     ----------
     name : str
-        What ``acquisition=`` and ``--acquisition`` call it.
+        The name that ``acquisition=`` and ``--acquisition`` take.
     requires : sequence of str, or callable
-        Columns that the function reads; a callable gets the options it names by keyword.
+        Columns that the function reads. A callable returns them and gets, by keyword, the options
+        that it names.
     tables : sequence of ``images``, ``regions``
-        The tables whose rows it can score.
+        The tables whose rows the function can score.
     formula, source : str
-        For the page of functions: the score in one line, and the paper it comes from.
+        The score in one line, and the paper it comes from, for the page of functions.
     class_sums : str or callable, optional
-        What each class adds to the score, float64 [n, C], up to a factor of the row: a column, or
-        a callable that is called as the function is.
+        What each class adds to the score, float64 [n, C], up to a factor per row: the name of a
+        column, or a callable with the function's parameters.
     totals : callable, optional
-        Of the pool: called as the function is, on parts of the pool, it returns an integer array
-        of fixed shape; the function gets the sum over all parts as ``totals``.
+        Computes totals of the pool. It has the function's parameters, is called on parts of the
+        pool, and returns an integer array of fixed shape; the function gets the sum over all parts
+        as ``totals``.
     check : callable, optional
-        Takes the options by keyword, and ``classes``; returns them in their normal form (JSON
-        values) or raises UsageError.
+        Checks the options. It takes them and ``classes`` by keyword, and returns the options in
+        their normal form (JSON values) or raises UsageError.
     greedy : bool
-        The function picks rows one by one and scores none, as
+        The function picks rows one by one and has no scores, as
         :func:`deal.acquisitions.k_center.k_center_greedy` does; its options are those of
         `deal.select`.
 
@@ -127,12 +129,12 @@ def acquisition(
 
     Notes
     -----
-    The function gets a mapping of those columns as arrays of n rows and returns float64 [n]; NaN
-    means that a row cannot be ranked. Rows are only those that are ok and hold no null. It is
-    called on parts of a pool: apart from ``totals``, a row's score must not depend on other rows.
-    Its keyword-only parameters are its options, but for ``totals``, ``classes`` (tuple of names
-    [C], or None if nobody said) and ``table`` (``images`` or ``regions``), which it gets if it
-    names them, as does ``requires``. ``seed`` is an option that every caller may give.
+    The function gets a mapping of the required columns as arrays of n rows and returns float64 [n];
+    NaN means that a row cannot be ranked. It gets only rows that are ok and hold no null. It is
+    called on parts of a pool: apart from ``totals``, the score of a row must not depend on other
+    rows. Its keyword-only parameters are its options, except ``totals``, ``classes`` (tuple of
+    names [C], or None if unknown) and ``table`` (``images`` or ``regions``): the function, and
+    ``requires``, get these three if they name them. Every caller may give the option ``seed``.
     """
     unknown = [table for table in tables if table not in TABLES]
     if unknown:
@@ -165,17 +167,17 @@ def acquisition(
 def acquisition_names(table: str | None = None) -> list[str]:
     """Names that :func:`deal.acquisition_scores` takes; ``ds`` stands for ``ds:none``.
 
-    They are those of this package, and those registered so far.
+    The list holds the functions of this package and those registered so far.
 
     Parameters
     ----------
     table : ``images`` or ``regions``, optional
-        Only functions that score its rows. Without it nothing is imported for the answer.
+        List only functions that score rows of this table. Without it, no module is imported.
 
     Returns
     -------
     list of str
-        Sorted.
+        The names, sorted.
     """
     if table is not None:
         registry = registered()
@@ -189,7 +191,7 @@ def acquisition_names(table: str | None = None) -> list[str]:
 
 
 def registered() -> dict[str, Acquisition]:
-    """Every function of this package, in the order of its page, then those of plugins."""
+    """Every function of this package, in the order of the page, then those of plugins."""
     for module in BUILT_IN:
         importlib.import_module(f"deal.acquisitions.{module}")
     built_in = [name for names in BUILT_IN.values() for name in names]
@@ -198,7 +200,7 @@ def registered() -> dict[str, Acquisition]:
 
 @contextmanager
 def all_or_none() -> Iterator[dict[str, Acquisition]]:
-    """Give what is registered, and undo what the block registers if it fails."""
+    """Yield the registry, and undo what the block registers if it fails."""
     before = registered()
     try:
         yield before
@@ -209,7 +211,7 @@ def all_or_none() -> Iterator[dict[str, Acquisition]]:
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:
-    """`` Did you mean 'x'?``, or nothing when no name is close."""
+    """Return the text `` Did you mean 'x'?``, or no text if no name is close."""
     spelled = {known.lower(): known for known in reversed(names)}
     close = difflib.get_close_matches(name.lower(), spelled, n=1)
     return f" Did you mean {spelled[close[0]]!r}?" if close else ""
@@ -220,7 +222,7 @@ def _is_built_in(name: str) -> bool:
 
 
 def _same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Whether two objects are one definition: a plugin loaded twice, a notebook cell run again."""
+    """Whether two objects have one definition, as when a plugin or notebook cell runs again."""
     if one.__qualname__ != other.__qualname__:
         return False
     files = [getattr(getattr(f, "__code__", None), "co_filename", None) for f in (one, other)]

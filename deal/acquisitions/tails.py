@@ -1,7 +1,7 @@
-"""Means of the worst pixels, from the stored histograms.
+"""Means over the worst pixels, from the stored histograms.
 
-The mean over an image drowns what is small: a thin pole the network is lost on is a few pixels in
-a thousand. The mean over the worst 5 % of the pixels sees it.
+The mean over an image hides small objects: a thin pole that confuses the network covers a few
+pixels in a thousand. The mean over the worst 5 % of the pixels shows it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def _check(tail: float) -> dict[str, Any]:
 
 
 def _tail_mean(histogram: NDArray[Any], tail: float) -> Scores:
-    """Mean of the largest ``tail`` share of the values, in levels (0.5 … 239.5); NaN if none.
+    """Mean of the largest ``tail`` share of the values, in levels (0.5 … 239.5); NaN without any.
 
-    The last level that is reached counts with the share of its pixels that is still wanted. Summed
-    by parts: half a level, and for each level the share of the wanted pixels that lie above it.
+    Of the lowest level that is needed, only as many pixels count as complete the share. The mean is
+    summed by parts: half a level, plus for each level the share of the counted pixels above it.
     """
     wanted = tail * histogram.sum(axis=1, keepdims=True)
     above = np.minimum(np.cumsum(histogram[:, :0:-1], axis=1), wanted).sum(axis=1)
@@ -48,7 +48,7 @@ def _tail_mean(histogram: NDArray[Any], tail: float) -> Scores:
     check=_check,
 )
 def tail_difficulty(columns: Columns, *, tail: float = 0.05) -> Scores:
-    """Mean difficulty of the worst pixels, 0…1, right to half a level (1/480).
+    """Mean difficulty of the worst pixels, 0…1, exact to half a level (1/480).
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def tail_difficulty(columns: Columns, *, tail: float = 0.05) -> Scores:
     check=_check,
 )
 def tail_entropy(columns: Columns, *, tail: float = 0.05) -> Scores:
-    """Mean entropy of the worst pixels, nats, right to half a level (ln C / 480).
+    """Mean entropy of the worst pixels, nats, exact to half a level (ln C / 480).
 
     Parameters
     ----------
     columns : mapping
-        ``entropy_hist``, int64 [n, 240], over 0…ln C; ``class_pixels`` [n, C], which tells C.
+        ``entropy_hist``, int64 [n, 240], over 0…ln C; ``class_pixels`` [n, C], which gives C.
     tail : float
         Share of the pixels, above 0 and up to 1.
     """

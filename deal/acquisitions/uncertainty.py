@@ -58,8 +58,8 @@ def least_confidence(columns: Columns) -> Scores:
         "entropy_mean",
     ],
     tables=_BOTH,
-    formula="(−Σ_c q_c ln q_c) · mean over pixels of H(P), q_c the share of pixels predicted as c: "
-    "0 where one class is predicted, as in regions of kind components",
+    formula="(−Σ_c q_c ln q_c) · mean over pixels of H(P), with q_c the share of pixels predicted "
+    "as c; 0 where only one class is predicted, as in regions of kind components",
     source="RIPU: Xie et al., CVPR 2022, arXiv 2111.12940, section 3.2",
     class_sums="class_entropy_sum",
 )
@@ -69,7 +69,7 @@ def ripu(columns: Columns, *, table: str) -> Scores:
     Parameters
     ----------
     columns : mapping
-        ``entropy_mean`` [n], and ``impurity`` [n] of regions or ``class_pixels`` [n, C] of images.
+        ``entropy_mean`` [n]; for regions ``impurity`` [n], for images ``class_pixels`` [n, C].
     """
     if table == "regions":
         return columns["impurity"] * columns["entropy_mean"]
@@ -85,11 +85,11 @@ def ripu(columns: Columns, *, table: str) -> Scores:
     "random",
     requires=lambda table: ["id"] if table == "images" else ["id", "region"],
     tables=_BOTH,
-    formula="hash(seed, id) / 2⁶⁴ (of a region: hash(seed, id, region))",
-    source="the baseline of every comparison; BLAKE2b, RFC 7693, its first 53 bits",
+    formula="hash(seed, id) / 2⁶⁴ (for a region: hash(seed, id, region))",
+    source="the baseline of every comparison; the first 53 bits of BLAKE2b, RFC 7693",
 )
 def random(columns: Columns, *, seed: int = 0, table: str) -> Scores:
-    """Uniform in [0, 1) from a hash of seed and id: the same in any shard or order."""
+    """Uniform in [0, 1) from a hash of seed and id, so the same in any shard or order."""
     prefix = hashlib.blake2b(f"{seed}\0".encode(), digest_size=8)
 
     def digest(item: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a batch of images scored: columns, regions and failures, put together from groups."""
+"""The scores of a batch of images: columns, regions and failures, joined from groups."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """What :meth:`deal.scoring.session.Session.score_batch` found, n images of the batch being ok.
+    """Result of :meth:`deal.scoring.session.Session.score_batch`; n images of the batch are ok.
 
     Attributes
     ----------
     ok : ndarray of int64 [n]
-        Their indices in the batch, ascending.
+        Indices of these n images in the batch, ascending.
     columns : dict of column name to ndarray [n] or [n, K]
     regions : dict of column name to ndarray [m], or None without regions
-        One row a region that is not empty, in the order of ``image`` (an index in the batch) and
+        One row per region that is not empty, in the order of ``image`` (an index in the batch) and
         ``region``.
     failures : dict of index in the batch to ItemError
     """
@@ -39,7 +39,7 @@ class BatchScores:
 
 
 def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> BatchScores:
-    """One batch of its parts, in the order of the images; the first part decides the columns."""
+    """Join parts to one batch, in the order of the images; the first part decides the columns."""
     failures = dict(sorted(failures.items()))
     if len(parts) == 1:
         only = parts[0]
@@ -57,27 +57,27 @@ def joined(parts: Sequence[BatchScores], failures: dict[int, ItemError]) -> Batc
 
 
 def stacked(tables: Sequence[Mapping[str, NDArray[Any]]]) -> Columns:
-    """Tables of the same columns, one below the other."""
+    """Stack tables that have the same columns."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def tabulated(
     batches: Iterable[BatchScores], images: Sequence[NDArray[np.uint8]], none: BatchScores
 ) -> tuple[Columns, Columns | None]:
-    """Tables with a row an image, failures too, of batches that follow one another.
+    """Make tables with one row per image, failures included, from successive batches.
 
     Parameters
     ----------
     batches : iterable of BatchScores
     images : sequence of ndarray of uint8 [H, W, 3]
-        All of them: their sizes stay known where they fail.
+        The images of all batches; rows of failed images still have their size.
     none : BatchScores
-        Of no images: it decides the columns.
+        The scores of an empty batch, which decide the columns.
 
     Returns
     -------
     images, regions
-        As :meth:`deal.Scorer.score_with_regions` gives them.
+        The return values of :meth:`deal.Scorer.score_with_regions`.
     """
     n = len(images)
     columns = {
@@ -104,7 +104,7 @@ def tabulated(
 
 
 def failure_of(stats: Statistics, row: int) -> ItemError | None:
-    """Why an image of a batch has no statistics; None where it has."""
+    """The reason why an image of a batch has no statistics; None if it has some."""
     if stats.nonfinite[row]:
         return ItemError(
             "nonfinite",

@@ -1,7 +1,7 @@
 """A committee: several models, mirrored and dropout passes behind the interface of one engine.
 
-Member 0 is *the* model: its contract decides raster and resize, its difficulty counts. The others
-only vote. Every member sees the same resized image, normalised by its own contract.
+Member 0 is the main model: its contract decides raster and resize, and its difficulty is stored.
+The others only vote. Every member sees the same resized image, normalised by its own contract.
 
 Disagreement under mirroring is the score of EquAL: Golestaneh & Kitani, "Importance of
 self-consistency in active learning for semantic segmentation", BMVC 2020. Dropout passes:
@@ -42,9 +42,10 @@ _MAX_MEMBERS = 64  # DEAL_MAX_MEMBERS of csrc/abi/deal.h
 
 @dataclass(frozen=True, slots=True)
 class Members(Voting):
-    """Who votes: models, and what `Voting` adds to them.
+    """The members that vote: models, and the passes that `Voting` adds.
 
-    Dropout passes do not go with ``flip`` or further models: what disagrees would be unclear.
+    Dropout passes cannot be combined with ``flip`` or further models: the source of a disagreement
+    would be unclear.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class Members(Voting):
             )
         if self.dropout_passes and (self.flip or len(self.models) > 1):
             raise UsageError(
-                "dropout passes are of one model alone: leave out "
+                "dropout passes work with a single model only: leave out "
                 + ("--flip" if self.flip else "the other models")
                 + ", or --dropout-passes"
             )
@@ -79,26 +80,26 @@ class Members(Voting):
         model: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         voting: Voting | None = None,
     ) -> Members:
-        """Members of one model or several; UsageError for none, or what does not go together."""
+        """Make members of one or several models; UsageError for none, or a bad combination."""
         models = [model] if isinstance(model, (str, os.PathLike)) else model
         return cls(tuple(map(Path, models)), **asdict(voting or Voting()))
 
     @property
     def count(self) -> int:
-        """M, the members that vote; 1 is no committee."""
+        """M, the number of members that vote; 1 means no committee."""
         return len(self.models) * (1 + self.flip) + self.dropout_passes
 
 
 class Committee:
     """Runs all members of a committee, or a single network, on one device.
 
-    Not to be shared between threads. Members run one after another, each with all ``threads``.
+    Use it from one thread at a time. Members run one after another, each with all ``threads``.
 
     Parameters
     ----------
     members : Members
     engine, device, precision, threads, options, batch_size
-        As in :func:`deal.engines.open_engine`, for every model alike.
+        As in :func:`deal.engines.open_engine`, the same for every model.
 
     Attributes
     ----------
@@ -108,9 +109,9 @@ class Committee:
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
-        As ``open_engine``; also ModelError where models cannot vote together (other classes,
-        input sizes, sampling conventions or logits grids), or where a model without dropout inputs
-        is to run dropout passes.
+        As ``open_engine``. Also ModelError if models cannot vote together (their classes, input
+        sizes, sampling conventions or logits grids differ), or if dropout passes are asked of a
+        model without dropout inputs.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Committee:
             draw_masks(self.spec.dropout, members.dropout_seed, index)
             for index in range(1, 1 + members.dropout_passes)
         ]
-        self._memory: DeviceArray | None = None  # of the members' logits on a device
+        self._memory: DeviceArray | None = None  # holds the members' logits on a device
         if len(self._engines) > 1:
             self.infer(self.model.noise(1))
 
@@ -162,28 +163,28 @@ class Committee:
 
     @property
     def size(self) -> int:
-        """M, the members that vote; 1 is no committee."""
+        """M, the number of members that vote; 1 means no committee."""
         return self._members.count
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What looked doubtful when the models were opened, one sentence each."""
+        """Warnings from opening the models, one sentence each."""
         return tuple(doubt for engine in self._engines for doubt in engine.doubts)
 
     @property
     def on_device(self) -> bool:
         """Whether outputs stay on a device.
 
-        Mirrored members come to the host, and members that give several dtypes.
+        They come to the host if members are mirrored or give different dtypes.
         """
         engines = self._engines
         is_alike = not self._members.flip and len({engine.dtype for engine in engines}) == 1
         return is_alike and all(engine.on_device for engine in engines)
 
     def again(self, threads: int | None = None) -> Committee:
-        """Open all members once more, for another thread; they are not checked anew.
+        """Open all members once more, for another thread, without repeating the checks.
 
-        ``threads`` is another number of threads; None keeps it.
+        ``threads`` changes the number of threads; None keeps it.
         """
         twin = copy.copy(self)
         if threads is not None:
@@ -196,7 +197,7 @@ class Committee:
         return twin
 
     def take_seconds(self) -> dict[str, float]:
-        """Seconds by stage since the last call, of all members."""
+        """Seconds by stage since the last call, summed over all members."""
         total: Counter[str] = Counter()
         for engine in self._engines:
             total.update(engine.take_seconds())
@@ -213,10 +214,10 @@ class Committee:
         Returns
         -------
         EngineOutput
-            Of member 0; with more than one, ``members`` [M, B, C, h, w]: the models in their
-            order, then the models on the mirrored images, their logits mirrored back; or the
-            model, then its dropout passes. Members of float16 and float32 come as float32, which
-            changes no value.
+            The output of member 0. With more than one member, ``members`` [M, B, C, h, w] holds
+            the models in their order, then the models on the mirrored images with their logits
+            mirrored back; or the model, then its dropout passes. If members give float16 and
+            float32, all come as float32, which changes no value.
 
         Raises
         ------
@@ -239,7 +240,7 @@ class Committee:
         return EngineOutput(stacked[0], first.difficulty, first.embedding, stacked)
 
     def fingerprint_settings(self) -> dict[str, Any] | None:
-        """What the other members add to a stored number, as JSON values; None for one member."""
+        """Settings of other members that change stored numbers, as JSON; None for one member."""
         if self.size == 1:
             return None
         dropout = None
@@ -259,7 +260,7 @@ class Committee:
         }
 
     def _others(self, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
-        """Logits [B, C, h, w] of members 1 … M-1, seen as the unmirrored image."""
+        """Logits [B, C, h, w] of members 1 … M-1, in the orientation of the unmirrored image."""
         for engine in self._engines[1:]:
             yield on_host(engine.infer(images)).logits
         if self._members.flip:
@@ -270,11 +271,11 @@ class Committee:
             yield on_host(self.model.infer(images, masks)).logits
 
     def _infer_on_device(self, images: Images) -> EngineOutput:
-        """Like :meth:`infer`, with the members put side by side on the device."""
+        """Like :meth:`infer`, but the members' logits stay on the device in one array."""
         runs: list[tuple[int, Engine, Masks | None]] = list(
             zip(range(len(self._engines)), self._engines, repeat(None))
         )
-        # The passes share the memory of their model, so that it comes last, with its other outputs.
+        # The passes share their model's memory, so the model itself runs last, with all outputs.
         runs = [(1 + i, self.model, masks) for i, masks in enumerate(self._masks)] + runs
         first: EngineOutput | None = None
         stack: DeviceArray | None = None
@@ -308,7 +309,7 @@ class Committee:
 
 def _check_together(first: ModelSpec, other: ModelSpec) -> None:
     """Refuse a model that cannot vote with member 0 (ModelError)."""
-    where = f"{first.path} and {other.path} cannot be one committee"
+    where = f"{first.path} and {other.path} cannot be members of one committee"
     for index, (ours, theirs) in enumerate(zip_longest(first.classes, other.classes)):
         if ours != theirs:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""What the scores of a whole pool say of its model: signs that it is not what it is taken for."""
+"""Signs in the scores of a whole pool that the model is not what its contract says."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from deal.model.spec import ModelSpec
 __all__ = ["ENOUGH", "PoolDoubts", "doubts_of_spec"]
 
 ENOUGH = 5
-"""Images: what is true of all of so many is no chance."""
+"""Number of images after which a property that all of them share is no coincidence."""
 
-_UNIFORM = 0.98  # of ln C
+_UNIFORM = 0.98  # as a share of ln C, the largest entropy
 
 
 def doubts_of_spec(spec: ModelSpec) -> list[str]:
-    """What a user should know of a contract that is kept."""
+    """Warnings about a valid contract, one sentence each."""
     if spec.resize != "crop":
         return []
-    return [f"model {spec.path} crops: only the middle of an image is scored, as far as it is seen"]
+    return [f"model {spec.path} crops its input: only the middle part of each image is scored"]
 
 
 class PoolDoubts:
-    """Gathers what is alike in all images of a run.
+    """Collects properties that all images of a run share.
 
-    A network with the wrong normalisation, or whose weights were lost at export, gives nearly equal
-    probabilities everywhere, or one class for every pixel: no error, and scores that mean nothing.
+    A network with the wrong normalisation, or without its trained weights, gives nearly equal
+    probabilities everywhere, or one class for every pixel: no error, but meaningless scores.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class PoolDoubts:
         self._class_pixels: NDArray[np.int64] | None = None
 
     def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Take in the columns ``entropy_mean`` [n] and ``class_pixels`` [n, C] of scored images."""
+        """Add the columns ``entropy_mean`` [n] and ``class_pixels`` [n, C] of scored images."""
         entropy, pixels = columns["entropy_mean"], columns["class_pixels"]
         if not len(entropy):
             return
@@ -49,7 +49,7 @@ class PoolDoubts:
         self._class_pixels = total if self._class_pixels is None else self._class_pixels + total
 
     def sentences(self, classes: Sequence[str], enough: int = ENOUGH) -> list[str]:
-        """The doubts, one sentence each; none of fewer than ``enough`` images."""
+        """The doubts, one sentence each; none after fewer than ``enough`` images."""
         if self._images < enough or self._class_pixels is None:
             return []
         found = []
@@ -57,14 +57,14 @@ class PoolDoubts:
             found.append(
                 f"the classes are nearly equally likely in every one of {self._images} images "
                 f"(entropy at least {self._least_entropy:.3f} of {math.log(len(classes)):.3f}): "
-                "mean, std or input_format may not be those of the training (deal check MODEL "
+                "mean, std or input_format may differ from those in training (deal check MODEL "
                 "IMAGE shows a prediction)"
             )
         seen = np.flatnonzero(self._class_pixels)
         if len(seen) == 1:
             found.append(
                 f"every pixel of all {self._images} images is predicted as {classes[seen[0]]!r}: "
-                "the model may be damaged, or take other images than these (deal check MODEL IMAGE "
-                "shows a prediction)"
+                "the model may be damaged, or made for other images than these (deal check MODEL "
+                "IMAGE shows a prediction)"
             )
         return found

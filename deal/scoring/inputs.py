@@ -1,4 +1,4 @@
-"""Decoded images, with what belongs to them → batches of one size for network and kernel."""
+"""Decoded images with masks and segments → batches of one size for network and kernel."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ImageExtras:
-    """What comes with an image beside its pixels.
+    """Data that belongs to an image besides its pixels.
 
     Attributes
     ----------
     camera : str, optional
-        Decides the mask.
+        The camera, which decides the mask.
     segments : ndarray of integers [H, W], optional
         Region ids below 65,535, negative for no region, at the size of the oriented original or
         of the raster.
     original : (H, W), optional
-        Size of the oriented original, of which the image may be a smaller version.
+        Size of the oriented original; the image may be a smaller version of it.
     """
 
     camera: str | None = None
@@ -53,7 +53,7 @@ class InputGroup:
     ----------
     size : (H, W) of the raster
     indices : list of int
-        Where the images stand in the batch.
+        Positions of the images in the batch.
     images : list of ndarray of uint8 [H', W', 3]
         At the network's input size.
     originals : list of (H, W)
@@ -62,7 +62,7 @@ class InputGroup:
         Where the originals lie in the raster.
     masks : list of ndarray of uint8 [H, W] on the raster, or None
     segments : list of ndarray of int32 [H, W] on the raster
-        Empty when regions do not come with the images.
+        Empty if no segments come with the images.
     """
 
     size: Size
@@ -90,11 +90,11 @@ class Inputs:
     ----------
     spec : ModelSpec
     raster : ``input`` or ``image``
-        Statistics on the network's input size, or on the oriented original's. Where images are
-        boxed or cropped (``resize``) it is the input: what is padded is masked, what is cut off
-        does not count.
+        The size on which statistics are computed: the network's input or the oriented original. A
+        model that boxes or crops images (``resize``) needs ``input``: padding is masked, and parts
+        that are cut off do not count.
     masks : Masks, optional
-        Resized to the raster by nearest.
+        Resized to the raster by nearest neighbour.
     regions : RegionSource, optional
     scaled_decode : bool
         Whether :attr:`at_least` may ask for images decoded to scale.
@@ -103,13 +103,13 @@ class Inputs:
     ----------
     at_least : (H, W) or None
         Images may be decoded to a scale no smaller than this
-        (:func:`deal.pool.decode.decode_bytes`), since they are only seen averaged down to it. None:
-        decode in full.
+        (:func:`deal.pool.decode.decode_bytes`), since the network sees them averaged down to this
+        size anyway. None means: decode in full.
 
     Raises
     ------
     UsageError
-        Unknown raster, or ``image`` for a model that boxes or crops.
+        The raster is unknown, or is ``image`` for a model that boxes or crops.
     """
 
     def __init__(
@@ -125,30 +125,30 @@ class Inputs:
             raise UsageError(f"raster {raster!r} is unknown; choose input or image")
         if raster == "image" and spec.resize in ("letterbox", "crop"):
             raise UsageError(
-                f"model {spec.path} takes images by resize {spec.resize}, and its statistics are "
-                "those of its input alone: use raster input (deal fit-head needs the image's own "
-                "pixels, so it takes no such model)"
+                f"model {spec.path} takes images by resize {spec.resize}, so its statistics can "
+                "only be computed on its input: use raster input (deal fit-head needs raster "
+                "image, so it cannot take this model)"
             )
         self._spec = spec
         self._raster = raster
         self._masks = masks or Masks()
-        self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size alone
+        self._raster_masks: dict[int, Image8] = {}  # a mask fits images of one size only
         self._regions = regions
-        # of "nearest", which takes single pixels, a scaled image has none
+        # "nearest" picks single pixels of the original, which a scaled image no longer has
         averages = spec.resize != "none" and spec.interpolation != "nearest"
         is_seen_alone = raster == "input" and averages
         self.at_least = spec.input_size if scaled_decode and is_seen_alone else None
 
     def sizes(self, original: Size) -> tuple[Size, Size]:
-        """What the network sees of an image of that size (H, W), and the raster.
+        """Sizes of the network's input and of the raster for an image of this size (H, W).
 
-        Raises ItemError ``size`` when the model cannot take it.
+        Raises ItemError ``size`` if the model cannot take the image.
         """
         seen = placement(self._spec, *original).size
         return seen, seen if self._raster == "input" else original
 
     def _placed(self, original: Size) -> tuple[Placement, Placement]:
-        """Where an image lies in what the network sees, and in the raster."""
+        """Where an image lies in the network's input, and in the raster."""
         seen = placement(self._spec, *original)
         return seen, seen if self._raster == "input" else Placement(original, original)
 
@@ -160,10 +160,10 @@ class Inputs:
         item_id: str | None = None,
         camera: str | None = None,
     ) -> tuple[Image8, ImageExtras]:
-        """An image at the network's input size, and what belongs to it, at raster size.
+        """Return an image at the network's input size, and its segments at raster size.
 
-        ``original`` is the size of which the image is a smaller version, if it is one. Any thread
-        may call this. Raises ItemError ``segments`` or ``size``.
+        ``original`` is the size of the oriented original if the image is a smaller version of it.
+        Any thread may call this. Raises ItemError ``segments`` or ``size``.
         """
         whole = original or (image.shape[0], image.shape[1])
         seen, raster = self._placed(whole)
@@ -176,17 +176,17 @@ class Inputs:
     def groups(
         self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
     ) -> tuple[list[InputGroup], dict[int, ItemError]]:
-        """Groups, and the images that fit neither model nor mask nor segments, by index.
+        """Return groups, and failures by index: images that do not fit model, mask or segments.
 
         Without ``extras`` there are neither masks nor segments.
 
         Raises
         ------
         UsageError
-            Something is not a uint8 RGB image, or the extras are not one an image.
+            An item is not a uint8 RGB image, or there is not one entry of ``extras`` per image.
         """
         if extras is not None and len(extras) != len(images):
-            raise UsageError(f"{len(images)} images, but extras for {len(extras)}: give one each")
+            raise UsageError(f"{len(images)} images, but {len(extras)} extras: give one per image")
         groups: dict[tuple[Size, Size], InputGroup] = {}
         failures = {}
         for index, image in enumerate(images):
@@ -198,7 +198,7 @@ class Inputs:
             original = image.shape[0], image.shape[1]
             if extras is not None:
                 original = extras[index].original or original
-            is_placed = original != image.shape[:2]  # may be: it came out of prepared()
+            is_placed = original != image.shape[:2]  # then it may come from prepared()
             try:
                 seen, raster = self._placed(original)
                 mask = _content_mask(raster)
@@ -261,12 +261,12 @@ class Inputs:
     def _segments(
         self, image: Image8, original: Size, raster: Placement, given: NDArray[Any] | None
     ) -> NDArray[np.int32] | None:
-        """Region ids on the raster; None when regions do not come with the image."""
+        """Region ids on the raster; None if no segments come with the image."""
         if given is not None:
             if not isinstance(self._regions, (GivenSegments, Superpixels)):
                 raise UsageError(
-                    "segments came with an image, and the regions are others: open the Scorer with "
-                    "regions=GivenSegments()"
+                    "an image has segments, but the Scorer uses other regions: open the Scorer "
+                    "with regions=GivenSegments()"
                 )
             if isinstance(given, np.ndarray) and given.shape == raster.size != original:
                 return nearest(checked_ids(given, raster.size), raster.size)
@@ -289,7 +289,7 @@ class Inputs:
 
 @lru_cache(maxsize=64)
 def _content_mask(place: Placement) -> Image8 | None:
-    """1 where the raster shows the image; None where it does everywhere."""
+    """1 where the raster shows the image; None if it does so everywhere."""
     if place.is_whole:
         return None
     mask = np.zeros(place.size, np.uint8)
@@ -298,7 +298,7 @@ def _content_mask(place: Placement) -> Image8 | None:
 
 
 def _placed_map(resized: NDArray[Any], place: Placement, outside: int) -> NDArray[Any]:
-    """A map of the resized image on the raster."""
+    """Place a map of the resized image on the raster."""
     if place.is_whole:
         return resized
     window = np.full(place.size, outside, resized.dtype)
@@ -311,10 +311,10 @@ def extras_of(
     segments: Sequence[NDArray[Any]] | None = None,
     cameras: Sequence[str | None] | None = None,
 ) -> list[ImageExtras]:
-    """Extras of n images; raises UsageError unless there is one of each an image."""
+    """Make the extras of n images; raises UsageError unless there is one of each per image."""
     for name, values in (("segments", segments), ("cameras", cameras)):
         if values is not None and len(values) != n:
-            raise UsageError(f"{n} images, but {len(values)} {name}: give one each")
+            raise UsageError(f"{n} images, but {len(values)} {name}: give one per image")
     none: list[None] = [None] * n
     return [
         ImageExtras(camera, ids)

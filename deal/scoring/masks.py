@@ -30,13 +30,14 @@ class Masks:
     Parameters
     ----------
     every : ndarray of uint8 [H, W], optional
-        Of images whose camera has none of its own; 0 = ignore, in pixels of the oriented original.
+        The mask for images whose camera has no mask of its own; 0 = ignore, in pixels of the
+        oriented original.
     cameras : mapping of camera to ndarray of uint8 [H, W]
 
     Raises
     ------
     UsageError
-        A mask of another dtype or rank, or all 0.
+        A mask has another dtype or rank, or is all 0.
     """
 
     every: Image8 | None = None
@@ -55,7 +56,7 @@ class Masks:
 
     @classmethod
     def of(cls, mask: Image8 | Mapping[str, Image8] | Masks | None) -> Masks:
-        """Masks from one array for all images, or from arrays by camera; ``""`` is every other."""
+        """Make masks from one array, or from arrays by camera; ``""`` is every other camera."""
         if isinstance(mask, Masks):
             return mask
         if isinstance(mask, Mapping):
@@ -64,7 +65,7 @@ class Masks:
         return cls(mask)
 
     def get(self, camera: str | None) -> Image8 | None:
-        """The mask of a camera's images; None leaves them whole."""
+        """The mask for images of a camera; None if every pixel counts."""
         return self.every if camera is None else self.cameras.get(camera, self.every)
 
     def settings(self) -> dict[str, Any] | None:
@@ -76,13 +77,13 @@ class Masks:
 
 
 def parse_masks(masks: Any) -> Masks | None:
-    """Masks from what `score_pool` and ``--mask`` take; None for none.
+    """Read masks as `score_pool` and ``--mask`` take them; None if there are none.
 
     Parameters
     ----------
     masks : None, Masks, array, path, mapping of camera to either, or sequence of texts
-        A text is ``FILE`` or ``CAMERA=FILE``; with the camera empty, as in ``=FILE``, the mask is
-        for every camera without one of its own.
+        A text is ``FILE`` or ``CAMERA=FILE``. With an empty camera, as in ``=FILE``, the mask is
+        for every camera that has no mask of its own.
 
     Raises
     ------
@@ -116,22 +117,22 @@ def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"mask {os.fspath(path)!r} cannot be read as an image ({error}): give a grey image, "
-            "0 where pixels are to be ignored, as FILE or CAMERA=FILE (=FILE if its name has a =)"
+            "0 where pixels are ignored, as FILE or CAMERA=FILE (=FILE if the name contains =)"
         ) from error
 
 
 def check_masks(masks: Masks | None, pool: Pool, *, max_pixels: int) -> list[str]:
-    """Hold each mask against the first image it is for that can be read.
+    """Compare the size of each mask with the first readable image that it applies to.
 
     Returns
     -------
     list of str
-        Notes: cameras that no image is of, and images that have no mask.
+        Notes on cameras without images, and on images without a mask.
 
     Raises
     ------
     UsageError
-        The sizes differ.
+        The sizes of a mask and an image differ.
     """
     if masks is None:
         return []
@@ -160,13 +161,13 @@ def check_masks(masks: Masks | None, pool: Pool, *, max_pixels: int) -> list[str
         if not masks.cameras and checked:
             return []
     notes = [
-        f"no image of this pool is of camera {camera!r}: its mask does nothing (a manifest's "
-        "column camera names the cameras)"
+        f"no image of this pool is from camera {camera!r}, so its mask is not used (the column "
+        "camera of a manifest names the cameras)"
         for camera in masks.cameras
         if not seen[camera]
     ]
     if masks.cameras and masks.every is None and seen[""]:
-        notes.append(f"{seen['']} images are of cameras without a mask; all their pixels count")
+        notes.append(f"{seen['']} images are from cameras without a mask; all their pixels count")
     return notes
 
 

@@ -1,8 +1,8 @@
-"""Options of scoring, grouped by concern: what `Scorer` and ``score_pool`` take alike.
+"""Options of scoring that both `Scorer` and ``score_pool`` take, grouped by concern.
 
-A new option: a field of its group with a line of documentation, its type in `ScoringOptions`, and
-``deal/cli/score.py`` for the command line. It then stands in the signature of every call, in
-``config.scoring`` of a run, and among the settings that ``runs/<shard>.json`` records.
+To add an option, add a field to its group with a line of documentation, its type to
+`ScoringOptions`, and the option to ``deal/cli/score.py``. It then appears in the signature of every
+call, in ``config.scoring`` of a run, and in the settings that ``runs/<shard>.json`` records.
 """
 
 from __future__ import annotations
@@ -60,24 +60,25 @@ class ScoringOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What runs the network; changes no stored number beyond rounding.
+    """How the network runs; these options change no stored number beyond rounding.
 
     Parameters
     ----------
     engine : ``ort``, ``trt`` or ``torch``
-        What runs the network: ONNX Runtime, TensorRT, or PyTorch as the reference.
+        The software that runs the network: ONNX Runtime, TensorRT, or PyTorch as the reference.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
-        ``auto`` takes CUDA where the engine is built for it and a driver sees a device.
+        ``auto`` takes CUDA if the engine supports it and the driver finds a device.
     precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
-        A model of another precision is refused. None runs the model as it is.
+        The precision the model must have; a model of another precision is refused. None runs the
+        model as it is.
     threads : int, optional
-        Threads of one session, for network and kernel. Default: a `Scorer`, which is one session,
+        Threads of one session, for network and kernel. By default a `Scorer`, which is one session,
         takes every core this process may use; the sessions of ``score_pool`` run side by side with
         one thread each (engine ``torch``: one session with every core).
     batch_size : int, optional
-        Images of one size that go through the network together. Default on a device: 32, to which
-        smaller batches are filled up. On the CPU: 8 for a `Scorer`, whose threads share the images
-        of a batch; 1 for the sessions of ``score_pool``.
+        Images of one size that go through the network together. The default on a device is 32, and
+        smaller batches are padded to it. On the CPU it is 8 for a `Scorer`, whose threads share the
+        images of a batch, and 1 for the sessions of ``score_pool``.
     """
 
     engine: str = "ort"
@@ -94,10 +95,11 @@ class Network:
     Parameters
     ----------
     model_options : mapping, optional
-        Keys of the model contract (:mod:`deal.model.spec`) that win over the model's own, in every
-        model of a committee.
+        Keys of the model contract (:mod:`deal.model.spec`) that replace the model's own values, in
+        every model of a committee.
     difficulty_head : DifficultyHead or path, optional
-        Wins over the graph's own ``difficulty`` output, which wins over the head in the metadata.
+        The difficulty head to use. Without it, the graph's own ``difficulty`` output is used, or
+        else the head in the model's metadata.
     """
 
     model_options: Mapping[str, Any] | None = None
@@ -106,17 +108,18 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voting:
-    """Who votes beside the models.
+    """Votes in addition to those of the models.
 
     Parameters
     ----------
     flip : bool
         Each model votes once more, on the image mirrored left to right.
     dropout_passes : int
-        Passes of one model under masks of its dropout layers that vote beside the model itself
-        (Monte-Carlo dropout). Not with ``flip`` or several models.
+        Number of extra passes of one model with random masks on its dropout layers, which vote
+        beside the model itself (Monte-Carlo dropout). Cannot be combined with ``flip`` or several
+        models.
     dropout_seed : int
-        Draws the masks: 0 … 2⁶³−1.
+        Seed of the masks, 0 … 2⁶³−1.
     """
 
     flip: bool = False
@@ -126,19 +129,20 @@ class Voting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """Which pixels count, and how finely.
+    """Which pixels count, and at which resolution.
 
     Parameters
     ----------
     raster : ``input`` or ``image``
         The size on which statistics are computed: the network's input, or the oriented original.
     scaled_decode : bool
-        Decode JPEG files that are larger than the network's input straight to 1/2, 1/4 or 1/8 of
-        their size, never below that input; only with ``raster`` ``input``. Arrays that a `Scorer`
-        is given are used as they are.
+        Decode JPEG files that are larger than the network's input directly to 1/2, 1/4 or 1/8 of
+        their size, never below the input size. Applies only to ``raster`` ``input``, and not to
+        arrays that are given to a `Scorer`.
     mask : array of uint8 [H, W], path, mapping of camera to either, or sequence of str, optional
-        0 = ignore (car hood, vignette), in pixels of the oriented original. In a mapping ``""`` is
-        for cameras without a mask of their own; a sequence holds ``"FILE"`` or ``"CAMERA=FILE"``.
+        Pixels to ignore have value 0 (car hood, vignette), in pixels of the oriented original. In
+        a mapping, ``""`` stands for cameras without a mask of their own. A sequence holds
+        ``"FILE"`` or ``"CAMERA=FILE"``.
     """
 
     raster: Literal["input", "image"] = "input"
@@ -153,12 +157,13 @@ class RegionChoice:
     Parameters
     ----------
     regions : Grid, Components, Superpixels, GivenSegments or str, optional
-        Sizes are in raster pixels. As text ``grid:40``, ``components``, ``slic:200`` or
-        ``segments:DIR``. None: images alone.
+        The regions of each image, with sizes in raster pixels; as text ``grid:40``,
+        ``components``, ``slic:200`` or ``segments:DIR``. None scores images only.
     keep_regions : int, optional
-        Only the K regions of an image that score highest; None keeps all that are not empty.
+        Keep only this many regions per image, those that score highest; None keeps all that are
+        not empty.
     outlines : bool
-        Give regions the column ``polygon``: their outline as WKT.
+        Store the outline of each region as WKT in the column ``polygon``.
     """
 
     regions: RegionSource | None = None
@@ -182,7 +187,7 @@ class Scoring:
 
     @classmethod
     def of(cls, **options: Unpack[ScoringOptions]) -> Scoring:
-        """Read values or their text: ``regions="grid:40"``, ``mask="hood.png"``; UsageError."""
+        """Read values or text such as ``regions="grid:40"``; UsageError if one is invalid."""
         given: dict[str, Any] = dict(options)
         for name, read in (("mask", parse_masks), ("regions", parse_regions)):
             if name in given:

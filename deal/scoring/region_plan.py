@@ -1,4 +1,4 @@
-"""Which regions a scorer measures, which of them it keeps, and their rows."""
+"""The regions that a scorer measures, the choice of those it keeps, and their rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Regions = Grid | Segments | None
 
 @dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """Regions from their source to rows.
+    """Takes regions from their source to rows of the table.
 
     Parameters
     ----------
@@ -32,14 +32,15 @@ class RegionPlan:
     score : Bound
         The acquisition function that ranks the regions of an image.
     keep : int, optional
-        Only so many of an image; None keeps all that are not empty.
+        The number of regions to keep per image; None keeps all that are not empty.
     outlines : bool
-        With the column ``polygon``.
+        Whether rows have the column ``polygon``.
 
     Raises
     ------
     UsageError
-        The source is none, or there is none and something asks for it; ``keep`` is below 1.
+        ``source`` has the wrong type, another option needs a source and there is none, or ``keep``
+        is below 1.
     """
 
     source: RegionSource | None
@@ -71,7 +72,7 @@ class RegionPlan:
     def regions(
         self, group: InputGroup, logits: Any, align_corners: bool, threads: int | None
     ) -> tuple[Regions, dict[int, ItemError]]:
-        """The regions of a group's images for the kernel, and its rows that have too many."""
+        """The regions of a group's images for the kernel, and failures for images with too many."""
         if self.source is None or isinstance(self.source, Grid):
             return self.source, {}
         if not isinstance(self.source, Components):
@@ -81,7 +82,7 @@ class RegionPlan:
     def rows(
         self, stats: Statistics, ok: list[int], group: InputGroup, regions: Regions
     ) -> dict[str, NDArray[Any]] | None:
-        """Rows of ``regions/*.parquet`` of those images of a group; ``image`` counts the batch."""
+        """Rows of ``regions/*.parquet`` for images of a group; ``image`` is the batch index."""
         if stats.regions is None:
             return None
         table = region_rows(
@@ -97,7 +98,7 @@ class RegionPlan:
         return table
 
     def settings(self) -> dict[str, Any] | None:
-        """What changes stored rows, as JSON values."""
+        """Settings that change stored rows, as JSON values."""
         if self.source is None:
             return None
         score = {"acquisition": self.score.name, **self.score.options}

@@ -28,7 +28,7 @@ def region_rows(
     placements: Sequence[Placement],
     outlined: Grid | Segments | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """Flatten a table of regions to one row a region that is not empty.
+    """Flatten a table of regions to one row per region that is not empty.
 
     Parameters
     ----------
@@ -37,24 +37,25 @@ def region_rows(
     rows : sequence of int
         The images of the batch to take.
     keep : int or None
-        Only that many regions an image, those that ``score`` ranks highest; ties by region number.
+        Number of regions to keep per image, those that ``score`` ranks highest; ties go by region
+        number. None keeps all.
     score : Bound
         An acquisition function of regions that needs no totals.
     sizes : ndarray of int64 [B, 2]
         H, W of the oriented original images.
     placements : sequence of Placement, of the B images
-        Where they lie in the raster. What is padded belongs to no image, so boxes end with it.
+        Where the images lie in the raster. Padding belongs to no image, so boxes end before it.
     outlined : Grid or Segments, optional
         The regions, for ``polygon``: WKT outlines in pixels of the oriented originals. A raster
-        pixel stands for its share of the original, so corners may be fractions; masked pixels of
-        a region are within its outline.
+        pixel covers a part of the original, so corners may be fractions. Outlines include the
+        masked pixels of a region.
 
     Returns
     -------
     dict of column name to ndarray [m]
         ``image`` (index in the batch), ``region``, and the columns of ``table``; boxes are the
-        smallest ones of whole pixels of the original that hold the region. Ordered by ``rows``,
-        then region number.
+        the smallest ones of whole pixels of the original that hold the region. Rows are ordered by
+        ``rows``, then region number.
     """
     picked = [np.zeros((2, 0), np.int64)]
     for row in rows:

@@ -29,9 +29,10 @@ class Scorer:
     Parameters
     ----------
     model : path, or sequence of paths
-        ONNX file (``ort``, ``trt``), or checkpoint of ``deal train`` (``torch``). Several are a
-        committee and give its columns too: ``vote_entropy_mean``, ``mutual_information_mean``,
-        ``consensus_entropy_mean``. Everything else is of the first.
+        ONNX file (``ort``, ``trt``), or checkpoint of ``deal train`` (``torch``). Several models
+        are a committee and also give the columns ``vote_entropy_mean``,
+        ``mutual_information_mean`` and ``consensus_entropy_mean``. All other columns are those of
+        the first model.
     region_score : str or mapping, optional
         The acquisition function by which ``keep_regions`` chooses, by name or as
         ``{"acquisition": name, …}`` with its options; ``ds`` by default, ``entropy`` for a model
@@ -40,7 +41,8 @@ class Scorer:
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
-        Before any image is scored, whatever can be known by then.
+        An option is invalid, the engine or device is missing, or the model breaks its contract.
+        Everything that can be checked without images is checked here.
 
     Examples
     --------
@@ -59,12 +61,12 @@ class Scorer:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model contract as resolved; of the first model."""
+        """The contract of the first model, with options applied."""
         return self._session.spec
 
     @property
     def device(self) -> str:
-        """``cpu`` or ``cuda:<index>``, what is really used."""
+        """The device in use: ``cpu`` or ``cuda:<index>``."""
         return self._session.device
 
     @property
@@ -74,19 +76,19 @@ class Scorer:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What looked doubtful when the models were opened, one sentence each; none as a rule."""
+        """Warnings from opening the models, one sentence each; usually empty."""
         return self._session.doubts
 
     @property
     def has_committee(self) -> bool:
-        """Whether several members vote; without, their columns are absent."""
+        """Whether several members vote; if not, the columns of a committee are absent."""
         return self._session.has_committee
 
     @property
     def has_difficulty(self) -> bool:
-        """Whether difficulty is known: by option, by the graph or by its metadata.
+        """Whether difficulty comes from an option, from the graph or from its metadata.
 
-        Without, difficulty columns are absent and ``ds`` and ``de`` cannot be computed.
+        If not, difficulty columns are absent, and ``ds`` and ``de`` cannot be computed.
         """
         return self._session.has_difficulty
 
@@ -102,7 +104,7 @@ class Scorer:
         self.close()
 
     def close(self) -> None:
-        """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
+        """Release the network; later calls raise UsageError. Closing twice is harmless."""
         self._session.close()
 
     def score(
@@ -112,7 +114,7 @@ class Scorer:
         segments: Sequence[NDArray[Any]] | None = None,
         cameras: Sequence[str | None] | None = None,
     ) -> Columns:
-        """Score images, one row each; :meth:`score_with_regions` without the regions."""
+        """Score images, one row per image, as :meth:`score_with_regions` but without regions."""
         return self.score_with_regions(images, segments=segments, cameras=cameras)[0]
 
     def score_with_regions(
@@ -122,31 +124,33 @@ class Scorer:
         segments: Sequence[NDArray[Any]] | None = None,
         cameras: Sequence[str | None] | None = None,
     ) -> tuple[Columns, Columns | None]:
-        """Score images, one row each, and their regions.
+        """Score images and their regions, one row per image and per region.
 
         Parameters
         ----------
         images : sequence of ndarray of uint8 [H, W, 3]
-            Oriented RGB, of any sizes.
+            Oriented RGB images, of any sizes.
         segments : sequence of ndarray of integers [H, W], optional
-            For ``regions=GivenSegments()``: one an image, of its size; ids below 65,535, negative
-            for no region.
+            For ``regions=GivenSegments()``: one map per image, of the image's size; ids below
+            65,535, negative for no region.
         cameras : sequence of str or None, optional
-            For masks by camera: one an image.
+            For masks by camera: one name per image.
 
         Returns
         -------
         images : dict of column name to ndarray [n] or [n, K]
             The columns of ``images/*.parquet`` that derive from pixels, and ``status``
             (``ok`` or ``error``), ``error_code`` and ``error`` (None where ok). In rows of status
-            ``error`` floats are NaN and counts 0; ``width`` and ``height`` are always there.
+            ``error`` floats are NaN and counts 0, but ``width`` and ``height`` are set.
         regions : dict of column name to ndarray [m], or None without regions
-            The columns of ``regions/*.parquet``, and ``image``, the index in ``images``, for id.
+            The columns of ``regions/*.parquet``, with ``image``, the index in ``images``, instead
+            of ``id``.
 
         Raises
         ------
         UsageError
-            Something is not a uint8 RGB image, or not one of each is given an image.
+            An item is not a uint8 RGB image, or ``segments`` or ``cameras`` do not have one entry
+            per image.
         """
         session = self._session
         extras, size = extras_of(len(images), segments, cameras), session.batch_size
@@ -157,10 +161,10 @@ class Scorer:
         return tabulated(batches, images, session.nothing)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
-        """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
+        """Difficulty [H, W] in 0…1 on the raster of each image; None for an image that fails.
 
-        ``images`` are uint8 [H, W, 3], oriented RGB. Masked pixels have their difficulty too. The
-        maps are computed on the host, also of a network on a device. Raises UsageError for a model
-        without difficulty.
+        ``images`` are uint8 [H, W, 3], oriented RGB. Masked pixels also get a difficulty. The maps
+        are computed on the host, even if the network runs on a device. Raises UsageError for a
+        model without difficulty.
         """
         return self._session.difficulty_maps(images)

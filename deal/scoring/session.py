@@ -1,4 +1,4 @@
-"""``Session``: a network and all that scores its outputs, as one thread of a run has it."""
+"""``Session``: a network and everything that scores its outputs, for one thread of a run."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ Image8 = NDArray[np.uint8]
 
 
 class Session:
-    """One network, its kernel and what scores its outputs, for one thread: `Scorer` without doors.
+    """One network with everything that scores its outputs, for one thread; `Scorer` wraps it.
 
     Parameters
     ----------
     model : path or sequence of paths
-        Several are a committee.
+        Several models are a committee.
     scoring : Scoring
     region_score : str or mapping, optional
-        As `Scorer` has it.
+        As in `Scorer`.
 
     Attributes
     ----------
     nothing : BatchScores
-        Of no images at all: the names, dtypes and widths of all columns.
+        The scores of an empty batch, which show names, dtypes and widths of all columns.
     doubts : tuple of str
-        What looked doubtful when the models were opened, one sentence each; none as a rule.
+        Warnings from opening the models, one sentence each; usually empty.
     meter : Meter
-        Seconds by stage (:class:`deal.RunReport`), also of sessions opened :meth:`again`.
+        Seconds by stage (:class:`deal.RunReport`), including sessions opened by :meth:`again`.
 
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
-        Before any image is scored, whatever can be known by then.
+        As in `Scorer`.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class Session:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model contract as resolved; of the first model."""
+        """The contract of the first model, with options applied."""
         return self._engine.spec
 
     @property
     def device(self) -> str:
-        """``cpu`` or ``cuda:<index>``, what is really used."""
+        """The device in use: ``cpu`` or ``cuda:<index>``."""
         return self._engine.model.device
 
     @property
@@ -136,7 +136,7 @@ class Session:
 
     @property
     def has_difficulty(self) -> bool:
-        """Whether difficulty is known: by option, by the graph or by its metadata."""
+        """Whether difficulty comes from an option, from the graph or from its metadata."""
         return self._head is not None or self._from_graph
 
     def __enter__(self) -> Session:
@@ -151,9 +151,9 @@ class Session:
         self.close()
 
     def again(self, *, threads: int | None = None) -> Session:
-        """Open the same networks once more, for another thread; they are not checked anew.
+        """Open the same networks once more, for another thread, without repeating the checks.
 
-        ``threads`` is another number of threads for network and kernel; None keeps it.
+        ``threads`` changes the number of threads for network and kernel; None keeps it.
         """
         twin = copy.copy(self)
         twin._threads = self._threads if threads is None else threads
@@ -162,16 +162,16 @@ class Session:
         return twin
 
     def close(self) -> None:
-        """Release the network; what is asked afterwards is a UsageError. Twice does no harm."""
+        """Release the network; later calls raise UsageError. Closing twice is harmless."""
         self._opened = None
 
     @property
     def at_least(self) -> tuple[int, int] | None:
-        """(H, W) down to which images may be decoded to scale; None: in full."""
+        """The least (H, W) to which images may be scaled while decoding; None: decode in full."""
         return self._inputs.at_least
 
     def sizes(self, original: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(H, W) of such an image for the network, and of its raster; ItemError ``size``."""
+        """Sizes (H, W) of an image's network input and raster; raises ItemError ``size``."""
         return self._inputs.sizes(original)
 
     def prepared(
@@ -182,9 +182,9 @@ class Session:
         item_id: str | None = None,
         camera: str | None = None,
     ) -> tuple[Image8, ImageExtras]:
-        """What :meth:`score_batch` makes of an image before the network, ahead of it.
+        """Do the part of :meth:`score_batch` that comes before the network, for one image.
 
-        Any thread may call it. Raises ItemError ``segments`` or ``size``.
+        Any thread may call this. Raises ItemError ``segments`` or ``size``.
 
         Parameters
         ----------
@@ -193,14 +193,14 @@ class Session:
             Size of the oriented original of which ``image`` is a smaller version
             (:attr:`at_least`).
         item_id, camera : str, optional
-            Find the file of segments, and the mask.
+            They decide which file of segments and which mask are used.
 
         Returns
         -------
         image : ndarray of uint8 [h, w, 3]
             At the network's input size.
         extras : ImageExtras
-            Its segments or superpixels, camera and original size.
+            The image's segments or superpixels, camera and original size.
         """
         return self._inputs.prepared(image, original=original, item_id=item_id, camera=camera)
 
@@ -209,9 +209,9 @@ class Session:
     ) -> BatchScores:
         """Score a batch; images of equal size go through the network together.
 
-        ``extras`` are one an image (:meth:`prepared`). An image that fails is in ``failures`` and
-        nowhere else. Raises UsageError for what is no uint8 RGB image, or extras that are not one
-        an image.
+        ``extras`` has one entry per image (:meth:`prepared`). An image that fails is in
+        ``failures`` and nowhere else. Raises UsageError for an item that is not a uint8 RGB image,
+        or another number of extras.
         """
         extras = extras_of(len(images)) if extras is None else extras
         groups, failures = self._inputs.groups(images, extras)
@@ -232,11 +232,11 @@ class Session:
         return joined(parts or [self.nothing], failures)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
-        """Difficulty [H, W] in 0…1 on the raster of each image; None where an image fails.
+        """Difficulty [H, W] in 0…1 on the raster of each image; None for an image that fails.
 
-        Masked pixels have their difficulty too. Of an image that is boxed or cropped it is the map
-        of the whole image as it is resized, without padding, and 0 where it is cut off. The maps
-        are computed on the host, also of a network on a device. Raises UsageError for a model
+        Masked pixels also get a difficulty. For a model that boxes or crops, the map covers the
+        whole resized image without padding, and is 0 where the image is cut off. The maps are
+        computed on the host, even if the network runs on a device. Raises UsageError for a model
         without difficulty.
         """
         if not self.has_difficulty:
@@ -257,7 +257,7 @@ class Session:
         return maps
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """What changes a stored number, as JSON values; engine, device and threads do not."""
+        """Settings that change a stored number, as JSON; engine, device and threads do not."""
         spec = self.spec
         head = self._head.to_dict() if self._head is not None else None
         committee = self._engine.fingerprint_settings()
@@ -286,7 +286,7 @@ class Session:
         return self._kernel.statistics(output, group.size, regions, group.mask, self.meter)
 
     def _no_rows(self) -> BatchScores:
-        """No images at all: the names, dtypes and widths of all columns."""
+        """The scores of an empty batch, which show names, dtypes and widths of all columns."""
         floats = np.zeros((1, self.spec.num_classes, 1, 1), np.float32)
         width = self._engine.model.embedding_size
         embedding = None if width is None else np.zeros((1, width), np.float32)
@@ -307,7 +307,7 @@ class Session:
         ok: list[int],
         regions: Regions,
     ) -> BatchScores:
-        """Columns of the rows of a group that are ok."""
+        """Columns for the images of a group that are ok."""
         rows = np.array(ok, dtype=np.int64)
         originals = np.array(group.originals)
         columns = {

@@ -1,4 +1,4 @@
-"""Statistics of what a network gave, where it lies: on the host, or on a device."""
+"""Statistics of a network's output, computed where the output lies: on the host or a device."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ __all__ = ["Kernel"]
 
 
 class Kernel:
-    """Calls of :func:`deal.score_logits` for one model. Use one a thread.
+    """Calls :func:`deal.score_logits` for one model. Use one per thread.
 
-    Of outputs on a device masks and maps of segments go up and the tables come down, nothing else.
+    If the output is on a device, only masks and maps of segments are copied to the device, and only
+    the tables are copied back.
 
     Parameters
     ----------
     spec : ModelSpec
     head : DifficultyHead, optional
     from_graph : bool
-        Whether the graph's own difficulty counts.
+        Whether the graph's own difficulty is used.
     threads : int, optional
-        Of the CPU.
+        Threads on the CPU.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Kernel:
     def difficulty_maps(
         self, output: EngineOutput, size: tuple[int, int]
     ) -> list[NDArray[np.float32] | None]:
-        """Difficulty [H, W] of every image of an output on the host; None if it is not finite."""
+        """Difficulty [H, W] of each image of an output on the host; None where it is not finite."""
         maps: list[NDArray[np.float32] | None] = []
         for row in range(len(output.logits)):
             logits = output.logits[row : row + 1]
@@ -111,10 +112,10 @@ class Kernel:
         return maps
 
     def _upload(self, name: str, array: NDArray[Any], stream: _native.Stream) -> Any:
-        """A copy on the device, in memory that is taken again only where it is too small."""
+        """Copy an array to the device; memory is allocated anew only if it is too small."""
         kept = self._uploads.get(name)
         if kept is None or kept.nbytes < array.nbytes:
             kept = self._uploads[name] = DeviceArray.empty((array.nbytes,), np.uint8, stream)
-        # From memory that is not pinned: the call returns when it has been read.
+        # The host memory is not pinned, so the call returns only after it has been read.
         stream.copy(kept.address, array.ctypes.data, array.nbytes)
         return kept.seen_as(array.shape, array.dtype)

@@ -1,6 +1,6 @@
-"""Selection: stored rows, ranked by an acquisition function, become what to label next.
+"""Selection: rank stored rows by an acquisition function and choose what to label next.
 
-``ranking`` is what is asked for, ``sources`` and ``gather`` read the tables, ``order`` ranks,
+``ranking`` holds the request, ``sources`` and ``gather`` read the tables, ``order`` ranks,
 ``greedy`` and ``diverse`` take what budget and rules allow, ``document`` is the result.
 """
 

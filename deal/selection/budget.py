@@ -30,15 +30,15 @@ COSTS = ("count", "pixels", "clicks")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much to select: an amount, or a percentage of what is ranked.
+    """How much to select: an amount, or a percentage of the ranked rows.
 
     Attributes
     ----------
     amount : Fraction, optional
-        In units; whole for images and regions.
+        The amount in ``unit``; a whole number for images and regions.
     percent : Fraction, optional
-        Of the pool: of the rows that have a score (excluded ones too), or of their pixels or
-        clicks. With neither, everything is selected.
+        The percentage of the rows that have a score (excluded rows too), or of their pixels or
+        clicks. If neither amount nor percentage is given, everything is selected.
     unit : str, optional
         One of ``images``, ``regions``, ``pixels`` and ``clicks``; None counts rows of whichever
         table is ranked.
@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def cost(self) -> str:
-        """What is counted: ``count``, ``pixels`` or ``clicks``."""
+        """The cost that is counted: ``count``, ``pixels`` or ``clicks``."""
         return self.unit if self.unit in COSTS else "count"
 
     @property
@@ -64,7 +64,7 @@ class Budget:
         return self.unit if self.unit in ("images", "regions") else None
 
     def resolve(self, total: float) -> float:
-        """Return the budget, of a pool that costs ``total``; a share of rows is rounded up."""
+        """Return the budget for a pool that costs ``total``; a share of rows is rounded up."""
         if self.amount is not None:
             whole = self.amount.denominator == 1
             return int(self.amount) if whole else float(self.amount)
@@ -77,10 +77,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ClickModel:
-    """Clicks that labeling takes: corner · corners + length · length + fixed.
+    """Estimate of the clicks that labeling takes: corner · corners + length · length + fixed.
 
     Corners and length are those of the predicted boundaries (``boundary_corners``,
-    ``boundary_length``): whoever outlines a segment clicks its corners. Counting the clicks of
+    ``boundary_length``): an annotator who outlines a segment clicks its corners. Counting clicks of
     polygon outlines as annotation cost follows CEREALS (Mackowiak et al., BMVC 2018,
     arXiv 1810.09726) and MetaBox+ (Colling et al. 2020, arXiv 2010.01884), which estimate them
     from predicted segmentations too.
@@ -88,11 +88,11 @@ class ClickModel:
     Attributes
     ----------
     corner : float
-        Clicks a corner.
+        Clicks per corner.
     length : float
-        Clicks a raster pixel of boundary, for tools that trace instead of clicking corners.
+        Clicks per raster pixel of boundary, for tools that trace instead of clicking corners.
     fixed : float
-        Clicks an image or region takes even without a boundary, such as opening it.
+        Clicks that each image or region takes even without a boundary, such as opening it.
     """
 
     corner: float = 1.0
@@ -103,18 +103,21 @@ class ClickModel:
         values = (self.corner, self.length, self.fixed)
         if not all(np.isfinite(value) and value >= 0 for value in values) or not any(values):
             raise UsageError(
-                "click_corner, click_length and click_fixed must be numbers of at least 0, one of "
-                f"them more; not {', '.join(f'{value:g}' for value in values)}"
+                "click_corner, click_length and click_fixed must be numbers of at least 0, and at "
+                f"least one above 0; not {', '.join(f'{value:g}' for value in values)}"
             )
 
 
 def parse_budget(budget: str | int | Budget | None) -> Budget:
-    """``50``, ``"5%"``, ``"regions:2000"``, ``"pixels:5e6"``, ``"clicks:10%"``; None is everything.
+    """Read ``50``, ``"5%"``, ``"regions:2000"``, ``"pixels:5e6"`` or ``"clicks:10%"``.
+
+    None selects everything.
 
     Raises
     ------
     UsageError
-        An unknown unit, or neither a positive amount nor a percentage above 0 and up to 100.
+        The unit is unknown, or the number is neither a positive amount nor a percentage above 0
+        and up to 100.
     """
     if budget is None:
         return Budget()
@@ -124,7 +127,8 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
     unit, colon, amount = text.rpartition(":")
     if colon and unit not in UNITS:
         raise UsageError(
-            f"budget {text!r}: no unit {unit!r}; there are {', '.join(UNITS)}, as in regions:2000"
+            f"budget {text!r}: unknown unit {unit!r}; use one of {', '.join(UNITS)}, as in "
+            "regions:2000"
         )
     counted = unit not in ("pixels", "clicks")
     try:
@@ -145,8 +149,8 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
 
 
 def number_of(text: str) -> Fraction:
-    """Read a number above 0 exactly; ValueError for others, and above 2⁵³, where sums go wrong."""
-    if not 0 < float(text) <= 2**53:  # first: a Fraction of 1e999999999 takes forever
+    """Read a number above 0 exactly; ValueError for other text and above 2⁵³ (sums lose digits)."""
+    if not 0 < float(text) <= 2**53:  # before Fraction, which takes forever for 1e999999999
         raise ValueError(text)
     return Fraction(text)
 
@@ -169,14 +173,14 @@ def cost_columns(cost: str, clicks: ClickModel) -> tuple[str, ...]:
 def costs(
     columns: Mapping[str, NDArray[Any]], cost: str, clicks: ClickModel, rows: int
 ) -> NDArray[np.float64]:
-    """Cost of each row, float64 [n].
+    """Return the cost of each row, float64 [n].
 
     Parameters
     ----------
     columns : mapping of column name to ndarray of float64 [n]
-        Those of :func:`cost_columns`; NaN where the results have no value.
+        The columns that :func:`cost_columns` names; NaN where the results have no value.
     cost : ``count``, ``pixels`` or ``clicks``
-        Pixels are those of the raster that no mask hides (``n_pixels``).
+        Pixels are raster pixels that no mask hides (``n_pixels``).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The columns of a selection: of the rows that were taken, with what is read again of them."""
+"""The columns of a selection; those not needed for ranking are read for the selected rows alone."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def read_texts(
     bound: Bound,
     totals: NDArray[np.int64] | None,
 ) -> dict[str, pa.ChunkedArray]:
-    """Of the selected rows, what was not read for ranking: only they are read again.
+    """Read the columns of the selected rows that ranking did not need.
 
-    Of ten thousand rows and more: wide columns and Python's strings are there for a few at a time.
+    The rows are read in pieces of at least ten thousand, so that wide columns and Python strings
+    take memory for one piece at a time.
     """
     import pyarrow as pa
 
@@ -54,7 +55,7 @@ def to_table(
     bound: Bound,
     ranking: Ranking,
 ) -> pa.Table:
-    """The selected rows with what a reader needs: the columns of a `Selection`."""
+    """Make the table of a `Selection` from the selected rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -78,7 +79,7 @@ def to_table(
 
 
 def _polygons(regions: pa.Table) -> pa.Array:
-    """Outlines as stored; the box of regions that have none."""
+    """Outlines as stored; the box for regions that have no outline."""
     import pyarrow as pa
 
     from deal.kernel.geometry import box_outline

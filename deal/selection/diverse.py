@@ -41,18 +41,18 @@ def spread(
 ) -> tuple[dict[str, Any], list[str]]:
     """Take candidates by k-center greedy, each the farthest from all labeled and taken rows.
 
-    Picks that a rule refuses drop out and picking goes on without them; in the round in which
-    they were picked they count as covered. Features that stand on the pool's statistics are
-    standardised over candidates, labeled and taken rows.
+    If a rule refuses a pick, the pick drops out and picking goes on; it counts as covered only in
+    the round in which it was picked. Features made from statistics are standardised over
+    candidates, labeled and taken rows.
 
     Parameters
     ----------
     candidates, labeled : ndarray of int64
-        Rows; candidates best first.
+        Row numbers; candidates with the best first.
     by_score : bool
-        Scores stay and the best candidate goes first where there is no center. Otherwise scores
-        become the distances at which rows were picked: NaN for a first pick without a center
-        and for rows that were included.
+        If True, rows keep their scores, and the best candidate is picked first where there is no
+        center yet. Otherwise each score becomes the distance at which the row was picked: NaN for
+        a first pick without a center and for rows that were included.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def spread(
     import pyarrow as pa
 
     known = np.unique(np.concatenate([candidates, labeled, np.array(choice.taken, np.int64)]))
-    # In the order of their ids: distances that tie go by it, however rows are stored.
+    # Sorted by id, so that ties of distance do not depend on the order in which rows are stored.
     known = known[rank(rows.ids.take(pa.array(known)), np.zeros(len(known)))]
     vectors = _features(sources, known, ranking.features)
     finite = np.isfinite(vectors).all(axis=1)
@@ -99,8 +99,8 @@ def spread(
         rows.scores[taken] = distances[taken]
     lacking = int((place[candidates] < 0).sum())
     notes = [
-        f"{lacking} of {len(candidates)} candidates have no {ranking.features} features: they are "
-        "not picked; score them again with the model of the others"
+        f"{lacking} of {len(candidates)} candidates have no {ranking.features} features and are "
+        "not picked; score them again with the model that scored the others"
     ]
     metadata = {"features_sha256": sha256(vectors.astype("<f4").tobytes()).hexdigest()}
     return metadata, notes if lacking else []
@@ -117,7 +117,7 @@ def _features(sources: Sources, known: NDArray[np.int64], which: str) -> NDArray
         )
     ):
         raise ResultsError(
-            "features embedding: the results have none; score with a model exported with "
+            "features embedding: the results have no embedding; score with a model exported with "
             "deal export --embedding, or give features statistics"
         )
     return features(table) if len(known) else np.empty((0, 0), np.float32)

@@ -25,14 +25,15 @@ __all__ = ["COLUMNS", "Selection", "unguarded"]
 COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 """Columns of ``selection.csv`` and keys of the rows of ``selection.json``.
 
-``rank`` from 1, ``score`` of the acquisition function, ``region`` its number within the image and
-``polygon`` its outline (WKT, pixels of the oriented original; the box where no outline is stored),
-``cost`` in the unit of the selection, ``why`` the classes and regions that carry the score. A value
-that does not apply is empty (null).
+``rank`` counts from 1; ``score`` is that of the acquisition function; ``region`` is the number of
+the region within its image, and ``polygon`` the outline of the region (WKT, in pixels of the
+oriented original; its box where no outline is stored); ``cost`` is in the unit of the selection;
+``why`` names the classes and regions that contribute most to the score. A value that does not apply
+is empty (null).
 """
 _BATCH = 512
 
-# Apostrophes before it count too, so that what is guarded twice is read back as it was.
+# Leading apostrophes count too, so that text that is guarded twice is read back unchanged.
 _FORMULA = re.compile(r"^'*[=+\-@\t\r]")
 
 
@@ -43,12 +44,12 @@ class Selection:
     Attributes
     ----------
     table : pyarrow.Table, k rows
-        The columns of `COLUMNS` but for ``rank``, in rank order.
+        The columns of `COLUMNS` except ``rank``, in rank order.
     metadata : dict
-        Acquisition, its options, budget, rules, seed, tie rule, counts and hashes of the inputs:
-        the same inputs give the same metadata, byte for byte.
+        Acquisition function and options, budget, rules, seed, tie rule, counts and hashes of the
+        inputs. The same inputs give the same metadata, byte for byte.
     notes : tuple of str
-        What the user should hear, such as a budget larger than the pool.
+        Notes for the user, for example that the budget is larger than the pool.
     """
 
     table: pa.Table
@@ -57,17 +58,17 @@ class Selection:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Ids, best first; of regions, the id of each one's image."""
+        """Ids, best first; if regions are selected, the id of each region's image."""
         return tuple(self.table.column("id").to_pylist())
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Scores, float64 [k]; NaN where a pick by distance has none."""
+        """Scores, float64 [k]; NaN for a pick by distance that has no score."""
         return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
 
     @property
     def drawn(self) -> str:
-        """``, drawn by power:1`` where rows were drawn, for a line that says what ranked them."""
+        """``, drawn by power:1`` where rows were drawn: text for a line that names the function."""
         stochastic = self.metadata["stochastic"]
         return f", drawn by {stochastic}" if stochastic else ""
 
@@ -99,7 +100,7 @@ class Selection:
 
     @property
     def formulas(self) -> int:
-        """Rows with a text that spreadsheets take for a formula: it begins with =, +, - or @."""
+        """Count rows that spreadsheets take for a formula: a text begins with =, +, - or @."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -112,9 +113,9 @@ class Selection:
         return int(found.sum())
 
     def to_csv(self, *, csv_safe: bool = False) -> str:
-        """`COLUMNS`; text quoted where needed (RFC 4180), numbers as Python's ``repr``.
+        """Return `COLUMNS` as CSV: quoted where needed (RFC 4180), numbers as Python's ``repr``.
 
-        With ``csv_safe`` an apostrophe precedes text that spreadsheets take for a formula.
+        With ``csv_safe``, an apostrophe precedes text that spreadsheets take for a formula.
         """
         return "".join(self._csv(csv_safe))
 
@@ -130,7 +131,7 @@ class Selection:
         output : path
         csv_safe : bool
             Write an apostrophe before text in ``selection.csv`` that begins with =, +, - or @, so
-            that spreadsheets do not run it. Lists of ids are read without it.
+            that spreadsheets do not run it. It is removed when the file is read as a list of ids.
 
         Raises
         ------
@@ -176,7 +177,7 @@ class Selection:
 
 
 def unguarded(text: str) -> str:
-    """A text of a ``csv_safe`` file as it was."""
+    """Return a text of a ``csv_safe`` file without the apostrophe that guards it."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
@@ -185,7 +186,7 @@ def _guarded(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    # csv.writer leaves a carriage return unquoted, which readers take for the end of the row.
+    # csv.writer does not quote a carriage return, which readers take for the end of the row.
     if not text or any(character in text for character in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -1,4 +1,4 @@
-"""One pass over the sources: ids, scores, and the columns that costs and rules need."""
+"""One pass over the sources, which collects ids, scores and the columns for costs and rules."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ __all__ = [
 ]
 
 _COLUMNS = ("camera", "sequence")
-# Of a stem such as frame_000123 or clip.mp4#frame=123: its last number, to 18 digits.
+# The last number, of up to 18 digits, in a stem such as frame_000123 or clip.mp4#frame=123.
 _EXTENSION, _FRAME = r"\.[A-Za-z][A-Za-z0-9]*$", r"(?P<frame>\d{1,18})[^\d/]*$"
 
 
 @dataclass
 class Groups:
-    """Rows by a text they share.
+    """Rows grouped by a text that they share.
 
     Attributes
     ----------
     values : dict of str or None to int
-        Each text and its code; None for rows without.
+        Each text and its code; None stands for rows without a text.
     codes : ndarray of int32 [n]
     """
 
@@ -61,7 +61,7 @@ class Groups:
         )
 
     def close(self) -> None:
-        """Make ``codes`` of all rows that were added."""
+        """Make ``codes`` for all rows that were added."""
         self.codes = np.concatenate(self._parts) if self._parts else self.codes
         self._parts = []
 
@@ -83,7 +83,7 @@ class Rows:
     times : ndarray of int64 [n]
         Nanoseconds or frame numbers, for the gap; empty without one.
     unscored : int
-        Rows that are ok and yet have no score: a value is missing or not a number.
+        Count of rows that are ok but have no score, since a value is missing or not a number.
     """
 
     ids: pa.Array
@@ -98,7 +98,7 @@ class Rows:
         return len(self.scores)
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
-        """Some of them, in this order; without their groups and times."""
+        """Return the rows with these numbers, in this order, without groups and times."""
         import pyarrow as pa
 
         return Rows(
@@ -113,7 +113,7 @@ class Rows:
 
 
 def pool_totals(sources: Sources, bound: Bound) -> NDArray[np.int64] | None:
-    """Totals over all pieces, for functions that need them."""
+    """Return totals over all pieces; None for functions that need none."""
     if not bound.needs_totals:
         return None
     total = np.zeros((), dtype=np.int64)
@@ -128,9 +128,9 @@ def scored_pieces(
     columns: Sequence[str] = (),
     totals: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[pa.Table, NDArray[np.float64]]]:
-    """Pieces of the sources with the columns, and the score of each row: float64 [n].
+    """Yield pieces of the sources with the columns, and the score of each row: float64 [n].
 
-    ``totals`` are those of :func:`pool_totals`.
+    ``totals`` come from :func:`pool_totals`.
     """
     needs = list(dict.fromkeys([*_key(sources.table), *bound.columns, *columns]))
     for piece in sources.read(needs):
@@ -143,13 +143,13 @@ def scored_pieces(
 def gather(
     sources: Sources, bound: Bound, ranking: Ranking
 ) -> tuple[Rows, NDArray[np.int64] | None]:
-    """Read and score everything once; the rows, and :func:`pool_totals`.
+    """Read and score everything once; return the rows and :func:`pool_totals`.
 
     Raises
     ------
     ResultsError
-        A column is missing or empty that the function, the cost or a rule needs, or a name
-        stands in two rows.
+        A column that the function, the cost or a rule needs is missing or empty, or two rows have
+        the same name.
     """
     import pyarrow as pa
 
@@ -198,7 +198,7 @@ def gather(
     )
     row = repeated(rows.ids, rows.regions)
     if row is not None:
-        if sources.settle():  # now that it is known which rows count
+        if sources.settle():  # once more, without the second rows that are now left out
             return gather(sources, bound, ranking)
         raise _repeated(rows, row)
     if ranking.cost != "count" and scored.any():
@@ -215,7 +215,7 @@ def _key(table: str) -> tuple[str, ...]:
 
 
 def _column(attribute: str) -> str | None:
-    """The column that holds an attribute; the folder is in the id."""
+    """The column that holds an attribute; None for the folder, which is part of the id."""
     if attribute == "folder":
         return None
     return attribute if attribute in _COLUMNS else "attributes"
@@ -261,7 +261,7 @@ def _require(piece: pa.Table, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in piece.column_names:
             raise ResultsError(
-                f"the table lacks the column {name}, which this selection needs: give one that "
+                f"the table lacks the column {name}, which this selection needs: give a table that "
                 "has it, or the output folder of deal-score"
             )
 
@@ -297,7 +297,7 @@ def _check_gap(rows: Rows, ranking: Ranking, scored: NDArray[np.bool_], missing_
 
 
 def notes_on_quotas(rows: Rows, ranking: Ranking) -> Iterator[str]:
-    """What the user should hear of rows without a value, and of values that no row has.
+    """Yield notes on rows without a value, and on values that no row has.
 
     Raises
     ------
@@ -310,20 +310,20 @@ def notes_on_quotas(rows: Rows, ranking: Ranking) -> Iterator[str]:
         without = int((scored & (group.codes == group.values.get(None, -1))).sum())
         if without and without == scored.sum():
             raise ResultsError(
-                f"quota {quota}: none of {without} rows has a {quota.attribute}; the manifest the "
-                "pool is scored from gives it"
+                f"quota {quota}: none of {without} rows has a {quota.attribute}; give it as a "
+                "column of the manifest and score the pool from that manifest"
             )
         if without:
             yield (
-                f"{without} of {int(scored.sum())} rows have no {quota.attribute}: for quota "
-                f"{quota} they count as one"
+                f"{without} of {int(scored.sum())} rows have no {quota.attribute}: quota {quota} "
+                "counts them together as one value"
             )
         if quota.value is not None and quota.value not in group.values:
             yield f"quota {quota}: no row has {quota.attribute} {quota.value!r}"
 
 
 def image_codes(rows: Rows, taken: NDArray[np.int64]) -> NDArray[Any]:
-    """Codes [n] of the images of some rows, equal for rows of one image; −1 for the others."""
+    """Codes [n] of the images of the taken rows, equal for rows of one image; −1 for other rows."""
     import pyarrow as pa
 
     codes = np.full(len(rows), -1, np.int64)

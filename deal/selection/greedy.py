@@ -34,13 +34,13 @@ class Cap:
         self.used = np.zeros(len(self.limits))
 
     def allows(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each of some rows would fit alone."""
+        """Whether each of these rows would fit alone."""
         codes = self.codes[rows]
         return np.asarray(self.used[codes] + self.weights[rows] <= self.limits[codes])
 
 
 class Spacing:
-    """A least distance of images of one sequence; regions of one image are no distance apart.
+    """A least distance between images of one sequence; it does not separate regions of one image.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Spacing:
         self._seen: set[int] = set()
 
     def allows(self, row: int) -> bool:
-        """Whether the row is far enough from all that were taken."""
+        """Whether the row is far enough from all rows that were taken."""
         if int(self._images[row]) in self._seen:
             return True
         taken = self._taken.get(int(self._sequences[row]), [])
@@ -84,7 +84,7 @@ class Choice:
     Parameters
     ----------
     weights : ndarray of float64 [n]
-        What each row takes of the budget.
+        The share of the budget that each row takes, in units of the budget.
     limit : float
         The budget.
     caps : sequence of Cap
@@ -111,12 +111,12 @@ class Choice:
         self.spent = 0.0
 
     def take(self, rows: NDArray[np.int64]) -> None:
-        """Take rows whatever the rules; they count for those that follow."""
+        """Take rows regardless of the rules; the rules count them for later rows."""
         for row in rows.tolist():
             self._take(row)
 
     def choose(self, order: NDArray[np.int64]) -> None:
-        """Go through rows, best first, and take each that still fits.
+        """Go through rows, best first, and take each row that still fits.
 
         A row that does not fit is skipped: a later one that costs less may fit.
         """
@@ -127,20 +127,20 @@ class Choice:
             if self.spent + least > self._limit:
                 return
             block = order[start : start + _BLOCK]
-            # Most of a long tail is ruled out at once: what does not fit now never will.
+            # A row that does not fit now never will, so most of a long tail is ruled out at once.
             for row in block[self.fits(block)].tolist():
                 if self._fits(row):
                     self._take(row)
 
     def fits(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each of some rows would fit alone, gaps aside."""
+        """Whether each of these rows would fit alone, without regard to gaps."""
         fitting = self.spent + self.weights[rows] <= self._limit
         for cap in self._caps:
             fitting &= cap.allows(rows)
         return np.asarray(fitting)
 
     def remaining(self, rows: NDArray[np.int64]) -> int:
-        """About how many of these rows the rest of the budget pays for, at least 1."""
+        """Estimate how many of these rows the rest of the budget pays for, at least 1."""
         mean = float(self.weights[rows].mean()) if len(rows) else 1.0
         return max(int((self._limit - self.spent) / mean), 1) if mean > 0 else len(rows)
 

@@ -1,6 +1,7 @@
-"""The order of ranked rows, whether a name stands twice, and a digest of it all: vectorised.
+"""The order of ranked rows, the search for repeated names, and a digest of the ranking.
 
-Ids stay in Arrow buffers: a pool of ten million never becomes ten million Python strings.
+All of it is vectorised, and ids stay in Arrow buffers: a pool of ten million images never becomes
+ten million Python strings.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digest", "mixed", "name_hashes", "rank", "repeated"]
 
-_BLOCK = 65_536  # of the digest: part of its definition
+_BLOCK = 65_536  # rows per block of the digest; part of the definition of the digest
 _STEP = 8192  # rows worked on at once
 
 
@@ -28,16 +29,16 @@ def rank(
     *,
     regions: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """Rows by score descending, ties by id ascending (UTF-8 bytes); NaN rows are left out.
+    """Order rows by score descending, ties by id ascending (UTF-8 bytes); leave out NaN rows.
 
     Parameters
     ----------
     ids : sequence of str, or pyarrow array of strings, length n
     scores : ndarray of float64 [n]
     budget : int or None
-        Keep the first so many.
+        Keep this many of the first rows; None keeps all.
     regions : ndarray of int32 [n], optional
-        Ties of one id go by region ascending.
+        Region numbers; rows of one id that tie go by region ascending.
 
     Returns
     -------
@@ -67,9 +68,10 @@ def rank(
 
 
 def repeated(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> int | None:
-    """Row of a name (id, or id and region) that stands twice, the least such name's; or None.
+    """Return a row whose name (id, or id and region) occurs twice, or None.
 
-    Exact: hashes only say which rows to compare.
+    Of several such names, the least one counts. The result is exact: hashes only say which rows to
+    compare.
     """
     import pyarrow as pa
 
@@ -96,10 +98,10 @@ def digest(
     order: NDArray[np.int64],
     regions: NDArray[np.int32] | None = None,
 ) -> str:
-    """SHA-256 over the ranked rows: the same in whatever order they were stored.
+    """SHA-256 over the ranked rows; it does not depend on the order in which they were stored.
 
-    For every 65,536 rows in rank order: the lengths of their ids in bytes (int64), the ids
-    (UTF-8), the regions if any (int32), the scores (float64); little-endian.
+    For every 65,536 rows in rank order, it covers the lengths of their ids in bytes (int64), the
+    ids (UTF-8), the regions if any (int32) and the scores (float64); little-endian.
     """
     import pyarrow as pa
 
@@ -114,7 +116,7 @@ def digest(
             state.update(_buffers(ids.take(pa.array(step)))[1].data)
         if regions is not None:
             state.update(regions[rows].astype("<i4").data)
-        for step in steps:  # zeros of either sign tie, so they are one number
+        for step in steps:  # 0.0 and -0.0 tie, so they are digested as one number
             state.update((scores[step] + 0.0).astype("<f8").data)
     return state.hexdigest()
 
@@ -130,16 +132,16 @@ def _buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 
 
 def _ends(ids: pa.Array) -> NDArray[np.int64]:
-    """Where each id of a large_string array begins in its buffer, then the end: a view [n + 1]."""
+    """Offsets of the ids of a large_string array in its buffer, and the end: a view [n + 1]."""
     if not len(ids):
         return np.zeros(1, np.int64)
     return np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
 
 
 def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDArray[np.uint64]:
-    """A hash of each name (id, or id and region), uint64 [n].
+    """Hash each name (id, or id and region): uint64 [n].
 
-    Eight bytes a step, all ids of a block at once.
+    Each step takes eight bytes of all ids of a block at once.
     """
     hashes = np.empty(len(ids), np.uint64)
     for start in range(0, len(ids), _STEP):
@@ -152,7 +154,7 @@ def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDAr
             rows = np.flatnonzero(lengths > step)
             word = words[offsets[rows] + step]
             cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
-            word = (word << cut) >> cut  # bytes of the next id go
+            word = (word << cut) >> cut  # drops the bytes of the next id
             value[rows] = mixed(value[rows] ^ word)
         hashes[start : start + len(lengths)] = value
     if regions is not None:
@@ -161,7 +163,7 @@ def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDAr
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Steele et al. 2014, SplitMix64: a bijection in which every input bit reaches all others."""
+    """SplitMix64 (Steele et al. 2014): a bijection in which every input bit affects all others."""
     values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

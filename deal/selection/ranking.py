@@ -1,4 +1,4 @@
-"""What a selection is asked for: one frozen record, checked before any work."""
+"""The settings of a selection as one frozen record, checked before any work."""
 
 from __future__ import annotations
 
@@ -55,36 +55,43 @@ class SelectOptions(AcquisitionOptions, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """How stored rows become a selection; made by :meth:`of` from values or their text.
+    """The settings of a selection; :meth:`of` makes them from values or their text.
 
     Attributes
     ----------
     acquisition : str
         One of :func:`deal.acquisition_names`.
     options : mapping
-        Of that function: ``levels``, ``edges``, ``tail``, ``focus``, ….
+        Options of the acquisition function: ``levels``, ``edges``, ``tail``, ``focus``, ….
     seed : int
-        Of functions that take one, and of ``stochastic``.
+        Seed of functions that take one, and of ``stochastic``.
     stochastic : Stochastic, optional
-        Draw rows by their scores (per cost), instead of taking the best.
+        Draws rows by their scores (or scores per cost) instead of taking the best.
     budget : Budget
     table : ``images`` or ``regions``
-        What is ranked.
+        The table that is ranked.
     cost : ``count``, ``pixels`` or ``clicks``
-        What a row costs; the budget's own if it is in pixels or clicks.
+        What a row costs; a budget in pixels or clicks decides it.
     by : ``score`` or ``score-per-cost``
         What decides the order.
     clicks : ClickModel
     max_per_image : int, optional
-        At most so many regions of an image.
+        The largest number of regions to take from one image.
     quotas : tuple of Quota
     min_gap : Gap, optional
+<<<<<<< HEAD
     sequence_from : str, optional
         Regular expression that gives the sequence of every id it matches.
     exclude, include : IdList
         Left out; taken first, whatever their score and the rules.
+=======
+    exclude : IdList
+        Rows that are left out.
+    include : IdList
+        Rows that are taken first, whatever their score and the rules.
+>>>>>>> prose
     diverse : Diverse, optional
-        Pick by k-center greedy among these.
+        How many of the best rows k-center greedy picks from; None picks by score.
     features : ``auto``, ``embedding`` or ``statistics``
         What k-center greedy compares images by; ``auto`` is the embedding if there is one.
     metric : ``cosine`` or ``euclidean``
@@ -135,57 +142,63 @@ class Ranking:
     ) -> Ranking:
         """Read values or their text, as `select` and ``score_pool`` take them.
 
-        ``options`` are those of `function_options`.
+        ``options`` are the options that `function_options` documents.
 
         Parameters
         ----------
         acquisition : str
             One of `acquisition_names`.
         seed : int
-            Of functions that take one, such as ``random``, and of ``stochastic``.
+            Seed of functions that take one, such as ``random``, and of ``stochastic``.
         stochastic : str, optional
-            Draw row after row instead of taking the best. ``power``: with a chance as the score
-            (or score per cost); ``power:2``: as its square; ``softrank``: as one by the rank, for
-            functions whose 0 says nothing (:mod:`deal.selection.stochastic`). Whoever draws round
-            after round gives another seed in each.
+            Draw rows one after another instead of taking the best. With ``power`` the chance of a
+            row is proportional to its score (or score per cost), with ``power:2`` to the square of
+            the score. With ``softrank`` it is proportional to 1/rank, for functions where a score
+            of 0 has no special meaning (:mod:`deal.selection.stochastic`). If you draw in several
+            rounds, give each round another seed.
         budget : int or str, optional
             ``500`` (rows), ``"5%"`` (of the rows that have a score, rounded up),
-            ``"regions:2000"``, ``"pixels:5e6"`` (raster pixels not masked, ``n_pixels``),
-            ``"clicks:20000"``; percentages go with each unit. None ranks everything.
+            ``"regions:2000"``, ``"pixels:5e6"`` (raster pixels that no mask hides, ``n_pixels``)
+            or ``"clicks:20000"``; every unit also takes a percentage. None ranks everything.
         table : ``images`` or ``regions``, optional
-            What is ranked; by default images, or regions if the budget counts them.
+            The table to rank; by default images, or regions if the budget counts regions.
         by : ``score`` or ``score-per-cost``, optional
-            The order; score per cost by default where the budget is in pixels or clicks.
+            What to order rows by; by default score per cost if the budget is in pixels or clicks,
+            otherwise score.
         cost : ``count``, ``pixels`` or ``clicks``, optional
-            What a row costs, of a budget that counts rows; the budget's own unit by default.
+            What a row costs when the budget counts rows; by default the unit of the budget.
         click_corner, click_length, click_fixed : float
             Clicks per corner of the predicted boundaries, per raster pixel of their length, and
             per row (:class:`deal.selection.ClickModel`).
         max_per_image : int, optional
-            Regions of one image at most.
+            The largest number of regions to take from one image.
         quota : str or several
-            ``camera=20%``: no camera takes more than 20 % of the budget, in the budget's unit;
-            ``camera:front=100``: this camera takes no more than 100. Attributes are ``camera``,
-            ``sequence``, ``folder`` (directory of the id), and those of the manifest.
+            ``camera=20%``: no camera takes more than 20 % of the budget;
+            ``camera:front=100``: the camera ``front`` takes at most 100, in the budget's unit.
+            Attributes are ``camera``, ``sequence``, ``folder`` (the directory in the id), and the
+            attributes that a manifest gives.
         min_gap : str, optional
-            Least distance of images of one ``sequence``: ``2s`` or ``500ms`` of ``timestamp_ns``,
-            ``30f`` by the last number in the id's stem.
-        exclude, include : path or several
-            Lists of ids (CSV with a column ``id``, or text): left out; taken first, whatever their
-            score, quotas and gaps, and counted against the budget.
+            Least distance between selected images of one ``sequence``: ``2s`` or ``500ms`` by
+            ``timestamp_ns``, ``30f`` by the last number in the stem of the id.
+        exclude : path or several
+            Lists of ids (CSV with a column ``id``, or text) to leave out.
+        include : path or several
+            Lists of ids to take first, whatever their score, quotas and gaps; they count against
+            the budget.
         diverse : float or str, optional
-            Pick by k-center greedy (:mod:`deal.acquisitions.k_center`) among the best rows: those
-            that together cost so many times the budget, or ``"50%"`` of all that are neither
-            excluded nor included. Excluded images that are stored count as covered.
+            Pick by k-center greedy (:mod:`deal.acquisitions.k_center`) among the best rows.
+            ``4`` takes the rows that together cost 4 times the budget, ``"50%"`` half of all rows
+            that are neither excluded nor included. Excluded images that are stored count as
+            covered.
         features : ``auto``, ``embedding`` or ``statistics``
             What k-center greedy compares images by; ``auto`` is the embedding if there is one.
         metric : ``cosine`` or ``euclidean``
-            The distance that k-center greedy takes.
+            The distance that k-center greedy uses.
 
         Raises
         ------
         UsageError
-            Values that make no sense or do not go together, and lists that cannot be read.
+            A value is invalid, values contradict each other, or a list cannot be read.
         """
         parsed = parse_budget(budget)
         table = table or parsed.table or "images"
@@ -225,9 +238,10 @@ class Ranking:
         )
 
     def of_regions(self, classes: tuple[str, ...] | None) -> Bound | None:
-        """Bind the function to the table of regions, to rank those of one image.
+        """Bind the function to the table of regions, to rank the regions of one image.
 
-        None if it scores images only, or regions by their ids or by totals of the pool.
+        None if the function scores only images, or scores regions by their ids or by totals of the
+        pool.
         """
         if "regions" not in find(self.acquisition).tables:
             return None
@@ -235,7 +249,7 @@ class Ranking:
         return None if bound.needs_totals or "id" in bound.columns else bound
 
     def to_dict(self, bound: Bound | None = None) -> dict[str, Any]:
-        """Every setting as JSON values; lists of ids by their number and digest."""
+        """Every setting as JSON values; a list of ids as its length and digest."""
         bound = bound or self.bind(None)
         return {
             "acquisition": bound.name,
@@ -281,14 +295,14 @@ class Ranking:
             )
         if self.by == "score-per-cost" and self.cost == "count":
             raise UsageError(
-                "by score-per-cost needs a cost: a budget in pixels or clicks, or cost pixels or "
-                "clicks beside a budget that counts"
+                "by score-per-cost needs a cost: give a budget in pixels or clicks, or give cost "
+                "pixels or clicks with a budget that counts rows"
             )
         if self.max_per_image is not None:
             if self.max_per_image < 1:
                 raise UsageError(f"max_per_image must be at least 1, not {self.max_per_image}")
             if self.table != "regions":
-                raise UsageError("max_per_image is of regions: give table regions too")
+                raise UsageError("max_per_image limits regions: give table regions too")
         spreads = bound.greedy or self.diverse is not None
         if spreads and self.by == "score-per-cost" and bound.greedy:
             raise UsageError(f"acquisition {bound.name!r} has no score to divide by a cost")
@@ -296,11 +310,11 @@ class Ranking:
             raise UsageError(f"acquisition {bound.name!r} has no score to draw by: drop stochastic")
         if self.diverse is not None:
             if bound.greedy:
-                raise UsageError(f"acquisition {bound.name!r} is diverse by itself: drop diverse")
+                raise UsageError(f"acquisition {bound.name!r} is already diverse: drop diverse")
             if self.table != "images":
-                raise UsageError("diverse compares features of images: regions have none")
+                raise UsageError("diverse compares features of images, which regions do not have")
             if self.budget == Budget():
-                raise UsageError("diverse needs a budget: without one everything is picked")
+                raise UsageError("diverse needs a budget: without one, everything is selected")
         if spreads:
             from deal.acquisitions.k_center import METRICS
 
@@ -318,7 +332,7 @@ class Ranking:
 
 
 def flat_options(options: Mapping[str, Any]) -> SelectOptions:
-    """Options as a table of a file lists them, those of a plugin's function among the others."""
+    """Read the options of a table in a file, which lists a plugin's options among the others."""
     known = SelectOptions.__annotations__
     own = {name: value for name, value in options.items() if name not in known}
     found = {name: value for name, value in options.items() if name in known}

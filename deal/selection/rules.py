@@ -35,17 +35,17 @@ _NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000}
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """No value of an attribute takes more than its share of the budget.
+    """A limit on the share of the budget that one value of an attribute takes.
 
     Attributes
     ----------
     attribute : str
-        ``camera``, ``sequence``, ``folder`` (directory of the id) or a key of ``attributes``.
-        Rows without a value count together as one.
+        ``camera``, ``sequence``, ``folder`` (the directory in the id) or a key of ``attributes``.
+        Rows without a value count together as one value.
     value : str, optional
-        The one value that is limited; every value alike if None.
+        The value that is limited; None limits every value alike.
     amount, percent : Fraction, optional
-        In the budget's unit, or a percentage of the budget. One of them.
+        The limit in the budget's unit, or as a percentage of the budget; exactly one is given.
     """
 
     attribute: str
@@ -70,28 +70,29 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Diverse:
-    """The best rows, among which distance decides: one of both.
+    """How many of the best rows k-center greedy picks from; exactly one attribute is given.
 
     Attributes
     ----------
     times : float, optional
-        Rows that cost so many times the budget; at least 1.
+        The rows together cost this many times the budget; at least 1.
     percent : Fraction, optional
-        Of the cost of all rows that may be picked, but what the budget pays for at least.
+        The rows together cost this percentage of all rows that may be picked, and never less than
+        the budget.
     """
 
     times: float | None = None
     percent: Fraction | None = None
 
     def resolve(self, budget: float, total: float) -> float:
-        """What these rows cost together, of rows that cost ``total``."""
+        """Cost of the best rows together, where all rows cost ``total``."""
         if self.times is not None:
             return self.times * budget
         assert self.percent is not None
         return max(float(self.percent * Fraction(total) / 100), budget)
 
     def to_json(self) -> float | str:
-        """As it is given: a number, or a percentage."""
+        """Return the number, or the percentage as text, as the user gives it."""
         if self.percent is not None:
             return f"{decimal(self.percent)}%"
         assert self.times is not None
@@ -100,7 +101,7 @@ class Diverse:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Least distance of two selected images of one sequence.
+    """Least distance between two selected images of one sequence.
 
     Attributes
     ----------
@@ -108,7 +109,7 @@ class Gap:
         Nanoseconds of ``timestamp_ns``, or frames: the last number in the stem of the id.
     frames : bool
     text : str
-        As it was given.
+        The gap as the user wrote it.
     """
 
     size: int
@@ -117,7 +118,7 @@ class Gap:
 
 
 def parse_quota(text: str | Quota) -> Quota:
-    """``camera=20%``, ``camera:front=100``, ``weather:rain=5%``; UsageError on anything else."""
+    """Read ``camera=20%``, ``camera:front=100``, ``weather:rain=5%``; UsageError otherwise."""
     if isinstance(text, Quota):
         return text
     name, equals, limit = text.rpartition("=")
@@ -134,12 +135,12 @@ def parse_quota(text: str | Quota) -> Quota:
         pass
     raise UsageError(
         f"quota {text!r}: write ATTRIBUTE=P% or ATTRIBUTE:VALUE=N, such as camera=20% or "
-        "camera:front=100; attributes are camera, sequence, folder, and those of the manifest"
+        "camera:front=100; attributes are camera, sequence, folder, and columns of the manifest"
     )
 
 
 def parse_diverse(diverse: str | float | Diverse | None) -> Diverse | None:
-    """``3`` or ``"50%"``; UsageError for a number below 1 or a percentage outside 0…100."""
+    """Read ``3`` or ``"50%"``; UsageError for a number below 1 or a percentage outside 0…100."""
     if diverse is None or isinstance(diverse, Diverse):
         return diverse
     text = str(diverse).strip()
@@ -153,13 +154,13 @@ def parse_diverse(diverse: str | float | Diverse | None) -> Diverse | None:
     except (ValueError, ZeroDivisionError):
         pass
     raise UsageError(
-        "diverse must be how many times the budget, at least 1, or a percentage of what may be "
-        f"picked, such as 4 or 50%, not {diverse!r}"
+        "diverse must be a multiple of the budget, at least 1, or a percentage of the rows that "
+        f"may be picked, such as 4 or 50%, not {diverse!r}"
     )
 
 
 def parse_gap(text: str | Gap | None) -> Gap | None:
-    """``2s``, ``500ms`` or ``30f``; None is no gap. UsageError on anything else."""
+    """Read ``2s``, ``500ms`` or ``30f``; None is no gap. UsageError otherwise."""
     if text is None or isinstance(text, Gap):
         return text
     match = _GAP.fullmatch(text.strip())
@@ -192,7 +193,7 @@ class IdList:
         return len(self.images) + len(self.regions)
 
     def sha256(self) -> str:
-        """Digest of what is named, whatever the order and the files."""
+        """Digest of the names; it does not depend on their order and files."""
         names = [repr(name) for name in sorted(self.images)]
         names += [repr(name) for name in sorted(self.regions)]
         return sha256("\n".join(names).encode("utf-8", "backslashreplace")).hexdigest()
@@ -201,7 +202,7 @@ class IdList:
 def read_id_lists(paths: Sequence[str]) -> IdList:
     """Read lists of ids: ``.csv`` with a column ``id`` (a ``selection.csv``), else one id per line.
 
-    A column ``region`` that is not empty names a region of the image.
+    Where a CSV has a value in the column ``region``, the row names that region of the image.
 
     Raises
     ------
@@ -239,7 +240,7 @@ def _read_csv(
     written_by_deal = tuple(rows.fieldnames or ()) == COLUMNS
     for row in rows:
         if row["id"] is None:
-            raise UsageError(f"{path}, line {rows.line_num}: it ends before the column id")
+            raise UsageError(f"{path}, line {rows.line_num}: the line ends before the column id")
         if written_by_deal:
             row["id"] = unguarded(row["id"])
         region = row.get("region") or ""

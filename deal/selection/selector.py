@@ -43,6 +43,7 @@ _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region a
 
 
 @takes(SelectOptions, Ranking.of, function_options, otherwise=OF_PLUGINS)
+<<<<<<< HEAD
 def select(
     sources: Source | Iterable[Source],
     *,
@@ -50,26 +51,35 @@ def select(
     **options: Unpack[SelectOptions],
 ) -> Selection:
     """Rank scored images or regions and take the budget's worth; no network runs.
+=======
+def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions]) -> Selection:
+    """Rank scored images or regions and select as many as the budget allows; no network runs.
+>>>>>>> prose
 
-    Rows go by score (or score per cost) and are taken in that order while budget and rules allow:
-    a row that does not fit is skipped, and a later one that costs less may fit.
+    Rows are ordered by score (or score per cost) and taken in that order while budget and rules
+    allow. A row that does not fit is skipped; a later row that costs less may still fit.
 
     Parameters
     ----------
     sources : path, pyarrow.Table, or several of them
+<<<<<<< HEAD
         Output folders of `deal-score`, which are ranked as one, or tables with ``id``, ``status``
         and the columns that are needed.
     sequence_from : str, optional
         Regular expression searched in each id; where it matches, its first group is the sequence,
         whatever is stored.
+=======
+        Output folders of `deal-score`, which are ranked together, or tables with ``id``, ``status``
+        and the columns that the acquisition function, costs and rules need.
+>>>>>>> prose
 
     Raises
     ------
     UsageError
-        Unknown names, or options and budgets that do not fit.
+        A name is unknown, or options or the budget do not fit together.
     ResultsError
-        Sources without results, of different settings, without a column that is needed, or with
-        one id twice.
+        A source has no results or lacks a column that is needed, the sources were scored with
+        different settings, or an id occurs twice.
     """
     if sequence_from is not None:
         sequence_pattern(sequence_from)
@@ -77,7 +87,7 @@ def select(
 
 
 def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:
-    """Select as a `Ranking` says; errors are those of `select`."""
+    """Select by the settings of a `Ranking`; raises the errors of `select`."""
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
     rows, totals = gather(stored, bound, ranking)
@@ -98,7 +108,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     }
     del choice
     _trim()
-    with ThreadPoolExecutor(1) as executor:  # of millions of rows each takes seconds
+    with ThreadPoolExecutor(1) as executor:  # digest and choice each take seconds for many rows
         hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
         texts = read_texts(stored, rows, taken, bound, totals)
     metadata |= {"scores_sha256": hashed.result(), **extra}
@@ -111,7 +121,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
 
 
 def _trim() -> None:
-    """Give back what was let go: else it stays, in pieces too small for what comes next."""
+    """Return freed memory to the system; otherwise it stays in pieces too small for later needs."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
@@ -120,7 +130,7 @@ def _trim() -> None:
 def _choose(
     stored: Sources, bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
 ) -> tuple[Choice, dict[str, Any], list[str]]:
-    """What is taken, what the metadata say of it besides, and what the user should hear."""
+    """Return the rows that are taken, further metadata, and notes for the user."""
     scored = ~np.isnan(rows.scores)
     excluded = _named(rows, ranking.exclude)
     included = _named(rows, ranking.include)
@@ -169,9 +179,9 @@ def _choose(
 def score_sources(
     sources: Source | Iterable[Source], ranking: Ranking
 ) -> Iterator[tuple[pa.ChunkedArray, NDArray[np.float64]]]:
-    """Score the rows of the sources piece by piece; errors are those of `select`.
+    """Score the rows of the sources piece by piece; raises the errors of `select`.
 
-    Of a function that picks by distance, and so has no scores, there is nothing.
+    A function that picks by distance has no scores, so nothing is yielded for it.
 
     Yields
     ------
@@ -194,7 +204,7 @@ def _ties(rows: Rows, ranking: Ranking) -> str:
 
 
 def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows, the best first, in the order in which they are drawn."""
+    """Return the rows ``among``, best first, in the order in which they are drawn."""
     assert ranking.stochastic is not None
     hashes = name_hashes(rows.ids, rows.regions)[among]
     order = ranking.stochastic.order(_keys(rows, ranking)[among], hashes, ranking.seed)
@@ -202,7 +212,7 @@ def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np
 
 
 def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
-    """What decides the order; a row that costs nothing goes first if its score is above 0."""
+    """Keys that decide the order; a row that costs nothing goes first if its score is above 0."""
     if ranking.by == "score":
         return rows.scores
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -212,7 +222,7 @@ def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
 
 
 def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
-    """What each row takes of the budget, which may count rows although they have a cost."""
+    """What each row takes from the budget, which may count rows although they have a cost."""
     return np.broadcast_to(1.0, len(rows)) if ranking.budget.cost == "count" else rows.costs
 
 
@@ -251,7 +261,7 @@ def _choice(rows: Rows, ranking: Ranking, limit: float, order: NDArray[np.int64]
 
 
 def _named(rows: Rows, names: IdList) -> NDArray[np.bool_]:
-    """Which rows a list names, bool [n]; an image that it names by a region counts as named."""
+    """Which rows a list names, bool [n]; naming a region also names its image."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -275,7 +285,7 @@ def _named(rows: Rows, names: IdList) -> NDArray[np.bool_]:
 def _lacking(
     names: IdList, rows: Rows, named: NDArray[np.bool_], option: str, what: str
 ) -> Iterator[str]:
-    """A note on names of a list that no row has."""
+    """Yield a note on names in a list that no row has."""
     import pyarrow as pa
 
     found = rows.ids.filter(pa.array(named)).to_pylist()
@@ -291,7 +301,7 @@ def _lacking(
 
 
 def _tie_notes(keys: NDArray[np.float64], ranking: Ranking) -> Iterator[str]:
-    """A note when nothing but the ids, or chance, decides the order of ranked rows."""
+    """Yield a note if only ids, or chance, decide the order of the ranked rows."""
     if len(keys) > 1 and (keys == keys[0]).all():
         what = "their ids alone decide" if ranking.stochastic is None else "chance alone decides"
         yield (
@@ -324,7 +334,7 @@ def _budget_notes(
         )
     elif ranking.budget != Budget() and ranking.budget.cost == "count" and choice.spent < limit:
         yield (
-            f"the rules leave {len(choice.taken)} of the budget of {_plain(limit)} {what}: no "
+            f"the rules allow {len(choice.taken)} of the budget of {_plain(limit)} {what}: no "
             "other may be taken"
         )
 

@@ -1,4 +1,4 @@
-"""What a selection reads: output folders and tables, piece by piece, and chosen rows again."""
+"""Reading output folders and tables: all rows piece by piece, then the chosen rows once more."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ _TASK_SOURCES = 4
 
 
 class Sources:
-    """Rows of one table in all sources: the tables as given, then the parts of the folders.
+    """Rows of one table in all sources: first the given tables, then the parts of the folders.
 
     Parameters
     ----------
     sources : path, pyarrow.Table, or several of them
     table : ``images`` or ``regions``
-        Rows of regions are joined with the columns of their image that they lack; regions of
-        images that are not ok do not exist.
+        Rows of regions get the columns of their image that they lack. Regions of images that are
+        not ok are left out.
 
     Attributes
     ----------
     classes : tuple of str or None
-        Class names of the model, if the sources say.
+        Class names of the model, if the sources store them.
     fingerprint : str or None
-        Of the settings the rows were scored with; None for tables that do not say.
+        Fingerprint of the settings the rows were scored with; None for tables without one.
 
     Raises
     ------
     ResultsError
-        Sources without results, damaged, or scored with different settings.
+        A source has no results or is damaged, or the sources were scored with different settings.
     """
 
     def __init__(self, sources: Source | Iterable[Source], table: str = "images") -> None:
@@ -77,7 +77,7 @@ class Sources:
                 folders.append(source)
         self._folders = [Path(folder) for folder in folders]
         self._parts = list_results(folders, table)
-        if folders and not self._parts:  # of images there is one in every folder
+        if folders and not self._parts:  # only for regions: every folder has a part of images
             raise ResultsError(
                 f"{self._folders[0]} holds no regions: score with --regions, such as grid:40"
             )
@@ -87,9 +87,9 @@ class Sources:
         self.fingerprint, self.classes = self._settings()
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows, in pieces of 16,384 and more; in the same order in every pass.
+        """Yield all rows in pieces of at least 16,384, in the same order in every pass.
 
-        Columns that a table lacks are left out; those that a part lacks are null.
+        A column that a table lacks is left out; a column that a part lacks is null.
         """
         lengths = []
         sources = self._sources()
@@ -113,16 +113,16 @@ class Sources:
         columns: Sequence[str],
         summary: Callable[[pa.Table], pa.Table] | None = None,
     ) -> pa.Table:
-        """Columns of some rows, in their order; only files that hold any are read.
+        """Return columns of chosen rows, in the order of ``rows``; reads only files that hold some.
 
         Parameters
         ----------
         rows : ndarray of int64 [k]
-            Numbers of rows as :meth:`read` counted them, in a pass that was read to its end.
+            Row numbers as :meth:`read` counted them, in a pass that was read to its end.
         columns : sequence of str
-            Those that a source lacks are left out.
+            Columns that a source lacks are left out.
         summary : callable, optional
-            Makes of a piece, as many rows, what is kept of it: a little instead of wide columns.
+            Turns a piece into a table of as many rows, which is kept instead of the wide columns.
 
         Raises
         ------
@@ -159,14 +159,14 @@ class Sources:
         return _in_order(taken, names, order)
 
     def settle(self) -> bool:
-        """Leave out second rows from now on (:mod:`deal.results.repeats`); whether there are any.
+        """Leave out second rows from now on (:mod:`deal.results.repeats`); True if there are any.
 
-        Looked for only when an id has turned up twice.
+        They are searched for only after an id has occurred twice.
 
         Raises
         ------
         ResultsError
-            Nothing tells which of the rows is meant.
+            The results do not say which of the rows counts.
         """
         from deal.results.reading import list_results
         from deal.results.repeats import second_rows
@@ -199,7 +199,8 @@ class Sources:
         if len(fingerprints) > 1:
             raise ResultsError(
                 "the sources were scored with different settings (model, head, raster, mask, …), "
-                "so their scores do not compare: score them alike, or select from each alone"
+                "so their scores cannot be compared: score all with the same settings, or select "
+                "from each source alone"
             )
         classes = next((f["deal.classes"] for f in footers if "deal.classes" in f), None)
         return (
@@ -210,16 +211,16 @@ class Sources:
     def _ahead(
         self, function: Callable[[Sequence[int]], list[_Found]], indices: Iterable[int]
     ) -> Iterator[_Found]:
-        """Call a function with runs of sources in threads that work ahead; all, in their order."""
+        """Call ``load`` with runs of sources in threads that work ahead; yield results in order."""
         threads = min(available_cores(), _THREADS)
         with ThreadPoolExecutor(threads) as executor:
             for _, found in ordered(executor, function, self._tasks(indices), threads + 2):
                 yield from found
 
     def _tasks(self, indices: Iterable[int]) -> Iterator[list[int]]:
-        """Sources in runs of about 4 MiB of files, since handing over costs time as well.
+        """Group sources into runs of about 4 MiB of files, since each handover costs time.
 
-        Four at most: files that compress well are large once they are read.
+        A run has at most four sources: files that compress well are large in memory.
         """
         sources = self._sources()
         task: list[int] = []
@@ -234,7 +235,7 @@ class Sources:
             yield task
 
     def _load(self, source: pa.Table | Path, columns: Sequence[str]) -> Iterable[pa.Table]:
-        """The pieces of a source, already read unless it is a large part."""
+        """Return the pieces of a source, already read unless the source is a large part."""
         from deal.results.reading import open_part
 
         if not isinstance(source, Path):
@@ -279,12 +280,12 @@ class Sources:
 def _bytes(source: pa.Table | Path) -> int:
     try:
         return source.stat().st_size if isinstance(source, Path) else _TASK_BYTES
-    except FileNotFoundError:  # a run has just dropped its last row
+    except FileNotFoundError:  # a run has just removed the last row of the part
         return 0
 
 
 def _gathered(pieces: Iterable[pa.Table], least: int = _PIECE_ROWS) -> Iterator[pa.Table]:
-    """Join small pieces of one schema to pieces of at least so many rows; empty ones go."""
+    """Join small pieces of one schema to pieces of at least ``least`` rows; drop empty pieces."""
     import pyarrow as pa
 
     waiting: list[pa.Table] = []
@@ -302,9 +303,9 @@ def _gathered(pieces: Iterable[pa.Table], least: int = _PIECE_ROWS) -> Iterator[
 
 
 def _in_order(pieces: list[pa.Table], names: Iterable[str], rows: NDArray[np.int64]) -> pa.Table:
-    """Of the columns those that all pieces have, with rows put where ``rows`` says.
+    """Join the columns that all pieces have, with each row at the place that ``rows`` gives.
 
-    Empties the list of pieces.
+    The list of pieces is emptied.
     """
     import pyarrow as pa
 
@@ -315,12 +316,12 @@ def _in_order(pieces: list[pa.Table], names: Iterable[str], rows: NDArray[np.int
     pieces.clear()
     place = pa.array(np.argsort(rows))
     columns = {}
-    for name in present:  # one at a time, so that only one is there in both orders
+    for name in present:  # one at a time, so that only one column is in memory in both orders
         column = table.column(name)
         table = table.drop_columns([name])
-        pa.default_memory_pool().release_unused()  # of the files' readers
+        pa.default_memory_pool().release_unused()  # memory of the files' readers
         column = column.combine_chunks()
-        pa.default_memory_pool().release_unused()  # of the chunks
+        pa.default_memory_pool().release_unused()  # memory of the chunks
         columns[name] = column.take(place)
     return pa.table(columns)
 

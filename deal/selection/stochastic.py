@@ -1,8 +1,8 @@
-"""Rows drawn by their scores, instead of the best: stochastic batch acquisition.
+"""Stochastic batch acquisition: draw rows by their scores instead of taking the best.
 
-The rows with the highest scores are of a kind, and a model that learns from one of them would score
-the others lower. Drawing rows with chances that grow with the score takes this into account without
-asking the model again (Kirsch et al., TMLR 2023, arXiv 2106.12059).
+The rows with the highest scores are often alike, and a model that learns from one of them would
+score the others lower. Drawing rows with chances that grow with the score takes this into account
+without running the model again (Kirsch et al., TMLR 2023, arXiv 2106.12059).
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ __all__ = ["Stochastic", "parse_stochastic"]
 
 _KINDS = ("power", "softrank")
 _MOST = 1e6
-# Log-weights beyond are those of 0 and infinity: ln of a double is between −745 and 710.
+# Log-weights beyond ±this mean 0 and infinity: the ln of a double is between −745 and 710.
 _LIMIT = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Stochastic:
-    """Row after row is drawn, without replacement; by ``power`` those that score 0 come last.
+    """Draws rows one after another without replacement; with ``power``, scores of 0 come last.
 
     Attributes
     ----------
     kind : ``power`` or ``softrank``
-        The chance of a row is as its score to the power of ``beta``, or as its rank to the power of
-        −``beta``: section 3 of the paper. Rows of one score share their mean rank.
+        The chance of a row is proportional to its score to the power of ``beta``, or to its rank
+        to the power of −``beta`` (section 3 of the paper). Rows of equal score share their mean
+        rank.
     beta : float
-        Above 0, up to 10⁶. 0 would draw evenly, infinity take the best.
+        Above 0, up to 10⁶. A beta of 0 would draw evenly, infinity would take the best.
 
     Raises
     ------
     UsageError
-        Another kind or beta.
+        The kind or beta is another.
     """
 
     kind: str
@@ -56,29 +57,30 @@ class Stochastic:
     ) -> NDArray[np.int64]:
         """Return the order in which rows are drawn.
 
-        The largest of log-weights with Gumbel noise are such a draw (Kool et al., ICML 2019,
-        arXiv 1903.06059). The noise mixes seed and name: the same in any shard or order.
+        Sorting log-weights plus Gumbel noise gives such a draw (Kool et al., ICML 2019,
+        arXiv 1903.06059). The noise is a hash of seed and name, so it is the same in any shard or
+        order.
 
         Parameters
         ----------
         scores : ndarray of float64 [n]
             Descending.
         hashes : ndarray of uint64 [n]
-            Of the rows' names (:func:`deal.selection.order.name_hashes`).
+            Hashes of the rows' names (:func:`deal.selection.order.name_hashes`).
         seed : int
 
         Raises
         ------
         ResultsError
-            A score below 0, which has no power.
+            A score is below 0, so ``power`` cannot draw by it.
         """
         if self.kind == "softrank":
             weights = np.log(_ranks(scores))
             weights *= -self.beta
         elif len(scores) and scores[-1] < 0:
             raise ResultsError(
-                "stochastic power draws by scores of 0 and more, and there are some below: give "
-                "softrank, which draws by ranks"
+                "stochastic power needs scores of at least 0, and some are below: give softrank, "
+                "which draws by ranks"
             )
         else:
             with np.errstate(divide="ignore"):
@@ -90,7 +92,7 @@ class Stochastic:
 
 
 def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
-    """``power``, ``power:2`` or ``softrank:0.5``; None draws nothing. UsageError otherwise."""
+    """Read ``power``, ``power:2`` or ``softrank:0.5``; None draws nothing. UsageError otherwise."""
     if text is None or isinstance(text, Stochastic):
         return text
     kind, colon, beta = str(text).strip().partition(":")
@@ -102,20 +104,20 @@ def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
 
 def _refused(given: object) -> UsageError:
     return UsageError(
-        f"stochastic {given!r}: write power or softrank, and if need be :BETA, above 0 and up to "
+        f"stochastic {given!r}: write power or softrank, optionally with :BETA above 0 and up to "
         "1e6, such as power:2"
     )
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1 of descending scores [n], the mean one for rows of one score."""
+    """Ranks from 1 for descending scores [n]; rows of equal score share their mean rank."""
     starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))[: len(scores)]
     sizes = np.diff(starts, append=len(scores))
     return np.repeat(starts + (sizes + 1) / 2, sizes)
 
 
 def _negative_gumbel(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
-    """Gumbel noise of mode 0 and scale 1, negative, from 52 bits of seed and name: float64 [n]."""
+    """Negated Gumbel noise (mode 0, scale 1) from 52 bits of seed and name: float64 [n]."""
     start = mixed(np.array([seed % 2**64], np.uint64))
     noise = (mixed(hashes ^ start) >> np.uint64(12)).astype(np.float64)
     noise += 0.5

@@ -1,4 +1,4 @@
-"""Why a row was selected: the classes and the regions that carry its score."""
+"""Why a row was selected: the classes and regions that contribute most to its score."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["class_codes", "class_texts", "region_texts"]
 _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
 _LEAST_SHARE = 0.05
-_WHOLE = 255  # of a region, whose class carries all of its score
+_WHOLE = 255  # stands for the share of a region's class, which has the whole score
 _BLOCK = 1024
 _MERGE = 65_536
 
@@ -30,15 +30,15 @@ _MERGE = 65_536
 def class_codes(
     bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
 ) -> pa.ChunkedArray | None:
-    """The classes that carry the score of each row, as :func:`class_texts` reads them.
+    """The classes that contribute most to each row's score, as :func:`class_texts` reads them.
 
-    At most three, each with a share of the score of at least 5 %. Of a region, the class predicted
-    most often. None if the table lacks the columns.
+    There are at most three per row, each with a share of the score of at least 5 %. A region has
+    one: the class predicted most often. None if the table lacks the columns.
 
     Returns
     -------
     pyarrow.ChunkedArray of binary(6), length n, or None
-        Three times the class and its share in percent, a byte each; 0 % is no class.
+        Three pairs of class and share in percent, one byte each; 0 % means no class.
     """
     import pyarrow as pa
 
@@ -47,7 +47,7 @@ def class_codes(
         bound.class_columns and set(bound.class_columns) <= set(table.column_names)
     ):
         return None
-    # In blocks, since several arrays [n, C] are made of each.
+    # In blocks, since each block needs several temporary arrays [n, C].
     blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
     codes = (
         _majority_codes(block) if majority else _share_codes(bound, block, totals)
@@ -64,9 +64,9 @@ def class_codes(
 
 
 def class_texts(bound: Bound, codes: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``pole 31 %, sign-symbol 22 %`` for each of the rows; null where no class carries the score.
+    """Text such as ``pole 31 %, sign-symbol 22 %`` for each row; null where no class has a share.
 
-    Of a region, the name of its class alone.
+    The text of a region is the name of its class alone.
     """
     import pyarrow as pa
 
@@ -113,9 +113,10 @@ def _share_codes(
 
 
 def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.ChunkedArray | None:
-    """``regions 17, 18`` for each id: the three stored regions with the highest scores.
+    """Text such as ``regions 17, 18`` for each id: up to three stored regions that score highest.
 
-    Null for an image without; None where no regions are stored, or the function cannot score them.
+    Null for an image without regions; None if no regions are stored, or the function cannot score
+    regions.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -134,7 +135,7 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
         found["score"] = values[keep]
         waiting.append(found)
         rows += len(found)
-        if rows > max(len(best), _MERGE):  # seldom enough to take no longer than one sort of all
+        if rows > max(len(best), _MERGE):  # so seldom that all merges cost about one sort of all
             best, waiting, rows = _best(np.concatenate([best, *waiting])), [], 0
     best = _best(np.concatenate([best, *waiting]))
     starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))

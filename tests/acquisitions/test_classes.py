@@ -55,11 +55,11 @@ def test_an_image_without_the_classes_has_score_and_shares_of_zero() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"focus": "polle"}, r"no class 'polle' to focus on\. Did you mean 'pole'\? There are: "),
-        ({"focus": "road;pole"}, "no class 'road;pole'.*There are: road, pole, sign"),
+        ({"focus": "polle"}, r"no class 'polle' to focus on\. Did you mean 'pole'\? The classes are: "),
+        ({"focus": "road;pole"}, "no class 'road;pole'.*The classes are: road, pole, sign"),
         ({"focus": " , "}, "focus names no class"),
         ({"focus": []}, "focus names no class"),
-        ({}, "'focus:difficulty' needs the option focus"),
+        ({}, "'focus:difficulty' needs a value for the option focus"),
         ({"focus": "pole", "tail": 0.1}, "takes no tail; only tail:difficulty, tail:entropy do"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_focus_that_makes_no_sense_is_a_usage_error(
 def test_class_names_have_to_be_known_and_to_fit() -> None:
     with pytest.raises(UsageError, match=r"focus=pole names classes, .*: give classes="):
         acquisition_scores(IMAGES, "focus:difficulty", focus="pole")
-    with pytest.raises(UsageError, match="results are of 3 classes, and 2 class names were given"):
+    with pytest.raises(UsageError, match="results have 3 classes, but 2 class names were given"):
         acquisition_scores(IMAGES, "focus:difficulty", focus="pole", classes=CLASSES[:2])
 
 

@@ -217,5 +217,5 @@ def test_core_set_has_no_scores_and_says_so() -> None:
     function = bind("core-set")
     assert function.greedy
     assert function.options == {}
-    with pytest.raises(UsageError, match=r"core-set.*scores none: use deal\.select"):
+    with pytest.raises(UsageError, match=r"core-set.*has no scores: use deal\.select"):
         function.scores(TABLE)

@@ -95,7 +95,7 @@ def test_a_plugin_that_is_no_good_is_refused_and_leaves_nothing(
 
 
 def test_a_plugin_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no plugin file .*gone\.py: give a \.py file"):
+    with pytest.raises(UsageError, match=r"no plugin file .*gone\.py: give an existing \.py file"):
         load_plugin(tmp_path / "gone.py")
     with pytest.raises(UsageError, match=r"no plugin module gone: install .* path of a \.py file"):
         load_plugin("gone")

@@ -64,7 +64,7 @@ def method(acquisition="random", **options):
         (
             {"methods": method(flip=True, dropout_passes=3)},
             UsageError,
-            r"\[methods.other\]: dropout passes are of one model alone: leave out",
+            r"\[methods.other\]: dropout passes work with a single model only: leave out",
         ),
         (
             {"methods": method("bald")},

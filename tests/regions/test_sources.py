@@ -219,9 +219,9 @@ def test_segments_need_a_scorer_for_them_and_one_an_image(path: Path) -> None:
         scorer.score(scenes(1), segments=[ids])
     with Scorer(path, regions=GivenSegments()) as scorer:
         for wrong in ({"segments": [ids]}, {"cameras": ["a", "b", "c"]}):
-            with pytest.raises(UsageError, match=r"2 images, but \d \w+: give one each"):
+            with pytest.raises(UsageError, match=r"2 images, but \d \w+: give one per image"):
                 scorer.score(scenes(2), **wrong)
-        with pytest.raises(UsageError, match="2 images, but extras for 1"):
+        with pytest.raises(UsageError, match="2 images, but 1 extras: give one per image"):
             scorer._session.score_batch(scenes(2), [ImageExtras()])
 
 

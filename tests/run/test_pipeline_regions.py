@@ -218,7 +218,7 @@ def test_masks_go_by_the_camera_of_the_manifest(score: Score, tmp_path: Path) ->
         "pool/1.png": 12 * 32,
         "pool/2.png": 24 * 32,
     }
-    assert len([note for note in report.notes if "1 images are of cameras without" in note]) == 1
+    assert len([note for note in report.notes if "1 images are from cameras without" in note]) == 1
 
 
 # ---- the command line -------------------------------------------------------------------------
@@ -266,5 +266,5 @@ def test_masks_by_camera_and_outlines_are_options(
     masks = ["--mask", f"front={tmp_path}/m.png", "--mask", str(tmp_path / "m.png")]
     regions = ["--regions", "components:10", "--outlines", "--keep-regions", "1"]
     assert run(cli.deal, [*command, *masks, *regions], "deal") == 0
-    assert "no image of this pool is of camera 'front'" in capfd.readouterr().err
+    assert "no image of this pool is from camera 'front'" in capfd.readouterr().err
     assert [row["polygon"][:7] for row in region_rows(tmp_path / "out")] == ["POLYGON"] * 6

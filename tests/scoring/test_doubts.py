@@ -69,4 +69,4 @@ def test_a_run_of_a_cropping_model_says_that_only_the_middle_counts(
 ) -> None:
     model = save_model(tmp_path / "m.onnx", props=metadata(resize="crop", input_size=[32, 32]))
     report = score_pool([pool], model=[model], output=tmp_path / "out", acquisition="entropy")
-    assert any("only the middle of an image is scored" in note for note in report.notes)
+    assert any("only the middle part of each image is scored" in note for note in report.notes)

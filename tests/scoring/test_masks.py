@@ -116,8 +116,8 @@ def test_cameras_without_images_and_images_without_masks_are_noted_once(tmp_path
     )
     notes = check(Masks(None, {"front": ONES, "front2": ONES}), pool)
     assert len(notes) == 2
-    assert "no image of this pool is of camera 'front2'" in notes[0]
-    assert "2 images are of cameras without a mask" in notes[1]
+    assert "no image of this pool is from camera 'front2'" in notes[0]
+    assert "2 images are from cameras without a mask" in notes[1]
 
 
 @pytest.mark.parametrize("mask", [np.zeros((4, 4), np.uint8), np.ones((4, 4), bool), "m.png"])

@@ -57,7 +57,7 @@ def test_budgets_that_make_no_sense_are_usage_errors(budget: str | int) -> None:
 
 
 def test_an_unknown_unit_lists_the_units() -> None:
-    with pytest.raises(UsageError, match="no unit 'click'; there are images, regions, pixels"):
+    with pytest.raises(UsageError, match="unknown unit 'click'; use one of images, regions"):
         parse_budget("click:5")
 
 

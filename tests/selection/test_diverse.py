@@ -125,7 +125,7 @@ def test_an_empty_pool_gives_an_empty_selection() -> None:
 
 def test_embeddings_that_are_not_there_are_asked_for() -> None:
     rows = table().drop_columns(["embedding"])
-    with pytest.raises(ResultsError, match="features embedding: the results have none"):
+    with pytest.raises(ResultsError, match="features embedding: the results have no"):
         select(rows, acquisition="core-set", budget=3, features="embedding")
 
 

@@ -69,7 +69,7 @@ def test_id_lists_are_csv_files_with_a_column_id_or_lines(tmp_path: Path) -> Non
         ("no.csv", b"name,score\na,1\n", "has no column id"),
         ("empty.csv", b"", "has no column id"),
         ("bytes.txt", b"\xff\xfe\x00", "cannot be read as a list of ids"),
-        ("short.csv", b"region,id\n3,a\n3\n", "line 3: it ends before the column id"),
+        ("short.csv", b"region,id\n3,a\n3\n", "line 3: the line ends before the column id"),
         ("region.csv", b"id,region\na,front\n", "region 'front' of 'a' is not a number"),
     ],
 )

@@ -179,7 +179,7 @@ def test_folders_are_those_of_the_id() -> None:
     selection = select(rows, acquisition="entropy", budget=4, quota="folder=1")
     assert selection.ids == ("a/b/1", "a/2", "4")
     assert selection.notes == (
-        "the rules leave 3 of the budget of 4 images: no other may be taken",
+        "the rules allow 3 of the budget of 4 images: no other may be taken",
     )
 
 
@@ -264,9 +264,9 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
     rows = simple({"a": 0.9, "b": 0.8}, camera=["front", None])
     selection = select(rows, acquisition="entropy", quota=["camera:fornt=1", "camera=1"])
     assert selection.notes == (
-        "1 of 2 rows have no camera: for quota camera:fornt=1 they count as one",
+        "1 of 2 rows have no camera: quota camera:fornt=1 counts them together as one value",
         "quota camera:fornt=1: no row has camera 'fornt'",
-        "1 of 2 rows have no camera: for quota camera=1 they count as one",
+        "1 of 2 rows have no camera: quota camera=1 counts them together as one value",
     )
 
 
@@ -278,18 +278,18 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
         ({"by": "score-per-cost"}, "score-per-cost needs a cost"),
         ({"by": "cost"}, "by must be one of"),
         ({"cost": "money"}, "cost must be one of"),
-        ({"max_per_image": 2}, "max_per_image is of regions"),
+        ({"max_per_image": 2}, "max_per_image limits regions"),
         ({"max_per_image": 0, "table": "regions"}, "max_per_image must be at least 1"),
         ({"diverse": 3}, "diverse needs a budget"),
         *(
-            ({"diverse": value, "budget": 3}, "diverse must be how many times .* such as 4 or 50%")
+            ({"diverse": value, "budget": 3}, "diverse must be a multiple .* such as 4 or 50%")
             for value in (0.5, "0%", "101%", "half", "nan", float("inf"), "1e999999999%")
         ),
-        ({"diverse": 3, "budget": "regions:3"}, "regions have none"),
+        ({"diverse": 3, "budget": "regions:3"}, "which regions do not have"),
         ({"diverse": 3, "budget": 3, "metric": "l1"}, "metric must be one of"),
         ({"features": "pixels"}, "features must be one of"),
         ({"table": "pixels"}, "table must be images or regions"),
-        ({"acquisition": "core-set", "diverse": 2, "budget": 3}, "is diverse by itself"),
+        ({"acquisition": "core-set", "diverse": 2, "budget": 3}, "is already diverse"),
         (
             {"acquisition": "core-set", "by": "score-per-cost", "cost": "clicks"},
             "has no score to divide",

@@ -246,7 +246,7 @@ def test_budget_quota_and_gap_are_kept_along_the_draw() -> None:
 
 
 def test_scores_below_zero_have_no_power() -> None:
-    with pytest.raises(ResultsError, match="there are some below: give softrank"):
+    with pytest.raises(ResultsError, match="some are below: give softrank"):
         drawn([1, -0.5, 0.2], stochastic="power")
     assert len(drawn([1, -0.5, 0.2], stochastic="softrank")) == 3
 
