@@ -79,17 +79,12 @@ class Ranking:
         The largest number of regions to take from one image.
     quotas : tuple of Quota
     min_gap : Gap, optional
-<<<<<<< HEAD
     sequence_from : str, optional
         Regular expression that gives the sequence of every id it matches.
-    exclude, include : IdList
-        Left out; taken first, whatever their score and the rules.
-=======
     exclude : IdList
         Rows that are left out.
     include : IdList
         Rows that are taken first, whatever their score and the rules.
->>>>>>> prose
     diverse : Diverse, optional
         How many of the best rows k-center greedy picks from; None picks by score.
     features : ``auto``, ``embedding`` or ``statistics``

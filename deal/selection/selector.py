@@ -43,18 +43,13 @@ _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region a
 
 
 @takes(SelectOptions, Ranking.of, function_options, otherwise=OF_PLUGINS)
-<<<<<<< HEAD
 def select(
     sources: Source | Iterable[Source],
     *,
     sequence_from: str | None = None,
     **options: Unpack[SelectOptions],
 ) -> Selection:
-    """Rank scored images or regions and take the budget's worth; no network runs.
-=======
-def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions]) -> Selection:
     """Rank scored images or regions and select as many as the budget allows; no network runs.
->>>>>>> prose
 
     Rows are ordered by score (or score per cost) and taken in that order while budget and rules
     allow. A row that does not fit is skipped; a later row that costs less may still fit.
@@ -62,16 +57,11 @@ def select(sources: Source | Iterable[Source], **options: Unpack[SelectOptions])
     Parameters
     ----------
     sources : path, pyarrow.Table, or several of them
-<<<<<<< HEAD
-        Output folders of `deal-score`, which are ranked as one, or tables with ``id``, ``status``
-        and the columns that are needed.
+        Output folders of `deal-score`, which are ranked together, or tables with ``id``, ``status``
+        and the columns that the acquisition function, costs and rules need.
     sequence_from : str, optional
         Regular expression searched in each id; where it matches, its first group is the sequence,
         whatever is stored.
-=======
-        Output folders of `deal-score`, which are ranked together, or tables with ``id``, ``status``
-        and the columns that the acquisition function, costs and rules need.
->>>>>>> prose
 
     Raises
     ------
