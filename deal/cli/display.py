@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST_LINE", "LAST_LINES", "Display", "describe"]
 
+_STOPPING = (
+    "stopping: waiting for the images that are being read and scored; press Ctrl-C again to end "
+    "without them"
+)
 FIRST_LINE, LAST_LINES = 10.0, 600.0  # seconds between lines: doubled from the first on
 
 
@@ -71,7 +76,10 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         """Show where the run is."""
         self._last = progress
-        if self._bar is not None:
+        if progress.stopping:
+            if self._enabled:
+                self._show(f"{_STOPPING} ({describe(progress)})")
+        elif self._bar is not None:
             finished = progress.skipped + progress.done
             text = describe(progress)
             self._bar.update(self._task, description=text, completed=finished, total=progress.total)
@@ -79,3 +87,10 @@ class Display:
             self._printed = time.monotonic()
             self._wait = min(2 * self._wait, LAST_LINES)
             print(describe(progress), file=sys.stderr)
+
+    def _show(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=text)
+        else:
+            with suppress(RuntimeError):  # a signal may come while another line is printed
+                print(text, file=sys.stderr)

@@ -36,7 +36,8 @@ def open_streams() -> None:
                 binary,
                 encoding=stream.encoding,
                 errors="backslashreplace",
-                line_buffering=stream.line_buffering,
+                # PYTHONUNBUFFERED asks for the second, which alone would end at our own buffer.
+                line_buffering=stream.line_buffering or stream.write_through,
                 write_through=stream.write_through,
             )
             setattr(sys, name, replaced)

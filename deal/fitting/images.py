@@ -20,6 +20,7 @@ from deal.labeled.labels import (
     read_classes,
     read_label,
 )
+from deal.machine.files import check_regular
 from deal.model.spec import ModelSpec
 from deal.pool.decode import decode_bytes
 from deal.pool.ids import sequence_pattern
@@ -225,6 +226,7 @@ def read(
         One of them cannot be read, or they do not fit each other or the classes.
     """
     try:
+        check_regular(image.files.image)
         decoded = decode_bytes(image.files.image.read_bytes()).image
     except OSError as error:
         raise PoolError(f"image {image.files.image} cannot be read: {error.strerror}") from error

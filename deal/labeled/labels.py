@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import PoolError
+from deal.machine.files import check_regular
 
 __all__ = [
     "CAMVID",
@@ -195,6 +196,7 @@ def read_label(
     """
     path, ids = files.label, files.ids
     try:
+        check_regular(path)
         with Image.open(path) as file:
             # "P" keeps indices where "RGB" would give colours.
             if file.mode not in ("L", "P"):

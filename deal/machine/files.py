@@ -50,8 +50,8 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
         raise
 
 
-def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what reading may never end of: pipes, sockets, devices.
+def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:
+    """Refuse files without an end: pipes (unless ``pipes``), sockets, devices.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     mode = os.stat(path).st_mode  # noqa: PTH116 (names that are not UTF-8 are plain strings)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
 
 

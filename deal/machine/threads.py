@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from queue import Queue
+from contextlib import suppress
+from queue import Empty, Queue
 from threading import Thread
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from deal.errors import DealError
 
 __all__ = ["Stages", "ordered"]
 
@@ -20,6 +23,10 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+
+# Seconds. A signal that another thread receives does not wake the one that handles it.
+_LOOK_UP = 0.5
 
 
 class _End:
@@ -62,7 +69,7 @@ class Stages(Generic[Work, Result]):
         self._running = 1 + len(workers)
         self._error: BaseException | None = None
         self._threads = [
-            Thread(target=self._feed, args=(len(workers),), name="deal-pool", daemon=True),
+            Thread(target=self._feed, name="deal-pool", daemon=True),
             *(
                 Thread(target=self._serve, args=(worker,), name=f"deal-session-{i}", daemon=True)
                 for i, worker in enumerate(workers)
@@ -83,8 +90,14 @@ class Stages(Generic[Work, Result]):
         self._stopped = True
 
     def __enter__(self) -> Stages[Work, Result]:
-        for thread in self._threads:
-            thread.start()
+        for started, thread in enumerate(self._threads):
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._stopped = True
+                self._threads, self._running = self._threads[:started], started
+                self._abandon()
+                raise _no_thread(error) from error
         return self
 
     def __exit__(
@@ -114,14 +127,33 @@ class Stages(Generic[Work, Result]):
         for thread in self._threads:
             thread.join()
 
+    def _abandon(self) -> None:
+        """End the stages that were started, with nobody else to empty the queues."""
+        ended = False
+        while self._running:
+            with suppress(Empty):
+                work = None if ended else self._work.get_nowait()
+                if isinstance(work, _End):
+                    self._work.put(work)
+                    ended = True
+            with suppress(Empty):
+                self._running -= isinstance(self._results.get(timeout=0.01), _End)
+        for thread in self._threads:
+            thread.join()
+
     def _take(self) -> Result | _End:
-        result = self._results.get()
+        while True:
+            try:
+                result = self._results.get(timeout=_LOOK_UP)
+                break
+            except Empty:
+                continue
         if isinstance(result, _End):
             self._running -= 1
             self._error = self._error or result.error
         return result
 
-    def _feed(self, workers: int) -> None:
+    def _feed(self) -> None:
         end = _End()
         try:
             for work in self._source(self):
@@ -129,8 +161,7 @@ class Stages(Generic[Work, Result]):
         except BaseException as error:
             self._stopped = True
             end = _End(error)
-        for _ in range(workers):
-            self._work.put(_End())
+        self._work.put(_End())
         self._results.put(end)
 
     def _serve(self, worker: Callable[[Iterator[Work]], Iterable[Result]]) -> None:
@@ -150,6 +181,14 @@ class Stages(Generic[Work, Result]):
         while not isinstance(work := self._work.get(), _End):
             if not self._stopped:
                 yield work
+        self._work.put(work)  # for the other workers; nothing comes after it
+
+
+def _no_thread(error: RuntimeError) -> DealError:
+    return DealError(
+        f"no thread can be started ({error}): raise the limit of processes (ulimit -u, or that of "
+        "the container) or of memory, or lower --sessions, --threads and --decode-threads"
+    )
 
 
 def ordered(
@@ -162,7 +201,10 @@ def ordered(
     waiting: deque[tuple[In, Future[Out]]] = deque()
     try:
         for item in items:
-            waiting.append((item, executor.submit(function, item)))
+            try:
+                waiting.append((item, executor.submit(function, item)))
+            except RuntimeError as error:
+                raise _no_thread(error) from error
             if len(waiting) >= window:
                 first, future = waiting.popleft()
                 yield first, future.result()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from deal.errors import ItemError
+from deal.machine.files import check_regular
 from deal.pool.formats import IMAGE_SUFFIXES
 from deal.pool.ids import id_to_path, path_to_id
 
@@ -75,6 +76,7 @@ def read_segments(folder: str | os.PathLike[str], item_id: str, size: Size) -> I
     """
     path, _ = find_segments(folder, item_id)
     try:
+        check_regular(path)
         if path.suffix == ".png":
             return _read_png(path.read_bytes(), size)
         return _read_npz(path, size)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from deal.errors import DealError, ItemError, TooManyErrorsError
 from deal.results.output import Output
@@ -153,6 +154,11 @@ class Ledger:
         seconds = time.monotonic() - self._started
         done = self.scored + self.duplicates + failed
         return Progress(self.total, self.skipped, done, failed, seconds)
+
+    def say_stopping(self) -> None:
+        """Tell that the run is to end; takes no lock, so signal handlers may call it."""
+        if self._progress is not None:
+            self._progress(replace(self.state(), stopping=True))
 
     def _describe(self) -> None:
         items, self._to_describe = self._to_describe, []

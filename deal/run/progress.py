@@ -25,6 +25,8 @@ class Progress:
     errors : int
     seconds : float
         Since the run began to ask for images.
+    stopping : bool
+        A signal has ended the run, which waits for what is being read and scored.
     """
 
     total: int
@@ -32,6 +34,7 @@ class Progress:
     done: int
     errors: int
     seconds: float
+    stopping: bool = False
 
     @property
     def finished(self) -> int:

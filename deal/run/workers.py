@@ -152,7 +152,12 @@ class Line:
             workers,
             depth=2 * sessions,
         )
-        with _until_signal(stages.stop) as received, stages:
+
+        def stop() -> None:
+            stages.stop()
+            self._ledger.say_stopping()
+
+        with _until_signal(stop) as received, stages:
             for outcome in stages:
                 with self.meter("write"):
                     for settled in self._followers.settle(outcome):
@@ -355,9 +360,9 @@ def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        stop()
         for other, handler in previous.items():
             signal.signal(other, handler)
+        stop()
 
     if threading.current_thread() is threading.main_thread():
         for name in (signal.SIGINT, signal.SIGTERM):

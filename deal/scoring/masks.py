@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import ItemError, UsageError
+from deal.machine.files import check_regular
 from deal.pool.decode import decode
 from deal.pool.listing import Pool
 from deal.types import FailedItem
@@ -112,6 +113,7 @@ def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
     if isinstance(path, np.ndarray):
         return path
     try:
+        check_regular(path)
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:

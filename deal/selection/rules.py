@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from deal.errors import UsageError
+from deal.machine.files import check_regular
 from deal.selection.budget import decimal, number_of
 from deal.selection.document import COLUMNS, unguarded
 
@@ -213,6 +214,7 @@ def read_id_lists(paths: Sequence[str]) -> IdList:
     regions: set[tuple[str, int]] = set()
     for path in map(Path, paths):
         try:
+            check_regular(path, pipes=True)  # of a shell: --exclude <(cut …)
             with path.open(newline="", encoding="utf-8-sig") as file:
                 if path.suffix.lower() == ".csv":
                     _read_csv(path, csv.DictReader(file), images, regions)

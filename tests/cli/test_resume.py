@@ -149,6 +149,41 @@ def test_a_run_that_was_ended_goes_on_with_the_same_command(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
 
 
+STUCK = """
+import sys, time
+import deal.run.workers as workers
+from deal.cli import main
+def stuck(item, **limits):
+    print("reading", flush=True)
+    time.sleep(600)
+workers.decode = stuck
+main()
+"""
+
+
+def test_a_second_signal_ends_a_run_that_waits_for_a_file_system(
+    model: Path, tmp_path: Path
+) -> None:
+    pool = write_pool(tmp_path / "two", 2)
+    command = ["score", pool, "--model", model, "--output", tmp_path / "out", "--decode-threads", 2]
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK, *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "reading\n"
+        process.send_signal(signal.SIGINT)
+        assert "stopping: waiting for the images that are being read" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    assert not list((tmp_path / "out").glob("images/*"))
+
+
 def test_a_second_process_on_one_output_is_refused(half_way: Any, deal: Deal) -> None:
     process, arguments = half_way
     assert_refused(deal(*arguments), 1, f"in use by process {process.pid}", "--output")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deal.errors import DealError
 from deal.machine.meter import Meter
 from deal.machine.threads import Stages, ordered
 
@@ -243,3 +244,42 @@ def test_busiest_is_by_thread() -> None:
     assert meter.busiest({"decode": 4, "network": 2, "write": 1}) == "network"
     assert meter.busiest({"decode": 3, "network": 2, "write": 1}) == "decode"
     assert meter.busiest({"write": 1, "list": 1}) == "write"
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+def test_where_no_thread_can_be_started_those_that_were_end(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    start = threading.Thread.start
+    begun = itertools.count()
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("deal-") and next(begun) >= allowed:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def work(stages: Stages[int, int]) -> Iterator[int]:
+        yield from itertools.takewhile(lambda number: not stages.stopped, itertools.count())
+
+    def run() -> None:
+        with Stages(work, [lambda numbers: numbers] * 3, depth=6):
+            raise AssertionError
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(
+        DealError, match=r"no thread can be started \(can't start new thread\): raise"
+    ):
+        within_seconds(run)
+    wait_for_no_stage_threads()
+
+
+def test_a_pool_of_threads_that_cannot_grow_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ThreadPoolExecutor(2) as executor:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(DealError, match=r"no thread can be started .*--decode-threads"):
+            list(ordered(executor, str, range(3), 2))
