@@ -411,8 +411,9 @@ def looped(place: Path) -> Outcome:
 
 
 def names_in(place: Path) -> frozenset[str]:
-    """Names of what is there, but for the numbers of parts and processes."""
-    return frozenset(re.sub(r"\d+", "N", str(path.relative_to(place))) for path in place.rglob("*"))
+    """Names of what is there, but for the numbers of parts, processes and runs."""
+    names = (re.sub(r"\d+", "N", str(path.relative_to(place))) for path in place.rglob("*"))
+    return frozenset(name.replace("N-of-N-N.json", "N-of-N.json") for name in names)
 
 
 def _bytes(folder: Path, names: Sequence[str]) -> Outcome:
