@@ -77,10 +77,10 @@ WORKERS ?= auto
 # With that variable, as in many containers, every worker would compile every test anew.
 PYTEST := env --unset=PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-test: $(VENV)/testing ctest test-emulated
+test: $(VENV)/testing build/failing_calls.so ctest test-emulated
 	$(PYTEST)
 
-test-fast: $(VENV)/testing
+test-fast: $(VENV)/testing build/failing_calls.so
 	$(PYTEST) -m 'not slow'
 
 test-matrix: $(VENV)/testing
@@ -145,7 +145,7 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal build/test_deal_calls build/test_isa: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
+build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench latency runs.
@@ -169,20 +169,24 @@ build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitiz
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated build/emulated/_native.so \
-  build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/test_cuda_emulated_sanitized
+test-programs: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/failing_calls.so \
+  build/test_cuda_emulated build/emulated/_native.so build/test_deal_sanitized build/test_deal_calls_sanitized \
+  build/test_isa_sanitized build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
 
-ctest: build/test_deal build/test_deal_calls build/test_isa build/test_cuda_emulated
+ctest: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/test_cuda_emulated
 	build/test_deal
 	build/test_deal_calls
 	build/test_isa
+	build/fuzz_deal 1 5000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/test_cuda_emulated_sanitized
+ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized \
+  build/test_cuda_emulated_sanitized
 	build/test_deal_sanitized
 	build/test_deal_calls_sanitized
 	build/test_isa_sanitized
+	build/fuzz_deal_sanitized 1 50000
 	build/test_cuda_emulated_sanitized
 
 # test_deal counts allocations by a malloc of its own, which this sanitizer cannot run under.

@@ -107,6 +107,7 @@ class Runner:
         with open(self._counter, "r+b") as file:
             self._calls = mmap.mmap(file.fileno(), 8)
         env = {**os.environ, "LD_PRELOAD": str(_SHIM), "OMP_NUM_THREADS": "1"}
+        env["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's: no thread to lose
         env.pop("DEAL_DEBUG", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.zygote", *modules],
@@ -188,20 +189,20 @@ class Workshop:
         self.small = save_model(folder / "s.onnx", exact=True, size=SIZE, props=small, gain=0.5)
         rng = np.random.default_rng(0)
         write_labeled(folder / "labeled", "", colour_fields(rng, 8, (3, 4), 8))
-        modules = ["onnx"]
+        modules: list[str] = []
         self.operations = {
-            "score": Operation(self._score, scored, 10),
-            "score regions": Operation(self._score_regions, scored, 6),
-            "score overwrite": Operation(self._overwrite, scored, 6, before=self._other_settings),
-            "select": Operation(self._select, selected, 16, before=self._scored),
-            "fit-head": Operation(self._fit_head, files_of("head.json"), 6),
+            "score": Operation(self._score, scored, 24),
+            "score regions": Operation(self._score_regions, scored, 12),
+            "score overwrite": Operation(self._overwrite, scored, 12, before=self._other_settings),
+            "select": Operation(self._select, selected, 60, before=self._scored),
+            "fit-head": Operation(self._fit_head, files_of("head.json"), 4),
             "export static": Operation(self._static, files_of("static.onnx"), 4),
-            "export int8": Operation(self._int8, files_of("int8.onnx"), 2),
+            "export int8": Operation(self._int8, files_of("int8.onnx"), 1),
         }
         if heavy:
-            modules += ["torch"]
-            self.operations["train"] = Operation(self._train, trained, 2)
-            self.operations["loop"] = Operation(self._loop, looped, 2)
+            modules += ["torch", "deal.cli.loop", "deal.cli.train", "deal.loop.experiment"]
+            self.operations["train"] = Operation(self._train, trained, 1)
+            self.operations["loop"] = Operation(self._loop, looped, 1)
         self.runner = Runner(folder, modules)
 
     def close(self) -> None:
@@ -410,8 +411,9 @@ def looped(place: Path) -> Outcome:
 
 
 def names_in(place: Path) -> frozenset[str]:
-    """Names of what is there, but for the numbers of parts and processes."""
-    return frozenset(re.sub(r"\d+", "N", str(path.relative_to(place))) for path in place.rglob("*"))
+    """Names of what is there, but for the numbers of parts, processes and runs."""
+    names = (re.sub(r"\d+", "N", str(path.relative_to(place))) for path in place.rglob("*"))
+    return frozenset(name.replace("N-of-N-N.json", "N-of-N.json") for name in names)
 
 
 def _bytes(folder: Path, names: Sequence[str]) -> Outcome:

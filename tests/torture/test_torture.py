@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.torture import page
 from tests.torture.cases import Case, Finding, Kind, Tally, hunt
 from tests.torture.commands import Plan, Workshop, open_workshop
 from tests.torture.kills import calls_case, kill_case
@@ -130,10 +131,15 @@ def test_counts_of_runs_add_up_and_the_page_shows_them(tmp_path: Path) -> None:
     counted = totals(record)
     assert counted["images"]["cases"] == 4
     assert counted["images"]["seeds"] == [1, 2]
-    page = rendered(counted)
-    assert "| PNG | 2 | 0 | 2 | 50.0% |" in page
-    assert "| `kills` | commands ended by signals, then run again | not run yet | 500 |" in page
-    assert update(f"a\n{BEGIN}old{END}\nz", counted) == f"a\n{BEGIN}\n\n{page}\n\n{END}\nz"
+    table = rendered(counted)
+    assert "| PNG | 2 | 0 | 2 | 50.0% |" in table
+    assert "| `kills` | commands ended by signals, then run again | not run yet | 500 |" in table
+    assert update(f"a\n{BEGIN}old{END}\nz", counted) == f"a\n{BEGIN}\n\n{table}\n\n{END}\nz"
+
+
+def test_the_page_is_that_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["page", "--check"])
+    assert page.main() == 0, "docs/reliability.md is stale: python -m tests.torture.page"
 
 
 def test_mutations_depend_on_the_seed_alone_and_change_something() -> None:

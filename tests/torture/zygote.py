@@ -14,14 +14,19 @@ import signal
 import sys
 from pathlib import Path
 
-# pyarrow and onnxruntime are not among them: they start threads, which a child would lack.
-_ALWAYS = ("numpy", "PIL.Image", "simplejpeg", "click", "rich.console", "rich.table", "ctypes")
+# onnxruntime is not among them: it starts a thread, which a child would lack.
+_ALWAYS = (
+    *("numpy", "pyarrow.parquet", "PIL.Image", "simplejpeg", "rich.console", "rich.table", "onnx"),
+    *("deal.run.pipeline", "deal.selection", "deal.fitting", "deal.cli.score", "deal.cli.select"),
+    *("deal.cli.fit_head", "deal.cli.export"),
+)
 
 
 def prepare(modules: list[str]) -> None:
     """Import once what every child needs."""
     for module in (*_ALWAYS, *modules):
         importlib.import_module(module)
+    hasten()
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise RuntimeError("one of the modules has started a thread")
 
@@ -37,7 +42,6 @@ def hasten() -> None:
 
 def live(request: dict) -> int:
     """Run a command as its own process would, with calls that fail where the request says so."""
-    hasten()
     from deal import cli
 
     for descriptor, name in ((1, request["stdout"]), (2, request["stderr"])):
