@@ -127,13 +127,12 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     except DealError as error:
         if debug:
             raise
-        if interruption := _interruption(error):
-            print("interrupted", file=sys.stderr)
-            return getattr(interruption, "exit_code", 130)
-        return _fail(str(error), error.exit_code)
+        return _interrupted(error) or _fail(str(error), error.exit_code)
     except OSError as error:  # of stdout, as a rule: every other file has an error of its own
         if debug:
             raise
+        if code := _interrupted(error):
+            return code
         if error.filename is None:
             return _fail(f"{_UNWRITTEN}: {error.strerror or error}; {_ELSEWHERE}", 1)
         return _fail(f"{error} (DEAL_DEBUG=1 shows where)", 1)
@@ -151,11 +150,18 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
         return _fail(_internal(error), 1)
 
 
-def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The Ctrl-C behind an error: a library that it hits while it is imported says it is broken."""
+def _interrupted(error: BaseException | None) -> int:
+    """The exit code of the Ctrl-C behind an error, which is told; 0 where there is none.
+
+    A library that it hits while it is imported says that it is broken, and one that it hits while
+    it closes a file (``shutil.rmtree``) closes it again.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__
-    return error
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return 0
+    print("interrupted", file=sys.stderr)
+    return int(getattr(error, "exit_code", 130))
 
 
 def _internal(error: Exception) -> str:

@@ -76,14 +76,14 @@ def test_a_shell_completes_commands_options_and_values(
     assert offered in done.stdout.splitlines()
 
 
-def test_ctrl_c_while_a_library_is_imported_is_no_missing_library(
+def test_ctrl_c_behind_another_error_is_an_interruption(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As pybind11 puts it: an extension that is interrupted cannot be initialized."""
     from deal import cli
     from deal.errors import EngineUnavailableError
 
-    def interrupted(*arguments: object, **options: object) -> None:
+    def importing(*arguments: object, **options: object) -> None:
+        """As pybind11 puts it: an extension that is interrupted cannot be initialized."""
         try:
             try:
                 raise KeyboardInterrupt
@@ -92,6 +92,14 @@ def test_ctrl_c_while_a_library_is_imported_is_no_missing_library(
         except ImportError as error:
             raise EngineUnavailableError("engine ort needs ONNX Runtime") from error
 
-    monkeypatch.setattr(cli.deal, "main", interrupted)
-    assert cli.run(cli.deal, ["score"], "deal") == 130
-    assert capfd.readouterr().err == "interrupted\n"
+    def closing(*arguments: object, **options: object) -> None:
+        """As ``shutil.rmtree`` does: the file was closed when the signal came."""
+        try:
+            raise KeyboardInterrupt
+        finally:
+            os.close(-1)
+
+    for main in (importing, closing):
+        monkeypatch.setattr(cli.deal, "main", main)
+        assert cli.run(cli.deal, ["score"], "deal") == 130
+        assert capfd.readouterr().err == "interrupted\n"
