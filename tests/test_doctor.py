@@ -110,7 +110,7 @@ def test_a_driver_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("driver", "match"), [(Driver(code=100), "error 100"), (Driver(devices=0), "sees no device")]
+    ("driver", "match"), [(Driver(code=100), "error 100"), (Driver(devices=0), "finds no device")]
 )
 def test_a_driver_that_does_not_work_says_why(
     monkeypatch: pytest.MonkeyPatch, driver: Driver, match: str

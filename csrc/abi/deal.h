@@ -21,25 +21,25 @@
  *     deal_context_destroy(context);
  *
  * Rules
- *   - Set struct_size of every struct to its sizeof and every field not used to 0. Fields beyond
- *     it count as 0: programs built against an older header keep working.
- *   - Outputs are buffers of the caller; a NULL pointer asks for nothing, and a stage of which
- *     nothing is asked is skipped.
- *   - A context serves one thread at a time; several contexts run side by side. Nothing is global.
+ *   - Set struct_size of every struct to its sizeof and every unused field to 0. Fields beyond
+ *     struct_size count as 0, so programs built against an older header keep working.
+ *   - Outputs are buffers of the caller. An output whose pointer is NULL is not computed, and a
+ *     stage without any output is skipped.
+ *   - A context serves one thread at a time; several contexts may run at once. No state is global.
  *     A context does not survive fork(): create one in the child.
  *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
  *     failure. No function throws, prints or exits. deal_enqueue allocates only when a shape needs
  *     more memory than any shape before it, never after deal_reserve for that shape.
- *   - On a CUDA context deal_enqueue only launches on the stream (a cudaStream_t, NULL the default)
- *     and deal_finish waits for it: between the two the context takes no other request. All data of
- *     deal_input (logits, difficulty, map of segments, mask) and the maps of deal_output lie on the
- *     device; structs, head weights and the tables of deal_output lie on the host, and the tables
- *     are written by deal_finish, which also reports segment ids beyond the count. A request whose
- *     shape was scored once before (its memory taken, its kernels loaded) can be captured into a
- *     graph: launch that, then call deal_finish, as often as wanted while the context takes no
- *     other request.
+ *   - On a CUDA context deal_enqueue only launches work on the stream (a cudaStream_t; NULL is the
+ *     default stream) and deal_finish waits for it; in between the context takes no other request.
+ *     All data of deal_input (logits, difficulty, map of segments, mask) and the maps of
+ * deal_output are on the device; structs, head weights and the tables of deal_output are on the
+ * host. deal_finish writes the tables and reports segment ids beyond the count. If a request of the
+ *     same shape was scored before (so that memory is taken and kernels are loaded), it can be
+ *     captured into a graph: launch the graph and then call deal_finish, as often as you like,
+ * while the context takes no other request.
  *   - Given the same logits, every result is bit-identical for any number of threads, batch split
- *     and instruction set (in the default floating-point mode; the kernel leaves it as it is).
+ *     and instruction set (in the default floating-point mode, which the kernel does not change).
  *   - NaN and infinite inputs are counted, and such an image is not scored. Values beyond 1e37,
  *     such as the lowest float that masks a class, count as 1e37 of their sign.
  *
@@ -84,9 +84,9 @@ typedef enum deal_device { DEAL_CPU = 0, DEAL_CUDA = 1 } deal_device;
 typedef enum deal_sampling { DEAL_HALF_PIXEL = 0, DEAL_ALIGN_CORNERS = 1 } deal_sampling;
 
 /* How the attention averages are computed: over all pairs of cells, or by a degree-4 polynomial
- * kernel, linear in the cells. Its error is at most 1e-5 of gamma times the range of what is
- * averaged: max w - min w, and with uncertainty_weight u besides (1 - 1/C) (max(u, 0) - min(u, 0)).
- * AUTO: the cheaper. */
+ * kernel, which is linear in the cells. The error of the polynomial is at most 1e-5 of gamma times
+ * the range of the averaged values: max w - min w, plus (1 - 1/C) (max(u, 0) - min(u, 0)) with
+ * uncertainty_weight u. AUTO takes the cheaper one. */
 typedef enum deal_attention {
   DEAL_ATTENTION_AUTO = 0,
   DEAL_ATTENTION_DIRECT = 1,
@@ -162,10 +162,11 @@ typedef struct deal_input {
   int32_t mask_shared;                 /* 1 when mask is [H, W] */
 } deal_input;
 
-/* Caller-owned buffers, all C-contiguous. Where n_pixels is 0, means, minimum, maximum and impurity
+/* Caller-owned buffers, all C-contiguous. If n_pixels is 0, means, minimum, maximum and impurity
  * are NaN, majority_class is -1, and counts and sums are 0. Maps of an image with NaN or infinite
- * inputs are 0. Difficulty outputs need a head or a difficulty grid. Of a committee every output
- * but its own, at the end, is member 0's; NaN and infinite logits are counted in all members. */
+ * inputs are 0. Difficulty outputs need a head or a difficulty grid. For a committee, all outputs
+ * are those of member 0, except the committee's own outputs (vote entropy, mutual information,
+ * consensus entropy) and nonfinite, which counts NaN and infinite logits of all members. */
 typedef struct deal_output {
   size_t struct_size;
 
@@ -216,8 +217,8 @@ typedef struct deal_output {
   float* difficulty_map;  /* [B, H, W], 0...1 */
   uint8_t* class_map;     /* [B, H, W] */
 
-  /* [B], of a committee (M > 1), in nats: means over the pixels of the entropy of the members'
-   * predicted classes (ties: the lowest), of H(mean P) - mean H(P), and of H(mean P) */
+  /* [B], for a committee (M > 1), in nats. Means over the pixels of: the entropy of the members'
+   * predicted classes (ties: the lowest class), H(mean P) - mean H(P), and H(mean P) */
   double* vote_entropy_mean;
   double* mutual_information_mean;
   double* consensus_entropy_mean;
@@ -227,17 +228,18 @@ typedef struct deal_output {
   double* region_mutual_information_mean;
   double* region_consensus_entropy_mean;
 
-  /* What an annotator would draw, on a CUDA context traced by deal_finish on the CPU: the cracks
-   * between 4-adjacent unmasked pixels of different predicted classes, cut into chains where not
-   * exactly two meet, simplified to within 1.5 pixels (Douglas and Peucker). A crack counts for the
-   * regions of its two pixels, a corner for those of its up to four. */
+  /* The lines that an annotator would draw (for a CUDA context, deal_finish traces them on the
+   * CPU): the edges between 4-adjacent unmasked pixels of different predicted classes, cut into
+   * chains at points where not exactly two edges meet, and simplified to within 1.5 pixels (Douglas
+   * and Peucker). An edge counts for the regions of its two pixels, a corner for the regions of the
+   * up to four pixels around it. */
   double* boundary_length;   /* [B], raster pixels */
   int64_t* boundary_corners; /* [B], corners of the simplified lines, where they meet or end once */
   double* region_boundary_length;   /* [B, R] */
   int64_t* region_boundary_corners; /* [B, R] */
 } deal_output;
 
-/* How large the buffers of deal_output have to be for an input. */
+/* The sizes that the buffers of deal_output need for an input. */
 typedef struct deal_sizes {
   size_t struct_size;
   int64_t batch, classes, regions;
@@ -260,10 +262,11 @@ DEAL_API deal_status deal_enqueue(deal_context* context, const deal_input* input
                                   const deal_output* output, void* stream);
 DEAL_API deal_status deal_finish(deal_context* context);
 
-/* The 4-connected areas of equal, non-negative values of map [height, width], for example of a
- * class map, numbered in raster order of their first pixel: ids [height, width]. Pixels of negative
- * value and of areas below min_pixels get -1; count tells how many areas have a number. Needs no
- * context and takes no memory; map and ids are two buffers, at most 2^31 - 1 pixels each. */
+/* Finds the 4-connected areas of equal, non-negative values in map [height, width], for example in
+ * a class map, and writes their numbers to ids [height, width], in raster order of their first
+ * pixel. Pixels of negative value and of areas below min_pixels get -1. count is set to the number
+ * of areas. Needs no context and takes no memory; map and ids must be different buffers of at most
+ * 2^31 - 1 pixels each. */
 DEAL_API deal_status deal_components(const int32_t* map, int64_t height, int64_t width,
                                      int64_t min_pixels, int32_t* ids, int64_t* count);
 

@@ -1,8 +1,8 @@
 """Engines run the network: uint8 images in, logits out.
 
 ``ort`` runs ONNX models on ONNX Runtime, ``trt`` on TensorRT; ``torch`` runs checkpoints of ``deal
-train`` and is the reference. They are imported when opened, so that none has to be installed for
-the others.
+train`` and is the reference. An engine is imported when it is opened, so the others need not be
+installed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ENGINES = ("ort", "trt", "torch")
 
 
 def find_device(engine: str, device: str = "auto") -> int | None:
-    """Index of the CUDA device that an engine will run on, None for the CPU; no model is opened.
+    """Index of the CUDA device that an engine will run on, None for the CPU; opens no model.
 
     Parameters are those of :func:`open_engine`.
 
     Raises
     ------
     UsageError
-        An unknown engine, or a device that there cannot be.
+        The engine or the name of the device is unknown.
     EngineUnavailableError
-        Engine or device are not there; says what to install.
+        The engine or device is missing; the text says what to install.
     """
     if engine == "ort":
         from deal.engines.onnxruntime_cuda import cuda_index
@@ -45,7 +45,7 @@ def find_device(engine: str, device: str = "auto") -> int | None:
         import_tensorrt()
         return index
     if engine == "torch":
-        import deal.engines.torch  # noqa: F401  (says what to install where there is no PyTorch)
+        import deal.engines.torch  # noqa: F401  (says what to install if PyTorch is missing)
         from deal.engines import torch_cuda
 
         return torch_cuda.cuda_index(device)
@@ -63,7 +63,7 @@ def open_engine(
     batch_size: int | None = None,
     probe: bool = True,
 ) -> Engine:
-    """Open a model on an engine and hold its outputs against the model contract.
+    """Open a model on an engine and check its outputs against the model contract.
 
     Parameters
     ----------
@@ -71,28 +71,28 @@ def open_engine(
         An ONNX file for ``ort`` and ``trt``, a checkpoint of ``deal train`` for ``torch``.
     engine : ``ort``, ``trt`` or ``torch``
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
-        ``auto`` takes CUDA where the installed engine is built for it and a driver sees a device.
+        ``auto`` takes CUDA if the installed engine supports it and the driver finds a device.
     precision : str, optional
-        What the model has to say of itself, as a safeguard; None runs it as it is. Engines convert
-        nothing: ``deal export --precision`` does.
+        The precision that the model's contract must state, as a safeguard; None runs the model as
+        it is. Engines do not convert models; ``deal export --precision`` does.
     threads : int, optional
         Threads of one inference; None takes every core this process may use.
     options : mapping, optional
-        Keys of the model contract that win over the model's own.
+        Keys of the model contract that replace the model's own values.
     batch_size : int, optional
-        Images that run together on a CUDA device, always so many (:mod:`deal.engines.device`); 32
-        by default. On the CPU every batch is run as it comes.
+        The fixed number of images that run together on a CUDA device (:mod:`deal.engines.device`);
+        32 by default. On the CPU every batch runs with the size it has.
     probe : bool
-        Run the network once on noise to see what it gives; False where that is known.
+        Run the network on noise to check its outputs; False if they are known already.
 
     Raises
     ------
     UsageError
-        An unknown engine, device, precision or option.
+        An engine, device, precision or option is unknown.
     EngineUnavailableError
-        Engine or device are not there; says what to install.
+        The engine or device is missing; the text says what to install.
     ModelError
-        The model does not keep the contract, or is of another precision.
+        The model breaks the contract, or has another precision.
     """
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
@@ -156,8 +156,8 @@ def _check_precision(opened: Engine, wanted: str | None) -> None:
         return
     if spec.precision is None:
         raise ModelError(
-            f"model {spec.path} does not record its precision, so it cannot be held to {wanted}: "
-            f"leave out --precision, or say what it is with the model option precision={wanted}"
+            f"model {spec.path} does not record its precision, so {wanted} cannot be checked: "
+            f"leave out --precision, or state it with the model option precision={wanted}"
         )
     raise ModelError(
         f"model {spec.path} is {spec.precision}, not {wanted}: leave out --precision, or make "

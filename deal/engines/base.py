@@ -1,4 +1,4 @@
-"""What all engines share: checks at the door, the network's input format, outputs as logits."""
+"""The base of all engines: checks of images, conversion to the network's input, and to logits."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 """uint8 [B, H, W, 3], or a sequence of [H, W, 3] of one size."""
 
 PROBABILITY_FLOORS = {np.dtype(np.float32): 2.0**-126, np.dtype(np.float16): 2.0**-24}
-"""By the network's dtype: probabilities are raised to it before their logarithm is taken.
+"""Smallest probability by the network's dtype; lower ones are raised to it before the logarithm.
 
-It is the smallest number the dtype holds (without float32's subnormals, which some processors
-flush to 0); logits then reach down to -87.3 or -16.6.
+It is the smallest number of the dtype (without float32's subnormals, which some processors flush to
+0), so logits reach down to -87.3 or -16.6.
 """
 
 _PROBE_SIZE = 128
@@ -43,7 +43,7 @@ _TAKEN = 2**16  # pixels
 
 
 def parse_device(device: str) -> tuple[str, int]:
-    """Kind (``auto``, ``cpu``, ``cuda``) and index of a device; UsageError on anything else."""
+    """Return kind (``auto``, ``cpu``, ``cuda``) and index of a device; UsageError otherwise."""
     match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
     if match is None or (match[2] and match[1] != "cuda"):
         raise UsageError(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:<index>")
@@ -51,13 +51,13 @@ def parse_device(device: str) -> tuple[str, int]:
 
 
 def on_host(output: EngineOutput) -> EngineOutput:
-    """The same output as NumPy arrays; waits for a device."""
+    """Return an output as NumPy arrays; waits for the device."""
     arrays = output.logits, output.difficulty, output.embedding
     return EngineOutput(*map(as_numpy, arrays))
 
 
 def as_numpy(array: Any) -> Any:
-    """An array of an output, or None, on the host; waits for a device."""
+    """Return an array of an output (or None) on the host; waits for the device."""
     return array.to_host() if hasattr(array, "to_host") else array
 
 
@@ -70,17 +70,17 @@ class Engine(ABC):
     ----------
     spec : ModelSpec
     device : str
-        ``cpu`` or ``cuda:<index>``, what is really used.
+        The device in use: ``cpu`` or ``cuda:<index>``.
     embedding_size : int or None
-        E, once :meth:`probe` has run; None without an embedding.
+        E, after :meth:`probe` has run; None without an embedding.
     batch : int or None
-        Images that run together, always so many; None: as many as come.
+        The fixed number of images that run together; None means any number.
     dtype : numpy.dtype or None
-        Of what the network gives, once :meth:`probe` has run.
+        Dtype of the network's output, after :meth:`probe` has run.
     on_device : bool
         Whether outputs stay on a device, as :class:`deal.engines.device.DeviceArray`.
     doubts : tuple of str
-        What :meth:`probe` found that may not be meant, one sentence each.
+        Findings of :meth:`probe` that may be unintended, one sentence each.
     """
 
     name: ClassVar[str]
@@ -110,22 +110,22 @@ class Engine(ABC):
         images : ndarray of uint8 [B, H, W, 3], or sequence of [H, W, 3]
             RGB at the network's input size (:func:`deal.model.spec.raster_size`).
         masks : tuple of ndarray of float32 [1, C, 1, 1], optional
-            Of the layers in ``spec.dropout``; without them nothing is dropped.
+            Masks of the layers in ``spec.dropout``; without masks nothing is dropped.
 
         Returns
         -------
         EngineOutput
-            Logits [B, C, h, w] in the dtype the network gives, where it runs: on a CUDA device
-            they stay there (:mod:`deal.engines.device`). Probabilities come as their logarithms
-            (see ``PROBABILITY_FLOORS``), a sigmoid as the logits [0, z], float64 and bfloat16 as
-            float32, channels last as a view, all of these on the host.
+            Logits [B, C, h, w] in the network's dtype. The output of a CUDA device stays there
+            (:mod:`deal.engines.device`). Some outputs are converted on the host: probabilities to
+            their logarithms (see ``PROBABILITY_FLOORS``), a sigmoid to the logits [0, z], float64
+            and bfloat16 to float32, channels last to a view.
 
         Raises
         ------
         UsageError
-            Another shape or dtype than the network takes.
+            The network does not take this shape or dtype.
         ModelError
-            The network cannot be run on such a batch.
+            The network cannot run on such a batch.
         """
         begin = time.perf_counter()
         spec, first = self.spec, images[0] if len(images) else np.empty((0, 0, 3), np.uint8)
@@ -140,7 +140,7 @@ class Engine(ABC):
         if len(raw.logits) != len(images):
             raise ModelError(
                 f"model {spec.path} gives {len(raw.logits)} maps for a batch of {len(images)}: "
-                "re-export it with a dynamic batch, or set the model option batch to what it takes"
+                "re-export it with a dynamic batch, or set the model option batch to its batch size"
             )
         if self.spec.gives_logits:
             output = raw
@@ -154,26 +154,27 @@ class Engine(ABC):
         return output
 
     def take_seconds(self) -> dict[str, float]:
-        """Seconds by stage since the last call; waits for what runs on a device."""
+        """Seconds by stage since the last call; waits for work on a device."""
         seconds, self._seconds = self._seconds, 0.0
         return {"network": seconds}
 
     def probe(self) -> None:
-        """Run the network twice on the same noise and hold what it gives against the contract.
+        """Run the network twice on the same noise and check its outputs against the contract.
 
         Raises
         ------
         ModelError
-            The network does not run, shapes do not fit, it draws at random, or argmax, softmax or
-            a sigmoid are baked in (:mod:`deal.engines.probing`).
+            The network does not run, shapes do not fit, the outputs are random, or the graph ends
+            in argmax, softmax or a sigmoid (:mod:`deal.engines.probing`).
         """
         try:
             noise = self.noise(self.spec.batch or 1)
             raw, again = (self._probed(noise) for _ in range(2))
         except MemoryError as error:
             raise ModelError(
-                f"model {self.spec.path}: there is no memory for an input of "
-                f"{list(self.spec.input_size or ())} (H×W): set input_size to what it is to see"
+                f"model {self.spec.path}: not enough memory for an input of "
+                f"{list(self.spec.input_size or ())} (H×W): set input_size to the size of your "
+                "images"
             ) from error
         self.doubts = (*examine(self.spec, raw, len(noise)), *compare_runs(self.spec, raw, again))
         self.dtype = raw.logits.dtype
@@ -187,11 +188,11 @@ class Engine(ABC):
         )
 
     def lane(self) -> Engine | None:
-        """The same loaded network for another thread; None where it has to be loaded once more."""
+        """The same loaded network for another thread; None if it must be loaded once more."""
         return None
 
     def noise(self, count: int) -> NDArray[np.uint8]:
-        """Images of noise [count, H, W, 3] of a size that the network takes, always the same."""
+        """Noise images [count, H, W, 3] of a size that the network takes; always the same ones."""
         spec = self.spec
         side = nearest_multiple(_PROBE_SIZE, spec.size_multiple)
         shape = (count, *(spec.input_size or (side, side)), 3)
@@ -199,25 +200,25 @@ class Engine(ABC):
 
     @abstractmethod
     def _run(self, images: Images, masks: Masks) -> EngineOutput:
-        """Outputs as the network gives them, of images [B, H, W, 3]."""
+        """Run images [B, H, W, 3] and return the network's unconverted outputs."""
 
     def _input_shape(self, images: Images) -> tuple[int, ...]:
-        """Shape of such images as the network takes them."""
+        """Shape of the network's input for these images."""
         height, width, channels = images[0].shape
         if self.spec.input_layout == "nhwc":
             return len(images), height, width, channels
         return len(images), channels, height, width
 
     def _as_taken(self, image: NDArray[np.uint8]) -> bool:
-        """Whether the network takes the image as it lies in memory."""
+        """Whether the network can take the image without a conversion."""
         spec = self.spec
         is_alike = spec.input_dtype == image.dtype and spec.input_layout == "nhwc"
-        # PyTorch warns of memory that it may not write.
+        # PyTorch warns about read-only memory.
         is_usable = image.flags.c_contiguous and image.flags.writeable
         return is_alike and not self._reversed and is_usable
 
     def _prepare(self, images: Images, out: NDArray[Any]) -> None:
-        """Write images as the network takes them."""
+        """Write images to ``out`` in the format of the network's input."""
         if self.spec.input_layout == "nchw":
             out = out.transpose(0, 2, 3, 1)
         for image, target in zip(images, out, strict=True):
@@ -225,8 +226,8 @@ class Engine(ABC):
             if self._levels is None:
                 np.copyto(target, source)
                 continue
-            # 256 levels a channel: a table gives every pixel the value computed in double, once.
-            # NumPy turns indices into 8 bytes each, so rows are taken a few at a time.
+            # Each channel has 256 levels, so a table computed in double gives every pixel's value.
+            # NumPy makes indices 8 bytes wide, so only a few rows are taken at a time.
             rows = max(_TAKEN // max(source.shape[1], 1), 1)
             for top in range(0, len(source), rows):
                 part = source[top : top + rows]
@@ -235,11 +236,11 @@ class Engine(ABC):
                     np.take(levels, part[..., channel], out=into, mode="clip")
 
     def _as_float(self, array: Any) -> Any:
-        """An output of maps as float32 or float16, channels first; None and others as they are."""
+        """Return maps as float32 or float16, channels first; None and other arrays unchanged."""
         if array is None or array.ndim != 4:
             return array
         if array.dtype == np.float64:
-            with np.errstate(over="ignore"):  # what is infinite then is counted by the kernel
+            with np.errstate(over="ignore"):  # the kernel counts values that become infinite
                 array = array.astype(np.float32)
         return array if self.spec.output_layout == "nchw" else np.moveaxis(array, 3, 1)
 
@@ -257,14 +258,14 @@ class Engine(ABC):
 
 
 class HostEngine(Engine):
-    """Takes batches of any size and gives NumPy arrays.
+    """An engine that takes batches of any size and returns NumPy arrays.
 
     Subclasses implement :meth:`_infer` and trust their input.
     """
 
     @abstractmethod
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
-        """Outputs as the network gives them, for a batch as the network takes it."""
+        """Run a batch in the network's format and return its unconverted outputs."""
 
     def _prepared(self, images: Images) -> NDArray[Any]:
         if len(images) == 1 and self._as_taken(images[0]):

@@ -1,8 +1,9 @@
-"""What engines on a CUDA device share: images go up through pinned memory, outputs stay there.
+"""The base of engines on a CUDA device: images are copied there, and outputs stay there.
 
-An engine is a *lane*: memory for one batch, and a stream on which its images are copied up and its
-outputs are worked on. Several lanes share one loaded network (:meth:`DeviceEngine.lane`), each for
-a thread of its own, so that one batch is copied and scored while the network runs on another.
+An engine is a *lane*: memory for one batch, and a stream on which images are copied to the device
+(through pinned memory) and outputs are processed. Several lanes share one loaded network
+(:meth:`DeviceEngine.lane`), each for its own thread, so that one batch is copied and scored while
+the network runs on another.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from deal.types import EngineOutput
 __all__ = ["DEFAULT_BATCH", "DeviceArray", "DeviceEngine", "check_kernels"]
 
 DEFAULT_BATCH = 32
-"""Images of a batch on a device."""
+"""Number of images in a batch on a device."""
 
-# Batches that take_seconds() can tell of.
+# Number of batches whose times take_seconds() can return.
 _TIMED = 64
 
-# Input sizes whose memory a lane keeps; a pool of more sizes takes memory anew at every change.
+# Number of input sizes whose memory a lane keeps; with more, each change allocates memory anew.
 _SIZES = 4
 
 
@@ -42,24 +43,24 @@ def check_kernels(device: str) -> None:
     """Raise EngineUnavailableError if this build has no CUDA kernels."""
     if "cuda=yes" not in _native.build_info():
         raise EngineUnavailableError(
-            f"device {device}: this build of deal has no CUDA kernels, so logits would have to "
-            "leave the device: install deal-score again from source where nvcc is on PATH, with "
-            "DEAL_CUDA=1, or use --device cpu"
+            f"device {device}: this build of deal has no CUDA kernels, so it cannot score on the "
+            "device: install deal-score again from source with DEAL_CUDA=1 and nvcc on PATH, or "
+            "use --device cpu"
         )
 
 
 class DeviceArray:
-    """A C-contiguous array on a CUDA device; it keeps its memory alive.
+    """A C-contiguous array on a CUDA device, which keeps its memory alive.
 
     Attributes
     ----------
     shape : tuple of int
     dtype : numpy.dtype
     address : int
-        Of its first element, on the device.
+        Address of the first element on the device.
     stream : deal._native.Stream
-        On which it is written: work that is launched there later sees it, other streams have to
-        wait (``__cuda_array_interface__`` tells them).
+        The stream on which the array is written. Work launched there later sees the values; other
+        streams must wait (``__cuda_array_interface__`` names the stream).
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class DeviceArray:
 
     @classmethod
     def empty(cls, shape: Sequence[int], dtype: DTypeLike, stream: _native.Stream) -> DeviceArray:
-        """Take memory on the stream's device; what is in it is undefined."""
+        """Take memory on the stream's device; its content is undefined."""
         size = prod(shape) * np.dtype(dtype).itemsize
         return cls(_native.DeviceMemory(stream.device, size), shape, dtype, stream)
 
@@ -109,17 +110,17 @@ class DeviceArray:
         return self.seen_as((rows, *self.shape[1:]), self.dtype)
 
     def seen_as(self, shape: Sequence[int], dtype: DTypeLike) -> DeviceArray:
-        """The beginning of the same memory as another array."""
+        """The beginning of the same memory, as an array of another shape and dtype."""
         return DeviceArray(self._memory, shape, dtype, self.stream)
 
     def put(self, index: int, array: DeviceArray) -> None:
-        """Copy an array to place ``index`` of the first dimension, in the order of both streams."""
-        _follow(array.stream, self.stream)  # what reads this array there comes first
+        """Copy an array to index ``index`` of the first dimension, in the order of both streams."""
+        _follow(array.stream, self.stream)  # earlier readers of this array must finish first
         array.stream.copy(self.address + index * array.nbytes, array.address, array.nbytes)
         _follow(self.stream, array.stream)
 
     def to_host(self) -> NDArray[Any]:
-        """A copy on the host; waits for the stream."""
+        """Copy the array to the host; waits for the stream."""
         values = np.empty(self.shape, self.dtype)
         self.stream.copy(values.ctypes.data, self.address, self.nbytes)
         self.stream.synchronize()
@@ -128,38 +129,38 @@ class DeviceArray:
 
 @dataclass(frozen=True, slots=True)
 class _Buffers:
-    """Of one lane, for images of one size."""
+    """The memory of one lane for images of one size."""
 
     staged: Mapping[str, NDArray[Any]]  # pinned memory, by input name
     inputs: Mapping[str, DeviceArray]
-    outputs: Mapping[str, DeviceArray]  # logits, and difficulty and embedding where there are
+    outputs: Mapping[str, DeviceArray]  # logits, and difficulty and embedding if there are any
     launch: Callable[[], None]
     copied: _native.Event
 
 
 class DeviceEngine(Engine):
-    """Runs batches of one fixed size on a CUDA device, the last one filled up.
+    """Runs batches of one fixed size on a CUDA device; smaller batches are padded.
 
-    A batch's arrays stay on the device, in memory of the lane that its next batch overwrites: work
-    on them has to be launched on :attr:`stream` (or done) by then. Probabilities and sigmoid
-    outputs are converted on the host, so these, and their difficulty, pass through it.
+    The arrays of a batch stay on the device, in memory that the lane's next batch overwrites: work
+    on them must be done, or launched on :attr:`stream`, before then. Probabilities and sigmoid
+    outputs are converted on the host, so these outputs and their difficulty are copied there.
 
     Parameters
     ----------
     spec : ModelSpec
     index : int
-        Of the device.
+        Index of the device.
     batch : int, optional
-        Images that run together; a graph of one fixed batch has its own. ``DEFAULT_BATCH``
-        otherwise.
+        Images that run together; a graph with a fixed batch decides it. ``DEFAULT_BATCH`` by
+        default.
 
     Attributes
     ----------
     batch : int
     stream : deal._native.Stream
-        The lane's: copies of its images, and whatever is done with its outputs.
+        The lane's stream, which copies images and processes outputs.
     network_stream : deal._native.Stream
-        Where the network runs: the lane's too, unless a subclass shares one.
+        The stream on which the network runs; the lane's stream unless a subclass shares one.
     """
 
     batch: int
@@ -167,18 +168,18 @@ class DeviceEngine(Engine):
     def __init__(self, spec: ModelSpec, index: int, batch: int | None = None) -> None:
         super().__init__(spec, f"cuda:{index}")
         try:
-            _native.Context(1, cuda=index)  # does this build have code for this GPU?
+            _native.Context(1, cuda=index)  # fails if this build has no code for this GPU
         except OSError as error:
             raise EngineUnavailableError(f"device {self.device}: {error}") from error
         self.batch = spec.batch or batch or DEFAULT_BATCH
         self.on_device = spec.gives_logits
         self._index = index
-        self._turn = threading.Lock()  # of lanes
+        self._turn = threading.Lock()  # one lane at a time uses the network
         self._open_lane()
         self.network_stream = self.stream
 
     def lane(self) -> DeviceEngine:
-        """The same loaded network for another thread, with a stream and memory of its own."""
+        """The same loaded network for another thread, with its own stream and memory."""
         twin = copy.copy(self)
         twin._open_lane()
         if self.network_stream is self.stream:
@@ -189,19 +190,19 @@ class DeviceEngine(Engine):
     def _bind(
         self, inputs: Mapping[str, DeviceArray]
     ) -> tuple[Mapping[str, DeviceArray], Callable[[], None]]:
-        """Give the outputs for inputs at these addresses, and what launches the network.
+        """Return the outputs for inputs at these addresses, and a function that runs the network.
 
-        Outputs are called ``logits``, ``difficulty`` and ``embedding``, the latter two where the
-        graph has them. The function launches the network on ``network_stream``, from the inputs
-        into the outputs, and may return before it is done. Is called once a lane and input size.
-        Neither ever runs in two lanes at once.
+        Outputs are called ``logits``, ``difficulty`` and ``embedding``, the latter two if the graph
+        has them. The function launches the network on ``network_stream``, from the inputs into the
+        outputs, and may return before it is done. This method is called once per lane and input
+        size. Neither it nor the function ever runs in two lanes at once.
         """
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds since the last call; waits for the network.
 
-        ``staging`` is the host's, who brings images into pinned memory and launches; ``transfer``
-        and ``network`` are the device's, of the last batches.
+        ``staging`` is the time of the host for writing images to pinned memory and launching;
+        ``transfer`` and ``network`` are measured on the device, for the last batches.
         """
         staging, self._seconds = self._seconds, 0.0
         transfer = network = 0.0
@@ -233,7 +234,7 @@ class DeviceEngine(Engine):
         return output if self.on_device else on_host(output)
 
     def _run_batches(self, images: Images, masks: Masks) -> EngineOutput:
-        """More than one batch, its outputs put together on the device."""
+        """Run images in several batches and join the outputs on the device."""
         whole: dict[str, DeviceArray] = {}
         for start in range(0, len(images), self.batch):
             output = self._run_batch(images[start : start + self.batch], masks)
@@ -266,8 +267,7 @@ class DeviceEngine(Engine):
             self.stream.copy(target.address, source.ctypes.data, target.nbytes)
         copied.record(self.stream)
         buffers.copied.record(self.stream)
-        # Whatever was launched on the lane's stream comes first: it may read the outputs that the
-        # network is about to write.
+        # Wait for the lane's stream: work there may read outputs that the network will overwrite.
         with self._turn:
             self.network_stream.wait(copied)
             started.record(self.network_stream)
@@ -277,7 +277,7 @@ class DeviceEngine(Engine):
         self._runs.append(run)
         found = buffers.outputs
         if any(len(array) != self.batch for array in found.values()):
-            return _output(found)  # refused by the caller, who knows what was asked
+            return _output(found)  # the caller knows the right number of images and refuses it
         return _output({name: array.first(count) for name, array in found.items()})
 
     def _buffers(self, images: Images) -> _Buffers:
@@ -310,7 +310,7 @@ class DeviceEngine(Engine):
 
 
 def _follow(later: _native.Stream, earlier: _native.Stream) -> None:
-    """Let what one stream does next wait for what another has to do."""
+    """Make later work of one stream wait for the present work of another."""
     if later is not earlier:
         event = _native.Event(earlier.device)
         event.record(earlier)

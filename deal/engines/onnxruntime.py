@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, and what its engine on CUDA shares with it."""
+"""ONNX Runtime on the CPU, and functions that the engine on CUDA shares."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ __all__ = [
 _BFLOAT16 = "tensor(bfloat16)"
 
 QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
-"""Session entry: multiplies int8 values as the float32 numbers they stand for, exact on any CPU."""
+"""Session entry: compute int8 values as the float32 numbers they stand for, exact on any CPU."""
 
 FLOAT_STAYS = ("optimization.disable_specified_optimizers", "WeightBiasQuantization")
-"""Session entry: a convolution that an int8 model leaves in float32 is computed so. ONNX Runtime
-else rounds its weights to 8 bits, one scale for all channels."""
+"""Session entry: compute a convolution in float32 if an int8 model has it in float32. Otherwise
+ONNX Runtime rounds its weights to 8 bits, with one scale for all channels."""
 
-_AS_ONNX = ("session.load_model_format", "ONNX")  # whatever the file's first bytes look like
+_AS_ONNX = ("session.load_model_format", "ONNX")  # even if the first bytes look like ORT format
 
 
 class OnnxRuntimeEngine(HostEngine):
     """One inference session on the CPU.
 
-    An int8 model that was made for GPUs is computed in float32: the same numbers, without int8's
-    speed.
+    An int8 model that was made for GPUs is computed in float32, with the same numbers but not with
+    the speed of int8.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class OnnxRuntimeEngine(HostEngine):
         self._session = open_session(path, threads or available_cores(), in_float=in_float)
         self._outputs = spec.output_names
         types = {value.name: value.type for value in self._session.get_outputs()}
-        # NumPy has no bfloat16, in which ONNX Runtime gives no arrays.
+        # NumPy has no bfloat16, so ONNX Runtime cannot return such outputs as arrays.
         self._has_bfloat16 = any(types[name] == _BFLOAT16 for name in self._outputs.values())
 
     def feeds(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """What the graph is given, by input name, for uint8 RGB [B, H, W, 3] of a size it takes."""
+        """The graph's inputs by name, for uint8 RGB [B, H, W, 3] of a size that it takes."""
         return self._feeds(self._prepared(images), self._keep_all)
 
     def _feeds(self, batch: NDArray[Any], masks: Masks) -> dict[str, NDArray[Any]]:
@@ -109,7 +109,7 @@ class OnnxRuntimeEngine(HostEngine):
 
 
 def _as_array(value: Any) -> NDArray[Any]:
-    """A value of ONNX Runtime on the host; bfloat16 as float32, which holds each of its values."""
+    """Return a value of ONNX Runtime on the host; bfloat16 becomes float32, which is exact."""
     if value.data_type() != _BFLOAT16:
         array: NDArray[Any] = value.numpy()
         return array
@@ -122,23 +122,23 @@ def _as_array(value: Any) -> NDArray[Any]:
 def open_session(path: Path, threads: int, *, in_float: bool = False) -> Any:
     """Open the ``InferenceSession`` that the CPU engine runs, with its settings.
 
-    Raises ModelError where ONNX Runtime cannot load the file.
+    Raises ModelError if ONNX Runtime cannot load the file.
     """
     return load(path, threads, ["CPUExecutionProvider"], in_float=in_float)
 
 
 def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = False) -> Any:
-    """Open an ``InferenceSession`` on these providers; ModelError where that fails."""
+    """Open an ``InferenceSession`` on these providers; ModelError if that fails."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
-    # Idle threads that spin take cores from decoding and from other sessions.
+    # Idle threads that busy-wait would take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(*_AS_ONNX)
     options.add_session_config_entry(*FLOAT_STAYS)
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)
-    options.log_severity_level = 4  # failures are raised; what it logs besides is for its makers
+    options.log_severity_level = 4  # failures are raised; other messages do not concern users
     try:
         return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the runtime's exceptions share no other base
@@ -149,18 +149,18 @@ def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = Fal
 
 
 def not_run(spec: ModelSpec, shape: tuple[int, ...], error: Exception) -> ModelError:
-    """The error of a network that does not run on a batch."""
+    """The error about a network that does not run on a batch."""
     return ModelError(
         f"model {spec.path} does not run on a batch {list(shape)}: set input_size or "
-        f"size_multiple to what it takes; if memory is short, use smaller batches "
+        f"size_multiple to sizes that it takes; if memory is short, use smaller batches "
         f"({_first_line(error)})"
     )
 
 
 def _check_sums(spec: ModelSpec) -> bool:
-    """Whether an int8 model of ``deal export`` is for GPUs, and so to be computed in float.
+    """Whether an int8 model of ``deal export`` is for GPUs and must be computed in float here.
 
-    Raises ModelError where its sums would overflow on this processor, unnoticed.
+    Raises ModelError if sums of the model would silently overflow on this processor.
     """
     facts = spec.provenance.get("conversion")
     if isinstance(facts, Mapping) and facts.get("target") == "gpu":

@@ -1,15 +1,16 @@
 """ONNX Runtime on CUDA: outputs are bound to device memory and scored there.
 
-The network runs on a stream of this engine's own (``user_compute_stream``); the kernel follows on a
-stream that waits for it. No run waits for its end (``disable_synchronize_execution_providers``),
-but for those of a captured network: ONNX Runtime waits for each launch of its graph.
+The network runs on a stream of this engine (``user_compute_stream``); the kernel runs on a stream
+that waits for it. A call returns before the run has ended
+(``disable_synchronize_execution_providers``), except with a captured network, since ONNX Runtime
+waits for each launch of a graph.
 
-Where the model takes one size of images, the network is captured as a CUDA graph at its first run
-(``enable_cuda_graph``), which fixes the addresses of its inputs and outputs: lanes then copy theirs
-there and back, within the device. ONNX Runtime keeps a graph for each thread that runs a session,
-and while it captures one nobody may take memory of any device: so one thread runs such a session,
-and the first run is the one that tries a model when it is opened. TF32 is off: fp32 is fp32.
-Whoever wants its speed exports fp16.
+If the model takes images of a single size, the network is captured as a CUDA graph at its first run
+(``enable_cuda_graph``). This fixes the addresses of inputs and outputs, so lanes copy their arrays
+there and back within the device. ONNX Runtime keeps one graph per thread that runs a session, and
+during a capture no thread may allocate memory on any device. So a single thread runs such a
+session, and its first run is the probe when the model is opened. TF32 is off, so that fp32 means
+fp32; for speed, export the model in fp16.
 
 Options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
 """
@@ -39,11 +40,11 @@ from deal.model.spec import read_spec
 
 __all__ = ["OnnxRuntimeCudaEngine", "cuda_index"]
 
-# Inputs, outputs and their binding, of which a captured graph knows the addresses.
+# Inputs, outputs and their binding, whose addresses a captured graph contains.
 _Fixed = tuple[dict[str, DeviceArray], dict[str, DeviceArray], Any]
 
 _CUDA = "CUDAExecutionProvider"
-_PLACE = "cuda"  # what ONNX Runtime calls the memory of bound arrays
+_PLACE = "cuda"  # ONNX Runtime's name for the memory of bound arrays
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -52,7 +53,7 @@ _DTYPES = {
     "tensor(int32)": np.int32,
     "tensor(uint8)": np.uint8,
 }
-# What its CUDA provider loads, by the major version of the CUDA it was built with.
+# Libraries that the CUDA provider loads, by the major version of CUDA that it was built with.
 _LIBRARIES = (
     "libcudart.so.{}",
     "libcublasLt.so.{}",
@@ -68,9 +69,9 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
     Parameters
     ----------
     path, threads, options
-        As in :func:`deal.engines.open_engine`. Threads are of nodes that only the CPU has.
+        As in :func:`deal.engines.open_engine`. The threads run nodes that only the CPU supports.
     index : int
-        Of the device.
+        Index of the device.
     batch : int, optional
         As in :class:`deal.engines.device.DeviceEngine`.
 
@@ -129,7 +130,7 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         return outputs, launch
 
     def _capture(self, inputs: Mapping[str, DeviceArray]) -> _Fixed:
-        """Run once between arrays that stay: the runtime captures the graph of this run."""
+        """Run once with arrays that stay in place; the runtime captures the graph of this run."""
         ours = {name: self._like(array) for name, array in inputs.items()}
         outputs = self._outputs_of(ours)
         binding = self._binding(ours, outputs)
@@ -138,13 +139,13 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
         return ours, outputs, binding
 
     def _outputs_of(self, inputs: Mapping[str, DeviceArray]) -> dict[str, DeviceArray]:
-        """Take memory for the outputs of such inputs, which one run tells."""
+        """Take memory for the outputs of such inputs; one run shows their shapes."""
         binding = self._binding(inputs, {})
         index = self.network_stream.device
         for name in self._names.values():
             binding.bind_output(name, _PLACE, index)
         options = ort.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", "-1")  # not to be captured
+        options.add_run_config_entry("gpu_graph_id", "-1")  # do not capture this run
         self._run_bound(binding, options)
         self.network_stream.synchronize()
         values = zip(self._names, binding.get_outputs(), strict=True)
@@ -190,9 +191,9 @@ class OnnxRuntimeCudaEngine(DeviceEngine):
 def open_cuda_session(
     path: Path, stream: _native.Stream, threads: int, *, captured: bool
 ) -> tuple[Any, bool]:
-    """Open a session that computes on the stream; whether it captures its runs is told, too.
+    """Open a session that computes on the stream; also return whether it captures its runs.
 
-    A network with nodes that only the CPU has cannot be captured, and is run as it is.
+    A network with nodes that only the CPU supports cannot be captured and runs without a graph.
     """
     _preload()
     options = {
@@ -201,7 +202,7 @@ def open_cuda_session(
         "enable_cuda_graph": "1" if captured else "0",
         "use_tf32": "0",
     }
-    ort.set_default_logger_severity(4)  # what fails is told by us
+    ort.set_default_logger_severity(4)  # failures are reported below
     try:
         session = load(path, threads, [(_CUDA, options), "CPUExecutionProvider"])
     except ModelError as error:
@@ -209,30 +210,30 @@ def open_cuda_session(
             return open_cuda_session(path, stream, threads, captured=False)
         raise
     finally:
-        ort.set_default_logger_severity(2)  # as it was
+        ort.set_default_logger_severity(2)  # the default
     if _CUDA not in session.get_providers():
         raise EngineUnavailableError(
             f"device cuda:{stream.device}: onnxruntime-gpu {ort.__version__} does not start CUDA: "
             + _missing_libraries()
         )
-    session.compute_stream = stream  # which has to outlive it
+    session.compute_stream = stream  # the stream must outlive the session
     return session, captured
 
 
-# ---- what is there ----------------------------------------------------------------------------
+# ---- finding device, driver and libraries -----------------------------------------------------
 
 
 def cuda_index(device: str) -> int | None:
     """Index of the CUDA device to run on; None for the CPU.
 
-    ``auto`` takes CUDA where ONNX Runtime is built for it and a driver sees a device.
+    ``auto`` takes CUDA if ONNX Runtime is built for it and the driver finds a device.
 
     Raises
     ------
     UsageError
-        Such a device there cannot be.
+        The name of the device is unknown.
     EngineUnavailableError
-        CUDA was asked for and something is missing; says what, and what to install.
+        CUDA was requested and something is missing; the text says what, and what to install.
     """
     kind, index = parse_device(device)
     has_cuda = _CUDA in ort.get_available_providers()
@@ -252,13 +253,13 @@ def cuda_index(device: str) -> int | None:
 
 
 def _wrong_wheel() -> str:
-    """Why the imported onnxruntime has no CUDA, and the remedy."""
+    """The reason why the imported onnxruntime has no CUDA, and the remedy."""
     both = all(version_of(name) for name in ("onnxruntime", "onnxruntime-gpu"))
     if both:
         return (
             f"onnxruntime {version_of('onnxruntime')} and onnxruntime-gpu "
             f"{version_of('onnxruntime-gpu')} are both installed and overwrite each other's files; "
-            f"the one imported is {ort.__version__} without CUDA: pip uninstall onnxruntime "
+            f"the imported one is {ort.__version__} without CUDA: pip uninstall onnxruntime "
             f"onnxruntime-gpu, then {pip_install('ort-gpu')}"
         )
     return (
@@ -276,14 +277,14 @@ def _check_driver(driver: Driver, device: str, index: int) -> None:
     built = _cuda_of_wheel()
     if built is not None and driver.cuda[0] < built:
         raise EngineUnavailableError(
-            f"device {device}: the driver serves CUDA {driver.cuda[0]}.{driver.cuda[1]}, and "
+            f"device {device}: the driver supports CUDA {driver.cuda[0]}.{driver.cuda[1]}, but "
             f"onnxruntime-gpu {ort.__version__} is built for CUDA {built}: update NVIDIA's "
             "driver, or install an older onnxruntime-gpu"
         )
 
 
 def _missing_libraries() -> str:
-    """Which libraries of CUDA do not load, and the remedy."""
+    """The libraries of CUDA that do not load, and the remedy."""
     major = _cuda_of_wheel() or 12
     missing = []
     for library in (name.format(major) for name in _LIBRARIES):
@@ -301,25 +302,25 @@ def _missing_libraries() -> str:
     try:
         ctypes.CDLL(str(provider))
     except OSError as error:
-        return f"{error}: install what its release notes name, or use --device cpu"
-    return "its libraries load; the GPU may be older than it supports: use --device cpu"
+        return f"{error}: install what its release notes require, or use --device cpu"
+    return "its libraries load, so the GPU may be too old for it: use --device cpu"
 
 
 def _preload() -> None:
-    """Load what ``onnxruntime-gpu[cuda,cudnn]`` installs, which no loader would find."""
+    """Load the libraries that ``onnxruntime-gpu[cuda,cudnn]`` installs; no loader finds them."""
     if hasattr(ort, "preload_dlls"):  # from 1.21 on
-        with contextlib.redirect_stdout(io.StringIO()):  # what is missing is told by us
+        with contextlib.redirect_stdout(io.StringIO()):  # missing libraries are reported below
             ort.preload_dlls()
 
 
 def _cuda_of_wheel() -> int | None:
-    """Major version of the CUDA that the wheel is built with, where it says so."""
+    """Major version of the CUDA that the wheel is built with; None if it does not say."""
     version = str(getattr(ort, "cuda_version", "") or "")
     return int(version.split(".")[0]) if version.split(".")[0].isdecimal() else None
 
 
 def _dtype(name: str) -> Any:
-    """NumPy's dtype of ONNX Runtime's name for one; what is not floating is refused later."""
+    """NumPy's dtype for ONNX Runtime's name of one; dtypes that are not floating fail later."""
     if name not in _DTYPES:
-        raise ModelError(f"an output of the network is {name}: float32 or float16 are needed")
+        raise ModelError(f"an output of the network is {name}: float32 or float16 is needed")
     return _DTYPES[name]

@@ -1,7 +1,8 @@
-"""What a network's outputs for noise say of it: held against the contract when it is opened.
+"""Check a network's outputs for noise against its contract when the model is opened.
 
-A model that is not what its contract says scores a whole pool without an error. What is certainly
-wrong is refused with the remedy; what may be meant is a doubt, which the run tells and records.
+A model with a wrong contract would score a whole pool without an error. If an output is certainly
+wrong, the model is refused with the remedy; if it may be intended, it is a doubt, which the run
+reports and records.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from deal.types import EngineOutput
 
 __all__ = ["compare_runs", "examine"]
 
-_SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities stray this far from 1
-_UNSTABLE = 1e-3  # of the range of the logits; devices that add in another order stay far below
-_UNIFORM = 0.999  # of ln C
+_SUM_TOLERANCE = 1e-2  # channel sums of half-precision probabilities differ from 1 by up to this
+_UNSTABLE = 1e-3  # as a share of the logits' range; other orders of summation stay far below
+_UNIFORM = 0.999  # as a share of ln C, the largest entropy
 
 
 def examine(spec: ModelSpec, output: EngineOutput, batch: int) -> list[str]:
-    """Hold what the network gives for noise against the contract.
+    """Check a network's output for noise against the contract.
 
     Parameters
     ----------
     spec : ModelSpec
     output : EngineOutput
-        As the network gives it, channels first, as NumPy arrays.
+        Unconverted output with channels first, as NumPy arrays.
     batch : int
-        Images that went in.
+        Number of images in the batch.
 
     Returns
     -------
@@ -43,15 +44,18 @@ def examine(spec: ModelSpec, output: EngineOutput, batch: int) -> list[str]:
     Raises
     ------
     ModelError
-        Shapes do not fit, or argmax, softmax or sigmoid are baked in.
+        Shapes do not fit, or the graph ends in argmax, softmax or sigmoid.
     """
     _check_shapes(spec, output, batch)
     z = output.logits
     if not np.isfinite(z).all():
-        return [f"{_where(spec)} is not finite for noise: images may end as errors (nonfinite)"]
+        return [f"{_where(spec)} is not finite for noise: images may fail (nonfinite)"]
     doubts = _check_values(spec, z)
     if (z == z[:, :, :1, :1]).all():
-        return [*doubts, f"{_where(spec)} is alike at every pixel of noise: is it the right one?"]
+        return [
+            *doubts,
+            f"{_where(spec)} is the same at every pixel of noise: is it the right output?",
+        ]
     entropy = _entropy(spec, z)
     if entropy >= _UNIFORM * math.log(spec.num_classes):
         doubts.append(
@@ -63,9 +67,9 @@ def examine(spec: ModelSpec, output: EngineOutput, batch: int) -> list[str]:
 
 
 def compare_runs(spec: ModelSpec, first: EngineOutput, second: EngineOutput) -> list[str]:
-    """Doubts of two outputs for one input, which should be the same bits.
+    """Doubts about two outputs for one input, which should be bit-identical.
 
-    Raises ModelError where they differ by more than rounding: the network draws at random.
+    Raises ModelError if they differ by more than rounding, since the network is then random.
     """
     for name, a, b in (
         (spec.output_name, first.logits, second.logits),
@@ -78,8 +82,8 @@ def compare_runs(spec: ModelSpec, first: EngineOutput, second: EngineOutput) -> 
         if change > _UNSTABLE * spread:
             raise ModelError(
                 f"model {spec.path}: output {name!r} differs between two runs of one input (by "
-                f"{change:.3g}): it draws at random, as dropout does that was exported in training "
-                "mode: export it after model.eval()"
+                f"{change:.3g}): it is random, like dropout that was exported in training mode: "
+                "export it after model.eval()"
             )
         return [
             f"output {name!r} differs in its last digits between two runs of one input: scores "
@@ -98,7 +102,7 @@ def _check_shapes(spec: ModelSpec, output: EngineOutput, batch: int) -> None:
         )
     if spec.output_layout == "nchw" and spec.channels == z.shape[3] != z.shape[1]:
         raise ModelError(
-            f"{_where(spec)} is {list(z.shape)}, its {spec.channels} channels last: set "
+            f"{_where(spec)} is {list(z.shape)}, with its {spec.channels} channels last: set "
             "output_layout to nhwc"
         )
     check_channels(spec, z.shape[1])
@@ -110,7 +114,7 @@ def _check_shapes(spec: ModelSpec, output: EngineOutput, batch: int) -> None:
         if array is not None and (array.ndim != rank or len(array) != batch):
             raise ModelError(
                 f"model {spec.path}: output {name!r} has the shape {list(array.shape)} for a "
-                f"batch of {batch}; rank {rank} and the batch first are needed: re-export it "
+                f"batch of {batch}; it must have rank {rank} and the batch first: re-export it "
                 "with a dynamic batch"
             )
     if output.difficulty is not None and output.difficulty.shape[1] != 1:
@@ -126,8 +130,8 @@ def _check_values(spec: ModelSpec, z: NDArray[np.floating]) -> list[str]:
     varies = bool((z != z[:, :, :1, :1]).any())  # a constant may have any value
     if varies and np.isin(z, (0, 1)).all():
         raise ModelError(
-            f"{where} holds nothing but 0 and 1: argmax or a threshold is baked in, and a mask has "
-            "no uncertainty: re-export the logits without it"
+            f"{where} has only the values 0 and 1: argmax or a threshold is baked in, and such a "
+            "mask has no uncertainty: re-export the logits without it"
         )
     is_softmax = spec.activation == "softmax"
     is_within = low >= 0 and high <= 1 + _SUM_TOLERANCE
@@ -153,16 +157,16 @@ def _check_values(spec: ModelSpec, z: NDArray[np.floating]) -> list[str]:
         return []
     found = "is within 0…1 for noise, as a sigmoid's is"
     if "output_kind" in spec.stated:
-        return [f"{where} {found}, and output_kind says logits: is a sigmoid baked in?"]
+        return [f"{where} {found}, but output_kind is logits: is a sigmoid baked in?"]
     if is_softmax:
         raise ModelError(
-            f"{where} {found}: a sigmoid for each class seems to be baked in, and deal scores one "
+            f"{where} {found}: a sigmoid for each class seems to be baked in, but deal needs one "
             "class per pixel: re-export with a softmax; if these are logits, state output_kind "
             "logits"
         )
     raise ModelError(
-        f"{where} {found}: it seems to be baked in: set output_kind to probabilities; if these are "
-        "logits, state output_kind logits"
+        f"{where} {found}: a sigmoid seems to be baked in: set output_kind to probabilities; if "
+        "these are logits, state output_kind logits"
     )
 
 

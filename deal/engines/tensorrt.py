@@ -1,8 +1,8 @@
-"""TensorRT on CUDA: an engine built once for model and machine, its outputs scored on the device.
+"""TensorRT on CUDA: an engine is built once per model and machine; outputs stay on the device.
 
 Every lane has an execution context on its own stream. Shapes and addresses of a lane are fixed, so
-its run is captured as a CUDA graph once and launched from then on. Precision is that of the ONNX
-file: the network is strongly typed.
+its run is captured as a CUDA graph once and the graph is launched from then on. The precision is
+that of the ONNX file, since the network is strongly typed.
 
 API: https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/
 """
@@ -38,18 +38,18 @@ class TensorRTEngine(DeviceEngine):
     path, options
         As in :func:`deal.engines.open_engine`; the model is ONNX.
     index : int
-        Of the device (:func:`deal.engines.tensorrt_library.tensorrt_device`).
+        Index of the device (:func:`deal.engines.tensorrt_library.tensorrt_device`).
     batch : int, optional
-        As in :class:`deal.engines.device.DeviceEngine`: another one is another engine.
+        As in :class:`deal.engines.device.DeviceEngine`. Each batch size has its own engine.
     cache : EngineCache, optional
-        Where engines are kept.
+        The cache of built engines.
 
     Raises
     ------
     ModelError
-        The model is no ONNX file, takes images of any size, or TensorRT cannot build or run it.
+        The model is not an ONNX file, takes images of any size, or TensorRT cannot build or run it.
     EngineUnavailableError
-        TensorRT is not there, or the cache cannot be used.
+        TensorRT is missing, or the cache cannot be used.
     """
 
     name = "trt"
@@ -64,14 +64,14 @@ class TensorRTEngine(DeviceEngine):
     ) -> None:
         if path.suffix in _PLANS:
             raise ModelError(
-                f"{path} is a TensorRT engine, which is executable code: give the ONNX model, and "
-                "an engine is built and kept here"
+                f"{path} is a TensorRT engine, which is executable code: give the ONNX model; an "
+                "engine is then built and kept on this machine"
             )
         spec = read_spec(path, options)
         if spec.input_size is None:
             raise ModelError(
-                f"model {path} takes images of any size, and an engine is built for one: give the "
-                "model option input_size, such as --model-option input_size=[360,480]"
+                f"model {path} takes images of any size, but an engine is built for one size: give "
+                "the model option input_size, such as --model-option input_size=[360,480]"
             )
         super().__init__(spec, index, batch)
         self._trt = import_tensorrt()
@@ -116,7 +116,7 @@ class TensorRTEngine(DeviceEngine):
         )
 
     def _profiles(self) -> dict[str, Any]:
-        """Shapes of the inputs: batches of one up to that of this engine, where the graph may."""
+        """Shapes of the inputs; if the graph allows it, batches of 1 up to this engine's batch."""
         from deal.export.tensorrt import InputProfile
 
         shape = self._input_shape(self.noise(1))[1:]
@@ -152,12 +152,12 @@ class TensorRTEngine(DeviceEngine):
                     raise self._failed("does not run")
 
         outputs = {role: arrays[name] for name, role in self._roles.items()}
-        run()  # what TensorRT does once only, it does not do while a graph is captured
+        run()  # TensorRT's one-time work must not happen while a graph is captured
         stream.synchronize()
         graph = _captured(run, stream)
         if graph is None:
             return outputs, run
-        # What the graph works on stays as long as the graph does.
+        # The arrays that the graph uses must live as long as the graph.
         kept = context, arrays
 
         def launch(_: Any = kept) -> None:
@@ -166,18 +166,18 @@ class TensorRTEngine(DeviceEngine):
         return outputs, launch
 
     def _bound(self, context: Any, inputs: Mapping[str, DeviceArray]) -> dict[str, DeviceArray]:
-        """All inputs and outputs by name, their shapes and addresses told to the context."""
+        """Return inputs and outputs by name, after setting their shapes and addresses."""
         engine, trt = self._engine, self._trt
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         arrays = dict(inputs)
         for name in names:
             if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT:
                 if name not in inputs or self._dtype(name) != inputs[name].dtype:
-                    raise self._failed(f"has an input {name!r} that the model has not")
+                    raise self._failed(f"has an input {name!r} that the model does not have")
                 if not context.set_input_shape(name, inputs[name].shape):
                     raise self._failed(f"does not take {list(inputs[name].shape)} as {name!r}")
         if context.infer_shapes():
-            raise self._failed("does not tell the shapes of its outputs")
+            raise self._failed("does not state the shapes of its outputs")
         for name in names:
             if name not in arrays:
                 shape = tuple(context.get_tensor_shape(name))
@@ -190,9 +190,9 @@ class TensorRTEngine(DeviceEngine):
         kind = self._engine.get_tensor_dtype(name)
         try:
             dtype: np.dtype[Any] = np.dtype(self._trt.nptype(kind))
-        except TypeError as error:  # bf16 and what is smaller
+        except TypeError as error:  # bf16 and smaller types
             raise ModelError(
-                f"model {self.spec.path}: {name!r} is {kind}; inputs and outputs have to be uint8, "
+                f"model {self.spec.path}: {name!r} is {kind}; inputs and outputs must be uint8, "
                 "float32 or float16: export it again with deal export"
             ) from error
         return dtype
@@ -206,7 +206,7 @@ class TensorRTEngine(DeviceEngine):
 
 
 def _captured(run: Callable[[], None], stream: _native.Stream) -> _native.Graph | None:
-    """A graph of what ``run`` launches, or None where it cannot be captured."""
+    """Capture the work that ``run`` launches as a graph; None if that is impossible."""
     try:
         stream.begin_capture()
         try:
@@ -221,7 +221,7 @@ def _captured(run: Callable[[], None], stream: _native.Stream) -> _native.Graph 
 
 @contextmanager
 def _current(index: int) -> Iterator[None]:
-    """Make a device the one that TensorRT goes by, in this thread."""
+    """Make a device the current one in this thread, for TensorRT."""
     before = _native.current_device()
     _native.set_current_device(index)
     try:

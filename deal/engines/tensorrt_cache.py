@@ -1,9 +1,9 @@
-"""Engines that TensorRT built on this machine, kept so that a model is built once.
+"""Cache of engines that TensorRT built on this machine, so that each model is built once.
 
-An engine is executable code for one GPU, so nothing is run that was not built here: an entry counts
-only under the key of everything it depends on (the whole model, TensorRT, GPU, driver, machine,
-shapes, flags), and with the bytes that its description tells. ``KEY.json`` is that description and
-is written last: without it ``KEY.engine`` does not exist.
+An engine is executable code for one GPU, so only engines that were built on this machine are run.
+The key of an entry is a hash of everything that the engine depends on: the whole model, TensorRT,
+GPU, driver, machine, shapes and flags. Its bytes must match the digest in the description
+``KEY.json``. The description is written last; without it ``KEY.engine`` is ignored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Built(Protocol):
 
 
 class NotUsableError(Exception):
-    """TensorRT does not take a stored engine; the text says why."""
+    """TensorRT refuses a stored engine; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Entry:
     ----------
     path : Path
     name : str
-        Of the model's file when it was built.
+        Name of the model's file at the time of the build.
     facts : dict
-        What it was built of and for, in plain words.
+        What the engine was built from and for, in plain words.
     size : int
-        Bytes.
+        Size in bytes.
     used : float
-        When it was built or last taken, seconds since 1970.
+        Time of the build or the last use, in seconds since 1970.
     """
 
     path: Path
@@ -69,17 +69,17 @@ def default_folder() -> Path:
 
 
 class EngineCache:
-    """A folder of engines, for processes that share a machine.
+    """A folder of engines, shared by the processes of a machine.
 
     Parameters
     ----------
     folder : Path, optional
-        :func:`default_folder` otherwise; is made, for its user alone.
+        The folder, by default :func:`default_folder`. It is created for the user alone.
 
     Raises
     ------
     EngineUnavailableError
-        The folder cannot be made, or others may write to it.
+        The folder cannot be created, or other users may write to it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -89,14 +89,15 @@ class EngineCache:
             found = self.folder.stat()
         except OSError as error:
             raise EngineUnavailableError(
-                f"engine cache {self.folder} cannot be made ({error.strerror}): set DEAL_CACHE to "
-                "a folder of yours"
+                f"engine cache {self.folder} cannot be created ({error.strerror}): set DEAL_CACHE "
+                "to a folder of your own"
             ) from error
         shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if found.st_uid != os.geteuid() or shared:
             raise EngineUnavailableError(
-                f"engine cache {self.folder} can be written by others, and engines are executable "
-                f"code: chmod go-w {self.folder}, or set DEAL_CACHE to a folder of yours"
+                f"engine cache {self.folder} can be written by other users, but engines are "
+                f"executable code: chmod go-w {self.folder}, or set DEAL_CACHE to a folder of your "
+                "own"
             )
 
     def get(
@@ -108,27 +109,27 @@ class EngineCache:
         *,
         name: str = "",
     ) -> T:
-        """What ``use`` makes of the stored engine, which is built first where there is none.
+        """Return the result of ``use`` for the stored engine; build the engine if there is none.
 
-        Of several processes that want the same engine one builds it, the others wait.
+        If several processes need the same engine, one builds it and the others wait.
 
         Parameters
         ----------
         facts : mapping
             Everything the engine depends on, as JSON values.
         use : callable
-            Deserialises; raises :class:`NotUsableError` where that fails.
+            Deserialises the engine; raises :class:`NotUsableError` if that fails.
         build : callable
-            Gives the engine's ``plan`` and the inspector's JSON, ``layers``.
+            Returns the engine's ``plan`` and the inspector's JSON, ``layers``.
         say : callable
-            Takes a line about what takes long.
+            Gets a line of text about work that takes long.
         name : str
-            Of the model's file, for people: the engine does not depend on it.
+            Name of the model's file, for people; the engine does not depend on it.
 
         Raises
         ------
         ModelError
-            An engine that was just built cannot be used either, or ``build`` fails.
+            ``build`` fails, or the new engine cannot be used.
         EngineUnavailableError
             The cache cannot be written.
         """
@@ -140,14 +141,14 @@ class EngineCache:
                     return use(plan)
                 except NotUsableError as error:
                     log.warning("engine %s is built again: %s", self._path(key), error)
-            say("building the TensorRT engine, once for this model and machine: takes minutes")
+            say("building the TensorRT engine, once for this model and machine; this takes minutes")
             built = build()
             self._write(key, name, facts, built)
         try:
             return use(built.plan)
         except NotUsableError as error:
             raise ModelError(
-                f"TensorRT does not take the engine that it has just built: {error}"
+                f"TensorRT refuses the engine that it has just built: {error}"
             ) from error
 
     def entries(self) -> list[Entry]:
@@ -163,19 +164,19 @@ class EngineCache:
         return found
 
     def remove(self, entry: Entry) -> None:
-        """Delete a stored engine; a process that runs it goes on.
+        """Delete a stored engine; a process that runs it is not affected.
 
         Raises
         ------
         EngineUnavailableError
-            It cannot be deleted.
+            The engine cannot be deleted.
         """
         with self._storing():
             for suffix in (".json", ".engine", ".layers"):
                 entry.path.with_suffix(suffix).unlink(missing_ok=True)
 
     def timing_cache(self, facts: Mapping[str, Any]) -> Path:
-        """File of the measured kernels, shared by all engines of a GPU and a TensorRT."""
+        """File of kernel timings, shared by all engines of one GPU and TensorRT version."""
         shared = {name: facts[name] for name in ("tensorrt", "gpu", "compute_capability")}
         return self.folder / f"timing-{key_of(shared)[:16]}.bin"
 
@@ -240,7 +241,7 @@ class EngineCache:
         except OSError as error:
             raise EngineUnavailableError(
                 f"engine cache {self.folder} cannot be used ({error.strerror}): make room, or set "
-                "DEAL_CACHE to a folder of yours"
+                "DEAL_CACHE to a folder of your own"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA's TensorRT for Python: imported where it can run, and what it says while it works."""
+"""Import NVIDIA's TensorRT for Python if it can run, and collect its messages."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ _OLDEST, _TOO_NEW = (10, 0), (12,)
 _INSTALL = pip_install("trt")
 
 log = logging.getLogger("deal.tensorrt")
-"""Where TensorRT's warnings go, and what the engine cache does."""
+"""The logger for TensorRT's warnings and for the engine cache."""
 
 
 def tensorrt_device(device: str) -> int:
-    """Index of the CUDA device that TensorRT is to run on.
+    """Index of the CUDA device on which TensorRT will run.
 
-    Asks the driver, and does not import TensorRT: without a driver that may end the process.
+    This asks the driver and does not import TensorRT, since an import without a driver may end the
+    process.
 
     Raises
     ------
     UsageError
-        There can be no such device.
+        The name of the device is unknown.
     EngineUnavailableError
-        The CPU was asked for, there is no driver, it sees no such device, or this build of deal
-        has no CUDA kernels.
+        The CPU was requested, there is no driver, the driver finds no such device, or this build of
+        deal has no CUDA kernels.
     """
     kind, index = parse_device(device)
     if kind == "cpu":
@@ -59,7 +60,7 @@ def import_tensorrt() -> ModuleType:
     Raises
     ------
     EngineUnavailableError
-        It is not installed, does not load, or is a version that this code does not know.
+        TensorRT is not installed, does not load, or has a version that this code does not support.
     """
     try:
         trt = importlib.import_module("tensorrt")
@@ -67,7 +68,7 @@ def import_tensorrt() -> ModuleType:
         raise EngineUnavailableError(
             f"engine trt needs TensorRT ({error}): {_INSTALL}, or use --engine ort"
         ) from error
-    except Exception as error:  # its loader raises whatever a missing library leads to
+    except Exception as error:  # a missing library can raise any exception
         raise EngineUnavailableError(
             f"TensorRT does not load ({error}): pip install --force-reinstall tensorrt, or use "
             "--engine ort"
@@ -81,17 +82,17 @@ def import_tensorrt() -> ModuleType:
 
 
 def release(trt: ModuleType) -> tuple[int, ...]:
-    """Version of TensorRT, its numbers: (10, 16, 1, 11)."""
+    """Version of TensorRT as numbers: (10, 16, 1, 11)."""
     return tuple(int(part) for part in trt.__version__.split(".") if part.isdecimal())
 
 
 class Messages:
-    """Keeps what TensorRT reports as an error, and passes warnings on to :data:`log`.
+    """Keeps the errors that TensorRT reports, and passes warnings on to :data:`log`.
 
     Attributes
     ----------
     logger : tensorrt.ILogger
-        What TensorRT's objects take.
+        The logger to give to TensorRT's objects.
     """
 
     def __init__(self, trt: ModuleType) -> None:
@@ -120,7 +121,7 @@ class Messages:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Make a ``Builder`` or ``Runtime`` in here: the bindings raise TypeError for none.
+        """Make a ``Builder`` or ``Runtime`` in this block; the bindings raise TypeError on failure.
 
         Raises
         ------
@@ -132,6 +133,6 @@ class Messages:
         except TypeError as error:
             raise EngineUnavailableError(
                 f"TensorRT {self._version} does not start ({self.take() or error}): its CUDA may "
-                "be newer than the driver, or the GPU's memory used up (nvidia-smi shows both); "
-                "or use --engine ort"
+                "be newer than the driver, or the GPU's memory may be used up (nvidia-smi shows "
+                "both); or use --engine ort"
             ) from error

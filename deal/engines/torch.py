@@ -1,4 +1,4 @@
-"""PyTorch, the reference engine: runs networks, and checkpoints of ``deal train``, as they are."""
+"""PyTorch, the reference engine, which runs networks and checkpoints of ``deal train``."""
 
 from __future__ import annotations
 
@@ -44,18 +44,19 @@ __all__ = [
 
 
 class RgbNetwork(torch.nn.Module):
-    """What an ONNX export computes: uint8 RGB [N,H,W,3] → logits [N,C,h,w].
+    """The network that is exported to ONNX: uint8 RGB [N,H,W,3] → logits [N,C,h,w].
 
     Parameters
     ----------
     trained : WithDifficulty
     embedding : str, optional
-        Name of the module of the network whose input, averaged over the image, is an output too
-        (:mod:`deal.training.embedding`); ModelError where that cannot be.
+        Name of the module of the network whose input, averaged over the image, becomes an output
+        (:mod:`deal.training.embedding`); ModelError if that is impossible.
     normalization : nn.Module, optional
-        From float32 RGB [N,3,H,W] in 0…255 to what the network takes, where that is something else.
+        Converts float32 RGB [N,3,H,W] in 0…255 to the network's input, if the network needs another
+        one than the default.
     side : int
-        Height and width that the network can take, to see the size of the embedding.
+        A height and width that the network can take, to find the size of the embedding.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class RgbNetwork(torch.nn.Module):
     def forward(
         self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Run the network without its difficulty branch, which scoring applies by itself.
+        """Run the network without its difficulty branch, which scoring computes itself.
 
-        ``masks`` are of its dropout layers, [1,C,1,1] each; without any nothing is dropped.
-        Returns the logits; with an embedding the logits and that, float32 [N,E].
+        ``masks`` are those of the dropout layers, [1,C,1,1] each; without them nothing is dropped.
+        Returns the logits or, with an embedding, the logits and the embedding, float32 [N,E].
         """
         with ExitStack() as stack:
             stack.enter_context(masked(self.network, masks))
@@ -94,7 +95,7 @@ class RgbNetwork(torch.nn.Module):
 def checkpoint_metadata(
     trained: WithDifficulty, meta: CheckpointMeta, dropout: Sequence[DropoutLayer] = ()
 ) -> dict[str, Any]:
-    """The model contract of a checkpoint, as its export with these layers' masks carries it."""
+    """The model contract that an export of a checkpoint with these layers' masks gets."""
     return module_metadata(
         trained,
         classes=meta.classes,
@@ -146,7 +147,7 @@ def module_spec(
     path: Path,
     options: Mapping[str, Any] | None = None,
 ) -> ModelSpec:
-    """The model contract of a network, as an ONNX export of it would have it."""
+    """The model contract that an ONNX export of a network would have."""
     outputs = [TensorInfo("logits", "float32", (None, network.num_classes, None, None))]
     if network.embedding is not None:
         outputs.append(TensorInfo("embedding", "float32", (None, network.embedding_size)))
@@ -166,9 +167,9 @@ def module_spec(
 
 
 def load_network(path: Path) -> tuple[RgbNetwork, dict[str, Any]]:
-    """The network of a checkpoint of ``deal train`` and its model contract.
+    """Load the network of a checkpoint of ``deal train``, and its model contract.
 
-    Its embedding is the mean of what the network's classifier takes in. Raises ModelError.
+    The embedding is the mean of the classifier's input. Raises ModelError.
     """
     if path.suffix == ".onnx":
         raise ModelError(
@@ -180,11 +181,11 @@ def load_network(path: Path) -> tuple[RgbNetwork, dict[str, Any]]:
 
 
 def not_run(shape: Sequence[int], error: RuntimeError) -> ModelError:
-    """What to tell of a batch [B, H, W, 3] that PyTorch did not run; it has no exception for it."""
+    """The error about a batch [B, H, W, 3] that PyTorch cannot run, made from a RuntimeError."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return ModelError(
         f"PyTorch cannot run the network on {shape[0]} images of {shape[1]}×{shape[2]} (H×W): "
-        f"{reason}. If it takes multiples of a size only, say so in size_multiple; if memory is "
+        f"{reason}. If the network only takes multiples of a size, set size_multiple; if memory is "
         "short, use smaller batches"
     )
 
@@ -195,14 +196,14 @@ class ModuleEngine(HostEngine):
     Parameters
     ----------
     network : RgbNetwork
-        Is put into evaluation mode.
+        The network, which is put into evaluation mode.
     metadata : mapping
-        Its model contract.
+        The model contract of the network.
     path : Path
-        Names it in errors.
+        Name of the network in errors.
     threads, options
-        As in :func:`deal.engines.open_engine`. ``threads`` sets PyTorch's number of threads for the
-        whole process: it knows no other.
+        As in :func:`deal.engines.open_engine`. ``threads`` sets PyTorch's number of threads, which
+        holds for the whole process.
     """
 
     name = "torch"

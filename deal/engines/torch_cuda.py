@@ -1,7 +1,7 @@
-"""PyTorch on CUDA: checkpoints of ``deal train``, in float32, their logits left on the device.
+"""PyTorch on CUDA: run checkpoints of ``deal train`` in float32 and leave logits on the device.
 
-Every lane launches on its own stream. TF32 is switched off, for the whole process, since PyTorch
-knows no other: fp32 is fp32, as by ONNX Runtime. Whoever wants speed exports in fp16.
+Every lane launches on its own stream. TF32 is switched off for the whole process, which is the only
+way in PyTorch, so that fp32 means fp32, as with ONNX Runtime. For speed, export the model in fp16.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class TorchCudaEngine(DeviceEngine):
     Parameters
     ----------
     network : RgbNetwork
-        Is put into evaluation mode and moved to the device.
+        The network, which is put into evaluation mode and moved to the device.
     metadata : mapping
-        Its model contract.
+        The model contract of the network.
     path : Path
-        Names it in errors.
+        Name of the network in errors.
     index : int
-        Of the device.
+        Index of the device.
     options
         As in :func:`deal.engines.open_engine`.
     batch : int, optional
@@ -69,7 +69,7 @@ class TorchCudaEngine(DeviceEngine):
                 raise not_run(image.shape, error) from error
             return (found,) if isinstance(found, torch.Tensor) else found
 
-        external: Any = torch.cuda.ExternalStream  # its stub says nothing of its types
+        external: Any = torch.cuda.ExternalStream  # the stub has no types
         stream = external(self.network_stream.cuda_stream, device=self.device)
         with torch.cuda.stream(stream):
             found = run()
@@ -88,14 +88,14 @@ class TorchCudaEngine(DeviceEngine):
 
 
 def cuda_index(device: str) -> int | None:
-    """Index of the CUDA device to run on; None for the CPU. ``auto`` takes one that PyTorch sees.
+    """Index of the CUDA device to run on; None for the CPU. ``auto`` takes one that PyTorch finds.
 
     Raises
     ------
     UsageError
-        Such a device there cannot be.
+        The name of the device is unknown.
     EngineUnavailableError
-        PyTorch does not see it, or this build has no CUDA kernels.
+        PyTorch does not find the device, or this build has no CUDA kernels.
     """
     kind, index = parse_device(device)
     count = torch.cuda.device_count()

@@ -30,18 +30,19 @@ def components(
     threads: int | None = None,
     stream: Any | None = None,
 ) -> Segments:
-    """The 4-connected areas of one predicted class: the semantic areas of DEAL (Xie et al., 2020).
+    """Find 4-connected areas of one predicted class: the semantic areas of DEAL (Xie et al., 2020).
 
     Parameters
     ----------
     logits : array [B, C, h, w]
-        On a device they stay there: the classes come to the host, where their areas are found.
+        Logits on a device stay there; the predicted classes are copied to the host, where the areas
+        are found.
     size : (H, W)
-        The raster, as for :func:`deal.score_logits`; areas are those of its predicted classes.
+        The raster, as for :func:`deal.score_logits`; areas are found on its predicted classes.
     mask : array of uint8 [H, W] or [B, H, W], optional
-        Pixels of value 0 belong to no area and connect none.
+        Pixels of value 0 belong to no area and do not connect areas.
     min_pixels : int
-        Areas of fewer raster pixels are no region (-1).
+        Areas of fewer raster pixels are not regions; their pixels get -1.
     threads, stream
         As for :func:`deal.score_logits`.
 
@@ -49,8 +50,8 @@ def components(
     -------
     Segments
         int32 [B, H, W]; the areas of an image are numbered from 0 in raster order of their first
-        pixel. ``count`` is that of the image with most areas, at least 1. An image with NaN or
-        infinite logits has no area.
+        pixel. ``count`` is the number of areas of the image that has most of them, at least 1. An
+        image with NaN or infinite logits has no area.
 
     Raises
     ------
@@ -68,8 +69,8 @@ def components(
         kept = np.asarray(mask)
         if kept.shape not in (areas.shape, areas.shape[1:]):
             raise UsageError(
-                f"mask: shape {kept.shape}; [{size[0]}, {size[1]}] of the raster is needed, alone "
-                "or for each image of the batch"
+                f"mask: shape {kept.shape}; give one mask [{size[0]}, {size[1]}] of the raster's "
+                "size, or one for each image of the batch"
             )
         areas[np.broadcast_to(kept == 0, areas.shape)] = -1
     areas[nonfinite > 0] = -1
@@ -96,37 +97,37 @@ def outlines(
 ) -> list[str]:
     """Outlines of regions as well-known text (OGC simple features), in the order of ``ids``.
 
-    A region of one 4-connected area is a POLYGON, of several a MULTIPOLYGON, of none
-    ``POLYGON EMPTY``. Rings are simple and closed, begin at their topmost corner (the leftmost of
-    those), and run so that in the pixel coordinates ``Σ (x₀y₁ − x₁y₀) / 2`` is positive for
-    exteriors, negative for holes: summed up it is the number of pixels.
+    A region of one 4-connected area is a POLYGON, one of several areas a MULTIPOLYGON, and an empty
+    one ``POLYGON EMPTY``. Rings are simple and closed, and begin at their topmost corner (the
+    leftmost of several). In pixel coordinates ``Σ (x₀y₁ − x₁y₀) / 2`` is positive for exteriors and
+    negative for holes; the sum over all rings is the number of pixels.
 
     Parameters
     ----------
     segments : ndarray of int32 [H, W]
-        Region of every pixel, negative for none.
+        Region of every pixel, negative for no region.
     ids : sequence of int
         The regions to outline.
     scale : (sy, sx)
         Factors from pixels of ``segments`` to those of the outlines. Pixel (y, x) covers x…x+1,
         y…y+1; coordinates are rounded to a thousandth.
     tolerance : float
-        0 keeps every pixel corner. Otherwise lines are simplified (:func:`simplify`), in pixels of
-        ``segments``, each between the points where three regions meet, so that neighbours still
-        share their line; rings that would lose their area keep their corners. Simplified rings may
-        touch or cross.
+        In pixels of ``segments``; 0 keeps every pixel corner. Otherwise lines are simplified
+        (:func:`simplify`) between the points where three regions meet, so that neighbours still
+        share their line. Rings that would lose their whole area keep their corners. Simplified
+        rings may touch or cross.
 
     Raises
     ------
     UsageError
-        ``segments`` is not int32 [H, W], ``ids`` are not whole numbers from 0 on, or ``scale`` or
-        ``tolerance`` is no such number.
+        ``segments`` is not int32 [H, W], ``ids`` are not whole numbers from 0 on, ``scale`` is not
+        positive, or ``tolerance`` is negative.
     """
     if not isinstance(segments, np.ndarray) or segments.dtype != np.int32 or segments.ndim != 2:
         raise UsageError("segments: an array of int32 [height, width] is needed")
     wanted = [_whole(i, "ids") for i in ids]
     if min(wanted, default=0) < 0:
-        raise UsageError(f"ids: {min(wanted)} is no region; regions are numbered from 0")
+        raise UsageError(f"ids: {min(wanted)} is not a region; regions are numbered from 0")
     if not (tolerance >= 0 and all(0 < s < np.inf for s in scale)):
         raise UsageError(f"scale={scale!r}, tolerance={tolerance!r}: positive numbers are needed")
     if not wanted or segments.size == 0:
@@ -134,7 +135,7 @@ def outlines(
     chosen = np.where(np.isin(segments, wanted), segments, -1).astype(np.int32)
     areas, count = _native.components(chosen, 1)
     owner = np.empty(count + 1, dtype=np.int32)
-    owner[areas.ravel()] = chosen.ravel()  # the last one is that of no area
+    owner[areas.ravel()] = chosen.ravel()  # the last entry belongs to pixels without an area
     joints = _joints(segments) if tolerance > 0 else None
     height, width = areas.shape
     ys = [_number(i * scale[0]) for i in range(height + 1)]
@@ -152,8 +153,8 @@ def outlines(
 def simplify(line: ArrayLike, tolerance: float) -> NDArray[Any]:
     """Points of an open line [n, 2] that keep it within ``tolerance`` (Douglas and Peucker, 1973).
 
-    A point stays where it is farther than ``tolerance`` from the segment between the points kept
-    around it, the farthest first, the earliest of equals; both ends stay.
+    Both ends stay. Between two kept points, the point farthest from their segment stays if it is
+    farther than ``tolerance``; of equally far points, the earliest.
     """
     given = np.asarray(line)
     points = given.astype(np.float64)
@@ -181,17 +182,18 @@ def _whole(value: Any, name: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise UsageError(f"{name}: {value!r} is no whole number") from None
+        raise UsageError(f"{name}: {value!r} is not a whole number") from None
 
 
-# Directions 0…3: right, down, left, up. A pixel's four cracks run around it in this order.
+# Directions 0…3: right, down, left, up. A crack is the edge between two pixels; the four cracks of
+# a pixel run around it in this order.
 _STEP = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 
 
 def _rings(
     areas: NDArray[np.int32], joints: NDArray[np.bool_] | None
 ) -> list[tuple[int, Vertices]]:
-    """Simple rings around 4-connected areas: (area, corners (x, y) [n, 2]), and points at joints.
+    """Return simple rings around 4-connected areas: (area, corners (x, y) [n, 2]), and joints.
 
     The area lies to the right of a ring on the screen; exteriors come before holes.
     """
@@ -206,8 +208,9 @@ def _rings(
     side, (y, x) = found % 4, np.divmod(found // 4, width)
     number = np.empty(cracks.size, dtype=np.int64)
     number[found] = np.arange(len(found))
-    # The crack after one of a pixel: around the pixel diagonally ahead where it and the one between
-    # belong to the area, else along the one between, else around the same pixel.
+    # The next crack runs around the pixel diagonally ahead if that pixel and the pixel between
+    # belong to the area; else along the pixel between if it belongs to the area; else around the
+    # same pixel.
     ahead, out = _STEP[side], _STEP[(side + 3) % 4]
     own = here[y, x]
     straight = padded[1 + y + ahead[:, 1], 1 + x + ahead[:, 0]] == own
@@ -218,7 +221,7 @@ def _rings(
     turned = np.where(left, side + 3, np.where(on, side, side + 1)) % 4
     follow = number[(to_y * width + to_x) * 4 + turned]
     begin_x, begin_y = x + np.isin(side, (1, 2)), y + np.isin(side, (2, 3))
-    # Corners alone: from crack to crack, twice as far each time, to the next that begins at one.
+    # Only corners remain: jump from crack to crack, twice as far each time, to the next corner.
     corner = np.zeros(len(found), dtype=bool)
     corner[follow[~on]] = True
     if joints is not None:
@@ -234,7 +237,7 @@ def _rings(
 def _cycles(
     follow: list[int], x: NDArray[np.int64], y: NDArray[np.int64], area: NDArray[np.int32]
 ) -> list[tuple[int, Vertices]]:
-    """Cuts the cycles of corners where they meet a vertex again, so that rings are simple."""
+    """Cut cycles of corners where they meet a vertex again, so that rings are simple."""
     vertex = list(zip(y.tolist(), x.tolist(), strict=True))
     seen = bytearray(len(follow))
     exteriors: list[tuple[int, Vertices]] = []
@@ -285,11 +288,11 @@ def _joints(segments: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _thinned(ring: Vertices, joints: NDArray[np.bool_], tolerance: float) -> Vertices:
-    """The ring with each stretch between joints simplified, the same from either side."""
+    """Simplify each stretch of a ring between joints, with the same result from either side."""
     fixed = np.flatnonzero(joints[ring[:, 1], ring[:, 0]])
     if len(fixed) == 0:
         fixed = np.array([0])
-    if len(fixed) == 1:  # a closed line: its ends are one point, its farthest point another
+    if len(fixed) == 1:  # a closed line has one end point, so its farthest point is the other
         apart = ((ring - ring[fixed[0]]) ** 2).sum(axis=1)
         farthest = np.flatnonzero(apart == apart.max())
         fixed = np.sort([fixed[0], farthest[np.lexsort(ring[farthest].T)[0]]])

@@ -12,7 +12,7 @@ __all__ = ["Grid", "Segments"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Square regions of ``cell`` raster pixels a side; the last row and column may be ragged.
+    """Square regions of ``cell`` × ``cell`` raster pixels, smaller in the last row and column.
 
     Region ids are row-major: ``(y // cell) * columns + x // cell``.
 
@@ -24,20 +24,20 @@ class Grid:
     Raises
     ------
     UsageError
-        ``cell`` is no whole number of at least 1.
+        ``cell`` is not a whole number of at least 1.
     """
 
     cell: int
 
     def __post_init__(self) -> None:
         if not (isinstance(self.cell, int) and self.cell >= 1):
-            raise UsageError(f"Grid(cell={self.cell!r}): a whole number, at least 1 pixel")
+            raise UsageError(f"Grid(cell={self.cell!r}): cell must be a whole number of at least 1")
 
     def __str__(self) -> str:
         return f"grid:{self.cell}"
 
     def settings(self) -> dict[str, Any]:
-        """What changes a stored number, as JSON values."""
+        """Settings that change a stored number, as JSON values."""
         return {"cell": self.cell}
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -51,11 +51,11 @@ class Segments:
 
     Parameters
     ----------
-    map : ndarray of int32 [B, H, W], or [H, W] for all images alike
-        Region id of every raster pixel, negative for no region. With device logits an array on the
-        same device, C-contiguous.
+    map : ndarray of int32 [B, H, W], or [H, W] for all images
+        Region id of every raster pixel, negative for no region. If the logits are on a device, the
+        map must be a C-contiguous array on the same device.
     count : int or None
-        R, the number of regions; None takes the largest id + 1, for maps on the host.
+        R, the number of regions; None means the largest id + 1 and needs a map on the host.
     """
 
     map: Any

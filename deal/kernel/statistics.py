@@ -1,6 +1,7 @@
 """Logits → statistics and difficulty maps, through the native kernel.
 
-The arithmetic is in ``csrc/``; this module checks arguments and keeps one kernel context a thread.
+The arithmetic is in ``csrc/``; this module checks arguments and keeps one kernel context per
+thread.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["Head", "class_map", "difficulty_grid", "difficulty_map", "score_logi
 
 
 class Head(Protocol):
-    """What the kernel reads of a difficulty head: :class:`deal.DifficultyHead` is one."""
+    """The attributes of a difficulty head that the kernel reads, as in `deal.DifficultyHead`."""
 
     @property
     def gamma(self) -> float:
@@ -41,15 +42,15 @@ class Head(Protocol):
 
     @property
     def grid(self) -> tuple[int, int] | None:
-        """Attention grid (h, w); None takes that of the logits."""
+        """Attention grid (h, w); None means the grid of the logits."""
 
     @property
     def uncertainty_weight(self) -> Sequence[float] | None:
-        """Of the variance of each class, one number per class; or None."""
+        """Weights of the variance of each class, one number per class; or None."""
 
 
 class _Contexts(threading.local):
-    """Kernel contexts of this thread; a context serves one thread at a time, and no fork()."""
+    """Kernel contexts of this thread; a context serves one thread, and no process after fork()."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, int, int | None], _native.Context] = {}
@@ -76,7 +77,7 @@ def _usage_errors() -> Iterator[None]:
 
 def _context(threads: int | None, request: _native.Input) -> _native.Context:
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
-        raise UsageError(f"threads={threads!r}: at least 1, at most 1024, or None for every core")
+        raise UsageError(f"threads={threads!r}: give 1 to 1024, or None for every core")
     return _contexts.get(threads or available_cores(), request.cuda)
 
 
@@ -92,7 +93,7 @@ def _input(
     try:
         height, width = map(operator.index, size)
     except (TypeError, ValueError):
-        raise UsageError(f"size={size!r}: two integers, (height, width), are needed") from None
+        raise UsageError(f"size={size!r}: give two integers, (height, width)") from None
     handle = getattr(stream, "cuda_stream", stream)
     request = _native.Input(logits, (height, width), align_corners, handle)
     if difficulty is not None:
@@ -137,51 +138,53 @@ def score_logits(
     done: _native.Event | None = None,
     contours: bool = True,
 ) -> Statistics:
-    """Every statistic of a batch of logits: the columns of docs/reference/stored.md.
+    """Compute every statistic of a batch of logits: the columns of docs/reference/stored.md.
 
     Parameters
     ----------
     logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
-        Of a committee [M, B, C, h, w], M up to 64: ``vote_entropy_mean``,
-        ``mutual_information_mean`` and ``consensus_entropy_mean`` (nats) compare the members of
-        M > 1, every other column is that of member 0, and ``difficulty`` is member 0's.
-        Anything with the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch,
-        ONNX Runtime values). Logits on a CUDA device are scored there and never copied to the
-        host; ``mask``, ``difficulty`` and the map of ``Segments`` then lie on the same device.
+        For a committee, [M, B, C, h, w] with M up to 64: if M > 1, ``vote_entropy_mean``,
+        ``mutual_information_mean`` and ``consensus_entropy_mean`` (nats) compare the members. Every
+        other column is that of member 0, and so is ``difficulty``. The array may be any object with
+        the buffer protocol, DLPack or ``__cuda_array_interface__`` (NumPy, PyTorch, ONNX Runtime
+        values). Logits on a CUDA device are scored there and never copied to the host; ``mask``,
+        ``difficulty`` and the map of ``Segments`` must then be on the same device.
     size : (H, W)
         The raster on which statistics are computed.
     head : DifficultyHead, optional
-        Gives the difficulty; without it and ``difficulty`` there are no difficulty columns.
+        Computes the difficulty. Without ``head`` and ``difficulty`` there are no difficulty
+        columns.
     regions : Grid or Segments, optional
     mask : array of uint8 [H, W] or [B, H, W], optional
-        0 where a pixel does not count (car hood, vignette).
+        Pixels of value 0 do not count (car hood, vignette).
     align_corners : bool
         The convention of all three resizes, as in PyTorch's ``interpolate``.
     difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
-        Difficulty before the sigmoid; wins over ``head``.
+        Difficulty before the sigmoid; used instead of ``head``.
     threads : int, optional
-        None takes every core this process may use. Results are the same bits for any number. Of
-        logits on a device they trace ``boundary_length`` and ``boundary_corners`` alone.
+        None takes every core this process may use. Results are bit-identical for any number. For
+        logits on a device, the threads only trace ``boundary_length`` and ``boundary_corners``.
     stream : optional
-        The CUDA stream to score device logits on: its handle, or an object that has it as
-        ``cuda_stream``; None is the default stream, and what host logits need. The call waits for
-        the tables, its only synchronisation.
+        The CUDA stream for device logits: its handle, or an object that has the handle as
+        ``cuda_stream``. None is the default stream; host logits need None. The call waits for the
+        tables, which is its only synchronisation.
     done : deal._native.Event, optional
-        Recorded on the stream behind the last kernel, to time it; for device logits.
+        Recorded on the stream after the last kernel, to time it; for device logits.
     contours : bool
-        False leaves out ``boundary_length`` and ``boundary_corners``: a fifth of the time on a CPU.
+        False leaves out ``boundary_length`` and ``boundary_corners``, which saves a fifth of the
+        time on a CPU.
 
     Returns
     -------
     Statistics
-        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs,
-        in every member of a committee.
+        ``images`` and ``regions`` by column name; ``nonfinite`` counts NaN and infinite inputs per
+        image, over all members of a committee.
 
     Raises
     ------
     UsageError
-        Shapes, dtypes or region ids do not fit, arrays lie in different places, or the logits lie
-        on a device this build lacks.
+        Shapes, dtypes or region ids do not fit, arrays are on different devices, or the logits are
+        on a device that this build does not support.
     EngineUnavailableError
         The device or its driver failed.
     """
@@ -211,28 +214,28 @@ def difficulty_map(
     stream: Any | None = None,
     out: Any | None = None,
 ) -> Any:
-    """Difficulty of every raster pixel, as a map to look at or to rank pixels with.
+    """Compute the difficulty of every raster pixel, as a map to look at or to rank pixels with.
 
     Parameters
     ----------
     logits : array [B, C, h, w] of float32, float16 or bfloat16, any strides, C from 1 to 256
         On the host or on a CUDA device, as :func:`deal.score_logits` takes them.
     head : DifficultyHead or None
-        Turns the logits into difficulty; its C must be that of the logits. None needs
+        Turns the logits into difficulty; it must have as many classes as the logits. None requires
         ``difficulty``.
     size : (H, W)
         The raster: the size of the map, in pixels.
     align_corners : bool
         The convention of all resizes, as in PyTorch's ``interpolate``.
     difficulty : array [B, 1, h', w'] of float32, float16 or bfloat16, optional
-        Difficulty before the sigmoid, as a model with a difficulty output gives it; wins over
+        Difficulty before the sigmoid, as a model with a difficulty output gives it; used instead of
         ``head``.
     threads : int, optional
-        None takes every core this process may use. The map is the same bits for any number.
+        None takes every core this process may use. The map is bit-identical for any number.
     stream : optional
         The CUDA stream of device logits, as :func:`deal.score_logits` takes it.
     out : array of float32 [B, H, W], C-contiguous, optional
-        Filled and returned. Device logits need one on their device.
+        The array to fill and return. Device logits require one on the same device.
 
     Returns
     -------
@@ -242,7 +245,7 @@ def difficulty_map(
     ------
     UsageError
         Shapes or dtypes do not fit, ``head`` and ``difficulty`` are both None, an image has NaN
-        or infinite values, or the logits lie on a device this build lacks.
+        or infinite values, or the logits are on a device that this build does not support.
     EngineUnavailableError
         The device or its driver failed.
 
@@ -272,8 +275,9 @@ def difficulty_grid(
 ) -> Any:
     """Difficulty before the sigmoid on the head's grid: float32 [B, gh, gw].
 
-    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``; the others as
-    in :func:`difficulty_map`. Raises UsageError, also when an image has NaN or infinite logits.
+    ``attention`` is one of ``_native.ATTENTION_AUTO``, ``_DIRECT``, ``_POLYNOMIAL``; the other
+    parameters are those of :func:`difficulty_map`. Raises UsageError, also if an image has NaN or
+    infinite logits.
     """
     with _usage_errors():
         request = _input(logits, (1, 1), align_corners, head, attention=attention, stream=stream)
@@ -292,8 +296,8 @@ def class_map(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Predicted class of every raster pixel, uint8 [B, H, W], and the count of bad logits [B].
 
-    The classes are those the statistics are computed on. Where an image has NaN or infinite logits
-    its map is 0. Both come to the host. Arguments and errors as :func:`score_logits`.
+    The statistics are computed on these classes. The map of an image with NaN or infinite logits is
+    0. Both results are on the host. Arguments and errors are those of :func:`score_logits`.
     """
     with _usage_errors():
         request = _input(logits, size, align_corners, None, stream=stream)

@@ -1,4 +1,4 @@
-"""Cityscapes: its folders, its 19 classes, and the images held out of its training split.
+"""Cityscapes: the folders, the 19 classes, and the images held out of the training split.
 
 Source: Cordts et al., CVPR 2016; label ids, train ids and colours as in ``cityscapesScripts``.
 """
@@ -43,10 +43,10 @@ CITYSCAPES = LabelClasses(
     palette=tuple(colour for _, _, colour in _CLASSES),
     ignore_index=255,
 )
-"""The 19 classes that Cityscapes is evaluated on; the other 15 of its 34 ids are void."""
+"""The 19 classes on which Cityscapes is evaluated; the other 15 of the 34 ids are void."""
 
 _TRAIN_IDS = {label_id: index for index, (label_id, _, _) in enumerate(_CLASSES)}
-# What the files of each kind hold; the first kind that an image has is read.
+# The meaning of values in each kind of label file; the first kind that an image has is read.
 _LABELS: dict[str, tuple[int | None, ...]] = {
     "_gtFine_labelIds.png": tuple(map(_TRAIN_IDS.get, range(_LABEL_IDS))),
     "_gtFine_labelTrainIds.png": tuple(range(len(_CLASSES))),
@@ -57,31 +57,32 @@ _HELD_OUT, _TRAIN = 300, 2975
 
 
 def is_cityscapes(root: Path) -> bool:
-    """Whether a folder has Cityscapes' layout, or half of it."""
+    """Whether a folder has the layout of Cityscapes, or half of it."""
     return (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir()
 
 
 def list_cityscapes(root: Path, split: str) -> list[LabeledFiles]:
     """Images of a split with their labels, by name.
 
-    The labels of the official ``test`` are withheld, so the official ``val`` (500 images) is
-    ``test`` here, and ``val`` are 300 of the 2975 training images, as DEAL was evaluated (Xie et
-    al., arXiv 2010.08705): those whose names have the lowest 8-byte BLAKE2b (person ``deal.val``,
-    little-endian). Of another number of training images it is the same share, rounded up.
+    The labels of the official ``test`` split are withheld. So, as in the evaluation of DEAL (Xie et
+    al., arXiv 2010.08705), ``test`` is the official ``val`` (500 images), and ``val`` is 300 of the
+    2975 training images. They are those whose names have the lowest 8-byte BLAKE2b (person
+    ``deal.val``, little-endian). For another number of training images, ``val`` is the same share,
+    rounded up.
 
     Parameters
     ----------
     root : Path
         ``root/leftImg8bit/{train,val}/CITY/*_leftImg8bit.png`` and
-        ``root/gtFine/{train,val}/CITY/*_gtFine_labelIds.png`` (or ``…_labelTrainIds.png`` where
-        that is not there).
+        ``root/gtFine/{train,val}/CITY/*_gtFine_labelIds.png`` (or ``…_labelTrainIds.png`` if that
+        is missing).
     split : ``train``, ``val`` or ``test``
 
     Raises
     ------
     PoolError
-        A folder is missing or has no images, an image lacks its label or the other way round, or
-        nothing would be left to train on.
+        A folder is missing or has no images, an image has no label or a label no image, or no
+        image would be left for training.
     """
     if split not in _SPLITS:
         raise PoolError(f"Cityscapes has the splits {', '.join(_SPLITS)}, not {split!r}")
@@ -91,7 +92,9 @@ def list_cityscapes(root: Path, split: str) -> list[LabeledFiles]:
         return files
     count = -(-len(files) * _HELD_OUT // _TRAIN)
     if count == len(files):
-        raise PoolError(f"{root / 'leftImg8bit/train'} has one image, and val is taken from it too")
+        raise PoolError(
+            f"{root / 'leftImg8bit/train'} has only one image, but val is also taken from it"
+        )
     held_out = set(sorted(files, key=lambda pair: _draw(pair.image.name))[:count])
     return [pair for pair in files if (pair in held_out) == (split == "val")]
 

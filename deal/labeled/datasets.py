@@ -1,4 +1,4 @@
-"""Labelled data sets by name: their classes, and the files of their splits; no torch needed."""
+"""Labeled data sets by name: classes, and the files of the splits; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from deal.labeled.labels import (
 __all__ = ["DATASETS", "check_name", "list_dataset"]
 
 DATASETS = ("camvid", "cityscapes", "folder", "synthetic", "synthetic-drives")
-"""Those that start with ``synthetic`` are generated and have no files."""
+"""Names of data sets; those that start with ``synthetic`` are generated and have no files."""
 
 
 def list_dataset(
     name: str, root: Path | None
 ) -> tuple[LabelClasses, dict[str, list[LabeledFiles]]]:
-    """Classes of a data set of files, and the files of train, val and test, none of them read.
+    """List the classes of a data set, and the files of train, val and test without reading them.
 
     Parameters
     ----------
     name : str
         ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
-        with a class index a pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
+        with one class index per pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
         and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
         ``cityscapes``: see :func:`deal.labeled.cityscapes.list_cityscapes`.
     root : Path or None
@@ -38,9 +38,9 @@ def list_dataset(
     Raises
     ------
     UsageError
-        The name is unknown or of a generated data set, or a root is missing.
+        The name is unknown, the data set is generated, or a root is missing.
     PoolError
-        The root is no folder, a split is empty, or an image lacks its label or the other way round.
+        The root is not a folder, a split is empty, or an image has no label or a label no image.
     """
     check_name(name)
     if name.startswith("synthetic"):

@@ -1,4 +1,4 @@
-"""Labelled folders: images paired with labels, one class index a pixel; no torch needed."""
+"""Labeled folders: images paired with labels, one class index per pixel; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 DEFAULT_VOID = 255
-"""Label of pixels that count nowhere, unless ``classes.json`` or the model names another."""
+"""Label of pixels that never count, unless ``classes.json`` or the model names another."""
 
 CLASSES_FILE = "classes.json"
 
@@ -35,7 +35,7 @@ _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", "
 
 @dataclass(frozen=True)
 class LabelClasses:
-    """What the indices of labels mean.
+    """The meaning of the indices in labels.
 
     Attributes
     ----------
@@ -51,14 +51,14 @@ class LabelClasses:
 
 @dataclass(frozen=True)
 class LabeledFiles:
-    """An image and its label, not yet read.
+    """Files of an image and its label.
 
     Attributes
     ----------
     image, label : Path
     ids : tuple of int or None, optional
-        Class index of every number that the label may hold, from 0 on; None for void. Without it
-        the numbers are class indices.
+        Class index for every value that the label may hold, from 0 on; None for void. Without
+        ``ids`` the values are class indices.
     """
 
     image: Path
@@ -95,7 +95,7 @@ CAMVID = LabelClasses(
     ),
     ignore_index=11,
 )
-"""The eleven classes of CamVid, as segmentation papers use it."""
+"""The eleven classes of CamVid that segmentation papers use."""
 
 
 def read_classes(path: Path) -> LabelClasses:
@@ -104,7 +104,7 @@ def read_classes(path: Path) -> LabelClasses:
     Raises
     ------
     PoolError
-        The file is missing, no JSON or does not hold that.
+        The file is missing, is not JSON, or does not hold these keys.
     """
     example = '{"classes": ["road", "sky"], "palette": [[128, 64, 128], [70, 130, 180]]}'
     try:
@@ -145,12 +145,12 @@ def _colour(index: int) -> tuple[int, int, int]:
 
 
 def pair_files(folder: Path) -> list[LabeledFiles]:
-    """Images of ``folder/images`` with the labels of the same name in ``folder/labels``, sorted.
+    """Pair images in ``folder/images`` with labels of the same name in ``folder/labels``, sorted.
 
     Raises
     ------
     PoolError
-        A folder cannot be listed or has no images, or one file lacks the other.
+        A folder cannot be listed or has no images, or an image has no label or a label no image.
     """
     listings = []
     for kind in ("images", "labels"):
@@ -179,20 +179,20 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
 def read_label(
     files: LabeledFiles, size: tuple[int, int], num_classes: int, ignore_index: int
 ) -> NDArray[np.uint8]:
-    """Read a label: uint8 [H, W], a class index or ``ignore_index`` (void) a pixel.
+    """Read a label: uint8 [H, W], one class index or ``ignore_index`` (void) per pixel.
 
     Parameters
     ----------
     files : LabeledFiles
-        The label is an 8-bit PNG, grey or palette; of a palette the indices count, not the colours.
-        Where the files have ``ids``, 255 is void too.
+        The label is an 8-bit PNG, grey or palette; with a palette the indices count, not the
+        colours. If the files have ``ids``, 255 is void too.
     size : (H, W) of the image
     num_classes, ignore_index : int
 
     Raises
     ------
     PoolError
-        It cannot be read, holds colours, has another size or an index that is no class.
+        The label cannot be read, holds colours, has another size, or an index that is not a class.
     """
     path, ids = files.label, files.ids
     try:
@@ -202,14 +202,15 @@ def read_label(
             if file.mode not in ("L", "P"):
                 raise PoolError(
                     f"label {path} is an image of mode {file.mode}; "
-                    "labels are 8-bit PNG with one class index a pixel"
+                    "labels are 8-bit PNG with one class index per pixel"
                 )
             label = np.array(file)
     except OSError as error:
         raise PoolError(f"label {path} cannot be read: {error}") from error
     if label.shape != size:
         raise PoolError(
-            f"label {path} is {label.shape[1]}x{label.shape[0]}, its image {size[1]}x{size[0]}"
+            f"label {path} is {label.shape[1]}x{label.shape[0]}, but its image is "
+            f"{size[1]}x{size[0]}"
         )
     count, void = (num_classes, ignore_index) if ids is None else (len(ids), DEFAULT_VOID)
     outside = label[(label >= count) & (label != void)]

@@ -1,6 +1,6 @@
 """Simulated active learning on a labeled data set: ``deal loop``.
 
-``config`` is what is asked for, ``pool`` the data set as a pool, ``checks`` what is refused before
-any training, ``experiment`` the runs and their rounds, ``learner`` the training of one round,
-``table`` and ``statistics`` what comes out.
+``config`` holds the settings, ``pool`` makes a pool of the data set, ``checks`` finds errors before
+any training, ``experiment`` does the runs and their rounds, ``learner`` is the training of one
+round, ``table`` and ``statistics`` are the results.
 """

@@ -35,10 +35,11 @@ _TAIL = 15
 class CommandLearner:
     """Trains by a command; see :class:`deal.loop.learner.Learner`.
 
-    A folder gets ``training/``, which is the command's own: ``labeled.csv``, labels of images of
-    which only regions are labeled, ``log.txt`` of what it prints, and ``model.onnx`` with whatever
-    else it puts there. It has failed unless it ends with status 0. After a failure or a kill the
-    same command runs again in the same folder, so that it may go on with what it left.
+    The folder of a round gets ``training/`` for the command. It holds ``labeled.csv``, the labels
+    of images in which only regions are labeled, ``log.txt`` with the output of the command, and the
+    files that the command writes, among them ``model.onnx``. The command has failed unless it ends
+    with status 0. After a failure or a kill the same command runs again in the same folder, so that
+    it can continue from its own files.
     """
 
     def __init__(self, config: LoopConfig, training: CommandConfig) -> None:
@@ -48,12 +49,12 @@ class CommandLearner:
             raise UsageError(
                 f"[training] command: there is no program {program!r}; give its path, or install it"
             )
-        with named("[scoring]"):  # the engine measures too, also where nothing is left to pick
+        with named("[scoring]"):  # the engine also measures, so it is needed even without picks
             find_device(config.scoring.engine, config.scoring.device)
         self.pool, self._files = open_files(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
-        """Run the command unless it has ended well, and measure its model."""
+        """Run the command unless it has succeeded before, and measure its model."""
         timing = task.folder / "timing.json"
         if not timing.exists():
             started = time.perf_counter()
@@ -75,15 +76,16 @@ class CommandLearner:
         except ModelError as error:
             timing.unlink()
             raise ModelError(
-                f"{error}. Mend what [training] command does, and the same deal loop runs it again"
+                f"{error}. Correct what [training] command does; the same deal loop then runs it "
+                "again"
             ) from error
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file that the command wrote; whether it takes dropout masks is for scoring to see."""
+        """The file that the command wrote; scoring checks whether it takes dropout masks."""
         return folder / _WORK / "model.onnx"
 
     def forget(self, folder: Path) -> None:
-        """Delete what the command wrote but for its log."""
+        """Delete the command's files except its log."""
         for path in (folder / _WORK).glob("*"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -91,24 +93,24 @@ class CommandLearner:
                 path.unlink()
 
     def _check_needs(self, spec: ModelSpec) -> None:
-        """Refuse a model that some method cannot pick by, before the pool is scored with it."""
+        """Refuse a model that some method cannot use, before the pool is scored with it."""
         has_difficulty = spec.difficulty_name is not None or spec.difficulty_head is not None
         for name, method in self._config.methods.items():
             columns = method.ranking().bind(spec.classes).columns
             if not has_difficulty and any("difficulty" in column for column in columns):
                 raise ModelError(
-                    f"[methods.{name}] picks by difficulty, and model {spec.path} has none: train "
+                    f"[methods.{name}] picks by difficulty, but model {spec.path} has none: train "
                     "it with deal.training.WithDifficulty, or end the command with deal fit-head "
                     "and deal export --difficulty-head"
                 )
             if method.dropout_passes and not spec.dropout:
                 raise ModelError(
-                    f"[methods.{name}] has dropout_passes, and model {spec.path} no inputs for "
+                    f"[methods.{name}] has dropout_passes, but model {spec.path} has no inputs for "
                     "masks: export it with deal.export.onnx.export_module(…, dropout=True)"
                 )
 
     def _list_files(self, work: Path, labeled: Sequence[Item]) -> None:
-        """Write ``labeled.csv``, and a label of each image of which only regions are labeled."""
+        """Write ``labeled.csv``, and a label for each image in which only regions are labeled."""
         rows, regions = [], regions_of(labeled)
         for index in self.pool.indices(images_of(labeled)):
             item, pair = self.pool.ids[index], self._files.train[index]
@@ -120,7 +122,7 @@ class CommandLearner:
         write_csv(work / "labeled.csv", ["id", "image", "label"], rows)
 
     def _write_label(self, path: Path, files: LabeledFiles, regions: Sequence[Region]) -> None:
-        """Write a label with the numbers of its file, all beyond some regions void."""
+        """Write a label with the values of its file, void outside the given regions."""
         grid = self._config.rounds.grid
         assert grid is not None
         void = self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
@@ -142,7 +144,7 @@ class CommandLearner:
         with hold(work, wait=False) as lock:
             if lock is None:
                 raise HeldError(
-                    f"a training that an earlier deal loop began still runs in {work}: wait for "
+                    f"a training that an earlier deal loop started still runs in {work}: wait for "
                     "it, or end it, and start again"
                 )
             self._list_files(work, task.labeled)
@@ -151,20 +153,20 @@ class CommandLearner:
         if status != 0:
             ended = f"with status {status}" if status > 0 else f"by signal {-status}"
             raise DealError(
-                f"[training] command ended {ended}; mend it, and the same deal loop goes on. "
-                f"{log} ends:\n{_tail(log)}"
+                f"[training] command ended {ended}; correct it, and run the same deal loop to "
+                f"continue. The end of {log}:\n{_tail(log)}"
             )
         if not model.is_file():
             raise ModelError(
-                f"[training] command ended well without having written {model}: it must write "
-                "what {output} stands for"
+                f"[training] command ended with status 0 but did not write {model}: it must write "
+                "the file that {output} stands for"
             )
 
 
 def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], None]) -> int:
-    """Status of the command; a terminal's Ctrl-C reaches it too, and it may take its time.
+    """Run the command and return its status; after Ctrl-C, wait for the command to end.
 
-    It inherits the lock, and so keeps it where it outlives a killed loop.
+    The command inherits the lock and so keeps it if it outlives a killed loop.
     """
     try:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Training by deal: from scratch, a fixed number of steps, resumable after any epoch."""
+"""Training by deal: from scratch, with a fixed number of steps, resumable after any epoch."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ from deal.training.step import ALIGN_CORNERS
 
 __all__ = ["RecipeLearner"]
 
-# Streams of random numbers that must not meet.
+# Different streams of random numbers, which must be independent.
 _ORDER, _AUGMENT = 3, 4
 
 _CHECKPOINT = "checkpoint.pt"
-_MODELS = ("model.onnx", "model-dropout.onnx")  # as it is, and with inputs for dropout masks
+_MODELS = ("model.onnx", "model-dropout.onnx")  # the second has inputs for dropout masks
 
 
 class RecipeLearner:
-    """Trains as ``[training]`` says, with data in memory; see :class:`deal.loop.learner.Learner`.
+    """Trains by ``[training]``, with data in memory; see :class:`deal.loop.learner.Learner`.
 
-    Initial weights depend on the seed alone; order and augmentation of an image on seed, epoch and
-    image alone, so that methods which share images share these too. A folder gets
-    ``checkpoint.pt``, ``training.jsonl`` with a line an epoch, and ``timing.json``: ``steps``,
-    their ``seconds``, how many of these went into making batches (``batch_seconds``; the rest is
-    the network's), and the kind of ``device``. ``training.pt`` is what a resume needs.
+    Initial weights depend only on the seed; order and augmentation of an image depend only on seed,
+    epoch and image, so methods that share images also share these. A folder gets ``checkpoint.pt``,
+    ``training.jsonl`` with one line per epoch, and ``timing.json`` with ``steps``, their
+    ``seconds``, the seconds spent on making batches (``batch_seconds``; the network took the rest),
+    and the kind of ``device``. ``training.pt`` holds the state for a resume.
     """
 
     def __init__(self, config: LoopConfig, training: TrainingConfig) -> None:
@@ -66,7 +66,7 @@ class RecipeLearner:
         self.pool, self._data = open_data(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
-        """Train unless that is done, and evaluate in float32 at the labels' own size."""
+        """Train unless that is done already, and evaluate in float32 at the labels' own size."""
         checkpoint = task.folder / _CHECKPOINT
         with _reproducible(self._training.threads, self._device):
             if not checkpoint.exists():
@@ -81,7 +81,7 @@ class RecipeLearner:
         return result.to_dict(self.pool.classes)
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file to score with: exported, unless PyTorch scores the checkpoint itself."""
+        """The file to score with: an ONNX export, or the checkpoint if PyTorch scores."""
         if self._config.scoring.engine == "torch":
             return folder / _CHECKPOINT
         from deal.export.onnx import export_checkpoint
@@ -103,7 +103,7 @@ class RecipeLearner:
 
 @contextmanager
 def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
-    """PyTorch with a fixed number of threads and, on the CPU, only deterministic algorithms."""
+    """Set PyTorch to a fixed number of threads and, on the CPU, to deterministic algorithms."""
     deterministic: Any = torch.utils.deterministic  # its stubs lack the setting
     before = (
         torch.get_num_threads(),
@@ -111,11 +111,11 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
         deterministic.fill_uninitialized_memory,
     )
     try:
-        # Said anew each time: whoever opens a PyTorch engine, as the export does, changes it.
+        # Set each time, since opening a PyTorch engine, as the export does, changes it.
         torch.set_num_threads(threads or available_cores())
         # On CUDA the gradient of bilinear resizing has no deterministic algorithm.
         torch.use_deterministic_algorithms(device.type == "cpu")
-        # Else every new tensor is filled before an operator writes it: a tenth of a step.
+        # Otherwise every new tensor is filled before it is written, which takes a tenth of a step.
         deterministic.fill_uninitialized_memory = False
         yield
     finally:
@@ -125,7 +125,7 @@ def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
 
 
 class _Round(Training):
-    """The training of one round, on what is labeled."""
+    """The training of one round, on the labeled items."""
 
     lr_option = "lr"
 
@@ -200,12 +200,12 @@ class _Round(Training):
         }
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Every image of the pool draws its place: common images come in a common order."""
+        """Every image of the pool draws its place, so methods see common images in one order."""
         draws = np.random.default_rng((self.config.seed, _ORDER, epoch)).random(self.images)
         return np.argsort(draws[self.indices], kind="stable")
 
     def augment_seed(self, epoch: int, index: int) -> tuple[int, ...]:
-        """Of the image in the pool, so that common images are augmented alike."""
+        """The seed depends on the image's place in the pool: common images are augmented alike."""
         return self.config.seed, _AUGMENT, epoch, int(self.indices[index])
 
     def _save(self, path: Path) -> None:
@@ -231,7 +231,7 @@ class _Round(Training):
 def _known(
     config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: NDArray[np.int64]
 ) -> tuple[Sample, ...]:
-    """The samples of ``indices``; of images labeled in part the rest of the label is void."""
+    """The samples of ``indices``; labels of partly labeled images are void elsewhere."""
     grid, regions = config.rounds.grid, regions_of(task.labeled)
     samples = []
     for index in indices:

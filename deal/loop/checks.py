@@ -1,4 +1,4 @@
-"""What is known before anything is trained: whether rounds can be scored and picked from."""
+"""Checks before any training: whether rounds can be scored, and whether methods can pick."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["check_methods", "check_scoring"]
 
-# What only a manifest gives, which a data set has not.
+# Attributes that only a manifest gives; a data set has no manifest.
 _FROM_MANIFEST = ("camera", "timestamp_ns", "attributes")
 
-_BOUNDLESS = 2**40  # pixels: any share of it is some
+_BOUNDLESS = 2**40  # pixels; so many that any share of them is more than none
 
 
 def check_scoring(config: LoopConfig, methods: Iterable[str]) -> None:
-    """Refuse an engine or a device that is not there, and settings that nothing is scored with.
+    """Refuse a missing engine or device, and settings with which scoring is impossible.
 
     Parameters
     ----------
     config : LoopConfig
     methods : iterable of str
-        Those that have something left to pick; without any the engine is not asked for.
+        Methods that still have picks to make; if there are none, the engine is not checked.
 
     Raises
     ------
     UsageError, EngineUnavailableError
-        As of :func:`deal.score_pool`.
+        As :func:`deal.score_pool`.
     """
     for name in methods:
         with named("[scoring]"):
@@ -59,24 +59,25 @@ def check_scoring(config: LoopConfig, methods: Iterable[str]) -> None:
 
 
 def check_methods(config: LoopConfig, pool: Pool, runs: Iterable[tuple[str, int]]) -> None:
-    """Refuse methods whose function or rules go with no round of this pool.
+    """Refuse methods whose function or rules cannot work in any round of this pool.
 
-    What rules leave depends on what was picked before: only what no picks could meet is known here.
+    What rules allow depends on earlier picks, so this check only finds rules that no picks could
+    meet.
 
     Parameters
     ----------
     config : LoopConfig
     pool : Pool
     runs : iterable of (method, seed)
-        Those that have something left to pick.
+        Runs that still have picks to make.
 
     Raises
     ------
     UsageError
-        A function reads what rounds do not store, an option names a class that the data lack, or a
-        rule an attribute that no image has.
+        A function reads columns that rounds do not store, an option names a class that the data
+        lack, or a rule names an attribute that no image has.
     DealError
-        A rule leaves less than a round asks for, whatever is picked.
+        A rule allows less than a round must pick, whatever was picked before.
     """
     for name, seed in runs:
         _check_function(config, pool, name)
@@ -84,14 +85,14 @@ def check_methods(config: LoopConfig, pool: Pool, runs: Iterable[tuple[str, int]
 
 
 def _check_function(config: LoopConfig, pool: Pool, method: str) -> None:
-    """Score no rows at all, of the columns that this method's rounds will store."""
+    """Score an empty table that has the columns which this method's rounds will store."""
     given = config.methods[method]
     with _remedied(method):
         bound = given.ranking().bind(pool.classes)
         if not given.difficulty_loss and any("difficulty" in name for name in bound.columns):
             raise UsageError(
-                f"{bound.name} ranks by difficulty, which difficulty_loss = false leaves "
-                "untrained: give another function, or leave it out"
+                f"{bound.name} ranks by difficulty, but difficulty_loss = false does not train "
+                "it: give another function, or leave out difficulty_loss"
             )
         schemas = [images_schema(), *([regions_schema()] if given.picks_regions else [])]
         lacking = {*_FROM_MANIFEST}
@@ -105,7 +106,7 @@ def _check_function(config: LoopConfig, pool: Pool, method: str) -> None:
 
 
 def _check_rules(config: LoopConfig, pool: Pool, method: str, seed: int) -> None:
-    """Let the selection try each rule alone, on all that a round could pick from."""
+    """Let the selection try each rule alone, on all rows that a round could pick from."""
     given = config.methods[method]
     rules = list(_single_rules(given.ranking(), pool.initial(seed)))
     if not rules:
@@ -125,22 +126,21 @@ def _check_rules(config: LoopConfig, pool: Pool, method: str, seed: int) -> None
 
 
 def _amounts(pool: Pool, grid: Grid | None) -> tuple[dict[int, int], float]:
-    """What rounds pick, in images or in pixels, and the least shortage that ends a run.
+    """How much rounds pick, in images or pixels, and the least shortage that ends a run.
 
     Returns
     -------
-    amounts : dict
-        To the first round that picks so much.
+    amounts : dict of amount to number of the first round that picks it
     slack : float
-        Infinite where only a model will say the raster: a budget without bounds then shows at least
-        whether images have what rules ask for.
+        The least shortage. It is infinite if only a model will decide the raster; an unlimited
+        budget then still shows whether images have the attributes that rules need.
     """
     if grid is not None and pool.raster is None:
         return {_BOUNDLESS: 1}, math.inf
     unit = slack = 1
     if grid is not None and pool.raster is not None:
         unit = pool.raster[0] * pool.raster[1]
-        # Of the share of each drive less than a region may be left.
+        # A part smaller than one region may be left of each drive's share.
         slack = pixel_count(Region("", 0, pool.raster), grid, pool.raster) * len(set(pool.drives))
     amounts: dict[int, int] = {}
     for number, (before, after) in enumerate(pairwise(pool.counts), 1):
@@ -149,7 +149,7 @@ def _amounts(pool: Pool, grid: Grid | None) -> tuple[dict[int, int], float]:
 
 
 def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]:
-    """Each rule alone, so that a selection by `_rows` takes as much as it allows at most."""
+    """Yield each rule alone, so that a selection from `_rows` takes the most that it allows."""
     plain = replace(
         ranking,
         acquisition="entropy",
@@ -173,9 +173,10 @@ def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]
 
 
 def _rows(pool: Pool, grid: Grid | None) -> pa.Table:
-    """Rows as rounds store them, as far as rules look at them, of images or of all their regions.
+    """Rows with the columns that rules read, for images or for all of their regions.
 
-    The first frames are the best, which a gap leaves most of, and of an image the largest regions.
+    The first frames score best, so that a gap allows the most rows; within an image, the largest
+    regions score best.
     """
     raster = pool.raster or (1, 1)
     rows, columns = (1, 1) if grid is None else grid.shape(raster)
@@ -201,12 +202,12 @@ def _rows(pool: Pool, grid: Grid | None) -> pa.Table:
 
 @contextmanager
 def _remedied(method: str) -> Iterator[None]:
-    """Errors in here name the method; those of results say what the loop's results can have."""
+    """Make errors name the method, and errors about results say what a loop's results can have."""
     try:
         with named(f"[methods.{method}]"):
             yield
     except ResultsError as error:
         raise UsageError(
-            f"{error}. (In deal loop flip = true or dropout_passes of a method makes a committee, "
-            "sequence_from of [data] says sequences; there is no manifest.)"
+            f"{error}. (In deal loop, flip = true or dropout_passes of a method makes a committee, "
+            "and sequence_from of [data] gives sequences; there is no manifest.)"
         ) from error

@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 FULL = "full"
-"""What full supervision is called among the runs."""
+"""The name of full supervision among the runs."""
 
-# What the loop itself sets of a selection; what is of regions.
+# Options of a selection that the loop sets itself, and those that concern regions.
 _OWN = ("budget", "exclude", "include", "seed")
 _OF_REGIONS = ("table", "max_per_image")
-# Data sets whose names are known → the drive in an image's name.
+# Known data sets → regular expression for the drive in an image's name.
 _DRIVES = {"synthetic-drives": r"^(.+)_\d+"}
 
 
@@ -49,15 +49,15 @@ class DataConfig:
     ----------
     dataset : str
     root : str, optional
-        Relative to the folder of the configuration.
+        Folder of the data set, relative to the folder of the configuration.
     size : (H, W), optional
     scenes : int
         Training scenes of ``synthetic``, or frames of ``synthetic-drives``.
     evaluate : ``val`` or ``test``
-        The split that every round is measured on.
+        The split on which every round is measured.
     sequence_from : str, optional
-        Regular expression whose first group, searched in an image's name, is its drive; for
-        ``synthetic-drives`` it is known.
+        Regular expression that is searched in an image's name; its first group is the image's
+        drive. Known data sets do not need it.
     """
 
     dataset: str
@@ -79,13 +79,14 @@ class RoundsConfig:
     Attributes
     ----------
     labeled : tuple of int or str
-        Images labeled in each round, all together: counts, or percentages of the training split
-        (rounded up). The first round's are drawn at random.
+        Total number of labeled images in each round, as counts or percentages of the training split
+        (rounded up). The images of the first round are drawn at random.
     pool_subset : str, optional
-        Share of the unlabeled images, drawn at random each round, that every method picks from.
+        Share of the unlabeled images that every method picks from, drawn at random in each round.
     regions : str, optional
-        ``grid:PX``: from the second round on cells of this grid are labeled (pixels of the
-        raster, as of `deal score`), together as many pixels as ``labeled`` images have.
+        ``grid:PX``: from the second round on, cells of this grid are labeled instead of images,
+        together as many pixels as ``labeled`` images have. PX is in pixels of the raster, as in
+        `deal-score`.
     """
 
     labeled: tuple[int | str, ...]
@@ -94,17 +95,17 @@ class RoundsConfig:
 
     def __post_init__(self) -> None:
         if len(self.labeled) < 2:
-            raise UsageError("[rounds] labeled needs two rounds or more, such as ['10%', '20%']")
+            raise UsageError("[rounds] labeled needs at least two rounds, such as ['10%', '20%']")
         for amount in self.labeled:
             _amount(amount, 100)
         if self.pool_subset is not None and not self.pool_subset.endswith("%"):
-            raise UsageError("[rounds] pool_subset is a percentage, such as '50%'")
+            raise UsageError("[rounds] pool_subset must be a percentage, such as '50%'")
         if self.grid is not None and self.pool_subset is not None:
-            raise UsageError("[rounds] pool_subset is of images: it does not go with regions")
+            raise UsageError("[rounds] pool_subset works on images only: leave it out with regions")
 
     @property
     def grid(self) -> Grid | None:
-        """The regions that are labeled; None where it is images."""
+        """The regions that are labeled; None if images are labeled."""
         if self.regions is None:
             return None
         kind, _, cell = self.regions.partition(":")
@@ -113,26 +114,27 @@ class RoundsConfig:
         return Grid(int(cell))
 
     def counts(self, images: int) -> tuple[int, ...]:
-        """Labeled images of each round, of ``images``; UsageError where they cannot be."""
+        """Number of labeled images per round, out of ``images``; UsageError if impossible."""
         counts = tuple(_amount(amount, images) for amount in self.labeled)
         if any(a >= b for a, b in pairwise(counts)):
             raise UsageError(f"[rounds] labeled must grow in every round, not {_listed(counts)}")
         if counts[-1] > images:
             raise UsageError(
-                f"[rounds] labeled asks for {counts[-1]} images; the training split has {images}"
+                f"[rounds] labeled asks for {counts[-1]} images, but the training split has "
+                f"{images}"
             )
         return counts
 
     def subset(self, unlabeled: int) -> int:
-        """How many of the unlabeled images a method picks from."""
+        """Number of unlabeled images that a method picks from."""
         return unlabeled if self.pool_subset is None else _amount(self.pool_subset, unlabeled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringConfig:
-    """``[scoring]``: as :func:`deal.score_pool` has them.
+    """``[scoring]``: options of :func:`deal.score_pool`.
 
-    The engine scores the ONNX export; ``torch`` spares the export and scores the checkpoint.
+    The engine scores the ONNX export; ``torch`` scores the checkpoint without an export.
     """
 
     engine: str = "ort"
@@ -149,15 +151,16 @@ class MethodConfig:
     Attributes
     ----------
     selection : mapping
-        ``acquisition``, its options and the other keywords of :func:`deal.select`; where regions
-        are labeled ``table`` is ``regions``, or ``images`` of a method that picks these.
+        ``acquisition``, its options and other keywords of :func:`deal.select`. If regions are
+        labeled, ``table`` is ``regions``, or ``images`` for a method that picks whole images.
     difficulty_loss : bool
-        False trains the network without it: an ablation, with a first round of its own.
+        False trains the network without the difficulty loss, as an ablation. Such a method has its
+        own first round.
     uncertainty : bool
         True gives the difficulty branch weights of uncertainty, as ``[training] uncertainty`` does
-        for all methods; with a first round of its own.
+        for all methods. Such a method has its own first round.
     flip, dropout_passes, dropout_seed
-        Committee of passes (:class:`deal.scoring.committee.Members`).
+        The committee of passes (:class:`deal.scoring.committee.Members`).
     """
 
     selection: Mapping[str, Any]
@@ -169,11 +172,11 @@ class MethodConfig:
 
     @property
     def picks_regions(self) -> bool:
-        """Whether it picks regions, not whole images."""
+        """Whether the method picks regions instead of whole images."""
         return self.selection.get("table") == "regions"
 
     def ranking(self) -> Ranking:
-        """How it ranks, whatever the budget; UsageError where that makes no sense."""
+        """The method's settings for ranking, without a budget; UsageError if they are invalid."""
         asked: SelectOptions = {**self.asked, "budget": "pixels:1" if self.picks_regions else 1}
         return Ranking.of(**asked)
 
@@ -185,23 +188,23 @@ class MethodConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """An experiment; sizes are (H, W) in pixels.
+    """The configuration of an experiment; sizes are (H, W) in pixels.
 
     Attributes
     ----------
     experiment : str
-        Name of its folder in ``output``.
+        Name of the experiment's folder in ``output``.
     output : str
-        Relative to the working folder.
+        Output folder, relative to the working folder.
     seeds : tuple of int
     data, training, rounds, scoring
     methods : mapping of name to MethodConfig
     plugins : tuple of str
         Modules or files that register acquisition functions.
     full : bool
-        Also train once a seed with every label, as the report's reference: "full".
+        Also train once per seed with all labels, as "full", the reference of the report.
     keep_models : bool
-        Keep checkpoint and ONNX file of every round, not only of the shared first.
+        Keep checkpoint and ONNX file of every round, not only of the shared first round.
     """
 
     experiment: str
@@ -218,23 +221,23 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         if not _is_name(self.experiment):
-            raise UsageError(f"experiment {self.experiment!r} must do as the name of a folder")
+            raise UsageError(f"experiment {self.experiment!r} must be a valid name of a folder")
         if not self.methods:
             raise UsageError("there is no method: add a table such as [methods.random]")
         for name in self.methods:
             if name in ("common", FULL):
                 raise UsageError(f"method {name!r}: the loop itself uses this name; choose another")
             if not _is_name(name):
-                raise UsageError(f"method {name!r}: letters, digits, - and _ make a name")
+                raise UsageError(f"method {name!r}: use letters, digits, - and _ for the name")
         if isinstance(self.training, CommandConfig):
             self._check_command()
         elif self.rounds.grid is not None and self.training.steps is None:
             raise UsageError(
-                "[rounds] regions needs [training] steps instead of epochs, which would be the "
+                "[rounds] regions needs [training] steps instead of epochs: an epoch would take "
                 "longer the more images the regions are spread over"
             )
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise UsageError("seeds must list whole numbers from 0 on, each once")
+            raise UsageError("seeds must be a list of different whole numbers, each at least 0")
 
     @property
     def folder(self) -> Path:
@@ -242,7 +245,7 @@ class LoopConfig:
         return Path(self.output) / self.experiment
 
     def shared(self) -> dict[str, Any]:
-        """What all runs of an experiment have in common, as JSON values.
+        """Settings that all runs of an experiment share, as JSON values.
 
         Methods and seeds may be added later; folders, devices and compiling may differ between
         machines.
@@ -250,7 +253,7 @@ class LoopConfig:
         values = {"data": asdict(self.data), "training": self.training.shared()}
         values["rounds"] = asdict(self.rounds)
         del values["data"]["root"]
-        if self.rounds.regions is None:  # of runs before there was such a key, too
+        if self.rounds.regions is None:  # as in runs that are older than this key
             del values["rounds"]["regions"]
         return typing.cast(dict[str, Any], _json(values))
 
@@ -262,18 +265,18 @@ class LoopConfig:
         return typing.cast(dict[str, Any], _json(values))
 
     def _check_command(self) -> None:
-        """Refuse what only deal's own training has."""
+        """Refuse settings that only deal's own training has."""
         for name, method in self.methods.items():
             for key, default in (("difficulty_loss", True), ("uncertainty", False)):
                 if getattr(method, key) is not default:
                     raise UsageError(
-                        f"[methods.{name}] {key} is of deal's own training: it does not go with "
-                        "[training] command"
+                        f"[methods.{name}] {key} works only with deal's own training: leave it out "
+                        "with [training] command"
                     )
         if self.data.size is not None:
             raise UsageError(
-                "[data] size does not go with [training] command, which reads the files itself: "
-                "the model's input_size says what images are resized to for scoring"
+                "[data] size cannot be used with [training] command, which reads the files itself: "
+                "the model's input_size decides the size for scoring"
             )
         if self.scoring.engine not in ("ort", "trt"):
             raise UsageError(
@@ -288,7 +291,8 @@ def read_config(path: str | os.PathLike[str]) -> LoopConfig:
     Raises
     ------
     UsageError
-        It cannot be read, is no TOML, lacks a key, has an unknown one, or one of a wrong kind.
+        The file cannot be read, is not TOML, lacks a key, or has an unknown key or a value of a
+        wrong type.
     """
     file = Path(path)
     try:
@@ -304,7 +308,7 @@ def read_config(path: str | os.PathLike[str]) -> LoopConfig:
 
 
 def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig:
-    """Make a configuration of nested mappings; paths it reads from are relative to ``folder``."""
+    """Make a configuration from nested mappings; input paths are relative to ``folder``."""
     values = dict(values)
     sections: dict[str, Any] = {
         "data": DataConfig,
@@ -351,7 +355,7 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
         selection = {"table": "regions", "by": "score", **selection}
     for key in () if regions else _OF_REGIONS:
         if key in selection:
-            raise UsageError(f"{where} {key} is of regions: give [rounds] regions, such as grid:40")
+            raise UsageError(f"{where} {key} needs regions: give [rounds] regions, such as grid:40")
     if "acquisition" not in selection:
         raise UsageError(f"{where} needs acquisition, such as 'ds'")
     rest = {key: value for key, value in table.items() if key in own}

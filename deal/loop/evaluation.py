@@ -1,4 +1,4 @@
-"""Quality of a model in whatever format the engines run: as of deal's own training."""
+"""Measure a model in any format that the engines run, as deal's own training does."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def evaluate_model(
     device: str,
     threads: int | None,
 ) -> dict[str, Any]:
-    """Run a model over labelled images and compare at the size of the labels.
+    """Run a model on labeled images and compare its predictions at the size of the labels.
 
     Parameters
     ----------
     path : Path
     images : sequence of LabeledFiles, not empty
     classes : LabelClasses
-        Of the labels; the model must have as many.
+        Classes of the labels; the model must have the same.
     engine, device, threads
-        As of :func:`deal.engines.open_engine`.
+        As in :func:`deal.engines.open_engine`.
 
     Returns
     -------
     dict
-        As of :meth:`deal.training.evaluation.Evaluation.to_dict`; ``difficulty`` is None where the
+        As from :meth:`deal.training.evaluation.Evaluation.to_dict`; ``difficulty`` is None if the
         model has none.
 
     Raises
@@ -94,13 +94,14 @@ def evaluate_model(
 def _check_classes(spec: ModelSpec, classes: LabelClasses) -> None:
     if spec.num_classes != len(classes.names):
         raise ModelError(
-            f"model {spec.path} has {spec.num_classes} classes, the labels {len(classes.names)} "
-            f"({', '.join(classes.names)}): train with the classes of the labels"
+            f"model {spec.path} has {spec.num_classes} classes, but the labels have "
+            f"{len(classes.names)} ({', '.join(classes.names)}): train with the classes of the "
+            "labels"
         )
     if spec.classes != classes.names and sorted(spec.classes) == sorted(classes.names):
         raise ModelError(
-            f"model {spec.path} has the classes of the labels in another order: they must be in "
-            "that of the labels' indices"
+            f"model {spec.path} has the classes of the labels in another order: it must have them "
+            "in the order of the labels' indices"
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs of an experiment, round by round; every step is a file, so a killed run goes on there."""
+"""Runs of an experiment, round by round; every step is a file, so a killed run can continue."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["LoopReport", "run_loop"]
 
 @dataclass(frozen=True, slots=True)
 class LoopReport:
-    """What a sitting did.
+    """The report of one call of `run_loop`.
 
     Attributes
     ----------
     folder : Path
-        Of the experiment.
+        Folder of the experiment.
     finished : tuple of str
-        Runs that are finished now, of those asked for.
+        The requested runs that are finished now.
     elsewhere : tuple of str
-        Runs that another process has in work.
+        Runs on which another process works.
     """
 
     folder: Path
@@ -50,38 +50,39 @@ def run_loop(
     seeds: Sequence[int] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> LoopReport:
-    """Run every method for every seed, or go on with what was interrupted.
+    """Run every method for every seed, or continue interrupted runs.
 
-    Several processes may work on one experiment: each takes runs that no other has.
+    Several processes may work on one experiment: each takes runs that no other process has.
 
     Parameters
     ----------
     config : LoopConfig
     methods, seeds : sequences, optional
-        Only these of the configuration.
+        Run only these methods and seeds of the configuration.
     say : callable
-        Told one line at a time what happens.
+        Gets messages about progress, one line per call.
 
     Raises
     ------
     UsageError, PoolError, EngineUnavailableError
-        Configuration, data, engine or device are not usable, or a method's function or rules go
-        with no round of this pool; before any training.
+        Configuration, data, engine or device cannot be used, or a method's function or rules cannot
+        work in any round of this pool. Raised before any training.
     OutputError
-        The folder holds an experiment, or a run, of another configuration; before any training.
+        The folder holds an experiment, or a run, of another configuration. Raised before any
+        training.
     ModelError, DealError
-        What only the network of a round shows: a command's model cannot be used, or a method's
-        rules leave too little of what is best.
+        A model that a command wrote cannot be used, or a method's rules allow less than a round
+        must pick. Raised during the run.
     """
     known = (*config.methods, *([FULL] if config.full else []))
     for name in methods:
         if name not in known:
             hint = "; full = true in the configuration adds full" if name == FULL else ""
-            raise UsageError(f"no method {name!r}: there are {', '.join(known)}{hint}")
+            raise UsageError(f"no method {name!r}: the methods are {', '.join(known)}{hint}")
     for seed in seeds:
         if seed not in config.seeds:
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
-    config.rounds.counts(10**9)  # growing, before the data is read
+    config.rounds.counts(10**9)  # checks that they grow, before the data is read
     _check_shared(config)
     pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
     to_pick = [(m, s) for m, s in pairs if _has_picks_left(config, m, s)]
@@ -115,7 +116,7 @@ def run_loop(
 
 
 def _has_picks_left(config: LoopConfig, method: str, seed: int) -> bool:
-    """Whether a run has yet to score the pool; full supervision never has."""
+    """Whether a run still has to score the pool; full supervision never does."""
     last = config.folder / f"{method}-seed{seed}" / f"round-{len(config.rounds.labeled)}"
     return method != FULL and not (last / "labeled.csv").exists()
 
@@ -132,7 +133,7 @@ def _check_shared(config: LoopConfig) -> None:
         if values.get(key) != stored[section].get(key)
     )
     if changed == ["[training] command"] and not any(config.folder.rglob("metrics.json")):
-        path.unlink()  # one that failed at once, and was mended
+        path.unlink()  # no round was finished with the old command, so it may be corrected
     elif changed:
         raise OutputError(
             f"{config.folder} holds runs with another {', '.join(changed)}: choose another "
@@ -141,7 +142,7 @@ def _check_shared(config: LoopConfig) -> None:
 
 
 def _shared(config: LoopConfig, pool: Pool) -> dict[str, Any]:
-    """What ``experiment.json`` holds."""
+    """The content of ``experiment.json``."""
     return {
         **config.shared(),
         "images": len(pool.ids),
@@ -163,7 +164,7 @@ def _check_data(config: LoopConfig, shared: Mapping[str, Any]) -> None:
 def _write_shared(config: LoopConfig, shared: Mapping[str, Any]) -> None:
     path = config.folder / "experiment.json"
     with hold(config.folder, wait=True):
-        _check_data(config, shared)  # which another process may have written since
+        _check_data(config, shared)  # another process may have written it in the meantime
         if not path.exists():
             write_json(path, shared)
 
@@ -193,7 +194,7 @@ class _Run:
         self._say = say
 
     def check(self) -> None:
-        """Refuse a folder that holds a run of other settings."""
+        """Refuse a folder that holds a run with other settings."""
         path = self.folder / "run.json"
         if not path.exists():
             return
@@ -229,7 +230,7 @@ class _Run:
         }
 
     def _first_round(self) -> None:
-        """Train the model that all methods of this seed share, or wait for who does."""
+        """Train the model that all methods of this seed share, or wait for another process."""
         with hold(self.common, wait=True):
             if not (self.common / "labeled.csv").exists():
                 write_labeled(self.common / "labeled.csv", self.pool.initial(self.seed))
@@ -246,7 +247,7 @@ class _Run:
         _learn(self.learner, folder, self.seed, settings, lambda text: self._tell(number, text))
 
     def _pick(self, number: int) -> None:
-        """Export, score the pool with what users run, and select what is labeled next."""
+        """Export, score the pool with the code that users run, and select the next items."""
         folder = self._round(number)
         model = self.learner.model(
             self.common if number == 1 else folder, dropout=self.given.dropout_passes > 0
@@ -262,7 +263,7 @@ class _Run:
 
 
 class _Full:
-    """Full supervision of one seed: the same training with every label, nothing picked."""
+    """Full supervision of one seed: the same training with every label and without picks."""
 
     def __init__(
         self,
@@ -277,7 +278,7 @@ class _Full:
         self.folder = config.folder / self.name
 
     def check(self) -> None:
-        """Nothing: its settings are those that all runs share."""
+        """Check nothing: the settings are those that all runs share."""
 
     def work(self) -> None:
         if not (self.folder / "labeled.csv").exists():
@@ -298,7 +299,7 @@ def _learn(
     settings: Mapping[str, bool],
     tell: Callable[[str], None],
 ) -> None:
-    """Train on what is labeled and measure, unless that is done."""
+    """Train on the labeled items and measure, unless that is done already."""
     if (folder / "metrics.json").exists():
         return
     labeled = read_labeled(folder / "labeled.csv")
@@ -309,7 +310,7 @@ def _learn(
 
 
 def _open_learner(config: LoopConfig) -> Learner:
-    """Open data and device, or the command."""
+    """Open the data and device, or the command, of the training."""
     if isinstance(config.training, CommandConfig):
         return CommandLearner(config, config.training)
     try:

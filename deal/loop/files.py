@@ -1,4 +1,4 @@
-"""Plain files of a run: written whole or not at all; folders held by one process at a time."""
+"""Plain files of a run, written whole or not at all, and folders locked by one process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON, two spaces deep, all or nothing."""
+    """Write JSON with an indent of two spaces, whole or not at all."""
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table, all or nothing; None is an empty cell."""
+    """Write a table, whole or not at all; None is an empty cell."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -33,7 +33,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; ResultsError where it is damaged or missing."""
+    """Read JSON; ResultsError if it is damaged or missing."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
 
 
 def share(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system cannot."""
+    """Give a file a second name (a hard link), or copy it if the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
     try:
@@ -55,16 +55,16 @@ def share(source: Path, target: Path) -> None:
 
 @contextmanager
 def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
-    """Hold a folder against other processes; the kernel frees it however this one ends.
+    """Lock a folder against other processes; the operating system frees it when this one ends.
 
-    Yields the lock's descriptor, which a child that inherits it holds on to; without ``wait`` None
-    where another process has the folder.
+    Yields the descriptor of the lock; a child process that inherits it keeps the lock. Without
+    ``wait``, yields None if another process has the lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise OutputError(f"output {folder} cannot be made: {error.strerror}") from error
+        raise OutputError(f"output {folder} cannot be created: {error.strerror}") from error
     try:
         yield file if lock(file, folder, wait=wait) else None
     finally:

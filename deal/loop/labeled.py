@@ -1,4 +1,4 @@
-"""What is labeled: whole images, and cells of a grid of others."""
+"""Labeled items: whole images, and regions (cells of a grid) of other images."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Region(NamedTuple):
     Attributes
     ----------
     image : str
-        Id.
+        Id of the image.
     number : int
-        As of :class:`deal.Grid`, row-major.
+        Number of the cell as in :class:`deal.Grid`, row-major.
     raster : (H, W)
-        The raster that the grid lies on.
+        Size of the raster that the grid divides.
     """
 
     image: str
@@ -46,21 +46,21 @@ class Region(NamedTuple):
 
 
 Item: TypeAlias = str | Region
-"""A whole image, by its id, or a region of one."""
+"""A whole image, by its id, or a region of an image."""
 
 
 def image_of(item: Item) -> str:
-    """Id of the image that an item is, or is of."""
+    """Id of the image of an item."""
     return item if isinstance(item, str) else item.image
 
 
 def images_of(items: Iterable[Item]) -> list[str]:
-    """Ids of the images of which anything is labeled, each once, in order."""
+    """Ids of the images that are labeled at least in part, each once, in order."""
     return list(dict.fromkeys(map(image_of, items)))
 
 
 def regions_of(items: Iterable[Item]) -> dict[str, list[Region]]:
-    """The regions among the items, by the id of their image."""
+    """The regions among the items, by id of the image."""
     found: dict[str, list[Region]] = {}
     for item in items:
         if isinstance(item, Region):
@@ -69,7 +69,7 @@ def regions_of(items: Iterable[Item]) -> dict[str, list[Region]]:
 
 
 def described(items: Sequence[Item]) -> str:
-    """``"8 images"``, ``"8 images and 96 regions of 40 images"``."""
+    """Text such as ``"8 images"`` or ``"8 images and 96 regions of 40 images"``."""
     of = regions_of(items)
     count = sum(map(len, of.values()))
     whole = _counted(len(items) - count, "image")
@@ -86,17 +86,17 @@ def _counted(count: int, what: str) -> str:
 def only_regions(
     label: NDArray[np.uint8], regions: Sequence[Region], grid: Grid, void: int
 ) -> NDArray[np.uint8]:
-    """A label of which nothing is known beyond some regions.
+    """Return a label that is void outside some regions.
 
     Parameters
     ----------
     label : ndarray of uint8 [H, W]
-        Of any size: a pixel is of the cell that its centre lies in.
+        May have any size: a pixel belongs to the cell in which its centre lies.
     regions : sequence of Region, not empty
-        Of this image.
+        Regions of this image.
     grid : Grid
     void : int
-        What the other pixels become.
+        Value of all other pixels.
     """
     raster = regions[0].raster
     y, x = (
@@ -109,9 +109,9 @@ def only_regions(
 
 
 def write_labeled(path: Path, items: Sequence[Item]) -> None:
-    """Write ``id``, of a set with regions also ``region`` and ``raster`` (``HxW``), a row an item.
+    """Write one row per item: ``id`` and, if there are regions, ``region`` and ``raster``.
 
-    Such a file can be given to ``deal select --exclude``.
+    The raster is written as ``HxW``. The file can be given to ``deal select --exclude``.
     """
     if not regions_of(items):
         write_csv(path, ["id"], [[item] for item in items])
@@ -126,7 +126,7 @@ def write_labeled(path: Path, items: Sequence[Item]) -> None:
 
 
 def read_labeled(path: Path) -> tuple[Item, ...]:
-    """Read what `write_labeled` wrote; ResultsError where that is not what the file holds."""
+    """Read a file of `write_labeled`; ResultsError if the file holds anything else."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return tuple(map(_item, csv.DictReader(file)))

@@ -1,4 +1,4 @@
-"""What makes the model of a round: deal's own training, or a command."""
+"""The interface for training the model of a round, by deal itself or by a command."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Task:
     Attributes
     ----------
     folder : Path
-        Where its files go.
+        Folder for the files of the training.
     labeled : tuple of Item
-        What it is trained on.
+        The items to train on.
     seed : int
     difficulty_loss, uncertainty : bool
-        As of :class:`deal.loop.config.MethodConfig`.
+        As in :class:`deal.loop.config.MethodConfig`.
     """
 
     folder: Path
@@ -52,13 +52,13 @@ class Learner(Protocol):
     pool: Pool
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
-        """Train, unless that is done, and measure.
+        """Train, unless that is done already, and measure.
 
         Parameters
         ----------
         task : Task
         say : callable
-            Told one line at a time what happens.
+            Gets messages about progress, one line per call.
 
         Returns
         -------
@@ -68,19 +68,19 @@ class Learner(Protocol):
         Raises
         ------
         DealError
-            The training fails, or what it made cannot be used.
+            The training fails, or its model cannot be used.
         HeldError
-            Another process trains there.
+            Another process trains in the folder.
         """
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file to score with, of a folder that was learned in.
+        """The file to score with, from a folder in which a training is done.
 
         Parameters
         ----------
         dropout : bool
-            Whether passes with dropout are asked of it.
+            Whether the model must be able to run dropout passes.
         """
 
     def forget(self, folder: Path) -> None:
-        """Delete the networks of a folder, if they are there."""
+        """Delete the networks in a folder, if there are any."""

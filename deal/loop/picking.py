@@ -1,4 +1,4 @@
-"""One round's picks: the pool scored with what users run, and ranked as they rank it."""
+"""The picks of one round: score and rank the pool with the code that users run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
 
 
 def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
-    """What :func:`deal.score_pool` is asked for after every round of a method."""
+    """Options of :func:`deal.score_pool` after every round of a method."""
     given, scoring = config.methods[method], config.scoring
     return {
         "engine": scoring.engine,
@@ -38,25 +38,25 @@ def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
         "flip": given.flip,
         "dropout_passes": given.dropout_passes,
         "dropout_seed": given.dropout_seed,
-        "acquisition": "entropy",  # which every model has: the method's own ranks afterwards
+        "acquisition": "entropy",  # works for every model; the method's own function ranks later
         "max_errors": 0,
     }
 
 
 @dataclass(frozen=True)
 class Picking:
-    """What a run picks after one of its rounds.
+    """Picks items for a run after one of its rounds.
 
     Attributes
     ----------
     config : LoopConfig
     pool : Pool
     method : str
-        One of the configuration's.
+        Name of a method in the configuration.
     seed, number : int
-        The run's seed; the round, from 1.
+        The seed of the run, and the number of the round, from 1.
     folder : Path
-        Of the round: it has ``labeled.csv``, and gets ``results/`` and the selection.
+        Folder of the round, which has ``labeled.csv`` and gets ``results/`` and the selection.
     """
 
     config: LoopConfig
@@ -67,18 +67,18 @@ class Picking:
     folder: Path
 
     def pick(self, model: Path, labeled: Sequence[Item]) -> list[Item]:
-        """Score the pool with a model and choose what is labeled next.
+        """Score the pool with a model and choose the items to label next.
 
         Parameters
         ----------
         model : Path
         labeled : sequence of Item
-            What ``labeled.csv`` holds.
+            The items in ``labeled.csv``.
 
         Raises
         ------
         DealError
-            The pool cannot be scored, or the method's rules leave less than the round asks for.
+            The pool cannot be scored, or the method's rules allow less than the round must pick.
         """
         self._score(model)
         if self.config.methods[self.method].picks_regions:
@@ -110,7 +110,7 @@ class Picking:
         return list(selection.ids), selection
 
     def _regions(self, model: Path, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
-        """Of as many pixels as the next round's images have, less those labeled."""
+        """Pick regions with as many pixels as the next round's images have, less those labeled."""
         grid = self.config.rounds.grid
         assert grid is not None
         raster = _raster(self.folder / "results", model, labeled)
@@ -129,7 +129,7 @@ class Picking:
         return picks, selection
 
     def _selection(self, budget: int | str) -> SelectOptions:
-        """What :func:`deal.select` is asked for; a draw by scores is another in every round."""
+        """Options of :func:`deal.select`; each round has another seed for draws by scores."""
         asked = self.config.methods[self.method].asked
         seed = self.seed
         if asked.get("stochastic") is not None:
@@ -142,29 +142,29 @@ class Picking:
 
 
 def too_few(method: str, seed: int, number: int, what: str) -> DealError:
-    """The error of a method whose rules leave only ``what`` after round ``number``."""
+    """The error about a method whose rules allow only ``what`` after round ``number``."""
     return DealError(
-        f"{method}-seed{seed} round {number}: the rules of [methods.{method}] leave {what} to "
-        "pick; loosen them"
+        f"{method}-seed{seed} round {number}: the rules of [methods.{method}] allow only {what} "
+        "that the round must pick; loosen them"
     )
 
 
 def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, int]:
-    """Raster (H, W) of all images, in this round and before; ModelError where there are several."""
+    """Raster (H, W) of all images in this and earlier rounds; ModelError if there are several."""
     table = read_results(results, ["raster_height", "raster_width"])
     rasters = {(row["raster_height"], row["raster_width"]) for row in table.to_pylist()}
     rasters |= {item.raster for item in labeled if isinstance(item, Region)}
     if len(rasters) > 1:
         listed = ", ".join(f"{height}x{width}" for height, width in sorted(rasters))
         raise ModelError(
-            f"regions are cells of one raster, and model {model} brings several ({listed}): it "
-            "needs an input_size, the same in every round"
+            f"regions are cells of one raster, but model {model} has several ({listed}): give it "
+            "an input_size, the same in every round"
         )
     return rasters.pop()
 
 
 def pixel_count(item: Item, grid: Grid, raster: tuple[int, int]) -> int:
-    """How many raster pixels an image or a region has."""
+    """Number of raster pixels of an image or a region."""
     height, width = raster
     if isinstance(item, str):
         return height * width

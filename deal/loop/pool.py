@@ -1,4 +1,4 @@
-"""The labeled data set as a pool: ids, files to score, the draws that all methods share."""
+"""The labeled data set as a pool: ids, files to score, and random draws shared by all methods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Files", "Pool", "open_data", "open_files"]
 
-# Streams of random numbers that must not meet.
+# Different streams of random numbers, which must be independent.
 _INITIAL, _SUBSET = 1, 2
 
 
@@ -44,11 +44,11 @@ class Pool:
         File names, as `deal-score` names the images.
     drives : tuple of str or None
     images : tuple of Path
-        The files: a pool to score.
+        The image files to score.
     counts : tuple of int
-        Labeled images of each round.
+        Number of labeled images per round.
     raster : (H, W) or None
-        The raster of every image's scores; None where the model of a round will say it.
+        The raster of every image's scores; None if the model of a round decides it.
     """
 
     classes: tuple[str, ...]
@@ -59,15 +59,15 @@ class Pool:
     raster: tuple[int, int] | None = None
 
     def initial(self, seed: int) -> list[str]:
-        """The first round's images: the same for every method of a seed."""
+        """The images of the first round, the same for every method of a seed."""
         order = np.random.default_rng((seed, _INITIAL)).permutation(len(self.ids))
         return [self.ids[index] for index in order[: self.counts[0]]]
 
     def candidates(self, seed: int, number: int, labeled: Sequence[str], count: int) -> set[str]:
-        """``count`` unlabeled images that round ``number`` picks from.
+        """Draw ``count`` unlabeled images from which round ``number`` picks.
 
-        Every image draws one number a round; the lowest are taken, so that methods which have
-        labeled differently still pick from nearly the same images.
+        Every image draws one number per round, and the lowest numbers are taken. So methods that
+        labeled different images still pick from nearly the same images.
         """
         known = set(labeled)
         draws = np.random.default_rng((seed, _SUBSET, number)).random(len(self.ids))
@@ -75,14 +75,14 @@ class Pool:
         return {self.ids[index] for index in unlabeled[:count]}
 
     def indices(self, labeled: Sequence[str]) -> list[int]:
-        """Places of ids in ``ids``, ascending."""
+        """Positions of the labeled ids in ``ids``, ascending."""
         places = {item_id: index for index, item_id in enumerate(self.ids)}
         return sorted(places[item_id] for item_id in labeled)
 
 
 @dataclass(frozen=True)
 class Files:
-    """A data set of files, none of them in memory.
+    """A data set of files that are not in memory.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Files:
     train : tuple of LabeledFiles
         In the order of the pool's ``ids``.
     evaluate : tuple of LabeledFiles, not empty
-        Of the split that every round is measured on.
+        Files of the split on which every round is measured.
     """
 
     classes: LabelClasses
@@ -104,8 +104,8 @@ def open_data(config: LoopConfig) -> tuple[Pool, Dataset]:
     Raises
     ------
     UsageError, PoolError
-        As :func:`deal.training.data.load_dataset`; or rounds, batches and the pool's subset ask
-        for images that are not there.
+        As :func:`deal.training.data.load_dataset`; or rounds, batches or ``pool_subset`` need more
+        images than there are.
     """
     from deal.training.data import load_dataset
 
@@ -121,20 +121,20 @@ def open_data(config: LoopConfig) -> tuple[Pool, Dataset]:
 
 
 def open_files(config: LoopConfig) -> tuple[Pool, Files]:
-    """List a data set and check it, one image at a time.
+    """List the files of a data set and check them, one image at a time.
 
     Raises
     ------
     UsageError, PoolError
-        As `open_data`; or the data set is a generated one, without files, or has a name that no
-        list of files in UTF-8 can hold.
+        As `open_data`; or the data set is generated and has no files, or a file has a name that is
+        not UTF-8.
     """
     given = config.data
     _check_split(config)
     if given.dataset.startswith("synthetic"):
         raise UsageError(
             f"[data] dataset {given.dataset} has no files for [training] command to read: write "
-            "some with deal.synthetic.write_dataset, and choose dataset folder"
+            "it to files with deal.synthetic.write_dataset, and choose dataset folder"
         )
     classes, files = list_dataset(given.dataset, _root(config))
     if not files[given.evaluate]:
@@ -152,7 +152,7 @@ def open_files(config: LoopConfig) -> tuple[Pool, Files]:
             found = list(readers.map(functools.partial(_has_labels, classes), files[split]))
             if not any(found):
                 raise PoolError(
-                    f"split {split} of {given.root} has no labelled pixel: all are "
+                    f"split {split} of {given.root} has no labeled pixel: all pixels are "
                     f"{classes.ignore_index} (void)"
                 )
     pairs = {pair.image: pair for pair in files["train"]}
@@ -183,7 +183,7 @@ def _no_split(config: LoopConfig) -> PoolError:
 
 
 def _has_labels(classes: LabelClasses, files: LabeledFiles) -> bool:
-    """Whether a label has a pixel that is not void; reads both files as evaluation does."""
+    """Whether a label has a pixel that is not void; also checks that the image can be read."""
     label = read(LabeledImage(files.image.name, files), len(classes.names), classes.ignore_index)[1]
     return bool((label != classes.ignore_index).any())
 
@@ -210,7 +210,7 @@ def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
     counts = config.rounds.counts(images)
     if counts[0] < config.training.batch_size:
         raise PoolError(
-            f"the first round has {counts[0]} of {images} images, less than a batch of "
+            f"the first round has {counts[0]} of {images} images, fewer than a batch of "
             f"{config.training.batch_size}: label more in [rounds] or train with smaller batches"
         )
     for before, after in pairwise(counts):
@@ -223,7 +223,7 @@ def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
 
 
 def _written(folder: Path, sample: Sample) -> Path:
-    """A generated image as a file, since scoring reads files."""
+    """Write a generated image to a file, since scoring reads files."""
     target = folder / "common" / "images" / f"{sample.name}.png"
     if not target.exists():
         with hold(folder / "common", wait=True):

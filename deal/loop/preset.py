@@ -1,4 +1,4 @@
-"""Configurations that come with deal; light to import, for the help of ``deal loop``."""
+"""Configurations that come with deal; quick to import, for the help of ``deal loop``."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def preset_text(name: str) -> str:
     """Return a configuration that comes with deal; UsageError for another name."""
     names = preset_names()
     if name not in names:
-        raise UsageError(f"no preset {name!r}: there are {', '.join(names)}")
+        raise UsageError(f"no preset {name!r}: the presets are {', '.join(names)}")
     return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")

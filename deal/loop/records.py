@@ -1,4 +1,4 @@
-"""Frozen records of what a TOML file holds, with errors that name the key."""
+"""Frozen records of the tables in a TOML file, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Errors of deal in here begin with the table of the configuration that they are about."""
+    """Begin the text of every `DealError` in the block with the table of the configuration."""
     try:
         yield
     except DealError as error:
@@ -27,7 +27,7 @@ def named(where: str) -> Iterator[None]:
 
 
 def record(kind: type[_T], values: Any, where: str) -> _T:
-    """Make a dataclass of a mapping, every key known and every value of its field's kind.
+    """Make a dataclass from a mapping; every key must be known and every value have its type.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def record(kind: type[_T], values: Any, where: str) -> _T:
         A dataclass whose fields are numbers, text, booleans, tuples of them, mappings, and records.
     values : mapping
     where : str
-        What errors call it.
+        Name of the mapping in errors.
 
     Raises
     ------
     UsageError
-        An unknown key, one that is missing, or a value of another kind.
+        A key is unknown or missing, or a value has another type.
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{where} must be a table")
@@ -48,7 +48,7 @@ def record(kind: type[_T], values: Any, where: str) -> _T:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"its keys are {', '.join(known)}"
             raise UsageError(f"{where} has no key {key!r}: {hint}")
     for name, item in known.items():
         if item.default is MISSING and item.default_factory is MISSING and name not in values:
@@ -59,7 +59,7 @@ def record(kind: type[_T], values: Any, where: str) -> _T:
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
-    """The value as the kind of a field wants it; UsageError where it cannot be."""
+    """Convert a value to the type of a field; UsageError if that is impossible."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         for choice in arguments:
@@ -79,7 +79,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         return float(value)
     elif type(value) is kind:
         return value
-    raise UsageError(f"{where} cannot be {value!r}: it takes {_kind_text(kind)}")
+    raise UsageError(f"{where} cannot be {value!r}: give {_kind_text(kind)}")
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

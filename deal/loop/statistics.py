@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 SEEDS = 3
-"""Fewest values with an interval: that of two is twelve times as wide as they are apart."""
+"""Fewest values that get an interval; for two values it is twelve times as wide as they differ."""
 
 Curves: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]
 
@@ -63,7 +63,7 @@ class Interval:
 def student_cdf(t: float, freedom: int) -> float:
     """``P(T ≤ t)`` of Student's t with a whole number of degrees of freedom, at least 1.
 
-    The finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4.
+    Uses the finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4.
     """
     theta = math.atan2(abs(t), math.sqrt(freedom))
     cosine, sine = math.cos(theta), math.sin(theta)
@@ -89,7 +89,7 @@ def student_quantile(probability: float, freedom: int) -> float:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean with a two-sided interval by Student's t; NaN where there are too few values."""
+    """Mean with a two-sided interval by Student's t; NaN if there are too few values."""
     count = len(values)
     if not count:
         return Interval(math.nan, math.nan, 0)
@@ -102,13 +102,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def seeds_needed(value: Interval, half: float, confidence: float = 0.95) -> int:
-    """Seeds at which an interval's half-width would fall to ``half``, its spread as observed.
+    """Number of seeds at which an interval's half-width falls to ``half``, for equal spread.
 
-    ``value`` is an interval of the same confidence, of at least `SEEDS` values.
+    ``value`` is an interval of the same confidence from at least `SEEDS` values.
     """
     probability = (1 + confidence) / 2
     spread = value.half / student_quantile(probability, value.count - 1) * math.sqrt(value.count)
-    # The normal distribution's quantile is the lowest of all, so fewer never suffice.
+    # The quantile of the normal distribution is the lowest, so fewer seeds never suffice.
     normal = NormalDist().inv_cdf(probability)
     seeds = max(SEEDS, math.floor((normal * spread / half) ** 2))
     while student_quantile(probability, seeds - 1) * spread / math.sqrt(seeds) > half:
@@ -119,14 +119,14 @@ def seeds_needed(value: Interval, half: float, confidence: float = 0.95) -> int:
 def paired_differences(
     curves: Curves, method: str, against: str, confidence: float = 0.95
 ) -> tuple[list[Interval], Interval]:
-    """``method − against``, over the seeds that both have.
+    """Intervals of ``method − against`` over the seeds that both have.
 
     Returns
     -------
     rounds : list of Interval
-        From the second round on, each over the seeds that have it.
+        One per round from the second on, over the seeds that have the round.
     average : Interval
-        Of each seed's difference averaged over those rounds; only of seeds that have them all.
+        Interval of each seed's mean difference over those rounds, for seeds that have all of them.
     """
     pairs = _pairs(curves, method, against)
     columns = _columns(pairs)
@@ -137,13 +137,14 @@ def paired_differences(
 
 
 def area_under_curve(labeled: Sequence[float], values: Sequence[float]) -> float:
-    """Area under a learning curve over its span: a mean metric, by the trapezoid rule.
+    """Area under a learning curve divided by its span: the mean metric, by the trapezoid rule.
 
     Parameters
     ----------
     labeled : sequence of float, ascending
-        Labels of each round, in any unit.
+        Amount of labels in each round, in any unit.
     values : sequence of float
+        The metric in each round.
     """
     if len(labeled) < 2:
         return math.nan
@@ -153,7 +154,7 @@ def area_under_curve(labeled: Sequence[float], values: Sequence[float]) -> float
 
 
 def labels_needed(labeled: Sequence[float], values: Sequence[float], target: float) -> float | None:
-    """Labels at which a curve first reaches ``target``, interpolated; None if it never does."""
+    """Amount of labels at which a curve first reaches ``target``, interpolated; None if never."""
     before: tuple[float, float] | None = None
     for count, value in zip(labeled, values, strict=True):
         if value >= target:
@@ -166,9 +167,10 @@ def labels_needed(labeled: Sequence[float], values: Sequence[float], target: flo
 
 
 def wins(curves: Curves) -> dict[str, dict[str, float | None]]:
-    """Share of (seed, round) pairs, second round on, in which a row's method is above a column's.
+    """Share of (seed, round) pairs in which the method of a row is above that of a column.
 
-    Equal values are half a win; None where the two share no seed, and of a method against itself.
+    Pairs begin with the second round. Equal values are half a win. None if the two methods share no
+    seed, and for a method against itself.
     """
     return _matrix(curves, lambda pairs: _won([d for pair in pairs for d in pair]))
 
@@ -176,10 +178,11 @@ def wins(curves: Curves) -> dict[str, dict[str, float | None]]:
 def significant_wins(
     curves: Curves, confidence: float = 0.95
 ) -> dict[str, dict[str, float | None]]:
-    """Share of rounds, second on, in which the paired interval of row − column lies above 0.
+    """Share of rounds in which the paired interval of row − column lies above 0.
 
-    The pairwise comparison of BADGE (Ash et al., ICLR 2020, arXiv 1906.03671) by paired t-tests.
-    Only rounds that `SEEDS` seeds of both have; None without one, and of a method against itself.
+    This is the pairwise comparison of BADGE (Ash et al., ICLR 2020, arXiv 1906.03671) by paired
+    t-tests. It counts rounds from the second on that `SEEDS` seeds of both methods have. None if
+    there is no such round, and for a method against itself.
     """
 
     def share(pairs: list[list[float]]) -> float | None:
@@ -208,13 +211,13 @@ def _won(differences: Sequence[float]) -> float | None:
 
 
 def _columns(pairs: Sequence[Sequence[float]]) -> list[list[float]]:
-    """The values of each round, over the seeds that have got so far."""
+    """The values of each round, over the seeds that have the round."""
     rounds = max(map(len, pairs), default=0)
     return [[pair[i] for pair in pairs if i < len(pair)] for i in range(rounds)]
 
 
 def _pairs(curves: Curves, method: str, against: str) -> list[list[float]]:
-    """Differences from the second round on, a list a seed."""
+    """Differences from the second round on, one list per seed."""
     mine, theirs = curves[method], curves[against]
     return [
         [a - b for a, b in zip(mine[seed][1:], theirs[seed][1:], strict=False)]

@@ -1,4 +1,4 @@
-"""The table of an experiment, made anew of the plain files of its runs; no torch needed."""
+"""The table of an experiment, made from the plain files of its runs; needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Round:
     Attributes
     ----------
     number : int
-        From 1.
+        Number of the round, from 1.
     labeled : tuple of Item
-        What it was trained on.
+        The items that the round was trained on.
     metrics : mapping
         ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score.
     timing : mapping or None
-        ``seconds`` of the training; if deal trained, ``batch_seconds`` of them and ``device``,
-        which older folders lack. None of the first round, which is not of one run alone, and where
-        the file is gone. Equal runs may differ in it.
+        ``seconds`` of the training and, if deal trained, the part ``batch_seconds`` and the
+        ``device``, which older folders lack. None for the first round, which several runs share,
+        and if the file is missing. Timing may differ between runs that are otherwise equal.
     """
 
     number: int
@@ -49,24 +49,24 @@ class Run:
     rounds: tuple[Round, ...]
 
     def picks(self) -> tuple[Item, ...]:
-        """Everything labeled beyond the first round."""
+        """All items that were labeled after the first round."""
         first = set(self.rounds[0].labeled)
         return tuple(item for item in self.rounds[-1].labeled if item not in first)
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What a folder of runs holds.
+    """The content of a folder of runs.
 
     Attributes
     ----------
     folder : Path
     shared : mapping
-        What all runs have in common (:meth:`deal.loop.config.LoopConfig.shared`), with
+        The settings that all runs share (:meth:`deal.loop.config.LoopConfig.shared`), and
         ``images``, ``counts``, ``classes`` and ``drives`` (by id) of the data set.
     runs : tuple of Run
     full : mapping of seed to metrics
-        Of full supervision, where it was trained.
+        Metrics of full supervision, for seeds for which it was trained.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class Experiment:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Labeled images of each round."""
+        """Number of labeled images per round."""
         return tuple(self.shared["counts"])
 
     def methods(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Experiment:
         return tuple(sorted({run.method for run in self.runs}))
 
     def curves(self, class_name: str | None = None) -> dict[str, dict[int, list[float]]]:
-        """Method → seed → mIoU (or a class's IoU, NaN where it has none) of each round."""
+        """Method → seed → mIoU of each round (or IoU of a class, NaN if the class has none)."""
         curves: dict[str, dict[int, list[float]]] = {}
         for run in self.runs:
             values = [
@@ -107,7 +107,7 @@ def read_experiment(folder: Path) -> Experiment:
     Raises
     ------
     ResultsError
-        It is no folder of `deal loop`, or a file of it is damaged.
+        It is not a folder of `deal loop`, or a file in it is damaged.
     """
     if not (folder / "experiment.json").is_file():
         raise ResultsError(f"{folder} holds no experiment.json: give a folder of `deal loop`")
@@ -140,9 +140,9 @@ def read_experiment(folder: Path) -> Experiment:
 
 
 def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:
-    """Put runs of one shared configuration together, in the order of the first of each.
+    """Merge experiments that have the same shared configuration, in the order of the first of each.
 
-    The folder of what was merged is that of its first experiment.
+    A merged experiment has the folder of the first one.
 
     Raises
     ------
@@ -172,12 +172,12 @@ def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:
 def _different(one: Experiment, other: Experiment, name: str, seed: int) -> ResultsError:
     return ResultsError(
         f"{one.folder} and {other.folder} hold different runs of {name} with seed {seed}: report "
-        "them apart"
+        "them separately"
     )
 
 
 def write_table(experiment: Experiment) -> Path:
-    """Write ``results.csv``: a row for each method, seed and round; return its path."""
+    """Write ``results.csv`` with one row per method, seed and round; return its path."""
     classes: Sequence[str] = experiment.shared["classes"]
     scores = ("difficulty", "entropy", "margin", "least-confidence")
     columns = ["method", "seed", "round", "labeled", "miou", "accuracy"]

@@ -1,4 +1,4 @@
-"""``[training]``: deal's own, or a command that trains whatever network."""
+"""``[training]``: deal's own training, or a command that trains any network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deal.training.recipe import Recipe
 
 __all__ = ["CommandConfig", "TrainingConfig", "training_config"]
 
-# Of a recipe, said before work; PyTorch is not imported to ask it.
+# Values that a recipe allows, checked before any work without importing PyTorch.
 _CHOICES = {
     "network": ("light", "paper"),
     "precision": ("fp32", "bf16"),
@@ -25,18 +25,19 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Recipe):
-    """Training by deal: exactly one of ``epochs`` and ``steps``; else as `deal train` has them.
+    """Training by deal: exactly one of ``epochs`` and ``steps``, and options of `deal train`.
 
     Attributes
     ----------
     epochs : int, optional
-        Passes over the labeled images: more labels, more steps.
+        Passes over the labeled images; rounds with more labels take more steps.
     steps : int, optional
-        Of the optimizer, the same in every round.
+        Steps of the optimizer, the same in every round.
     weights : str, optional
-        As of `deal train`, relative to the folder of the configuration.
+        As in `deal train`, relative to the folder of the configuration.
     threads : int
-        Of PyTorch on the CPU; results repeat bit for bit with the same number. 0 is every core.
+        Threads of PyTorch on the CPU; 0 means every core. Results are bit-identical for the same
+        number.
     """
 
     epochs: int | None = None
@@ -46,7 +47,7 @@ class TrainingConfig(Recipe):
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise UsageError(
-                "[training] needs either epochs or steps; or command, to train with your own"
+                "[training] needs either epochs or steps; or a command, to train your own network"
             )
         self.check(lambda name: f"[training] {name}", ("epochs", "steps"))
         for name, choices in _CHOICES.items():
@@ -56,10 +57,10 @@ class TrainingConfig(Recipe):
                 raise UsageError(f"[training] {name} must be {allowed}, not {value!r}")
 
     def shared(self) -> dict[str, Any]:
-        """What all runs of an experiment have in common; devices and compiling may differ."""
+        """Settings that all runs of an experiment share; devices and compiling may differ."""
         values = asdict(self)
         del values["device"], values["compile"]
-        if not self.uncertainty:  # of runs before there was such a key, too
+        if not self.uncertainty:  # as in runs that are older than this key
             del values["uncertainty"]
         if self.weights is not None:
             values["weights"] = Path(self.weights).name
@@ -68,14 +69,15 @@ class TrainingConfig(Recipe):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandConfig:
-    """Training by a command, once a round.
+    """Training by a command, which runs once per round.
 
     Attributes
     ----------
     command : tuple of str
-        Program and arguments, started without a shell in the working folder. In each ``{labeled}``
-        stands for a CSV file with the columns ``id``, ``image`` and ``label`` (absolute paths),
-        ``{output}`` for the ONNX file to write, ``{seed}`` for the run's seed; ``{{`` for a brace.
+        Program and arguments, started without a shell in the working folder. In each argument
+        ``{labeled}`` stands for a CSV file with the columns ``id``, ``image`` and ``label``
+        (absolute paths), ``{output}`` for the ONNX file to write, ``{seed}`` for the seed of the
+        run, and ``{{`` for a brace.
     """
 
     batch_size: ClassVar[int] = 1
@@ -95,40 +97,40 @@ class CommandConfig:
                 fields = list(string.Formatter().parse(part))
             except ValueError as error:
                 raise UsageError(
-                    f"[training] command: {part!r} is not understood ({error}); a brace itself is "
-                    "written twice"
+                    f"[training] command: {part!r} is not understood ({error}); write a literal "
+                    "brace twice"
                 ) from error
             for _, name, specification, conversion in fields:
                 if name is None:
                     continue
                 if name not in self.places or specification or conversion:
                     raise UsageError(
-                        f"[training] command: {part!r} is not understood: there are {known}, as "
-                        "they stand here; a brace itself is written twice"
+                        f"[training] command: {part!r} is not understood: use {known}, exactly as "
+                        "written here; write a literal brace twice"
                     )
                 found.add(name)
         if lacking := [name for name in self.needed if name not in found]:
             raise UsageError(
-                f"[training] command lacks {{{lacking[0]}}}: without it what is trained cannot "
-                f"depend on the round; there are {known}"
+                f"[training] command lacks {{{lacking[0]}}}: without it the training cannot "
+                f"depend on the round; the command may use {known}"
             )
 
     def arguments(self, **values: str) -> list[str]:
-        """The command with its places filled."""
+        """The command with its placeholders filled."""
         return [part.format(**values) for part in self.command]
 
     def shared(self) -> dict[str, Any]:
-        """What all runs of an experiment have in common."""
+        """Settings that all runs of an experiment share."""
         return asdict(self)
 
 
 def training_config(values: Any) -> TrainingConfig | CommandConfig:
-    """Read the table ``[training]``; UsageError as of :func:`deal.loop.records.record`."""
+    """Read the table ``[training]``; UsageError as from :func:`deal.loop.records.record`."""
     if isinstance(values, Mapping) and "command" in values:
         others = sorted(values.keys() - {"command"})
         if others:
             raise UsageError(
-                f"[training] {others[0]} does not go with command, which trains as it likes"
+                f"[training] {others[0]} cannot be used with command, which trains by itself"
             )
         return record(CommandConfig, values, "[training]")
     return record(TrainingConfig, values, "[training]")

@@ -1,4 +1,4 @@
-"""How many cores this process may use: by its affinity, and by the CPU limit of its container."""
+"""Count the cores this process may use, by its affinity and the CPU limit of its container."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["available_cores", "cpu_quota"]
 
 
 def available_cores() -> int:
-    """Cores this process may use, at least 1.
+    """Number of cores this process may use, at least 1.
 
-    Those its affinity allows, and no more than its control groups grant in time. A fraction of a
-    core counts as one: it is time that a thread can use.
+    It is the number that the affinity allows, limited by the CPU time that the control groups
+    grant. A fraction of a core counts as one core, since a thread can use its time.
     """
     cores = len(os.sched_getaffinity(0))
     quota = _own_quota()
@@ -31,13 +31,14 @@ def _own_quota() -> float | None:
 def cpu_quota(process: Path) -> float | None:
     """CPU time a process may take, in cores; None without a limit.
 
-    The least limit of its control group and of all groups above it that can be seen: ``cpu.max`` of
-    version 2, ``cpu.cfs_quota_us`` by ``cpu.cfs_period_us`` of version 1 (Linux, cgroups(7)).
+    It is the least limit of the process's control group and of all visible groups above:
+    ``cpu.max`` in version 2, ``cpu.cfs_quota_us`` divided by ``cpu.cfs_period_us`` in version 1
+    (Linux, cgroups(7)).
 
     Parameters
     ----------
     process : Path
-        Its folder in ``/proc``, of which ``cgroup`` and ``mountinfo`` are read.
+        Folder of the process in ``/proc``, in which ``cgroup`` and ``mountinfo`` are read.
     """
     try:
         groups = (process / "cgroup").read_text(encoding="utf-8", errors="surrogateescape")
@@ -66,14 +67,14 @@ def _own_groups(text: str) -> dict[str, str]:
 
 
 def _folders(groups: dict[str, str], mounts: str) -> Iterator[Path]:
-    """Folders of the groups, and of all above them."""
+    """Folders of the groups, and of all groups above them."""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(" "), after.split(" ", 2)
         if kind not in groups or (kind == "cgroup" and "cpu" not in options.split(",")):
             continue
         root, point = map(_unescaped, fields[3:5])
-        # A container may see its own group as the root, whatever its path is called outside.
+        # A container may see its own group as the root, although the path differs outside.
         inside = groups[kind].removeprefix(root if root != "/" else "")
         yield Path(point)
         parts = [part for part in inside.split("/") if part]

@@ -1,4 +1,4 @@
-"""NVIDIA's driver, asked before any CUDA library is touched."""
+"""Ask NVIDIA's driver for devices before any CUDA library is loaded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Driver:
     Attributes
     ----------
     cuda : (major, minor)
-        The newest CUDA that it serves.
+        The newest CUDA version that the driver supports.
     devices : tuple of str
-        Names of its devices, by index; at least one.
+        Names of the devices, by index; at least one.
     """
 
     cuda: tuple[int, int]
@@ -35,18 +35,18 @@ class Driver:
 def find_driver() -> Driver:
     """The driver of this machine.
 
-    Asks the driver library alone: runtimes and TensorRT may crash a process without a driver.
+    This loads only the driver library: without a driver, runtimes and TensorRT may crash a process.
 
     Raises
     ------
     EngineUnavailableError
-        There is none, it does not start, or it sees no device.
+        There is no driver, it does not start, or it finds no device.
     """
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         raise EngineUnavailableError(
-            f"no CUDA driver (libcuda.so.1 is not there): {_REMEDY}"
+            f"no CUDA driver (libcuda.so.1 is missing): {_REMEDY}"
         ) from error
     code = cuda.cuInit(0)
     if code != 0:
@@ -57,7 +57,7 @@ def find_driver() -> Driver:
     cuda.cuDriverGetVersion(ctypes.byref(version))
     cuda.cuDeviceGetCount(ctypes.byref(count))
     if count.value == 0:
-        raise EngineUnavailableError(f"the CUDA driver sees no device: {_REMEDY}")
+        raise EngineUnavailableError(f"the CUDA driver finds no device: {_REMEDY}")
     names = []
     for index in range(count.value):
         name = ctypes.create_string_buffer(256)

@@ -23,17 +23,17 @@ _LEFT_OVER = 3600.0  # seconds; a process of another machine may still write a y
 
 @contextmanager
 def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path``, on disk too, when the block ends.
+    """Open a file that replaces ``path``, and is safely on disk, when the block ends.
 
-    Where the block raises, ``path`` stays as it was.
+    If the block raises, ``path`` stays unchanged.
 
     Parameters
     ----------
     path : Path
     alone : bool
-        No other process writes ``path`` meanwhile. The temporary file is then ``_NAME`` beside it,
-        so that what a kill leaves is overwritten; otherwise the process id is part of its name,
-        and the next writer removes what a kill left.
+        No other process writes ``path`` at the same time. The temporary file is then ``_NAME``
+        beside ``path``, so a file left by a kill is overwritten. Otherwise the name contains the
+        process id, and the next writer removes files left by a kill.
     """
     if not alone:
         _sweep(path)
@@ -51,12 +51,12 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
 
 
 def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:
-    """Refuse files without an end: pipes (unless ``pipes``), sockets, devices.
+    """Refuse sockets, devices and (unless ``pipes``) pipes, since reading them may never end.
 
     Raises
     ------
     OSError
-        There is no such file, or it is a folder or none of those that have an end.
+        The file does not exist or is not a regular file.
     """
     mode = os.stat(path).st_mode  # noqa: PTH116 (names that are not UTF-8 are plain strings)
     if stat.S_ISDIR(mode):
@@ -67,7 +67,7 @@ def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """OutputError, saying what to do, for an OSError of an output."""
+    """Turn an OSError about an output into an OutputError with the remedy."""
     try:
         yield
     except OSError as error:
@@ -78,7 +78,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, and the folders it lies in, all or nothing; OutputError."""
+    """Write a file whole or not at all, and create its folders; raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -88,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def lock(file: int, folder: Path, *, wait: bool) -> bool:
-    """Lock an open file of ``folder``; whether it is locked now.
+    """Lock an open file of ``folder``; return whether this process has the lock now.
 
     Raises
     ------
@@ -103,8 +103,8 @@ def lock(file: int, folder: Path, *, wait: bool) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
         raise OutputError(
-            f"{folder} is on a file system without working locks ({error.strerror}); deal needs "
-            "them to keep other processes out: start the lock service of the mount, or choose a "
+            f"{folder} is on a file system without working locks ({error.strerror}), which deal "
+            "needs to keep other processes out: start the lock service of the mount, or choose a "
             "folder on another file system"
         ) from error
     return True
@@ -133,7 +133,7 @@ def _is_gone(process: int) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder to disk: only then does a rename in it outlive a power cut."""
+    """Write a folder to disk, so that a rename in it survives a power cut."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(file)

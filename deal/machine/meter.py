@@ -1,4 +1,4 @@
-"""What a run takes: seconds by stage, of many threads, and memory."""
+"""Measure a run: seconds per stage, over many threads, and memory."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Meter:
             self.add({stage: time.perf_counter() - start})
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Count what was measured elsewhere, by stage."""
+        """Add seconds by stage that were measured elsewhere."""
         with self._lock:
             for stage, spent in seconds.items():
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
     def busiest(self, threads: Mapping[str, int]) -> str:
-        """The stage whose threads were busy the longest each; ``threads`` is not empty."""
+        """The stage with the most busy seconds per thread; ``threads`` is not empty."""
         return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])
 
 
 def peak_memory() -> int | None:
-    """Most bytes of memory this process has had at a time (``VmHWM``); None but on Linux."""
+    """Peak resident memory of this process in bytes (``VmHWM``); None except on Linux."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

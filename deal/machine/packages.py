@@ -9,7 +9,7 @@ __all__ = ["version_of", "versions_of"]
 
 
 def version_of(package: str) -> str | None:
-    """Version of a distribution, or None where it is not installed."""
+    """Version of a distribution, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -17,6 +17,6 @@ def version_of(package: str) -> str | None:
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those distributions that are installed."""
+    """Versions of those of the distributions that are installed."""
     found = ((package, version_of(package)) for package in packages)
     return {package: version for package, version in found if version is not None}

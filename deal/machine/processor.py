@@ -14,8 +14,9 @@ _FLAGS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
 def has_int8_dot_product(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether products of uint8 and int8 are summed without overflow.
 
-    x86 does so with VNNI or AMX; before, pairs of products were added in 16 bits with saturation.
-    Other processors widen first. False where it cannot be told: slower by nothing, always right.
+    x86 does so with VNNI or AMX; without them, pairs of products are added in 16 bits with
+    saturation. Other processors widen first. False if unknown, which is always safe and costs no
+    speed.
     """
     if platform.machine() not in _X86:
         return True

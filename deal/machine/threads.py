@@ -1,7 +1,7 @@
-"""Threads between bounded queues: source → workers → the caller, ended together.
+"""Threads between bounded queues, source → workers → caller, which end together.
 
-Every stage reads its queue to the end, also after a stop, when it only discards; so no put can
-wait for ever, and an exception in any stage ends all of them and surfaces in the caller.
+Every stage reads its queue to the end; after a stop it only discards. So no put can wait for ever,
+and an exception in any stage ends all stages and is raised in the caller.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_UP = 0.5
 
 
 class _End:
-    """A stage has ended; with the exception that ended it, if any."""
+    """Marks the end of a stage, with the exception that ended it, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -42,18 +42,18 @@ class Stages(Generic[Work, Result]):
     Parameters
     ----------
     source : callable
-        Called with this object in a thread of its own; yields work for the workers, may
-        :meth:`emit` results past them, and ends when it sees :attr:`stopped`.
+        Called with this object in its own thread. It yields work for the workers, may :meth:`emit`
+        results directly to the caller, and ends when :attr:`stopped` is true.
     workers : sequence of callables
-        Each is called in a thread of its own with an iterator of work and yields results.
+        Each is called in its own thread with an iterator of work, and yields results.
     depth : int
-        Work, and results, that may wait in the queues.
+        Number of items of work, and of results, that may wait in the queues.
 
     Notes
     -----
-    Used as a context manager round the iteration. Leaving it, by whatever exception, stops the
-    source, lets workers finish what they have begun, and waits for them; only an interrupt from
-    the keyboard waits for nobody.
+    Use it as a context manager around the iteration. Leaving the block, also by an exception, stops
+    the source, lets workers finish the work they have begun, and waits for them. Only after a
+    KeyboardInterrupt it does not wait.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class Stages(Generic[Work, Result]):
 
     @property
     def stopped(self) -> bool:
-        """Whether an end was asked for."""
+        """Whether a stop was requested."""
         return self._stopped
 
     def emit(self, result: Result) -> None:
-        """Give a result to the caller; for the source's thread."""
+        """Pass a result to the caller; for use in the source's thread."""
         self._results.put(result)
 
     def stop(self) -> None:
-        """End soon: no new work is begun. Takes no lock, so signal handlers may call it."""
+        """Begin no new work. Takes no lock, so signal handlers may call it."""
         self._stopped = True
 
     def __enter__(self) -> Stages[Work, Result]:
@@ -113,7 +113,7 @@ class Stages(Generic[Work, Result]):
             self._drain()
 
     def __iter__(self) -> Iterator[Result]:
-        """Yield results as they come; raises what a stage raised once all have ended."""
+        """Yield results as they come; after all stages ended, raise the exception of a stage."""
         while self._running:
             result = self._take()
             if not isinstance(result, _End):
@@ -196,7 +196,7 @@ def ordered(
 ) -> Iterator[tuple[In, Out]]:
     """Map in the executor's threads, ``window`` items ahead, and yield in the order of the items.
 
-    The order is what makes batches, and so every number, the same in every run.
+    Thanks to this order batches, and therefore all numbers, are the same in every run.
     """
     waiting: deque[tuple[In, Future[Out]]] = deque()
     try:

@@ -1,1 +1,1 @@
-"""The model contract: what an ONNX file must say, and what may be added beside it."""
+"""The model contract: the facts that an ONNX file, or a file beside it, must state."""

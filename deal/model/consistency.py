@@ -1,4 +1,4 @@
-"""What the keys of a model contract say together, held against each other and the graph."""
+"""Checks of the keys of a model contract against each other and against the graph."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ __all__ = ["check_channels", "inconsistencies"]
 
 
 def check_channels(spec: ModelSpec, channels: int) -> None:
-    """Hold the channels of the graph's output against ``classes``; raises ModelError."""
+    """Compare the channels of the graph's output with ``classes``; raises ModelError."""
     if channels == spec.channels:
         return
     if spec.activation == "sigmoid":
         raise ModelError(
             f"model {spec.path}: output {spec.output_name!r} has {channels} channels with a "
-            "sigmoid, one yes or no a class; deal scores one class a pixel: re-export with a "
-            "softmax, or with one channel"
+            "sigmoid, which decides each class separately; deal needs one class per pixel: "
+            "re-export with a softmax, or with one channel"
         )
     remedy = (
-        "if each channel is a class, correct classes in the metadata, side-car or options; if they "
-        "are queries or prototypes of masks, this is no network of semantic segmentation"
+        "if each channel is a class, correct classes in the metadata, side-car or options; if the "
+        "channels are queries or prototypes of masks, the network is not a semantic segmentation "
+        "network and cannot be scored"
     )
     if channels == 1:
         remedy = "for one channel set activation to sigmoid, and name two classes"
@@ -33,25 +34,25 @@ def check_channels(spec: ModelSpec, channels: int) -> None:
 
 
 def inconsistencies(spec: ModelSpec, channels: int | None) -> Iterator[ModelError]:
-    """What is wrong with keys that are right one by one, and with the channels of the output."""
+    """Yield an error for each pair of keys that contradict each other, and for wrong channels."""
     where = f"model {spec.path}"
     is_float = spec.input_format.startswith("float")
     if is_float == (spec.input_dtype == "uint8"):
         yield ModelError(
-            f"{where}: input_format {spec.input_format} does not go with its {spec.input_dtype} "
+            f"{where}: input_format {spec.input_format} does not fit its {spec.input_dtype} "
             f"input; use {'rgb8 or bgr8' if is_float else 'float-rgb or float-bgr'}"
         )
     if is_float and (spec.mean is None or spec.std is None):
         yield ModelError(
-            f"{where} takes float images: give mean and std (of 0…1) as it was trained, for "
+            f"{where} takes float images: give the mean and std (of 0…1) of its training, for "
             "example mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]; "
-            "[0, 0, 0] and [1, 1, 1] if it normalises by itself"
+            "[0, 0, 0] and [1, 1, 1] if the graph normalises"
         )
     if not is_float and not (spec.mean is None and spec.std is None):
-        yield ModelError(f"{where} takes uint8 and normalises by itself: leave out mean and std")
+        yield ModelError(f"{where} takes uint8, so the graph normalises: leave out mean and std")
     if spec.input_size is not None and any(n % spec.size_multiple for n in spec.input_size):
         yield ModelError(
-            f"{where}: input_size {list(spec.input_size)} is no multiple of size_multiple "
+            f"{where}: input_size {list(spec.input_size)} is not a multiple of size_multiple "
             f"{spec.size_multiple}"
         )
     if spec.activation == "sigmoid" and spec.num_classes != 2:

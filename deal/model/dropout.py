@@ -1,9 +1,9 @@
-"""Masks of Monte-Carlo dropout, so that passes repeat.
+"""Reproducible masks for Monte-Carlo dropout.
 
 Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016, run a network several times
-with dropout left on. Here a graph takes its masks as inputs, one [1, C, 1, 1] a layer: whole
+with dropout left on. Here the graph takes the masks as inputs, one [1, C, 1, 1] per layer. Whole
 channels are kept or dropped (spatial dropout, Tompson et al., CVPR 2015), the same ones for every
-pixel, image and batch, so that a pass is one fixed network.
+pixel, image and batch, so that each pass is one fixed network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["DropoutLayer", "Masks", "draw_masks", "keep_all"]
 
 Masks = tuple[NDArray[np.float32], ...]
-"""One mask float32 [1, C, 1, 1] a layer, in the order of the layers."""
+"""One mask per layer, float32 [1, C, 1, 1], in the order of the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class DropoutLayer:
         Name of the graph's input, float32 [1, ``channels``, 1, 1].
     channels : int
     rate : float
-        Probability of a channel to be dropped, above 0 and below 1.
+        Probability that a channel is dropped, above 0 and below 1.
     """
 
     input: str
@@ -39,15 +39,15 @@ class DropoutLayer:
 
 
 def keep_all(layers: Sequence[DropoutLayer]) -> Masks:
-    """Masks of ones: the deterministic network."""
+    """Masks of ones, with which the network is deterministic."""
     return tuple(np.ones((1, layer.channels, 1, 1), np.float32) for layer in layers)
 
 
 def draw_masks(layers: Sequence[DropoutLayer], seed: int, index: int) -> Masks:
     """Masks of pass ``index``: 0 where a channel is dropped, else 1 / (1 − rate).
 
-    Bits come from the counter-based generator Philox (Salmon et al., SC 2011) keyed by ``seed``,
-    its counter holding layer and pass: the same in every run, on every machine.
+    Bits come from the counter-based generator Philox (Salmon et al., SC 2011), with ``seed`` as key
+    and layer and pass as counter, so they are the same in every run, on every machine.
     """
     masks = []
     for number, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a graph: which is the image, which are masks, which the logits."""
+"""Find the image and the masks among a graph's inputs, and the logits among its outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 SIDE_OUTPUTS = ("difficulty", "embedding")
-"""Outputs that are known by their names and cannot be the logits."""
+"""Names of outputs that have another meaning and cannot be the logits."""
 
 INPUT_DTYPES = ("uint8", "float32", "float16", "float64")
 OUTPUT_DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -36,13 +36,13 @@ OUTPUT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 def without_masks(
     path: Path, inputs: tuple[TensorInfo, ...], dropout: tuple[DropoutLayer, ...]
 ) -> tuple[TensorInfo, ...]:
-    """Inputs that are no masks, once every dropout layer has its own (ModelError)."""
+    """Inputs that are not masks; ModelError unless every dropout layer has its mask."""
     shapes = {info.name: info for info in inputs}
     for layer in dropout:
         mask = TensorInfo(layer.input, "float32", (1, layer.channels, 1, 1))
         if shapes.pop(layer.input, None) != mask:
             raise ModelError(
-                f"model {path}: dropout names the input {shape_text(mask)} and the graph has "
+                f"model {path}: dropout names the input {shape_text(mask)}, but the graph has "
                 f"{', '.join(map(shape_text, inputs))}: correct dropout in the metadata or "
                 "side-car, or make the model with deal export --dropout"
             )
@@ -50,11 +50,11 @@ def without_masks(
 
 
 def image_input(path: Path, inputs: tuple[TensorInfo, ...], layout: str | None) -> TensorInfo:
-    """The one input left beside masks, if it can be an image (ModelError).
+    """The only input besides the masks; ModelError unless it can be an image.
 
-    ``layout`` is what the contract says of it, None where nothing.
+    ``layout`` is the layout that the contract states, or None.
     """
-    need = "deal feeds one image, uint8 or float, [N,H,W,3] or [N,3,H,W]: re-export it so"
+    need = "deal needs one image input, uint8 or float, [N,H,W,3] or [N,3,H,W]: re-export it so"
     listed = ", ".join(map(shape_text, inputs)) or "none"
     if len(inputs) != 1:
         raise ModelError(f"model {path} has the inputs {listed}; {need}")
@@ -71,8 +71,8 @@ def image_input(path: Path, inputs: tuple[TensorInfo, ...], layout: str | None) 
 def input_layout(image: TensorInfo, stated: str | None = None) -> str:
     """``nhwc`` or ``nchw``: as stated, else by the axis of 3 channels, else by the dtype.
 
-    Where both axes could be the channels, or neither says so, uint8 is taken as NHWC and floating
-    input as NCHW, as their exporters write them.
+    If both axes could be the channels, or neither has a known length, uint8 is taken as NHWC and
+    floating input as NCHW, as exporters usually write them.
     """
     usual = "nhwc" if image.dtype == "uint8" else "nchw"
     if stated is not None or image.shape is None or len(image.shape) != 4:
@@ -84,7 +84,7 @@ def input_layout(image: TensorInfo, stated: str | None = None) -> str:
 
 
 def output_layout(output: TensorInfo, channels: int, stated: str | None = None) -> str:
-    """``nchw`` or ``nhwc``: as stated, else by the axis of ``channels``; ``nchw`` in doubt."""
+    """``nchw`` or ``nhwc``: as stated, else by the axis of ``channels``; ``nchw`` if unclear."""
     if stated is None and output.shape is not None and len(output.shape) == 4:
         second, last = output.shape[1], output.shape[3]
         if last == channels and second != channels and second is not None:
@@ -93,7 +93,7 @@ def output_layout(output: TensorInfo, channels: int, stated: str | None = None) 
 
 
 def logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | None) -> TensorInfo:
-    """The output named ``wanted`` or ``logits``, or the only one possible (ModelError)."""
+    """The output named ``wanted`` or ``logits``, or the only possible one (ModelError)."""
     listed = ", ".join(map(shape_text, outputs))
     by_name = {info.name: info for info in outputs}
     if wanted is not None and wanted not in by_name:
@@ -118,7 +118,7 @@ def logits_output(path: Path, outputs: tuple[TensorInfo, ...], wanted: str | Non
 
 
 def _refuse_instances(path: Path, outputs: list[TensorInfo], is_named: bool) -> None:
-    """Refuse networks whose maps are not of classes: of queries, or prototypes of masks."""
+    """Refuse networks whose maps are masks of queries or prototypes instead of classes."""
     lists = [info for info in outputs if _is_floating(info, 3)]
     maps = [info for info in outputs if _is_floating(info, 4)]
     for listed, map_ in ((a, b) for a in lists for b in maps):
@@ -127,24 +127,24 @@ def _refuse_instances(path: Path, outputs: list[TensorInfo], is_named: bool) -> 
         both = f"{shape_text(listed)} beside {shape_text(map_)}"
         if "quer" in listed.name + map_.name or seem_alike:
             raise ModelError(
-                f"model {path} gives {both}: it seems to be a network of queries (MaskFormer, "
-                "Mask2Former, OneFormer), whose maps are masks of queries and not of classes: "
+                f"model {path} gives {both}: it seems to be a query-based network (MaskFormer, "
+                "Mask2Former, OneFormer), whose maps belong to queries and not to classes: "
                 "export a map for each class, Σ softmax(classes) · sigmoid(masks) over the queries "
-                "divided by its sum over the classes, with output_kind probabilities"
+                "divided by the sum of these maps over the classes, with output_kind probabilities"
             )
         if not is_named:
             raise ModelError(
                 f"model {path} gives {both}: it seems to be a network that finds objects "
                 "(YOLO-seg, YOLACT), whose maps are prototypes of masks and not classes: deal "
-                "needs a network of semantic segmentation; only if the maps are classes, name them "
-                f"with the model option output={map_.name}"
+                "needs a semantic segmentation network. Only if the maps are classes, give the "
+                f"model option output={map_.name}"
             )
 
 
 def input_size(
     path: Path, values: Mapping[str, Any], graph_input: TensorInfo
 ) -> tuple[int, int] | None:
-    """Input size [H, W] by contract and graph, None for any; ModelError where they disagree."""
+    """Input size [H, W] by contract and graph, None for any; ModelError if they disagree."""
     assert graph_input.shape is not None
     is_nhwc = input_layout(graph_input, values.get("input_layout")) == "nhwc"
     axes = (1, 2) if is_nhwc else (2, 3)
@@ -158,25 +158,25 @@ def input_size(
     elif all(want is None or want == have for want, have in zip(fixed, size, strict=True)):
         return size
     raise ModelError(
-        f"model {path}: the graph takes {shape_text(graph_input)}, input_size says {size}: "
-        "set input_size to what the graph takes"
+        f"model {path}: the graph takes {shape_text(graph_input)}, but input_size is {size}: "
+        "set input_size to the size that the graph takes"
     )
 
 
 def _check_sizes(path: Path, image: TensorInfo) -> None:
-    """Refuse an input so large that no image can be meant."""
+    """Refuse an input that is too large to be an image."""
     assert image.shape is not None
     batch, *rest = (size or 1 for size in image.shape)
     if max(rest) > LARGEST_SIDE or prod(rest) > 3 * LARGEST_INPUT or batch > LARGEST_BATCH:
         raise ModelError(
             f"model {path} has the input {shape_text(image)}, larger than any image "
-            f"({LARGEST_SIDE} pixels a side, {LARGEST_INPUT} in all, batches of {LARGEST_BATCH}): "
-            "re-export it for the size that it is to see"
+            f"({LARGEST_SIDE} pixels per side, {LARGEST_INPUT} in all, batches of "
+            f"{LARGEST_BATCH}): re-export it for the size of your images"
         )
 
 
 def output_remedy(is_label_map: bool) -> str:
-    """What to do about an output that cannot be logits."""
+    """The remedy for an output that cannot be logits."""
     if is_label_map:
         return "argmax is baked in; re-export the logits without it (mmdeploy: with_argmax=False)"
     return "re-export the logits so"
@@ -196,6 +196,6 @@ def _is_floating(info: TensorInfo, rank: int) -> bool:
 
 
 def shape_text(info: TensorInfo) -> str:
-    """A tensor as errors name it: its name, dtype and shape."""
+    """Name, dtype and shape of a tensor, for errors."""
     dims = "?" if info.shape is None else ",".join("?" if n is None else str(n) for n in info.shape)
     return f"{info.name!r} ({info.dtype} [{dims}])"

@@ -21,7 +21,7 @@ _KEYS = {"gamma", "weight", "bias", "grid"}
 _OPTIONAL = {"uncertainty_weight"}
 _LISTS = ("weight", "grid", "uncertainty_weight")
 _NULLABLE = ("grid", "uncertainty_weight")
-_MOST_CELLS = 2**24  # of an attention grid
+_MOST_CELLS = 2**24  # largest attention grid
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,27 @@ class DifficultyHead:
         D   = sigmoid(resize(a))
 
     Source: Xie et al., arXiv 2010.08705, section 3.2; the convolution commutes with the average.
-    Ours is ``uncertainty_weight``, with which ``v_i = Σ_c p_ic (weight_c + uncertainty_weight_c
-    (1 − p_ic))``: without it a cell torn between two classes lies between their weights.
+    The parameter ``uncertainty_weight`` is our addition. With it ``v_i = Σ_c p_ic (weight_c +
+    uncertainty_weight_c (1 − p_ic))``; without it, a cell that is undecided between two classes
+    can only get a value between their weights.
 
     Parameters
     ----------
     gamma : float
         Strength of the attention.
     weight : sequence of float, length C
-        One weight a class.
+        One weight per class.
     bias : float
     grid : (h, w) or None
         Attention grid (60×80 for CamVid in the paper); None means the logits' own grid.
     uncertainty_weight : sequence of float, length C, optional
-        Of the variance p(1 − p) of each class; all of them 0 count as None, the paper's head.
+        Weights of the variance p(1 − p) of each class. None, or all 0, is the paper's head.
 
     Raises
     ------
     UsageError
         A parameter is not finite, ``weight`` is empty, ``grid`` is not two positive numbers, or
-        ``uncertainty_weight`` not as many numbers as ``weight``.
+        ``uncertainty_weight`` does not have as many numbers as ``weight``.
     """
 
     gamma: float
@@ -73,7 +74,7 @@ class DifficultyHead:
         values = tuple(float(w) for w in weight)
         if not values or not all(map(math.isfinite, (float(gamma), float(bias), *values))):
             raise UsageError(
-                "difficulty head: gamma, bias and at least one weight, all finite, are needed"
+                "difficulty head: gamma, bias and at least one weight are needed, all finite"
             )
         size = None
         if grid is not None:
@@ -104,7 +105,7 @@ class DifficultyHead:
         return len(self.weight)
 
     def to_dict(self) -> dict[str, Any]:
-        """The head as it stands in model metadata and head files."""
+        """The head as JSON values, as in model metadata and head files."""
         grid = None if self.grid is None else list(self.grid)
         values = {"gamma": self.gamma, "weight": list(self.weight), "bias": self.bias, "grid": grid}
         if self.uncertainty_weight is not None:
@@ -116,8 +117,8 @@ class DifficultyHead:
         """Read the head from metadata; ModelError on missing, unknown or malformed keys."""
         if not set(values) >= _KEYS or not set(values) <= _KEYS | _OPTIONAL:
             raise ModelError(
-                f"difficulty_head has the keys {shown(sorted(map(str, values)))}; it needs exactly "
-                f"{sorted(_KEYS)}, and may have {sorted(_OPTIONAL)}"
+                f"difficulty_head has the keys {shown(sorted(map(str, values)))}; it needs "
+                f"{sorted(_KEYS)}, and may also have {sorted(_OPTIONAL)}"
             )
         for key, value in values.items():
             if value is None and key in _NULLABLE:
@@ -137,7 +138,7 @@ class DifficultyHead:
     def load(cls, path: str | Path) -> DifficultyHead:
         """Read a head file (JSON, as written by ``deal fit-head``); raises ModelError.
 
-        Beside the head's own keys the file may hold ``provenance``, which is for people.
+        The file may also hold ``provenance``, which is ignored here.
         """
         values = read_json_object(Path(path), "difficulty head")
         values.pop("provenance", None)
@@ -156,7 +157,7 @@ class DifficultyHead:
         stream: Any | None = None,
         out: Any | None = None,
     ) -> Any:
-        """Difficulty of every raster pixel.
+        """Compute the difficulty of every raster pixel.
 
         Parameters
         ----------
@@ -169,7 +170,7 @@ class DifficultyHead:
         stream : optional
             The CUDA stream of device logits, as :func:`deal.score_logits` takes it.
         out : array of float32 [B, H, W], C-contiguous, optional
-            Filled and returned; device logits need one on their device.
+            The array to fill and return. Device logits require one on the same device.
 
         Returns
         -------

@@ -1,9 +1,9 @@
-"""What an ONNX file says about itself, read without loading weights.
+"""Read the header of an ONNX file without loading its weights.
 
-Scoring must not depend on the ``onnx`` package, and the same facts are needed whatever engine runs
-the file: its metadata, its inputs and outputs, and the files that hold external weights. They are a
-few fields of a protocol buffer (onnx/onnx.proto). ONNX files come from strangers, so what is read
-here must be what the engines read: ``tests/torture/onnx_header.py`` holds it against protobuf.
+Scoring must not depend on the ``onnx`` package, and every engine needs the same facts about the
+file: metadata, inputs and outputs, and the files that hold external weights. They are a few fields
+of a protocol buffer (onnx/onnx.proto). ONNX files come from strangers, so this reader must read
+exactly what the engines read: ``tests/torture/onnx_header.py`` compares it with protobuf.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _DTYPES = {
     16: "bfloat16",
 }
 
-# Where tensors can hide, as {message: {field: message}}: weights, constants, sparse ones, bodies of
-# Loop and If, functions, training.
+# Where a message can hold tensors, as {message: {field: message}}: weights, constants, sparse
+# tensors, bodies of Loop and If, functions, training.
 _TENSORS_WITHIN = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -71,8 +71,8 @@ class TensorInfo:
     dtype : str
         NumPy's name, or ``unknown``.
     shape : tuple of (int or None), or None
-        None for a dynamic axis: a name, nothing, 0 or a negative number, which all exporters mean
-        alike. None as a whole where the file does not say the rank.
+        An axis is None if it is dynamic. Exporters write that as a name, as nothing, as 0 or as a
+        negative number. The whole shape is None if the file does not state the rank.
     """
 
     name: str
@@ -96,17 +96,17 @@ def read_header(path: Path) -> OnnxHeader:
     Raises
     ------
     ModelError
-        The file cannot be read, is no ONNX model, or its weights lie outside its folder.
+        The file cannot be read, is not an ONNX model, or its weights are outside its folder.
     """
     try:
-        # A pipe or device would be waited for without end.
+        # Reading a pipe or device might never end.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             mode = os.fstat(file).st_mode
             if stat.S_ISDIR(mode):
                 raise ModelError(f"model {path}: Is a directory")
             if not stat.S_ISREG(mode):
-                raise ModelError(f"model {path} is no regular file: give an ONNX file")
+                raise ModelError(f"model {path} is not a regular file: give an ONNX file")
             model = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
         finally:
             os.close(file)
@@ -123,14 +123,14 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def parse_header(model: memoryview | bytes) -> OnnxHeader:
-    """The header of a model in memory; its external files are not looked at.
+    """Read the header of a model in memory; external files are not checked.
 
-    Raises ValueError or LookupError where the bytes are no ONNX model, or where protobuf may read
+    Raises ValueError or LookupError if the bytes are not an ONNX model, or if protobuf might read
     them differently.
     """
     model = memoryview(model)
     if bytes(model[4:8]) == b"ORTM":
-        # ONNX Runtime goes by these four bytes and reads something else than a protocol buffer.
+        # By these four bytes ONNX Runtime recognises its own format and does not read protobuf.
         raise ValueError("an ORT format model")
     metadata = {}
     graph = None
@@ -167,7 +167,7 @@ _EMPTY = memoryview(b"")
 
 
 def _weight_name(message: memoryview, *, is_sparse: bool) -> str:
-    if is_sparse:  # is called as its values are
+    if is_sparse:  # a sparse tensor has the name of its values
         message = _bytes(once(message, {1: BYTES}).get(1, _EMPTY))
     return _text(once(message, {8: BYTES}).get(8, _EMPTY))
 
@@ -175,7 +175,7 @@ def _weight_name(message: memoryview, *, is_sparse: bool) -> str:
 def _tensor_info(message: memoryview) -> TensorInfo:
     info = once(message, _VALUE)
     kinds = once(_bytes(info.get(2, _EMPTY)), _KINDS)
-    if len(kinds) > 1:  # one of them holds, by the order of the bytes
+    if len(kinds) > 1:  # which of them protobuf takes depends on the order of the bytes
         raise ValueError("a value of several kinds")
     tensor = once(_bytes(kinds.get(1, _EMPTY)), _TENSOR_TYPE)
     shape = None
@@ -198,7 +198,7 @@ def _external(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     """Names of the files that hold external data of any tensor within ``message``."""
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
-    # Most nodes hold none; to look for its key is much faster than to walk them.
+    # Most nodes have no external data, and a search for its key is much faster than a walk.
     if kind == "node" and _LOCATION not in message.tobytes():
         return
     for number, value in fields(message, _WITHIN[kind]):

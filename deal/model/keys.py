@@ -1,4 +1,4 @@
-"""Keys of the model contract: what each may hold, checked one by one (table in ``deal.model``)."""
+"""Check the value of each key of the model contract (the table is in `deal.model.spec`)."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ FORMAT = 1
 """Version of the model contract this release reads and writes."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-"""Of weights and of most arithmetic; inputs and outputs stay as the contract has them."""
+"""Precisions of the weights and most of the arithmetic; inputs and outputs may differ."""
 
 LARGEST_SIDE = 65_535
-"""Height or width of an input, in pixels."""
+"""Largest height or width of an input, in pixels."""
 
 LARGEST_INPUT = 2**28
 """Pixels of an input."""
 
 LARGEST_BATCH = 4096
-"""Images that a graph takes at once."""
+"""Largest number of images that a graph takes at once."""
 
 _MOST_CLASSES = 256  # DEAL_MAX_CLASSES of the kernel
 _LARGEST_MULTIPLE = 4096
-_LARGEST_LEVEL = 1.5  # of mean and std; what is above was meant for levels of 0…255
+_LARGEST_LEVEL = 1.5  # largest mean and std; larger values are meant for levels of 0…255
 
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Values of one source as ModelSpec wants them; ModelError names source, key and remedy."""
+    """Values of one source in the form of ModelSpec; ModelError names source, key and remedy."""
     result, errors = read_keys(values, source)
     if errors:
         raise errors[0]
@@ -50,7 +50,7 @@ def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def read_keys(values: Mapping[str, Any], source: str) -> tuple[dict[str, Any], list[ModelError]]:
-    """The good values of one source as ModelSpec wants them, and an error for each other one."""
+    """The valid values of one source in the form of ModelSpec, and an error per other value."""
     result, errors = {}, []
     for key, value in values.items():
         if key not in READERS:
@@ -103,7 +103,7 @@ def _format(value: Any) -> int:
 
 
 def _classes(value: Any) -> tuple[str, ...]:
-    what = f"must be names, or how many there are, {_MOST_CLASSES} at most"
+    what = f"must be names, or the number of classes, at most {_MOST_CLASSES}"
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_CLASSES:
         return tuple(f"class_{index}" for index in range(value))
     is_list = isinstance(value, (list, tuple)) and 0 < len(value) <= _MOST_CLASSES
@@ -124,7 +124,7 @@ def _pad_value(value: Any) -> tuple[int, int, int]:
     parts = [value] * 3 if _is_level(value) else value
     if isinstance(parts, (list, tuple)) and len(parts) == 3 and all(map(_is_level, parts)):
         return parts[0], parts[1], parts[2]
-    raise ValueError("must be a level of 0…255, or one of each of red, green and blue")
+    raise ValueError("must be a level of 0…255, or three levels for red, green and blue")
 
 
 def _is_level(value: Any) -> bool:
@@ -146,7 +146,7 @@ def _channels(positive: bool) -> Callable[[Any], tuple[float, ...]]:
         numbers = _listed(value, 3, what)
         are_numbers = all(map(_is_number, numbers))
         if are_numbers and max(map(abs, numbers)) > _LARGEST_LEVEL:
-            raise ValueError(f"must be {what}: these are of levels 0…255, so divide them by 255")
+            raise ValueError(f"must be {what}: these are for levels 0…255, so divide them by 255")
         if are_numbers and (not positive or min(numbers) > 0):
             return tuple(float(n) for n in numbers)
         raise ValueError(f"must be {what}")

@@ -1,7 +1,7 @@
-"""Where an image lies in what the network sees: stretched, boxed or cropped.
+"""Where an image lies in the network's input: stretched, boxed or cropped.
 
-Two conventions are those of the frameworks that exported models come from. ``letterbox`` rounds
-and centres as Ultralytics' ``LetterBox`` does, ``crop`` as torchvision's ``Resize`` (shorter edge)
+Two conventions follow the frameworks from which models are exported: ``letterbox`` rounds and
+centres like Ultralytics' ``LetterBox``, ``crop`` like torchvision's ``Resize`` (shorter edge)
 followed by ``CenterCrop``.
 """
 
@@ -27,11 +27,11 @@ class Placement:
     Attributes
     ----------
     size : (H, W)
-        What the network sees.
+        The network's input.
     content : (h, w)
         The whole image, resized.
     offset : (top, left)
-        Of the content within the window; negative where the image is cropped.
+        Position of the content within the window; negative if the image is cropped.
     """
 
     size: Size
@@ -40,7 +40,7 @@ class Placement:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the image fills the window and nothing of it is cut off."""
+        """Whether the image fills the window and no part of the image is cut off."""
         return self.content == self.size
 
     @property
@@ -64,7 +64,7 @@ class Placement:
 
 
 def placement(spec: ModelSpec, height: int, width: int) -> Placement:
-    """Where an image of ``height`` × ``width`` pixels lies in what the network sees.
+    """Where an image of ``height`` × ``width`` pixels lies in the network's input.
 
     Raises
     ------
@@ -80,10 +80,11 @@ def placement(spec: ModelSpec, height: int, width: int) -> Placement:
 
 
 def raster_size(spec: ModelSpec, height: int, width: int) -> Size:
-    """Size (H, W) at which the network sees an image of ``height`` × ``width`` pixels.
+    """Size (H, W) of the network's input for an image of ``height`` × ``width`` pixels.
 
-    ``input_size`` where there is one; else the image's own size, with ``stretch`` rounded to the
-    nearest multiple of ``size_multiple``, at least one; with ``letterbox`` up, with ``crop`` down.
+    It is ``input_size`` if the model has one. Otherwise it is the image's own size, rounded to a
+    multiple of ``size_multiple``: to the nearest with ``stretch`` (at least one multiple), up with
+    ``letterbox``, down with ``crop``.
 
     Raises
     ------
@@ -104,12 +105,12 @@ def raster_size(spec: ModelSpec, height: int, width: int) -> Size:
     else:
         return height, width
     raise ItemError(
-        "size", f"the image is {height}×{width} (H×W) and the model takes {need} without resizing"
+        "size", f"the image is {height}×{width} (H×W), but the model takes {need} without resizing"
     )
 
 
 def nearest_multiple(length: int, multiple: int) -> int:
-    """The multiple of ``multiple`` nearest to ``length``, at least one."""
+    """The multiple of ``multiple`` nearest to ``length``, at least ``multiple`` itself."""
     return max((length + multiple // 2) // multiple, 1) * multiple
 
 
@@ -138,8 +139,8 @@ def _crop(spec: ModelSpec, height: int, width: int) -> Placement:
         if 0 in size:
             raise ItemError(
                 "size",
-                f"the image is {height}×{width} (H×W) and the model takes multiples of {multiple}, "
-                "cropped",
+                f"the image is {height}×{width} (H×W), too small for a model that crops to "
+                f"multiples of {multiple}",
             )
     else:
         size = spec.input_size
@@ -147,6 +148,6 @@ def _crop(spec: ModelSpec, height: int, width: int) -> Placement:
             content = size[0], max(width * size[0] // height, size[1])
         else:
             content = max(height * size[1] // width, size[0]), size[1]
-    # Halves go to the even number, as in torchvision.
+    # Halves are rounded to the even number, as in torchvision.
     top, left = round((content[0] - size[0]) / 2), round((content[1] - size[1]) / 2)
     return Placement(size, content, (-top, -left))

@@ -1,4 +1,4 @@
-"""The record of a model contract: what is known of one segmentation network."""
+"""The record of a model contract: the facts about one segmentation network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deal.model.head import DifficultyHead
 
 __all__ = ["ModelSpec"]
 
-# Keys of ModelSpec that change a stored number for one and the same file.
+# Keys of ModelSpec that change a stored number although the model file is the same.
 _NUMBER_KEYS = (
     "input_format",
     "input_size",
@@ -31,7 +31,7 @@ _NUMBER_KEYS = (
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything deal knows of a model; the keys of the contract under their own names.
+    """All facts about a model; keys of the contract keep their names (:mod:`deal.model.spec`).
 
     Attributes
     ----------
@@ -39,18 +39,18 @@ class ModelSpec:
     classes : tuple of str
         Length C. A sigmoid network of one channel has two classes: background, foreground.
     input_dtype, output_dtype : str
-        What the graph takes (``uint8``, ``float32``, ``float16`` or ``float64``) and gives
+        Dtypes of the graph's input (``uint8``, ``float32``, ``float16`` or ``float64``) and output
         (``float32``, ``float16``, ``float64`` or ``bfloat16``).
     input_name, output_name, difficulty_name, embedding_name : str
-        Names of graph inputs and outputs; the last two None where the graph has no such output.
+        Names of graph inputs and outputs; the last two are None if the graph has no such output.
     precision : str or None
-        ``fp32``, ``fp16``, ``bf16`` or ``int8``; None where nothing says it.
+        ``fp32``, ``fp16``, ``bf16`` or ``int8``; None if it is not recorded.
     batch : int or None
-        The one batch size the graph takes; None for any.
+        The only batch size that the graph takes; None for any.
     external : tuple of str
         Files with external weights, relative to the model's folder.
     stated : frozenset of str
-        Keys of the contract that metadata, side-car or options say; the others are assumed.
+        Keys of the contract that metadata, side-car or options give; the others are assumed.
     """
 
     path: Path
@@ -97,14 +97,14 @@ class ModelSpec:
 
     @property
     def gives_logits(self) -> bool:
-        """Whether the graph's output is what the kernel takes, without a step on the host."""
+        """Whether the kernel can take the graph's output without a conversion on the host."""
         is_plain = self.output_kind == "logits" and self.activation == "softmax"
         is_read = self.output_layout == "nchw" and self.output_dtype in ("float32", "float16")
         return is_plain and is_read
 
     @property
     def output_names(self) -> dict[str, str]:
-        """The graph's names of ``logits``, ``difficulty`` and ``embedding``, where it has them."""
+        """The graph's names for ``logits``, ``difficulty`` and ``embedding``, if it has them."""
         names = {
             "logits": self.output_name,
             "difficulty": self.difficulty_name,
@@ -113,9 +113,9 @@ class ModelSpec:
         return {role: name for role, name in names.items() if name is not None}
 
     def number_settings(self) -> dict[str, Any]:
-        """Keys that change a stored number for one and the same model file, as JSON values."""
+        """Keys that change a stored number although the model file is the same, as JSON values."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _NUMBER_KEYS}
-        # Later keys are left out where they change nothing, so that older results are resumed.
+        # Newer keys are left out if they have no effect, so that older results can be resumed.
         usual = "nhwc" if self.input_dtype == "uint8" else "nchw"
         if self.input_layout != usual:
             values["input_layout"] = self.input_layout

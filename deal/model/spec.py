@@ -1,18 +1,18 @@
-"""The model contract: what deal must know of a segmentation network to score with it.
+"""The model contract: the facts that deal needs to score with a segmentation network.
 
-The facts come from three places, later ones winning key by key: ``metadata_props["deal"]`` inside
-the ONNX file (written by ``deal export``), a side-car ``MODEL.json`` beside ``MODEL.onnx``, and
-options of the caller. A model of somebody else needs at least ``classes``; ``mean`` and ``std`` too
-where its input is floating, since a wrong guess there would go unnoticed. ``deal check`` tells all
-that is missing and drafts the side-car. Both kinds of JSON are read strictly: no key twice, finite
-numbers, nothing nested more than 64 deep.
+The facts come from three places, and later ones replace earlier ones key by key:
+``metadata_props["deal"]`` inside the ONNX file (written by ``deal export``), a side-car
+``MODEL.json`` beside ``MODEL.onnx``, and options of the caller. A model that deal did not export
+needs at least ``classes``, and also ``mean`` and ``std`` if its input is floating, since a wrong
+guess would go unnoticed. ``deal check`` lists everything that is missing and drafts the side-car.
+Both kinds of JSON are read strictly: no repeated key, finite numbers, at most 64 levels of nesting.
 
 ======================  ===============================================================  ==========
 key                     value                                                            default
 ======================  ===============================================================  ==========
 ``format``              1                                                                1
-``classes``             names in the order of the channels, or how many there are; at    required
-                        most 256
+``classes``             names in the order of the channels, or their number; at most     required
+                        256
 ``palette``             ``[[r, g, b], …]`` in 0…255, one per class                       null
 ``ignore_index``        label of void pixels in the training data                        null
 ``input_format``        ``rgb8`` or ``bgr8`` for uint8 input; ``float-rgb`` or           by the
@@ -20,15 +20,15 @@ key                     value                                                   
 ``input_layout``        ``nhwc`` ([N,H,W,3]) or ``nchw`` ([N,3,H,W])                     the graph's
 ``output_layout``       ``nchw`` ([N,C,h,w]) or ``nhwc`` ([N,h,w,C])                     the graph's
 ``input_size``          ``[H, W]``, or null: any size                                    the graph's
-``size_multiple``       H and W are multiples of it                                      1
-``batch``               images that the graph takes at once, where it does not say       the graph's
+``size_multiple``       H and W of the input are multiples of this number                1
+``batch``               images that the graph takes at once, if it does not say          the graph's
 ``resize``              ``stretch``; ``letterbox``: fit in and pad; ``crop``: cover      stretch
                         and cut off; ``none``: refuse images of another size
-``pad_value``           of ``letterbox``: a level of 0…255, or ``[r, g, b]``             114
-``pad_position``        of ``letterbox``: the image in the ``center`` or ``top-left``    center
+``pad_value``           for ``letterbox``: a level of 0…255, or ``[r, g, b]``            114
+``pad_position``        for ``letterbox``: image in the ``center`` or ``top-left``       center
 ``interpolation``       ``bilinear-antialias``, ``bicubic-antialias``, ``nearest``       the first
-``mean``, ``std``       of 0…1, in the channel order of ``input_format``; null with      required
-                        ``rgb8`` and ``bgr8``                                            if float
+``mean``, ``std``       for levels 0…1, in the channel order of ``input_format``; null   required
+                        with ``rgb8`` and ``bgr8``                                       if float
 ``align_corners``       sampling of logits → raster, as PyTorch's ``interpolate``        false
 ``output_kind``         ``logits`` or ``probabilities``                                  logits
 ``activation``          ``softmax``, or ``sigmoid`` for one channel: two classes         softmax
@@ -36,22 +36,23 @@ key                     value                                                   
                         ``"uncertainty_weight"``: :class:`deal.DifficultyHead`
 ``dropout``             ``[{"input", "channels", "rate"}, …]``: inputs [1,C,1,1] that    none
                         are masks of dropout layers
-``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: what it was made as;   null
+``precision``           ``fp32``, ``fp16``, ``bf16`` or ``int8``: as it was exported;    null
                         null: not recorded
 ``provenance``          any object: where the model comes from                           {}
 ``output``              name of the output to use                                        ``logits``
 ======================  ===============================================================  ==========
 
 The two antialiased filters are Pillow's: plain interpolation when enlarging, support widened by the
-scale when shrinking (torchvision's ``antialias=True``); rows first, then columns, 8 bits between.
+scale when shrinking (torchvision's ``antialias=True``). They filter rows first, then columns, and
+round to 8 bits in between.
 
 ``letterbox`` rounds and centres as Ultralytics does, ``crop`` as torchvision's ``Resize`` and
-``CenterCrop``. Without ``input_size`` nothing is scaled: images are padded up, or cut down, to
-multiples of ``size_multiple``. What is padded is masked, and what is cut off does not count; boxes
-and outlines of regions lie in the original image either way.
+``CenterCrop``. Without ``input_size`` images are not scaled but padded up, or cut down, to
+multiples of ``size_multiple``. Padding is masked, and parts that are cut off do not count. Boxes
+and outlines of regions are in pixels of the original image in every case.
 
-Inputs are uint8, float32, float16 or float64; outputs float32, float16, float64 or bfloat16, of
-which the latter two are scored as float32.
+Inputs are uint8, float32, float16 or float64. Outputs are float32, float16, float64 or bfloat16;
+float64 and bfloat16 are scored as float32.
 """
 
 from __future__ import annotations
@@ -101,12 +102,12 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> M
     ----------
     path : str or Path
     overrides : mapping, optional
-        Keys of the contract that win over the side-car and the file's own metadata.
+        Keys of the contract that replace those of the side-car and the file's metadata.
 
     Raises
     ------
     ModelError
-        The file is missing or no ONNX model, or does not keep the contract.
+        The file is missing, is not an ONNX model, or breaks the contract.
     UsageError
         An override is unknown or malformed.
     """
@@ -116,18 +117,18 @@ def read_spec(path: str | Path, overrides: Mapping[str, Any] | None = None) -> M
 
 
 def contract_values(path: str | Path) -> dict[str, Any]:
-    """Keys of the contract as a model's metadata and side-car hold them, as JSON values.
+    """Keys of the contract from a model's metadata and side-car, as JSON values.
 
-    Raises ModelError where either cannot be read.
+    Raises ModelError if either cannot be read.
     """
     path = Path(path)
     return {**_metadata(path, read_header(path)), **(_side_car(path) or {})}
 
 
 def contract_sources(path: Path, header: OnnxHeader) -> list[tuple[str, Any]]:
-    """Where a model's contract stands, and the JSON values there, later ones winning.
+    """The sources of a model's contract and their JSON values; later ones replace earlier ones.
 
-    In place of what cannot be read there is the ModelError.
+    A source that cannot be read has a ModelError instead of values.
     """
     sources: list[tuple[str, Any]] = []
     for name, read in (
@@ -147,9 +148,9 @@ def resolve_spec(
     header: OnnxHeader,
     overrides: Mapping[str, Any] | None = None,
 ) -> ModelSpec:
-    """Merge metadata, side-car and overrides, and hold them against the graph.
+    """Merge metadata, side-car and overrides, and check them against the graph.
 
-    Raises as :func:`read_spec` does.
+    Raises the errors of :func:`read_spec`.
     """
     values = checked(metadata, f"metadata of {path}")
     side_car = _side_car(path)
@@ -163,7 +164,7 @@ def resolve_spec(
 
 
 def spec_of(path: Path, values: Mapping[str, Any], header: OnnxHeader) -> ModelSpec:
-    """Hold the keys of a contract, checked one by one, against the graph (ModelError)."""
+    """Check the keys of a contract against each other and the graph (ModelError)."""
     spec, channels = drawn_spec(path, values, header)
     for error in inconsistencies(spec, channels):
         raise error
@@ -173,9 +174,9 @@ def spec_of(path: Path, values: Mapping[str, Any], header: OnnxHeader) -> ModelS
 def drawn_spec(
     path: Path, values: Mapping[str, Any], header: OnnxHeader
 ) -> tuple[ModelSpec, int | None]:
-    """The contract with what the graph says, not yet held against itself (ModelError).
+    """The contract completed from the graph, not yet checked for contradictions (ModelError).
 
-    With it come the channels of the output, None where the graph does not say.
+    Also returns the channels of the output; None if the graph does not say.
     """
     values = dict(values)
     values.pop("format", None)
@@ -219,9 +220,9 @@ def drawn_spec(
 def choose_difficulty(
     spec: ModelSpec, option: DifficultyHead | str | Path | None
 ) -> tuple[DifficultyHead | None, bool]:
-    """The head that counts, and whether the graph's own difficulty does instead.
+    """Return the head to use, or None, and whether the graph's own difficulty is used instead.
 
-    The option wins over the graph, which wins over the metadata. ModelError for an option of
+    The option comes first, then the graph, then the metadata. ModelError if the option's head has
     another number of classes.
     """
     if option is None:
@@ -230,7 +231,7 @@ def choose_difficulty(
     head = option if isinstance(option, DifficultyHead) else DifficultyHead.load(option)
     if head.num_classes != spec.num_classes:
         raise ModelError(
-            f"the difficulty head has {head.num_classes} weights, model {spec.path} "
+            f"the difficulty head has {head.num_classes} weights, but model {spec.path} has "
             f"{spec.num_classes} classes: give a head that was fitted on this model"
         )
     return head, False
@@ -239,7 +240,7 @@ def choose_difficulty(
 def _batch(path: Path, stated: int | None, fixed: int | None) -> int | None:
     if stated is None or fixed in (None, stated):
         return stated or fixed
-    raise ModelError(f"model {path}: the graph takes batches of {fixed}, batch says {stated}")
+    raise ModelError(f"model {path}: the graph takes batches of {fixed}, but batch is {stated}")
 
 
 def _metadata(path: Path, header: OnnxHeader) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
-"""JSON as deal reads it from files and metadata: strict, and bounded before anything is built.
+"""Read JSON from files and metadata strictly, with limits on its size.
 
-Python's own reader takes the last of repeated keys, NaN, integers of any length and any depth.
+Python's own reader takes the last of repeated keys, NaN, integers of any length, and any depth.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from deal.errors import ModelError
 __all__ = ["json_object", "parse_json", "read_json_object", "shown"]
 
 DEEPEST = 64
-"""Lists and objects within each other."""
+"""Largest depth of lists and objects within each other."""
 
 LARGEST_FILE = 64 * 2**20
 """Bytes of a side-car or head."""
 
-_MOST_DIGITS = 40  # of an integer; what is longer is no number of ours
+_MOST_DIGITS = 40  # of an integer; no value that deal reads is longer
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -29,8 +29,8 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        No JSON; a key twice in one object; a number that is not finite as a double; lists and
-        objects nested more than ``DEEPEST`` deep.
+        The text is not JSON, an object has a key twice, a number is not finite as a double, or
+        lists and objects are nested more than ``DEEPEST`` deep.
     """
     try:
         value = json.loads(
@@ -56,14 +56,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json_object(path: Path, what: str) -> dict[str, Any]:
-    """The object in a JSON file that people write; ``what`` it is stands in errors.
+    """Read the object in a JSON file that people write; errors call the file ``what``.
 
-    Raises ModelError where the file cannot be read, is larger than ``LARGEST_FILE`` or no regular
-    file, or as :func:`parse_json` does.
+    Raises ModelError if the file cannot be read, is larger than ``LARGEST_FILE``, is not a regular
+    file, or is refused by :func:`parse_json`.
     """
     try:
         if not path.is_file() and path.exists():
-            raise ModelError(f"{what} {path} is no regular file")
+            raise ModelError(f"{what} {path} is not a regular file")
         if path.stat().st_size > LARGEST_FILE:
             raise ModelError(f"{what} {path} is larger than {LARGEST_FILE // 2**20} MiB")
         text = path.read_bytes()
@@ -84,7 +84,7 @@ def json_object(text: str | bytes, source: str) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in an error: its beginning, whatever its size."""
+    """The text of a value for errors: at most its beginning."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
@@ -97,12 +97,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+        raise ValueError(f"the key {twice[:80]!r} occurs twice in one object")
     return values
 
 
 def _not_finite(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _float(text: str) -> float:

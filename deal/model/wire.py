@@ -1,9 +1,9 @@
-"""The wire format of protocol buffers, read exactly as Google's parser reads it or not at all.
+"""The wire format of protocol buffers, read exactly as Google's parser reads it or refused.
 
-What two parsers read differently is how a check is passed by: one sees weights beside the model,
-the other ``../secret.bin``. So whatever the format allows and no writer writes is refused here:
-tags longer than needed or beyond 32 bits, groups, field 0, numbers beyond 64 bits. Specification:
-https://protobuf.dev/programming-guides/encoding/
+If two parsers read the same bytes differently, a check can be bypassed: one sees weights beside the
+model, the other ``../secret.bin``. So this reader refuses what the format allows but no writer
+writes: tags longer than needed or beyond 32 bits, groups, field 0, numbers beyond 64 bits.
+Specification: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ BYTES: Final = 2
 FIXED32: Final = 5
 
 Field = int | memoryview
-"""A number of wire type ``VARINT``, or the bytes of the others."""
+"""A number for wire type ``VARINT``, bytes for the others."""
 
-_LONGEST = 2**31 - 1  # bytes of one value, as every implementation has it
+_LONGEST = 2**31 - 1  # most bytes of one value, as in every implementation
 
 
 def fields(message: memoryview, known: Mapping[int, int]) -> Iterator[tuple[int, Field]]:
-    """Number and value of each field in ``known``, in the order of the bytes.
+    """Yield number and value of each field in ``known``, in the order of the bytes.
 
     Parameters
     ----------
     message : memoryview of bytes
     known : mapping of field number to wire type
-        Other fields are passed over.
+        Other fields are skipped.
 
     Raises
     ------
     ValueError
-        The bytes are no message, or a known field has another wire type: protobuf would pass over
-        it, and other readers would not.
+        The bytes are not a message, or a known field has another wire type: protobuf would skip
+        the field, but other readers would not.
     """
     at, end = 0, len(message)
     while at < end:
@@ -55,7 +55,7 @@ def fields(message: memoryview, known: Mapping[int, int]) -> Iterator[tuple[int,
             elif wire in (FIXED64, FIXED32):
                 length = 8 if wire == FIXED64 else 4
             else:
-                raise ValueError("a group, or no protocol buffer")
+                raise ValueError("a group, or not a protocol buffer")
             if length > min(end - at, _LONGEST):
                 raise ValueError("truncated")
             value = message[at : at + length]
@@ -67,15 +67,15 @@ def fields(message: memoryview, known: Mapping[int, int]) -> Iterator[tuple[int,
 
 
 def once(message: memoryview, known: Mapping[int, int]) -> dict[int, Field]:
-    """The known fields of a message, each of which may stand in it once.
+    """The known fields of a message, each of which may occur at most once.
 
     Protobuf takes the last of repeated numbers and texts, and merges repeated messages; no writer
-    repeats them. Raises ValueError as :func:`fields` does, and for a field that stands there twice.
+    repeats them. Raises ValueError as :func:`fields` does, and for a field that occurs twice.
     """
     found: dict[int, Field] = {}
     for number, value in fields(message, known):
         if number in found:
-            raise ValueError(f"field {number} stands twice where it may once")
+            raise ValueError(f"field {number} occurs twice but may occur only once")
         found[number] = value
     return found
 

@@ -1,1 +1,1 @@
-"""Where regions come from: grids, superpixels, components, files."""
+"""Sources of regions: grids, superpixels, components, files."""

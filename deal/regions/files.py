@@ -1,13 +1,13 @@
-"""Segments that the user drew: one file an image, matched by id.
+"""Read segments that the user drew: one file per image, found by id.
 
-The file of an image is ``DIR/<id>.png`` or ``DIR/<id>.npz``, the id without the suffix of its
-image format, read as a path: segments of ``drive/0001.jpg`` are ``DIR/drive/0001.png``. It has the
-size of the oriented original; an EXIF orientation of its own does not count. Region ids are 0 to
-65,534.
+The file of an image is ``DIR/<id>.png`` or ``DIR/<id>.npz``, where the id is read as a path without
+the suffix of the image format: segments of ``drive/0001.jpg`` are ``DIR/drive/0001.png``. The file
+must have the size of the oriented original; its own EXIF orientation is ignored. Region ids are 0
+to 65,534.
 
-* PNG: 8- or 16-bit grey, or palette indices. The highest value of the format (255; 65,535) is no
-  region, as in the label images of most data sets.
-* NPZ: one array of integers [H, W]; negative is no region.
+* PNG: 8- or 16-bit grey, or palette indices. The highest value of the format (255 or 65,535) means
+  no region, as in the label images of most data sets.
+* NPZ: one array of integers [H, W]; negative values mean no region.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from deal.pool.ids import id_to_path, path_to_id
 __all__ = ["MAX_REGIONS", "checked_ids", "find_segments", "nearest", "read_segments"]
 
 MAX_REGIONS = 65_535
-"""Region ids of an image are below it."""
+"""Region ids of an image are below this number."""
 
 Size = tuple[int, int]
 Ids = NDArray[np.int32]
@@ -43,13 +43,13 @@ def find_segments(folder: str | os.PathLike[str], item_id: str) -> tuple[Path, s
     Raises
     ------
     ItemError
-        ``segments``: there is none, or both a PNG and an NPZ, or the id leads out of the folder.
+        ``segments``: there is no file, or both a PNG and an NPZ, or the id leads out of the folder.
     """
     name = id_to_path(item_id)
     suffix = next((end for end in IMAGE_SUFFIXES if name.lower().endswith(end)), "")
     name = name[: len(name) - len(suffix)]
     if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
-        raise ItemError("segments", "the id is no path within the folder of segments")
+        raise ItemError("segments", "the id is not a path within the folder of segments")
     found = []
     for end in (".png", ".npz"):
         path = Path(folder, name + end)
@@ -72,7 +72,7 @@ def read_segments(folder: str | os.PathLike[str], item_id: str, size: Size) -> I
     Raises
     ------
     ItemError
-        ``segments``: the file is missing, unreadable, of another size, or holds no such ids.
+        ``segments``: the file is missing or unreadable, has another size, or holds invalid ids.
     """
     path, _ = find_segments(folder, item_id)
     try:
@@ -90,21 +90,21 @@ def read_segments(folder: str | os.PathLike[str], item_id: str, size: Size) -> I
 
 
 def checked_ids(ids: Any, size: Size) -> Ids:
-    """An array of region ids as int32 [H, W].
+    """Check an array of region ids and return it as int32 [H, W].
 
     Raises
     ------
     ItemError
-        ``segments``: no integers [H, W] of ``size``, or ids above the limit.
+        ``segments``: the array does not hold integers [H, W] of ``size``, or ids are too large.
     """
     if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu" or ids.ndim != 2:
         what = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, np.ndarray) else type(ids)
-        raise ItemError("segments", f"segments are an array of integers [H, W], not {what}")
+        raise ItemError("segments", f"segments must be an array of integers [H, W], not {what}")
     _check_size((ids.shape[0], ids.shape[1]), size)
     if ids.size and ids.max() >= MAX_REGIONS:
         raise ItemError(
             "segments",
-            f"region id {ids.max()}, and {MAX_REGIONS - 1} is the highest: number the regions of "
+            f"region id {ids.max()} is above the limit of {MAX_REGIONS - 1}: number the regions of "
             "an image from 0",
         )
     return np.maximum(ids.astype(np.int64), -1).astype(np.int32)
@@ -113,7 +113,7 @@ def checked_ids(ids: Any, size: Size) -> Ids:
 def nearest(ids: Ids, size: Size) -> Ids:
     """Resize by nearest neighbour: pixel i of n shows pixel ⌊(2i + 1)·N / 2n⌋ of N.
 
-    Pixel centres are matched, whatever the model's ``align_corners``, as when images are resized.
+    Pixel centres are matched, as when images are resized, also if the model has ``align_corners``.
     """
     if ids.shape == size:
         return ids
@@ -129,12 +129,13 @@ def _check_size(found: Size, size: Size) -> None:
     if found != size:
         raise ItemError(
             "segments",
-            f"the segments are {found[0]}×{found[1]} (H×W), the oriented image {size[0]}×{size[1]}",
+            f"the segments are {found[0]}×{found[1]} (H×W), but the oriented image is "
+            f"{size[0]}×{size[1]}",
         )
 
 
 def _read_png(data: bytes, size: Size) -> Ids:
-    # Pillow does not miss the end of the file once it has all rows
+    # Pillow does not notice a missing end of the file once it has all rows
     if data.rfind(b"\0\0\0\0IEND\xaeB`\x82") < 0:
         raise ItemError("segments", "a truncated PNG")
     file = PngImageFile(BytesIO(data))
@@ -143,8 +144,8 @@ def _read_png(data: bytes, size: Size) -> Ids:
     if color not in (0, 3) or (color == 0 and depth < 8):
         raise ItemError(
             "segments",
-            "the PNG must hold ids as 8- or 16-bit grey or as palette indices; turn ids coded in "
-            "colours (R + 256 G + 65536 B), or few bits, into one of these or into an NPZ",
+            "the PNG must hold ids as 8- or 16-bit grey or as palette indices; convert ids coded "
+            "as colours (R + 256 G + 65536 B), or with fewer bits, to one of these or to an NPZ",
         )
     ids = np.asarray(file).astype(np.int32)
     ids[ids == (65_535 if depth == 16 else 255)] = -1

@@ -1,7 +1,7 @@
-"""Where the regions of an image come from: a grid, files, superpixels or the prediction itself.
+"""Sources of an image's regions: a grid, files, superpixels, or the prediction itself.
 
-Each kind is a frozen record. ``settings()`` is its part of the fingerprint: what changes a stored
-number of every image; ``str()`` is its text on the command line.
+Each kind is a frozen record. ``settings()`` is its part of the fingerprint, the settings that
+change stored numbers of every image; ``str()`` is its text on the command line.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _FORMS = "none, grid:PX, segments:DIR, slic:N or components[:MINPIXELS]"
 
 @dataclass(frozen=True)
 class GivenSegments:
-    """Regions that the user drew: a file an image (:mod:`deal.regions.files`), or arrays.
+    """Regions that the user drew: one file per image (:mod:`deal.regions.files`), or arrays.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Where the files lie; without, the segments are given with the images, as in
+        Folder of the files. Without it, the segments are given with the images, as in
         ``Scorer.score(images, segments=[…])``.
 
     Raises
     ------
     UsageError
-        The folder is not there.
+        The folder does not exist.
     """
 
     folder: str | os.PathLike[str] | None = None
@@ -48,19 +48,19 @@ class GivenSegments:
     def __post_init__(self) -> None:
         if self.folder is not None and not Path(self.folder).is_dir():
             raise UsageError(
-                f"segments:{os.fspath(self.folder)}: no such folder; give the one that holds a "
-                ".png or .npz for each image, named by its id"
+                f"segments:{os.fspath(self.folder)}: no such folder; give the folder that holds a "
+                ".png or .npz for each image, named by the image's id"
             )
 
     def __str__(self) -> str:
         return "segments" if self.folder is None else f"segments:{os.fspath(self.folder)}"
 
     def settings(self) -> dict[str, Any]:
-        """JSON values; what a file holds counts for its image, in ``source_version``."""
+        """Settings as JSON values; the content of a file changes the image's ``source_version``."""
         return {"kind": "segments"}
 
     def version(self, item_id: str) -> str | None:
-        """``"<size>-<mtime_ns>"`` of the image's file; None where there is no such file."""
+        """``"<size>-<mtime_ns>"`` of the image's file; None if there is no such file."""
         if self.folder is None:
             return None
         try:
@@ -79,15 +79,15 @@ class GivenSegments:
 class Superpixels:
     """SLIC superpixels of the image at raster size, by scikit-image (extra ``superpixel``).
 
-    Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", PAMI 2012,
-    in its zero-parameter variant (compactness adapts to the texture of each superpixel, so their
-    number is near ``count`` in noisy images too), in Lab, blurred by 1 pixel, connected. The same
-    image gives the same regions.
+    The method is that of Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel
+    methods", PAMI 2012, in its zero-parameter variant: compactness adapts to the texture of each
+    superpixel, so that their number is near ``count`` in noisy images too. It works in Lab, on an
+    image blurred by 1 pixel, and makes connected regions. The same image gives the same regions.
 
     Parameters
     ----------
     count : int
-        About how many an image; the image decides how many they become.
+        Approximate number of superpixels per image; the exact number depends on the image.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class Superpixels:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.count, int) and 1 <= self.count <= MAX_REGIONS):
-            raise UsageError(f"slic:{self.count}: a number of superpixels, 1 to {MAX_REGIONS}")
+            raise UsageError(f"slic:{self.count}: give a number of superpixels, 1 to {MAX_REGIONS}")
         try:
             import skimage.segmentation  # noqa: F401
         except ImportError as error:
@@ -124,24 +124,24 @@ class Superpixels:
 
 @dataclass(frozen=True)
 class Components:
-    """Connected areas of one predicted class: the paper's semantic areas.
+    """Connected areas of one predicted class, which are the paper's semantic areas.
 
     Parameters
     ----------
     min_pixels : int
-        Raster pixels; smaller areas are no region.
+        Smallest area, in raster pixels; smaller areas are not regions.
 
     Raises
     ------
     UsageError
-        ``min_pixels`` is no whole number of at least 1.
+        ``min_pixels`` is not a whole number of at least 1.
     """
 
     min_pixels: int = 64
 
     def __post_init__(self) -> None:
         if not (isinstance(self.min_pixels, int) and self.min_pixels >= 1):
-            raise UsageError(f"components:{self.min_pixels}: a number of pixels, at least 1")
+            raise UsageError(f"components:{self.min_pixels}: give a number of pixels, at least 1")
 
     def __str__(self) -> str:
         return f"components:{self.min_pixels}"
@@ -158,9 +158,9 @@ class Components:
         mask: NDArray[np.uint8] | None,
         threads: int | None,
     ) -> tuple[Segments, dict[int, ItemError]]:
-        """The areas of a batch, as :func:`deal.components`; images with too many have none.
+        """The areas of a batch, as from :func:`deal.components`, and errors by image.
 
-        These are the rows of the errors (``segments``).
+        An image with too many areas has none, and an ItemError ``segments``.
         """
         areas = components(
             logits,
@@ -187,9 +187,9 @@ RegionSource = Grid | GivenSegments | Superpixels | Components
 
 
 def parse_regions(regions: str | RegionSource | None) -> RegionSource | None:
-    """``none``, ``grid:PX``, ``segments:DIR``, ``slic:N`` or ``components[:MINPIXELS]``.
+    """Read ``none``, ``grid:PX``, ``segments:DIR``, ``slic:N`` or ``components[:MINPIXELS]``.
 
-    Pixels are the raster's. Raises UsageError on anything else.
+    Sizes are in pixels of the raster. Raises UsageError otherwise.
     """
     if regions is None or not isinstance(regions, str):
         return regions

@@ -1,1 +1,1 @@
-"""Reports over stored results: what was scored, and what the acquisition functions make of it."""
+"""Reports on stored results: picks of acquisition functions, loops, and quality of difficulty."""

@@ -1,4 +1,4 @@
-"""How good difficulty is, as Markdown."""
+"""Report the quality of difficulty as Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AREA_HEADS = ("AUROC", "average precision", "AURC")
 
 
 def to_markdown(quality: DifficultyQuality) -> str:
-    """Every table, each under a heading that says how to read it."""
+    """Write every table under a heading, with a text that says how to read it."""
     setting = quality.setting
     where = "/".join(shown(part) for part in (setting["data"], setting["split"]) if part)
     lines = [

@@ -18,7 +18,7 @@ th:first-child, td:first-child { text-align: left }
 svg { max-width: 100%; height: auto }
 """
 
-# A code span, a backslash before punctuation, emphasis: whatever comes first.
+# A code span, a backslash before punctuation, or emphasis, whichever comes first.
 _INLINE = re.compile(
     r"(?P<fence>`+)(?P<code>.+?)(?<!`)(?P=fence)(?!`)"
     r"|\\(?P<escaped>[!-/:-@\[-`{-~])"
@@ -27,7 +27,7 @@ _INLINE = re.compile(
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """One self-contained page of blocks of HTML."""
+    """Make one self-contained page from blocks of HTML."""
     lines = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
@@ -38,7 +38,7 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def blocks(markdown: str) -> Iterator[str]:
-    """HTML of the Markdown that reports write: headings, lists, tables, paragraphs."""
+    """Convert the Markdown of reports (headings, lists, tables, paragraphs) to HTML."""
     for block in re.split(r"\n{2,}", markdown.strip()):
         lines = block.split("\n")
         if heading := re.match(r"(#+) ", block):
@@ -59,7 +59,7 @@ def blocks(markdown: str) -> Iterator[str]:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a table's line; an escaped bar is part of its cell."""
+    """Split a line of a table into cells; an escaped bar belongs to its cell."""
     return [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 

@@ -1,4 +1,4 @@
-"""Experiments of ``deal loop``: what each acquisition function gains, and how sure that is."""
+"""Report on ``deal loop``: the gain of each acquisition function, and how certain it is."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ Source: TypeAlias = "str | os.PathLike[str]"
 
 _SHARES = (0.90, 0.95)
 
-# What is hard in street scenes, where the data have it.
+# Classes that are hard in street scenes; those that the data have are shown.
 _HARD = ("pole", "sign-symbol", "fence", "pedestrian", "bicyclist")
 
 
 @dataclass(frozen=True)
 class LoopReport:
-    """One experiment; metrics are fractions, the text shows per cent.
+    """The report on one experiment; metrics are fractions, and the text shows percent.
 
     Attributes
     ----------
     experiment : Experiment
     baselines : tuple of str
-        Methods that all others are compared with.
+        Methods with which all others are compared.
     hard : tuple of str
         Classes whose IoU is shown.
     full : float or None
-        mIoU with every label, for seeds whose full supervision was not trained.
+        mIoU with all labels, for seeds without a training under full supervision.
     scene_length : int
-        Frames of a scene.
+        Number of frames per scene.
     """
 
     experiment: Experiment
@@ -68,7 +68,7 @@ class LoopReport:
     scene_length: int
 
     def to_markdown(self) -> str:
-        """Every table, each under a heading."""
+        """Write every table under a heading."""
         experiment = self.experiment
         curves = experiment.curves()
         last = max(len(curve) for of in curves.values() for curve in of.values())
@@ -236,36 +236,37 @@ def report_loop(
     full: float | None = None,
     scene_length: str = "300f",
 ) -> list[LoopReport]:
-    """Read experiments, write each one's ``results.csv`` anew, and report.
+    """Read experiments, rewrite the ``results.csv`` of each, and make reports.
 
     Experiments of one shared configuration (data, training, rounds) become one report.
 
     Parameters
     ----------
     folders : sequence of path
-        Each ``OUTPUT/EXPERIMENT`` of `deal loop`.
+        Folders ``OUTPUT/EXPERIMENT`` of `deal loop`.
     baselines : sequence of str, optional
-        Methods to compare with; ``random`` and ``entropy`` by default, where they are.
+        Methods to compare with; by default ``random`` and ``entropy``, if the experiment has them.
     classes : sequence of str, optional
         Classes whose IoU is shown; by default those of pole, sign-symbol, fence, pedestrian and
-        bicyclist that the data have; where they have only one, the five lowest in the last round.
+        bicyclist that the data have. If the data have at most one of them, the five classes with
+        the lowest IoU in the last round.
     full : float, optional
-        mIoU with every label, as a fraction, for seeds whose full supervision was not trained.
+        mIoU with all labels, as a fraction, for seeds without a training under full supervision.
     scene_length : str
-        A scene is a stretch of a drive so many frames long, such as ``300f``.
+        Length of a scene, a stretch of a drive, in frames, such as ``300f``.
 
     Raises
     ------
     UsageError
-        An unknown method or class.
+        A method or class is unknown.
     ResultsError
-        A folder is none of `deal loop`, or has no finished round.
+        A folder is not one of `deal loop`, or has no finished round.
     """
     if full is not None and not 0 < full <= 1:
-        raise UsageError(f"full is a fraction such as 0.55, not {full:g}")
+        raise UsageError(f"full must be a fraction such as 0.55, not {full:g}")
     length = parse_gap(scene_length)
     if length is None or not length.frames:
-        raise UsageError(f"scene_length is a number of frames, such as 300f, not {scene_length!r}")
+        raise UsageError(f"scene_length must be a number of frames, as 300f, not {scene_length!r}")
     experiments = []
     for folder in folders:
         experiment = read_experiment(Path(folder))
@@ -293,7 +294,7 @@ def _seeds(count: int) -> str:
 
 
 def _of_one_seed(methods: Sequence[str], rows: int) -> str:
-    """Say which curves of a table rest on one seed."""
+    """Say which curves of a table come from a single seed."""
     if not methods:
         return ""
     whose = "Every curve" if len(methods) == rows else f"The curve of {' and of '.join(methods)}"

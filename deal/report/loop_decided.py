@@ -1,4 +1,4 @@
-"""What the runs of ``deal loop`` decide and what they leave open, in words."""
+"""State in words which questions the runs of ``deal loop`` decide, and which stay open."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from deal.report.markdown import name as shown
 
 __all__ = ["decided"]
 
-_POINT = 0.01  # of mIoU
+_POINT = 0.01  # one percentage point of mIoU
 
 
 def decided(curves: Curves, baselines: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """A section on every method against each baseline; without any pair nothing.
+    """Write a section that compares every method with each baseline; nothing without a pair.
 
     Parameters
     ----------
     curves : Curves
     baselines : sequence of str
-        Methods that all others are compared with.
+        Methods with which all others are compared.
     counts : sequence of int
-        Labeled images of each round.
+        Number of labeled images per round.
     """
     verdicts = [line for base in baselines for line in _verdicts(curves, base)]
     if not verdicts:
@@ -92,7 +92,7 @@ def _listed(averages: dict[str, Interval]) -> str:
 
 
 def _gain(curves: Curves, base: str, counts: Sequence[int]) -> list[str]:
-    """What more labels gain the baseline; if they gain no method anything, say so."""
+    """Say how much more labels improve the baseline, and whether they improve any method."""
     gains = {
         method: mean_interval([c[-1] - c[0] for c in of.values() if len(c) == len(counts)])
         for method, of in curves.items()

@@ -1,4 +1,4 @@
-"""The report of experiments as JSON values: what the tables show, as numbers."""
+"""The report on experiments as JSON values, with the numbers of the tables."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["document"]
 def document(reports: Sequence[LoopReport]) -> dict[str, Any]:
     """Every experiment under ``experiments``; metrics are fractions.
 
-    An interval is ``{"mean", "low", "high", "seeds"}``: ``low`` and ``high`` are null without one,
-    and cut to what the metric can be.
+    An interval is ``{"mean", "low", "high", "seeds"}``. ``low`` and ``high`` are null if there are
+    too few seeds, and are cut to the range of the metric.
     """
     return {"experiments": [_experiment(report) for report in reports]}
 

@@ -1,4 +1,4 @@
-"""The report of experiments as one HTML page, with learning curves that need no colour."""
+"""The report on experiments as one HTML page, with learning curves that need no colour."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARKS = ("●", "■", "▲", "◆", "○", "□", "△", "◇")
 
 
 def page(reports: Sequence[LoopReport]) -> str:
-    """One self-contained HTML page: text, tables and curves of every experiment."""
+    """Make one self-contained HTML page with text, tables and curves of every experiment."""
     body = []
     for report in reports:
         parts = list(blocks(report.to_markdown()))
@@ -41,7 +41,7 @@ def _figures(report: LoopReport) -> list[str]:
 
 
 def learning_curves(report: LoopReport) -> str:
-    """Mean mIoU of every method by labeled images, as SVG; dashes and marks tell lines apart."""
+    """Draw mean mIoU of every method by labeled images as SVG; lines differ by dashes and marks."""
     counts, lines = report.experiment.counts, _lines(report)
     frame = _Frame(counts, [p.mean for line in lines.values() for p in line], _WIDTH, _HEIGHT)
     parts = [
@@ -76,7 +76,7 @@ def learning_curves(report: LoopReport) -> str:
 
 
 def bands(report: LoopReport) -> str:
-    """One panel per method, as one SVG: its mean and 95 % band over seeds, the baseline dashed."""
+    """Draw one panel per method as SVG: mean and 95 % band over seeds, and the baseline dashed."""
     counts, lines = report.experiment.counts, _lines(report)
     ends = [end for line in lines.values() for point in line for end in _ends(point)]
     base = report.baselines[0] if report.baselines else None
@@ -142,7 +142,7 @@ class _Frame:
         return self.bottom - span * (self.bottom - self.top)
 
     def axes(self, ticks: Sequence[int]) -> Iterator[str]:
-        """A rule for each step of mIoU, and labeled images below."""
+        """Draw a line for each step of mIoU, and numbers of labeled images below."""
         for number in range(self.first, self.last + 1):
             y = self.y(number * self.step)
             yield (

@@ -1,4 +1,4 @@
-"""What the methods of an experiment picked: how much they share, how varied it is."""
+"""Compare the picks of an experiment's methods: their overlap and their variety."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deal.selection.gather import frame_numbers
 
 __all__ = ["pick_sections"]
 
-_COLUMNS = 8  # drives that a table still has room for
+_COLUMNS = 8  # largest number of drives that fit into a table
 
 
 def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
@@ -73,7 +73,7 @@ def share(value: float | None) -> str:
 def _overlap(
     mine: Mapping[int, frozenset[Item]], theirs: Mapping[int, frozenset[Item]]
 ) -> float | None:
-    """None without a common seed, or of images and regions."""
+    """Mean overlap over seeds; None without a common seed, or between images and regions."""
     seeds = sorted(mine.keys() & theirs.keys())
     if any(_of_regions(mine[s]) != _of_regions(theirs[s]) for s in seeds):
         return None
@@ -86,7 +86,7 @@ def _of_regions(picks: frozenset[Item]) -> bool:
 
 
 def _images(by_method: Mapping[str, Mapping[int, frozenset[Item]]]) -> list[str]:
-    """Over how many images the picks are spread, where there are regions among them."""
+    """Say over how many images the picks are spread, if there are regions among them."""
     if not any(_of_regions(picks) for of in by_method.values() for picks in of.values()):
         return []
     rows = []

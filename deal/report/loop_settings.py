@@ -1,4 +1,4 @@
-"""How an experiment of ``deal loop`` was run, how far it is, and how long that took."""
+"""Report the settings, the progress and the run time of an experiment of ``deal loop``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def settings(experiment: Experiment) -> list[str]:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    """How every round is trained, as ``experiment.json`` has ``[training]``."""
+    """Describe the training of every round, by ``[training]`` in ``experiment.json``."""
     if "command" in training:
         parts = training["command"]
         text = " ".join(part if part.split() == [part] else shlex.quote(part) for part in parts)
@@ -60,7 +60,7 @@ def _training(training: Mapping[str, Any]) -> str:
 
 
 def _rounds(experiment: Experiment) -> str:
-    """What is labeled in the rounds, and what the methods have in common."""
+    """Describe the labels of the rounds, and what the methods share."""
     rounds = experiment.shared["rounds"]
     text = (
         f"Rounds at {', '.join(map(str, experiment.counts))} labeled images; the first is one "
@@ -80,7 +80,7 @@ def _rounds(experiment: Experiment) -> str:
 
 
 def _time(runs: Sequence[Run]) -> list[str]:
-    """How long training took, of whole runs whose files say so, and what part is the network's."""
+    """Report how long finished runs trained, if their files say so, and the network's share."""
     timings = [[each.timing for each in run.rounds[1:] if each.timing is not None] for run in runs]
     whole = [of for of, run in zip(timings, runs, strict=True) if len(of) == len(run.rounds) - 1]
     trainings = [training for of in whole for training in of]

@@ -22,14 +22,14 @@ CLIPPED = "An interval that would leave 0…100 is cut there and given by both e
 
 
 def clipped(value: Interval, least: float = 0.0, most: float = 1.0) -> tuple[float, float] | None:
-    """Both ends of the interval, cut to what the quantity can be; None without an interval."""
+    """Both ends of the interval, cut to ``least`` … ``most``; None without an interval."""
     if math.isnan(value.half):
         return None
     return max(value.low, least), min(value.high, most)
 
 
 def interval_text(value: Interval, least: float = 0.0, most: float = 1.0) -> str:
-    """Percent with the half width of the interval, or its ends where it is cut; - for none."""
+    """Percent with the half-width of the interval, or both ends if it is cut; ``-`` if unknown."""
     if not value.count:
         return "-"
     return f"{100 * value.mean:.1f}{_spread(value, least, most, '.1f')}"
@@ -52,7 +52,7 @@ def _spread(value: Interval, least: float, most: float, form: str) -> str:
 
 
 def verdict_text(average: Interval) -> str:
-    """Whether the interval lies above 0, below it, or contains it; - without an interval."""
+    """Say whether the interval lies above 0, below 0, or contains 0; ``-`` without an interval."""
     if average.count < SEEDS:
         return "-"
     return "above" if average.low > 0 else "below" if average.high < 0 else "open"

@@ -1,4 +1,4 @@
-"""Markdown that every report writes alike: tables, and names that may hold anything."""
+"""Markdown for all reports: tables, and names that may hold any characters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SPECIAL = re.compile(r"[`*<>\[\]]|\\(?=[!-/:-@\[-`{-~]|$)")
 
 
 def name(text: str) -> str:
-    """A name as text: control characters escaped, and nothing of it taken for Markdown."""
+    """Escape control characters and Markdown in a name."""
     return _SPECIAL.sub(r"\\\g<0>", printable(text))
 
 
 def code(text: str) -> str:
-    """A name as a code span, which ends at no backtick of its own."""
+    """Write a name as a code span; backticks in the name do not end it."""
     text = printable(text)
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     if not longest:
@@ -29,12 +29,12 @@ def code(text: str) -> str:
 
 
 def table(heads: Sequence[Any], rows: Sequence[Sequence[Any]], align: str = "") -> list[str]:
-    """Lines of a table, and an empty line; a bar in a cell does not end it.
+    """Lines of a table, and an empty line; a bar in a cell does not end the cell.
 
     Parameters
     ----------
     align : str
-        ``<`` or ``>`` per column; by default only the first column is to the left.
+        ``<`` or ``>`` per column; by default only the first column is aligned left.
     """
     align = align or "<" + ">" * (len(heads) - 1)
     rule = ["---" if side == "<" else "---:" for side in align]

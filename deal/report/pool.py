@@ -1,7 +1,7 @@
-"""Every acquisition function over one scored pool: how much their picks agree, how varied they are.
+"""Compare the picks of all acquisition functions on one scored pool: overlap and variety.
 
-Whether two functions differ at all on a pool is the first thing to know before one of them is
-chosen: where their picks overlap by 95 %, the cheaper one will do.
+Before you choose a function, see whether functions differ on the pool at all: if their picks
+overlap by 95 %, the cheaper one is good enough.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ Source: TypeAlias = "str | os.PathLike[str]"
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """What one acquisition function picks.
+    """The picks of one acquisition function.
 
     Attributes
     ----------
     name : str
-        Of the acquisition function.
+        Name of the acquisition function.
     ids : tuple of str
-        Best first.
+        Ids of the picks, best first.
     sequences, scenes : int
-        How many different ones are among them; 0 where the pool has no sequences, or no frame
-        numbers.
+        Number of different sequences and scenes among the picks; 0 if the pool has no sequences, or
+        no frame numbers.
     largest_scene : float
-        The share, 0…1, of the picks that lies in the one scene with the most of them.
+        Share of the picks, 0…1, in the scene that has the most of them.
     """
 
     name: str
@@ -64,17 +64,17 @@ class PoolReport:
     Attributes
     ----------
     images : int
-        Rows that are ok.
+        Number of rows that are ok.
     count : int
-        Images that the budget buys.
+        Number of images that the budget allows.
     rules : mapping of str to str
-        Budget, seed and further rules that all functions keep.
+        Budget, seed and further rules for all functions.
     scene_length : str
     pool : Picks
         The whole pool, for comparison.
     picks : tuple of Picks
     left_out : mapping of str to str
-        Functions that these results cannot answer → the reason.
+        Functions that cannot score these results → the reason.
     """
 
     images: int
@@ -86,7 +86,7 @@ class PoolReport:
     left_out: Mapping[str, str]
 
     def overlap(self) -> NDArray[np.float64]:
-        """Share of the picks that two functions have in common, 0…1: float64 [A, A]."""
+        """Share of picks that each two of the A functions have in common, 0…1: float64 [A, A]."""
         sets = [set(picks.ids) for picks in self.picks]
         return np.array([[len(a & b) / max(len(a), 1) for b in sets] for a in sets])
 
@@ -113,7 +113,7 @@ class PoolReport:
         }
 
     def to_markdown(self) -> str:
-        """Two tables, and what was left out."""
+        """Write two tables, and a list of the functions that were left out."""
         rules = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in self.rules.items())
         lines = [
             f"{self.images} images, of which each function picks {self.count} ({code(rules)}). "
@@ -168,38 +168,41 @@ def report_pool(
     stochastic: str | None = None,
     **options: Any,
 ) -> PoolReport:
-    """Let acquisition functions pick from stored results, and compare what they pick.
+    """Let acquisition functions pick from stored results, and compare their picks.
 
     Parameters
     ----------
     sources : path or sequence of paths
         Output folders of `deal-score`, scored with the same settings.
     acquisitions : sequence of str
-        Names; every registered function that the results can answer by default.
+        Names of functions; by default every registered function that can score the results.
     budget : int or str
-        Of images, as in `deal.select`.
+        A budget of images, as in `deal.select`.
     scene_length : str
-        A scene is a stretch of a sequence so long, counted from its first frame in the pool:
-        ``300f``, or ``10s`` for results with timestamps. A frame's number is the last in its id.
+        Length of a scene: ``300f``, or ``10s`` for results with timestamps. A scene is a stretch of
+        a sequence of this length, counted from the first frame of the sequence in the pool. The
+        number of a frame is the last number in its id.
     sequence_from : str, optional
-        Regular expression whose first group, searched in the id, is the sequence; by default the
-        stored one.
+        Regular expression that is searched in the id; its first group is the sequence. By default
+        the stored sequence is used.
     seed, min_gap, diverse, stochastic
         As in `deal.select`, for every function.
     options
-        Of the acquisition functions; each function gets those that it takes.
+        Options of the acquisition functions; each function gets those that it takes.
 
     Raises
     ------
     UsageError
-        Unknown names, options that no function takes, or a malformed budget, gap or expression.
+        A name is unknown, no function takes an option, or a budget, gap or expression is malformed.
     ResultsError
-        As `deal.select`; also when a function that was asked for by name cannot be answered.
+        As `deal.select`; also if a function that was given by name cannot score the results.
     """
     length = parse_gap(scene_length)
     assert length is not None
     if parse_budget(budget).unit not in (None, "images"):
-        raise UsageError(f"the picks that are compared are images: not a budget of {budget!r}")
+        raise UsageError(
+            f"this report compares picks of images, so budget {budget!r} cannot be used"
+        )
     every = [key for key, entry in registered().items() if "images" in entry.tables]
     names = list(dict.fromkeys(canonical_name(name) for name in acquisitions)) or every
     _refuse_unused(names, options)

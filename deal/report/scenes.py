@@ -1,4 +1,4 @@
-"""Scenes of a pool: stretches of a sequence, by frame numbers or times."""
+"""Divide a pool into scenes: stretches of a sequence, by frame numbers or times."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Scene: TypeAlias = tuple[str, int]
 def scenes_of(
     sequences: Sequence[str | None], times: Sequence[int | None], length: int
 ) -> list[Scene | None]:
-    """The scene of each image, counted in stretches of ``length`` from its sequence's first.
+    """The scene of each image: stretches of ``length``, counted from the sequence's first image.
 
-    None without a sequence or a time.
+    None for an image without a sequence or a time.
     """
     begin: dict[str, int] = {}
     for sequence, time in zip(sequences, times, strict=True):

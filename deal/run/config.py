@@ -1,4 +1,4 @@
-"""What a scoring run is asked to do: one frozen record, checked before any work."""
+"""The settings of a scoring run as one frozen record, checked before any work."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
     "parse_sessions",
 ]
 
-AUTO = "auto"  # of ``sessions``: measured on the first image of the pool
+AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorLimit:
-    """How many images may be quarantined: a count, or a percentage of the pool."""
+    """The number of images that may fail: a count, or a percentage of the pool."""
 
     count: int | None = None
     percent: Fraction | None = None
@@ -49,7 +49,7 @@ class ErrorLimit:
 
 
 class PoolOptions(ScoringOptions, SelectOptions, total=False):
-    """Types of the options of ``score_pool``: of scoring, of selecting, and of `RunSettings`."""
+    """Types of the options of ``score_pool``: for scoring, for selecting, and of `RunSettings`."""
 
     shard: Shard | str
     sequence_from: str | None
@@ -66,43 +66,44 @@ class PoolOptions(ScoringOptions, SelectOptions, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """Options of a run over a pool, beside those of scoring and of selecting.
+    """Options of a run over a pool, in addition to those of scoring and selecting.
 
     Parameters
     ----------
     shard : str or Shard
-        ``"0/4"`` … ``"3/4"``: only this part of the pool, by a hash of the id.
+        Score only one part of the pool, chosen by a hash of the id: ``"0/4"`` … ``"3/4"``.
     sequence_from : str, optional
-        Regular expression whose first group, searched in an image's id, names its sequence.
+        Regular expression that is searched in an image's id; its first group is the name of the
+        image's sequence.
     skip : sequence of str
-        Globs: images whose id, or a folder of it, matches one are left out.
+        Globs; images are left out if their id, or a folder in it, matches one.
     dedup : float, optional
-        Threshold in grey levels (:mod:`deal.run.dedup`): frames that differ by no more from the
-        last one kept of their sequence become rows ``duplicate``. None compares nothing.
+        Threshold in grey levels (:mod:`deal.run.dedup`). A frame that differs by no more than this
+        from the last kept frame of its sequence gets the status ``duplicate``. None compares no
+        frames.
     sessions : int or ``auto``, optional
-        Networks that run at once. Default: on the CPU as many as there are cores for, with
-        ``threads`` each; on CUDA 2, batches in flight through one network. ``auto``
-        measures (:mod:`deal.run.sessions`).
+        Number of sessions that run at once. By default there are, on the CPU, as many networks as
+        the cores allow with ``threads`` each; on CUDA there is one network with 2 batches in
+        flight. ``auto`` measures what is faster (:mod:`deal.run.sessions`).
     decode_threads : int, optional
-        Threads that decode images; every core by default. They rest while the network is the
-        slower part.
+        Threads that decode images; by default one per core. They wait while the network is slower.
     max_errors : int or str, optional
-        ``10`` or ``"0.1%"`` of the pool: more failed images than this end the run as a failure.
-        None allows any number.
+        ``10`` or ``"0.1%"`` of the pool; the run ends with an error if more images fail. None
+        allows any number.
     max_pixels : int
-        Larger images are not decoded.
+        Images with more pixels are not decoded and become error rows.
     previews : int
-        How many of the top ranks to draw on ``previews.jpg``.
+        Number of top ranks to draw on ``previews.jpg``.
     overwrite : bool
         Remove earlier results in the output folder first.
     csv_safe : bool
-        Mark text in ``selection.csv`` that a spreadsheet would run as a formula
+        Guard text in ``selection.csv`` that a spreadsheet would run as a formula
         (:meth:`deal.Selection.write`).
 
     Raises
     ------
     UsageError
-        A number is too small.
+        A value is out of range.
     """
 
     shard: Shard = Shard()  # noqa: RUF009 (frozen)
@@ -120,19 +121,19 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig(RunSettings):
-    """Everything that `score_pool` is asked for; the command line's options bear the same names.
+    """All settings of `score_pool`; the options of the command line have the same names.
 
     Attributes
     ----------
     pool : tuple of str
         Folders, globs, images and manifests (:class:`deal.pool.listing.Pool`).
     model : tuple of str
-        ONNX files, or checkpoints for engine ``torch``: one, or the members of a committee, the
-        first of which is the model whose own statistics are stored.
+        ONNX files, or checkpoints for engine ``torch``: one model, or the members of a committee.
+        Statistics of a single model are those of the first.
     output : Path
     scoring : Scoring
     ranking : Ranking
-        What is ranked and selected in the end.
+        How rows are ranked and selected at the end.
     """
 
     pool: tuple[str, ...]
@@ -148,7 +149,7 @@ class ScoreConfig(RunSettings):
             raise UsageError("keep_regions needs regions, such as grid:40")
         if self.ranking.table == "regions" and chosen.regions is None:
             raise UsageError(
-                "to rank regions they have to be scored: give --regions, such as grid:40"
+                "ranking regions needs scored regions: give --regions, such as grid:40"
             )
         if chosen.outlines and chosen.regions is None:
             raise UsageError("--outlines needs --regions, such as components")
@@ -164,11 +165,11 @@ class ScoreConfig(RunSettings):
                 raise UsageError(f"{name} must be at least 1, not {value}")
         if self.dedup is not None and self.shard.count > 1:
             raise UsageError(
-                "--dedup compares neighbours, which --shard takes apart: leave out one of them, or "
-                "give each machine whole sequences as a pool of its own"
+                "--dedup compares neighbours, but --shard separates them: leave out one of the "
+                "options, or give each machine whole sequences as its own pool"
             )
         if self.sessions == AUTO and runtime.threads is not None:
-            raise UsageError("--sessions auto measures the threads, too: leave out --threads")
+            raise UsageError("--sessions auto also chooses the threads: leave out --threads")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
 
@@ -181,9 +182,9 @@ class ScoreConfig(RunSettings):
         output: str | os.PathLike[str],
         **options: Unpack[PoolOptions],
     ) -> ScoreConfig:
-        """Make a config from values or their text: ``shard="0/4"``, ``max_errors="0.1%"``.
+        """Make a config from values or text such as ``shard="0/4"``, ``max_errors="0.1%"``.
 
-        Raises UsageError for values that make no sense.
+        Raises UsageError for invalid values.
         """
         given: dict[str, Any] = dict(options)
         scoring = {name: given.pop(name) for name in _SCORING if name in given}
@@ -203,12 +204,12 @@ class ScoreConfig(RunSettings):
 
     @property
     def items(self) -> Pool:
-        """The images of this run's shard, to be counted and listed."""
+        """The images of this run's shard, as a pool to count and list."""
         return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard, skip=self.skip)
 
     @property
     def region_score(self) -> dict[str, Any] | None:
-        """What ranks the regions of an image: the acquisition function, if it can; else None."""
+        """The acquisition function if it can rank the regions of one image, else None."""
         if self.ranking.of_regions(None) is None:
             return None
         ranking = self.ranking
@@ -236,7 +237,7 @@ def _paths(
 
 
 def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
-    """``10``, ``"10"`` or ``"0.1%"``; None is no limit. UsageError on anything else."""
+    """Read ``10``, ``"10"`` or ``"0.1%"``; None is no limit. UsageError otherwise."""
     if limit is None or isinstance(limit, ErrorLimit):
         return limit
     text = str(limit).strip()
@@ -256,7 +257,7 @@ def parse_max_errors(limit: str | int | ErrorLimit | None) -> ErrorLimit | None:
 
 
 def parse_sessions(value: int | str | None) -> int | str | None:
-    """A number, ``auto``, or None; UsageError on anything else."""
+    """Read a number, ``auto``, or None; UsageError otherwise."""
     if value is None or value == AUTO:
         return value
     try:

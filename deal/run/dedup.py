@@ -1,13 +1,14 @@
-"""Near-duplicates: frames that show what the frame kept before them in their sequence showed.
+"""Near-duplicates: frames that show the same as the last kept frame of their sequence.
 
-A frame is compared with the last frame of its sequence that was *kept*, that is sent to the
-network, on thumbnails of 12×16 grey pixels. Within a threshold it is a duplicate of that frame and
-the network is spared; else it is kept itself. So the frames of a slow drift are kept again and
-again, however little each differs from the one before.
+A frame is *kept* if it is sent to the network. Each frame is compared with the last kept frame of
+its sequence, on thumbnails of 12×16 grey pixels. If the difference is within a threshold, the frame
+is a duplicate of that frame and does not go through the network; otherwise it is kept. So in a slow
+drift a frame is kept from time to time, however little each frame differs from the one before.
 
-Neighbours are of one sequence (else of one folder, by id) and of one camera, in the order of the
-pool. What is decided depends on the images alone, not on threads, batches or where an earlier run
-stopped: a kept frame that an earlier run stored is decoded once more when something new follows it.
+Neighbours belong to one sequence (or one folder, by id, if there are no sequences) and one camera,
+in the order of the pool. The decisions depend only on the images, not on threads, batches or where
+an earlier run stopped: a kept frame that an earlier run stored is decoded again when a new frame
+follows it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 DEDUP_THRESHOLD = 2.0
-"""Grey levels; a tenth of the neighbours in CamVid's drives differ less."""
+"""Grey levels; a tenth of the neighbouring frames in CamVid's drives differ less."""
 
 _SIZE = (12, 16)
 # Sequences whose last frame is remembered, for pools that interleave them.
@@ -49,9 +50,9 @@ Thumbnail = NDArray[np.uint8]
 
 
 def parse_dedup(value: Any) -> float | None:
-    """A threshold in grey levels; True is the default one, None or False is no comparison.
+    """Read a threshold in grey levels; True is the default, None or False compares no frames.
 
-    Raises UsageError for what is no number of 0…255.
+    Raises UsageError unless the threshold is a number in 0…255.
     """
     if value is None or value is False:
         return None
@@ -63,14 +64,14 @@ def parse_dedup(value: Any) -> float | None:
         threshold = -1.0
     if not 0 <= threshold <= 255:
         raise UsageError(
-            f"--dedup {value!r} is no threshold of 0…255 grey levels: write --dedup={value} only "
-            f"with a number, such as --dedup={DEDUP_THRESHOLD:g}, and a bare --dedup last"
+            f"--dedup {value!r} is not a threshold of 0…255 grey levels: give a number, such as "
+            f"--dedup={DEDUP_THRESHOLD:g}, or put --dedup without a number last"
         )
     return threshold
 
 
 def dedup_settings(threshold: float | None) -> dict[str, Any]:
-    """What belongs into the fingerprint, as JSON values; empty for no comparison."""
+    """Settings for the fingerprint, as JSON values; empty if no frames are compared."""
     if threshold is None:
         return {}
     return {"dedup": {"threshold": threshold, "thumbnail": list(_SIZE)}}
@@ -83,9 +84,9 @@ def thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
 
 
 def difference(a: Thumbnail, b: Thumbnail) -> float:
-    """Mean absolute difference of two thumbnails in grey levels, each less its own mean.
+    """Mean absolute difference of two thumbnails in grey levels, after subtracting their means.
 
-    So a change of exposure alone counts little.
+    So a mere change of exposure counts little.
     """
     delta = a.astype(np.float64) - b
     return float(np.abs(delta - delta.mean()).mean())
@@ -93,22 +94,22 @@ def difference(a: Thumbnail, b: Thumbnail) -> float:
 
 @dataclass(slots=True)
 class _Kept:
-    """The last frame of a sequence that was kept."""
+    """The last kept frame of a sequence."""
 
     item: PoolItem
     thumbnail: Thumbnail | None
-    stored: bool  # by an earlier run, and nothing new since
+    stored: bool  # by an earlier run, with no new frame since
 
 
 class Neighbours:
-    """Decides frame by frame, in the order of the pool, which repeat a kept one.
+    """Decides for each frame, in the order of the pool, whether it repeats a kept frame.
 
     Parameters
     ----------
     threshold : float
         Grey levels.
     load : callable
-        Thumbnail of an item that an earlier run scored; None when it cannot be had.
+        Returns the thumbnail of an item that an earlier run scored; None if it cannot be made.
     """
 
     def __init__(self, threshold: float, load: Callable[[PoolItem], Thumbnail | None]) -> None:
@@ -117,7 +118,7 @@ class Neighbours:
         self._kept: OrderedDict[tuple[str | None, ...], _Kept] = OrderedDict()
 
     def duplicate_of(self, item: PoolItem, small: Thumbnail) -> str | None:
-        """Id of the kept frame that this new frame repeats; None: it is kept from now on."""
+        """Id of the kept frame that this new frame repeats; None if the new frame is kept."""
         kept = self._last(item)
         if kept is not None and self._repeats(kept, small):
             return kept.item.id
@@ -125,21 +126,21 @@ class Neighbours:
         return None
 
     def holds(self, item: PoolItem, leader: int | None) -> bool:
-        """Whether what an earlier run stored of a frame is what this run would decide.
+        """Whether this run would decide about a stored frame as the earlier run did.
 
         Parameters
         ----------
         item : PoolItem
-            Stored, and unchanged since.
+            An item that is stored and has not changed since.
         leader : int or None
-            Digest of ``duplicate_of``; None for a frame that was scored.
+            Digest of ``duplicate_of`` in the stored row; None for a frame that was scored.
         """
         kept = self._last(item)
         if leader is not None:
             return kept is not None and kept.stored and digest(kept.item.id) == leader
         small = None
         if kept is not None and not kept.stored:
-            # The frame it was compared with is new, or failed then and what repeats it was scored.
+            # The kept frame is new, or it failed in the earlier run and its duplicates were scored.
             small = self._load(item)
             if small is not None and self._repeats(kept, small):
                 return True
@@ -172,12 +173,12 @@ def _sequence(item: PoolItem) -> tuple[str | None, ...]:
 
 
 class Followers:
-    """Holds duplicates back until the frame they repeat is scored, so that none is lost with it.
+    """Holds duplicates back until their kept frame is scored; if it fails, they are not lost.
 
     Attributes
     ----------
     orphans : list of PoolItem
-        Duplicates of frames that failed: to be scored themselves.
+        Duplicates of frames that failed; they must be scored themselves.
     """
 
     def __init__(self) -> None:
@@ -187,12 +188,12 @@ class Followers:
         self._lock = Lock()  # one thread sends frames, another settles them
 
     def expect(self, item: PoolItem) -> None:
-        """A kept frame is on its way to the network."""
+        """Note that a kept frame is on its way to the network."""
         with self._lock:
             self._waiting[item.id] = []
 
     def settle(self, outcome: Outcome) -> list[Outcome]:
-        """Take an outcome; return those that may be stored now, in order."""
+        """Take an outcome; return the outcomes that may be stored now, in order."""
         leader = outcome.duplicate_of
         with self._lock:
             if leader is None:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong for one image → the reason in its row."""
+"""Turn an exception about one image into the reason in its row."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from deal.errors import ItemError, ModelError
 
 __all__ = ["NetworkItemError", "fault", "network_fault"]
 
-_MEMORY = ("alloc", "out of memory", "out_of_memory")  # how runtimes put it, in lower case
+_MEMORY = ("alloc", "out of memory", "out_of_memory")  # words in the runtimes' messages
 
 
 class NetworkItemError(ItemError):
-    """An image that the network did not take, or that did not fit into memory there."""
+    """The network refused an image, or ran out of memory on it."""
 
 
 def fault(error: Exception, doing: str) -> ItemError:
-    """The reason of an image that failed while ``doing`` something; ItemErrors are theirs."""
+    """The reason why an image failed while ``doing`` something; an ItemError is kept."""
     if isinstance(error, ItemError):
         return error
     code, message = _described(error, doing)
@@ -22,15 +22,15 @@ def fault(error: Exception, doing: str) -> ItemError:
 
 
 def network_fault(error: Exception, size: tuple[int, int], *, fits: bool) -> ItemError:
-    """The reason of an image that failed in the network.
+    """The reason why an image failed in the network.
 
     Parameters
     ----------
     error : Exception
     size : (H, W)
-        Of the network's input.
+        Size of the network's input.
     fits : bool
-        Whether other images of this size went through: then the size is not the cause.
+        Whether the network scored other images of this size, so that the size is not the cause.
     """
     if isinstance(error, ItemError):
         return error

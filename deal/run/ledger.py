@@ -1,4 +1,4 @@
-"""Keeps what a run found: rows into the output, counts, and when failures are too many."""
+"""Store the results of a run: write rows, count them, and stop if too many images fail."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from deal.types import PoolItem
 
 __all__ = ["Ledger"]
 
-# A kill loses the rows of at most so many seconds.
+# If the process is killed, rows of at most this many seconds are lost.
 _FLUSH_SECONDS = 30.0
-# Tables of fewer rows take more memory for their frame than for their values.
+# Smaller tables take more memory for their structure than for their values.
 _TABLE_ROWS = 64
-# Rows described anew at once; the pool's order is about that of the parts they are in.
+# Rows that are described anew at once; parts hold rows in about the order of the pool.
 _DESCRIBED_ROWS = 4096
-# From so many images on that failed in the network, none having gone through, the model is at
-# fault and not the images; as it is, or the device, where so many fail one after the other.
+# If this many images failed in the network and none was scored, the cause is the model and not the
+# images. If this many fail one after the other, the cause is the model or the device.
 _PROOF = 100
 
 
@@ -48,16 +48,16 @@ class Ledger:
     Attributes
     ----------
     skipped, scored, duplicates : int
-        Images that an earlier run stored, and that this one did: after the network, or as
+        Images that an earlier run stored, that this run scored, and that this run stored as
         duplicates.
     redescribed : int
         Of those stored by earlier runs: rows that got the sequence, camera, time or attributes
         that the pool gives now.
     errors : Counter of error code
     marks : Counter of str
-        Of images scored by this run: what follows each ``;`` in their color_mode.
+        Counts of the text after each ``;`` in the color_mode of images that this run scored.
     doubts : PoolDoubts
-        Of the images that this run scored.
+        Doubts about the images that this run scored.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Ledger:
         self._by_camera = by_camera
         self._to_describe: list[PoolItem] = []
         self._rows = 0
-        # The pool's thread asks what is done while the caller's writes.
+        # The thread that lists the pool asks what is done while the calling thread writes.
         self._lock = threading.Lock()
         self._started = self._flushed = time.monotonic()
 
     def is_done(self, item: PoolItem) -> bool:
-        """Whether an earlier run stored the image, from this version of its file."""
+        """Whether an earlier run stored this version of the image."""
         with self._lock:
             if not self.output.is_done(item.id, item.source_version):
                 return False
@@ -102,7 +102,7 @@ class Ledger:
             return True
 
     def duplicate_of(self, item: PoolItem) -> int | None:
-        """Digest of the id that an image, stored as a duplicate by an earlier run, repeats."""
+        """Digest of the id that an image repeats, if an earlier run stored it as a duplicate."""
         with self._lock:
             return self.output.duplicate_of(item.id)
 
@@ -118,7 +118,7 @@ class Ledger:
         OutputError
             The output cannot be written.
         TooManyErrorsError, DealError
-            The run makes no sense any more.
+            Too many images failed for the run to go on.
         """
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
@@ -137,7 +137,7 @@ class Ledger:
         self._check(at_end=False)
 
     def flush(self) -> None:
-        """Make the rows so far visible."""
+        """Write the rows so far to files, so that readers see them."""
         self._write()
         with self._lock:
             self.output.flush()
@@ -145,7 +145,7 @@ class Ledger:
         self._flushed = time.monotonic()
 
     def check(self) -> None:
-        """Raise DealError if the run, now at its end, has failed as a whole."""
+        """Raise DealError if the run, which is at its end, has failed as a whole."""
         self._check(at_end=True)
 
     def state(self) -> Progress:
@@ -170,11 +170,11 @@ class Ledger:
             for images, regions in to_rows(outcomes):
                 try:
                     self.output.write(images, regions)
-                except (ValueError, TypeError, OverflowError):  # Arrow's and NumPy's for a value
+                except (ValueError, TypeError, OverflowError):  # Arrow or NumPy refuses a value
                     self._write_singly(images, regions)
 
     def _write_singly(self, images: Columns, regions: Columns | None) -> None:
-        """Write rows one by one; those that cannot be stored become rows that say so."""
+        """Write rows one by one; a row that cannot be stored becomes an error row."""
         for row, own in single_rows(images, regions):
             try:
                 self.output.write(row, own)
@@ -186,7 +186,7 @@ class Ledger:
                 self.errors["internal"] += 1
 
     def _judge(self, outcome: Outcome) -> None:
-        """Keep what tells whether the network is at fault."""
+        """Update the counts that show whether the network is at fault."""
         for _, shape in outcome.ok:
             self.marks.update(shape.color_mode.split(";")[1:] if shape else ())
         if outcome.ok:
@@ -207,8 +207,8 @@ class Ledger:
             item_id, error = self._network[-1]
             raise DealError(
                 f"{self._in_a_row} images in a row failed in the network, the last of them "
-                f"{item_id!r}: {error.message}; what was scored is stored, and the same command "
-                "goes on from there"
+                f"{item_id!r}: {error.message}; the images scored so far are stored, and the same "
+                "command continues from there"
             )
         limit = self._limit
         if limit is None or limit.allows(failed, self.total):

@@ -1,4 +1,4 @@
-"""``score_pool``: the whole job, from the checks before any work to ranking and previews."""
+"""``score_pool``: the whole run, from the first checks to ranking and previews."""
 
 from __future__ import annotations
 
@@ -50,27 +50,30 @@ def score_pool(
     progress: Callable[[Progress], None] | None = None,
     **options: Unpack[PoolOptions],
 ) -> RunReport:
-    """Score a pool into an output folder and rank it; what ``deal-score`` does.
+    """Score a pool into an output folder and rank it, as ``deal-score`` does.
 
-    A run that was interrupted goes on where it stopped when called again: stored images are
-    skipped, failed ones tried again.
+    If a run was interrupted, the same call continues where the run stopped: stored images are
+    skipped, and failed ones are tried again.
 
     Parameters
     ----------
     pool : path or sequence of paths
         Folders, globs, images and manifests.
     model : path or sequence of paths
-        Several are a committee, all of which vote and the first of which is the model.
+        Several models are a committee: all of them vote, and the other statistics are those of the
+        first.
     output : path
+        The output folder.
     progress : callable, optional
-        Called with a `Progress` whenever images are finished, in the calling thread.
+        Called with a `Progress` in the calling thread whenever images are finished.
 
     Raises
     ------
     DealError
-        Its subclasses (:mod:`deal.errors`); before any work whatever can be known by then.
+        One of its subclasses (:mod:`deal.errors`). Errors that can be found without scoring are
+        raised before any work.
     InterruptedRunError
-        SIGINT or SIGTERM (it is a KeyboardInterrupt); finished images are stored.
+        SIGINT or SIGTERM arrived; finished images are stored. It is a KeyboardInterrupt.
     """
     config = ScoreConfig.parse(pool, model=model, output=output, **options)
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
@@ -83,7 +86,7 @@ def score_pool(
         if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
             notes.append(
-                f"{config.ranking.acquisition} does not rank the regions of one image: {default} "
+                f"{config.ranking.acquisition} cannot rank the regions of one image, so {default} "
                 f"chose the {keep} that are kept"
             )
         with Output.open(
@@ -103,7 +106,7 @@ def score_pool(
             scored_peak = peak_memory()
             results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
-            # What scoring took is enough for ranking.
+            # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
             if not config.previews:
                 scorer.close()
@@ -118,7 +121,7 @@ def score_pool(
 
 
 def _check_columns(config: ScoreConfig, scorer: Session) -> None:
-    """Refuse to rank by columns that this scorer does not give."""
+    """Refuse a ranking by columns that this scorer does not compute."""
     acquisition = config.ranking.acquisition
     needs = config.ranking.bind(scorer.spec.classes).columns
     if not scorer.has_difficulty and any("difficulty" in column for column in needs):
@@ -130,8 +133,8 @@ def _check_columns(config: ScoreConfig, scorer: Session) -> None:
         )
     if not scorer.has_committee and set(needs) & set(COMMITTEE_COLUMNS):
         raise UsageError(
-            f"--acquisition {acquisition} ranks by a committee and only {scorer.spec.path} "
-            "votes: give --model several times, --flip or --dropout-passes"
+            f"--acquisition {acquisition} ranks by the votes of a committee, but only "
+            f"{scorer.spec.path} votes: give --model several times, --flip or --dropout-passes"
         )
 
 
@@ -143,8 +146,8 @@ def _report(
     seconds: float,
     notes: tuple[list[str], list[str]],
 ) -> RunReport:
-    with ledger.output.exclusive():  # so that of several shards the last to end ranks them all
-        # A shard may hold no image at all, or none that is ok, and then no part is written.
+    with ledger.output.exclusive():  # so that the last of several shards to end ranks them all
+        # No part is written if a shard has no image, or none that is ok.
         stored = list_parts(config.output / config.ranking.table)
         empty = images_schema if config.ranking.table == "images" else regions_schema
         sources: Any = config.output if stored else empty().empty_table()
@@ -152,7 +155,7 @@ def _report(
         selection.write(config.output, csv_safe=config.csv_safe)
     said = [*notes[0], *selection.notes, *notes[1]]
     previews: Path | None = None
-    (config.output / "previews.jpg").unlink(missing_ok=True)  # of another ranking
+    (config.output / "previews.jpg").unlink(missing_ok=True)  # may be from another ranking
     if config.previews and len(selection):
         from deal.run.previews import write_previews
 
@@ -182,13 +185,13 @@ def _notes(ledger: Ledger) -> list[str]:
     notes = []
     if stray := ledger.marks[STRAY.removeprefix(";")]:
         notes.append(
-            f"{stray} JPEGs hold bytes between their segments that belong to nothing (color_mode "
-            f"…{STRAY}); they were skipped, and the pictures are whole"
+            f"{stray} JPEGs have stray bytes between their segments (color_mode …{STRAY}); the "
+            "bytes were skipped, and the pictures are complete"
         )
     if dark := ledger.marks[DARK.removeprefix(";")]:
         notes.append(
-            f"{dark} images of 16-bit grey stay below 4096, as 12-bit cameras write them, and come "
-            f"out nearly black (color_mode …{DARK}): store them scaled to 16 or to 8 bits"
+            f"{dark} images of 16-bit grey stay below 4096, as 12-bit cameras write them, and are "
+            f"read as nearly black (color_mode …{DARK}): store them scaled to 16 or to 8 bits"
         )
     if ledger.redescribed:
         notes.append(
@@ -212,7 +215,7 @@ def _record(
     started: datetime.datetime,
     sketch: QuantileSketch,
 ) -> dict[str, Any]:
-    """``runs/<shard>.json``: everything about the run that is not in the tables."""
+    """Write ``runs/<shard>.json``, which holds everything about the run besides the tables."""
     return {
         "command": list(map(path_to_id, sys.argv)),
         "settings": config.to_dict(),
@@ -248,7 +251,7 @@ def _device_properties(device: str) -> dict[str, Any] | None:
 
 
 def _sketch(config: ScoreConfig) -> QuantileSketch:
-    """Score of every row of this shard, also of those beyond the budget; none of distances."""
+    """Sketch the scores of all rows of this shard, also beyond the budget; empty for distances."""
     sketch = QuantileSketch()
     if not list_parts(config.output / config.ranking.table):
         return sketch

@@ -1,4 +1,4 @@
-"""The contact sheet: the top ranks as images beside their difficulty maps."""
+"""The contact sheet, which shows the top ranks beside their difficulty maps."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Preview:
     image : PIL.Image.Image
         RGB, of thumbnail size.
     difficulty : ndarray of float32 [h, w] or None
-        At the thumbnail's size, 0…1.
+        Difficulty in 0…1 at the thumbnail's size.
     """
 
     rank: int
@@ -69,7 +69,7 @@ class Preview:
 
 
 def magma(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colours [..., 3] of values in 0…1; values beyond take the colour of the end."""
+    """Colours [..., 3] for values in 0…1; values outside get the colour of the nearer end."""
     position = np.clip(values, 0, 1) * (len(_MAGMA) - 1)
     steps = np.arange(len(_MAGMA))
     channels = [np.interp(position, steps, _MAGMA[:, channel]) for channel in range(3)]
@@ -93,7 +93,7 @@ def write_previews(
     -------
     path : Path
     notes : list of str
-        What is missing on the sheet, and why.
+        Notes on what is missing on the sheet, and why.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def write_previews(
             continue
         previews.append(_preview(rank, item_id, score, pixels, difficulty))
     if not scorer.has_difficulty:
-        notes.append("the model has no difficulty: the previews show the images alone")
+        notes.append("the model has no difficulty: the previews show only the images")
     scored, acquisition = selection.metadata["scored"], selection.metadata["acquisition"]
     title = f"Top {len(previews)} of {scored} by {acquisition}{selection.drawn}"
     path = output / "previews.jpg"
@@ -127,7 +127,7 @@ def write_previews(
 
 
 def contact_sheet(previews: list[Preview], title: str) -> Image.Image:
-    """Draw a sheet: title and colour scale above, entries in rows below, best first."""
+    """Draw a sheet with title and colour scale above and entries in rows below, best first."""
     with_maps = any(preview.difficulty is not None for preview in previews)
     top = _scale_top(p.difficulty for p in previews)
     pictures, most = (2, 3) if with_maps else (1, 5)
@@ -167,7 +167,7 @@ def _draw_entry(
         width = min(width, max(2 * preview.image.width + _GAP, _THUMB))
     below = y + preview.image.height
     _text(draw, (x, below + 16), f"#{preview.rank}", 19, anchor="lm")
-    if not math.isnan(preview.score):  # a first pick by distance has none
+    if not math.isnan(preview.score):  # a first pick by distance has no score
         _text(draw, (x + width, below + 16), f"score {preview.score:.4f}", 16, anchor="rm")
     _text(draw, (x, below + 37), _fitting(draw, preview.id, 13, width), 13, _FAINT, anchor="lm")
 
@@ -183,7 +183,7 @@ def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, right: int, top: 
 
 
 def _scale_top(maps: Iterable[NDArray[np.float32] | None]) -> float:
-    """Difficulty shown as the brightest colour: the sheet's maximum, up to the next 0.05."""
+    """Difficulty that gets the brightest colour: the sheet's maximum, rounded up to 0.05."""
     largest = max((float(values.max()) for values in maps if values is not None), default=1.0)
     steps = math.ceil(round(largest * 20, 4))  # float32 0.4 is a little more than 0.4
     return min(max(steps / 20, 0.05), 1.0)
@@ -231,7 +231,7 @@ def _text(
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
-    """The text on one line, its beginning elided where it is too wide."""
+    """Shorten a text to one line; its beginning is left out if it is too wide."""
     text = printable(text)
     font = _font(size)
     if draw.textlength(text, font) <= width:

@@ -1,4 +1,4 @@
-"""What a run tells: progress while it works, a report at its end, how it was interrupted."""
+"""Records about a run: progress while it works, the report at its end, and the interruption."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ __all__ = ["InterruptedRunError", "Progress", "RunReport"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes
     ----------
     total : int
-        Images of the pool, in this shard.
+        Images of the pool in this shard.
     skipped : int
-        Stored by an earlier run.
+        Images that an earlier run stored.
     done : int
-        Finished by this run, errors and duplicates included.
+        Images that this run finished, including errors and duplicates.
     errors : int
+        Images that failed in this run.
     seconds : float
-        Since the run began to ask for images.
+        Time since the run began to read the pool.
     stopping : bool
-        A signal has ended the run, which waits for what is being read and scored.
+        A signal arrived, and the run waits for the images that are being read and scored.
     """
 
     total: int
@@ -38,7 +39,7 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """Images that are stored, by this run or an earlier one."""
+        """Number of images stored by this run or an earlier one."""
         return self.skipped + self.done
 
     @property
@@ -48,13 +49,13 @@ class Progress:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds left at this rate; None before the first image."""
+        """Seconds left at the present rate; None before the first image."""
         left = self.total - self.finished
         return left / self.rate if self.rate > 0 else None
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended the run; what was finished is stored.
+    """SIGINT or SIGTERM ended the run; finished images are stored.
 
     Attributes
     ----------
@@ -65,40 +66,43 @@ class InterruptedRunError(KeyboardInterrupt):
     def __init__(self, number: int, state: Progress) -> None:
         super().__init__(
             f"interrupted: {state.finished} of {state.total} images are stored; "
-            "the same command goes on from there"
+            "the same command continues from there"
         )
         self.exit_code = 128 + number
 
 
-InterruptedRunError.__module__ = "deal"  # as users import it, and so as a traceback names it
+InterruptedRunError.__module__ = "deal"  # so that a traceback shows the name that users import
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run did.
+    """The report of a run.
 
     Attributes
     ----------
     output : Path
     total, skipped, scored, duplicates : int
-        Images in the pool (of this shard), stored before, scored now, found to repeat others now.
+        Numbers of images: in the pool (of this shard), stored by earlier runs, scored by this run,
+        and found by this run to repeat others.
     errors : dict of error code to count
         Images that failed in this run.
     selection : Selection
-        Over every row of the output, the same as `select` gives.
+        The selection from all rows of the output, the same as `select` returns.
     seconds : float
-        From the first image to the last.
+        Time from the first image to the last.
     busy_seconds : dict of stage to float
-        Sum over the stage's threads: ``decode``, ``network``, ``kernel``, ``write``. Of a network
-        on a device ``network`` and ``kernel`` are what it measures from their launch to their end,
-        ``transfer`` is that of the images to it, ``staging`` the host's part before.
+        Busy seconds per stage, summed over its threads: ``decode``, ``network``, ``kernel``,
+        ``write``. For a network on a device, ``network`` and ``kernel`` are measured there from
+        launch to end, ``transfer`` is the copy of the images to the device, and ``staging`` is the
+        work of the host before that copy.
     bound_by : str
-        The stage whose threads, or part of the device, was busy the longest.
+        The stage that was busy the longest, so that it limits the speed.
     notes : tuple of str
-        What the user should hear.
+        Notes for the user.
     previews : Path or None
+        The contact sheet, if one was drawn.
     exit_code : int
-        0, or 3 when inputs were quarantined and no ``max_errors`` allowed it.
+        0, or 3 if images failed and no ``max_errors`` was given to allow it.
     """
 
     output: Path

@@ -1,4 +1,4 @@
-"""Outcomes of images → columns of the results."""
+"""Turn outcomes of images into columns of the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Columns", "Image", "Outcome", "Shape", "single_rows", "to_rows", "un
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is stored of a decoded image, without its pixels."""
+    """The stored facts about a decoded image, without its pixels."""
 
     width: int
     height: int
@@ -32,20 +32,20 @@ class Shape:
 
 
 Image = tuple[PoolItem, Shape | None]
-"""An item, and the shape of its image; None when it could not be decoded."""
+"""An item and the shape of its image; None instead of the shape if it could not be decoded."""
 
 Columns = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some images: columns of those scored, and the errors of the others.
+    """The outcome of some images: columns of the scored ones, and errors of the others.
 
     Attributes
     ----------
     images : sequence of Image
     scores : BatchScores or None
-        None when none of them reached the network.
+        None if none of the images reached the network.
     failures : mapping of index in ``images`` to ItemError
     duplicate_of : str, optional
         Id of the scored image that these repeat; they are neither scored nor failed.
@@ -58,12 +58,12 @@ class Outcome:
 
     @classmethod
     def failure(cls, item: PoolItem, error: ItemError, shape: Shape | None = None) -> Outcome:
-        """One image that failed before the network."""
+        """The outcome of one image that failed before the network."""
         return cls([(item, shape)], None, {0: error})
 
     @classmethod
     def duplicate(cls, item: PoolItem, shape: Shape, leader: str) -> Outcome:
-        """One image that repeats another."""
+        """The outcome of one image that repeats another."""
         return cls([(item, shape)], None, {}, leader)
 
     @property
@@ -77,10 +77,9 @@ _FROM_SHAPE = ("width", "height", "orientation", "color_mode")
 
 
 def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | None]]:
-    """Columns of ``images/*.parquet``, with those of their ``regions/*.parquet`` or None.
+    """Yield columns of ``images/*.parquet``, with those of ``regions/*.parquet`` or None.
 
-    First the images that are ok, then those that failed, then duplicates; none of these gives
-    nothing.
+    Images that are ok come first, then failed ones, then duplicates; an empty group is left out.
     """
     ok = [image for outcome in outcomes for image in outcome.ok]
     if ok:
@@ -110,7 +109,7 @@ def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | No
 def single_rows(
     images: Columns, regions: Columns | None
 ) -> Iterator[tuple[Columns, Columns | None]]:
-    """The same columns, one image at a time."""
+    """Split columns into those of single images."""
     for index, item_id in enumerate(images["id"]):
         row = {name: values[index : index + 1] for name, values in images.items()}
         if regions is None:
@@ -122,7 +121,7 @@ def single_rows(
 
 
 def unstorable(row: Columns, error: Exception) -> Columns:
-    """What is left of a row that cannot be stored: its image, and the reason."""
+    """The error row for a row that cannot be stored: its image, and the reason."""
     reason = " ".join(str(error).split())
     return {
         **{name: row[name] for name in ("id", "uri", "source_version")},

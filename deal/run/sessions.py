@@ -1,8 +1,8 @@
-"""How many sessions run at once and with how many threads each: by rule, or measured.
+"""Choose how many sessions run at once, and with how many threads each, by rule or measurement.
 
-``--sessions auto`` tries one session a core with one thread each, and one session with all cores,
-on the first image of the pool. The former has no work to part and nothing to wait for; the latter
-takes the memory of one network, and wins where caches are too small for several.
+``--sessions auto`` tries two layouts on the first image of the pool: one session per core with one
+thread each, and one session with all cores. The first need not divide or synchronise any work. The
+second needs the memory of only one network, and is faster if caches are too small for several.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from deal.types import PoolItem
 
 __all__ = ["Layout", "default_threads", "layout_for"]
 
-# Batches in flight: the network runs on one while the next is brought up and the last scored.
+# Batches in flight: the network runs on one while the next is prepared and the last one scored.
 _SESSIONS_CUDA = 2
-# A measurement takes so much of the run, and no longer unless the network is slow.
+# A measurement takes this share of the run, and more only if the network is slow.
 _SHARE, _SECONDS, _ROUNDS = 0.05, 2.0, 4
-# One session with all cores has to be so much faster: less is noise.
+# One session with all cores must be faster by this factor; a smaller difference is noise.
 _GAIN = 1.05
-# Images of the pool that may fail before the measurement is given up.
+# Number of images that may fail before the measurement is given up.
 _SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What runs at once.
+    """The sessions that run at once.
 
     Attributes
     ----------
     sessions : int
     threads : int
-        Of one session.
+        Threads of one session.
     batch_size : int
     measured : dict, optional
-        Of ``auto``: what was found, or why nothing was measured; JSON values.
+        With ``auto``: the measurement, or the reason why there is none; JSON values.
     """
 
     sessions: int
@@ -54,7 +54,7 @@ class Layout:
     measured: dict[str, Any] | None = None
 
     def notes(self) -> list[str]:
-        """What the user should hear of ``auto``: what it chose, and why."""
+        """Notes for the user on what ``auto`` chose, and why."""
         if self.measured is None:
             return []
         if "skipped" in self.measured:
@@ -66,21 +66,21 @@ class Layout:
 
 
 def default_threads(config: ScoreConfig) -> int:
-    """Threads of one session: one, as sessions share the cores; torch has but one session."""
+    """Threads of one session by default: 1, as sessions share the cores; torch has one session."""
     runtime = config.scoring.runtime
     return runtime.threads or (available_cores() if runtime.engine == "torch" else 1)
 
 
 def layout_for(config: ScoreConfig, scorer: Session, left: int) -> Layout:
-    """The layout of a run: as asked for, by rule, or measured.
+    """Return the layout of a run: as given by the user, by rule, or measured.
 
     Parameters
     ----------
     config : ScoreConfig
     scorer : Session
-        Open, with `default_threads`.
+        An open session with `default_threads`.
     left : int
-        Images still to be scored.
+        Number of images that are not scored yet.
     """
     cores, threads, runtime = available_cores(), default_threads(config), config.scoring.runtime
     on_cpu = scorer.device == "cpu"
@@ -113,12 +113,12 @@ def _measure(
     def score(session: Session) -> None:
         session.score_batch(images, extras)
 
-    score(scorer)  # what is only done once does not count
+    score(scorer)  # work that is done only once does not count
     one = _seconds(lambda: score(scorer))
     whole = one * left / (batch_size * cores)
     budget = min(_SHARE * whole, max(_SECONDS, 2 * _ROUNDS * one))
     if budget < 2 * _ROUNDS * one:
-        return {"skipped": f"{left} images are too few for a measurement to pay"}
+        return {"skipped": f"{left} images are too few for a measurement to pay off"}
     wide = scorer.again(threads=cores)
     narrow = [scorer, *(scorer.again() for _ in range(cores - 1))]
     try:
@@ -138,7 +138,7 @@ def _measure(
 def _interleaved(
     score: Callable[[Session], None], narrow: Sequence[Session], wide: Session, deadline: float
 ) -> dict[str, list[float]]:
-    """Batches a second of both layouts, in turns until the deadline."""
+    """Batches per second of both layouts, measured in turns until the deadline."""
     speeds: dict[str, list[float]] = {"narrow": [], "wide": []}
     with ThreadPoolExecutor(len(narrow), "deal-measure") as executor:
 
@@ -146,7 +146,7 @@ def _interleaved(
             return _seconds(lambda: score(session))
 
         def together() -> float:
-            # the sum of their speeds: sessions of a run do not wait for the slowest
+            # the sum of the speeds, since sessions of a run do not wait for the slowest
             return sum(1 / seconds for seconds in executor.map(timed, narrow))
 
         def alone() -> float:
@@ -166,7 +166,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _sample(config: ScoreConfig, scorer: Session) -> tuple[Any, Any] | None:
-    """The first image of the pool that can be scored, as the network sees it."""
+    """The first image of the pool that can be scored, prepared for the network."""
     for item in islice(config.items, _SAMPLES):
         if not isinstance(item, PoolItem):
             continue

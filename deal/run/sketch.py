@@ -1,6 +1,6 @@
 """A mergeable quantile sketch with bounded relative error.
 
-Values fall into logarithmic buckets; a quantile is the middle of its bucket. Source: Masson, Rim
+Values are counted in logarithmic buckets; a quantile is the middle of a bucket. Source: Masson, Rim
 and Lee, "DDSketch", VLDB 2019, arXiv 1908.10693 (without bucket collapsing).
 """
 
@@ -21,8 +21,8 @@ _TINY = 1e-9
 class QuantileSketch:
     """Counts of values in buckets of equal relative width.
 
-    ``quantile`` is within ``relative_error`` of a true one for magnitudes of at least 1e-9; smaller
-    ones count as 0. Merging sketches gives exactly the sketch of all values.
+    ``quantile`` has at most this relative error for magnitudes of at least 1e-9; smaller values
+    count as 0. Merging sketches gives exactly the sketch of all values.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class QuantileSketch:
         self._zeros += other._zeros
 
     def quantile(self, q: float) -> float | None:
-        """Value of rank ⌊q · (count − 1)⌋, q in 0…1; None when the sketch is empty."""
+        """Value of rank ⌊q · (count − 1)⌋ for q in 0…1; None if the sketch is empty."""
         if not 0 <= q <= 1:
             raise UsageError(f"a quantile lies in 0…1, not {q!r}")
         rank = math.floor(q * (self.count - 1))
@@ -90,7 +90,7 @@ class QuantileSketch:
             yield middle(bucket), self._positive[bucket]
 
     def to_dict(self) -> dict[str, Any]:
-        """As stored in JSON: buckets as sorted [index, count] pairs."""
+        """The sketch as JSON values, with buckets as sorted [index, count] pairs."""
         return {
             "relative_error": self.relative_error,
             "zeros": self._zeros,

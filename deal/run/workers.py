@@ -6,7 +6,7 @@
             (ahead, in order) (queue)    (a network each)  (queue)
 
 All queues are bounded, so memory does not grow with the pool. Images are decoded ahead but batched
-in the order of the pool: batches, and so every number, are the same in every run.
+in the order of the pool, so batches, and therefore all numbers, are the same in every run.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from deal.types import FailedItem, PoolItem
 
 __all__ = ["Line", "open_session"]
 
-# Batches that may wait for images of their size before the fullest goes as it is.
+# Batches that may wait for more images of their size before the fullest goes incomplete.
 _OPEN_BATCHES = 4
-# Bytes that all threads together decode at once: one of the largest images, or many of any usual.
+# Bytes that all threads together decode at once: one of the largest images, or many usual ones.
 _IN_FLIGHT = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An image as the network sees it, with what belongs to it; of one batch all share ``size``."""
+    """An image prepared for the network, with its extras; all images of a batch share ``size``."""
 
     item: PoolItem
     shape: Shape
@@ -65,7 +65,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An image that an earlier run stored; with the digest of the id that it repeats, if any."""
+    """An image that an earlier run stored, and the digest of the id that it repeats, if any."""
 
     item: PoolItem
     leader: int | None
@@ -84,13 +84,13 @@ def open_session(config: ScoreConfig) -> Session:
 
 
 class Line:
-    """Brings the images of a pool to a ledger.
+    """Takes the images of a pool through all stages to a ledger.
 
     Parameters
     ----------
     config : ScoreConfig
     scorer : Session
-        Of the first session; the others open their own.
+        The session of the first thread; the other threads open their own.
     ledger : Ledger
     layout : Layout
 
@@ -107,7 +107,7 @@ class Line:
     ) -> None:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
-        self.meter = scorer.meter = Meter()  # what ran before this run does not count
+        self.meter = scorer.meter = Meter()  # time before this run does not count
         self._config = config
         self._scorer = scorer
         self._ledger = ledger
@@ -122,15 +122,16 @@ class Line:
         Raises
         ------
         InterruptedRunError
-            SIGINT or SIGTERM; what was finished is stored.
+            SIGINT or SIGTERM arrived; finished images are stored.
         DealError
-            What any stage raised, once all have ended, or what the ledger found at the end.
+            A stage raised it (it is raised here after all stages have ended), or the ledger found
+            at the end that the run failed.
         """
         started = time.perf_counter()
         try:
             self._pass(self._unique if self._config.dedup is not None else self._new)
             orphans = sorted(self._followers.orphans, key=lambda item: item.id)
-            if orphans:  # duplicates whose frame failed are scored like any other
+            if orphans:  # duplicates whose kept frame failed are scored like other images
                 self._pass(lambda stages: self._ready(_until_stopped(orphans, stages)))
         except OutputError:
             raise
@@ -169,7 +170,7 @@ class Line:
         """The stage whose threads were busiest."""
         sessions = self.layout.sessions
         threads = {"decode": self.decoders, "write": 1}
-        if "transfer" in self.meter.seconds:  # lanes share the parts of one device
+        if "transfer" in self.meter.seconds:  # sessions share the parts of one device
             threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
         else:
             threads |= {"network": sessions, "kernel": sessions}
@@ -178,7 +179,7 @@ class Line:
     def _batches(
         self, decoded: Iterable[Ready | Outcome], stages: Stages[Batch, Outcome]
     ) -> Iterator[Batch]:
-        """Yield batches of decoded images; failures and duplicates go past the network."""
+        """Yield batches of decoded images; failures and duplicates bypass the network."""
         groups: dict[object, Batch] = {}
         for ready in decoded:
             if isinstance(ready, Outcome):
@@ -193,7 +194,7 @@ class Line:
         yield from groups.values()
 
     def _new(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
-        """Decode what no earlier run stored."""
+        """Decode images that no earlier run stored."""
         return self._ready(self._left(stages))
 
     def _left(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
@@ -204,7 +205,7 @@ class Line:
                 yield item
 
     def _unique(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
-        """Decode what no earlier run stored, and tell the duplicates."""
+        """Decode images that no earlier run stored, and find duplicates among them."""
         assert self._config.dedup is not None
         neighbours = Neighbours(self._config.dedup, self._thumbnail)
         for entry in self._ahead(self._decode_new, self._with_stored(stages)):
@@ -235,14 +236,14 @@ class Line:
         return self._ahead(self._decode, items)
 
     def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """Map in the threads that decode, some items ahead, in order."""
+        """Map a function over items in the decode threads, some items ahead, in order."""
         ahead = self.decoders + self.layout.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
             for _, result in ordered(executor, function, items, ahead):
                 yield result
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
-        """Yield the pool, until a stop; what cannot be read goes past everything."""
+        """Yield the items of the pool until a stop; unreadable ones go directly to the ledger."""
         for entry in self._config.items:
             if stages.stopped:
                 return
@@ -253,7 +254,7 @@ class Line:
             yield self._with_segments(entry)
 
     def _with_segments(self, item: PoolItem) -> PoolItem:
-        """Let the row's version change with the image's file of segments, too."""
+        """Make the item's version also depend on its file of segments."""
         regions = self._config.scoring.choice.regions
         version = regions.version(item.id) if isinstance(regions, GivenSegments) else None
         if version is None:
@@ -271,12 +272,12 @@ class Line:
         with self.meter("decode"):
             ready = self._attempt(item)
             if isinstance(ready, Outcome) and ready.failures[0].code == "memory":
-                with self._room.take(self._room.size):  # others may have held what it needs
+                with self._room.take(self._room.size):  # other threads may have held the memory
                     ready = self._attempt(item, alone=True)
             return ready
 
     def _attempt(self, item: PoolItem, *, alone: bool = False) -> Ready | Outcome:
-        """Decode and prepare an image; whatever goes wrong is its row."""
+        """Decode and prepare an image; any error becomes its row."""
         shape = None
         try:
             scorer = self._scorer
@@ -301,7 +302,7 @@ class Line:
         return self._session(self._scorer, work)
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
-        for first in work:  # nothing is opened for nothing
+        for first in work:  # a session is opened only if there is a batch for it
             with self._scorer.again(threads=self.layout.threads) as scorer:
                 yield from self._session(scorer, chain([first], work))
 
@@ -310,7 +311,7 @@ class Line:
             yield from self._scored(scorer, batch)
 
     def _scored(self, scorer: Session, batch: Batch) -> Iterator[Outcome]:
-        """Score a batch; if it fails, image by image, so that one does not spoil the others."""
+        """Score a batch; if it fails, score image by image, so that one cannot fail the others."""
         try:
             yield self._together(scorer, batch)
             return
@@ -324,7 +325,7 @@ class Line:
             return
         outcome = None
         if failure.code == "memory":
-            with self._alone:  # it may be another session that takes the memory
+            with self._alone:  # another session may have used up the memory
                 try:
                     outcome = self._together(scorer, batch)
                 except (MemoryError, ModelError, RuntimeError) as error:
@@ -351,9 +352,9 @@ def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) ->
 
 @contextmanager
 def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as before.
+    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as usual.
 
-    Signals can only be handled in the main thread; elsewhere nothing is changed.
+    Signals can only be handled in the main thread; in other threads nothing changes.
     """
     received: list[int] = []
     previous: dict[int, Any] = {}

@@ -37,7 +37,7 @@ _FACADES: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class Street:
-    """What a scene looks like before anything stands in it; lengths in metres."""
+    """The look of a scene before any objects are placed in it; lengths in metres."""
 
     road: float  # half the width of the road
     pavement: float
@@ -61,7 +61,7 @@ class Street:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Street:
         """A street drawn at random."""
-        # Squared, most scenes are easy and a few are hard in several ways at once.
+        # Squared, so that most scenes are easy and a few are hard in several ways at once.
         hard = squared_uniform(rng)
         light = 1 - 0.6 * squared_uniform(rng)
         overcast = float(rng.random())
@@ -108,7 +108,7 @@ class Street:
 
 
 def paint_sky(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
-    """Sky from the top to the horizon."""
+    """Paint the sky from the top to the horizon."""
     height, width = canvas.size
     down = np.clip(np.arange(height, dtype=np.float32) / np.float32(canvas.camera.horizon), 0, 1)
     top, bottom = np.asarray(street.sky_top, np.float32), np.asarray(street.haze, np.float32)
@@ -122,7 +122,7 @@ def paint_sky(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
 
 
 def paint_skyline(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
-    """Distant houses and trees where the street ends."""
+    """Paint distant houses and trees where the street ends."""
     height, width = canvas.size
     x = 0.0
     while x < width:
@@ -142,7 +142,7 @@ def paint_skyline(canvas: Canvas, street: Street, rng: np.random.Generator) -> N
 
 
 def paint_ground(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
-    """Road and pavements below the horizon."""
+    """Paint road and pavements below the horizon."""
     camera, (height, width) = canvas.camera, canvas.size
     first = int(camera.horizon) + 1
     rows = np.arange(first, height, dtype=np.float32) + np.float32(0.5)
@@ -194,7 +194,7 @@ def _markings(
 
 
 def paint_facades(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
-    """Two rows of houses with windows; here and there a hedge instead of a house."""
+    """Paint two rows of houses with windows, with an occasional hedge instead of a house."""
     camera, (height, width) = canvas.camera, canvas.size
     columns = np.arange(width, dtype=np.float32) + np.float32(0.5) - np.float32(camera.center)
     columns = np.where(np.abs(columns) < 0.5, np.float32(0.5), columns)
@@ -231,7 +231,7 @@ def paint_facades(canvas: Canvas, street: Street, rng: np.random.Generator) -> N
 
 @dataclass(frozen=True)
 class _Houses:
-    """One row of houses, an entry a house, from near to far."""
+    """One row of houses, with one entry per house, from near to far."""
 
     ends: NDArray[np.float32]  # metres along the street where each ends
     height: NDArray[np.float32]

@@ -23,11 +23,11 @@ class Camera:
     Attributes
     ----------
     focal : float
-        Pixels.
+        Focal length in pixels.
     horizon, center : float
         Row and column of the vanishing point.
     height : float
-        Metres above the road.
+        Height above the road, in metres.
     """
 
     focal: float
@@ -45,7 +45,7 @@ class Camera:
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """``first`` with ``share`` of ``second`` in it."""
+    """Mix ``first`` with the share ``share`` of ``second``."""
     r, g, b = (a + (c - a) * share for a, c in zip(first, second, strict=True))
     return r, g, b
 
@@ -77,11 +77,11 @@ class Canvas:
     size : (H, W)
     camera : Camera
     haze : Color
-        What distant things fade to.
+        Colour to which distant things fade.
     fog_distance : float
-        Metres at which a thing is half haze.
+        Distance in metres at which a thing is half haze.
     rng : numpy Generator
-        For the grain of surfaces.
+        Generator for the grain of surfaces.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ class Canvas:
         exposure : float
             Brightness factor.
         tint : Color
-            Factor a channel.
+            Factor per channel.
         noise : float
             Amplitude of the sensor noise in 0…255.
         rain : float
@@ -222,7 +222,7 @@ class Canvas:
 
 
 def _interval(low: float, high: float, size: int) -> tuple[int, int]:
-    """Pixels whose centre lies between, at least one if any lies on the canvas."""
+    """Pixels whose centre lies between two positions; at least one if any is on the canvas."""
     first = min(max(int(low + 0.5), 0), size)
     last = min(max(int(high + 0.5), 0), size)
     if first == last and first < size and high > 0 and low < size:

@@ -1,4 +1,4 @@
-"""Drives: a street painted once and filmed frame by frame by a camera that hardly moves."""
+"""Drives: a street is painted once and filmed frame by frame by a camera that hardly moves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deal.synthetic.street import paint_street
 
 __all__ = ["KINDS", "Drive", "film", "plan_held_out", "plan_pool"]
 
-# The everyday kind comes first: it fills the pool, and neither signs nor people are in it.
+# The everyday kind comes first: it fills the pool and has neither signs nor people.
 _KINDS: dict[str, dict[str, Any]] = {
     "clear": {"crowd": 0, "signs": 0},
     "dusk": {
@@ -56,7 +56,7 @@ class Drive:
     Attributes
     ----------
     name : str
-        Its kind and number.
+        Kind and number of the drive.
     kind : str
         One of ``KINDS``.
     seed : int
@@ -70,7 +70,7 @@ class Drive:
 
 
 def plan_pool(seed: int, frames: int) -> list[Drive]:
-    """Drives of ``frames`` frames together: five in six are of long drives, all of one kind."""
+    """Drives with ``frames`` frames in all; five in six belong to long drives of a single kind."""
     drives: list[Drive] = []
     while frames > 0:
         number = len(drives)
@@ -82,7 +82,7 @@ def plan_pool(seed: int, frames: int) -> list[Drive]:
 
 
 def plan_held_out(seed: int, frames: int) -> list[Drive]:
-    """As many drives as frames, one frame each, all kinds equally often."""
+    """One drive per frame, with all kinds equally often."""
     kinds = [KINDS[number % len(KINDS)] for number in range(frames)]
     return [Drive(f"{kind}-{n:03d}", kind, seed + n, 1) for n, kind in enumerate(kinds)]
 
@@ -92,9 +92,9 @@ def film(
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
     """Yield name, rgb [H, W, 3] and label [H, W] of each frame.
 
-    The camera pans by about a pixel a frame over a street half as large again as the picture, and
-    turns at its ends; brightness drifts by up to an eighth; rain and sensor noise are new in
-    every frame.
+    The camera pans by about one pixel per frame over a street that is 1.5 times as large as the
+    picture, and turns back at the ends of the street. Brightness drifts by up to an eighth. Rain
+    and sensor noise are new in every frame.
     """
     rng = np.random.default_rng(drive.seed)
     street = replace(Street.draw(rng), **{**_DAY, **_KINDS[drive.kind]})
@@ -112,6 +112,6 @@ def film(
 
 
 def _turning(position: int, end: int) -> int:
-    """A position that goes from 0 to ``end`` and back, again and again."""
+    """A position that moves from 0 to ``end`` and back repeatedly."""
     position %= 2 * end
     return min(position, 2 * end - position)

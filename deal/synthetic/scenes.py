@@ -1,7 +1,7 @@
-"""Seeded street scenes with exact labels: the demo and the tests need no data set.
+"""Street scenes from seeds, with exact labels, so that the demo and the tests need no data set.
 
-Every drawing step uses integers and IEEE basic arithmetic only, no transcendental function and
-no drawing library, so that a seed gives the same bytes on every machine.
+Every drawing step uses only integers and IEEE basic arithmetic, no transcendental functions and no
+drawing library, so a seed gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def drives(
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
     """Generate a redundant pool: long drives of frames that hardly differ, and short rare ones.
 
-    Of every 96 frames of ``train``, 80 are one drive on a clear day without signs or pedestrians;
-    the other 16 are four drives of four frames: dusk, fog, rain, a crowd. ``val`` and ``test``
-    have one frame of each of their drives, all five kinds equally often, so that a network needs
-    what is rare in the pool.
+    In every 96 frames of ``train``, 80 are one drive on a clear day without signs or pedestrians;
+    the other 16 are four drives of four frames each: dusk, fog, rain and a crowd. ``val`` and
+    ``test`` have one frame per drive, with all five kinds equally often, so that a network needs
+    the rare frames of the pool.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deal.training.losses import joint_loss
     from deal.training.networks import build_network
     from deal.training.trainer import train
-else:  # type checkers take a module with __getattr__ to have every name
+else:  # type checkers assume that a module with __getattr__ has every name
     from deal._lazy import on_first_use
 
     __getattr__ = on_first_use(

@@ -15,13 +15,13 @@ __all__ = ["Augmentation", "Draw", "Span"]
 
 @dataclass(frozen=True)
 class Span:
-    """Source interval along one axis, in pixels of the image, and where it lands in the crop.
+    """Source interval along one axis, in pixels of the image, and its place in the crop.
 
     Attributes
     ----------
     start, stop : float
     offset, length : int
-        Pixels of the crop: the interval is resized to ``length`` of them from ``offset`` on.
+        The interval is resized to ``length`` pixels of the crop, beginning at ``offset``.
     """
 
     start: float
@@ -31,7 +31,7 @@ class Span:
 
     @classmethod
     def draw(cls, size: int, zoom: float, crop: int, rng: np.random.Generator) -> Span:
-        """Choose what an axis of ``size`` pixels, zoomed, shows in a crop and where."""
+        """Choose the part of a zoomed axis of ``size`` pixels that a crop shows, and its place."""
         zoomed = max(1, round(size * zoom))
         length = min(zoomed, crop)
         first = int(rng.integers(zoomed - length + 1))
@@ -42,15 +42,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance decided for one sample.
+    """The random choices for one sample.
 
     Attributes
     ----------
     y, x : Span
     radius : float
-        Of the Gaussian blur, in pixels of the crop; 0 for none.
+        Radius of the Gaussian blur, in pixels of the crop; 0 for no blur.
     color : (brightness, contrast, saturation)
-        Factors; 1 leaves them.
+        Factors; 1 changes nothing.
     mirrored : bool
     """
 
@@ -73,11 +73,11 @@ class Augmentation:
     blur : float
         Probability of a Gaussian blur with a radius of 0 to 1 pixel.
     color_jitter : float
-        Brightness, contrast and saturation are multiplied by 1 ± up to this; 0 leaves them.
+        Brightness, contrast and saturation are multiplied by 1 ± up to this; 0 changes nothing.
     mean : (r, g, b) in 0…1
-        What lies outside the image where a zoomed image is smaller than the crop.
+        Colour outside the image, if a zoomed image is smaller than the crop.
     ignore_index : int
-        Label there.
+        Label outside the image.
     """
 
     crop: tuple[int, int]
@@ -88,7 +88,7 @@ class Augmentation:
     ignore_index: int
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Draw:
-        """Decide what :meth:`apply` does to a sample."""
+        """Choose at random what :meth:`apply` does to a sample."""
         height, width = sample.image.shape[:2]
         zoom = rng.uniform(*self.scale)
         x = Span.draw(width, zoom, self.crop[1], rng)
@@ -98,7 +98,7 @@ class Augmentation:
         return Draw(y, x, radius, tuple(color.tolist()), bool(rng.random() < 0.5))
 
     def apply(self, sample: Sample, draw: Draw) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Make the crop that was drawn: image [h, w, 3] and label [h, w]."""
+        """Make the chosen crop: image [h, w, 3] and label [h, w]."""
         height, width = sample.image.shape[:2]
         x, y = draw.x, draw.y
         picture = Image.fromarray(sample.image).resize(
@@ -130,7 +130,7 @@ class Augmentation:
 
     @property
     def outside(self) -> tuple[int, int, int]:
-        """The colour of what lies outside the image."""
+        """The colour outside the image."""
         r, g, b = (round(255 * channel) for channel in self.mean)
         return r, g, b
 

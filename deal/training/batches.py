@@ -1,4 +1,4 @@
-"""Batches of augmented crops: made by the CPU, or on a GPU from samples that are held there."""
+"""Batches of augmented crops, made by the CPU, or on a GPU from samples in the GPU's memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from deal.training.data import Sample
 
 __all__ = ["Batch", "BatchMaker", "DeviceBatches", "HostBatches", "batch_maker"]
 
-_SHARE = 0.5  # of the free memory of a device, at most, for samples
-_TINY = 1e-6  # below any sum of weights but of rows outside the image
-_NO_BLUR = 1e-3  # pixels: a Gaussian this narrow leaves every pixel as it is
+_SHARE = 0.5  # largest share of a device's free memory for samples
+_TINY = 1e-6  # below any sum of weights except those of rows outside the image
+_NO_BLUR = 1e-3  # pixels; a Gaussian this narrow changes no pixel
 
 
 class BatchMaker(Protocol):
     """Makes batches of the samples that it was opened with."""
 
     def __call__(self, indices: Sequence[int], seeds: Sequence[tuple[int, ...]]) -> Batch:
-        """Crops of the samples of these indices, each drawn by a generator of its own seed."""
+        """Make crops of the samples with these indices, each with its own random seed."""
 
 
 Batch = tuple[Tensor, Tensor]
@@ -33,14 +33,14 @@ Batch = tuple[Tensor, Tensor]
 def batch_maker(
     samples: Sequence[Sample], augment: Augmentation, device: torch.device
 ) -> BatchMaker:
-    """:class:`DeviceBatches` on CUDA, :class:`HostBatches` elsewhere."""
+    """Return :class:`DeviceBatches` on CUDA, :class:`HostBatches` elsewhere."""
     if device.type == "cuda":
         return DeviceBatches(samples, augment, device)
     return HostBatches(samples, augment, device)
 
 
 class HostBatches:
-    """Crops made by Pillow, then sent to the device."""
+    """Makes crops with Pillow and sends them to the device."""
 
     def __init__(
         self, samples: Sequence[Sample], augment: Augmentation, device: torch.device
@@ -61,12 +61,12 @@ class HostBatches:
 
 
 class DeviceBatches:
-    """The same draws, carried out on the device for a whole batch at once.
+    """Makes the same crops on the device, for a whole batch at once.
 
-    Zoom, crop, flip and blur act on rows and columns alone, so a crop is ``Y @ image @ Xᵀ``. Pixels
-    differ from Pillow's by its rounding between the steps, and where Pillow blurs by boxes; labels
-    where a centre lies on the edge of two of their pixels. Samples stay on the device while they
-    fill at most half of its free memory.
+    Zoom, crop, flip and blur act on rows and columns separately, so a crop is ``Y @ image @ Xᵀ``.
+    Pixels differ from Pillow's because Pillow rounds between the steps and blurs by boxes; labels
+    differ if a centre lies on the edge between two of their pixels. Samples are kept on the device
+    if they fill at most half of its free memory.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class DeviceBatches:
             self._augment.draw(sample, np.random.default_rng(seed))
             for sample, seed in zip(samples, seeds, strict=True)
         ]
-        # One copy for all that chance decided: each costs a GPU as much as a small kernel.
+        # One copy for all random choices, since each copy costs a GPU as much as a small kernel.
         told = [
             (
                 *_span(draw.y, False),
@@ -144,20 +144,20 @@ class DeviceBatches:
 
 
 def _span(span: Span, mirrored: bool) -> tuple[float, ...]:
-    """What :class:`_Axis` is told of it, but the size of the label."""
+    """The numbers of a span that :class:`_Axis` needs, without the size of the label."""
     scale = (span.stop - span.start) / span.length
     return span.start, scale, span.offset, span.length, float(mirrored)
 
 
 class _Axis:
-    """One axis of a batch: which part of each image lands where in the crop.
+    """One axis of a batch: the part of each image that is shown, and its place in the crop.
 
     Attributes
     ----------
     inside : Tensor of bool [B, crop]
         Whether a pixel of the crop shows the image.
     nearest : Tensor of int64 [B, crop]
-        Pixel of the label there.
+        Pixel of the label at each pixel of the crop.
     """
 
     def __init__(self, told: Tensor, crop: int, size: int) -> None:
@@ -165,17 +165,17 @@ class _Axis:
         places = torch.arange(crop, device=told.device)
         steps = torch.where(mirrored > 0, crop - 1 - places, places) - offset
         self.inside = (steps >= 0) & (steps < length)
-        # Where in the image the centre of a pixel of the crop lies.
+        # Position in the image of the centre of each pixel of the crop.
         self._centers = start + (steps + 0.5) * self._scale
         nearest = (self._centers * (label / size)).floor()
         self.nearest = nearest.clamp(min=0).minimum(label - 1).long()
         self._size = size
 
     def weights(self, radius: Tensor) -> Tensor:
-        """Part of every pixel of the image in every pixel of the crop: float32 [B, crop, size].
+        """Weight of every pixel of the image in every pixel of the crop: float32 [B, crop, size].
 
-        Triangles as wide as the reduction, as Pillow has them, then a Gaussian of ``radius``
-        [B, 1] pixels of the crop; rows outside the image are 0.
+        The filter is a triangle as wide as the reduction, as in Pillow, followed by a Gaussian of
+        ``radius`` [B, 1] pixels of the crop. Rows outside the image are 0.
         """
         pixels = torch.arange(self._size, device=radius.device) + 0.5
         distance = (pixels - self._centers[:, :, None]) / self._scale[:, :, None].clamp(min=1)
@@ -191,7 +191,7 @@ class _Axis:
 
 
 def _home(size: int, device: torch.device) -> torch.device:
-    """Where so many bytes of samples are held: on the device while there is room."""
+    """The place for ``size`` bytes of samples: the device if it has enough memory, else the CPU."""
     if device.type != "cuda":
         return device
     free, _ = torch.cuda.mem_get_info(device)

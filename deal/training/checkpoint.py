@@ -27,7 +27,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class CheckpointMeta:
-    """What a trained network is and expects.
+    """Facts about a trained network and its input.
 
     Attributes
     ----------
@@ -38,16 +38,16 @@ class CheckpointMeta:
     palette : tuple of (r, g, b)
     ignore_index : int
     mean, std : tuple of 3 float
-        Of values in 0…1; the network applies them itself to RGB in 0…255.
+        Mean and deviation of values in 0…1; the network applies them itself to RGB in 0…255.
     align_corners : bool
     grid : (h, w) or None
         Attention grid of the difficulty branch.
     input_size : (H, W)
-        The size images had in training; evaluation resizes to it.
+        Size of the images in training; evaluation resizes to it.
     provenance : mapping
         Data, recipe and measured results, for people.
     uncertainty : bool
-        Whether the difficulty branch has weights of uncertainty; a file may lack the key.
+        Whether the difficulty branch has weights of uncertainty; older files lack the key.
     """
 
     network: str
@@ -79,13 +79,13 @@ def build_module(meta: CheckpointMeta) -> WithDifficulty:
 
 
 def save_atomically(values: Mapping[str, Any], path: Path) -> None:
-    """``torch.save``, all or nothing."""
+    """Write a file with ``torch.save``, whole or not at all."""
     with replacing(path, alone=True) as file:
         torch.save(dict(values), file)
 
 
 def save_checkpoint(path: Path, module: WithDifficulty, meta: CheckpointMeta) -> None:
-    """Write ``module`` and ``meta`` to ``path``, all or nothing."""
+    """Write ``module`` and ``meta`` to ``path``, whole or not at all."""
     state = {key: value.detach().cpu() for key, value in module.state_dict().items()}
     values = {"format": _FORMAT, **asdict(meta), "state_dict": state}
     if not meta.uncertainty:
@@ -99,7 +99,7 @@ def load_checkpoint(path: str | Path) -> tuple[WithDifficulty, CheckpointMeta]:
     Returns
     -------
     module : WithDifficulty
-        On the CPU, in evaluation mode. Takes RGB [B,3,H,W] in 0…255.
+        The network on the CPU, in evaluation mode. It takes RGB [B,3,H,W] in 0…255.
     meta : CheckpointMeta
 
     Raises

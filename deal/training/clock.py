@@ -1,4 +1,4 @@
-"""How long the steps of a training wait for their batches."""
+"""Measure how long the steps of a training wait for their batches."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ __all__ = ["BatchClock"]
 
 
 class BatchClock:
-    """Adds up the seconds that making batches takes from the steps.
+    """Adds up the seconds that making batches takes.
 
-    On CUDA between events in the stream that batches and steps share: kernels run after they were
-    launched, so the host's clock would tell launches, and waits for the step before, as batches.
+    On CUDA it measures between events in the stream that batches and steps share. Kernels run after
+    their launch, so the clock of the host would count launches, and waiting for the previous step,
+    as time for batches.
 
     Parameters
     ----------
     device : torch.device
-        Where the steps run.
+        The device on which the steps run.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -33,7 +34,7 @@ class BatchClock:
     def running(self) -> Iterator[None]:
         """Count what happens in here."""
         if self._on_device:
-            event: Any = torch.cuda.Event  # its stub says nothing of its types
+            event: Any = torch.cuda.Event  # the stub has no types
             start, end = event(enable_timing=True), event(enable_timing=True)
             start.record()
             yield
@@ -45,6 +46,6 @@ class BatchClock:
             self._seconds += time.perf_counter() - started
 
     def seconds(self) -> float:
-        """The sum so far; on CUDA once all that was launched has ended."""
+        """The sum so far; on CUDA, waits until all launched work has ended."""
         milliseconds: float = sum(start.elapsed_time(end) for start, end in self._events)
         return self._seconds + milliseconds / 1000

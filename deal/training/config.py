@@ -14,7 +14,7 @@ __all__ = ["TrainConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Recipe):
-    """Everything that decides the result of a training run; sizes are (H, W) in pixels.
+    """All settings that decide the result of a training run; sizes are (H, W) in pixels.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class TrainConfig(Recipe):
     epochs : int
     seed : int
     start_from : str or None
-        Checkpoint of the same network and classes to go on from.
+        Checkpoint of the same network and classes from which the training starts.
     validate_every : int
         Epochs between validations; the last epoch is always validated.
     """
@@ -48,7 +48,7 @@ class TrainConfig(Recipe):
         self.check(lambda name: f"--{name.replace('_', '-')}", ("epochs", "validate_every"))
 
     def recipe(self) -> dict[str, Any]:
-        """The configuration without what only this machine knows: folders and device."""
+        """The configuration without folders and device, which differ between machines."""
         recipe = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()

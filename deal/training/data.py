@@ -1,4 +1,4 @@
-"""Labelled data sets, decoded once into memory, and the checks before training starts."""
+"""Labeled data sets, decoded once into memory, and the checks before training starts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ __all__ = ["Dataset", "Sample", "load_dataset"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image.
+    """One labeled image.
 
     Attributes
     ----------
     name : str
     image : ndarray of uint8 [H, W, 3]
-        RGB, at the size the network gets.
+        RGB, at the size of the network's input.
     label : ndarray of uint8 [H', W']
-        Class index a pixel, at the label's own size (of Cityscapes' train: of the image).
+        One class index per pixel, at the label's own size (for Cityscapes' train split: the size of
+        the image).
     path : Path or None
-        The image's file; None where it was generated.
+        The image's file; None for a generated image.
     """
 
     name: str
@@ -71,15 +72,15 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        Of files, as in :func:`deal.labeled.datasets.list_dataset`.
-        ``synthetic``: generated street scenes, no root. ``synthetic-drives``: the same as drives,
-        long ones of near-identical frames and short ones of what is rare
-        (:func:`deal.synthetic.drives`).
+        A data set of files, as in :func:`deal.labeled.datasets.list_dataset`; or ``synthetic``,
+        generated street scenes without a root; or ``synthetic-drives``, such scenes as long drives
+        of near-identical frames and short drives of rare things (:func:`deal.synthetic.drives`).
     root : Path or None
     size : (H, W) or None
-        Images are resized to it; None takes them as they are, all of one size. ``cityscapes`` needs
-        it, and has the labels of its train resized too (nearest): what is held in memory, uint8,
-        is 4·H·W bytes for each of 2675 images and 3·H·W + 2 MiB for each of 800.
+        Images are resized to this size; None keeps their size, which must be the same for all.
+        ``cityscapes`` needs a size, and labels of its train split are resized too (nearest). The
+        data in memory, uint8, is then 4·H·W bytes for each of 2675 images and 3·H·W + 2 MiB for
+        each of 800.
     scenes : int
         Training scenes of ``synthetic``, or frames of ``synthetic-drives``; val and test have a
         fifth of it each.
@@ -89,9 +90,8 @@ def load_dataset(
     UsageError
         The name is unknown, a root or a size is missing, or a root is superfluous.
     PoolError
-        An image lacks its label or the other way round, a label has another size than its image
-        or an index outside the classes, a split is empty or void throughout, or a file cannot be
-        read.
+        An image has no label or a label no image, a label has another size than its image or an
+        index outside the classes, a split is empty or completely void, or a file cannot be read.
     """
     check_name(name)
     if name.startswith("synthetic"):
@@ -101,7 +101,7 @@ def load_dataset(
     classes, files = list_dataset(name, root)
     if name == "cityscapes" and size is None:
         raise UsageError(
-            "dataset cityscapes needs a size HxW, such as 512x1024: at their own 1024x2048 its "
+            "dataset cityscapes needs a size HxW, such as 512x1024: at their full 1024x2048, the "
             "images and labels fill 29 GB of memory"
         )
     splits: dict[str, tuple[Sample, ...]] = {}
@@ -113,7 +113,7 @@ def load_dataset(
             void = classes.ignore_index
             if pairs and all((sample.label == void).all() for sample in splits[split]):
                 raise PoolError(
-                    f"split {split} of {root} has no labelled pixel: all are {void} (void)"
+                    f"split {split} of {root} has no labeled pixel: all pixels are {void} (void)"
                 )
     return Dataset(
         classes=classes.names,

@@ -23,17 +23,17 @@ class DifficultyBranch(nn.Module):
         a_j = gamma · w·(Σ_i exp(p_j·p_i) p_i / Σ_i exp(p_j·p_i)) + w·p_j + b
 
     Source: Xie et al., arXiv 2010.08705, section 3.2 (attend, add, 1×1 convolution). The fused
-    attention of PyTorch keeps the N×N matrix out of memory. With ``uncertainty`` the variances
-    p(1 − p) stand beside the probabilities, with weights of their own that start at 0
+    attention of PyTorch avoids the N×N matrix in memory. With ``uncertainty``, the variances
+    p(1 − p) are further inputs beside the probabilities, with their own weights that start at 0
     (:class:`deal.DifficultyHead`).
 
     Parameters
     ----------
     num_classes : int
     grid : (h, w) or None
-        Logits are resized to this grid first; None keeps their own.
+        Logits are resized to this grid first; None keeps the grid of the logits.
     align_corners : bool
-        Of that resize, as in PyTorch's ``interpolate``.
+        The convention of that resize, as in PyTorch's ``interpolate``.
     uncertainty : bool
     """
 
@@ -48,7 +48,7 @@ class DifficultyBranch(nn.Module):
         self.grid = grid
         self.align_corners = align_corners
         self.gamma = nn.Parameter(torch.zeros(()))
-        bound = 1 / math.sqrt(num_classes)  # as a 1×1 convolution starts in PyTorch
+        bound = 1 / math.sqrt(num_classes)  # as PyTorch initialises a 1×1 convolution
         self.weight = nn.Parameter(torch.empty(num_classes).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(()))
         self.uncertainty_weight = nn.Parameter(torch.zeros(num_classes)) if uncertainty else None
@@ -76,12 +76,12 @@ class DifficultyBranch(nn.Module):
 
 
 def logits_of(output: Any, num_classes: int) -> Tensor:
-    """Logits [B,C,h,w] of what a network returns: a tensor, or an object with ``.logits``.
+    """Logits [B,C,h,w] from a network's output: a tensor, or an object with ``.logits``.
 
     Raises
     ------
     ModelError
-        It is something else, or has another number of classes.
+        The output is something else, or has another number of classes.
     """
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.ndim != 4:
@@ -103,7 +103,7 @@ class WithDifficulty(nn.Module):
     Parameters
     ----------
     module : nn.Module
-        Returns logits [B,C,h,w], as a tensor or as an object with ``.logits``.
+        A network that returns logits [B,C,h,w], as a tensor or as an object with ``.logits``.
     num_classes : int
     grid, align_corners, uncertainty
         See :class:`DifficultyBranch`.
@@ -124,7 +124,7 @@ class WithDifficulty(nn.Module):
         self.difficulty = DifficultyBranch(num_classes, grid, align_corners, uncertainty)
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Run the network; logits [B,C,h,w] and difficulty before the sigmoid [B,1,h',w'].
+        """Return logits [B,C,h,w], and difficulty before the sigmoid [B,1,h',w'].
 
         Raises
         ------
@@ -135,7 +135,7 @@ class WithDifficulty(nn.Module):
         return logits, self.difficulty(logits)
 
     def head(self) -> DifficultyHead:
-        """The branch as the C + 2 (with uncertainty 2C + 2) numbers that scoring takes."""
+        """The branch as a head of C + 2 numbers (2C + 2 with uncertainty), for scoring."""
         branch = self.difficulty
         extra = branch.uncertainty_weight
         return DifficultyHead(

@@ -1,4 +1,4 @@
-"""Dropout layers of a network under masks of the caller's."""
+"""Run a network's dropout layers with masks that the caller gives."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _modules(network: nn.Module) -> list[nn.Dropout]:
 def dropout_layers(network: nn.Module, side: int = 64) -> tuple[DropoutLayer, ...]:
     """Dropout layers of a network for RGB [B,3,H,W], in the order of its modules.
 
-    A layer that never drops is none. The network is run once, on ``side`` × ``side`` pixels, to see
-    how many channels each has.
+    Layers with p = 0 are left out. The network runs once, on ``side`` × ``side`` pixels, to find
+    the number of channels of each layer.
 
     Raises
     ------
     ModelError
-        A layer drops something else than feature maps [B,C,h,w], or is not run.
+        A layer drops something other than feature maps [B,C,h,w], or never runs.
     """
     modules = _modules(network)
     channels: dict[nn.Module, int] = {}
@@ -36,8 +36,8 @@ def dropout_layers(network: nn.Module, side: int = 64) -> tuple[DropoutLayer, ..
     def note(module: nn.Module, _: Any, output: Tensor) -> None:
         if output.ndim != 4:
             raise ModelError(
-                f"the network drops tensors of shape {list(output.shape)}, no feature maps "
-                "[B,C,h,w] whose channels a mask could drop: export it without dropout"
+                f"the network drops tensors of shape {list(output.shape)}, but masks need feature "
+                "maps [B,C,h,w]: export it without dropout"
             )
         channels[module] = output.shape[1]
 
@@ -63,7 +63,7 @@ def dropout_layers(network: nn.Module, side: int = 64) -> tuple[DropoutLayer, ..
 
 @contextmanager
 def masked(network: nn.Module, masks: Sequence[Tensor]) -> Iterator[None]:
-    """Multiply the output of each dropout layer by its mask [1,C,1,1]; no masks change nothing."""
+    """Multiply the output of each dropout layer by its mask [1,C,1,1]; nothing without masks."""
     handles = []
     if masks:
         for module, mask in zip(_modules(network), masks, strict=True):

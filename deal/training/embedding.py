@@ -1,4 +1,4 @@
-"""Embeddings: the features a network classifies, averaged over the image."""
+"""Embeddings: the input of a network's classifier, averaged over the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def classifier_name(network: nn.Module, num_classes: int) -> str:
     Raises
     ------
     ModelError
-        There is none.
+        There is no such convolution.
     """
     names: list[str] = [
         name
@@ -32,24 +32,24 @@ def classifier_name(network: nn.Module, num_classes: int) -> str:
     if not names:
         raise ModelError(
             f"the network has no 1×1 convolution to {num_classes} classes to take the embedding "
-            "from; name the module whose input is to be averaged"
+            "from; name the module whose input should be averaged"
         )
     return names[-1]
 
 
 def embedding_size(network: nn.Module, name: str, side: int = 64) -> int:
-    """E, found by running a network for RGB [B,3,H,W] once, on ``side`` × ``side`` pixels.
+    """Find E by running a network for RGB [B,3,H,W] once, on ``side`` × ``side`` pixels.
 
     Raises
     ------
     ModelError
-        There is no module of this name, it is not run exactly once, or its input is no
+        There is no module of this name, it does not run exactly once, or its input is not
         [B,E,h,w].
     """
     if name not in dict(network.named_modules()):
         raise ModelError(
             f"the network has no module {name!r} to take the embedding from; named_modules() "
-            "lists what there is"
+            "lists its modules"
         )
     was_training = network.training
     try:
@@ -59,8 +59,8 @@ def embedding_size(network: nn.Module, name: str, side: int = 64) -> int:
         network.train(was_training)
     if len(pooled) != 1:
         raise ModelError(
-            f"module {name!r} is run {len(pooled)} times for an image; an embedding needs one that "
-            "is run once"
+            f"module {name!r} runs {len(pooled)} times per image; an embedding needs a module that "
+            "runs once"
         )
     return int(pooled[0].shape[1])
 
@@ -72,7 +72,7 @@ def pooled_input(network: nn.Module, name: str) -> Iterator[list[Tensor]]:
     Raises
     ------
     ModelError
-        While the network runs: the input is no feature map [B,E,h,w].
+        Raised while the network runs: the input is not a feature map [B,E,h,w].
     """
     pooled: list[Tensor] = []
 
@@ -80,8 +80,8 @@ def pooled_input(network: nn.Module, name: str) -> Iterator[list[Tensor]]:
         x = inputs[0] if inputs else None
         if not isinstance(x, Tensor) or x.ndim != 4:
             raise ModelError(
-                f"module {name!r} takes no feature map [B,E,h,w] that an embedding could average; "
-                "name another"
+                f"the input of module {name!r} is not a feature map [B,E,h,w], so it gives no "
+                "embedding; name another"
             )
         pooled.append(x.float().mean(dim=(2, 3)))
 

@@ -1,4 +1,4 @@
-"""Epochs of training: what ``deal train`` and a round of ``deal loop`` have in common."""
+"""Epochs of training, for both ``deal train`` and the rounds of ``deal loop``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Epoch", "Training"]
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch was.
+    """The result of one epoch.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Epoch:
     losses : dict
         Means over the steps: ``loss``, ``segmentation_loss`` and ``difficulty_loss``.
     lr : float
-        Of the backbone in the last step.
+        Learning rate of the backbone in the last step.
     seconds, batch_seconds : float
-        Of the epoch, and of these what making batches took.
+        Time of the epoch, and the part of it that making batches took.
     """
 
     steps: int
@@ -54,7 +54,7 @@ class Epoch:
 
 
 class Training:
-    """A network in training, moved one epoch at a time.
+    """A network in training, which is trained one epoch at a time.
 
     Parameters
     ----------
@@ -62,24 +62,24 @@ class Training:
     data : Dataset
     device : torch.device
     steps : int, optional
-        How many to train in all, the last epoch cut short; whole epochs by default.
+        Total number of steps, for which the last epoch is cut short; by default, whole epochs.
     provenance : mapping
-        Of ``meta``.
+        Provenance to store in ``meta``.
 
     Attributes
     ----------
     meta : CheckpointMeta
-        What a checkpoint of the network says of it.
+        Facts about the network for its checkpoints.
     module : WithDifficulty
-        On the device.
+        The network on the device.
     started_from : dict or None
-        Provenance of the checkpoint that the network comes from.
+        Provenance of the checkpoint from which the network started.
     per_epoch, steps : int
-        Steps of a whole epoch, and of the training.
+        Number of steps in a whole epoch, and in the whole training.
     """
 
     lr_option = "--lr"
-    """What users call the learning rate."""
+    """Name of the learning rate in errors."""
 
     def __init__(
         self,
@@ -126,17 +126,17 @@ class Training:
         self._weights = class_weights(data).to(device) if config.class_balance else None
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Indices of all training samples in the order of an epoch; of seed and epoch alone."""
+        """Order of all training samples in an epoch; it depends only on seed and epoch."""
         return np.random.default_rng((self.config.seed, epoch)).permutation(len(self.data.train))
 
     def augment_seed(self, epoch: int, index: int) -> tuple[int, ...]:
-        """What the augmentation of a sample is drawn from."""
+        """The seed for the augmentation of a sample."""
         return self.config.seed, epoch, index
 
     def train_epoch(self, epoch: int, advance: Callable[[], None] = lambda: None) -> Epoch:
         """Train one epoch, numbered from 1, and call ``advance`` after each step.
 
-        Raises DealError where the loss is no longer finite.
+        Raises DealError if the loss is no longer finite.
         """
         started, clock = time.perf_counter(), BatchClock(self.device)
         self.module.train()
@@ -155,7 +155,7 @@ class Training:
                 class_weights=self._weights,
             ).double()
             advance()
-        means = (sums / count).tolist()  # which waits for a device
+        means = (sums / count).tolist()  # waits for the device
         if not math.isfinite(means[0]):
             raise DealError(f"the loss is not finite in epoch {epoch}: lower {self.lr_option}")
         return Epoch(
@@ -167,7 +167,7 @@ class Training:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on, as `torch.save` takes it."""
+        """The state on which the next epoch depends, for `torch.save`."""
         return {
             "module": self.module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -176,7 +176,7 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave; a file may lack ``cuda_rng``."""
+        """Continue from a value of `state`; older files lack ``cuda_rng``."""
         self.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])

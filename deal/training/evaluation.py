@@ -20,13 +20,13 @@ __all__ = ["Evaluation", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on one split; void pixels count nowhere.
+    """Results on one split; void pixels are ignored.
 
     Attributes
     ----------
     miou, accuracy : float in 0…1
     iou : tuple of float or None
-        A class; None where it occurs neither in labels nor in predictions.
+        IoU per class; None if a class occurs neither in labels nor in predictions.
     auroc : dict of score name to float or None
         ``difficulty``, ``entropy``, ``margin``, ``least-confidence`` as predictors of wrong
         pixels; None if all pixels are right or all are wrong.
@@ -38,7 +38,7 @@ class Evaluation:
     auroc: dict[str, float | None]
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """As written to the metrics file, IoU by class name."""
+        """The results as in the metrics file, with IoU by class name."""
         return {
             "miou": self.miou,
             "accuracy": self.accuracy,
@@ -59,7 +59,7 @@ def evaluate(
     samples : sequence of Sample, not empty
     ignore_index : int
     align_corners : bool
-        Of the upsampling of logits and difficulty.
+        The convention for upsampling logits and difficulty.
     """
     module.eval()
     device = next(module.parameters()).device
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def _uncertainty(logits: Tensor) -> dict[str, Tensor]:
-    """Entropy (of 0…ln C, divided by ln C), margin and least confidence of logits [C, H, W]."""
+    """Entropy (divided by ln C), margin and least confidence of logits [C, H, W]."""
     log_p = logits.log_softmax(dim=0)
     p = log_p.exp()
     entropy = -(p * log_p).sum(dim=0) / math.log(len(logits))

@@ -21,14 +21,14 @@ class Loss:
 
 
 def error_mask(logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Where the prediction is wrong.
+    """Masks of the pixels whose prediction is wrong, and right.
 
     Parameters
     ----------
     logits : Tensor [B, C, H, W], at label size
     labels : Tensor of int64 [B, H, W]
     ignore_index : int
-        Void: neither right nor wrong.
+        Label of void pixels, which are neither right nor wrong.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def error_mask(logits: Tensor, labels: Tensor, ignore_index: int) -> tuple[Tenso
 def segmentation_loss(
     logits: Tensor, labels: Tensor, ignore_index: int, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Mean cross entropy over pixels that are not void; 0 where all are.
+    """Mean cross entropy over pixels that are not void; 0 if all pixels are void.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def segmentation_loss(
     labels : Tensor of int64 [B, H, W]
     ignore_index : int
     class_weights : Tensor [C], optional
-        Weighted mean instead, by the weight of the pixel's label.
+        If given, the mean is weighted by the weight of each pixel's label.
     """
     total = F.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=ignore_index, reduction="sum"
@@ -67,13 +67,14 @@ def segmentation_loss(
 def difficulty_loss(difficulty: Tensor, wrong: Tensor, right: Tensor) -> Tensor:
     """Weighted binary cross entropy of difficulty against the error mask.
 
-    Right and wrong pixels each contribute their own mean, weighted ∝ 1/√(n+1) with n the number
-    of such pixels in the batch, weights summing to 1. Source: the released code of DEAL.
+    Right and wrong pixels contribute one mean each. The weights of the two means are proportional
+    to 1/√(n+1), where n is the number of such pixels in the batch, and sum to 1. Source: the
+    released code of DEAL.
 
     Parameters
     ----------
     difficulty : Tensor [B, H, W]
-        Before the sigmoid, at label size.
+        Difficulty before the sigmoid, at the size of the labels.
     wrong, right : Tensor of bool [B, H, W]
     """
     counts = torch.stack([wrong.sum(), right.sum()])
@@ -108,7 +109,7 @@ def joint_loss(
     labels : Tensor of int64 [B, H, W]
     ignore_index : int
     align_corners : bool
-        Of the upsampling to H×W.
+        The convention for upsampling to H×W.
     alpha : float
     class_weights : Tensor [C], optional
     """

@@ -25,7 +25,7 @@ _STAGES = (
 )
 _LOW_LEVEL_BLOCKS = 4  # features.0 to features.3 end at stride 4
 _OUTPUT_STRIDE = 16
-# torchvision's network goes on with a 1280-channel convolution and a classifier; no use here.
+# torchvision's network also has a 1280-channel convolution and a classifier, unused here.
 _UNUSED_PREFIXES = ("features.18.", "classifier.")
 
 
@@ -37,7 +37,7 @@ def scaled_channels(channels: int, width: float) -> int:
 
 
 class _ReLU6(nn.ReLU6):
-    """The same, but exported in less time: the exporter is slow to take hardtanh apart."""
+    """ReLU6 that is exported faster, since the exporter is slow to decompose hardtanh."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (its name in the base class)
         if torch.compiler.is_exporting():
@@ -145,7 +145,7 @@ def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
     Parameters
     ----------
     backbone : MobileNetV2
-        Of width 1.
+        A backbone of width 1.
     path : path of the state dict, read with ``weights_only=True``.
 
     Raises
@@ -183,7 +183,7 @@ def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
             shapes[0] if shapes else "",
         )
         raise ModelError(
-            f"weights {path} are not those of torchvision's mobilenet_v2 at width 1: "
+            f"weights {path} do not fit torchvision's mobilenet_v2 at width 1: "
             + "; ".join(part for part in parts if part)
         )
     backbone.load_state_dict(found, strict=False)

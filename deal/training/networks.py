@@ -1,4 +1,4 @@
-"""DeepLabv3+ on MobileNetV2: the paper's network and its light sibling."""
+"""DeepLabv3+ on MobileNetV2: the paper's network and a light variant."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HEAD_CHANNELS = 256
 
 
 class InputNormalization(nn.Module):
-    """RGB in 0…255 to zero mean and unit deviation, as part of the network.
+    """Normalises RGB in 0…255 to zero mean and unit deviation, as part of the network.
 
     Parameters
     ----------
     mean, std : sequence of 3 float
-        Of values in 0…1.
+        Mean and deviation of values in 0…1.
     """
 
     mean: Tensor
@@ -125,7 +125,7 @@ class DeepLab(nn.Module):
     width : float
         Multiplies the channels of the backbone and the 256 of ASPP and decoder.
     mean, std : sequence of 3 float
-        Normalisation of the input, of values in 0…1.
+        Mean and deviation of the input, of values in 0…1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a training run starts from: network, optimizer, schedule, class weights."""
+"""Prepare a training run: network, optimizer, schedule, class weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def poly_factor(step: int, total: int) -> float:
 
 
 def find_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda``; EngineUnavailableError for a device that is not there."""
+    """Find ``auto``, ``cpu`` or ``cuda``; EngineUnavailableError if the device is missing."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
@@ -50,7 +50,7 @@ def find_device(name: str) -> torch.device:
 def initial_module(
     config: TrainConfig, meta: CheckpointMeta
 ) -> tuple[WithDifficulty, dict[str, Any] | None]:
-    """The network before the first step, and the provenance of the checkpoint it comes from."""
+    """The network before the first step, and the provenance of its checkpoint, if any."""
     module = build_module(meta)
     if config.weights is not None:
         load_weights(module, meta, config.weights)
@@ -71,14 +71,14 @@ def place(module: WithDifficulty, device: torch.device) -> WithDifficulty:
 
 
 def compiled(config: TrainConfig, module: WithDifficulty) -> nn.Module:
-    """What the steps call: the module, or a compiled one with the same parameters."""
+    """The module for the steps: the given one, or a compiled one with the same parameters."""
     if config.compile is None:
         return module
     return typing.cast(nn.Module, torch.compile(module, mode=config.compile))
 
 
 def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.SGD:
-    """SGD; everything but the backbone learns ``head_lr_factor`` times as fast."""
+    """SGD in which all parts but the backbone learn ``head_lr_factor`` times as fast."""
     backbone: list[nn.Parameter] = []
     head: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():

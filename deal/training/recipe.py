@@ -1,4 +1,4 @@
-"""What `deal train` and a round of `deal loop` have in common: how a network is trained."""
+"""The recipe for training a network, shared by `deal train` and the rounds of `deal loop`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Recipe:
         Multiplies the channels.
     batch_size : int
     lr : float
-        Of the backbone at the start; falls to 0 by the poly schedule.
+        Learning rate of the backbone at the start; it falls to 0 by the poly schedule.
     head_lr_factor : float
-        Times ``lr`` for ASPP, decoder and difficulty branch.
+        Factor on ``lr`` for ASPP, decoder and difficulty branch.
     momentum, weight_decay : float
     alpha : float
         Weight of the difficulty loss.
     class_balance : bool
         Weight the cross entropy of class c by 1/ln(1.1 + share of c).
     grid : (h, w) or None
-        Attention grid.
+        Attention grid; None means the grid of the logits.
     uncertainty : bool
-        Give the difficulty branch weights of the variances p(1 − p) too.
+        Also give the difficulty branch weights of the variances p(1 − p).
     crop : (h, w) or None
-        None takes the size of the images.
+        Size of the crops; None means the size of the images.
     scale : (low, high)
     blur, color_jitter : float
     precision : str
@@ -42,11 +42,11 @@ class Recipe:
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     compile : str or None
-        ``default`` or ``reduce-overhead`` (CUDA graphs): the mode of ``torch.compile`` for the
-        steps; it costs a minute or so at the start of every training.
+        Mode of ``torch.compile`` for the steps: ``default`` or ``reduce-overhead`` (CUDA graphs).
+        Compiling takes about a minute at the start of every training.
     weights : str or None
-        torchvision's MobileNetV2 state dict, or a checkpoint of the same network and width, of
-        whatever classes (:func:`deal.training.weights.load_weights`).
+        torchvision's MobileNetV2 state dict, or a checkpoint of the same network and width with any
+        classes (:func:`deal.training.weights.load_weights`).
     """
 
     network: str = "light"
@@ -70,14 +70,14 @@ class Recipe:
     weights: str | None = None
 
     def check(self, called: Callable[[str], str], positive: tuple[str, ...] = ()) -> None:
-        """Raise UsageError for values that cannot work or do not go together.
+        """Raise UsageError for values that are invalid or contradict each other.
 
         Parameters
         ----------
         called : callable
-            What users call a field: ``--batch-size``, or ``[training] batch_size``.
+            Returns the user's name of a field: ``--batch-size``, or ``[training] batch_size``.
         positive : tuple of str
-            Further fields that must be positive where they are given.
+            Further fields that must be positive if they are given.
         """
         for name in (*positive, "width", "lr"):
             value = getattr(self, name)

@@ -13,7 +13,7 @@ __all__ = ["ALIGN_CORNERS", "MEAN", "STD", "training_step"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-ALIGN_CORNERS = True  # as DEAL was released
+ALIGN_CORNERS = True  # as in the released code of DEAL
 
 
 def training_step(
@@ -27,26 +27,27 @@ def training_step(
     ignore_index: int,
     class_weights: Tensor | None,
 ) -> Tensor:
-    """Set the learning rate, run the network both ways and move the parameters.
+    """Set the learning rate, run the network forwards and backwards, and update the parameters.
 
     Parameters
     ----------
     config : TrainConfig
-        Its ``precision`` and ``alpha``.
+        Only ``precision`` and ``alpha`` are used.
     module : Module
         A :class:`deal.training.difficulty.WithDifficulty`, compiled or not.
     optimizer
     images : Tensor of uint8 [B, 3, H, W], channels last
     labels : Tensor of int64 [B, H, W]
     progress : (step, of)
-        Counted from 0; sets the learning rate by :func:`deal.training.preparation.poly_factor`.
+        Step, counted from 0, and the number of steps; they set the learning rate by
+        :func:`deal.training.preparation.poly_factor`.
     ignore_index : int
     class_weights : Tensor [C] or None
 
     Returns
     -------
     Tensor of float32 [3]
-        Loss, its segmentation and its difficulty part, on the device and without gradients.
+        The loss, its segmentation part and its difficulty part, on the device, without gradients.
     """
     factor = poly_factor(*progress)
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""The training loop: one frozen configuration in, a checkpoint and its numbers out."""
+"""The training loop, which turns a frozen configuration into a checkpoint and its metrics."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _METRICS, _SUMMARY = "metrics.jsonl", "summary.json"
 
 
 def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
-    """Train, choose the best epoch on val, evaluate it on test.
+    """Train, choose the best epoch on val, and evaluate it on test.
 
-    Writes ``best.pt`` (see :func:`deal.training.checkpoint.load_checkpoint`), ``last.pt`` (all
-    that a resume needs), ``metrics.jsonl`` and at the end ``summary.json`` to ``config.output``.
-    Killed at any point, the same configuration goes on after the last finished epoch and ends
-    with the same network, bit for bit on a CPU with the same number of threads.
+    Writes ``best.pt`` (see :func:`deal.training.checkpoint.load_checkpoint`), ``last.pt`` (the
+    state for a resume), ``metrics.jsonl`` and at the end ``summary.json`` to ``config.output``. If
+    a run was killed, the same configuration continues after the last finished epoch and ends with
+    the same network, bit for bit on a CPU with the same number of threads.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
     Raises
     ------
     UsageError, PoolError, ModelError
-        Options, data or weights are not usable; before any training.
+        Options, data or weights cannot be used. Raised before any training.
     EngineUnavailableError
-        The device is not there.
+        The device is missing.
     OutputError
         The output holds a run with another configuration, or cannot be written.
     DealError
@@ -75,7 +75,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"output {output} cannot be made: {error.strerror}") from error
+        raise OutputError(f"output {output} cannot be created: {error.strerror}") from error
     resumed = None if overwrite else _read_resumable(output / _LAST, config)
     if resumed and (output / _SUMMARY).exists():
         summary: dict[str, Any] = json.loads((output / _SUMMARY).read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
             f"--batch-size {config.batch_size} is more than the {len(data.train)} training images"
         )
     run = _Run(config, data, device, output)
-    if overwrite:  # only now that nothing can be refused any more
+    if overwrite:  # after all checks, so that a refused call deletes nothing
         for name in (_LAST, _BEST, _METRICS, _SUMMARY):
             (output / name).unlink(missing_ok=True)
     return run.run(resumed)

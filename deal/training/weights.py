@@ -1,4 +1,4 @@
-"""Weights of another training, where a network starts from some."""
+"""Start a network from the weights of another training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deal.training.networks import DeepLab
 
 __all__ = ["load_weights", "refuse_other"]
 
-# What depends on the classes, besides the difficulty branch.
+# Parameters that depend on the classes, besides those of the difficulty branch.
 _CLASSIFIER = "decoder.classifier."
 
 
 def load_weights(module: WithDifficulty, meta: CheckpointMeta, path: str | Path) -> None:
-    """Take over the weights of a file, but nothing that depends on its classes.
+    """Load the weights of a file, except those that depend on its classes.
 
     Parameters
     ----------
@@ -27,16 +27,16 @@ def load_weights(module: WithDifficulty, meta: CheckpointMeta, path: str | Path)
         A :class:`DeepLab` with its difficulty branch, as ``meta`` describes it.
     meta : CheckpointMeta
     path
-        torchvision's MobileNetV2 state dict, which becomes the backbone of a network of width 1;
-        or a checkpoint of `deal train`, of the same network and width and of whatever classes:
-        all of it but the classifier and the difficulty branch, which stay as they are.
+        torchvision's MobileNetV2 state dict, which becomes the backbone of a network of width 1; or
+        a checkpoint of `deal train` with the same network and width and any classes, from which
+        everything but the classifier and the difficulty branch is loaded.
 
     Raises
     ------
     ModelError
-        The file cannot be read, or holds neither.
+        The file cannot be read, or is neither of the two.
     UsageError
-        It belongs to another network or width.
+        The weights belong to another network or width.
     """
     network = module.module
     assert isinstance(network, DeepLab)
@@ -53,17 +53,17 @@ def load_weights(module: WithDifficulty, meta: CheckpointMeta, path: str | Path)
 def refuse_other(
     what: str, theirs: CheckpointMeta, ours: CheckpointMeta, names: tuple[str, ...]
 ) -> None:
-    """Raise UsageError where a checkpoint and this run differ in one of these fields."""
+    """Raise UsageError if a checkpoint and this run differ in one of these fields."""
     for name in names:
         if getattr(theirs, name) != getattr(ours, name):
             raise UsageError(
-                f"{what} has {name} {getattr(theirs, name)}, this run {getattr(ours, name)}"
+                f"{what} has {name} {getattr(theirs, name)}, but this run has {getattr(ours, name)}"
             )
 
 
 def _is_checkpoint(path: str | Path) -> bool:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whoever loads it next says what is wrong
+    except Exception:  # the function that loads the file next says what is wrong
         return False
     return isinstance(values, dict) and "format" in values

@@ -136,7 +136,7 @@ def test_a_run_that_was_ended_goes_on_with_the_same_command(
     assert stdout == ""
     if number is not signal.SIGKILL:
         assert stderr.strip().splitlines()[-1].startswith("interrupted: ")
-        assert "the same command goes on from there" in stderr
+        assert "the same command continues from there" in stderr
     stored = len(rows(tmp_path / "out"))
     assert 3 <= stored < 40
     code, stdout, _ = deal(*arguments)

@@ -293,7 +293,7 @@ def test_a_floating_mask_of_0_and_1_is_refused(tmp_path, kind):
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, path)
-    with pytest.raises(ModelError, match="holds nothing but 0 and 1: argmax or a threshold"):
+    with pytest.raises(ModelError, match="has only the values 0 and 1: argmax or a threshold"):
         open_engine(path, options=BINARY | {"output_kind": kind})
 
 
@@ -317,7 +317,7 @@ def test_classes_that_are_all_equally_likely_are_doubtful(tmp_path):
 
 def test_an_output_that_does_not_see_the_image_is_doubtful(tmp_path):
     (doubt,) = opened(tmp_path, {"classes": 5}, gain=0, bias=[1, 0, 0, 0, 3]).doubts
-    assert "alike at every pixel" in doubt
+    assert "the same at every pixel" in doubt
 
 
 def test_a_sound_network_leaves_no_doubt(tmp_path):

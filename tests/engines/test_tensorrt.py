@@ -159,7 +159,7 @@ def test_outputs_of_a_type_that_nobody_can_read_are_named(tmp_path, monkeypatch)
     monkeypatch.setattr(
         fake_tensorrt.ICudaEngine, "get_tensor_dtype", lambda *_: fake_tensorrt.DataType.BF16
     )
-    with pytest.raises(ModelError, match="have to be uint8, float32 or float16"):
+    with pytest.raises(ModelError, match="must be uint8, float32 or float16"):
         open_trt(save(tmp_path))
 
 

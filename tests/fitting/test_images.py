@@ -177,10 +177,10 @@ def test_coloured_labels_other_sizes_and_indices_are_refused(tmp_path):
     with pytest.raises(PoolError, match=r"has index 4; allowed are 0…3 and 255 \(void\)"):
         read(image, 4, 255)
     Image.new("L", (7, 3)).save(image.files.label)
-    with pytest.raises(PoolError, match="is 7x3, its image 5x4"):
+    with pytest.raises(PoolError, match="is 7x3, but its image is 5x4"):
         read(image, 5, 255)
     Image.new("RGB", (5, 4), (128, 64, 128)).save(image.files.label)
-    with pytest.raises(PoolError, match="one class index a pixel"):
+    with pytest.raises(PoolError, match="one class index per pixel"):
         read(image, 5, 255)
     image.files.image.write_bytes(b"no image")
     with pytest.raises(PoolError, match=r"frame_000\.png cannot be read: not a JPEG"):

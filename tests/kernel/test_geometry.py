@@ -125,7 +125,7 @@ def test_an_image_with_bad_logits_has_no_area_and_spares_the_others():
     ("arguments", "message"),
     [
         ({"min_pixels": 0}, "at least 1"),
-        ({"min_pixels": 1.5}, "no whole number"),
+        ({"min_pixels": 1.5}, "not a whole number"),
         ({"mask": np.ones((3, 3), np.uint8)}, r"\[9, 9\] of the raster"),
         ({"size": 9}, "two integers"),
     ],
@@ -233,7 +233,7 @@ def test_simplify_keeps_what_is_farther_than_the_tolerance():
         (np.zeros((2, 2)), [0], {}, "int32"),
         (np.zeros((1, 2, 2), np.int32), [0], {}, "int32"),
         (np.zeros((2, 2), np.int32), [-1], {}, "no region"),
-        (np.zeros((2, 2), np.int32), [0.5], {}, "no whole number"),
+        (np.zeros((2, 2), np.int32), [0.5], {}, "not a whole number"),
         (np.zeros((2, 2), np.int32), [0], {"scale": (0.0, 1.0)}, "positive"),
         (np.zeros((2, 2), np.int32), [0], {"tolerance": -1.0}, "positive"),
     ],

@@ -142,7 +142,7 @@ def test_a_split_needs_images_and_train_two(tmp_path):
     with pytest.raises(PoolError, match=r"val has no CITY/\*_leftImg8bit\.png"):
         list_cityscapes(tmp_path, "test")
     write_cityscapes(tmp_path, train={"ulm": 1}, val={})
-    with pytest.raises(PoolError, match="one image, and val is taken from it"):
+    with pytest.raises(PoolError, match="only one image, but val is also taken from it"):
         list_cityscapes(tmp_path, "train")
     with pytest.raises(PoolError, match="splits train, val, test, not 'demoVideo'"):
         list_cityscapes(tmp_path, "demoVideo")
@@ -150,7 +150,7 @@ def test_a_split_needs_images_and_train_two(tmp_path):
 
 def test_unknown_ids_and_other_sizes_are_refused(root):
     files = list_cityscapes(root, "train")[0]
-    with pytest.raises(PoolError, match="is 64x32, its image 64x33"):
+    with pytest.raises(PoolError, match="is 64x32, but its image is 64x33"):
         read_label(files, (33, 64), 19, 255)
     Image.new("L", (64, 32), 34).save(files.label)
     with pytest.raises(PoolError, match=r"has index 34; allowed are 0…33 and 255 \(void\)"):

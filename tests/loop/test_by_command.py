@@ -134,7 +134,7 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        ("", ModelError, "ended well without having written .*model.onnx"),
+        ("", ModelError, "ended with status 0 but did not write .*model.onnx"),
         ("import os; os.kill(os.getpid(), 9)", DealError, "ended by signal 9.*printed nothing"),
         (
             f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
@@ -146,7 +146,7 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
             f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
             "t.NAMES, t.HEAD['weight'] = ('road', 'sky'), [1, 2]; t.main(*sys.argv[1:])",
             ModelError,
-            "has 2 classes, the labels 3",
+            "has 2 classes, but the labels have 3",
         ),
     ],
 )
@@ -223,24 +223,28 @@ def test_the_lock_is_inherited_by_the_command(make):
         ({"command": []}, UsageError, "command is empty"),
         ({"command": ["train", "{labeled}"]}, UsageError, "lacks {output}"),
         ({"command": ["train", "{output}"]}, UsageError, "lacks {labeled}"),
-        ({"command": [*COMMAND, "{round}"]}, UsageError, "'{round}' .* there are {labeled}"),
-        ({"command": [*COMMAND, "{seed:03d}"]}, UsageError, "'{seed:03d}' .* there are {labeled}"),
-        ({"command": [*COMMAND, "{seed!r}"]}, UsageError, "'{seed!r}' .* there are {labeled}"),
-        ({"command": [*COMMAND, "{"]}, UsageError, "a brace itself is written twice"),
+        ({"command": [*COMMAND, "{round}"]}, UsageError, "'{round}' .* use {labeled}"),
+        ({"command": [*COMMAND, "{seed:03d}"]}, UsageError, "'{seed:03d}' .* use {labeled}"),
+        ({"command": [*COMMAND, "{seed!r}"]}, UsageError, "'{seed!r}' .* use {labeled}"),
+        ({"command": [*COMMAND, "{"]}, UsageError, "write a literal brace twice"),
         ({"command": ["no-such-program", "{labeled}{output}"]}, UsageError, "'no-such-program'"),
         ({"command": "train.py {labeled} {output}"}, UsageError, "takes a list of text"),
-        ({"training": {"command": COMMAND, "lr": 0.1}}, UsageError, "lr does not go with command"),
+        (
+            {"training": {"command": COMMAND, "lr": 0.1}},
+            UsageError,
+            "lr cannot be used with command",
+        ),
         (
             {"methods": {"ds": {"acquisition": "ds", "difficulty_loss": False}}},
             UsageError,
-            "difficulty_loss is of deal's own training",
+            "difficulty_loss works only with deal's own training",
         ),
         ({"scoring": {"engine": "torch"}}, UsageError, "command writes ONNX"),
         ({"scoring": {"device": "gpu"}}, UsageError, "gpu"),
         ({"data": {"dataset": "camvidd", "root": "."}}, UsageError, "'camvidd' is unknown"),
         ({"data": {"dataset": "synthetic"}}, UsageError, "has no files .* to read: write"),
-        ({"data": {"dataset": "folder", "size": [32, 48]}}, UsageError, "size does not go with"),
-        ({"rounds": {"labeled": [2, 20]}}, UsageError, "the training split has 12"),
+        ({"data": {"dataset": "folder", "size": [32, 48]}}, UsageError, "size cannot be used with"),
+        ({"rounds": {"labeled": [2, 20]}}, UsageError, "but the training split has 12"),
         (
             {"data": {"dataset": "folder"}},
             UsageError,

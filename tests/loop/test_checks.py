@@ -91,7 +91,7 @@ def method(acquisition="random", **options):
         (
             {"methods": method(quota="sequence=50%")},
             UsageError,
-            r"none of 12 rows has a sequence; .* sequence_from of \[data\] says sequences",
+            r"none of 12 rows has a sequence; .* sequence_from of \[data\] gives sequences",
         ),
         ({"methods": method(min_gap="3f")}, UsageError, "min_gap 3f: 12 of 12 rows have no seq"),
         (
@@ -102,7 +102,7 @@ def method(acquisition="random", **options):
         (
             {"methods": method(quota="folder=1")},
             DealError,
-            r"other-seed0 round 1: the rules of \[methods.other\] leave 1 of the 2 images to pick",
+            r"other-seed0 round 1: the rules of \[methods.other\] allow only 1 of the 2 images",
         ),
         (
             {"methods": method(quota="folder=10%")},

@@ -200,7 +200,7 @@ def test_fixed_steps_are_the_same_number_in_every_round(make_config):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"rounds__labeled": [1, 5]}, PoolError, "less than a batch of 2"),
+        ({"rounds__labeled": [1, 5]}, PoolError, "fewer than a batch of 2"),
         ({"rounds__labeled": [3, 50]}, UsageError, "training split has 12"),
         ({"rounds__labeled": [5, 3]}, UsageError, "must grow"),
         (
@@ -224,7 +224,7 @@ def test_what_cannot_work_is_refused_before_training(
 
 
 def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
-    with pytest.raises(UsageError, match="no method 'best': there are random, ds"):
+    with pytest.raises(UsageError, match="no method 'best': the methods are random, ds"):
         run_loop(make_config(), methods=["best"])
     with pytest.raises(UsageError, match="seed 4"):
         run_loop(make_config(), seeds=[4])
@@ -317,7 +317,7 @@ def without_images(root: Path) -> None:
         (lambda root: (root / "val/labels/frame_000.png").unlink(), "frame_000.png has no label"),
         (
             lambda root: relabel(root / "train/labels/frame_001.png", 0, (40, 32)),
-            "frame_001.png is 40x32, its image 48x32",
+            "frame_001.png is 40x32, but its image is 48x32",
         ),
         (
             lambda root: relabel(root / "train/labels/frame_002.png", 2),
@@ -327,7 +327,7 @@ def without_images(root: Path) -> None:
         (lambda root: (root / "train").rename(root / "training"), "No such file or directory"),
         (
             lambda root: [relabel(path, 255) for path in (root / "val/labels").iterdir()],
-            "has no labelled pixel",
+            "has no labeled pixel",
         ),
         (lambda root: (root / "classes.json").unlink(), "it must hold"),
         (
@@ -396,5 +396,7 @@ def test_full_supervision_is_trained_once_a_seed_and_is_no_method_of_the_table(m
     first = (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns
     run_loop(config, methods=["full"])
     assert (config.folder / "full-seed0" / "metrics.json").stat().st_mtime_ns == first
-    with pytest.raises(UsageError, match="no method 'full': there are random, ds; full = true"):
+    with pytest.raises(
+        UsageError, match="no method 'full': the methods are random, ds; full = true"
+    ):
         run_loop(make_config(), methods=["full"])

@@ -255,7 +255,7 @@ def test_a_model_whose_images_have_another_size_than_before_cannot_pick(make, tm
         "onnx.save(model, sys.argv[2])\n"
     )
     config = make(training=changed(tmp_path, after=resize))
-    with pytest.raises(ModelError, match=r"brings several \(24x52, .*, the same in every round"):
+    with pytest.raises(ModelError, match=r"has several \(24x52, .*, the same in every round"):
         run_loop(config)
 
 
@@ -263,7 +263,7 @@ def test_images_of_several_sizes_have_no_common_cells(make, root):
     for kind in ("images", "labels"):
         path = root / "train" / kind / "frame_004.png"
         Image.open(path).resize((48, 24), Image.Resampling.NEAREST).save(path)
-    with pytest.raises(ModelError, match=r"several \(24x48, 36x52\): it needs an input_size"):
+    with pytest.raises(ModelError, match=r"several \(24x48, 36x52\): give it an input_size"):
         run_loop(make())
 
 
@@ -376,7 +376,7 @@ def test_void_of_cityscapes_files_is_255(make, tmp_path):
         ({"rounds": {"labeled": [2, 3], "regions": "grid:0"}}, r"must be grid:PX"),
         (
             {"rounds": {"labeled": [2, 3], "regions": "grid:8", "pool_subset": "50%"}},
-            "pool_subset is of images",
+            "pool_subset works on images only",
         ),
         (
             {"training": {"epochs": 3, "batch_size": 2}},
@@ -399,7 +399,7 @@ def test_void_of_cityscapes_files_is_255(make, tmp_path):
                 "rounds": {"labeled": [2, 3]},
                 "methods": {"ds": {"acquisition": "ds", "max_per_image": 2}},
             },
-            r"\[methods.ds\] max_per_image is of regions: give \[rounds\] regions",
+            r"\[methods.ds\] max_per_image needs regions: give \[rounds\] regions",
         ),
     ],
 )

@@ -80,11 +80,11 @@ def text_of(**changes: str) -> str:
         (text_of(grid="[1e9, 1e9]"), "at most 16777216 cells"),
         (text_of(gamma="1" + "0" * 400), "is too large"),
         (text_of(gamma="1e999"), "is too large"),
-        (text_of(bias="NaN"), "NaN is no number"),
-        (text_of(bias="-Infinity"), "no number"),
+        (text_of(bias="NaN"), "NaN is not a JSON number"),
+        (text_of(bias="-Infinity"), "is not a JSON number"),
         (text_of(bias="[" * 100_000 + "]" * 100_000), "nested more than 64 deep"),
         (text_of(bias="[" * 80 + "]" * 80), "nested more than 64 deep"),
-        (text_of()[:-1] + ', "gamma": 3}', "'gamma' stands twice"),
+        (text_of()[:-1] + ', "gamma": 3}', "'gamma' occurs twice"),
     ],
 )
 def test_a_head_file_is_strict_json(tmp_path: Path, text: str, says: str) -> None:
@@ -97,5 +97,5 @@ def test_a_head_file_is_strict_json(tmp_path: Path, text: str, says: str) -> Non
 
 def test_a_head_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "head.json")
-    with pytest.raises(ModelError, match="no regular file"):
+    with pytest.raises(ModelError, match="not a regular file"):
         DifficultyHead.load(tmp_path / "head.json")

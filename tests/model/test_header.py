@@ -264,9 +264,9 @@ def test_a_link_out_of_the_hugging_face_cache_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("w\0.bin", "no file name"),
-        ("", "no file name"),
-        ("*/_ORT_MEM_ADDR_/*", "no file name"),
+        ("w\0.bin", "not a file name"),
+        ("", "not a file name"),
+        ("*/_ORT_MEM_ADDR_/*", "not a file name"),
         ("C:\\secret.bin", "outside its folder"),
         ("x" * 5000, "cannot be read"),
     ],
@@ -288,7 +288,7 @@ def test_an_absolute_location_is_refused_even_within_the_folder(tmp_path):
 
 def test_a_pipe_is_no_model_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="no regular file"):
+    with pytest.raises(ModelError, match="not a regular file"):
         read_header(tmp_path / "m.onnx")
 
 

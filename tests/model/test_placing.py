@@ -93,7 +93,7 @@ def test_a_square_crop_is_that_of_torchvision(original: tuple[int, int], side: i
 def test_a_crop_of_any_size_cuts_to_the_multiple() -> None:
     values = spec(resize="crop", size_multiple=32)
     assert placement(values, 97, 70) == Placement((96, 64), (97, 70), (0, -3))
-    with pytest.raises(ItemError, match="multiples of 32, cropped"):
+    with pytest.raises(ItemError, match="too small for a model that crops to multiples of 32"):
         placement(values, 97, 31)
 
 

@@ -82,7 +82,7 @@ def test_side_car_wins_over_metadata_and_options_over_both(tmp_path):
 @pytest.mark.parametrize("missing", ["mean", "std"])
 def test_float_models_must_say_their_normalisation(tmp_path, missing):
     path = save_model(tmp_path / "m.onnx", floating=True)
-    with pytest.raises(ModelError, match="give mean and std"):
+    with pytest.raises(ModelError, match="give the mean and std"):
         read_spec(path, NORMALISED | {missing: None})
 
 
@@ -97,10 +97,10 @@ def test_a_model_without_classes_is_told_how_to_name_them(tmp_path):
     [
         ("format", 2, "must be 1"),
         ("format", True, "must be 1"),
-        ("classes", [], "names, or how many"),
-        ("classes", 0, "names, or how many"),
-        ("classes", "road", "names, or how many"),
-        ("classes", ["road", 3], "names, or how many"),
+        ("classes", [], "names, or the number"),
+        ("classes", 0, "names, or the number"),
+        ("classes", "road", "names, or the number"),
+        ("classes", ["road", 3], "names, or the number"),
         ("palette", [[0, 0]], r"\[r, g, b\]"),
         ("palette", [[0, 0, 256]], r"\[r, g, b\]"),
         ("ignore_index", "void", "whole number"),
@@ -118,7 +118,7 @@ def test_a_model_without_classes_is_told_how_to_name_them(tmp_path):
         ("mean", [0.5, 0.5, True], "three numbers"),
         ("mean", [123.675, 116.28, 103.53], "divide them by 255"),
         ("std", [58.395, 57.12, 57.375], "divide them by 255"),
-        ("classes", 10**9, "256 at most"),
+        ("classes", 10**9, "at most 256"),
         ("size_multiple", 10**18, "at most 4096"),
         ("input_size", [10**9, 8], "at most 65535"),
         ("input_size", [65_000, 65_000], "at most 268435456 pixels"),
@@ -157,7 +157,7 @@ def test_side_cars_must_be_json_objects(tmp_path, content):
     [
         ({"input_format": "float-rgb"}, "use rgb8 or bgr8"),
         ({"mean": [0, 0, 0], "std": [1, 1, 1]}, "leave out mean and std"),
-        ({"input_size": [30, 30], "size_multiple": 4}, "no multiple of size_multiple 4"),
+        ({"input_size": [30, 30], "size_multiple": 4}, "not a multiple of size_multiple 4"),
         ({"palette": [[0, 0, 0]]}, "1 colours for 5 classes"),
         ({"difficulty_head": {**HEAD, "weight": [1.0]}}, "1 weights for 5"),
         ({"difficulty_head": {"gamma": 1.0}}, "difficulty_head has the keys"),
@@ -218,14 +218,14 @@ def test_inputs_that_are_no_rgb_images_are_refused(tmp_path, dtype, shape):
         [tensor("x", dtype, shape)],
         [tensor("y", TensorProto.FLOAT, ["N", 5, "h", "w"])],
     )
-    with pytest.raises(ModelError, match="deal feeds one image"):
+    with pytest.raises(ModelError, match="deal needs one image input"):
         read_spec(path, {"classes": 5})
 
 
 def test_a_second_input_is_refused(tmp_path):
     inputs = [tensor(name, TensorProto.UINT8, ["N", "H", "W", 3]) for name in ("left", "right")]
     path = save_graph(tmp_path / "m.onnx", inputs, [tensor("y", TensorProto.FLOAT, [1, 5, 1, 1])])
-    with pytest.raises(ModelError, match=r"'left'.*'right'.*deal feeds one image"):
+    with pytest.raises(ModelError, match=r"'left'.*'right'.*deal needs one image input"):
         read_spec(path, {"classes": 5})
 
 
@@ -249,7 +249,7 @@ def test_a_fixed_graph_size_is_the_input_size(tmp_path):
     path = save_model(tmp_path / "m.onnx", size=(32, 48), batch=1, props=metadata())
     found = read_spec(path)
     assert (found.input_size, found.batch) == ((32, 48), 1)
-    with pytest.raises(ModelError, match="set input_size to what the graph takes"):
+    with pytest.raises(ModelError, match="set input_size to the size that the graph takes"):
         read_spec(path, {"input_size": [64, 64]})
 
 
@@ -260,7 +260,7 @@ def test_one_channel_with_sigmoid_has_two_classes(tmp_path):
     with pytest.raises(ModelError, match="for one channel set activation to sigmoid"):
         read_spec(path, {"classes": 2})
     several = save_model(tmp_path / "n.onnx", num_classes=2)
-    with pytest.raises(ModelError, match="one yes or no a class"):
+    with pytest.raises(ModelError, match="decides each class separately"):
         read_spec(several, {"classes": 2, "activation": "sigmoid"})
 
 
@@ -327,7 +327,7 @@ def test_metadata_that_is_no_json_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"classes": 5, "classes": 6}', "'classes' stands twice"),
+        ('{"classes": 5, "classes": 6}', "'classes' occurs twice"),
         ('{"classes": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested more than 64 deep"),
         ('{"classes": 5, "mean": [1' + "0" * 400 + ", 0, 0]}", "is too large"),
         ('{"classes": 5, "palette": [[true, 0, 0]]}', r"\[r, g, b\]"),
@@ -350,7 +350,7 @@ def test_side_cars_and_metadata_are_strict_json(tmp_path, text, says):
 def test_a_side_car_that_is_a_pipe_is_not_waited_for(tmp_path):
     path = save_model(tmp_path / "m.onnx")
     os.mkfifo(tmp_path / "m.json")
-    with pytest.raises(ModelError, match="no regular file"):
+    with pytest.raises(ModelError, match="not a regular file"):
         read_spec(path)
 
 
@@ -440,7 +440,7 @@ def test_a_batch_that_was_traced_can_be_stated(tmp_path):
     assert read_spec(path).batch == 1
     fixed = save_model(tmp_path / "n.onnx", batch=2, props=metadata())
     assert read_spec(fixed).batch == 2
-    with pytest.raises(ModelError, match="takes batches of 2, batch says 3"):
+    with pytest.raises(ModelError, match="takes batches of 2, but batch is 3"):
         read_spec(fixed, {"batch": 3})
 
 

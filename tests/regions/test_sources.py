@@ -197,9 +197,9 @@ def test_segments_reach_the_raster_by_nearest_neighbour(
 @pytest.mark.parametrize(
     ("ids", "says"),
     [
-        (np.zeros((4, 4), int), "4×4 (H×W), the oriented image 48×64"),
+        (np.zeros((4, 4), int), "4×4 (H×W), but the oriented image is 48×64"),
         (np.zeros(SIZE), "integers"),
-        (np.full(SIZE, 70_000), "65534 is the highest"),
+        (np.full(SIZE, 70_000), "above the limit of 65534"),
         (None, "no segments were given"),
     ],
 )

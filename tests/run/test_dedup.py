@@ -97,7 +97,7 @@ def test_a_bare_dedup_has_the_default_threshold(value: Any, expected: float | No
 
 @pytest.mark.parametrize("value", ["pool", "-1", "256", "nan"])
 def test_what_is_no_threshold_is_refused_with_the_remedy(value: str) -> None:
-    with pytest.raises(UsageError, match="write --dedup="):
+    with pytest.raises(UsageError, match="give a number, such as --dedup="):
         parse_dedup(value)
 
 
@@ -288,7 +288,7 @@ def test_the_option_takes_its_threshold_or_none(
 
 
 def test_a_bare_option_before_the_pool_is_told_apart(pool: Path, model: Path) -> None:
-    with pytest.raises(UsageError, match="a bare --dedup last"):
+    with pytest.raises(UsageError, match="--dedup without a number last"):
         command.main(
             ["--dedup", str(pool), "--model", str(model), "-o", "x"], standalone_mode=False
         )

@@ -320,7 +320,7 @@ def test_what_was_odd_of_images_that_were_scored_is_noted(
     (pool / "stray.jpg").write_bytes(whole[:20] + b"\x11\x22" + whole[20:])
     (pool / "dark.tif").write_bytes(tiff(np.full((24, 32), 4000, np.uint16)))
     notes = score_pool(pool, model=model, output=tmp_path / "out").notes
-    assert any(note.startswith("1 JPEGs hold bytes") for note in notes)
+    assert any(note.startswith("1 JPEGs have stray bytes") for note in notes)
     assert any(note.startswith("1 images of 16-bit grey stay below 4096") for note in notes)
     stored = rows(tmp_path / "out")
     assert stored["stray.jpg"]["color_mode"] == "RGB;extraneous-bytes"

@@ -214,7 +214,7 @@ def test_a_signal_keeps_finished_rows_and_the_next_run_goes_on(
         if state.done == 5:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(InterruptedRunError, match=r"of 80 images are stored; .*goes on") as info:
+    with pytest.raises(InterruptedRunError, match=r"of 80 images are stored; .*continues") as info:
         score_pool(pool, model=model, output=out, progress=progress)
     assert info.value.exit_code == code
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

@@ -178,7 +178,7 @@ def test_kept_regions_are_those_that_the_acquisition_function_ranks_highest(
 
 def test_a_note_says_what_else_ranks_the_regions_of_one_image(score: Score) -> None:
     report = score(regions="grid:8", acquisition="de", keep_regions=2)
-    assert [note for note in report.notes if "de does not rank the regions" in note]
+    assert [note for note in report.notes if "de cannot rank the regions" in note]
     assert not score(regions="grid:8", acquisition="ds", keep_regions=2, overwrite=True).notes
 
 

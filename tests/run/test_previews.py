@@ -145,7 +145,7 @@ def test_a_model_without_difficulty_shows_the_images_alone_and_says_so(tmp_path:
         previews=3,
     )
     assert report.previews == tmp_path / "out/previews.jpg"
-    assert report.notes == ("the model has no difficulty: the previews show the images alone",)
+    assert report.notes == ("the model has no difficulty: the previews show only the images",)
 
 
 def test_a_run_without_ok_rows_draws_nothing(model: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def pool(tmp_path: Path) -> Path:
 def test_a_run_tells_and_records_the_doubts(tmp_path: Path, pool: Path) -> None:
     model = save_model(tmp_path / "m.onnx", gain=0, bias=[0, 0, 5, 0, 0], props=metadata())
     report = score_pool([pool], model=[model], output=tmp_path / "out", acquisition="entropy")
-    assert any("alike at every pixel" in note for note in report.notes)
+    assert any("the same at every pixel" in note for note in report.notes)
     assert any("predicted as 'car'" in note for note in report.notes)
     (record,) = (tmp_path / "out" / "runs").glob("*.json")
     assert json.loads(record.read_text())["notes"] == list(report.notes)

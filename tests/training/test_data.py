@@ -70,7 +70,7 @@ def test_a_label_without_image_is_named(root):
 
 def test_a_label_of_another_size_is_refused(root):
     write_pair(root, "train", "c", np.zeros((4, 5)), size=(4, 4))
-    with pytest.raises(PoolError, match=r"labels/c\.png is 5x4, its image 4x4"):
+    with pytest.raises(PoolError, match=r"labels/c\.png is 5x4, but its image is 4x4"):
         load(root)
 
 
@@ -110,7 +110,7 @@ def test_an_empty_split_is_refused(root):
 def test_a_split_of_void_alone_is_refused(root):
     for name in ("a", "b"):
         write_pair(root, "val", name, np.full((2, 3), 255))
-    with pytest.raises(PoolError, match=r"split val of .* has no labelled pixel"):
+    with pytest.raises(PoolError, match=r"split val of .* has no labeled pixel"):
         load(root)
 
 
@@ -188,7 +188,7 @@ def test_cityscapes_needs_a_size(cityscapes):
 def test_cityscapes_labels_are_checked_before_they_are_reduced(cityscapes):
     label = next((cityscapes / "gtFine/val").rglob("*_labelIds.png"))
     Image.new("L", (64, 33)).save(label)
-    with pytest.raises(PoolError, match="is 64x33, its image 64x32"):
+    with pytest.raises(PoolError, match="is 64x33, but its image is 64x32"):
         load(cityscapes, "cityscapes", size=(8, 16))
 
 

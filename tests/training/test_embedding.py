@@ -145,9 +145,9 @@ def test_a_classifier_is_the_last_convolution_to_the_classes():
     ("name", "message"),
     [
         ("nowhere", "no module 'nowhere'"),
-        ("unused", "'unused' is run 0 times"),
-        ("twice", "'twice' is run 2 times"),
-        ("flat", r"'flat' takes no feature map \[B,E,h,w\]"),
+        ("unused", "'unused' runs 0 times"),
+        ("twice", "'twice' runs 2 times"),
+        ("flat", r"module 'flat' is not a feature map \[B,E,h,w\]"),
     ],
 )
 def test_modules_without_an_embedding_are_refused(name, message):

@@ -175,7 +175,7 @@ def test_a_network_that_takes_multiples_of_a_size_says_so(tmp_path):
     export_unet(path, size_multiple=4)
     spec = read_spec(path)
     assert (spec.size_multiple, spec.input_size) == (4, (32, 48))
-    with pytest.raises(ModelError, match="multiples of a size only, say so in size_multiple"):
+    with pytest.raises(ModelError, match="only takes multiples of a size, set size_multiple"):
         export_unet(tmp_path / "any.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["unet.onnx"]
 
@@ -240,5 +240,5 @@ def test_dropout_of_tokens_is_no_dropout_of_channels(tmp_path):
             return self.drop(y.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(y.shape)
 
     module = WithDifficulty(Tokens(), 5)
-    with pytest.raises(ModelError, match=r"shape \[1, 256, 5\], no feature maps"):
+    with pytest.raises(ModelError, match=r"shape \[1, 256, 5\], but masks need feature maps"):
         export_unet(tmp_path / "m.onnx", module, dropout=True)

@@ -204,7 +204,7 @@ def test_start_from_takes_over_the_parameters(config, tmp_path):
     for (name, before), after in zip(old.named_parameters(), new.parameters(), strict=True):
         torch.testing.assert_close(after, before, rtol=0, atol=1e-6, msg=name)
     assert meta.provenance["started_from"]["recipe"]["epochs"] == 1
-    with pytest.raises(UsageError, match=r"has width 0\.1, this run 0\.2"):
+    with pytest.raises(UsageError, match=r"has width 0\.1, but this run has 0\.2"):
         train(replace(second, width=0.2), overwrite=True)
 
 
@@ -253,7 +253,7 @@ def test_a_damaged_checkpoint_names_the_remedy(config):
 
 def test_an_output_that_cannot_be_made_is_an_error(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         train(replace(config, output=str(tmp_path / "file" / "run")))
 
 

@@ -55,8 +55,8 @@ def test_a_checkpoint_of_equal_classes_gives_neither_classifier_nor_difficulty(t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "paper"}, "has network light, this run paper"),
-        ({"width": 0.5}, "has width 0.25, this run 0.5"),
+        ({"network": "paper"}, "has network light, but this run has paper"),
+        ({"width": 0.5}, "has width 0.25, but this run has 0.5"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused(pretrained, changes, message):
