@@ -123,7 +123,7 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
         f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     config = make(python(code), rounds={"labeled": [2, 4]}, methods={"ds": {"acquisition": "ds"}})
-    with pytest.raises(
+    with pytest.raises(DealError, match=r"(?s)status 3.*The end of .*:\nno memory left$"):
         DealError, match=r"(?s)ended with status 3.*The end of .*:\nno memory left$"
     ):
         run_loop(config)
