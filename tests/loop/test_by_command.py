@@ -124,8 +124,6 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
     )
     config = make(python(code), rounds={"labeled": [2, 4]}, methods={"ds": {"acquisition": "ds"}})
     with pytest.raises(DealError, match=r"(?s)status 3.*The end of .*:\nno memory left$"):
-        DealError, match=r"(?s)ended with status 3.*The end of .*:\nno memory left$"
-    ):
         run_loop(config)
     with pytest.raises(DealError, match="round-2"):
         run_loop(config)
