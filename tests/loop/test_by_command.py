@@ -123,7 +123,7 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
         f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     config = make(python(code), rounds={"labeled": [2, 4]}, methods={"ds": {"acquisition": "ds"}})
-    with pytest.raises(DealError, match=r"(?s)ended with status 3.*ends:\nno memory left$"):
+    with pytest.raises(DealError, match=r"(?s)status 3.*The end of .*:\nno memory left$"):
         run_loop(config)
     with pytest.raises(DealError, match="round-2"):
         run_loop(config)
@@ -228,7 +228,7 @@ def test_the_lock_is_inherited_by_the_command(make):
         ({"command": [*COMMAND, "{seed!r}"]}, UsageError, "'{seed!r}' .* use {labeled}"),
         ({"command": [*COMMAND, "{"]}, UsageError, "write a literal brace twice"),
         ({"command": ["no-such-program", "{labeled}{output}"]}, UsageError, "'no-such-program'"),
-        ({"command": "train.py {labeled} {output}"}, UsageError, "takes a list of text"),
+        ({"command": "train.py {labeled} {output}"}, UsageError, "give a list of text"),
         (
             {"training": {"command": COMMAND, "lr": 0.1}},
             UsageError,

@@ -75,7 +75,7 @@ def method(acquisition="random", **options):
         (
             {"methods": method("ds:entropy", difficulty_loss=False)},
             UsageError,
-            r"\[methods.other\] ds:entropy ranks by difficulty, which difficulty_loss = false",
+            r"\[methods.other\] ds:entropy ranks by difficulty, but difficulty_loss = false",
         ),
         (
             {"methods": method("focus:entropy", focus=["unicorn"])},
@@ -116,17 +116,17 @@ def method(acquisition="random", **options):
                 "methods": method(quota=["sequence:scene-=2", "sequence:scene-1=1"]),
             },
             DealError,
-            r"round 2: the rules of \[methods.other\] leave 3 of the 4 images",
+            r"round 2: the rules of \[methods.other\] allow only 3 of the 4 images",
         ),
         (
             {"data": SCENES, "methods": method(min_gap="40f")},
             DealError,
-            r"round 1: the rules of \[methods.other\] leave 1 of the 2 images",
+            r"round 1: the rules of \[methods.other\] allow only 1 of the 2 images",
         ),
         (
             {"rounds": GRID, "training": STEPS, "methods": method(max_per_image=1)},
             DealError,
-            r"round 1: the rules of \[methods.other\] leave regions of 576 of the 3072 pixels",
+            r"round 1: the rules of \[methods.other\] allow only regions of 576 of the 3072 pixels",
         ),
         (
             {"rounds": GRID, "training": STEPS, "methods": method(quota="camera=50%")},
@@ -206,7 +206,7 @@ def test_what_is_picked_needs_no_engine_and_what_is_not_does(make_config, no_cud
         ({"scoring": {"engine": "trt"}}, EngineUnavailableError, r"\[scoring\] engine trt"),
         ({"methods": method("bald")}, UsageError, "lack mutual_information_mean"),
         ({"methods": method("focus:entropy", focus=["bus"])}, UsageError, "bus.*road"),
-        ({"methods": method(quota="folder=1")}, DealError, "leave 1 of the 2 images"),
+        ({"methods": method(quota="folder=1")}, DealError, "allow only 1 of the 2 images"),
         (
             {"rounds": {"labeled": [2, 4], "regions": "grid:8"}, "methods": method(min_gap="2f")},
             UsageError,
@@ -242,6 +242,6 @@ def test_rules_that_could_be_met_but_were_not_end_the_run_with_their_name(make_c
     config = make_config(
         data=SCENES, methods=method(min_gap="9f"), rounds__labeled=[3, 5], training__epochs=1
     )
-    with pytest.raises(DealError, match=r"rules of \[methods.other\] leave 1 of the 2 images"):
+    with pytest.raises(DealError, match=r"rules of \[methods.other\] allow only 1 of the 2 images"):
         run_loop(config)
     assert (config.folder / "common/seed0/metrics.json").exists()

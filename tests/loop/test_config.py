@@ -72,7 +72,7 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("training.epochs", None, "either epochs or steps"),
         ("training.lr", "fast", r"\[training\] lr cannot be 'fast': give a number"),
         ("training.batch_size", 1, "at least 2"),
-        ("training.batch_size", True, "takes a whole number"),
+        ("training.batch_size", True, "give a whole number"),
         ("training.precision", "fp8", "fp32 or bf16"),
         ("training.compile", "yes", "default or reduce-overhead, not 'yes'"),
         ("data", None, "needs data"),
@@ -89,7 +89,7 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("methods.common", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods.full", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods", {"a b": {"acquisition": "ds"}}, "use letters, digits"),
-        ("seeds", [1, 1], "each once"),
+        ("seeds", [1, 1], "different whole numbers"),
         ("experiment", "../up", "name of a folder"),
     ],
 )

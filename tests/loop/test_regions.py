@@ -230,7 +230,8 @@ def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, tab
 def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make):
     config = make(methods={"strict": {"acquisition": "ds", "max_per_image": 1}})
     with pytest.raises(
-        DealError, match=r"strict-seed0 round 1: the rules of \[methods.strict\] leave regions of"
+        DealError,
+        match=r"strict-seed0 round 1: the rules of \[methods.strict\] allow only regions of",
     ):
         run_loop(config)
 
