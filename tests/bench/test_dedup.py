@@ -109,7 +109,7 @@ def test_a_duplicate_that_is_picked_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"thresholds": "1,x"}, "no threshold"), ({"acquisition": ("core-set",)}, "no scores")],
+    [({"thresholds": "1,x"}, "not a threshold"), ({"acquisition": ("core-set",)}, "no scores")],
 )
 def test_what_cannot_be_compared_is_refused_before_any_work(
     options: dict[str, object], says: str

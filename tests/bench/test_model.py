@@ -116,7 +116,7 @@ def test_what_cannot_be_measured_says_so(own, tmp_path):
     with pytest.raises(ModelError, match="does not say its classes"):
         run(bare)
     fixed = save_model(tmp_path / "fixed.onnx", props=metadata(), size=(40, 56))
-    with pytest.raises(ModelError, match="set input_size to what the graph takes"):
+    with pytest.raises(ModelError, match="set input_size to the size that the graph takes"):
         run(fixed, size=SIZE)
     nan = save_model(tmp_path / "nan.onnx", props=metadata(), nan_above=0)
     with pytest.raises(ModelError, match="gives NaN or infinite logits"):

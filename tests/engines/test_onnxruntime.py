@@ -300,7 +300,7 @@ def test_a_floating_mask_of_0_and_1_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("noise", [1.0, 0.05])
 def test_a_network_that_draws_at_random_is_refused(tmp_path, noise):
     path = redressed(save_model(tmp_path / "m.onnx", props=metadata()), noise=noise)
-    with pytest.raises(ModelError, match=r"dropout does that was exported in training mode.*eval"):
+    with pytest.raises(ModelError, match=r"like dropout that was exported in training mode.*eval"):
         open_engine(path)
 
 
