@@ -89,6 +89,14 @@ def far(columns: object) -> object:
 far(1, 2)  # call-arg
 """
 
+# What users never see of deal is not followed into packages that take mypy half a minute.
+SETTINGS = """\
+[mypy]
+strict = true
+[mypy-torch.*,onnx.*,onnxscript.*]
+follow_imports = skip
+"""
+
 ERROR = re.compile(r"^(.+?):(\d+): error: .*\[([a-z-]+)\]$", re.MULTILINE)
 
 
@@ -125,7 +133,8 @@ def test_right_code_passes_strict_checking_and_wrong_names_do_not(
     (packages / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     (tmp_path / "good.py").write_text(GOOD)
     (tmp_path / "bad.py").write_text(BAD)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "good.py", "bad.py"]
+    (tmp_path / "mypy.ini").write_text(SETTINGS)
+    command = [sys.executable, "-m", "mypy", "good.py", "bad.py"]
     command += ["--python-executable", str(tmp_path / "venv" / "bin" / "python")]
     command += ["--cache-dir", "cache"]
     environment = {name: value for name, value in os.environ.items() if "PATH" not in name}
