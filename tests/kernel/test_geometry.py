@@ -232,7 +232,7 @@ def test_simplify_keeps_what_is_farther_than_the_tolerance():
     [
         (np.zeros((2, 2)), [0], {}, "int32"),
         (np.zeros((1, 2, 2), np.int32), [0], {}, "int32"),
-        (np.zeros((2, 2), np.int32), [-1], {}, "no region"),
+        (np.zeros((2, 2), np.int32), [-1], {}, "not a region"),
         (np.zeros((2, 2), np.int32), [0.5], {}, "not a whole number"),
         (np.zeros((2, 2), np.int32), [0], {"scale": (0.0, 1.0)}, "positive"),
         (np.zeros((2, 2), np.int32), [0], {"tolerance": -1.0}, "positive"),

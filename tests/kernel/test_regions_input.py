@@ -264,7 +264,7 @@ HEAD = deal.DifficultyHead(1.0, [1, 2, 3], 0.0)
         ({"logits": np.zeros(385, "u1")[1:].view("f4").reshape(2, 3, 4, 4)}, "not aligned"),
         ({"size": (0, 5)}, "raster is 0 x 5"),
         ({"size": (2**40, 2**40)}, "raster is"),
-        ({"size": 8}, r"size=8: two integers"),
+        ({"size": 8}, r"size=8: give two integers"),
         ({"size": (8.0, 8)}, "two integers"),
         ({"head": deal.DifficultyHead(1.0, [1, 2, 3], 1e16)}, "finite and at most 1e15"),
         ({"head": deal.DifficultyHead(1.0, [1, 2, -1e16], 0.0)}, "finite and at most 1e15"),
@@ -280,8 +280,8 @@ HEAD = deal.DifficultyHead(1.0, [1, 2, 3], 0.0)
         ({"regions": deal.Segments(np.zeros((0, 0), np.int32))}, r"segments: shape \[8, 8\]"),
         ({"regions": deal.Segments(np.zeros((8, 8), np.int32), 0)}, "count from 1"),
         ({"regions": deal.Segments(np.zeros((8, 8), np.int32), 2**62)}, "count from 1"),
-        ({"threads": 0}, "at least 1"),
-        ({"threads": 1025}, "at most 1024"),
+        ({"threads": 0}, "give 1 to 1024"),
+        ({"threads": 1025}, "give 1 to 1024"),
         ({"threads": 1.5}, "threads=1.5"),
         ({"stream": 7}, "stream"),
     ],
@@ -309,7 +309,7 @@ def test_a_difficulty_map_needs_a_buffer_of_its_shape_and_finite_logits():
 
 @pytest.mark.parametrize("cell", [0, 2.5])
 def test_grid_cells_need_a_whole_pixel(cell):
-    with pytest.raises(deal.DealError, match="whole number, at least 1 pixel"):
+    with pytest.raises(deal.DealError, match="whole number of at least 1"):
         deal.Grid(cell)
 
 
