@@ -145,7 +145,10 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
+C_TESTS := test_deal test_deal_calls test_scores test_isa
+C_TEST_HEADERS := $(wildcard tests/c/*.h csrc/abi/*.h)
+
+$(C_TESTS:%=build/%) build/fuzz_deal: build/%: tests/c/%.c $(C_TEST_HEADERS) build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench latency runs.
@@ -162,30 +165,23 @@ build/failing_calls.so: tests/c/failing_calls.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 
-build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized: \
-  build/%_sanitized: tests/c/%.c tests/c/small_batch.h csrc/abi/columns.def \
-  $(PLAIN:%=build/sanitized/%.o)
+$(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized: build/%_sanitized: tests/c/%.c \
+  $(C_TEST_HEADERS) csrc/abi/columns.def $(PLAIN:%=build/sanitized/%.o)
 	$(CC) $(SANITIZE) $(C_FLAGS) -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/failing_calls.so \
-  build/test_cuda_emulated build/emulated/_native.so build/test_deal_sanitized build/test_deal_calls_sanitized \
-  build/test_isa_sanitized build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
+test-programs: $(C_TESTS:%=build/%) build/fuzz_deal build/failing_calls.so build/test_cuda_emulated \
+  build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
 
-ctest: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/test_cuda_emulated
-	build/test_deal
-	build/test_deal_calls
-	build/test_isa
+ctest: $(C_TESTS:%=build/%) build/fuzz_deal build/test_cuda_emulated
+	set -e; for test in $(C_TESTS); do build/$$test; done
 	build/fuzz_deal 1 5000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized \
-  build/test_cuda_emulated_sanitized
-	build/test_deal_sanitized
-	build/test_deal_calls_sanitized
-	build/test_isa_sanitized
+ctest-sanitized: $(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
+	set -e; for test in $(C_TESTS); do build/$${test}_sanitized; done
 	build/fuzz_deal_sanitized 1 50000
 	build/test_cuda_emulated_sanitized
 
@@ -196,7 +192,7 @@ build/threads/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(RACES) -c $< -o $@
 
-build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads: build/%_threads: tests/c/%.c tests/c/small_batch.h \
+build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads: build/%_threads: tests/c/%.c $(C_TEST_HEADERS) \
   csrc/abi/columns.def $(PLAIN:%=build/threads/%.o)
 	$(CC) $(RACES) $(C_FLAGS) -c $< -o build/threads/$*.o
 	$(CXX) $(RACES) build/threads/$*.o $(filter %.o,$^) -lm -pthread -o $@
@@ -215,15 +211,16 @@ build/$(ARM)/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
-build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h $(PLAIN:%=build/$(ARM)/%.o)
+build/$(ARM)/%: tests/c/%.c $(C_TEST_HEADERS) $(PLAIN:%=build/$(ARM)/%.o)
 	$(ARM)-gcc -O2 $(C_FLAGS) -c $< -o $@.o
 	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
 
 .SECONDARY: $(PLAIN:%=build/$(ARM)/%.o)
 
-ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/test_isa
+ctest-neon: $(C_TESTS:%=build/$(ARM)/%)
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
 	$(RUN_ARM) build/$(ARM)/test_deal_calls
+	$(RUN_ARM) build/$(ARM)/test_scores
 	$(RUN_ARM) build/$(ARM)/test_isa neon
 
 # ---- CUDA ---------------------------------------------------------------------------------------

@@ -30,12 +30,12 @@ static deal_tensor make_logits(void) {
   return t;
 }
 
-static deal_head make_head(void) {
+static inline deal_head make_head(void) {
   deal_head head = {sizeof head, weight, C, 0.8f, -0.4f, 6, 8, DEAL_ATTENTION_AUTO};
   return head;
 }
 
-static deal_context* make_context(int threads) {
+static inline deal_context* make_context(int threads) {
   deal_context_options options = {sizeof options};
   options.threads = threads;
   deal_context* context = NULL;
