@@ -145,10 +145,11 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-C_TESTS := test_deal test_deal_calls test_scores test_isa
+C_TESTS := test_deal test_deal_calls test_scores test_stream test_isa
+C_FUZZERS := fuzz_deal fuzz_stream
 C_TEST_HEADERS := $(wildcard tests/c/*.h csrc/abi/*.h)
 
-$(C_TESTS:%=build/%) build/fuzz_deal: build/%: tests/c/%.c $(C_TEST_HEADERS) build/libdeal.so
+$(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%): build/%: tests/c/%.c $(C_TEST_HEADERS) build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench latency runs.
@@ -165,24 +166,27 @@ build/failing_calls.so: tests/c/failing_calls.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 
-$(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized: build/%_sanitized: tests/c/%.c \
+$(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized): build/%_sanitized: tests/c/%.c \
   $(C_TEST_HEADERS) csrc/abi/columns.def $(PLAIN:%=build/sanitized/%.o)
 	$(CC) $(SANITIZE) $(C_FLAGS) -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: $(C_TESTS:%=build/%) build/fuzz_deal build/failing_calls.so build/test_cuda_emulated \
-  build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
+test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/failing_calls.so build/test_cuda_emulated \
+  build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) \
+  build/test_cuda_emulated_sanitized
 
-ctest: $(C_TESTS:%=build/%) build/fuzz_deal build/test_cuda_emulated
+ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_cuda_emulated
 	set -e; for test in $(C_TESTS); do build/$$test; done
 	build/fuzz_deal 1 5000
+	build/fuzz_stream 1 20000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: $(C_TESTS:%=build/%_sanitized) build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
+ctest-sanitized: $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) build/test_cuda_emulated_sanitized
 	set -e; for test in $(C_TESTS); do build/$${test}_sanitized; done
 	build/fuzz_deal_sanitized 1 50000
+	build/fuzz_stream_sanitized 1 50000
 	build/test_cuda_emulated_sanitized
 
 # test_deal counts allocations by a malloc of its own, which this sanitizer cannot run under.
@@ -221,6 +225,7 @@ ctest-neon: $(C_TESTS:%=build/$(ARM)/%)
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
 	$(RUN_ARM) build/$(ARM)/test_deal_calls
 	$(RUN_ARM) build/$(ARM)/test_scores
+	$(RUN_ARM) build/$(ARM)/test_stream
 	$(RUN_ARM) build/$(ARM)/test_isa neon
 
 # ---- CUDA ---------------------------------------------------------------------------------------

@@ -33,10 +33,11 @@ void check_size(const deal_tensor& t, int64_t element_size, const char* name) {
   int64_t span = 1;  // elements
   bool holds = true;
   for (int d = 0; d < 5 && holds; ++d) {
+    if (sizes[d] == 1) continue;  // its stride is never taken
     int64_t reach;
-    if (t.stride[d] == INT64_MIN) holds = sizes[d] == 1;
-    const int64_t step = holds && t.stride[d] < 0 ? -t.stride[d] : t.stride[d];
-    holds = holds && !__builtin_mul_overflow(sizes[d] - 1, sizes[d] == 1 ? 0 : step, &reach) &&
+    holds = t.stride[d] != INT64_MIN &&
+            !__builtin_mul_overflow(sizes[d] - 1, t.stride[d] < 0 ? -t.stride[d] : t.stride[d],
+                                    &reach) &&
             !__builtin_add_overflow(span, reach, &span);
   }
   if (!holds || span > t.size_bytes / element_size) {

@@ -16,6 +16,7 @@
 #include "python/binding_k_center.h"
 #include "python/binding_resample.h"
 #include "python/binding_scores.h"
+#include "python/binding_stream.h"
 #include "abi/columns.h"
 #include "abi/deal.h"
 #include "cuda/device_runtime.h"
@@ -378,4 +379,5 @@ PYBIND11_MODULE(_native, m) {
   bind_k_center(m);
   bind_resample(m);
   bind_scores(m);
+  bind_stream(m);
 }
