@@ -37,4 +37,6 @@ def test_every_file_lies_in_a_folder_and_is_a_source_or_a_header():
 def test_a_file_includes_only_from_its_own_folder_and_those_before_it(path):
     included = re.findall(r'^#include "(.+?)"', (CSRC / path).read_text(), re.M)
     allowed = FOLDERS[: FOLDERS.index(path.parts[0]) + 1]
-    assert [name for name in included if name.split("/")[0] not in allowed] == []
+    # The public headers include each other by bare names, as they are installed.
+    paths = [name for name in included if "/" in name or not path.match("abi/deal*.h")]
+    assert [name for name in paths if name.split("/")[0] not in allowed] == []
