@@ -30,7 +30,8 @@ Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 
 _DOT, _SLASH = ord("."), ord("/")
 _LONGEST_SUFFIX = 8
-_DIGITS = 18
+_DIGITS = 19
+_LARGEST = np.iinfo(np.int64).max
 # Rows of a sequence, so that its neighbours and its length tell something.
 _LEAST = 3
 _SAMPLE = 256
@@ -157,7 +158,8 @@ class Places:
 def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """The number at the end of each name, and a hash of what stands before it.
 
-    The suffix of the file does not count, and of a longer number the last 18 digits do.
+    The suffix of the file does not count, and of a longer number the last 19 digits do: so many has
+    a time in nanoseconds.
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     Returns
     -------
     numbers : ndarray of int64 [n]
-        −1 for names that do not end in a number.
+        −1 for names that do not end in a number, or in one above 2⁶³ − 1.
     stems : ndarray of uint64 [n]
         Equal for equal texts.
     """
@@ -185,7 +187,7 @@ def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         first = np.where(dot & (back > 1), at + 1, 0)
         cut = np.where(dot & letters[first], ends - back, cut)
         running &= letters[at] | digits[at]
-    numbers = np.zeros(len(ends), np.int64)
+    numbers = np.zeros(len(ends), np.uint64)
     running = np.ones(len(ends), bool)
     begin = cut.copy()
     power = 1
@@ -195,11 +197,13 @@ def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         running &= digits[at]
         if not running.any():
             break
-        numbers += np.where(running, (padded[at].astype(np.int64) - ord("0")) * power, 0)
+        digit = padded[at].astype(np.uint64) - np.uint64(ord("0"))
+        numbers += np.where(running, digit * np.uint64(power), np.uint64(0))
         begin = np.where(running, cut - back, begin)
         power *= 10
-    numbers[begin == cut] = -1
-    return numbers, text_hashes(data, starts, begin - starts)
+    found = np.where((begin < cut) & (numbers <= _LARGEST), numbers, 0).astype(np.int64)
+    found[(begin == cut) | (numbers > _LARGEST)] = -1
+    return found, text_hashes(data, starts, begin - starts)
 
 
 def text_keys(column: pa.ChunkedArray | None) -> NDArray[np.uint64] | None:
