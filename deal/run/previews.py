@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from deal.acquisitions.labels import label
 from deal.errors import ItemError, ModelError, OutputError
 from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
@@ -115,7 +116,7 @@ def write_previews(
         previews.append(_preview(rank, item_id, score, pixels, difficulty))
     if not scorer.has_difficulty:
         notes.append("the model has no difficulty: the previews show only the images")
-    scored, acquisition = selection.metadata["scored"], selection.metadata["acquisition"]
+    scored, acquisition = selection.metadata["scored"], label(selection.metadata["acquisition"])
     title = f"Top {len(previews)} of {scored} by {acquisition}{selection.drawn}"
     path = output / "previews.jpg"
     try:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError
 from deal.machine.files import replacing
+from deal.selection.heading import heading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +66,11 @@ class Selection:
     def scores(self) -> NDArray[np.float64]:
         """Scores, float64 [k]; NaN for a pick by distance that has no score."""
         return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
+
+    @property
+    def heading(self) -> str:
+        """One sentence on what was selected by what, and how it was spread."""
+        return heading(self.metadata)
 
     @property
     def drawn(self) -> str:
