@@ -152,6 +152,11 @@ C_TEST_HEADERS := $(wildcard tests/c/*.h csrc/abi/*.h)
 $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%): build/%: tests/c/%.c $(C_TEST_HEADERS) build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
+CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+
+build/test_hpp: tests/c/test_hpp.cpp $(wildcard csrc/abi/deal*.h*) build/libdeal.so
+	$(CXX) -O2 -std=c++17 $(CXX_WARNINGS) -Icsrc/abi $< $(WITH_LIBDEAL) -o $@
+
 # What deal bench latency runs.
 build/bench_latency: bench/latency.c csrc/abi/deal.h build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
@@ -172,12 +177,12 @@ $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized): build/%_sanitiz
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/failing_calls.so build/test_cuda_emulated \
+test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/failing_calls.so build/test_cuda_emulated \
   build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) \
   build/test_cuda_emulated_sanitized
 
-ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_cuda_emulated
-	set -e; for test in $(C_TESTS); do build/$$test; done
+ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/test_cuda_emulated
+	set -e; for test in $(C_TESTS) test_hpp; do build/$$test; done
 	build/fuzz_deal 1 5000
 	build/fuzz_stream 1 20000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
