@@ -16,6 +16,12 @@ Score logits of a network that runs elsewhere::
     statistics = deal.score_logits(logits, size=(360, 480), head=head)
     deal.acquisition_scores(statistics.images, "ds:entropy")
 
+Select from frames as they come, on a rig::
+
+    stream = deal.Stream(budget=500, min_gap="2s")
+    for decision in stream.push("0001.jpg", score=0.3, timestamp_ns=time_ns):
+        print(decision.action, decision.id, decision.why)          # keep, evict or drop
+
 Add an acquisition function of your own with ``@deal.acquisition``.
 
 Public names are imported on first use, so that ``import deal`` stays light.
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
     from deal.selection import Selection, select
+    from deal.selection.stream import Decision, Stream
     from deal.types import Statistics
 else:  # type checkers take a module with __getattr__ to have every name
     from deal._lazy import on_first_use
@@ -64,6 +71,7 @@ else:  # type checkers take a module with __getattr__ to have every name
         {
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
+            "Decision": "deal.selection.stream",
             "DifficultyHead": "deal.model.head",
             "EngineUnavailableError": "deal.errors",
             "FitReport": "deal.fitting",
@@ -82,6 +90,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "Segments": "deal.kernel.regions",
             "Selection": "deal.selection",
             "Statistics": "deal.types",
+            "Stream": "deal.selection.stream",
             "Superpixels": "deal.regions.sources",
             "TooManyErrorsError": "deal.errors",
             "UsageError": "deal.errors",
@@ -104,6 +113,7 @@ else:  # type checkers take a module with __getattr__ to have every name
 __all__ = [
     "Components",
     "DealError",
+    "Decision",
     "DifficultyHead",
     "EngineUnavailableError",
     "FitReport",
@@ -122,6 +132,7 @@ __all__ = [
     "Segments",
     "Selection",
     "Statistics",
+    "Stream",
     "Superpixels",
     "TooManyErrorsError",
     "UsageError",

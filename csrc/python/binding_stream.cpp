@@ -189,16 +189,16 @@ void bind_stream(py::module_& m) {
   m.def("why_name", [](int32_t why) { return std::string(deal_why_name(why)); }, py::arg("why"));
   py::class_<NativeStream>(m, "FrameStream")
       .def(py::init<const py::dict&>(), py::arg("options"))
-      .def_property_readonly("size", &NativeStream::size)
-      .def("push", &NativeStream::push, py::arg("id"), py::arg("name_hash"),
-           py::arg("timestamp_ns"), py::arg("bytes"), py::arg("score"), py::arg("sequence"),
+      .def_property_readonly("memory", &NativeStream::size)
+      .def("push", &NativeStream::push, py::arg("frame_id"), py::arg("name_hash"),
+           py::arg("timestamp_ns"), py::arg("size"), py::arg("score"), py::arg("sequence"),
            py::arg("camera"), py::arg("signature"))
       .def("end", &NativeStream::end)
       .def("kept", &NativeStream::kept)
       .def("best", &NativeStream::best)
-      .def("sent", &NativeStream::sent, py::arg("id"))
-      .def("restore", &NativeStream::restore, py::arg("id"), py::arg("name_hash"),
-           py::arg("timestamp_ns"), py::arg("bytes"), py::arg("score"), py::arg("sequence"),
+      .def("sent", &NativeStream::sent, py::arg("frame_id"))
+      .def("restore", &NativeStream::restore, py::arg("frame_id"), py::arg("name_hash"),
+           py::arg("timestamp_ns"), py::arg("size"), py::arg("score"), py::arg("sequence"),
            py::arg("camera"), py::arg("signature"), py::arg("arrival"), py::arg("action"),
            py::arg("why"), py::arg("sent"))
       .def("counters", &NativeStream::counters);
