@@ -104,7 +104,7 @@ torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
@@ -157,8 +157,9 @@ CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 build/test_hpp: tests/c/test_hpp.cpp $(wildcard csrc/abi/deal*.h*) build/libdeal.so
 	$(CXX) -O2 -std=c++17 $(CXX_WARNINGS) -Icsrc/abi $< $(WITH_LIBDEAL) -o $@
 
-# What deal bench latency runs.
-build/bench_latency: bench/latency.c csrc/abi/deal.h build/libdeal.so
+# What deal bench latency and deal bench stream run.
+build/bench_latency build/bench_stream: build/bench_%: bench/%.c bench/allocations.h csrc/abi/deal.h \
+  csrc/abi/deal_stream.h build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench kernel tells the clock by.

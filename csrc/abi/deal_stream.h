@@ -185,8 +185,8 @@ DEAL_API deal_status deal_stream_sent(deal_stream* stream, uint64_t id);
 /* After a restart, before the first push: takes over a frame that was kept, with the arrival, `why`
  * and `sent` of its last DEAL_KEEP. Also frames that were evicted or dropped for DEAL_WHY_BYTES or
  * DEAL_WHY_CONTEXT_FRAMES, in any order: with an action of DEAL_EVICT they set the bar that keeps
- * the result independent of order. A frame that is pushed again although it is kept (by id and
- * time) changes nothing. */
+ * the result independent of order. With a gap or context, a frame that is pushed again while
+ * it is known (by id and time) changes nothing. */
 DEAL_API deal_status deal_stream_restore(deal_stream* stream, const deal_stream_frame* frame,
                                          const deal_decision* decision);
 

@@ -191,6 +191,23 @@ void Stream::change_around(int32_t slot, int32_t step) {
   touch(slot);
 }
 
+void block_sums(const uint8_t* signature, int32_t* sums) {
+  constexpr int kPart = DEAL_THUMBNAIL_BYTES / kBlocks;
+  int32_t total = 0;
+  for (int b = 0; b < kBlocks; ++b) {
+    sums[b] = 0;
+    for (int i = 0; i < kPart; ++i) sums[b] += signature[b * kPart + i];
+    total += sums[b];
+  }
+  for (int b = 0; b < kBlocks; ++b) sums[b] = DEAL_THUMBNAIL_BYTES * sums[b] - kPart * total;
+}
+
+static bool surely_apart(const int32_t* a, const int32_t* b, int64_t limit) {
+  int32_t bound = 0;
+  for (int i = 0; i < kBlocks; ++i) bound += a[i] < b[i] ? b[i] - a[i] : a[i] - b[i];
+  return bound > limit;
+}
+
 // Evicts the picks that show the same as a frame; false if one of them is better or already sent.
 bool Stream::evict_duplicates(int32_t slot) {
   const Slot& s = slots_[slot];
@@ -201,6 +218,7 @@ bool Stream::evict_duplicates(int32_t slot) {
     const Slot& o = slots_[other];
     if (!o.has_signature) continue;
     if (!everywhere && (o.sequence != s.sequence || o.camera != s.camera)) continue;
+    if (surely_apart(blocks_[slot], blocks_[other], near_limit_)) continue;
     if (thumbnail_difference(signatures_[slot], signatures_[other]) > near_limit_) continue;
     if (o.sent || o.rank.before(s.rank)) return false;
     near_list_[found++] = other;

@@ -111,26 +111,21 @@ void Stream::unlink(int32_t slot) {
   if (s.next >= 0) slots_[s.next].previous = s.previous;
 }
 
-// Visits the undecided frames within the gap of a slot, from it to the past and to the future.
-template <class Visit>
-static void visit_near(Slot* slots, int32_t slot, int64_t gap, Visit visit) {
-  const int64_t time = slots[slot].timestamp;
-  for (int32_t at = slots[slot].previous; at >= 0 && time - slots[at].timestamp < gap;
-       at = slots[at].previous) {
-    if (slots[at].undecided) visit(at);
-  }
-  for (int32_t at = slots[slot].next; at >= 0 && slots[at].timestamp - time < gap;
-       at = slots[at].next) {
-    if (slots[at].undecided) visit(at);
-  }
-}
-
+// Counts the blockers of a new frame, and it as a blocker of others.
 void Stream::compare(int32_t slot) {
   Slot& s = slots_[slot];
-  visit_near(slots_, slot, plan_.options.min_gap_ns, [&](int32_t other) {
-    Slot& o = slots_[other];
-    ++(o.rank.before(s.rank) ? s : o).blockers;
-  });
+  const int64_t gap = plan_.options.min_gap_ns;
+  const auto with = [&](Slot& o) {
+    if (o.undecided) ++(o.rank.before(s.rank) ? s : o).blockers;
+  };
+  for (int32_t at = s.previous; at >= 0 && s.timestamp - slots_[at].timestamp < gap;
+       at = slots_[at].previous) {
+    with(slots_[at]);
+  }
+  for (int32_t at = s.next; at >= 0 && slots_[at].timestamp - s.timestamp < gap;
+       at = slots_[at].next) {
+    with(slots_[at]);
+  }
 }
 
 bool Stream::near_taken(const Group& group, int64_t timestamp) const {
@@ -196,12 +191,21 @@ void Stream::decide_oldest() {
 
 // Takes every frame whose blockers are decided, and whatever follows from it.
 void Stream::run_ready() {
+  const int64_t gap = plan_.options.min_gap_ns;
   while (ready_count_ > 0) {
     const int32_t slot = ready_[--ready_count_];
     if (!slots_[slot].undecided) continue;
     decide(slot, 0);
-    visit_near(slots_, slot, plan_.options.min_gap_ns,
-               [&](int32_t other) { suppress(other, DEAL_WHY_GAP); });
+    // All others within the gap are suppressed, so only frames beyond it can be freed by them.
+    const int64_t time = slots_[slot].timestamp, suppressed = decided_count_;
+    int32_t left = slots_[slot].previous, right = slots_[slot].next;
+    for (; left >= 0 && time - slots_[left].timestamp < gap; left = slots_[left].previous) {
+      if (slots_[left].undecided) decide(left, DEAL_WHY_GAP);
+    }
+    for (; right >= 0 && slots_[right].timestamp - time < gap; right = slots_[right].next) {
+      if (slots_[right].undecided) decide(right, DEAL_WHY_GAP);
+    }
+    for (int64_t i = suppressed; i < decided_count_; ++i) unblock(decided_[i], left, right);
   }
 }
 
@@ -213,12 +217,22 @@ void Stream::decide(int32_t slot, int32_t why) {
 
 void Stream::suppress(int32_t slot, int32_t why) {
   decide(slot, why);
+  unblock(slot, slots_[slot].previous, slots_[slot].next);
+}
+
+// A frame is suppressed: it blocks no frame from `left` to the past and from `right` to the future.
+void Stream::unblock(int32_t slot, int32_t left, int32_t right) {
+  const int64_t time = slots_[slot].timestamp, gap = plan_.options.min_gap_ns;
   const Rank& rank = slots_[slot].rank;
-  visit_near(slots_, slot, plan_.options.min_gap_ns, [&](int32_t other) {
-    Slot& o = slots_[other];
-    if (!rank.before(o.rank)) return;
-    if (--o.blockers == 0 && o.mature) ready_[ready_count_++] = other;
-  });
+  const auto free = [&](int32_t at) {
+    Slot& o = slots_[at];
+    if (!o.undecided || !rank.before(o.rank)) return;
+    if (--o.blockers == 0 && o.mature) ready_[ready_count_++] = at;
+  };
+  for (; left >= 0 && time - slots_[left].timestamp < gap; left = slots_[left].previous) free(left);
+  for (; right >= 0 && slots_[right].timestamp - time < gap; right = slots_[right].next) {
+    free(right);
+  }
 }
 
 // Lets go of decided frames that no pick to come can have in its context.

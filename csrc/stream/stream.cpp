@@ -64,6 +64,7 @@ int64_t StreamArrays::divide(const StreamPlan& p, uintptr_t block) {
   const int64_t groups = p.timed ? p.options.groups : 0;
   array(&slots_, p.slots);
   array(&signatures_, p.near ? p.slots : 0);
+  array(&blocks_, p.near ? p.slots : 0);
   array(&groups_, groups);
   array(&taken_, groups * p.taken);
   array(&windows_, p.windows ? p.table : 0);
@@ -112,7 +113,10 @@ int32_t Stream::make(const deal_stream_frame& f, uint64_t arrival) {
   s.window = plan_.windows ? floor_divide(f.timestamp_ns, plan_.options.window_ns) : 0;
   s.group = s.previous = s.next = s.older = s.newer = s.listed = -1;
   s.has_signature = plan_.near && f.signature != nullptr;
-  if (s.has_signature) memcpy(signatures_[slot], f.signature, DEAL_THUMBNAIL_BYTES);
+  if (s.has_signature) {
+    memcpy(signatures_[slot], f.signature, DEAL_THUMBNAIL_BYTES);
+    block_sums(f.signature, blocks_[slot]);
+  }
   return slot;
 }
 

@@ -62,10 +62,14 @@ struct Window {
   Rank bar;
 };
 
+// Parts of a signature whose sums are compared first.
+constexpr int kBlocks = 12;
+
 // The arrays behind a stream in its block.
 struct StreamArrays {
   Slot* slots_;
   uint8_t (*signatures_)[DEAL_THUMBNAIL_BYTES];
+  int32_t (*blocks_)[kBlocks];  // of the signatures; see block_sums
   Group* groups_;
   int64_t* taken_;  // [groups][plan.taken]
   Window* windows_;
@@ -117,6 +121,7 @@ class Stream : StreamArrays {
   void run_ready();
   void decide(int32_t slot, int32_t why);
   void suppress(int32_t slot, int32_t why);
+  void unblock(int32_t slot, int32_t left, int32_t right);
   void release(Group* group, bool all);
   void leave_pending(int32_t slot);
 
@@ -154,6 +159,9 @@ class Stream : StreamArrays {
 };
 
 uint64_t mixed(uint64_t value);
+// Sums of 12 parts of a signature without its mean, times 192. The L1 distance of two of them is a
+// lower bound of thumbnail_difference, and rules out most pairs.
+void block_sums(const uint8_t* signature, int32_t* sums);
 uint64_t name_hash(const char* id, size_t length);
 
 }  // namespace deal

@@ -132,7 +132,7 @@ def difference(seed: int) -> str | None:
     ):
         if found != event:
             return f"seed {seed}, {case.rules}, frame {index}: {found}, but the oracle {event}"
-    held = {d[0]: _native.why_name(d[6]) for d in selector.kept()}
+    held = sorted((d[0], _native.why_name(d[6])) for d in selector.kept())
     if held != stream.held():
         return f"seed {seed}, {case.rules}: {held} are kept, but by the oracle {stream.held()}"
     counters = selector.counters()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 __all__ = ["Event", "Frame", "Stream", "mixed", "name_hash"]
 
@@ -441,6 +440,6 @@ class Stream:
         best.sent = True
         return best.id
 
-    def held(self) -> dict[str, Any]:
-        """Ids of what is kept, by part."""
-        return {f.id: f.part for f in self.alive if f.part}
+    def held(self) -> list[tuple[int, str]]:
+        """Id and part of what is kept; without times a frame that comes twice is kept twice."""
+        return sorted((f.id, f.part) for f in self.alive if f.part)
