@@ -201,7 +201,8 @@ def replay(
     if not len(order):
         raise ResultsError("none of the rows has a score: there is nothing to replay")
     arrivals = _arrivals(rows, order)
-    names = {name: _texts(rows, name) for name in ("sequence", "camera") if name in rows.groups}
+    kinds = [name for name in ("sequence", "camera") if name in rows.groups]
+    names: dict[str, list[str | None]] = {str(name): _texts(rows, name) for name in kinds}
     groups = len({tuple(texts[row] for texts in names.values()) for row in order.tolist()})
     rules = limits.rules(ranking, max(budget, 1), max(groups, 1))
     stream = Stream.of(rules)

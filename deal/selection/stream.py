@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from deal.pool.signature import BYTES, thumbnail
 from deal.selection.amounts import parse_bytes, parse_duration
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
-__all__ = ["Decision", "Stream", "StreamCounters", "StreamRules"]
+__all__ = ["Decision", "Frame", "Stream", "StreamCounters", "StreamRules", "number_of"]
 
 Action = Literal["keep", "evict", "drop"]
 _ACTIONS: tuple[Action, ...] = ("keep", "evict", "drop")
@@ -57,6 +57,18 @@ class Decision:
     timestamp_ns: int
     waiting: bool = False
     sent: bool = False
+
+
+class Frame(NamedTuple):
+    """A frame as the selector takes it: numbers, and 192 bytes of a signature or None."""
+
+    number: int
+    timestamp_ns: int
+    size: int
+    score: float
+    sequence: int
+    camera: int
+    signature: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,29 +342,24 @@ class Stream:
         UsageError
             A number is out of its range, or the image or signature has another shape.
         """
-        number = _native.name_hash(_encoded(frame_id))
-        if number in self._names:
+        frame = self.frame(
+            frame_id,
+            score=score,
+            timestamp_ns=timestamp_ns,
+            size=size,
+            sequence=sequence,
+            camera=camera,
+            image=image,
+            signature=signature,
+        )
+        if self.knows(frame.number):
             self._repeated += 1
             return []
-        if not -_MOST_TIME <= timestamp_ns <= _MOST_TIME:
-            raise UsageError(f"timestamp_ns must be within 2⁶¹ of 0, not {timestamp_ns}")
-        if not 0 <= size <= _MOST_BYTES:
-            raise UsageError(f"size must be 0 to 2³⁹ bytes, not {size}")
-        told = self._native.push(
-            number,
-            number,
-            timestamp_ns,
-            size,
-            float(score),
-            *self._place(sequence, camera),
-            self._signature(image, signature),
-        )
-        self._names[number] = frame_id
-        return self._told(told)
+        return [decision for _, decision in self.take(frame, frame_id)]
 
     def end(self) -> list[Decision]:
         """Decide all that waits, as at the end of a trip; the stream can go on."""
-        return self._told(self._native.end())
+        return [decision for _, decision in self.finish()]
 
     def kept(self) -> list[Decision]:
         """All kept frames, best first; ``why`` is the part of each."""
@@ -373,6 +380,60 @@ class Stream:
             self._native.sent(_native.name_hash(_encoded(frame_id)))
         except ValueError:
             raise UsageError(f"no pick that is not sent has the id {frame_id!r}") from None
+
+    # ---- for a recorder, which knows frames by number -------------------------------------------
+
+    def frame(
+        self,
+        frame_id: str,
+        *,
+        score: float,
+        timestamp_ns: int,
+        size: int,
+        sequence: str | None,
+        camera: str | None,
+        image: NDArray[np.uint8] | None,
+        signature: NDArray[np.uint8] | bytes | None,
+    ) -> Frame:
+        """Check what :meth:`push` takes, and write it as numbers; raises UsageError."""
+        if not -_MOST_TIME <= timestamp_ns <= _MOST_TIME:
+            raise UsageError(f"timestamp_ns must be within 2⁶¹ of 0, not {timestamp_ns}")
+        if not 0 <= size <= _MOST_BYTES:
+            raise UsageError(f"size must be 0 to 2³⁹ bytes, not {size}")
+        return Frame(
+            number_of(frame_id),
+            timestamp_ns,
+            size,
+            float(score),
+            *self._place(sequence, camera),
+            self._signature(image, signature),
+        )
+
+    def take(self, frame: Frame, frame_id: str) -> list[tuple[int, Decision]]:
+        """Push a checked frame that is not known; decisions with the numbers of their frames."""
+        told = self._native.push(frame.number, *frame)
+        self._names[frame.number] = frame_id
+        return self._told(told)
+
+    def finish(self) -> list[tuple[int, Decision]]:
+        """:meth:`end`, with the numbers of the frames."""
+        return self._told(self._native.end())
+
+    def knows(self, number: int) -> bool:
+        """Whether a frame is kept, or waits."""
+        return number in self._names
+
+    def rename(self, number: int, frame_id: str) -> None:
+        """Give a known frame its id, where only its number was known."""
+        self._names[number] = frame_id
+
+    def kept_numbers(self) -> set[int]:
+        """Numbers of the kept frames."""
+        return {decision[0] for decision in self._native.kept()}
+
+    def waiting_numbers(self) -> set[int]:
+        """Numbers of the frames that wait and are not kept."""
+        return set(self._names) - self.kept_numbers()
 
     def _place(self, sequence: str | None, camera: str | None) -> tuple[int, int]:
         """Numbers of a sequence and a camera."""
@@ -405,9 +466,9 @@ class Stream:
             raise UsageError(f"signature must have {BYTES} bytes, not {len(data)}")
         return data
 
-    def _told(self, decisions: list[_native.StreamDecision]) -> list[Decision]:
-        told = [self._decision(decision) for decision in decisions]
-        for (number, *_), decision in zip(decisions, told, strict=True):
+    def _told(self, decisions: list[_native.StreamDecision]) -> list[tuple[int, Decision]]:
+        told = [(decision[0], self._decision(decision)) for decision in decisions]
+        for number, decision in told:
             if decision.action != "keep" and not decision.waiting:
                 del self._names[number]
         return told
@@ -425,6 +486,11 @@ class Stream:
             waiting=waiting,
             sent=sent,
         )
+
+
+def number_of(frame_id: str) -> int:
+    """The number of a frame: the hash that draws use."""
+    return _native.name_hash(_encoded(frame_id))
 
 
 def _encoded(text: str) -> bytes:
