@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
     from deal.results.reading import read_regions, read_results
+    from deal.rig.recorder import Recorder
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
@@ -84,6 +85,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "OutputError": "deal.errors",
             "PoolError": "deal.errors",
             "Progress": "deal.run.progress",
+            "Recorder": "deal.rig.recorder",
             "ResultsError": "deal.errors",
             "RunReport": "deal.run.progress",
             "Scorer": "deal.scoring.scorer",
@@ -126,6 +128,7 @@ __all__ = [
     "OutputError",
     "PoolError",
     "Progress",
+    "Recorder",
     "ResultsError",
     "RunReport",
     "Scorer",

@@ -15,15 +15,18 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Unpack
 from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._options import takes
 from deal.errors import OutputError, UsageError
 from deal.machine.files import lock, sync_folder
 from deal.rig.journal import END, FRAME, LOST, RULES, Journal, Record
-from deal.selection.stream import Decision, Frame, Stream, StreamCounters, StreamRules, number_of
+from deal.selection.stream import Decision, Frame, Stream, StreamCounters, number_of
+from deal.selection.stream_rules import StreamOptions, StreamRules
 
 __all__ = ["Recorder"]
 
@@ -31,6 +34,7 @@ _SAFE = "/ !#$&'()+,;=@[]{}~-_."
 _NEW = ".new"  # what a frame's file is called until the journal knows of it
 
 
+@takes(StreamOptions, StreamRules.of)
 class Recorder:
     """Pushes frames into a stream, and keeps the files of those that it keeps.
 
@@ -41,8 +45,6 @@ class Recorder:
     ----------
     folder : path
         Gets ``frames/ID``, and ``journal.bin``.
-    rules : StreamRules
-        As for the stream that the folder began with.
     again : bool
         After a restart all frames are pushed once more from the first on, as from a folder of
         images: what was lost is then written again, and the result is that without the stop.
@@ -57,11 +59,15 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], rules: StreamRules, *, again: bool = False
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        again: bool = False,
+        **options: Unpack[StreamOptions],
     ) -> None:
         self.folder = Path(folder)
         self._frames = self.folder / "frames"
-        self._rules = rules
+        self._rules = StreamRules.of(**options)
         self._again = again
         self._held: dict[int, bytes] = {}  # frames that are undecided, or not written yet
         self._names: dict[int, str] = {}  # of files, and of what is held

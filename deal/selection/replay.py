@@ -33,7 +33,8 @@ from deal.selection.rules import Gap, NearLimit, Spread
 from deal.selection.selector import select_by
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import read_signatures
-from deal.selection.stream import Decision, Stream, StreamCounters, StreamRules
+from deal.selection.stream import Decision, Stream, StreamCounters
+from deal.selection.stream_rules import StreamRules
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,7 +12,7 @@ import deal
 from deal.errors import UsageError
 from deal.pool.signature import thumbnail
 from deal.selection.amounts import parse_bytes, parse_duration
-from deal.selection.stream import StreamRules
+from deal.selection.stream_rules import StreamRules
 
 SECOND = 10**9
 
