@@ -49,6 +49,8 @@ class Recorder:
         After a restart all frames are pushed once more from the first on, as from a folder of
         images: what was lost is then written again, and the result is that without the stop.
         Otherwise frames whose data is gone are struck out.
+    remember : bool
+        Keep the last decision about every frame in ``decided``, by the number of the frame.
 
     Raises
     ------
@@ -63,12 +65,15 @@ class Recorder:
         folder: str | os.PathLike[str],
         *,
         again: bool = False,
+        remember: bool = False,
         **options: Unpack[StreamOptions],
     ) -> None:
         self.folder = Path(folder)
         self._frames = self.folder / "frames"
         self._rules = StreamRules.of(**options)
         self._again = again
+        self._remember = remember
+        self.decided: dict[int, Decision] = {}
         self._held: dict[int, bytes] = {}  # frames that are undecided, or not written yet
         self._names: dict[int, str] = {}  # of files, and of what is held
         self._written: set[int] = set()  # kept, with a file
@@ -181,6 +186,14 @@ class Recorder:
     ) -> None:
         self.close()
 
+    def is_done(self, frame_id: str) -> bool:
+        """Whether an earlier run pushed the frame, and its data is not needed any more."""
+        number = number_of(frame_id)
+        if self._was_pushed(number):
+            return True
+        known = self._stream.knows(number)
+        return known and number in self._names and number not in self._unwritten
+
     def _was_pushed(self, number: int) -> bool:
         """Whether an earlier run pushed a frame that is neither kept nor waits."""
         if self._stream.knows(number) or not len(self._before):
@@ -189,6 +202,7 @@ class Recorder:
         return at < len(self._before) and int(self._before[at]) == number
 
     def _carry_out(self, told: list[tuple[int, Decision]]) -> list[Decision]:
+        self._note(told)
         for number, decision in told:
             if decision.action == "keep":
                 if number not in self._written:
@@ -201,6 +215,10 @@ class Recorder:
                 self._names.pop(number, None)
         self._flush(sync=bool(told))
         return [decision for _, decision in told]
+
+    def _note(self, told: list[tuple[int, Decision]]) -> None:
+        if self._remember:
+            self.decided.update(told)
 
     def _evict(self, number: int, *, hold: bool) -> None:
         self._unwritten.discard(number)
@@ -300,12 +318,11 @@ class Recorder:
         if not self._again and len(records) > 1:
             # Frames that are gone no longer tell the time, so what has a file is decided now.
             self._journal.append(Record(END))
-            stream.end()
+            self._note(stream.finish())
         kept = stream.kept_numbers()
         self._journal.sync()
-        if self._again:
-            numbers = [record.frame.number for record in records if record.kind == FRAME]
-            self._before = np.sort(np.array(numbers, np.uint64))
+        numbers = [record.frame.number for record in records if record.kind == FRAME]
+        self._before = np.sort(np.array(numbers, np.uint64))
         self._journal.records = []
         for number in set(files) - kept:
             files.pop(number)[0].unlink(missing_ok=True)
@@ -323,12 +340,14 @@ class Recorder:
         self, records: list[Record], lost: set[int], files: dict[int, tuple[Path, str]]
     ) -> Stream:
         stream = Stream.of(self._rules)
+        self.decided.clear()
         for record in records:
             number = record.frame.number
             if record.kind == END:
-                stream.end()
+                self._note(stream.finish())
             elif record.kind == FRAME and number not in lost and not stream.knows(number):
-                stream.take(record.frame, files[number][1] if number in files else f"#{number}")
+                name = files[number][1] if number in files else f"#{number}"
+                self._note(stream.take(record.frame, name))
         return stream
 
     def _files(self) -> dict[int, tuple[Path, str]]:
