@@ -22,7 +22,7 @@ OKABE_ITO = (
 """Okabe & Ito, "Color Universal Design", 2008, with dark grey for black."""
 
 # Every class has a number too, since eight hues and a few tones of them are all an eye tells apart.
-_TONES = (0.0, -0.45, 0.55, -0.7, 0.8, -0.21, 0.29)
+_TONES = (0.0, -0.45, 0.55, -0.7, 0.8, -0.22, 0.3)
 
 
 def class_colours(count: int, palette: Sequence[Sequence[int]] | None = None) -> NDArray[np.uint8]:
