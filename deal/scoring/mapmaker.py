@@ -12,7 +12,7 @@ from deal.engines.base import as_numpy, on_host
 from deal.errors import ItemError, UsageError
 from deal.model.placing import Placement
 from deal.scoring.committee import Committee
-from deal.scoring.inputs import Inputs
+from deal.scoring.inputs import InputGroup, Inputs
 from deal.scoring.maps import ClassMap, Maps, Plane, class_image, fitted, uncertainty_planes, void
 from deal.scoring.measures import Measure
 from deal.scoring.statistics import Kernel
@@ -27,7 +27,6 @@ Image8 = NDArray[np.uint8]
 class _View:
     """What a network gives for one image: logits [M, C, h, w], difficulty on the raster."""
 
-    index: int
     logits: NDArray[np.floating]
     difficulty: Plane | None
     place: Placement
@@ -70,50 +69,56 @@ class MapMaker:
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None
     ) -> list[ClassMap | None]:
         """:meth:`deal.Scorer.predict`."""
-        found: list[ClassMap | None] = [None] * len(images)
-        for view in self._views(images, cameras, members=False):
-            found[view.index] = self._classes(view)
-        return found
+        views = self._views(images, cameras, members=False)
+        return [None if isinstance(v, ItemError) else self._classes(v) for v in views]
 
     def maps(
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None, measure: Measure
-    ) -> list[Maps | None]:
-        """:meth:`deal.scoring.session.Session.maps`."""
-        found: list[Maps | None] = [None] * len(images)
-        for view in self._views(images, cameras, members=measure.of_committee):
-            found[view.index] = self._maps(view, measure)
-        return found
+    ) -> list[Maps | ItemError]:
+        """:meth:`deal.scoring.session.Session.maps_or_errors`."""
+        views = self._views(images, cameras, members=measure.of_committee)
+        return [
+            view if isinstance(view, ItemError) else self._maps(view, measure) for view in views
+        ]
 
     def _views(
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None, *, members: bool
-    ) -> Iterator[_View]:
-        """Run the network; yield what it gives for each image that the model and its mask fit."""
+    ) -> Iterator[_View | ItemError]:
+        """Run the network; yield what it gives for each image, or why it gives nothing."""
         names = [None] * len(images) if cameras is None else cameras
         if len(names) != len(images):
             raise UsageError(f"{len(images)} images, but {len(names)} cameras: give one per image")
-        network = self.engine if members else self.engine.model
         for start in range(0, len(images), self.batch_size):
-            for group in self.inputs.groups(images[start : start + self.batch_size])[0]:
-                output = network.infer(group.images)
-                first = as_numpy(output.logits)
-                logits = as_numpy(output.members) if members else first[None]
-                difficulty = as_numpy(output.difficulty)
-                planes: list[Plane | None] = [None] * len(group.indices)
-                if self.has_difficulty:
-                    planes = self.kernel.difficulty_maps(
-                        EngineOutput(first, difficulty), group.size
-                    )
-                for row, index in enumerate(group.indices):
-                    is_lost = self.has_difficulty and planes[row] is None
-                    if is_lost or not np.isfinite(logits[:, row]).all():
-                        continue
-                    original = group.originals[row]
-                    try:
-                        mask = self.inputs.own_mask(names[start + index], original)
-                    except ItemError:
-                        continue
-                    place = group.placements[row]
-                    yield _View(start + index, logits[:, row], planes[row], place, original, mask)
+            some = slice(start, start + self.batch_size)
+            groups, found = self.inputs.groups(images[some])
+            batch: dict[int, _View | ItemError] = {**found}
+            for group in groups:
+                batch |= self._group(group, names[some], members=members)
+            yield from (batch[index] for index in range(len(batch)))
+
+    def _group(
+        self, group: InputGroup, cameras: Sequence[str | None], *, members: bool
+    ) -> dict[int, _View | ItemError]:
+        output = (self.engine if members else self.engine.model).infer(group.images)
+        first, difficulty = as_numpy(output.logits), as_numpy(output.difficulty)
+        logits = as_numpy(output.members) if members else first[None]
+        planes: list[Plane | None] = [None] * len(group.indices)
+        if self.has_difficulty:
+            planes = self.kernel.difficulty_maps(EngineOutput(first, difficulty), group.size)
+        views: dict[int, _View | ItemError] = {}
+        for row, index in enumerate(group.indices):
+            is_lost = self.has_difficulty and planes[row] is None
+            if is_lost or not np.isfinite(logits[:, row]).all():
+                views[index] = ItemError("nonfinite", "outputs of the network are NaN or infinite")
+                continue
+            original, place = group.originals[row], group.placements[row]
+            try:
+                mask = self.inputs.own_mask(cameras[index], original)
+            except ItemError as error:
+                views[index] = error
+            else:
+                views[index] = _View(logits[:, row], planes[row], place, original, mask)
+        return views
 
     def _classes(self, view: _View) -> ClassMap:
         return class_image(

@@ -283,11 +283,22 @@ class Session:
             An item is not a uint8 RGB image, the function or one of its options is unknown, or it
             needs a committee and there is none.
         """
+        found = self.maps_or_errors(images, acquisition=acquisition, cameras=cameras)
+        return [None if isinstance(maps, ItemError) else maps for maps in found]
+
+    def maps_or_errors(
+        self,
+        images: Sequence[Image8],
+        *,
+        acquisition: str | Mapping[str, Any] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> list[Maps | ItemError]:
+        """What :meth:`maps` gives, with the reason for each image that fails."""
         measure = self.measure(acquisition)
         if measure.of_committee and not self.has_committee:
             raise UsageError(
-                f"{measure.label} needs the votes of a committee: open the Scorer with several "
-                "models, flip or dropout_passes"
+                f"{measure.label} needs the votes of a committee: give several models, --flip or "
+                "--dropout-passes"
             )
         return self._maps.maps(images, cameras, measure)
 
