@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -22,7 +22,7 @@ from deal.annotation.polygons import fill, polygons_of
 from deal.annotation.record import Canvas, Drawn, Legend, Picture, Shape
 from deal.errors import PoolError
 
-__all__ = ["config", "read", "tasks"]
+__all__ = ["config", "local_address", "read", "tasks"]
 
 _FROM, _TO = "label", "image"
 _BRUSH, _POLYGON = "brushlabels", "polygonlabels"
@@ -87,6 +87,11 @@ def tasks(
             task["predictions"] = [prediction]
         yield f"{',' if number else ''}\n{json.dumps(task, separators=(',', ':'))}"
     yield "]\n"
+
+
+def local_address(path: str) -> str:
+    """Where Label Studio serves a file of the folder that it may serve, by its path there."""
+    return f"/data/local-files/?d={quote(path)}"
 
 
 def _results(picture: Picture, names: Sequence[str], shape: Shape) -> Iterator[dict[str, Any]]:
