@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import ItemError
+from deal.machine.files import check_regular
 from deal.pool.decode import MAX_PIXELS, decode_bytes
 from deal.pool.ids import id_to_path
 
@@ -21,6 +22,7 @@ __all__ = [
     "EVERY",
     "ReadImage",
     "address",
+    "decoded_image",
     "png",
     "read_image",
     "safe_name",
@@ -80,20 +82,26 @@ class ReadImage:
         return self.suffix in suffixes and not self.turned
 
 
-def read_image(uri: str, *, max_pixels: int = MAX_PIXELS) -> ReadImage:
-    """Read the image of a stored uri.
+def read_image(uri: str, *, max_pixels: int = MAX_PIXELS, is_uri: bool = True) -> ReadImage:
+    """Read the image of a stored uri, or of a path as ``open`` takes it.
 
     Raises
     ------
     ItemError
         It can no longer be read or decoded.
     """
-    path = id_to_path(uri)
+    path = id_to_path(uri) if is_uri else uri
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
         raise ItemError("io", f"cannot read the file: {error.strerror}") from error
+    return decoded_image(data, max_pixels=max_pixels)
+
+
+def decoded_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ReadImage:
+    """Decode the content of an image file; raises ItemError."""
     decoded = decode_bytes(data, max_pixels=max_pixels)
     plain = decoded.color_mode in _PLAIN
     return ReadImage(decoded.image, data, suffix_of(data), decoded.orientation != 1, plain)

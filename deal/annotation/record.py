@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,15 +71,30 @@ class Legend:
     ----------
     labels : mapping of str to int
         Label (class index + 1; 0 for void) of every name.
+    classes : sequence of str
+        What the labels mean.
     growing : bool
-        A name that is not among them becomes a further class, as ``classes`` lists.
+        A name that is not among them becomes a further class.
+    renamed : mapping of str to str or None, optional
+        What such a name is called instead; None for void.
+
+    Attributes
+    ----------
     classes : list of str
+    unknown : Counter of str
+        Shapes by names that have no label.
     """
 
     def __init__(
-        self, labels: Mapping[str, int], classes: list[str], *, growing: bool = False
+        self,
+        labels: Mapping[str, int],
+        classes: Sequence[str],
+        *,
+        growing: bool = False,
+        renamed: Mapping[str, str | None] | None = None,
     ) -> None:
-        self._labels, self.classes, self._growing = dict(labels), classes, growing
+        self._labels, self.classes, self._growing = dict(labels), list(classes), growing
+        self._renamed = renamed or {}
         self.unknown: Counter[str] = Counter()
 
     def label(self, name: str) -> int | None:
@@ -88,15 +103,25 @@ class Legend:
             if not self._growing:
                 self.unknown[name] += 1
                 return None
-            self.classes.append(name)
-            self._labels[name] = len(self.classes)
+            self._labels[name] = self._grown(self._renamed.get(name, name))
         return self._labels[name]
 
-    def declare(self, names: list[str]) -> None:
+    def knows(self, name: str) -> bool:
+        """Whether a name has a label."""
+        return name in self._labels
+
+    def declare(self, names: Sequence[str]) -> None:
         """Give the names that a document lists their labels, where names may become classes."""
         if self._growing:
             for name in names:
                 self.label(name)
+
+    def _grown(self, target: str | None) -> int:
+        if target is None:
+            return 0
+        if target not in self.classes:
+            self.classes.append(target)
+        return self.classes.index(target) + 1
 
 
 @dataclass(frozen=True, slots=True)
