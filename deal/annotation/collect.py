@@ -132,6 +132,7 @@ def collect(
     notes = [note for source in sources for note in _unreviewed(Path(source), tasks)]
     with LabeledFolder(Path(output), val, add=add) as folder:
         legend, palette = _legend(described, renamed, folder.before or ())
+        _check_classes(legend.classes, folder)
         finder = Finder(lines, tasks, images, max_pixels)
         gathering = Gathering(finder, folder)
         for source in map(Path, sources):
@@ -144,7 +145,8 @@ def collect(
                         if progress is not None:
                             progress(len(gathering.gathered))
         gathering.end(legend)
-        classes = _checked(legend.classes, folder)
+        classes = legend.classes
+        _check_classes(classes, folder)
         folder.finish(classes, palette)
         folder.write(REPORT, _table(gathering.problems))
     splits = folder.splits()
@@ -214,7 +216,7 @@ def _legend(
     return Legend(labels, classes), [colours[targets.index(name)] for name in classes]
 
 
-def _checked(classes: Sequence[str], folder: LabeledFolder) -> list[str]:
+def _check_classes(classes: Sequence[str], folder: LabeledFolder) -> None:
     if len(classes) > DEFAULT_VOID:
         raise PoolError(
             f"{len(classes)} classes are too many for 8-bit labels: merge some with --map"
@@ -226,7 +228,6 @@ def _checked(classes: Sequence[str], folder: LabeledFolder) -> list[str]:
             f"{', '.join(classes)}; bring them together with --map, or collect into another "
             "--output"
         )
-    return list(classes)
 
 
 def _unreviewed(source: Path, tasks: str | os.PathLike[str] | None) -> Iterator[str]:
