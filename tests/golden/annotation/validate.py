@@ -47,9 +47,8 @@ def check(name: str, kind: str, place: str) -> None:
             if any(shape.type == datumaro.AnnotationType.mask for shape in item.annotations):
                 assert (drawn == picture.labels).all(), (name, picture.file)
         shapes = [shape.type.name for item in found for shape in item.annotations]
-        print(
-            f"{name}: {len(items)} images, { {kind: shapes.count(kind) for kind in set(shapes)} }"
-        )
+        counts = ", ".join(f"{shapes.count(kind)} {kind}" for kind in sorted(set(shapes)))
+        print(f"{name}: {len(items)} images, {counts}")
 
 
 if __name__ == "__main__":
