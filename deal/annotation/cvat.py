@@ -66,7 +66,7 @@ def document(
 
 
 def labels_json(names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> str:
-    """The labels of a task as ``cvat-cli task create --labels @labels.json`` takes them."""
+    """The labels of a task as ``cvat-cli task create --labels labels.json`` takes them."""
     labels = [
         {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour), "attributes": []}
         for name, colour in zip(names, colours, strict=True)

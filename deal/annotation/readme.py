@@ -101,7 +101,7 @@ def readme(options: Options, count: int, notes: list[str], *, of_regions: bool) 
 def _cvat(options: Options) -> str:
     task = [
         "    cvat-cli --server-host http://localhost --server-port 8080 --auth USER \\",
-        "      task create deal --labels @labels.json --image_quality 95 \\",
+        "      task create deal --labels labels.json --image_quality 95 \\",
     ]
     segment = f" --segment_size {options.batch} --overlap 0" if options.batch else ""
     if options.predictions:

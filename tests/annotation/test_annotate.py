@@ -118,7 +118,7 @@ def test_the_command_for_cvat_names_the_images_in_rank_order(out, tmp_path):
     names = [f"images/{row['file']}" for row in rows(found.output)]
     assert given[given.index("local") + 1 :] == names
     for option in ("--labels", "--annotation_path"):
-        assert (found.output / given[given.index(option) + 1].removeprefix("@")).is_file()
+        assert (found.output / given[given.index(option) + 1]).is_file()
 
 
 def test_the_program_of_cvat_understands_the_command(out, tmp_path, monkeypatch):
