@@ -16,7 +16,7 @@ from deal.annotation.labeled import LabeledFolder
 from deal.annotation.plan import FORMATS, MARKER, read_tasks
 from deal.annotation.reading import TOOLS, drawn_in
 from deal.annotation.record import Legend
-from deal.errors import PoolError, UsageError
+from deal.errors import ModelError, PoolError, UsageError
 from deal.labeled.labels import DEFAULT_VOID
 from deal.model.strict_json import read_json_object
 from deal.pool.decode import MAX_PIXELS
@@ -181,7 +181,10 @@ def _class_map(
     if isinstance(given, Mapping):
         value: dict[str, Any] = dict(given)
     else:
-        value = read_json_object(Path(given), "map of classes")
+        try:
+            value = read_json_object(Path(given), "map of classes")
+        except ModelError as error:
+            raise UsageError(f'{error}; it must hold {{"truck": "car", "hood": null}}') from error
     for name, target in value.items():
         if target is not None and (not isinstance(target, str) or not target):
             raise UsageError(

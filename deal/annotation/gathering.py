@@ -19,6 +19,7 @@ __all__ = ["Finder", "Gathering", "Problem"]
 
 _LEFT_OUT = {"size", "unreadable"}
 _SUFFIXES = {*EVERY, ".jpeg", ".tiff"}
+_MASKS = {"SegmentationClass", "SegmentationObject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,18 @@ class Finder:
         return self._exported(name)
 
     def _exported(self, name: PurePosixPath) -> ReadImage:
-        files = () if self.export is None else self.export.files
-        for file in files:
-            path = PurePosixPath(file)
-            is_image = path.suffix.lower() in _SUFFIXES and "Segmentation" not in path.parts[0]
-            if is_image and name.stem in (path.stem, path.name):
-                assert self.export is not None
-                return decoded_image(self.export.read(file), max_pixels=self._max_pixels)
+        export = self.export
+        paths = [PurePosixPath(file) for file in (() if export is None else export.files)]
+        paths = [path for path in paths if path.suffix.lower() in _SUFFIXES]
+        paths = [path for path in paths if not _MASKS.intersection(path.parts)]
+        for matches in (
+            [path for path in paths if path.parts[-len(name.parts) :] == name.parts],
+            [path for path in paths if path.name == name.name],
+            [path for path in paths if path.stem == name.stem],
+        ):
+            if len(matches) == 1 and export is not None:
+                data = export.read(matches[0].as_posix())
+                return decoded_image(data, max_pixels=self._max_pixels)
         raise ItemError(
             "io", "the image is not found: name its folder with --images, or its tasks with --tasks"
         )
