@@ -61,8 +61,8 @@ class LabeledFolder:
     """
 
     def __init__(self, path: Path, val: float, *, add: bool) -> None:
-        self.path, self._val = path.resolve(), val
-        self._work = self.path
+        self.path, self._val = path, val
+        self._root = self._work = path.resolve()
         self.entries: dict[str, Entry] = {}
         self.before: tuple[str, ...] | None = None
         self._stems: set[str] = set()
@@ -76,7 +76,7 @@ class LabeledFolder:
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}; choose another --output") from error
         if not names:
-            self._work = self.path.with_name(f"_{self.path.name}.{os.getpid()}.tmp")
+            self._work = self._root.with_name(f"_{self._root.name}.{os.getpid()}.tmp")
             return
         if LABELED not in names:
             raise OutputError(
@@ -100,13 +100,13 @@ class LabeledFolder:
         traceback: TracebackType | None,
     ) -> None:
         """A new folder appears as a whole, or not at all."""
-        if self._work == self.path:
+        if self._work == self._root:
             return
         if kind is not None:
             shutil.rmtree(self._work, ignore_errors=True)
         elif self._work.exists():
             with writing(self.path):
-                self._work.replace(self.path)
+                self._work.replace(self._root)
 
     def _read(self) -> None:
         path = self.path / LABELED
