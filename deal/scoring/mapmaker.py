@@ -14,7 +14,7 @@ from deal.model.placing import Placement
 from deal.scoring.committee import Committee
 from deal.scoring.inputs import InputGroup, Inputs
 from deal.scoring.maps import ClassMap, Maps, Plane, class_image, fitted, uncertainty_planes, void
-from deal.scoring.measures import Measure
+from deal.acquisitions.measures import Measure
 from deal.scoring.statistics import Kernel
 from deal.types import EngineOutput
 

@@ -24,7 +24,7 @@ from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.mapmaker import MapMaker
 from deal.scoring.maps import ClassMap, Maps
-from deal.scoring.measures import Measure, measure_of
+from deal.acquisitions.measures import Measure, measure_of
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
 from deal.scoring.statistics import Kernel

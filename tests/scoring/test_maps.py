@@ -14,7 +14,7 @@ from deal.engines import open_engine
 from deal.errors import UsageError
 from deal.model.placing import Placement, placement
 from deal.scoring.maps import void
-from deal.scoring.measures import Measure, measure_of
+from deal.acquisitions.measures import Measure, measure_of
 from deal.scoring.scorer import Scorer
 from deal.scoring.session import Session
 from tests.helpers.models import CLASSES, metadata, save_model, scenes
