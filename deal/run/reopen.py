@@ -18,7 +18,7 @@ from deal.model.head import DifficultyHead
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
-from deal.run.faults import fault
+from deal.scoring.faults import fault
 from deal.scoring.maps import Maps
 from deal.scoring.masks import load_masks
 from deal.scoring.session import Session
