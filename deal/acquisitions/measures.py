@@ -53,10 +53,14 @@ class Measure:
         """Whether every member of the committee has to run."""
         return self.uncertainty in _COMMITTEE
 
+    @property
+    def unit(self) -> str:
+        """``nats`` of entropies; nothing where values lie in 0…1."""
+        return "nats" if self.uncertainty in ("entropy", *_COMMITTEE) else ""
+
     def top(self, num_classes: int) -> float:
         """Greatest value that a pixel can have: 1, or ln C for entropies."""
-        is_entropy = self.uncertainty in ("entropy", *_COMMITTEE)
-        return float(np.log(max(num_classes, 2))) if is_entropy else 1.0
+        return float(np.log(max(num_classes, 2))) if self.unit else 1.0
 
     def plane(
         self, difficulty: Plane | None, uncertainty: Plane | None, size: tuple[int, int]
