@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deal.model.palette import ink_on
-from deal.run.lettering import font
+from deal.run.lettering import length, write
 
 __all__ = [
     "HOT_SHARE",
@@ -201,18 +201,19 @@ def _number(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], number: int, colour: NDArray[np.uint8]
 ) -> None:
     text, ink = str(number), ink_on(colour)
-    half = draw.textlength(text, font(13)) / 2 + 3
-    x = min(max(at[0], half), draw.im.size[0] - half - 1)
-    y = min(max(at[1], 8), draw.im.size[1] - 9)
+    half = length(text, 13) / 2 + 3
+    width, height = draw.im.size
+    x = min(max(at[0], half), width - half - 1)
+    y = min(max(at[1], 8), height - 9)
     fill = tuple(map(int, colour))
     draw.rounded_rectangle([x - half, y - 8, x + half, y + 8], 4, fill=fill, outline=ink)
-    draw.text((x, y), text, fill=ink, font=font(13), anchor="mm")
+    write(draw, (x, y), text, 13, ink, "m")
 
 
 def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:
-    x = min(max(corner[0], 2), draw.im.size[0] - 24)
-    y = min(max(corner[1], 2), draw.im.size[1] - 16)
-    box: Iterable[float] = draw.textbbox((x + 3, y), text, font=font(12))
-    left, top, right, bottom = box
-    draw.rectangle([left - 3, top - 2, right + 3, bottom + 2], fill=(0, 0, 0))
-    draw.text((x + 3, y), text, fill=(255, 255, 255), font=font(12))
+    width, height = draw.im.size
+    room = length(text, 12) + 6
+    x = min(max(corner[0], 1), max(width - room - 2, 1))
+    y = min(max(corner[1], 1), max(height - 17, 1))
+    draw.rectangle([x, y, x + room, y + 15], fill=(0, 0, 0))
+    write(draw, (x + 3, y + 8), text, 12, (255, 255, 255))

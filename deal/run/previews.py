@@ -46,6 +46,7 @@ class _Wanted:
 
     name: str
     id: str
+    region: int | None
     score: float
     standing: str
     why: str
@@ -95,7 +96,7 @@ def write_previews(
     folders = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     pool = standing(folders, ranking)
     picks = _picks(selection, folders, ranking, pool, count)
-    others = [] if pool is None else _contrast(pool, folders, ranking.table)
+    others = [] if pool is None else _contrast(pool, folders, ranking, picks)
     images = stored_images(folders, {wanted.id for wanted in (*picks, *others)})
     thumb, notes = thumb_size(len(picks)), []
     function = shown_function(session, function_of(selection.metadata))
@@ -132,7 +133,7 @@ def _picks(
     count: int,
 ) -> list[_Wanted]:
     records = list(selection.records(count))
-    regions = _regions_of(selection, folders, ranking, count)
+    regions = _regions_of([record["id"] for record in records], folders, ranking)
     picks = []
     for record in records:
         score = math.nan if record["score"] is None else record["score"]
@@ -140,46 +141,53 @@ def _picks(
         if record["polygon"] is not None:
             outlines = [(record["polygon"], str(record["region"]))]
         text = "" if pool is None or math.isnan(score) else _standing_text(pool, score, ranking)
-        picks.append(
-            _Wanted(f"#{record['rank']}", record["id"], score, text, record["why"] or "", outlines)
-        )
+        name, why = f"#{record['rank']}", record["why"] or ""
+        picks.append(_Wanted(name, record["id"], record["region"], score, text, why, outlines))
     return picks
 
 
 def _standing_text(pool: Standing, score: float, ranking: Ranking) -> str:
+    what = f"of {pool.count:,} {ranking.table}"
     if score >= pool.ascending[-1]:
-        return f"highest of {pool.count:,} {ranking.table}"
+        return f"highest {what}"
     percent = pool.percent_below(score)
+    if percent == 0:
+        return f"lowest {what}"
     shown = f"{percent:.0f}" if percent < 99 else f"{math.floor(10 * percent) / 10:.1f}"
-    return f"higher than {shown} % of {pool.count:,} {ranking.table}"
+    return f"higher than {shown} % {what}"
 
 
-def _contrast(pool: Standing, folders: Sequence[Source], table: str) -> list[_Wanted]:
+def _contrast(
+    pool: Standing, folders: Sequence[Source], ranking: Ranking, picks: Sequence[_Wanted]
+) -> list[_Wanted]:
+    """The median and the easiest row of the pool, unless they are among the picks."""
+    shown = {(pick.id, pick.region) for pick in picks}
+    rows = [(name, row) for name, row in (("median", pool.median), ("easiest", pool.easiest))]
+    rows = [(name, row) for name, row in rows if (row.id, row.region) not in shown]
+    regions = _regions_of([row.id for _, row in rows], folders, ranking)
+    what = f"of {pool.count:,} {ranking.table}"
+    texts = {"median": f"the middle {what}", "easiest": f"lowest {what}"}
     found = []
-    what = f"of {pool.count:,} {table}"
-    for name, row, text in (
-        ("median", pool.median, f"the middle {what}"),
-        ("easiest", pool.easiest, f"lowest {what}"),
-    ):
-        outlines = []
+    for name, row in rows:
+        outlines = regions.get(row.id, [])
         if row.region is not None:
             boxes = _boxes(folders, {(row.id, row.region)})
             outlines = [(wkt, str(row.region)) for wkt in boxes.values()]
-        found.append(_Wanted(name, row.id, row.score, text, "", outlines))
+        found.append(_Wanted(name, row.id, row.region, row.score, texts[name], "", outlines))
     return found
 
 
 def _regions_of(
-    selection: Selection, folders: Sequence[Source], ranking: Ranking, count: int
+    names: Sequence[str], folders: Sequence[Source], ranking: Ranking
 ) -> dict[str, list[tuple[str, str]]]:
     """Outlines of the stored regions of each image that score highest."""
-    if ranking.table == "regions":
+    import pyarrow as pa
+
+    if ranking.table == "regions" or not names:
         return {}
-    ids = selection.table.column("id").slice(0, count).combine_chunks()
-    best = best_regions(Sources(folders), ranking, ids)
+    best = best_regions(Sources(folders), ranking, pa.array(names, pa.large_string()))
     if best is None:
         return {}
-    names = ids.to_pylist()
     pairs = [(names[row["image"]], int(row["region"])) for row in best]
     boxes = _boxes(folders, set(pairs))
     found: dict[str, list[tuple[str, str]]] = {}

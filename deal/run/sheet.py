@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deal.model.palette import ink_on
-from deal.run.lettering import drawable, fitted_end, fitted_start, font, wrapped, write
+from deal.run.lettering import drawable, fitted_end, fitted_start, length, wrapped, write
 from deal.run.overlays import Picture, Rings, class_overlay, draw_rings, heat_overlay, magma
 
 __all__ = ["Entry", "Key", "contact_sheet", "thumb_size"]
@@ -139,8 +139,7 @@ def heat_top(entries: Sequence[Entry], most: float) -> float:
 
 def _rows(entries: Sequence[Entry], columns: int, cell: int, top: float, key: Key) -> Image.Image:
     rows = [entries[start : start + columns] for start in range(0, len(entries), columns)]
-    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    whys = {id(e): wrapped(draw, e.why, 14, cell, 2) for e in entries}
+    whys = {id(e): wrapped(e.why, 14, cell, 2) for e in entries}
     heights = [
         max(e.size[1] for e in row) + _CAPTION + 18 * max(len(whys[id(e)]) for e in row)
         for row in rows
@@ -181,14 +180,14 @@ def _entry(
     notes = [entry.standing] if entry.standing else []
     if entry.carried is not None:
         notes.append(f"the outlined tenth has {100 * entry.carried:.0f} % of the {key.measure}")
-    at = draw.textlength(head, font(19)) + 14
-    text = fitted_start(draw, "  ·  ".join(notes), 14, cell - at)
+    at = length(head, 19) + 14
+    text = fitted_start("  ·  ".join(notes), 14, cell - at)
     write(draw, (x + at, below + 18), text, 14, _FAINT)
     line = below + 39
     for text in why:
         write(draw, (x, line), text, 14, _INK)
         line += 18
-    write(draw, (x, line), fitted_end(draw, entry.id, 13, cell), 13, _FAINT)
+    write(draw, (x, line), fitted_end(entry.id, 13, cell), 13, _FAINT)
 
 
 def _header(
@@ -196,9 +195,9 @@ def _header(
 ) -> None:
     measure = f"{key.measure} ({key.unit})" if key.unit else key.measure
     scale = _scale(sheet, draw, width - _MARGIN, top, measure)
-    write(draw, (_MARGIN, 30), fitted_start(draw, key.title, 24, scale - 2 * _MARGIN), 24, _INK)
+    write(draw, (_MARGIN, 30), fitted_start(key.title, 24, scale - 2 * _MARGIN), 24, _INK)
     panels = f"left: the frame, outlined {key.outlined}  ·  middle: {key.measure}, bright is high"
-    text = fitted_start(draw, f"{panels}  ·  right: predicted classes", 14, width - 2 * _MARGIN)
+    text = fitted_start(f"{panels}  ·  right: predicted classes", 14, width - 2 * _MARGIN)
     write(draw, (_MARGIN, 60), text, 14, _FAINT)
     draw.line([(_MARGIN, _HEADER - 12), (width - _MARGIN, _HEADER - 12)], fill=_LINE)
 
@@ -207,15 +206,15 @@ def _scale(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, right: int, top: float, measure: str
 ) -> int:
     """Draw the colour scale with its right end at ``right``; return where it begins."""
-    length, thickness, y = 160, 14, 23
+    long, thickness, y = 160, 14, 23
     label = f"{top:.2f}"
-    right -= int(draw.textlength(label, font(15))) + 8
-    ramp = np.broadcast_to(np.linspace(0, 1, length), (thickness, length))
-    sheet.paste(Image.fromarray(magma(ramp)), (right - length, y))
+    right -= int(length(label, 15)) + 8
+    ramp = np.broadcast_to(np.linspace(0, 1, long), (thickness, long))
+    sheet.paste(Image.fromarray(magma(ramp)), (right - long, y))
     write(draw, (right + 8, 30), label, 15, _INK)
     text = f"{drawable(measure)}  0"
-    write(draw, (right - length - 8, 30), text, 15, _INK, "rm")
-    return int(right - length - 8 - draw.textlength(text, font(15)))
+    write(draw, (right - long - 8, 30), text, 15, _INK, "r")
+    return int(right - long - 8 - length(text, 15))
 
 
 def _legend(entries: Sequence[Entry], key: Key, width: int) -> Image.Image:
@@ -248,10 +247,10 @@ def _legend(entries: Sequence[Entry], key: Key, width: int) -> Image.Image:
         fill = tuple(map(int, key.colours[number]))
         draw.rectangle([x, y, x + _SWATCH, y + 18], fill=fill, outline=_INK)
         ink = ink_on(key.colours[number])
-        write(draw, (x + _SWATCH / 2, y + 9), str(number), 13, ink, "mm")
+        write(draw, (x + _SWATCH / 2, y + 9), str(number), 13, ink, "m")
         share = f"{100 * counts[number] / counts.sum():.1f} %"
-        room = _LEGEND_COLUMN - _SWATCH - 30 - draw.textlength(share, font(14))
-        text = f"{fitted_start(draw, key.classes[number], 14, room)}  {share}"
+        room = _LEGEND_COLUMN - _SWATCH - 30 - length(share, 14)
+        text = f"{fitted_start(key.classes[number], 14, room)}  {share}"
         write(draw, (x + _SWATCH + 8, y + 9), text, 14, _INK)
     for index, note in enumerate(notes):
         write(draw, (_MARGIN, 27 + (rows + index) * _LEGEND_LINE), note, 14, _FAINT)
