@@ -15,8 +15,8 @@ __all__ = ["Measure", "measure_of"]
 
 _UNCERTAINTIES = ("entropy", "margin", "least_confidence")
 _COMMITTEE = tuple(column.removesuffix("_mean") for column in COMMITTEE_COLUMNS)
-_SHOWN = {"least_confidence": "least confidence", "vote_entropy": "vote entropy"}
-_SHOWN |= {"mutual_information": "mutual information", "consensus_entropy": "consensus entropy"}
+_SHOWN = {"margin": "margin uncertainty", "least_confidence": "least confidence"}
+_SHOWN |= {name: name.replace("_", " ") for name in _COMMITTEE}
 
 
 Plane = NDArray[np.float32]
