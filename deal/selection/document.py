@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.acquisitions.labels import label
 from deal.errors import OutputError
 from deal.machine.files import replacing
+from deal.selection.heading import heading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,9 +69,14 @@ class Selection:
         return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
 
     @property
+    def heading(self) -> str:
+        """One sentence on what was selected by what, and how it was spread."""
+        return heading(self.metadata)
+
+    @property
     def drawn(self) -> str:
         """``, drawn by power:1`` where rows were drawn: text for a line that names the function."""
-        stochastic = self.metadata.get("stochastic")
+        stochastic = self.metadata["stochastic"]
         return f", drawn by {stochastic}" if stochastic else ""
 
     @property
@@ -123,10 +128,7 @@ class Selection:
         rows = list(self.records(_SHOWN))
         region = ["region"] if self.metadata.get("table") == "regions" else []
         columns = ["rank", "score", *region, "id", "why"]
-        scored = f" of {self.metadata['scored']:,} scored" if "scored" in self.metadata else ""
-        name = label(self.metadata["acquisition"]) if "acquisition" in self.metadata else ""
-        by = f" by {name}{self.drawn}" if name else ""
-        return html_table(rows, columns, f"{len(self):,} selected{scored}{by}", len(self))
+        return html_table(rows, columns, self.heading, len(self))
 
     @property
     def formulas(self) -> int:

@@ -156,7 +156,7 @@ def test_a_notebook_shows_a_selection_in_its_order(output: Path) -> None:
     assert [row[3] for row in page.rows[1:]] == list(selection.ids)
     assert [row[1] for row in page.rows[1:]] == ["1", "2", "3"]
     assert len(page.pictures) == 3
-    assert "3 selected of 12 scored by difficulty (DS)" in text
+    assert "3 of 12 selected by difficulty (DS)" in text
     regions = Page(select(output, budget="regions:2")._repr_html_())
     assert regions.rows[0] == ["", "rank", "score", "region", "id", "why"]
 

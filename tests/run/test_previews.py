@@ -59,7 +59,8 @@ def test_a_run_draws_its_top_ranks(scored: Callable[..., Path], drawn: list[Shee
     assert [entry.id for entry in entries] == [row["id"] for row in ranked[:3]]
     assert [entry.name for entry in entries] == ["#1", "#2", "#3"]
     assert [entry.why for entry in entries] == [row["why"] for row in ranked[:3]]
-    assert key.title == "Top 3 of 9 images by difficulty (DS)"
+    assert key.title == "9 of 9 selected by difficulty (DS)"
+    assert key.shown == "the first 3"
     assert (key.measure, key.unit) == ("difficulty", "")
     assert [entry.name for entry in contrast] == ["median", "easiest"]
     assert [entry.id for entry in contrast] == [ranked[4]["id"], ranked[8]["id"]]
@@ -140,7 +141,7 @@ def test_a_pick_of_regions_shows_each_region_in_its_image(
     ranked = json.loads((output / "selection.json").read_text())["selection"]
     for entry, row in zip(entries, ranked, strict=False):
         assert [text for _, text in entry.outlines] == [str(row["region"])]
-    assert key.title == "Top 3 of 108 regions by difficulty (DS)"
+    assert key.title == "5 of 108 regions selected by difficulty (DS)"
     assert [len(entry.outlines) for entry in contrast] == [1, 1]
 
 
@@ -185,7 +186,8 @@ def test_functions_that_pick_by_distance_are_drawn_without_scores(
     entries, contrast, key = drawn[0]
     assert (len(entries), contrast) == (3, [])
     assert entries[0].standing == ""
-    assert key.title == "Top 3 of 9 images by distance (core-set)"
+    assert key.title == "3 of 9 selected by distance (core-set)"
+    assert key.shown == "all of them"
 
 
 def test_select_draws_the_same_sheet_as_the_run(
@@ -224,7 +226,7 @@ def test_several_outputs_are_drawn_as_one_pool(
     assert pictures.notes == ()
     entries, _, key = drawn[0]
     assert [entry.id for entry in entries] == list(selection.ids)
-    assert key.title.startswith("Top 4 of 9 images")
+    assert key.title.startswith("4 of 9 selected by difficulty (DS)")
     assert (tmp_path / "new/previews.jpg").exists()
 
 

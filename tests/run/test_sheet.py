@@ -17,7 +17,8 @@ COLOURS = class_colours(3)
 
 def key(**changes: Any) -> Key:
     values = {
-        "title": "Top 3 of 9 images by difficulty (DS)",
+        "title": "9 of 9 selected by difficulty (DS)",
+        "shown": "the first 3",
         "measure": "difficulty",
         "unit": "",
         "top": 1.0,

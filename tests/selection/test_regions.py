@@ -107,7 +107,8 @@ def test_a_budget_larger_than_the_pool_says_when_the_rules_leave_regions(tmp_pat
 
 def test_regions_of_one_image_are_no_gap_apart(tmp_path: Path) -> None:
     score(tmp_path, list(SCORES))
-    selection = select(tmp_path, acquisition="entropy", table="regions", min_gap="2s")
+    options = {"acquisition": "entropy", "table": "regions", "gap_per": "sequence"}
+    selection = select(tmp_path, min_gap="2s", **options)
     assert {name for name, _ in names(selection)} == {"a/1.png", "c/3.png"}
     assert len(selection) == 6
 
