@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deal
+from deal.bench.failed import FailedCheckError
 from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, spread
@@ -20,7 +21,7 @@ from deal.errors import ItemError, UsageError
 from deal.metrics import spearman
 from deal.pool.decode import decode, decode_bytes
 from deal.pool.listing import Pool
-from deal.run.dedup import thumbnail
+from deal.pool.signature import thumbnail
 from deal.scoring.inputs import ImageExtras
 from deal.scoring.session import Session
 from deal.synthetic.scenes import write_pool
@@ -48,7 +49,7 @@ def run(
     GPU takes, in images a second: how many cores decode and resize for it? With a ``model``, which
     is trained, its scores of the larger frames are compared with those of frames decoded in full.
 
-    Raises UsageError for a model that takes no frames decoded to scale, and AssertionError where
+    Raises UsageError for a model that takes no frames decoded to scale, and FailedCheckError where
     what is to be timed is not correct.
     """
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
@@ -110,18 +111,18 @@ def _check(data: bytes, at_least: tuple[int, int] | None) -> None:
             "model"
         )
     if scaled.size != whole.size or scaled.image.shape >= whole.image.shape:
-        raise AssertionError(f"decoded to {scaled.image.shape} of {scaled.size}")
+        raise FailedCheckError(f"decoded to {scaled.image.shape} of {scaled.size}")
     height, width, _ = scaled.image.shape
     factor = whole.height // height
     averaged = whole.image[: factor * height, : factor * width]
     averaged = averaged.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
     if np.abs(averaged - scaled.image).mean() > 3:
-        raise AssertionError("a scaled image is not the average of the whole")
+        raise FailedCheckError("a scaled image is not the average of the whole")
     try:
         decode_bytes(data[: len(data) * 9 // 10], at_least=at_least)
     except ItemError:
         return
-    raise AssertionError("a truncated JPEG was decoded")
+    raise FailedCheckError("a truncated JPEG was decoded")
 
 
 def _prepared(data: bytes, scorer: Session) -> tuple[NDArray[np.uint8], ImageExtras]:
@@ -145,9 +146,10 @@ def _shares(
             times = [time.thread_time()]
             _prepared(data, full)
             times.append(time.thread_time())
-            image, extras = _prepared(data, scaled)
+            decoded = decode_bytes(data, at_least=scaled.at_least)
+            image, extras = scaled.prepared(decoded.image, original=decoded.size)
             times.append(time.thread_time())
-            thumbnail(image)
+            thumbnail(decoded.image)
             times.append(time.thread_time())
             scaled.score_batch([image], [extras])
             times.append(time.thread_time())
@@ -170,7 +172,7 @@ def _shares(
         row(f"{label}: network and kernel", "network"),
         row(f"{label}: decode to scale and resize", "decode"),
         row(f"{label}: decode in full and resize", "full"),
-        row(f"{label}: thumbnail for --dedup", "thumbnail"),
+        row(f"{label}: thumbnail", "thumbnail"),
         Row(f"{label}: decode to scale and resize", share("decode"), "% of CPU", _TARGETS[label]),
         Row(f"{label}: decode in full and resize", share("full"), "% of CPU"),
         Row(
