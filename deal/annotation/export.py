@@ -153,7 +153,7 @@ def annotate(
     sources, classes = find_images(results, picks)
     picks = with_outlines(results, picks)
     names = tool_names(classes)
-    with Predictor.open(results, model, enabled=predictions) as predictor:
+    with Predictor.open(results, model, sources, enabled=predictions) as predictor:
         colours = predictor.colours(len(classes))
         folder.begin({"to": to})
         maker = Maker(options, folder, predictor, len(picks), max_pixels)

@@ -74,9 +74,10 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the image of a pick lies, its camera and its size (H, W), all as stored."""
+    """Where the image of a pick lies, of which version, its camera and size (H, W); as stored."""
 
     uri: str
+    version: str
     camera: str | None = None
     size: tuple[int, int] | None = None
 
@@ -169,7 +170,7 @@ def find_images(output: Path, picks: Sequence[Pick]) -> tuple[dict[str, Source],
             "name the folder from which it was selected"
         )
     found = {
-        item_id: Source(image.item.uri, image.item.camera, image.size)
+        item_id: Source(image.item.uri, image.item.source_version, image.item.camera, image.size)
         for item_id, image in stored.items()
     }
     return found, classes

@@ -9,11 +9,7 @@ __all__ = ["command", "readme"]
 _HEAD = """\
 {count} to label, in rank order, as `deal annotate --to {to}` wrote them.
 
-Import, from within this folder:
-
-{command}
-
-tasks.csv    which file is which image of the pool, with rank, score and batch
+{command}tasks.csv    which file is which image of the pool, with rank, score and batch
 classes.json names of the classes; `labels` are what the tool shows
 {files}
 {notes}When labeling is done:
@@ -28,7 +24,7 @@ _COLLECT = {
 }
 
 _COCO = """\
-    python -c "from pycocotools.coco import COCO; COCO('annotations.json')"
+    python -c "from pycocotools.coco import COCO; COCO('{file}')"
     (CVAT: Actions > Upload annotations > COCO 1.0)"""
 
 _FILES = {
@@ -65,9 +61,10 @@ def command(options: Options) -> str:
         case "label-studio":
             return _label_studio(options)
         case "coco":
-            return _COCO
+            file = "batch-001/annotations.json" if options.batch else "annotations.json"
+            return _COCO.format(file=file)
         case "masks":
-            return "    (plain files)"
+            return ""
     return f"    python load_{options.to}.py"
 
 
@@ -84,6 +81,7 @@ def readme(options: Options, count: int, notes: list[str], *, of_regions: bool) 
     of_regions : bool
         The pictures are of regions.
     """
+    how_to = command(options)
     files = _FILES[options.to] + (_MASKS if options.format.masks else "")
     if options.files:
         files = "images/      the images; the name begins with the rank\n" + files
@@ -91,7 +89,7 @@ def readme(options: Options, count: int, notes: list[str], *, of_regions: bool) 
     return _HEAD.format(
         count=f"{count} {'pictures of regions' if of_regions else 'images'}",
         to=options.to,
-        command=command(options),
+        command=f"Import, from within this folder:\n\n{how_to}\n\n" if how_to else "",
         files=files,
         notes="".join(f"Note: {note}\n" for note in notes) + ("\n" if notes else ""),
         collect=f"{how} --tasks . -o LABELED",

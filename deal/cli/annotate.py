@@ -165,7 +165,7 @@ def command(out: str, output: str, as_json: bool, quiet: bool, **options: Any) -
 
 def _print(found: Annotation) -> None:
     what = "pictures of regions" if found.of_regions else "images"
-    click.echo(f"{found.count} {what} in {printable(str(found.output))}; import them from there:")
-    click.echo(found.command)
+    told = f"{found.count} {what} in {printable(str(found.output))}"
+    click.echo(f"{told}; import them from there:\n{found.command}" if found.command else told)
     for line in found.left_out:
         click.echo(printable(f"left out  {line}"), err=True)

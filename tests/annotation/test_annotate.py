@@ -22,6 +22,9 @@ from deal.annotation import coco, cvat, label_studio
 from deal.annotation.pictures import Maker
 from deal.errors import OutputError, ResultsError, UsageError
 from deal.pool.decode import decode_bytes
+from deal.results.maps import map_path
+from deal.run.reopen import reopen
+from deal.run.storing import store_maps
 from tests.helpers.annotation import exported, legend
 from tests.helpers.models import CLASSES, scenes
 from tests.helpers.runs import SIZE
@@ -532,3 +535,28 @@ def test_progress_is_told(out, tmp_path):
         out, to="coco", output=tmp_path / "tasks", progress=lambda *done: seen.append(done)
     )
     assert seen == [(number, 6) for number in range(1, 7)]
+
+
+def test_stored_maps_spare_the_network(out, pool, model, tmp_path):
+    deal.annotate(out, to="masks", output=tmp_path / "a")
+    first = deal.select(out).ids[0]
+    with reopen(out) as session:
+        store_maps(out, session)
+    kept = model.read_bytes()
+    model.unlink()
+    try:
+        deal.annotate(out, to="masks", output=tmp_path / "b")
+        map_path(out, "classes", first).unlink()
+        with pytest.raises(ResultsError, match="give the same model as --model FILE"):
+            deal.annotate(out, to="masks", output=tmp_path / "c")
+    finally:
+        model.write_bytes(kept)
+    for path in (tmp_path / "a").glob("*/*.png"):
+        there = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert (np.asarray(Image.open(path)) == np.asarray(Image.open(there))).all()
+    (tmp_path / "picked.csv").write_text(f"id\n{first}\n")
+    Image.new("RGB", SIZE[::-1], (200, 9, 9)).save(pool / first)  # of which no maps are stored
+    deal.score_pool(pool, model=model, output=out)
+    deal.annotate(out, to="masks", output=tmp_path / "d", selection=tmp_path / "picked.csv")
+    (mask,) = (tmp_path / "d" / "masks").iterdir()
+    assert (np.asarray(Image.open(mask)) == predicted(model, pool / first)).all()
