@@ -11,7 +11,7 @@ from typing import Literal
 from deal.annotation import coco, cvat, label_studio
 from deal.annotation.folder import Folder
 from deal.annotation.labels import tool_names
-from deal.annotation.picks import by_image, find_images, read_picks, with_outlines
+from deal.annotation.picks import by_image, find_images, read_picks, with_outlines, with_scores
 from deal.annotation.pictures import Maker
 from deal.annotation.plan import (
     CLASSES,
@@ -147,7 +147,9 @@ def annotate(
     )
     results, folder = Path(results), Folder(Path(output))
     folder.check(overwrite=overwrite)
-    picks, notes = read_picks(Path(selection or results / "selection.csv"))
+    ranked = results / "selection.csv"
+    picks, notes = read_picks(Path(selection or ranked))
+    picks = with_scores(picks, ranked)
     if regions == "image":
         picks = by_image(picks)
     sources, classes = find_images(results, picks)

@@ -29,6 +29,7 @@ __all__ = [
     "find_images",
     "read_picks",
     "with_outlines",
+    "with_scores",
 ]
 
 _CORNER = re.compile(r"(-?[\d.]+) (-?[\d.]+)")
@@ -123,6 +124,21 @@ def read_picks(path: Path) -> tuple[list[Pick], list[str]]:
     if not picks:
         raise UsageError(f"{path} names no image: there is nothing to annotate")
     return list(picks.values()), notes
+
+
+def with_scores(picks: Sequence[Pick], selection: Path) -> list[Pick]:
+    """Picks with the scores of a ``selection.csv``, if it is there, where they have none."""
+    if all(pick.score is not None for pick in picks) or not selection.is_file():
+        return list(picks)
+    scores = {_key(pick): pick.score for pick in read_picks(selection)[0]}
+    return [
+        pick if pick.score is not None else replace(pick, score=scores.get(_key(pick)))
+        for pick in picks
+    ]
+
+
+def _key(pick: Pick) -> tuple[str, tuple[int, ...]]:
+    return pick.id, tuple(region.number for region in pick.regions)
 
 
 def _pick(rank: int, item_id: str, row: dict[str, str], place: str) -> Pick:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,10 @@ def test_a_list_of_picks_needs_only_ids(out, tmp_path):
     found = deal.annotate(out, to="coco", output=tmp_path / "tasks", selection=picked)
     assert [row["id"] for row in task_rows(tmp_path / "tasks")] == [ids[4], ids[1], "none.jpg"]
     assert found.left_out == ("none.jpg: it is not among the results",)
+    selection = (out / "selection.csv").read_text()
+    known = {row["id"]: row["score"] for row in csv.DictReader(selection.splitlines())}
+    scores = {row["id"]: row["score"] for row in task_rows(tmp_path / "tasks")}
+    assert scores == {ids[4]: known[ids[4]], ids[1]: known[ids[1]], "none.jpg": ""}
     assert found.notes == (f"{ids[4]} is in picked.csv more than once: the first counts",)
 
 
