@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from deal.model.palette import class_colours
 from deal.run.overlays import magma
+from deal.run.previews import MOST
 from deal.run.sheet import Entry, Key, contact_sheet, heat_top, thumb_size
 
 CLASSES = ("road", "sky", "car")
@@ -98,6 +100,14 @@ def test_entries_stand_in_rows_best_first(count: int, columns: int) -> None:
 def test_fewer_entries_are_larger() -> None:
     sizes = [thumb_size(count) for count in (1, 2, 3, 7, 100)]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_largest_sheet_is_a_jpeg(tmp_path: Path) -> None:
+    words = "many words of a reason that take two lines, " * 5
+    tall = entry(90, (40, 264), why=words)  # as tall as entries get
+    sheet = contact_sheet([tall] * MOST, [tall] * 2, key())
+    assert sheet.height < 65_535
+    sheet.crop((0, 0, 8, sheet.height)).save(tmp_path / "sheet.jpg")
 
 
 def test_contrast_stands_below_the_picks() -> None:
