@@ -122,7 +122,7 @@ def test_outlines_are_read_from_wkt_and_scaled() -> None:
 def test_outlines_show_on_any_picture(level: int) -> None:
     picture = np.full((60, 80, 3), level, np.uint8)
     box = [(10.0, 10.0), (60.0, 10.0), (60.0, 40.0), (10.0, 40.0), (10.0, 10.0)]
-    drawn = draw_rings(picture, [([box], "17")])
+    drawn = draw_rings(picture, [([box], "")])
     assert (np.abs(drawn.astype(int) - level).max(axis=2) > 100)[9:12, 20:50].any(axis=0).all()
     np.testing.assert_array_equal(drawn[50:], picture[50:])
 
