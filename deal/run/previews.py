@@ -238,10 +238,11 @@ def _entry(
     outlines: list[tuple[Rings, str]] = [
         (rings_of_wkt(wkt, factor), text) for wkt, text in wanted.outlines
     ]
-    share = None
+    share: float | None = None
     if not outlines:
-        hot, share = hot_cells(maps.score)
-        outlines = [(rings_of_cells(hot, size), "")] if share else []
+        hot, part = hot_cells(maps.score)
+        if part:
+            outlines, share = [(rings_of_cells(hot, size), "")], part
     return Entry(
         name=wanted.name,
         id=wanted.id,

@@ -151,6 +151,14 @@ def test_long_and_odd_texts_stay_in_their_cell() -> None:
     assert not gap.any()
 
 
+@pytest.mark.parametrize("size", [(1, 264), (264, 1), (1, 1)])
+def test_very_thin_pictures_keep_their_caption(size: tuple[int, int]) -> None:
+    ring = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]
+    sheet = contact_sheet([entry(90, size, outlines=[([ring], "7")])], [], key())
+    below = ink(sheet)[92 + size[1] : 92 + size[1] + 80]
+    assert np.ptp(np.flatnonzero(below.any(axis=0))) > 100
+
+
 def test_a_pick_without_a_score_has_no_number() -> None:
     for score in (math.nan, 0.5):
         sheet = contact_sheet([entry(90, score=score, standing="", carried=None)], [], key())
