@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +72,10 @@ demo: $(VENV)/scoring
 	@echo "  look at what was found     out/demo/previews.jpg"
 	@echo "  rank your own images       $(BIN)/deal-score IMAGES/ --model MODEL.onnx --budget 10 --previews 10 --output out/mine"
 	@echo "  run every test             make test"
+
+picture: $(VENV)/scoring
+	@$(BIN)/deal-score --demo --output out/picture --overwrite --quiet --budget 4 --previews 4 >/dev/null
+	@cp out/picture/previews.jpg docs/images/demo.jpg
 
 # One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
 WORKERS ?= auto

@@ -50,7 +50,7 @@ _GROUPS = {
     ),
     "Difficulty heads": ("DifficultyHead", "fit_head", "FitReport"),
     "Regions of a pool": ("Components", "GivenSegments", "Superpixels"),
-    "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions"),
+    "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions", "Results"),
 }
 _MODULES = {
     "Training (needs PyTorch)": ("deal.training",),

@@ -1,4 +1,4 @@
-"""Every command of the README and the tutorials runs, and prints what the page shows."""
+"""Every command of the README, the tutorials and some guides runs, and prints what pages show."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def test_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_the_tutorial_of_a_labeling_list(shell: Shell) -> None:
     assert run_page(TUTORIALS / "labeling-list.md", shell) >= 8
+
+
+@pytest.mark.slow
+def test_the_guide_to_pictures(shell: Shell) -> None:
+    assert run_page(ROOT / "docs/howto/pictures.md", shell) >= 4
 
 
 @pytest.mark.slow
