@@ -24,7 +24,6 @@ from deal.pool.ids import id_to_path
 
 __all__ = ["Maker"]
 
-_AT_ONCE, _PIXELS_AT_ONCE = 8, 2**26  # images that are read before the network sees them
 _LINE = OKABE_ITO[0]
 _FAINT = 160  # the grey towards which pixels outside of the regions go
 
@@ -84,37 +83,20 @@ class Maker:
 
     def pictures(self, tasks: list[Task]) -> Iterator[Picture]:
         """The pictures of tasks, in order; their files are written on the way."""
-        waiting: list[tuple[Task, ReadImage]] = []
-        pixels = 0
         for task in tasks:
             try:
                 image = read_image(task.source.uri, max_pixels=self._max_pixels)
+                if task.source.size not in (None, image.size):
+                    raise ItemError("size", "the file has another size than when it was scored")
+                predicted = self._predictor.predict(task.pick.id, image.pixels, task.source.camera)
+                picture = self._picture(task, image, predicted)
             except ItemError as error:
                 self.leave_out(task.pick, error.message, task)
-                continue
-            waiting.append((task, image))
-            pixels += image.size[0] * image.size[1]
-            if len(waiting) == _AT_ONCE or pixels > _PIXELS_AT_ONCE:
-                yield from self._predicted(waiting)
-                waiting, pixels = [], 0
-        yield from self._predicted(waiting)
-
-    def _predicted(self, waiting: list[tuple[Task, ReadImage]]) -> Iterator[Picture]:
-        found = self._predictor.predict(
-            [(task.pick.id, image.pixels, task.source.camera) for task, image in waiting]
-        )
-        for (task, image), predicted in zip(waiting, found, strict=True):
-            try:
-                if isinstance(predicted, ItemError):
-                    raise predicted
-                yield self._picture(task, image, predicted)
-            except ItemError as error:
-                self.leave_out(task.pick, error.message, task)
+            else:
+                yield picture
 
     def _picture(self, task: Task, image: ReadImage, predicted: Predicted | None) -> Picture:
         pick, options = task.pick, self._options
-        if task.source.size not in (None, image.size):
-            raise ItemError("size", "the file has another size than when it was scored")
         view = _view(pick, image.size, crop=options.regions == "crop")
         labels = None
         if predicted is not None:
