@@ -33,6 +33,7 @@ _GROUPS = {
         "Selection",
         "Progress",
     ),
+    "Label what is selected": ("annotate", "Annotation", "collect", "Collection"),
     "Acquisition functions": (
         "acquisition",
         "acquisition_names",

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.helpers.pages import ROOT, Shell, blocks, commands, matches, run_page
 
 TUTORIALS = ROOT / "docs" / "tutorials"
+HOW_TO = ROOT / "docs" / "howto"
 
 
 @pytest.fixture
@@ -62,6 +63,11 @@ def test_the_tutorial_of_a_network_of_ones_own(shell: Shell) -> None:
 def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-function.md", shell) >= 4
+
+
+@pytest.mark.slow
+def test_the_way_into_a_labeling_tool_and_back(shell: Shell) -> None:
+    assert run_page(HOW_TO / "annotate.md", shell) >= 6
 
 
 @pytest.mark.parametrize(
