@@ -19,11 +19,13 @@ from deal.annotation.polygons import fill_wkt
 from deal.annotation.predicting import Predicted, Predictor
 from deal.annotation.record import Picture
 from deal.errors import ItemError
+from deal.model.palette import OKABE_ITO
 from deal.pool.ids import id_to_path
 
 __all__ = ["Maker"]
 
 _AT_ONCE, _PIXELS_AT_ONCE = 8, 2**26  # images that are read before the network sees them
+_LINE = OKABE_ITO[0]
 _FAINT = 160  # the grey towards which pixels outside of the regions go
 
 
@@ -213,6 +215,15 @@ def _labels(labels: LabelMap, view: _View, min_area: int) -> LabelMap:
 
 
 def _faint(pixels: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """An image whose pixels outside are washed out."""
-    grey = (pixels.astype(np.uint16) + 3 * _FAINT) // 4
-    return np.where(inside[:, :, None], pixels, grey.astype(np.uint8))
+    """An image whose pixels outside are washed out, with a line round those inside."""
+    grey = ((pixels.astype(np.uint16) + 3 * _FAINT) // 4).astype(np.uint8)
+    near = inside.copy()
+    for _ in range(max(min(inside.shape) // 250, 1)):
+        wider = near.copy()
+        wider[1:] |= near[:-1]
+        wider[:-1] |= near[1:]
+        wider[:, 1:] |= near[:, :-1]
+        wider[:, :-1] |= near[:, 1:]
+        near = wider
+    grey[near] = _LINE
+    return np.where(inside[:, :, None], pixels, grey)
