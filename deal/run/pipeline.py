@@ -32,7 +32,7 @@ from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.sessions import layout_for
 from deal.run.sketch import QuantileSketch
 from deal.run.workers import Line, open_session
-from deal.scoring.masks import check_masks
+from deal.scoring.masks import check_masks, save_masks
 from deal.scoring.options import CONCERNS
 from deal.scoring.session import Session
 from deal.selection import Ranking, score_sources, select_by
@@ -96,6 +96,7 @@ def score_pool(
             overwrite=config.overwrite,
             shard=config.shard,
         ) as results:
+            save_masks(mask, config.output)
             by_camera = mask is not None and bool(mask.cameras)
             ledger = Ledger(results, total, config.max_errors, progress, by_camera=by_camera)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
@@ -218,6 +219,7 @@ def _record(
     """Write ``runs/<shard>.json``, which holds everything about the run besides the tables."""
     return {
         "command": list(map(path_to_id, sys.argv)),
+        "working_folder": path_to_id(str(Path.cwd())),
         "settings": config.to_dict(),
         "versions": _versions(config.scoring.runtime.engine),
         "started": started.isoformat(timespec="seconds"),
