@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.viewing.pack import valid
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -107,7 +109,7 @@ def find_drives(table: pa.Table, facets_found: list[Facet]) -> Drives:
     stamps = table.column("timestamp_ns")
     timed = stamps.null_count < len(stamps)
     column = stamps if timed else table.column("frame")
-    known = column.is_valid().to_numpy()
+    known = valid(column)
     time = column.fill_null(0).to_numpy().astype(np.int64)
     by_id = np.argsort(_order(table.column("id").cast(pa.large_string()).combine_chunks()))
     along = np.lexsort([by_id, time, ~known, *keys[::-1]])

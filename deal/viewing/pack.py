@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Pack", "as_large"]
+__all__ = ["Pack", "as_large", "valid"]
 
 _TYPES = {"u1": 1, "u2": 2, "u4": 4, "i4": 4, "f4": 4, "f8": 8}
 _SEPARATORS = ("\n", "\t", "\x1f", "\x1e", "\x00")
@@ -75,6 +75,11 @@ def as_large(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
     texts = values.cast(pa.large_string())
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def valid(values: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Where values are not null, bool [n]."""
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False))
 
 
 def _bytes(texts: pa.Array) -> bytes:

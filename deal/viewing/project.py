@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.viewing.pack import valid
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Axes", "find_axes", "raw_features"]
+__all__ = ["Axes", "find_axes", "lists", "raw_features"]
 
 Features = NDArray[np.float64]
 
@@ -62,7 +64,9 @@ def find_axes(sample: pa.Table) -> Axes:
     shift = rows.mean(axis=0)
     centered = rows - shift
     deviation = centered.std(axis=0)
-    scale = np.ones_like(shift) if kind == "embedding" else np.where(deviation > 1e-12, deviation, 1)
+    scale = (
+        np.ones_like(shift) if kind == "embedding" else np.where(deviation > 1e-12, deviation, 1)
+    )
     centered /= scale
     values, vectors = np.linalg.eigh(centered.T @ centered / len(rows))
     components = vectors[:, [-1, -2]]
@@ -80,13 +84,13 @@ def raw_features(table: pa.Table, kind: str) -> Features:
     difficulty (or entropy, without difficulty).
     """
     if kind == "embedding":
-        return _lists(table, "embedding")
+        return lists(table, "embedding")
     if kind == "nothing":
         return np.zeros((len(table), 0))
-    sums = _lists(table, "class_difficulty_sum")
+    sums = lists(table, "class_difficulty_sum")
     if np.isnan(sums).all():
-        sums = _lists(table, "class_entropy_sum")
-    counts = _lists(table, "class_pixels")
+        sums = lists(table, "class_entropy_sum")
+    counts = lists(table, "class_pixels")
     if counts.shape[1] != sums.shape[1]:
         sums = np.zeros_like(counts)
     pixels = counts.sum(axis=1, keepdims=True)
@@ -101,16 +105,16 @@ def _kind(table: pa.Table) -> str:
     return "nothing"
 
 
-def _lists(table: pa.Table, name: str) -> Features:
+def lists(table: pa.Table, name: str) -> Features:
     """A column of lists of one length as [n, K]; NaN where a list is null."""
     if name not in table.column_names:
         return np.full((len(table), 0), np.nan)
     column = table.column(name).combine_chunks()
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    if not valid.any():
+    known = valid(column)
+    if not known.any():
         return np.full((len(table), 0), np.nan)
     flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-    values = flat.reshape(int(valid.sum()), -1)
+    values = flat.reshape(int(known.sum()), -1)
     found = np.full((len(table), values.shape[1]), np.nan)
-    found[valid] = values
+    found[known] = values
     return found

@@ -18,6 +18,7 @@ from deal.selection.order import name_hashes, rank, repeated
 from deal.selection.sources import Sources
 from deal.selection.why import class_codes
 from deal.viewing.chosen import Chosen, ranking_of
+from deal.viewing.pack import valid
 from deal.viewing.project import Axes, find_axes, raw_features
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from deal.acquisitions import Bound
 
-__all__ = ["Pool", "read_pool"]
+__all__ = ["Pool", "Scored", "read_pool", "score_all"]
 
 _LIGHT = (
     "id",
@@ -135,14 +136,14 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
 
     stored = Sources(output)
     classes = stored.classes or ()
-    bound, scored = _scored(stored, chosen)
+    bound, scored = score_all(stored, chosen)
     notes = list(scored.notes)
     order = rank(scored.ids, scored.scores)
     places = np.zeros(len(scored.ids), np.uint32)
     places[order] = np.arange(1, len(order) + 1, dtype=np.uint32)
     found = pc.index_in(chosen.ids, scored.ids)
     rows = found.drop_null().to_numpy()
-    ranks = (np.flatnonzero(found.is_valid().to_numpy()) + 1).astype(np.uint32)
+    ranks = (np.flatnonzero(valid(found)) + 1).astype(np.uint32)
     picks = np.zeros(len(scored.ids), np.uint32)
     picks[rows[::-1]] = ranks[::-1]  # of several regions of an image the first counts
     if chosen.ranks_everything:
@@ -169,7 +170,9 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
     needs = dict.fromkeys([*_LIGHT, *_WIDE, *bound.columns, *bound.class_columns])
     table = stored.take(kept, list(needs), summary)
     if "id" not in table.column_names:
-        raise ResultsError(f"{output} holds no images: score some with deal-score --output {output}")
+        raise ResultsError(
+            f"{output} holds no images: score some with deal-score --output {output}"
+        )
     width = len(classes) + 2
     flat = table.column("numbers").combine_chunks().flatten()
     numbers = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
@@ -202,7 +205,9 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
+    """All rows of an output: ids, codes of the status, scores, and totals of the pool."""
+
     ids: pa.Array
     status: NDArray[np.uint8]
     scores: NDArray[np.float64]
@@ -210,8 +215,8 @@ class _Scored:
     notes: tuple[str, ...]
 
 
-def _scored(stored: Sources, chosen: Chosen) -> tuple[Bound, _Scored]:
-    """All ids, statuses and scores; by entropy where there is no difficulty to fall back to."""
+def score_all(stored: Sources, chosen: Chosen) -> tuple[Bound, Scored]:
+    """Score every row as the selection does; by entropy where there is no difficulty instead."""
     ranking, note = ranking_of(chosen.metadata)
     notes = () if note is None else (note,)
     first = ranking.bind(stored.classes)
@@ -224,7 +229,7 @@ def _scored(stored: Sources, chosen: Chosen) -> tuple[Bound, _Scored]:
         return second, _pass(stored, second, notes)
 
 
-def _pass(stored: Sources, bound: Bound, notes: tuple[str, ...]) -> _Scored:
+def _pass(stored: Sources, bound: Bound, notes: tuple[str, ...]) -> Scored:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -242,7 +247,7 @@ def _pass(stored: Sources, bound: Bound, notes: tuple[str, ...]) -> _Scored:
         if stored.settle():
             return _pass(stored, bound, notes)
         raise ResultsError(f"the id {joined[twice].as_py()!r} is in the results more than once")
-    return _Scored(
+    return Scored(
         joined,
         np.concatenate(status) if status else np.empty(0, np.uint8),
         np.concatenate(scores) if scores else np.empty(0),
@@ -251,7 +256,7 @@ def _pass(stored: Sources, bound: Bound, notes: tuple[str, ...]) -> _Scored:
     )
 
 
-def _kept(scored: _Scored, picks: NDArray[np.uint32], limit: int) -> NDArray[np.int64]:
+def _kept(scored: Scored, picks: NDArray[np.uint32], limit: int) -> NDArray[np.int64]:
     count = len(scored.ids)
     if count <= limit:
         return np.arange(count)
@@ -273,11 +278,11 @@ def _shares(piece: pa.Table, num_classes: int) -> NDArray[np.float32]:
     if "class_pixels" not in piece.column_names or not num_classes:
         return shares
     column = piece.column("class_pixels").combine_chunks()
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    if valid.any():
+    known = valid(column)
+    if known.any():
         flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
         pixels = flat.reshape(-1, num_classes).astype(np.float64)
-        shares[valid] = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
+        shares[known] = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
     return shares
 
 

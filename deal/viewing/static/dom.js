@@ -12,7 +12,7 @@ export function h(tag, properties = {}, ...children) {
       for (const [key, setting] of Object.entries(value)) element.style.setProperty(key, setting);
     } else element.setAttribute(name, value === true ? "" : value);
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) element.append(child);
   }
   return element;
@@ -24,7 +24,7 @@ export function byId(id) {
 
 /** Replace what an element holds. */
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== false));
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child || child === 0));
   return element;
 }
 

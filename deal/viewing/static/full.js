@@ -188,7 +188,7 @@ export class Full {
       strip,
       [...near].map((row) => {
         const canvas = h("canvas", { "aria-hidden": "true" });
-        const width = 96;
+        const width = 84;
         const height = Math.round(width * this.page.data.head.shape);
         const box = { x: 0, y: 0, width, height };
         const button = h(

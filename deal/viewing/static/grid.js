@@ -4,7 +4,7 @@ import { context, count, h, percent, say, short } from "./dom.js";
 import { percentile, reasons } from "./data.js";
 
 const GAP = 12;
-const CAPTION = 76;
+const CAPTION = 88;
 const SPARE = 2; // rows of cards above and below the screen
 
 export class Grid {
@@ -146,8 +146,8 @@ export class Grid {
       h(
         "div",
         { class: "caption" },
-        h("div", { class: "line" }, h("bdi", { class: "id", text: id, title: id }), hold),
-        h("div", { class: "line" }, h("span", { class: "value", text: value }), h("span", { class: "chips" }, chips)),
+        h("div", { class: "line" }, h("div", { class: "named" }, h("bdi", { class: "id", text: id, title: id }), h("span", { class: "value", text: value })), hold),
+        h("div", { class: "chips" }, chips),
       ),
     );
     this.state(card, row);
@@ -266,7 +266,10 @@ export class Grid {
 /** "99.8 %" with what it means as a title. */
 export function placeText(data, row) {
   const share = percentile(data, row);
-  return Number.isNaN(share) ? "" : percent(share, share > 0.995 || share < 0.1 ? 1 : 0);
+  if (Number.isNaN(share)) return "";
+  const digits = share >= 0.99 ? (data.head.scored > 1000 ? 2 : 1) : share < 0.1 ? 1 : 0;
+  const step = 10 ** (digits + 2);
+  return percent(Math.floor(share * step + 1e-9) / step, digits); // down: only the best could be 100 %
 }
 
 export function placeTitle(data, row) {

@@ -93,6 +93,7 @@ async function start() {
     page.map.draw();
     if (page.full.dialog.open) page.full.chart();
   });
+  byId("filters").open = innerWidth > 800;
   page.sortBy("rank");
   renewed.forEach((renew) => renew());
   basketShown();
@@ -185,6 +186,8 @@ function tabs(page, shown) {
       byId(other.getAttribute("aria-controls")).hidden = !chosen;
     }
     shown[button.dataset.tab]();
+    const top = byId("body").offsetTop;
+    if (scrollY > top) scrollTo({ top });
   };
   for (const button of buttons) {
     button.addEventListener("click", () => select(button));
