@@ -141,8 +141,7 @@ setup(
     # deal/export and deal/bench are links to the folders export/ and bench/ of the top level.
     packages=find_packages(include=["deal", "deal.*"]),
     package_data={
-        "deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml"],
-        "deal.report": ["*.css"],
+        "deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml", "look.css"],
         "deal.viewing": ["static/*"],
     },
     ext_modules=[native],

@@ -27,6 +27,7 @@ __all__ = ["deal", "main", "run", "score_main"]
 _COMMANDS = (
     "score",
     "select",
+    "view",
     "report",
     "check",
     "fit-head",

@@ -113,10 +113,8 @@ def ranking_of(metadata: Mapping[str, Any]) -> tuple[Ranking, str | None]:
         entry = find(name)
         if "images" not in entry.tables:
             return Ranking.of(), f"{name} scores only regions, so images are ranked by difficulty"
-        own = {key: metadata[key] for key in entry.options if key in metadata and key != "seed"}
-        ranking = Ranking.of(
-            acquisition=name, seed=metadata.get("seed", 0), table="images", **flat_options(own)
-        )
+        given = {key: metadata[key] for key in (*entry.options, "seed") if key in metadata}
+        ranking = Ranking.of(**flat_options({**given, "acquisition": name, "table": "images"}))
     except (UsageError, DealError) as error:
         return Ranking.of(), f"the images are ranked by difficulty: {error}"
     if ranking.bind(None).greedy:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from deal.report.look import look
+from deal.look import look
 
 __all__ = ["build", "program", "style"]
 

@@ -22,6 +22,7 @@ from deal.viewing.pack import Pack
 from deal.viewing.page import build, program, style
 from deal.viewing.pictures import Pictures, draw_pictures, wanted_rows
 from deal.viewing.rows import Pool, read_pool
+from deal.viewing.serve import open_in_browser, parse_address, serve_page
 from deal.viewing.stacks import stacks
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def view(
     open_page: bool = False,
     serve: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Path | None:
     """Write a page to look at a scored pool and its selection: one file, no server, no network.
 
@@ -95,6 +97,8 @@ def view(
         thumbnails do not fit into a page.
     progress : callable, optional
         Called with the number of images that are drawn, and of all.
+    note : callable, optional
+        Called with each thing that the user should hear.
 
     Returns
     -------
@@ -110,34 +114,26 @@ def view(
     OutputError
         The page cannot be written.
     """
-    if serve is not None:
-        from deal.viewing.serve import parse_address, serve_page
-
-        if output is not None:
-            raise UsageError("--serve writes no file: drop --output")
-        address = parse_address(serve)
-        made = make_page(
-            sources,
-            selection=selection,
-            model=model,
-            thumbnails=0,
-            maps=maps,
-            rows=rows,
-            served=True,
-            progress=progress,
-        )
-        serve_page(made.text, made.pool, address, open_page=open_page)
-        return None
+    if serve is not None and output is not None:
+        raise UsageError("--serve writes no file: drop --output")
     target = page_path(sources, output)
+    address = None if serve is None else parse_address(serve)
     made = make_page(
         sources,
         selection=selection,
         model=model,
-        thumbnails=thumbnails,
+        thumbnails=0 if address else thumbnails,
         maps=maps,
         rows=rows,
+        served=address is not None,
         progress=progress,
     )
+    if note is not None:
+        for text in made.notes:
+            note(text)
+    if address is not None:
+        serve_page(made.text, made.pool, address, open_page=open_page)
+        return None
     write_text(target, made.text)
     if open_page:
         open_in_browser(target.resolve().as_uri())
@@ -163,13 +159,6 @@ def page_path(sources: Source | Sequence[Source], output: Source | None) -> Path
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: the page is HTML; end the name in .html")
     return path
-
-
-def open_in_browser(address: str) -> None:
-    """Open an address in the user's browser."""
-    import webbrowser
-
-    webbrowser.open(address)
 
 
 def make_page(
@@ -343,7 +332,7 @@ def _palette(output: Source, model: Source | None) -> Any:
     if path is None or not Path(path).is_file():
         return None
     try:
-        return read_spec(path).palette
+        return read_spec(Path(path)).palette
     except DealError:
         return None
 

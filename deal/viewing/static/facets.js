@@ -224,7 +224,7 @@ export function activeFilters(page) {
       }),
     ),
   );
-  const stacked = page.folded && page.hidden ? ` (${count(page.hidden)} near-duplicates folded)` : "";
+  const stacked = page.folded && page.hidden ? ` (${count(page.hidden)} near-duplicate${page.hidden > 1 ? "s" : ""} folded)` : "";
   fill(
     byId("kept"),
     h("span", { class: "kept-count" }, h("b", { text: count(filters.passed) }), ` of ${count(data.rows)} images${stacked}`),

@@ -157,10 +157,11 @@ export function compareTab(page) {
   const title = (row) => `${page.data.text("id")[row]}: place ${count(page.data.columns.before_place[row])} → ${count(page.data.columns.place[row])}`;
   const strip = (rows) => h("div", { class: "strip" }, rows.map((row) => tile(page, row, word(row), title(row))));
   const fell = compare.by_class.filter(([, before, after]) => after < before).length;
+  const rose = compare.by_class.filter(([, before, after]) => after > before).length;
   fill(
     byId("compare"),
     h("h2", {}, h("bdi", { text: compare.before }), " → ", h("bdi", { text: compare.after })),
-    h("p", { text: `${count(compare.common)} images are in both. ${count(compare.both)} of ${count(compare.selected)} picks were selected before. Mean ${compare.measure} fell for ${fell} of ${compare.by_class.length} classes.` }),
+    h("p", { text: `${count(compare.common)} images are in both. ${count(compare.both)} of ${count(compare.selected)} picks were selected before. Mean ${compare.measure} fell for ${fell} and rose for ${rose} of ${compare.by_class.length} classes.` }),
     h("h3", { text: `Mean ${compare.measure} by predicted class` }),
     dumbbells(compare),
     known.length > 0 && [
@@ -188,8 +189,9 @@ function dumbbells(compare) {
         "tbody",
         {},
         lines.map(([name, before, after]) => {
-          const rose = after > before;
-          const change = `${rose ? "▲ +" : "▼ −"}${short(Math.abs(after - before))}`;
+          const change = after - before;
+          const way = Math.abs(change) < 5e-4 * top ? "same" : change > 0 ? "rose" : "fell";
+          const told = { same: "=", rose: `▲ +${short(change)}`, fell: `▼ −${short(-change)}` }[way];
           return h(
             "tr",
             {},
@@ -198,13 +200,13 @@ function dumbbells(compare) {
               "td",
               { class: "track", "aria-hidden": "true" },
               h("span", { class: "rail" }),
-              h("span", { class: rose ? "span rose" : "span fell", style: { left: at(Math.min(before, after)), width: at(Math.abs(after - before)) } }),
+              h("span", { class: `span ${way}`, style: { left: at(Math.min(before, after)), width: at(Math.abs(after - before)) } }),
               h("span", { class: "dot before", style: { left: at(before) } }),
-              h("span", { class: rose ? "dot rose" : "dot fell", style: { left: at(after) } }),
+              h("span", { class: `dot ${way}`, style: { left: at(after) } }),
             ),
             h("td", { text: short(before) }),
             h("td", { text: short(after) }),
-            h("td", { class: rose ? "rose" : "fell", text: change }),
+            h("td", { class: way, text: told }),
           );
         }),
       ),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from deal.report.look import look
+from deal.look import look
 
 _PAIR = re.compile(r"(--[\w-]+): light-dark\((#\w{6}), (#\w{6})\);")
 COLOURS = {m[1]: (m[2], m[3]) for m in _PAIR.finditer(look())}

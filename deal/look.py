@@ -18,4 +18,4 @@ def look() -> str:
     ``--series-1`` … ``--series-8`` (methods in charts). ``data-theme="dark"`` or ``"light"`` on the
     root element overrides what the system prefers.
     """
-    return (files("deal.report") / "look.css").read_text(encoding="utf-8")
+    return (files("deal") / "look.css").read_text(encoding="utf-8")
