@@ -277,7 +277,16 @@ _BATCH_SIZE = (
     default=0,
     metavar="N",
     first_day=True,
-    help="Draw the top N images beside their difficulty maps, in DIR/previews.jpg.",
+    help="Draw the top N images with their maps and regions, in DIR/previews.jpg.",
+)
+@option(
+    _OUT,
+    "--store-maps",
+    type=click.Choice(["selected", "all", "none"]),
+    default="none",
+    show_default=True,
+    help="Store class, difficulty and entropy maps of what is selected, or of all images, as PNG "
+    "files in DIR/maps. They are made after the ranking, in one further pass over these images.",
 )
 @csv_safe_option(_OUT)
 @option(

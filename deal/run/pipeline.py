@@ -31,6 +31,7 @@ from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.sessions import layout_for
 from deal.run.sketch import QuantileSketch
+from deal.run.storing import store_maps
 from deal.run.workers import Line, open_session
 from deal.scoring.masks import check_masks, save_masks
 from deal.scoring.options import CONCERNS
@@ -109,11 +110,11 @@ def score_pool(
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
-            if not config.previews:
+            if not config.previews and config.store_maps == "none":
                 scorer.close()
             sketch = _sketch(config)
             pa.default_memory_pool().release_unused()
-            report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
+            report = _report(config, scorer, ledger, line, seconds, (notes, foreign), progress)
             record = _record(config, device, line, report, started, sketch)
             record["notes"] = list(report.notes)
             record["peak_memory"] = {"scored": scored_peak, "ranked": peak_memory()}
@@ -146,6 +147,7 @@ def _report(
     line: Line,
     seconds: float,
     notes: tuple[list[str], list[str]],
+    progress: Callable[[Progress], None] | None,
 ) -> RunReport:
     with ledger.output.exclusive():  # so that the last of several shards to end ranks them all
         # No part is written if a shard has no image, or none that is ok.
@@ -161,9 +163,24 @@ def _report(
         from deal.run.previews import write_previews
 
         previews, more = write_previews(
-            config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
+            config.output,
+            selection,
+            scorer,
+            sources=config.output,
+            ranking=config.ranking,
+            count=config.previews,
+            max_pixels=config.max_pixels,
         )
         said += more
+    if config.store_maps != "none" and len(selection):
+        said += store_maps(
+            config.output,
+            scorer,
+            set(selection.ids) if config.store_maps == "selected" else None,
+            shard=config.shard if config.store_maps == "all" else None,
+            max_pixels=config.max_pixels,
+            progress=progress,
+        )
     quarantined = ledger.errors.total() > 0 and config.max_errors is None
     return RunReport(
         output=config.output,

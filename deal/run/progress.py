@@ -28,6 +28,8 @@ class Progress:
         Time since the run began to read the pool.
     stopping : bool
         A signal arrived, and the run waits for the images that are being read and scored.
+    what : str
+        What is counted: ``images`` that are scored, or ``images mapped`` after scoring.
     """
 
     total: int
@@ -36,6 +38,7 @@ class Progress:
     errors: int
     seconds: float
     stopping: bool = False
+    what: str = "images"
 
     @property
     def finished(self) -> int:

@@ -18,7 +18,7 @@ from deal.model.head import DifficultyHead
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
-from deal.run.faults import fault
+from deal.scoring.faults import fault
 from deal.scoring.maps import Maps
 from deal.scoring.masks import load_masks
 from deal.scoring.session import Session
@@ -26,11 +26,13 @@ from deal.types import PoolItem
 
 __all__ = [
     "StoredImage",
+    "function_of",
     "latest_run",
     "map_pass",
     "pixels_and_maps",
     "ranking_function",
     "reopen",
+    "shown_function",
     "stored_images",
 ]
 
@@ -164,6 +166,14 @@ def function_of(metadata: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"acquisition": entry.name, **options}
 
 
+def shown_function(
+    session: Session, function: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The function, if its map can be drawn; None, the default, where only one model is open."""
+    needs = session.measure(function).of_committee
+    return None if needs and not session.has_committee else function
+
+
 def stored_images(
     output: Source | Sequence[Source], ids: Iterable[str] | None = None
 ) -> dict[str, StoredImage]:
@@ -218,9 +228,7 @@ def map_pass(
     names = list(ids)
     if acquisition is None:
         first = output if isinstance(output, (str, os.PathLike)) else output[0]
-        acquisition = ranking_function(first)
-        if session.measure(acquisition).of_committee and not session.has_committee:
-            acquisition = None  # only the first model was opened
+        acquisition = shown_function(session, ranking_function(first))
     images = stored_images(output, names)
     for item_id in names:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,12 @@ class InputGroup:
             return first
         whole = np.ones(self.size, np.uint8)
         return np.stack([whole if mask is None else mask for mask in self.masks])
+
+    def part(self, row: int) -> InputGroup:
+        """The group of one of its images."""
+        one = slice(row, row + 1)
+        values = (getattr(self, item.name) for item in fields(self)[1:])
+        return InputGroup(self.size, *(value[one] for value in values))
 
 
 class Inputs:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.acquisitions.measures import Measure
 from deal.engines.base import as_numpy, on_host
-from deal.errors import ItemError, UsageError
+from deal.errors import ItemError, ModelError, UsageError
 from deal.model.placing import Placement
 from deal.scoring.committee import Committee
+from deal.scoring.faults import network_fault
 from deal.scoring.inputs import InputGroup, Inputs
 from deal.scoring.maps import ClassMap, Maps, Plane, class_image, fitted, uncertainty_planes, void
-from deal.scoring.measures import Measure
 from deal.scoring.statistics import Kernel
 from deal.types import EngineOutput
 
@@ -93,8 +94,23 @@ class MapMaker:
             groups, found = self.inputs.groups(images[some])
             batch: dict[int, _View | ItemError] = {**found}
             for group in groups:
-                batch |= self._group(group, names[some], members=members)
+                batch |= self._tried(group, names[some], members=members)
             yield from (batch[index] for index in range(len(batch)))
+
+    def _tried(
+        self, group: InputGroup, cameras: Sequence[str | None], *, members: bool
+    ) -> dict[int, _View | ItemError]:
+        """Run a group; if the network refuses it, image by image, so that one fails alone."""
+        try:
+            return self._group(group, cameras, members=members)
+        except (ModelError, MemoryError, RuntimeError) as error:
+            if len(group.indices) == 1:
+                size = group.images[0].shape[0], group.images[0].shape[1]
+                return {group.indices[0]: network_fault(error, size, fits=False)}
+        views: dict[int, _View | ItemError] = {}
+        for row in range(len(group.indices)):
+            views |= self._tried(group.part(row), cameras, members=members)
+        return views
 
     def _group(
         self, group: InputGroup, cameras: Sequence[str | None], *, members: bool

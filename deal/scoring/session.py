@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound, bind
+from deal.acquisitions.measures import Measure, measure_of
 from deal.engines.base import as_numpy
 from deal.engines.device import DEFAULT_BATCH
 from deal.errors import ItemError, UsageError
@@ -24,7 +25,6 @@ from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.mapmaker import MapMaker
 from deal.scoring.maps import ClassMap, Maps
-from deal.scoring.measures import Measure, measure_of
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
 from deal.scoring.statistics import Kernel

@@ -17,7 +17,7 @@ from deal.selection.sources import Sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["class_codes", "class_texts", "region_texts"]
+__all__ = ["best_regions", "class_codes", "class_texts", "region_texts"]
 
 _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
@@ -119,6 +119,28 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
     regions.
     """
     import pyarrow as pa
+
+    best = best_regions(sources, ranking, ids)
+    if best is None:
+        return None
+    starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
+    texts = []
+    for start in range(0, len(ids), _BLOCK):
+        bounds = starts[start : start + _BLOCK + 1].tolist()
+        tops = (best["region"][low:high].tolist() for low, high in pairwise(bounds))
+        texts.append(pa.array(map(_region_text, tops), pa.string()))
+    return pa.chunked_array(texts, pa.string())
+
+
+def best_regions(sources: Sources, ranking: Ranking, ids: pa.Array) -> NDArray[np.void] | None:
+    """Up to three stored regions of each image that score highest.
+
+    Returns
+    -------
+    ndarray of (image, region, score) or None
+        ``image`` is the index in ``ids``; in the order of image and score. None as for
+        :func:`region_texts`.
+    """
     import pyarrow.compute as pc
 
     regions = sources.regions()
@@ -137,14 +159,7 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
         rows += len(found)
         if rows > max(len(best), _MERGE):  # so seldom that all merges cost about one sort of all
             best, waiting, rows = _best(np.concatenate([best, *waiting])), [], 0
-    best = _best(np.concatenate([best, *waiting]))
-    starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
-    texts = []
-    for start in range(0, len(ids), _BLOCK):
-        bounds = starts[start : start + _BLOCK + 1].tolist()
-        tops = (best["region"][low:high].tolist() for low, high in pairwise(bounds))
-        texts.append(pa.array(map(_region_text, tops), pa.string()))
-    return pa.chunked_array(texts, pa.string())
+    return _best(np.concatenate([best, *waiting]))
 
 
 def _best(found: NDArray[np.void]) -> NDArray[np.void]:

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from deal.acquisitions import bind
+from deal.acquisitions.measures import Measure, measure_of
 from deal.engines import open_engine
 from deal.errors import UsageError
 from deal.model.placing import Placement, placement
 from deal.scoring.maps import void
-from deal.scoring.measures import Measure, measure_of
 from deal.scoring.scorer import Scorer
 from deal.scoring.session import Session
 from tests.helpers.models import CLASSES, metadata, save_model, scenes
@@ -275,3 +275,11 @@ def test_a_function_of_focus_shows_its_classes_alone(tmp_path: Path) -> None:
     assert maps is not None
     assert 0 < maps.score.mean() < 1
     np.testing.assert_array_equal(maps.score, (maps.classes == 1).astype(np.float32))
+
+
+def test_an_image_that_the_network_refuses_fails_alone(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", exact=True, props=metadata())
+    images = [scenes(1, size)[0] for size in ((24, 32), (2, 2), (24, 32))]  # 2×2 is too small
+    with Scorer(path, device="cpu", batch_size=4) as scorer:
+        found = scorer.predict(images)
+    assert [classes is None for classes in found] == [False, True, False]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deal.acquisitions import Bound
-from deal.scoring.maps import ClassMap, Plane
+from deal.acquisitions.binding import Bound
 from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["Measure", "measure_of"]
@@ -16,6 +17,9 @@ _UNCERTAINTIES = ("entropy", "margin", "least_confidence")
 _COMMITTEE = tuple(column.removesuffix("_mean") for column in COMMITTEE_COLUMNS)
 _SHOWN = {"least_confidence": "least confidence", "vote_entropy": "vote entropy"}
 _SHOWN |= {"mutual_information": "mutual information", "consensus_entropy": "consensus entropy"}
+
+
+Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,14 @@ class Measure:
         """Whether every member of the committee has to run."""
         return self.uncertainty in _COMMITTEE
 
+    @property
+    def unit(self) -> str:
+        """``nats`` of entropies; nothing where values lie in 0…1."""
+        return "nats" if self.uncertainty in ("entropy", *_COMMITTEE) else ""
+
     def top(self, num_classes: int) -> float:
         """Greatest value that a pixel can have: 1, or ln C for entropies."""
-        is_entropy = self.uncertainty in ("entropy", *_COMMITTEE)
-        return float(np.log(max(num_classes, 2))) if is_entropy else 1.0
+        return float(np.log(max(num_classes, 2))) if self.unit else 1.0
 
     def plane(
         self, difficulty: Plane | None, uncertainty: Plane | None, size: tuple[int, int]
@@ -65,7 +73,7 @@ class Measure:
             found *= uncertainty
         return found
 
-    def focused(self, score: Plane, classes: ClassMap) -> Plane:
+    def focused(self, score: Plane, classes: NDArray[Any]) -> Plane:
         """Set to 0 what is predicted as a class that does not count."""
         if self.focus is None:
             return score
