@@ -15,7 +15,7 @@ import numpy as np
 from deal.acquisitions.labels import label
 from deal.model.palette import class_colours
 from deal.results.schema import STATUSES
-from deal.run.previews import magma
+from deal.run.overlays import magma
 
 if TYPE_CHECKING:
     from deal.viewing.drives import Drives, Facet

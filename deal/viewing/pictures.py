@@ -17,8 +17,8 @@ from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
+from deal.run.overlays import Rings, hot_cells, rings_of_cells
 from deal.types import PoolItem
-from deal.viewing.hardest import hardest
 
 if TYPE_CHECKING:
     from deal.viewing.rows import Pool
@@ -28,6 +28,7 @@ __all__ = [
     "Mapped",
     "Pictures",
     "draw_pictures",
+    "flat_rings",
     "shrunk",
     "small_maps",
     "wanted_rows",
@@ -61,7 +62,7 @@ class Pictures:
     signatures : dict of row to ndarray of uint8 [12, 16]
         What near-duplicates are told by.
     regions : dict of row to list of polygons
-        Regions that carry the score (:func:`deal.viewing.hardest.hardest`).
+        Outlines of the regions that carry the score, each as x, y, x, y, … in 0…1.
     tops : dict of str to float
         What the greatest value of a stored map stands for.
     unreadable : dict of row to str
@@ -241,7 +242,8 @@ def _draw_maps(found: Pictures, mapped: Iterable[Mapped], count: int, room: int)
         if room >= 0 and step < len(_PREVIEWS):
             found.add(row, "preview", data)
         if "score" in maps:
-            found.regions[row] = hardest(maps["score"])
+            cells, _ = hot_cells(maps["score"])
+            found.regions[row] = flat_rings(rings_of_cells(cells, (1, 1)))
         kept.append((row, maps))
     for kind in ("difficulty", "entropy"):
         tops = [np.quantile(maps[kind], 0.995) for _, maps in kept if kind in maps]
@@ -253,6 +255,11 @@ def _draw_maps(found: Pictures, mapped: Iterable[Mapped], count: int, room: int)
                 found.add(row, kind, data)
             else:
                 found.left_out += 1
+
+
+def flat_rings(outlines: Rings) -> list[list[float]]:
+    """Outlines as the page takes them: x, y, x, y, … with four digits."""
+    return [[round(value, 4) for point in ring for value in point] for ring in outlines]
 
 
 def _map_files(
