@@ -71,9 +71,10 @@ function search(page) {
     }
     return filters.set("text", (i) => found[i] === 1, `id contains “${text.trim()}”`);
   };
-  page.resets.push(() => {
-    input.value = "";
+  page.resets.push((only) => {
+    if (!only || only === "text") input.value = "";
   });
+  page.idle.push(() => lower === null && prepare());
   return { element: h("div", { class: "panel" }, input), renew: () => {} };
 }
 
@@ -102,6 +103,7 @@ function facet(page, name, label, codes, values, open) {
   });
   if (name === "basket") page.basket.listeners.push(() => (chosen.size ? apply() : renew()));
   const renew = () => {
+    if (!element.open) return;
     const counts = filters.counts(name, codes, values.length);
     let order = [...values.keys()].filter((code) => page.totals(name, codes, values.length)[code] > 0);
     if (name !== "status" && name !== "basket") order.sort((a, b) => counts[b] - counts[a] || a - b);
@@ -138,7 +140,9 @@ function facet(page, name, label, codes, values, open) {
     more.hidden = order.length <= FIRST;
     more.textContent = all ? "Show fewer" : `Show all ${count(order.length)}`;
   };
-  return { element: section(label, open, find, list, more), renew };
+  const element = section(label, open, find, list, more);
+  element.addEventListener("toggle", renew);
+  return { element, renew };
 }
 
 /** Conditions on the share of classes; all of them have to hold. */

@@ -26,10 +26,9 @@ export class Grid {
 
   /** Show these rows, in this order. */
   show(rows) {
-    const row = this.rows[this.current];
+    const at = rows.indexOf(this.rows[this.current]);
     this.rows = rows;
-    const at = rows.indexOf(row);
-    this.current = at < 0 ? 0 : at;
+    this.current = Math.max(at, 0);
     this.renew();
   }
 

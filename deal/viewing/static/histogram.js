@@ -35,6 +35,11 @@ export class Histogram {
     );
     this.use(spec);
     this.brush();
+    new ResizeObserver(([{ contentRect }]) => {
+      if (!contentRect.width || contentRect.width === this.width) return;
+      this.width = contentRect.width;
+      this.renew();
+    }).observe(this.tip);
     this.element.addEventListener("toggle", () => this.renew());
     page.resets.push((only) => {
       if (!only || only === this.name) this.range = null;
@@ -126,8 +131,8 @@ export class Histogram {
   }
 
   draw() {
-    const width = this.canvas.parentElement.clientWidth;
-    if (!width || !this.counts) return;
+    if (!this.counts || !this.width) return;
+    const { width } = this;
     const drawing = context(this.canvas, width, HEIGHT);
     const most = Math.max(1, ...this.counts.subarray(0, BINS));
     const step = width / BINS;
@@ -137,9 +142,10 @@ export class Histogram {
       drawing.fillStyle = fill;
       drawing.fillRect(bin * step + 0.5, HEIGHT - height, Math.max(step - 1, 1), height);
     };
+    const [whole, mark] = [colour("--bar"), colour("--pick")];
     for (let bin = 0; bin < BINS; bin++) {
-      bar(bin, this.counts[bin], colour("--bar"));
-      bar(bin, this.selected[bin], colour("--pick"));
+      bar(bin, this.counts[bin], whole);
+      bar(bin, this.selected[bin], mark);
     }
     drawing.fillStyle = colour("--line-strong");
     drawing.fillRect(0, HEIGHT - 1, width, 1);

@@ -25,6 +25,7 @@ async function start() {
     pictures: new Pictures(data),
     held: new Uint8Array(data.rows),
     resets: [],
+    idle: [],
     overlay: "none",
     opacity: 0.6,
     size: 230,
@@ -85,7 +86,7 @@ async function start() {
   page.map = new PoolMap(page);
   const basketShown = basketTab(page);
   basket.listeners.push(() => page.grid.refresh(), basketShown);
-  filters.listeners.push(page.show, () => renewed.forEach((renew) => renew()), () => page.map.draw(), () => later(page));
+  filters.listeners.push(page.show, () => renewed.forEach((renew) => renew()), () => page.map.soon(), () => later(page));
   const tab = tabs(page, { basket: basketShown, map: () => page.map.draw(), failed: () => failedTab(page), compare: () => compareTab(page), images: () => page.grid.renew() });
   keys(page, tab);
   themes(() => {
@@ -98,6 +99,7 @@ async function start() {
   renewed.forEach((renew) => renew());
   basketShown();
   later(page);
+  page.idle.forEach((job) => (window.requestIdleCallback || setTimeout)(job));
   document.documentElement.dataset.ready = "true";
   performance.measure("deal:open");
   globalThis.deal = page;
@@ -143,9 +145,16 @@ function absence(data, page, row) {
 function folded(data, page, rows) {
   const { stack } = data.columns;
   const { bits } = page.filters;
-  const kept = rows.filter((row) => !stack[row] || bits[stack[row] - 1] !== 0);
-  page.hidden = rows.length - kept.length;
-  return kept;
+  page.hidden = 0;
+  if (!data.members.size) return rows;
+  const kept = new Uint32Array(rows.length);
+  let next = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const leader = stack[rows[i]];
+    if (leader === 0 || bits[leader - 1] !== 0) kept[next++] = rows[i];
+  }
+  page.hidden = rows.length - next;
+  return kept.subarray(0, next);
 }
 
 function histograms(page) {

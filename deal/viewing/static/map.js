@@ -5,6 +5,7 @@ import { colour, context, count, fill, h, percent, short, byId } from "./dom.js"
 const EDGE = 18;
 const SERIES = 7; // sequences with a colour of their own; the others share the eighth
 const STEP = 0.02;
+const MANY = 5000; // points that are drawn as pixels
 
 export class PoolMap {
   constructor(page) {
@@ -122,7 +123,7 @@ export class PoolMap {
     const { filters } = this.page;
     if (!this.path) {
       if (filters.active.has("lasso")) filters.set("lasso", null);
-      else this.draw();
+      else this.soon();
       return;
     }
     const inside = contains(this.path);
@@ -175,10 +176,19 @@ export class PoolMap {
     if (pictures.shows(row)) await pictures.draw(context(canvas, width, height), row, "thumbnail", { x: 0, y: 0, width, height }, "none", 1);
   }
 
+  /** Draw with the next frame, once for all changes until then. */
+  soon() {
+    if (this.waits) return;
+    this.waits = true;
+    requestAnimationFrame(() => {
+      this.waits = false;
+      this.draw();
+    });
+  }
+
   draw() {
-    const holder = this.canvas.parentElement;
-    this.width = holder.clientWidth;
-    if (!this.width || !this.has) return;
+    if (byId("map-panel").hidden || !this.has) return;
+    this.width = this.canvas.parentElement.clientWidth;
     this.height = Math.max(280, Math.min(innerHeight - 260, Math.round(this.width * 0.66)));
     const drawing = context(this.canvas, this.width, this.height);
     this.points(drawing);
@@ -192,43 +202,75 @@ export class PoolMap {
   }
 
   points(drawing) {
-    const { data, filters, pictures } = this.page;
+    const { data, filters } = this.page;
+    const { pick } = data.columns;
+    const { paint, inks } = this.inks();
+    const many = data.rows > MANY;
+    const radius = many ? 1 : data.rows > 2000 ? 2.5 : 4;
+    if (many) this.dust(drawing, paint, inks);
+    drawing.strokeStyle = colour("--ink");
+    drawing.lineWidth = many ? 1 : 1.5;
+    const round = (i, size) => {
+      const [x, y] = this.outward(this.x[i], this.y[i]);
+      drawing.fillStyle = inks[paint(i)];
+      drawing.beginPath();
+      drawing.arc(x, y, size, 0, 2 * Math.PI);
+      drawing.fill();
+      if (pick[i] && this.by !== "selection" && filters.bits[i] === 0) drawing.stroke();
+    };
+    if (!many) {
+      drawing.globalAlpha = 0.25;
+      for (let i = 0; i < data.rows; i++) if (filters.bits[i] !== 0 && !Number.isNaN(this.x[i])) round(i, radius * 0.7);
+      drawing.globalAlpha = 1;
+      for (let i = 0; i < data.rows; i++) if (filters.bits[i] === 0 && !pick[i] && !Number.isNaN(this.x[i])) round(i, radius);
+    }
+    for (const i of this.page.selectedRows) if (filters.bits[i] === 0 && !Number.isNaN(this.x[i])) round(i, many ? 2.5 : radius);
+  }
+
+  /** The colours there are, and which of them a row has. */
+  inks() {
+    const { data, pictures } = this.page;
     const { score, pick } = data.columns;
     const [low, high] = this.page.range;
-    const radius = data.rows > 20000 ? 1.2 : data.rows > 2000 ? 2 : 4;
-    const faint = colour("--line");
-    const ramp = Array.from({ length: 33 }, (_, i) => pictures.rampText(0.12 + (0.8 * i) / 32));
-    const series = Array.from({ length: 9 }, (_, i) => (i ? colour(`--series-${i}`) : faint));
-    const [bar, mark] = [colour("--bar"), colour("--pick")];
-    const codes = this.sequence >= 0 ? data.columns[`facet${this.sequence}`] : null;
-    const paint = (i) => {
-      if (this.by === "selection") return pick[i] ? mark : bar;
-      if (this.by === "sequence") return series[this.series.get(codes[i]) || 8];
-      return Number.isNaN(score[i]) ? faint : ramp[Math.round(32 * clamp((score[i] - low) / (high - low)))];
+    const scale = 32 / (high - low);
+    const ways = {
+      selection: () => ({ inks: [colour("--bar"), colour("--pick")], paint: (i) => (pick[i] ? 1 : 0) }),
+      sequence: () => {
+        const codes = data.columns[`facet${this.sequence}`];
+        const series = new Uint8Array(data.head.facets[this.sequence].values.length).fill(7);
+        this.series.forEach((number, code) => {
+          series[code] = number - 1;
+        });
+        return { inks: Array.from({ length: 8 }, (_, i) => colour(`--series-${i + 1}`)), paint: (i) => series[codes[i]] };
+      },
+      score: () => ({
+        inks: [...Array.from({ length: 33 }, (_, i) => pictures.rampText(0.12 + (0.8 * i) / 32)), colour("--line")],
+        paint: (i) => (Number.isNaN(score[i]) ? 33 : Math.round((score[i] - low) * scale)),
+      }),
     };
-    const square = (i, size) => {
-      const [x, y] = this.outward(this.x[i], this.y[i]);
-      drawing.fillRect(x - size, y - size, 2 * size, 2 * size);
-    };
-    drawing.fillStyle = faint;
-    for (let i = 0; i < data.rows; i++) if (filters.bits[i] !== 0) square(i, radius * 0.6);
-    const round = (i) => {
-      const [x, y] = this.outward(this.x[i], this.y[i]);
-      drawing.beginPath();
-      drawing.arc(x, y, radius, 0, 2 * Math.PI);
-      drawing.fill();
-      if (pick[i] && this.by !== "selection") drawing.stroke();
-    };
-    drawing.strokeStyle = colour("--ink");
-    drawing.lineWidth = 1.5;
-    for (const picked of [false, true]) {
-      for (let i = 0; i < data.rows; i++) {
-        if (filters.bits[i] !== 0 || pick[i] > 0 !== picked || Number.isNaN(this.x[i])) continue;
-        drawing.fillStyle = paint(i);
-        if (data.rows > 20000 && !picked) square(i, radius);
-        else round(i);
+    return ways[this.by]();
+  }
+
+  /** A hundred thousand points as pixels, those that a filter leaves out below the others. */
+  dust(drawing, paint, inks) {
+    const { canvas } = this;
+    const { bits } = this.page.filters;
+    const ratio = canvas.width / this.width;
+    const image = drawing.createImageData(canvas.width, canvas.height);
+    const words = new Uint32Array(image.data.buffer);
+    const colours = new Uint32Array(inks.length).map((_, i) => pixel(inks[i]));
+    const faint = pixel(colour("--line"));
+    const [edge, across, down] = [EDGE * ratio, (this.width - 2 * EDGE) * ratio, (this.height - 2 * EDGE) * ratio];
+    const side = Math.ceil(1.5 * ratio);
+    for (const kept of [false, true]) {
+      for (let i = 0; i < bits.length; i++) {
+        if ((bits[i] === 0) !== kept || Number.isNaN(this.x[i])) continue;
+        const start = Math.round(edge + this.y[i] * down) * canvas.width + Math.round(edge + this.x[i] * across);
+        const ink = kept ? colours[paint(i)] : faint;
+        for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) words[start + y * canvas.width + x] = ink;
       }
     }
+    drawing.putImageData(image, 0, 0);
   }
 
   lasso(drawing, path) {
@@ -263,6 +305,15 @@ export class PoolMap {
     const [first, second] = data.head.axes.explained;
     byId("map-axes").textContent = `Principal components of the ${data.head.axes.kind}: across ${percent(first)}, up ${percent(second)} of the variance. Images that look alike to the network lie near each other.`;
   }
+}
+
+/** A colour of CSS as a pixel of ImageData. */
+function pixel(ink) {
+  const canvas = new OffscreenCanvas(1, 1);
+  const drawing = canvas.getContext("2d", { willReadFrequently: true });
+  drawing.fillStyle = ink;
+  drawing.fillRect(0, 0, 1, 1);
+  return new Uint32Array(drawing.getImageData(0, 0, 1, 1).data.buffer)[0];
 }
 
 function clamp(value) {
