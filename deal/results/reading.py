@@ -19,6 +19,7 @@ from deal.results.schema import (
     REGION_COLUMNS,
     REQUIRED,
     SCHEMA_VERSION,
+    SCHEMA_VERSIONS,
     STATUSES,
     settings_difference,
 )
@@ -178,14 +179,15 @@ def open_part(path: Path) -> Part | None:
     except FileNotFoundError:
         return None
     version = part.footer.get("deal.schema")
-    if version == SCHEMA_VERSION:
+    if version in SCHEMA_VERSIONS:
         return part
     with part:
         if version is None:
             raise ResultsError(f"{path} was not written by deal-score; move it elsewhere")
         raise ResultsError(
-            f"{path} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
-            "read it with the version that wrote it, or score again"
+            f"{path} has results schema {version}, this version of deal reads "
+            f"{' and '.join(SCHEMA_VERSIONS)}; read it with the version that wrote it, or score "
+            "again"
         )
 
 
@@ -242,7 +244,8 @@ def _parts(
         first = first or described
         check_alike(first, described)
         found.append(path)
-    return found, None if first is None else first[1]
+    # What is read has the columns of this version; those that a part lacks are null.
+    return found, None if first is None else {**first[1], "deal.schema": SCHEMA_VERSION}
 
 
 def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list[str]:

@@ -129,7 +129,7 @@ def test_unknown_columns_and_statuses_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (b"2", r"results schema 2, this version of deal reads 1"),
+        (b"3", r"results schema 3, this version of deal reads 1 and 2; read it with the version"),
         (None, "not written by deal-score"),
     ],
 )
