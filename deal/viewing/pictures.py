@@ -17,6 +17,7 @@ from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
+from deal.pool.signature import thumbnail
 from deal.run.overlays import Rings, hot_cells, rings_of_cells
 from deal.types import PoolItem
 
@@ -60,7 +61,7 @@ class Pictures:
     data : list of bytes
         WebP.
     signatures : dict of row to ndarray of uint8 [12, 16]
-        What near-duplicates are told by.
+        What near-duplicates are told by, for results that store none.
     regions : dict of row to list of polygons
         Outlines of the regions that carry the score, each as x, y, x, y, … in 0…1.
     tops : dict of str to float
@@ -169,7 +170,7 @@ def draw_pictures(
                 found.unreadable[row] = image
             else:
                 shapes.append(image.shape[0] / image.shape[1])
-                found.signatures[row] = signature(image)
+                found.signatures[row] = thumbnail(image)
                 data = webp(image, quality)
                 left -= 4 * len(data) // 3
                 if left >= 0:
@@ -181,13 +182,6 @@ def draw_pictures(
     found.shape = float(np.clip(np.median(shapes), 0.4, 1.6)) if shapes else 0.75
     _draw_maps(found, mapped, mapped_count, max(left, 0) + previews)
     return found
-
-
-def signature(image: Decoded) -> NDArray[np.uint8]:
-    """Grey means of 12×16 areas, as near-duplicates are told by."""
-    from deal.run.dedup import thumbnail
-
-    return thumbnail(image)
 
 
 def shrunk(image: Decoded, side: int) -> Decoded:

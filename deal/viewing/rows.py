@@ -43,7 +43,7 @@ _LIGHT = (
     "height",
     "difficulty_mean",
     "entropy_mean",
-    "boundary_corners",
+    "thumbnail",
 )
 _WIDE = ("n_pixels", "class_pixels", "class_difficulty_sum", "class_entropy_sum", "embedding")
 _AXES_ROWS = 20_000

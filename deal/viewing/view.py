@@ -23,7 +23,7 @@ from deal.viewing.page import build, program, style
 from deal.viewing.pictures import Pictures, draw_pictures, wanted_rows
 from deal.viewing.rows import Pool, read_pool
 from deal.viewing.serve import open_in_browser, parse_address, serve_page
-from deal.viewing.stacks import stacks
+from deal.viewing.stacks import signatures_of, stacks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,14 +210,15 @@ def make_page(
         mapped_count=len(layers.rows),
         progress=progress,
     )
-    folded = stacks(pool, pictures.signatures)
+    known, signatures = signatures_of(pool, pictures.signatures)
+    folded = stacks(pool, drives, known, signatures)
     alike = int(((folded > 0) & (pool.picks > 0)).sum())
     head = head_of(
         pool,
         run,
         found,
         drives,
-        near_duplicates=alike if pictures.signatures else None,
+        near_duplicates=alike if len(known) else None,
         palette=_palette(outputs[-1], model),
     )
     _add_pictures(pack, pictures, folded)
