@@ -41,6 +41,7 @@ def opened(browser: Browser, page: Path | str, **options: Any) -> Iterator[Page]
     own = address if address.startswith("http") else "blob:"
     options = {"viewport": {"width": 1280, "height": 900}, **options}
     context = browser.new_context(**options)
+    context.set_default_timeout(10_000)
     tab = context.new_page()
     trouble: list[str] = []
     tab.on("console", lambda message: trouble.append(f"console: {message.text}"))

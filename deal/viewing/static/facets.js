@@ -84,7 +84,7 @@ function facet(page, name, label, codes, values, open) {
   let all = false;
   let wanted = "";
   const list = h("div", { class: "values", role: "group", "aria-label": label });
-  const more = h("button", { class: "link", type: "button", on: { click: () => ((all = !all), renew()) } });
+  const more = h("button", { class: "link", type: "button", hidden: true, text: "Show all", on: { click: () => ((all = !all), renew()) } });
   const find = h("input", {
     type: "search",
     placeholder: `Find a ${label.toLowerCase()}`,

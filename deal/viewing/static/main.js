@@ -53,6 +53,7 @@ async function start() {
     const rows = filters.kept(page.order);
     page.grid.show(page.folded ? folded(data, page, rows) : rows);
     activeFilters(page);
+    byId("empty").hidden = rows.length > 0;
   };
   page.lift = (name) => {
     page.resets.forEach((reset) => reset(name));
@@ -62,6 +63,7 @@ async function start() {
     page.resets.forEach((reset) => reset());
     filters.clear();
   };
+  byId("empty-clear").addEventListener("click", page.clear);
   page.open = (row) => page.full.show(row);
   page.closed = () => {
     page.pictures.only = -1;
