@@ -20,6 +20,7 @@ __all__ = ["Chosen", "ranking_of", "read_chosen"]
 
 _END_OF_HEAD = '\n "selection": ['
 _HEAD_BYTES = 1 << 24
+_GUARDED = r"^'('*[=+\-@\t\r])"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class Chosen:
     def ranks_everything(self) -> bool:
         """Whether there is no budget: then a rank is all that is known, and nothing is picked."""
         return self.metadata.get("budget") is None
+
+    def rows_in(self, ids: pa.Array) -> pa.Array:
+        """Row of each pick among ids; null where they lack it.
+
+        An apostrophe that guards a pick against spreadsheets is no part of its id.
+        """
+        import pyarrow.compute as pc
+
+        plain = pc.replace_substring_regex(self.ids, _GUARDED, r"\1")
+        return pc.coalesce(pc.index_in(self.ids, ids), pc.index_in(plain, ids))
 
 
 def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chosen:

@@ -88,7 +88,7 @@ def compare(pool: Pool, earlier: str | os.PathLike[str], chosen: Chosen) -> Comp
     places[order] = np.arange(1, len(order) + 1, dtype=np.uint32)
     picks = np.zeros(len(scored.ids), np.uint32)
     if not chosen.ranks_everything:
-        own = pc.index_in(chosen.ids, scored.ids)
+        own = chosen.rows_in(scored.ids)
         rows = own.drop_null().to_numpy()
         ranks = (np.flatnonzero(valid(own)) + 1).astype(np.uint32)
         picks[rows[::-1]] = ranks[::-1]

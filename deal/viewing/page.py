@@ -12,12 +12,18 @@ from graphlib import TopologicalSorter
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from deal.look import look
 
 __all__ = ["build", "program", "style"]
 
 _STYLES = ("base", "filters", "grid", "tables", "full", "narrow")
+# Four images, one of them chosen.
+_ICON = "data:image/svg+xml," + quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#8aa0b2" '
+    'd="M1 1h6v6H1zM9 9h6v6H9zM1 9h6v6H1z"/><path fill="#d55e00" d="M9 1h6v6H9z"/></svg>'
+)
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(async )?(function|class|const|let) )", re.MULTILINE)
 
@@ -78,6 +84,7 @@ def build(
             f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="referrer" content="no-referrer">\n',
+            f'<link rel="icon" href="{_ICON}">\n',
             f"<title>{html.escape(str(head['title']))}</title>\n<style>{css}</style>\n</head>\n",
             _static("page.html"),
             f'<script type="application/json" id="head">{_for_script(text)}</script>\n',

@@ -141,7 +141,7 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
     order = rank(scored.ids, scored.scores)
     places = np.zeros(len(scored.ids), np.uint32)
     places[order] = np.arange(1, len(order) + 1, dtype=np.uint32)
-    found = pc.index_in(chosen.ids, scored.ids)
+    found = chosen.rows_in(scored.ids)
     rows = found.drop_null().to_numpy()
     ranks = (np.flatnonzero(valid(found)) + 1).astype(np.uint32)
     picks = np.zeros(len(scored.ids), np.uint32)

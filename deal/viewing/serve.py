@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "make_server", "open_in_browser", "parse_address", "serve_page"]
 
 _SIDES = {"thumbnail": (256, 62), "preview": (1600, 80)}
-_PATH = re.compile(r"/(thumbnail|preview)/(\d{1,9})")
+_PATH = re.compile(r"/(thumbnail|preview)/([0-9]{1,9})")
 _KEPT = 4096  # small pictures that are not drawn twice: some tens of megabytes
 
 
@@ -147,10 +147,10 @@ def serve_page(text: str, pool: Pool, address: Address, *, open_page: bool = Fal
     """Serve a page until Ctrl-C."""
     with make_server(text, pool, address) as server:
         where = f"http://{_written(address.host)}:{server.server_address[1]}/"
-        print(f"serving {where}  (Ctrl-C ends)", flush=True)
-        if open_page:
-            open_in_browser(where)
         try:
+            print(f"serving {where}  (Ctrl-C ends)", flush=True)
+            if open_page:
+                open_in_browser(where)
             server.serve_forever()
         except KeyboardInterrupt:
             print("ended", file=sys.stderr)

@@ -57,5 +57,5 @@ def opened(browser: Browser, page: Path | str, **options: Any) -> Iterator[Page]
     tab.goto(address)
     tab.wait_for_selector("html[data-ready]", timeout=20_000)
     yield tab
-    assert trouble == []
+    assert not trouble, "\n".join(trouble)
     context.close()

@@ -34,7 +34,7 @@ export class Pictures {
 
   /** Whether there is something to see of a row. */
   shows(row) {
-    return this.data.head.served || this.found(row, "thumbnail") !== undefined;
+    return (this.data.head.served && this.data.group[row] !== 3) || this.found(row, "thumbnail") !== undefined;
   }
 
   /** Whether a row has what an overlay needs. */
@@ -64,7 +64,7 @@ export class Pictures {
 
   /** A picture from the server that `--serve` started; null on a page that stands alone. */
   async fetched(row, kind) {
-    if (!this.data.head.served || (kind !== "thumbnail" && kind !== "preview")) return null;
+    if (!this.shows(row) || (kind !== "thumbnail" && kind !== "preview")) return null;
     const image = new Image();
     image.src = `/${kind}/${row}`;
     try {
