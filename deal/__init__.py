@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from deal.model.head import DifficultyHead
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
+    from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
@@ -77,6 +78,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "OutputError": "deal.errors",
             "PoolError": "deal.errors",
             "Progress": "deal.run.progress",
+            "Results": "deal.results.frames",
             "ResultsError": "deal.errors",
             "RunReport": "deal.run.progress",
             "Scorer": "deal.scoring.scorer",
@@ -118,6 +120,7 @@ __all__ = [
     "OutputError",
     "PoolError",
     "Progress",
+    "Results",
     "ResultsError",
     "RunReport",
     "Scorer",

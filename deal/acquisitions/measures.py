@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from deal.acquisitions.binding import Bound
 from deal.types import COMMITTEE_COLUMNS
 
-__all__ = ["Measure", "measure_of"]
+__all__ = ["Measure", "measure_of", "measured"]
 
 _UNCERTAINTIES = ("entropy", "margin", "least_confidence")
 _COMMITTEE = tuple(column.removesuffix("_mean") for column in COMMITTEE_COLUMNS)
-_SHOWN = {"least_confidence": "least confidence", "vote_entropy": "vote entropy"}
-_SHOWN |= {"mutual_information": "mutual information", "consensus_entropy": "consensus entropy"}
+_SHOWN = {"margin": "margin uncertainty", "least_confidence": "least confidence"}
+_SHOWN |= {name: name.replace("_", " ") for name in _COMMITTEE}
 
 
 Plane = NDArray[np.float32]
@@ -91,9 +91,9 @@ def measure_of(bound: Bound, *, has_difficulty: bool) -> Measure:
     if focus is not None and bound.name == "focus:pixels":
         return Measure(False, None, focus)
     for column in () if bound.greedy else bound.columns:
-        measured = _measured(column)
-        if measured is not None and (has_difficulty or not measured[0]):
-            return Measure(*measured, focus)
+        found = measured(column)
+        if found is not None and (has_difficulty or not found[0]):
+            return Measure(*found, focus)
     return Measure(True, None, focus) if has_difficulty else Measure(False, "entropy", focus)
 
 
@@ -104,7 +104,8 @@ def _focus(bound: Bound) -> tuple[int, ...] | None:
     return tuple(index for index, name in enumerate(bound.classes) if name in names)
 
 
-def _measured(column: str) -> tuple[bool, str | None] | None:
+def measured(column: str) -> tuple[bool, str | None] | None:
+    """Tell whether a column averages difficulty, and which uncertainty; None if neither."""
     name = column.removeprefix("class_")
     weighted = name.startswith("difficulty_weighted_")
     name = name.removeprefix("difficulty_weighted_")

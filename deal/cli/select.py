@@ -9,6 +9,7 @@ import click
 from deal.cli.common import print_note, print_selection
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.pictures import previews_option, store_maps_option
 from deal.cli.ranking import (
     csv_safe_option,
     note_formulas,
@@ -50,25 +51,8 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
     help="Write selection.csv and selection.json to DIR. Default: only print.",
 )
 @csv_safe_option(_OUT)
-@option(
-    _PICTURES,
-    "--previews",
-    type=int,
-    default=0,
-    metavar="N",
-    first_day=True,
-    help="Draw the top N images with their maps and regions, in previews.jpg of --output. The "
-    "network runs on them once more.",
-)
-@option(
-    _PICTURES,
-    "--store-maps",
-    type=click.Choice(["selected", "none"]),
-    default="none",
-    show_default=True,
-    help="Store class, difficulty and entropy maps of what is selected as PNG files in OUT/maps. "
-    "The network runs on them once more.",
-)
+@previews_option(_PICTURES, "DIR", " The network runs on them once more.")
+@store_maps_option(_PICTURES, "OUT", ["selected", "none"])
 @option(
     _PICTURES,
     "--model",

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = [
     "map_path",
     "map_stamp",
     "read_map",
+    "remove_foreign_maps",
+    "remove_maps",
     "to_stored",
     "write_map",
 ]
@@ -155,8 +158,28 @@ def read_map(output: str | os.PathLike[str], kind: str, item_id: str) -> NDArray
 
 def map_stamp(output: str | os.PathLike[str], kind: str, item_id: str) -> str | None:
     """What a stored map was made from; None if there is no readable map."""
+    return _stamp_of(map_path(output, kind, item_id))
+
+
+def remove_maps(output: str | os.PathLike[str], item_id: str) -> None:
+    """Remove the maps of an image whose row is about to change."""
+    for kind in KINDS:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            map_path(output, kind, item_id).unlink()
+
+
+def remove_foreign_maps(output: str | os.PathLike[str], fingerprint: str) -> None:
+    """Remove maps that were made with other settings than those of ``fingerprint``."""
+    for kind in KINDS:
+        for path in (Path(output) / "maps" / kind).rglob("*.png"):
+            stamp = _stamp_of(path)
+            if stamp is not None and not stamp.startswith(fingerprint):
+                path.unlink(missing_ok=True)
+
+
+def _stamp_of(path: Path) -> str | None:
     try:
-        with Image.open(map_path(output, kind, item_id)) as image:
+        with Image.open(path) as image:
             return str(image.info.get(_STAMP, ""))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -172,7 +172,9 @@ def _report(
             max_pixels=config.max_pixels,
         )
         said += more
+    maps: Path | None = None
     if config.store_maps != "none" and len(selection):
+        maps = config.output / "maps"
         said += store_maps(
             config.output,
             scorer,
@@ -195,6 +197,7 @@ def _report(
         bound_by=line.bound_by(),
         notes=tuple(said),
         previews=previews,
+        maps=maps,
         exit_code=3 if quarantined else 0,
     )
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.acquisitions.labels import label
 from deal.errors import ItemError, ModelError, OutputError
 from deal.kernel.geometry import box_outline
 from deal.machine.files import replacing
@@ -263,15 +262,14 @@ def _key(
 ) -> Key:
     measure = session.measure(function)
     spec = session.spec
-    scored, what = selection.metadata["scored"], selection.metadata["table"]
-    name = label(selection.metadata["acquisition"])
     outlined = "the regions that carry the score"
     if any(entry.carried is not None for entry in entries):
         outlined = f"the tenth of the image with most {measure.label}"
-    elif what == "regions":
+    elif selection.metadata["table"] == "regions":
         outlined = "the region that was picked"
     return Key(
-        title=f"Top {len(entries)} of {scored:,} {what} by {name}{selection.drawn}",
+        title=selection.heading,
+        shown=f"the first {len(entries)}" if len(entries) < len(selection) else "all of them",
         measure=measure.label,
         unit=measure.unit,
         top=measure.top(spec.num_classes),

@@ -104,6 +104,8 @@ class RunReport:
         Notes for the user.
     previews : Path or None
         The contact sheet, if one was drawn.
+    maps : Path or None
+        The folder of the maps, if any were stored.
     exit_code : int
         0, or 3 if images failed and no ``max_errors`` was given to allow it.
     """
@@ -120,4 +122,5 @@ class RunReport:
     bound_by: str
     notes: tuple[str, ...]
     previews: Path | None
+    maps: Path | None
     exit_code: int

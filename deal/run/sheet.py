@@ -30,6 +30,9 @@ class Key:
     Attributes
     ----------
     title : str
+        What was selected how.
+    shown : str
+        Which of them the sheet shows.
     measure : str
         What the heat shows: ``difficulty``, ``entropy``.
     unit : str
@@ -43,6 +46,7 @@ class Key:
     """
 
     title: str
+    shown: str
     measure: str
     unit: str
     top: float
@@ -193,12 +197,13 @@ def _entry(
 def _header(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, width: int, top: float, key: Key
 ) -> None:
+    title = f"{key.title[:1].upper()}{key.title[1:]}"
+    write(draw, (_MARGIN, 28), fitted_start(title, 21, width - 2 * _MARGIN), 21, _INK)
     measure = f"{key.measure} ({key.unit})" if key.unit else key.measure
     scale = _scale(sheet, draw, width - _MARGIN, top, measure)
-    write(draw, (_MARGIN, 30), fitted_start(key.title, 24, scale - 2 * _MARGIN), 24, _INK)
-    panels = f"left: the frame, outlined {key.outlined}  ·  middle: {key.measure}, bright is high"
-    text = fitted_start(f"{panels}  ·  right: predicted classes", 14, width - 2 * _MARGIN)
-    write(draw, (_MARGIN, 60), text, 14, _FAINT)
+    panels = f"{key.shown}: left the frame, outlined {key.outlined}  ·  middle {key.measure}"
+    text = f"{panels}  ·  right predicted classes"
+    write(draw, (_MARGIN, 60), fitted_start(text, 14, scale - 2 * _MARGIN), 14, _FAINT)
     draw.line([(_MARGIN, _HEADER - 12), (width - _MARGIN, _HEADER - 12)], fill=_LINE)
 
 
@@ -206,15 +211,15 @@ def _scale(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, right: int, top: float, measure: str
 ) -> int:
     """Draw the colour scale with its right end at ``right``; return where it begins."""
-    long, thickness, y = 160, 14, 23
+    long, thickness, y = 160, 14, 53
     label = f"{top:.2f}"
-    right -= int(length(label, 15)) + 8
+    right -= int(length(label, 14)) + 8
     ramp = np.broadcast_to(np.linspace(0, 1, long), (thickness, long))
     sheet.paste(Image.fromarray(magma(ramp)), (right - long, y))
-    write(draw, (right + 8, 30), label, 15, _INK)
+    write(draw, (right + 8, 60), label, 14, _INK)
     text = f"{drawable(measure)}  0"
-    write(draw, (right - long - 8, 30), text, 15, _INK, "r")
-    return int(right - long - 8 - length(text, 15))
+    write(draw, (right - long - 8, 60), text, 14, _INK, "r")
+    return int(right - long - 8 - length(text, 14))
 
 
 def _legend(entries: Sequence[Entry], key: Key, width: int) -> Image.Image:

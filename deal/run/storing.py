@@ -83,6 +83,7 @@ def store_maps(
             for image in stored_images(folder, wanted).values()
             if image.status == "ok" and part.contains(image.item.id)
         ]
+        images.sort(key=lambda image: image.item.id.encode())
         if images:
             failed += _Folder(folder, session, max_pixels).store(images, progress)
     notes = [f"no maps of {item_id!r}: {reason}" for item_id, reason in failed[:_NAMED]]

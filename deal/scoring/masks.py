@@ -125,7 +125,7 @@ def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
 
 
 def save_masks(masks: Masks | None, output: Path) -> None:
-    """Keep masks beside results, ``masks/<SHA-256>.png``, so that maps can be drawn again.
+    """Keep masks with results, as ``runs/mask-<SHA-256>.npy``, so that maps can be drawn again.
 
     Raises OutputError.
     """
@@ -137,7 +137,7 @@ def save_masks(masks: Masks | None, output: Path) -> None:
             with writing(output):
                 path.parent.mkdir(exist_ok=True)
                 with replacing(path) as file:
-                    Image.fromarray(mask).save(file, format="PNG")
+                    np.save(file, np.ascontiguousarray(mask), allow_pickle=False)
 
 
 def load_masks(output: Path, settings: Mapping[str, Any]) -> Masks:
@@ -154,19 +154,18 @@ def load_masks(output: Path, settings: Mapping[str, Any]) -> Masks:
             return None
         path = _kept(output, digest)
         try:
-            with Image.open(path) as image:
-                mask = np.asarray(image.convert("L"))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            mask = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
             raise ResultsError(
                 f"the mask that {output} was scored with cannot be read ({path}): run the same "
                 "deal-score command again, which stores it"
             ) from error
-        if _digest(mask) != dict(digest):
+        if mask.dtype != np.uint8 or _digest(mask) != dict(digest):
             raise ResultsError(
                 f"{path} is not the mask that {output} was scored with: delete it, and run the "
                 "same deal-score command again"
             )
-        return mask
+        return np.asarray(mask)
 
     if "cameras" not in settings:
         return Masks(load(settings))
@@ -230,7 +229,7 @@ def _camera_and_path(text: str | os.PathLike[str]) -> tuple[str, str | os.PathLi
 
 
 def _kept(output: Path, digest: Mapping[str, Any]) -> Path:
-    return output / "masks" / f"{digest['sha256']}.png"
+    return output / "runs" / f"mask-{digest['sha256']}.npy"
 
 
 def _digest(mask: Image8) -> dict[str, Any]:

@@ -88,7 +88,10 @@ def test_masks_are_kept_with_the_results(scored: Scored, tmp_path: Path) -> None
     check_counts(output, found)
     for maps in found.values():
         np.testing.assert_array_equal(void(maps.classes), mask == 0)
-    kept = next((output / "masks").iterdir())
+    kept = next((output / "runs").glob("mask-*"))
+    kept.write_bytes(b"")
+    with pytest.raises(ResultsError, match="same deal-score command again"):
+        reopen(output)
     kept.unlink()
     with pytest.raises(ResultsError, match="same deal-score command again"):
         reopen(output)
