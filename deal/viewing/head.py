@@ -16,6 +16,7 @@ from deal.acquisitions.labels import label
 from deal.model.palette import class_colours
 from deal.results.schema import STATUSES
 from deal.run.overlays import magma
+from deal.selection.heading import heading
 
 if TYPE_CHECKING:
     from deal.viewing.drives import Drives, Facet
@@ -59,8 +60,9 @@ def head_of(
     title = f"{selected:,} of {pool.scored:,} {what}"
     if not selected:
         title = f"{pool.scored:,} images ranked by {name}"
-    stochastic = pool.metadata.get("stochastic")
-    title += f", drawn by {stochastic}" if stochastic else ""
+    told = heading(pool.metadata) if pool.metadata.get("scored") is not None else ""
+    start = f"selected by {name}"
+    story = told.partition(start)[2].lstrip(",; ")
     sequence = next(facet for facet in facets if facet.name == "sequence")
     known = set(sequence.codes[sequence.codes > 0].tolist())
     mine = set(sequence.codes[(sequence.codes > 0) & (pool.picks > 0)].tolist())
@@ -84,8 +86,13 @@ def head_of(
     return {
         "format": 1,
         "title": title,
+        "story": story,
         "subtitle": subtitle,
         "label": name,
+        "why": {
+            "opening": pool.reason.opening,
+            "of": "" if pool.reason.against_pool else _carried(pool.reason.opening),
+        },
         "key": key.hexdigest()[:24],
         "folder": shlex.quote(os.fspath(pool.output)),
         "command": _command(pool, run),
@@ -109,6 +116,11 @@ def head_of(
         "tops": {"difficulty": 1.0, "entropy": math.log(max(len(pool.classes), 2))},
         "compare": None,
     }
+
+
+def _carried(opening: str) -> str:
+    """What the shares of classes are shares of: ``most difficulty in `` → difficulty."""
+    return opening.removeprefix("most ").removesuffix(" in ") or "score"
 
 
 def failures(pool: Pool) -> list[list[Any]]:
@@ -141,7 +153,7 @@ def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
     if pool.metadata.get("budget") is not None:
         words += ["--budget", str(pool.metadata["budget"])]
     for name, option in _RULES.items():
-        if pool.metadata.get(name) not in (None, [], ""):
+        if pool.metadata.get(name) not in (None, [], "", "auto"):
             words += [option, str(pool.metadata[name])]
     for quota in pool.metadata.get("quota") or []:
         words += ["--quota", quota]
@@ -160,7 +172,9 @@ def _facts(pool: Pool, run: Mapping[str, Any] | None, models: list[str]) -> list
     ]
     if metadata:
         facts.append(["Budget", str(metadata.get("budget") or "everything is ranked")])
-    rules = [f"{o} {metadata[n]}" for n, o in _RULES.items() if metadata.get(n) not in (None, [])]
+    rules = [
+        f"{o} {metadata[n]}" for n, o in _RULES.items() if metadata.get(n) not in (None, [], "auto")
+    ]
     rules += [f"--quota {quota}" for quota in metadata.get("quota") or []]
     if rules:
         facts.append(["Rules", ", ".join(rules)])

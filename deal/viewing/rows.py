@@ -15,6 +15,7 @@ from deal.results.schema import STATUSES
 from deal.selection import Ranking
 from deal.selection.gather import frame_numbers, pool_totals, scored_pieces
 from deal.selection.order import name_hashes, rank, repeated
+from deal.selection.reasons import Reason, reason_of, usual_levels
 from deal.selection.sources import Sources
 from deal.selection.why import class_codes
 from deal.viewing.chosen import Chosen, ranking_of
@@ -78,8 +79,10 @@ class Pool:
         Rank in the selection, from 1; 0 for what is not selected.
     why : pyarrow.LargeStringArray [n]
         Why a pick is one; null for others.
+    reason : Reason
+        What ``codes`` say of the other rows.
     codes : ndarray of uint8 [n, 6] or None
-        Three pairs of class and its share of the score in percent (:mod:`deal.selection.why`).
+        Three pairs of class and its share in percent (:mod:`deal.selection.why`).
     shares : ndarray of float32 [n, C]
         Share of the pixels predicted as each class; 0 where nothing is known.
     points : ndarray of float32 [n, 2]
@@ -103,6 +106,7 @@ class Pool:
     places: NDArray[np.uint32]
     picks: NDArray[np.uint32]
     why: pa.Array
+    reason: Reason
     codes: NDArray[np.uint8] | None
     shares: NDArray[np.float32]
     points: NDArray[np.float32]
@@ -155,10 +159,11 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
             "the others; places and percentiles are those of all images"
         )
     axes = find_axes(_sample(stored, kept))
-    totals = scored.totals
+    totals, reason = scored.totals, reason_of(bound)
+    usual = usual_levels(stored) if reason.against_pool else None
 
     def summary(piece: pa.Table) -> pa.Table:
-        codes = class_codes(bound, piece, totals)
+        codes = None if reason.fixed else class_codes(reason, bound, piece, totals, usual)
         points = axes.project(raw_features(piece, axes.kind))
         light = piece.select([name for name in piece.column_names if name in _LIGHT])
         light = light.append_column("frame", frame_numbers(piece))
@@ -167,7 +172,7 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
         numbers = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
         return light.append_column("codes", none).append_column("numbers", numbers)
 
-    needs = dict.fromkeys([*_LIGHT, *_WIDE, *bound.columns, *bound.class_columns])
+    needs = dict.fromkeys([*_LIGHT, *_WIDE, *bound.columns, *reason.columns])
     table = stored.take(kept, list(needs), summary)
     if "id" not in table.column_names:
         raise ResultsError(
@@ -196,6 +201,7 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
         places=places[kept],
         picks=picks[kept],
         why=why,
+        reason=reason,
         codes=None if codes.null_count == len(codes) else _code_array(codes),
         shares=np.ascontiguousarray(numbers[:, : len(classes)]),
         points=np.ascontiguousarray(numbers[:, len(classes) :]),

@@ -97,5 +97,6 @@ export function carriers(data, row) {
 export function reasons(data, row) {
   const own = data.text("why")[row];
   if (own) return own.split(", ");
-  return carriers(data, row).map(([number, share]) => `${data.head.classes[number]} ${share} %`);
+  const { opening } = data.head.why;
+  return carriers(data, row).map(([number, share], i) => `${i ? "" : opening}${data.head.classes[number]} ${share} %`);
 }

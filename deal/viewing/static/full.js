@@ -83,7 +83,9 @@ export class Full {
 
   legend() {
     const { data, pictures } = this.page;
-    const carried = new Map(carriers(data, this.row));
+    const { of } = data.head.why;
+    const carried = new Map(of ? carriers(data, this.row) : []);
+    byId("full-carried").textContent = of;
     const lines = data.head.classes
       .map((name, number) => ({ name, number, share: shareOf(data, this.row, number) }))
       .filter(({ share }) => share > 0.0005)

@@ -7,6 +7,8 @@ export function headOfPage(page) {
   const { head } = page.data;
   document.title = head.title;
   byId("title").textContent = head.title;
+  byId("story").textContent = head.story;
+  byId("story").hidden = !head.story;
   byId("subtitle").textContent = head.subtitle;
   fill(
     byId("tiles"),

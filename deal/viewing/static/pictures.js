@@ -64,7 +64,7 @@ export class Pictures {
 
   /** A picture from the server that `--serve` started; null on a page that stands alone. */
   async fetched(row, kind) {
-    if (!this.shows(row) || (kind !== "thumbnail" && kind !== "preview")) return null;
+    if (!this.data.head.served || this.data.group[row] === 3 || (kind !== "thumbnail" && kind !== "preview")) return null;
     const image = new Image();
     image.src = `/${kind}/${row}`;
     try {
