@@ -62,14 +62,18 @@ class Drives:
     unit: str
 
 
-def facets(table: pa.Table) -> list[Facet]:
-    """Filters by text: sequence, camera, folder, and the attributes of a manifest."""
+def facets(table: pa.Table, *, counted: bool = True) -> list[Facet]:
+    """Filters by text: sequence, camera, folder, and the attributes of a manifest.
+
+    Unless ``counted``, names tell no sequences: the selection found that neighbours do not look
+    alike.
+    """
     import pyarrow.compute as pc
 
     ids = table.column("id")
     folder = pc.replace_substring_regex(ids, _FOLDER, "", max_replacements=1)
     found = [
-        _facet("sequence", sequences(table)),
+        _facet("sequence", sequences(table) if counted else table.column("sequence")),
         _facet("camera", table.column("camera")),
         _facet("folder", folder),
     ]

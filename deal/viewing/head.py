@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["failures", "head_of"]
 
+_PROGRAMS = {"deal": "deal", "deal-score": "deal-score", "__main__.py": "deal"}
 _MOST_FAILURES = 2000
 _RULES = {
     "spread": "--spread",
@@ -42,6 +43,7 @@ def head_of(
     drives: Drives,
     *,
     near_duplicates: int | None,
+    levels: float,
     palette: Any = None,
 ) -> dict[str, Any]:
     """Return what does not depend on pictures, as JSON values.
@@ -52,6 +54,8 @@ def head_of(
         The record of the latest run (``runs/*.json``).
     near_duplicates : int or None
         Count among the picks; None where it is not known.
+    levels : float
+        Grey levels within which two images are near-duplicates.
     """
     selected = int((pool.picks > 0).sum())
     name = label(pool.acquisition)
@@ -69,11 +73,11 @@ def head_of(
     failed = pool.counts["error"]
     tiles: list[list[Any]] = [
         [selected, "selected", ""],
-        [f"{len(mine)} of {len(known)}" if known else "–", "sequences", ""],
+        _variety(pool, len(mine), len(known)),
         [
             "–" if near_duplicates is None else near_duplicates,
             "near-duplicates among picks",
-            "picks whose thumbnail is within 3 grey levels of a higher pick's",
+            f"picks whose thumbnail is within {levels:g} grey levels of a higher pick's",
         ],
         [failed, "failed", ""],
     ]
@@ -118,6 +122,14 @@ def head_of(
     }
 
 
+def _variety(pool: Pool, mine: int, known: int) -> list[Any]:
+    """The tile that says how varied the picks are: by sequence, or else by kind of image."""
+    kinds = (pool.metadata.get("spreading") or {}).get("kinds")
+    if known or not kinds:
+        return [f"{mine} of {known}" if known else "–", "sequences", ""]
+    return [kinds, "kinds of images", "groups that the picks were spread over, by their features"]
+
+
 def _carried(opening: str) -> str:
     """What the shares of classes are shares of: ``most difficulty in `` → difficulty."""
     return opening.removeprefix("most ").removesuffix(" in ") or "score"
@@ -144,11 +156,10 @@ def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
     """The command that selects as it is: that of the run, or a ``deal select``."""
     own = pool.metadata.get("scores_sha256")
     if run is not None and run.get("selection", {}).get("scores_sha256") == own:
-        command = run.get("command") or []
-        if command:
-            program = Path(command[0]).name
-            first = {"__main__.py": "deal", "deal-score": "deal-score"}.get(program, "deal")
-            return shlex.join([first, *command[1:]])
+        program, *words = run.get("command") or [""]
+        first = _PROGRAMS.get(Path(program).name)
+        if first is not None and words:
+            return shlex.join([first, *words])
     words = ["deal", "select", os.fspath(pool.output), "--acquisition", pool.acquisition]
     if pool.metadata.get("budget") is not None:
         words += ["--budget", str(pool.metadata["budget"])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from deal.viewing.drives import Drives
     from deal.viewing.rows import Pool
 
-__all__ = ["THRESHOLD", "near_duplicates", "signatures_of", "stacks"]
+__all__ = ["THRESHOLD", "levels_of", "near_duplicates", "signatures_of", "stacks"]
 
 THRESHOLD = 3
 """Grey levels within which two images are near-duplicates."""
@@ -41,8 +42,18 @@ def signatures_of(
     return rows, np.stack([drawn[row].reshape(-1) for row in rows.tolist()])
 
 
+def levels_of(metadata: Mapping[str, Any]) -> float:
+    """Grey levels within which the selection took two images for near-duplicates; 3 by default."""
+    near = (metadata.get("spreading") or {}).get("near_duplicates") or {}
+    return float(near.get("levels") or THRESHOLD)
+
+
 def stacks(
-    pool: Pool, drives: Drives, rows: NDArray[np.int64], signatures: NDArray[np.uint8]
+    pool: Pool,
+    drives: Drives,
+    rows: NDArray[np.int64],
+    signatures: NDArray[np.uint8],
+    levels: float = THRESHOLD,
 ) -> NDArray[np.uint32]:
     """For each row 1 + the row that it is folded under; 0 for rows that stand for themselves.
 
@@ -55,6 +66,8 @@ def stacks(
     ----------
     rows, signatures : ndarray of int64 [k] and of uint8 [k, 192]
         As :func:`signatures_of` gives them.
+    levels : float
+        Grey levels within which two images are near-duplicates.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -70,11 +83,11 @@ def stacks(
     keys = [np.where(places > 0, places, last), np.where(picks > 0, picks, last)]
     order = open_rows[np.lexsort([rows[open_rows], *keys])]
     first = order[:_COMPARED]
-    alike = near_duplicates(signatures[first])
+    alike = near_duplicates(signatures[first], levels)
     folded = alike >= 0
     leaders[rows[first[folded]]] = rows[first[alike[folded]]] + 1
     if len(order) > _COMPARED:
-        _along(leaders, drives, rows, signatures)
+        _along(leaders, drives, rows, signatures, levels)
     higher = leaders[leaders.astype(np.int64) - 1]  # of what a duplicate repeats, if that is folded
     return np.where((leaders > 0) & (higher > 0), higher, leaders).astype(np.uint32)
 
@@ -107,12 +120,13 @@ def _along(
     drives: Drives,
     rows: NDArray[np.int64],
     signatures: NDArray[np.uint8],
+    levels: float,
 ) -> None:
     """Fold what follows a row in its drive, as long as it is alike, unless it is folded already."""
     at = np.full(len(leaders), -1, np.int64)
     at[rows] = np.arange(len(rows))
     along = drives.along[(at[drives.along] >= 0)].astype(np.int64)
-    whole, limit = centred(signatures), limit_of(THRESHOLD)
+    whole, limit = centred(signatures), limit_of(levels)
     led = np.zeros(len(leaders), bool)
     led[leaders[leaders > 0] - 1] = True
     start = 0

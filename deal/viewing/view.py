@@ -23,7 +23,7 @@ from deal.viewing.page import build, program, style
 from deal.viewing.pictures import Pictures, draw_pictures, wanted_rows
 from deal.viewing.rows import Pool, read_pool
 from deal.viewing.serve import open_in_browser, parse_address, serve_page
-from deal.viewing.stacks import signatures_of, stacks
+from deal.viewing.stacks import levels_of, signatures_of, stacks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -189,7 +189,8 @@ def make_page(
     from deal.run.reopen import latest_run
 
     run = latest_run(outputs[-1])
-    found = facets(pool.table)
+    spread_by = (chosen.metadata.get("spreading") or {}).get("by")
+    found = facets(pool.table, counted=spread_by not in ("embedding", "statistics"))
     drives = find_drives(pool.table, found)
     against = None
     if len(outputs) == 2:
@@ -211,7 +212,8 @@ def make_page(
         progress=progress,
     )
     known, signatures = signatures_of(pool, pictures.signatures)
-    folded = stacks(pool, drives, known, signatures)
+    levels = levels_of(chosen.metadata)
+    folded = stacks(pool, drives, known, signatures, levels)
     alike = int(((folded > 0) & (pool.picks > 0)).sum())
     head = head_of(
         pool,
@@ -219,6 +221,7 @@ def make_page(
         found,
         drives,
         near_duplicates=alike if len(known) else None,
+        levels=levels,
         palette=_palette(outputs[-1], model),
     )
     _add_pictures(pack, pictures, folded)
