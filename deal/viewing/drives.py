@@ -77,6 +77,8 @@ def facets(table: pa.Table, *, counted: bool = True) -> list[Facet]:
         _facet("camera", table.column("camera")),
         _facet("folder", folder),
     ]
+    if _alike(found[0].codes, found[2].codes):
+        del found[2]  # a folder per sequence would be the same filter twice
     others = _attributes(table.column("attributes"), len(table))
     return [*found, *(facet for facet in others if len(facet.values) <= _MOST_VALUES)]
 
@@ -130,6 +132,12 @@ def find_drives(table: pa.Table, facets_found: list[Facet]) -> Drives:
     seconds[~known] = np.nan
     unit = "s" if timed else "frames" if known.any() else ""
     return Drives(along.astype(np.uint32), drive, seconds, unit)
+
+
+def _alike(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
+    """Whether two codings tell the same rows apart."""
+    pairs = len(np.unique(a * (int(b.max(initial=0)) + 1) + b))
+    return pairs == len(np.unique(a)) == len(np.unique(b))
 
 
 def _order(ids: pa.Array) -> NDArray[np.int64]:

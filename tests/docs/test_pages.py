@@ -59,6 +59,11 @@ def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
     assert run_page(TUTORIALS / "own-function.md", shell) >= 4
 
 
+def test_the_page_on_looking_at_a_pool(shell: Shell) -> None:
+    assert run_page(ROOT / "docs" / "howto" / "view.md", shell) == 2
+    assert (shell.folder / "pool.html").stat().st_size > 100_000
+
+
 @pytest.mark.parametrize(
     ("shown", "printed", "same"),
     [

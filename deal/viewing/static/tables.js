@@ -62,6 +62,7 @@ export function basketTab(page) {
         h("button", { type: "button", text: "Undo all changes", disabled: !basket.edited, on: { click: () => basket.reset() } }),
       ),
       command(`deal select ${data.head.folder} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${rows.length} -o picked`),
+      command(`deal annotate ${data.head.folder} --selection picked.csv --to label-studio -o tasks`),
       h("h3", { text: "In the basket" }),
       rows.length
         ? h("div", { class: "strip" }, rows.slice(0, STRIP).map((row) => tile(page, row, data.columns.pick[row] ? `#${data.columns.pick[row]}` : "added")))
