@@ -35,11 +35,14 @@ class Chosen:
         Ids of the picks, best first; several times where regions are selected.
     why : pyarrow.LargeStringArray [k]
         Null where nothing is known.
+    polygons : pyarrow.LargeStringArray [k]
+        Outlines of regions as WKT; null where images are selected.
     """
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
     ids: pa.Array = None
     why: pa.Array = None
+    polygons: pa.Array = None
 
     @property
     def ranks_everything(self) -> bool:
@@ -76,7 +79,7 @@ def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chos
                 "--output wrote"
             )
         nothing = pa.array([], pa.large_string())
-        return Chosen({}, nothing, nothing)
+        return Chosen({}, nothing, nothing, nothing)
     text = pa.large_string()
     try:
         with open(path / "selection.json", encoding="utf-8") as file:
@@ -86,8 +89,8 @@ def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chos
             path / "selection.csv",
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
-                include_columns=["id", "why"],
-                column_types={"id": text, "why": text},
+                include_columns=["id", "why", "polygon"],
+                column_types={"id": text, "why": text, "polygon": text},
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
                 null_values=[""],
@@ -98,9 +101,8 @@ def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chos
             f"the selection in {path} cannot be read ({error}): select again with deal select "
             f"--output {path}"
         ) from error
-    return Chosen(
-        metadata, table.column("id").combine_chunks(), table.column("why").combine_chunks()
-    )
+    columns = (table.column(name).combine_chunks() for name in ("id", "why", "polygon"))
+    return Chosen(metadata, *columns)
 
 
 def ranking_of(metadata: Mapping[str, Any]) -> tuple[Ranking, str | None]:

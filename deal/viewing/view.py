@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError, UsageError
 from deal.machine.files import write_text
+from deal.run.overlays import rings_of_wkt
 from deal.viewing.chosen import Chosen, read_chosen
 from deal.viewing.compare import Comparison, compare
 from deal.viewing.drives import Drives, Facet, facets, find_drives
@@ -20,7 +21,7 @@ from deal.viewing.head import failures, head_of
 from deal.viewing.layers import Layers, find_layers
 from deal.viewing.pack import Pack
 from deal.viewing.page import build, program, style
-from deal.viewing.pictures import Pictures, draw_pictures, wanted_rows
+from deal.viewing.pictures import Pictures, draw_pictures, flat_rings, wanted_rows
 from deal.viewing.rows import Pool, read_pool
 from deal.viewing.serve import open_in_browser, parse_address, serve_page
 from deal.viewing.stacks import levels_of, signatures_of, stacks
@@ -211,6 +212,8 @@ def make_page(
         mapped_count=len(layers.rows),
         progress=progress,
     )
+    if chosen.metadata.get("table") == "regions":
+        pictures.regions = picked_regions(pool, chosen)
     known, signatures = signatures_of(pool, pictures.signatures)
     levels = levels_of(chosen.metadata)
     folded = stacks(pool, drives, known, signatures, levels)
@@ -243,6 +246,18 @@ def make_page(
     head["notes"] = notes
     text = build(head, pack.base64(), pictures.data, served=served)
     return Made(text, pool, tuple(notes))
+
+
+def picked_regions(pool: Pool, chosen: Chosen) -> dict[int, list[list[float]]]:
+    """Outlines of the selected regions of each image, in 0…1 of its width and height."""
+    found: dict[int, list[list[float]]] = {}
+    widths, heights = (pool.table.column(name).to_pylist() for name in ("width", "height"))
+    rows = chosen.rows_in(pool.ids).to_pylist()
+    for row, polygon in zip(rows, chosen.polygons.to_pylist(), strict=True):
+        if row is not None and polygon and widths[row] and heights[row]:
+            outlines = rings_of_wkt(polygon, (1 / widths[row], 1 / heights[row]))
+            found.setdefault(row, []).extend(flat_rings(outlines))
+    return found
 
 
 def _packed(

@@ -272,3 +272,40 @@ def test_the_command_says_where_the_page_is(deal: Deal, large: Path, tmp_path: P
     assert (code, out) == (0, f"page  {target}\n")
     assert "note: 3 of 3,000 images have a thumbnail" in err
     assert target.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_selected_regions_are_outlined_on_their_images(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score_pool(
+        DEMO / "pool",
+        model=DEMO / "model.onnx",
+        output=output,
+        regions="grid:80",
+        budget="regions:6",
+    )
+    head, columns = shown(make_page(output, maps=0).text)
+    selection = json.loads((output / "selection.json").read_bytes())["selection"]
+    ids = [row["id"] for row in selection]
+    assert head["title"].startswith(f"{len(set(ids))} of 24 images with selected regions")
+    for item in set(ids):
+        row = columns["id"].index(item)
+        assert columns["pick"][row] == ids.index(item) + 1
+        found = [np.array(polygon).reshape(-1, 2) for polygon in head["regions"][str(row)]]
+        expected = [
+            np.array([p.split() for p in pick["polygon"][10:-2].split(", ")], float) / [320, 240]
+            for pick in selection
+            if pick["id"] == item
+        ]
+        for a, b in zip(found, expected, strict=True):
+            assert a == pytest.approx(b, abs=1e-4)
+
+
+def test_a_pool_in_which_nothing_could_be_scored_is_shown(tmp_path: Path) -> None:
+    from tests.helpers.outputs import open_output, write
+
+    with open_output(tmp_path / "out") as output:
+        write(output, "a.jpg", "b.jpg", status="error")
+    head, columns = shown(make_page(tmp_path / "out").text)
+    assert columns["id"] == ["a.jpg", "b.jpg"]
+    assert head["failed_total"] == 2
+    assert not columns["place"].any()

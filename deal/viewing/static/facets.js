@@ -15,6 +15,11 @@ export function panels(element, page) {
   add(search(page));
   add(facet(page, "status", "Status", data.group, data.groups, true));
   add(facet(page, "basket", "Basket", page.held, ["in the basket", "not in it", "rejected"], false));
+  if (data.head.compare) {
+    const { before_pick: before, pick } = data.columns;
+    const codes = Uint8Array.from(pick, (rank, i) => (rank ? (before[i] ? 0 : 1) : before[i] ? 2 : 3));
+    add(facet(page, "rounds", "Rounds", codes, ["picked in both", "picked only now", "picked only before", "picked in neither"], true));
+  }
   data.head.facets.forEach(({ name, values }, i) => {
     const codes = data.columns[`facet${i}`];
     const shown = values.map((value) => value || "(none)");
@@ -106,7 +111,7 @@ function facet(page, name, label, codes, values, open) {
     if (!element.open) return;
     const counts = filters.counts(name, codes, values.length);
     let order = [...values.keys()].filter((code) => page.totals(name, codes, values.length)[code] > 0);
-    if (name !== "status" && name !== "basket") order.sort((a, b) => counts[b] - counts[a] || a - b);
+    if (name.startsWith("facet:")) order.sort((a, b) => counts[b] - counts[a] || a - b);
     if (wanted) order = order.filter((code) => values[code].toLowerCase().includes(wanted));
     const most = Math.max(1, ...counts);
     const shown = all ? order.slice(0, 300) : order.filter((code, i) => i < FIRST || chosen.has(code));

@@ -34,6 +34,11 @@ export function sorts(data, page) {
   };
   if (difficulty.some((value) => !Number.isNaN(value))) found.difficulty = { name: "Difficulty", down: true, ...number(difficulty, "difficulty") };
   if (head.compare) found.moved = { name: "Moved", down: true, values: () => page.moved, told: (row) => compared(data, page, row)[1]?.[1] || "new" };
+  head.facets.forEach(({ name, values }, i) => {
+    const codes = columns[`facet${i}`];
+    const title = name.charAt(0).toUpperCase() + name.slice(1);
+    found[`facet ${i}`] = { name: title, values: () => Float32Array.from(codes, (code) => code || NaN), told: (row) => values[codes[row]] };
+  });
   head.classes.forEach((name, c) => {
     found[`class ${c}`] = {
       name: `Share of ${name}`,
