@@ -63,13 +63,13 @@ export function basketTab(page) {
       ),
       command(`deal select ${data.head.folder} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${rows.length} -o picked`),
       command(`deal annotate ${data.head.folder} --selection picked.csv --to label-studio -o tasks`),
+      h("div", { class: "columns" }, sequences(page, rows), classes(page, rows)),
       h("h3", { text: "In the basket" }),
       rows.length
         ? h("div", { class: "strip" }, rows.slice(0, STRIP).map((row) => tile(page, row, data.columns.pick[row] ? `#${data.columns.pick[row]}` : "added")))
         : h("p", { class: "muted", text: "Nothing yet. Press s on an image, or its + button." }),
       rows.length > STRIP && h("p", { class: "muted", text: `and ${count(rows.length - STRIP)} more: filter by “in the basket” to see all` }),
       refused.length > 0 && [h("h3", { text: "Rejected" }), h("div", { class: "strip" }, refused.slice(0, STRIP).map((row) => tile(page, row, data.columns.pick[row] ? `#${data.columns.pick[row]}` : "rejected")))],
-      h("div", { class: "columns" }, sequences(page, rows), classes(page, rows)),
     );
   };
 }
