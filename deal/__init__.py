@@ -16,6 +16,11 @@ Score logits of a network that runs elsewhere::
     statistics = deal.score_logits(logits, size=(360, 480), head=head)
     deal.acquisition_scores(statistics.images, "ds:entropy")
 
+Hand them to a labeling tool, and take the labels back::
+
+    deal.annotate("out/", to="label-studio", output="tasks/")
+    deal.collect("export.json", from_="label-studio", output="labeled/", tasks="tasks/")
+
 Add an acquisition function of your own with ``@deal.acquisition``.
 
 Public names are imported on first use, so that ``import deal`` stays light.
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from deal.acquisitions.binding import acquisition_scores
     from deal.acquisitions.plugins import load_plugin
     from deal.acquisitions.registry import acquisition, acquisition_names
+    from deal.annotation.collect import Collection, collect
+    from deal.annotation.export import Annotation, annotate
     from deal.errors import (
         DealError,
         EngineUnavailableError,
@@ -64,6 +71,8 @@ else:  # type checkers take a module with __getattr__ to have every name
     __getattr__ = on_first_use(
         __name__,
         {
+            "Annotation": "deal.annotation.export",
+            "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
             "DifficultyHead": "deal.model.head",
@@ -91,6 +100,8 @@ else:  # type checkers take a module with __getattr__ to have every name
             "acquisition": "deal.acquisitions.registry",
             "acquisition_names": "deal.acquisitions.registry",
             "acquisition_scores": "deal.acquisitions.binding",
+            "annotate": "deal.annotation.export",
+            "collect": "deal.annotation.collect",
             "components": "deal.kernel.geometry",
             "difficulty_map": "deal.kernel.statistics",
             "fit_head": "deal.fitting",
@@ -106,6 +117,8 @@ else:  # type checkers take a module with __getattr__ to have every name
     )
 
 __all__ = [
+    "Annotation",
+    "Collection",
     "Components",
     "DealError",
     "DifficultyHead",
@@ -134,6 +147,8 @@ __all__ = [
     "acquisition",
     "acquisition_names",
     "acquisition_scores",
+    "annotate",
+    "collect",
     "components",
     "difficulty_map",
     "fit_head",

@@ -33,6 +33,7 @@ HOT_SHARE = 0.1
 """Share of the image that is outlined where no regions are stored."""
 
 _CELLS = 16  # along the longer side
+_ROOMY = 40  # pixels of a region that has room for its own text
 _LEAST_NUMBERED = 0.012  # share of a picture that a class needs to get its number drawn
 
 # Ten evenly spaced colours of matplotlib's magma (van der Walt and Smith, CC0): perceptually
@@ -165,8 +166,11 @@ def draw_rings(picture: Picture, outlines: Sequence[tuple[Rings, str]]) -> Pictu
     for rings, text in outlines:
         points = [point for ring in rings for point in ring]
         if text and points:
-            x, y = min(p[0] for p in points), min(p[1] for p in points)
-            _tag(draw, (x + 4, y + 4), text)
+            (x0, y0), (x1, y1) = np.min(points, axis=0), np.max(points, axis=0)
+            if min(x1 - x0, y1 - y0) >= _ROOMY:
+                _tag(draw, (x0 + 4, y0 + 4), text)
+            else:  # beside a small region, or it would be covered
+                _tag(draw, (x0, y0 - 19 if y0 >= 20 else y1 + 4), text)
     return np.asarray(image)
 
 

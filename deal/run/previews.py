@@ -34,7 +34,10 @@ from deal.selection.sources import Sources
 from deal.selection.standing import Standing, standing
 from deal.selection.why import best_regions
 
-__all__ = ["write_previews"]
+__all__ = ["MOST", "write_previews"]
+
+MOST = 320
+"""Images of a sheet: at their tallest they fill most of the 65,535 rows that a JPEG may have."""
 
 Source = str | os.PathLike[str]
 
@@ -93,11 +96,15 @@ def write_previews(
         The sheet cannot be written.
     """
     folders = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    notes = []
+    if min(count, len(selection)) > MOST:
+        count = MOST
+        notes.append(f"previews.jpg shows the first {MOST}: a JPEG cannot be taller")
     pool = standing(folders, ranking)
     picks = _picks(selection, folders, ranking, pool, count)
     others = [] if pool is None else _contrast(pool, folders, ranking, picks)
     images = stored_images(folders, {wanted.id for wanted in (*picks, *others)})
-    thumb, notes = thumb_size(len(picks)), []
+    thumb = thumb_size(len(picks))
     function = shown_function(session, function_of(selection.metadata))
     drawn: list[list[Entry]] = []
     for several in (picks, others):
@@ -231,10 +238,11 @@ def _entry(
     outlines: list[tuple[Rings, str]] = [
         (rings_of_wkt(wkt, factor), text) for wkt, text in wanted.outlines
     ]
-    share = None
+    share: float | None = None
     if not outlines:
-        hot, share = hot_cells(maps.score)
-        outlines = [(rings_of_cells(hot, size), "")] if share else []
+        hot, part = hot_cells(maps.score)
+        if part:
+            outlines, share = [(rings_of_cells(hot, size), "")], part
     return Entry(
         name=wanted.name,
         id=wanted.id,

@@ -181,16 +181,20 @@ def stored_images(
 
     Raises ResultsError.
     """
-    wanted = None if ids is None else set(ids)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = None if ids is None else pa.array(sorted(set(ids)), pa.string())
     columns = ["id", "uri", "source_version", "camera", "status", "width", "height"]
     found: dict[str, StoredImage] = {}
     for batch in iter_results(output, columns):
+        if wanted is not None:
+            batch = batch.filter(pc.is_in(batch.column("id"), wanted))
         rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
         for item_id, uri, version, camera, status, width, height in rows:
-            if wanted is None or item_id in wanted:
-                item = PoolItem(item_id, uri, id_to_path(uri), version, camera=camera)
-                size = None if width is None or height is None else (height, width)
-                found[item_id] = StoredImage(item, status, size)
+            item = PoolItem(item_id, uri, id_to_path(uri), version, camera=camera)
+            size = None if width is None or height is None else (height, width)
+            found[item_id] = StoredImage(item, status, size)
     return found
 
 

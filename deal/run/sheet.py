@@ -99,7 +99,7 @@ class Entry:
 
 def thumb_size(count: int) -> int:
     """Greatest width and height of a picture on a sheet of ``count`` entries."""
-    return 400 if count <= 2 else 320 if count <= 6 else 264
+    return 400 if count <= 2 else 264
 
 
 def contact_sheet(entries: Sequence[Entry], contrast: Sequence[Entry], key: Key) -> Image.Image:
@@ -109,7 +109,7 @@ def contact_sheet(entries: Sequence[Entry], contrast: Sequence[Entry], key: Key)
     the predicted classes.
     """
     thumb = thumb_size(len(entries))
-    columns = 1 if len(entries) <= 2 or thumb == 320 else 2
+    columns = 1 if len(entries) <= 2 else 2
     cell = 3 * thumb + 2 * _GAP
     width = columns * (cell + _MARGIN) + _MARGIN
     top = heat_top([*entries, *contrast], key.top)

@@ -122,9 +122,19 @@ def test_outlines_are_read_from_wkt_and_scaled() -> None:
 def test_outlines_show_on_any_picture(level: int) -> None:
     picture = np.full((60, 80, 3), level, np.uint8)
     box = [(10.0, 10.0), (60.0, 10.0), (60.0, 40.0), (10.0, 40.0), (10.0, 10.0)]
-    drawn = draw_rings(picture, [([box], "17")])
+    drawn = draw_rings(picture, [([box], "")])
     assert (np.abs(drawn.astype(int) - level).max(axis=2) > 100)[9:12, 20:50].any(axis=0).all()
     np.testing.assert_array_equal(drawn[50:], picture[50:])
+
+
+@pytest.mark.parametrize(("top", "side"), [(30, "above"), (2, "below")])
+def test_the_number_of_a_small_region_stands_beside_it(top: int, side: str) -> None:
+    box = [(30.0, top), (42.0, top), (42.0, top + 9.0), (30.0, top + 9.0), (30.0, top)]
+    drawn = draw_rings(GREY, [([box], "7")]).astype(int)
+    inside = drawn[top + 3 : top + 7, 33:40]
+    assert (inside == 128).all()
+    rows = drawn[: top - 4] if side == "above" else drawn[top + 13 :]
+    assert (rows == 0).any()
 
 
 def test_long_texts_are_cut_to_the_width() -> None:

@@ -154,6 +154,20 @@ def test_the_median_and_the_easiest_are_not_shown_twice(
     assert entries[-1].standing == "lowest of 9 images"
 
 
+def test_a_sheet_ends_where_a_jpeg_does(
+    scored: Callable[..., Path],
+    drawn: list[Sheet],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = scored()
+    monkeypatch.setattr(previews, "MOST", 4)
+    pictures = draw_pictures(output, select(output), folder=tmp_path, previews=5)
+    assert pictures.notes == ("previews.jpg shows the first 4: a JPEG cannot be taller",)
+    assert len(drawn[0][0]) == 4
+    assert draw_pictures(output, select(output, budget=4), folder=tmp_path, previews=5).notes == ()
+
+
 def test_an_image_that_is_gone_is_a_note(scored: Callable[..., Path], tmp_path: Path) -> None:
     output = scored()
     selection = select(output)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from deal.scoring.maps import Maps, void
 from tests.helpers.images import exif
 from tests.helpers.models import metadata, save_model, scenes
 from tests.helpers.runs import write_pool
+
+if TYPE_CHECKING:
+    from tests.helpers.checkpoints import Exported
 
 Scored = Callable[..., Path]
 
@@ -238,3 +241,14 @@ def test_shards_in_folders_of_their_own_are_one_pool(scored: Scored, tmp_path: P
 def test_a_folder_without_results_says_so(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="holds no results"):
         reopen(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_scored_is_opened_by_its_engine(
+    light: Exported, pool: Path, tmp_path: Path
+) -> None:
+    options = {"engine": "torch", "device": "cpu", "threads": 1}
+    score_pool(pool, model=light.checkpoint, output=tmp_path / "out", **options)
+    assert len(maps_of(tmp_path / "out")) == 4
+    with pytest.raises(ResultsError, match="is not the model that scored"):
+        reopen(tmp_path / "out", light.model, engine="ort")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from deal.model.palette import class_colours
 from deal.run.overlays import magma
+from deal.run.previews import MOST
 from deal.run.sheet import Entry, Key, contact_sheet, heat_top, thumb_size
 
 CLASSES = ("road", "sky", "car")
@@ -83,7 +85,7 @@ def test_all_maps_share_one_scale() -> None:
     assert heat_top([entry(90, heat=0.0)], 1.0) == 0.05
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (6, 1), (7, 2), (24, 2)])
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 1), (3, 2), (7, 2), (24, 2)])
 def test_entries_stand_in_rows_best_first(count: int, columns: int) -> None:
     entries = [entry(100 + rank, (200, 20)) for rank in range(1, count + 1)]
     sheet = contact_sheet(entries, [], key())
@@ -98,6 +100,14 @@ def test_entries_stand_in_rows_best_first(count: int, columns: int) -> None:
 def test_fewer_entries_are_larger() -> None:
     sizes = [thumb_size(count) for count in (1, 2, 3, 7, 100)]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_largest_sheet_is_a_jpeg(tmp_path: Path) -> None:
+    words = "many words of a reason that take two lines, " * 5
+    tall = entry(90, (40, 264), why=words)  # as tall as entries get
+    sheet = contact_sheet([tall] * MOST, [tall] * 2, key())
+    assert sheet.height < 65_535
+    sheet.crop((0, 0, 8, sheet.height)).save(tmp_path / "sheet.jpg")
 
 
 def test_contrast_stands_below_the_picks() -> None:
@@ -139,6 +149,14 @@ def test_long_and_odd_texts_stay_in_their_cell() -> None:
     assert columns.max() <= sheet.width - 28
     gap = ink(sheet)[92:, 28 + cell + 1 : 28 + cell + 27]
     assert not gap.any()
+
+
+@pytest.mark.parametrize("size", [(1, 264), (264, 1), (1, 1)])
+def test_very_thin_pictures_keep_their_caption(size: tuple[int, int]) -> None:
+    ring = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]
+    sheet = contact_sheet([entry(90, size, outlines=[([ring], "7")])], [], key())
+    below = ink(sheet)[92 + size[1] : 92 + size[1] + 80]
+    assert np.ptp(np.flatnonzero(below.any(axis=0))) > 100
 
 
 def test_a_pick_without_a_score_has_no_number() -> None:
