@@ -178,10 +178,22 @@ def draw_pictures(
                 else:
                     found.left_out += 1
             if progress is not None:
-                progress(number + 1, len(rows))
+                progress(number + 1, len(rows) + mapped_count)
     found.shape = float(np.clip(np.median(shapes), 0.4, 1.6)) if shapes else 0.75
-    _draw_maps(found, mapped, mapped_count, max(left, 0) + previews)
+    counted = _counted(mapped, len(rows), mapped_count, progress)
+    _draw_maps(found, counted, mapped_count, max(left, 0) + previews)
     return found
+
+
+def _counted(
+    mapped: Iterable[Mapped], before: int, count: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Mapped]:
+    for number, item in enumerate(mapped, before + 1):
+        yield item
+        if progress is not None:
+            progress(number, before + count)
+    if progress is not None:
+        progress(before + count, before + count)
 
 
 def shrunk(image: Decoded, side: int) -> Decoded:

@@ -32,6 +32,7 @@ __all__ = ["Pool", "Scored", "read_pool", "score_all"]
 _LIGHT = (
     "id",
     "uri",
+    "source_version",
     "sequence",
     "camera",
     "timestamp_ns",

@@ -209,7 +209,7 @@ def make_page(
         wanted,
         room=max(room, 0),
         mapped=layers,
-        mapped_count=len(layers.rows),
+        mapped_count=len(layers),
         progress=progress,
     )
     if chosen.metadata.get("table") == "regions":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deal.viewing.pack import Pack
@@ -46,6 +46,7 @@ def test_nothing_is_told_from_zero() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=8))
 def test_texts_come_back_whatever_is_in_them(texts: list[str]) -> None:
     pack = Pack()

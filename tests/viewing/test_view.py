@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deal import (
     DealError,
@@ -22,7 +25,9 @@ from deal import (
     view,
 )
 from deal.bench.scale import write_results
+from deal.results.maps import map_path, read_map
 from deal.viewing.pack import Pack
+from deal.viewing.pictures import KINDS
 from deal.viewing.view import MAX_BYTES, make_page
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import Deal, assert_refused, write_pool
@@ -309,3 +314,30 @@ def test_a_pool_in_which_nothing_could_be_scored_is_shown(tmp_path: Path) -> Non
     assert columns["id"] == ["a.jpg", "b.jpg"]
     assert head["failed_total"] == 2
     assert not columns["place"].any()
+
+
+def test_stored_maps_are_laid_over_the_picks_unless_the_image_has_changed(tmp_path: Path) -> None:
+    pool, output = tmp_path / "pool", tmp_path / "out"
+    shutil.copytree(DEMO / "pool", pool)
+    settings: dict[str, Any] = {"output": output, "budget": 4, "store_maps": "selected"}
+    score_pool(pool, model=DEMO / "model.onnx", **settings)
+    record = next((output / "runs").glob("*.json"))
+    record.write_text(record.read_text().replace("model.onnx", "gone.onnx"))
+    made = make_page(output)
+    head, columns = shown(made.text)
+    kinds = [KINDS[kind] for kind in columns["blob_kind"]]
+    assert {kind: kinds.count(kind) for kind in KINDS[1:]} == dict.fromkeys(KINDS[1:], 4)
+    assert len(head["regions"]) == 4
+    assert head["no_maps"] == ""
+    blobs = re.search(r'<script type="text/plain" id="images">(.*)</script>', made.text)
+    assert blobs is not None
+    number = kinds.index("classes")
+    start, length = columns["blob_start"][number], columns["blob_chars"][number]
+    picture = Image.open(BytesIO(b64decode(blobs[1][start : start + length])))
+    item = columns["id"][columns["blob_row"][number]]
+    assert np.array_equal(np.asarray(picture)[..., 0], read_map(output, "classes", item))
+    stamped = [map_path(output, kind, item) for kind in ("classes", "difficulty", "entropy")]
+    for path in stamped:
+        Image.open(path).save(path)  # without what says where it comes from
+    _, columns = shown(make_page(output).text)
+    assert [KINDS[kind] for kind in columns["blob_kind"]].count("classes") == 3
