@@ -66,6 +66,12 @@ def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_the_page_on_looking_at_a_pool(shell: Shell) -> None:
+    assert run_page(HOW_TO / "view.md", shell) == 2
+    assert (shell.folder / "pool.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
 def test_the_way_into_a_labeling_tool_and_back(shell: Shell) -> None:
     assert run_page(HOW_TO / "annotate.md", shell) >= 6
 
