@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from deal._version import __version__
 from deal.engines import open_engine
-from deal.engines.torch import RgbNetwork, not_run
+from deal.engines.torch import RgbNetwork
 from deal.errors import ModelError
 from deal.export.files import new_file
 from deal.export.hf_checkpoint import HfCheckpoint, read_checkpoint
@@ -242,8 +242,12 @@ def _at_own_grid(checkpoint: HfCheckpoint, size: Size) -> tuple[torch.nn.Module,
     noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     try:
         logits = network(noise).logits
-    except RuntimeError as error:
-        raise not_run((1, *size), error) from error
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(
+            f"{checkpoint.architecture} cannot run on images of {size[0]}×{size[1]} (H×W): "
+            f"{reason}. Give another --input-size, such as the one of the training"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

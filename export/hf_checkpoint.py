@@ -299,7 +299,7 @@ def _license(folder: Path) -> str | None:
         return None
     try:
         told = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, OSError):
+    except Exception:  # whatever the card's YAML is: a license is no condition
         return None
     parts = [told.get(key) for key in ("license", "license_name", "license_link")]
     return ", ".join(str(part) for part in parts if part) or None

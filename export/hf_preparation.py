@@ -191,7 +191,7 @@ def _levels(
 
     black = middle((0, 0, 0))
     steps = np.array([middle(255 * np.eye(3, dtype=int)[channel]) for channel in range(3)]) - black
-    is_bgr = bool(np.abs(steps[:, ::-1].diagonal()).min() > np.abs(steps.diagonal()).max())
+    is_bgr = bool(abs(steps[0, 2]) > abs(steps[0, 0]))
     if is_bgr:
         steps, black = steps[:, ::-1], black[::-1]
     scale = steps.diagonal()
