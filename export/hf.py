@@ -15,11 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from deal._version import __version__
 from deal.engines import open_engine
-from deal.engines.torch import RgbNetwork
+from deal.engines.torch import RgbNetwork, module_spec
 from deal.errors import ModelError
 from deal.export.files import new_file
 from deal.export.hf_checkpoint import HfCheckpoint, read_checkpoint
-from deal.export.hf_pipeline import Agreement, against_pipeline
+from deal.export.hf_pipeline import Agreement, against_pipeline, check_inputs
 from deal.export.hf_preparation import HfPreparation, find_preparation
 from deal.export.images import Scenes, even
 from deal.export.onnx import OPSET, write_checked
@@ -137,14 +137,16 @@ def export_hf(
         **_contract(checkpoint, preparation, align_corners),
         **({"dropout": [asdict(layer) for layer in layers]} if layers else {}),
     }
+    rgb = RgbNetwork(
+        network,
+        checkpoint.channels,
+        classifier_name(network, checkpoint.channels) if embedding else None,
+        preparation.module(),
+        max(size or (_SIDE,)),
+    )
+    spec = module_spec(rgb, metadata, Path(output))
+    check_inputs(checkpoint, preparation, spec, checked)
     with new_file(Path(output)) as temporary:
-        rgb = RgbNetwork(
-            network,
-            checkpoint.channels,
-            classifier_name(network, checkpoint.channels) if embedding else None,
-            preparation.module(),
-            max(size or (_SIDE,)),
-        )
         parity = write_checked(
             temporary,
             rgb,

@@ -15,9 +15,10 @@ from deal.errors import ModelError
 from deal.export.hf_checkpoint import HfCheckpoint
 from deal.export.hf_preparation import HfPreparation
 from deal.fitting.pixels import resize
+from deal.model.spec import ModelSpec
 from deal.scoring.inputs import Inputs
 
-__all__ = ["Agreement", "against_pipeline"]
+__all__ = ["Agreement", "against_pipeline", "check_inputs"]
 
 _ROUNDING = 1e-4  # share of an input's range; a level is about 0.004
 
@@ -41,6 +42,21 @@ class Agreement:
     images: int
     max_logit_difference: float
     class_agreement: float
+
+
+def check_inputs(
+    checkpoint: HfCheckpoint, preparation: HfPreparation, spec: ModelSpec, images: Sequence[Image8]
+) -> None:
+    """Find out before anything is traced whether deal prepares images as transformers does.
+
+    Raises
+    ------
+    ModelError
+        It does not, or cannot prepare an image at all.
+    """
+    inputs, module = Inputs(spec, "input", None), preparation.module()
+    for number, image in enumerate(images, start=1):
+        _prepared(checkpoint, preparation, inputs, module, image, number)
 
 
 def against_pipeline(
@@ -75,23 +91,19 @@ def against_pipeline(
     inputs, module = Inputs(engine.spec, "input", None), preparation.module()
     greatest, alike, pixels = 0.0, 0, 0
     for number, image in enumerate(images, start=1):
-        groups, failures = inputs.groups([image])
-        if failures:
-            raise ModelError(f"check image {number}: {failures[0].message}")
-        ours = groups[0].images[0]
-        seen = _input(checkpoint, preparation, module, image, ours, number)
+        ours, seen = _prepared(checkpoint, preparation, inputs, module, image, number)
         logits = engine.infer(ours[None]).logits
         with torch.inference_mode():
             output = checkpoint.network(seen)
             own = output.logits if network is checkpoint.network else network(seen)
-        difference = float(np.abs(own.numpy() - logits).max())
+        difference = float(np.abs(own.numpy() - logits[:, -checkpoint.channels :]).max())
         if not difference <= tolerance:
             raise _differs(
                 checkpoint, f"logits by up to {difference:.2g} on check image {number}", tolerance
             )
         greatest = max(greatest, difference)
-        found = resize(logits[0], groups[0].size, engine.spec.align_corners)
-        classes = _classes(checkpoint, output, groups[0].size)
+        found = resize(logits[0], ours.shape[:2], engine.spec.align_corners)
+        classes = _classes(checkpoint, output, ours.shape[:2])
         gaps = _gaps(found, classes)
         if gaps.size and gaps.max() > 2 * tolerance:
             raise _differs(
@@ -104,22 +116,26 @@ def against_pipeline(
     return Agreement(len(images), greatest, alike / pixels)
 
 
-def _input(
+def _prepared(
     checkpoint: HfCheckpoint,
     preparation: HfPreparation,
+    inputs: Inputs,
     module: torch.nn.Module,
     image: Image8,
-    ours: Image8,
     number: int,
-) -> torch.Tensor:
-    """What transformers gives the network, once it is known to be what deal gives it."""
+) -> tuple[Image8, torch.Tensor]:
+    """An image at the input's size, and what transformers gives the network: the same levels."""
+    groups, failures = inputs.groups([image])
+    if failures:
+        raise ModelError(f"check image {number}: {failures[0].message}")
+    ours = groups[0].images[0]
     theirs = preparation.run(checkpoint.processor, image)
     prepared = module(torch.from_numpy(ours[None].transpose(0, 3, 1, 2).copy()))
     if preparation.resize == "crop" and not _same(prepared, theirs):
         # The two round half a pixel of the crop's place differently, so give both the same crop.
         theirs = preparation.run(checkpoint.processor, ours, is_placed=True)
     if _same(prepared, theirs):
-        return theirs
+        return ours, theirs
     raise ModelError(
         f"{type(checkpoint.processor).__name__} prepares check image {number} in a way that deal "
         "cannot: export the network with torch.onnx.export, and see deal check. No file is written"
@@ -155,11 +171,8 @@ def _gaps(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> NDArray[np
     Parameters
     ----------
     logits : ndarray of float32 [C, H, W]
-        With C = 1, those of the second of two classes.
     classes : ndarray of int64 [H, W]
     """
-    if len(logits) == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits])
     other = logits.argmax(axis=0) != classes
     apart = logits[:, other]
     theirs = np.take_along_axis(apart, classes[other][None], axis=0)[0]

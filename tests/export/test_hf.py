@@ -20,15 +20,15 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 import torch
 
-import deal.export.fidelity
 from deal.errors import ModelError, UsageError
+from deal.export import fidelity
 from deal.export.hf import export_hf
 from deal.export.hf_checkpoint import HfCheckpoint, read_checkpoint
 from deal.export.hf_preparation import find_preparation
 from deal.fitting.pixels import resize
 from deal.model.spec import read_spec
 from tests.helpers.hf import NETWORKS, pipeline_of, processor, save_checkpoint, settings_of
-from tests.helpers.labeled import with_errors, write_labeled
+from tests.helpers.labeled import predictions, with_errors, write_labeled
 from tests.helpers.models import CLASSES, scenes
 
 CARD = "---\nlicense: other\nlicense_name: research\ntags:\n- vision\n---\n\n# A network\n"
@@ -82,11 +82,11 @@ def test_an_export_says_what_the_pipeline_of_transformers_says(name, tmp_path):
         ours = run(tmp_path / "m.onnx", stretched(image, spec.input_size, filter_))
         assert logits.std() > 0.1
         sampled = resize(ours, spec.input_size, spec.align_corners)
-        if ours.shape == logits.shape:
+        if logits.shape[1:] != spec.input_size:
             np.testing.assert_allclose(ours, logits, rtol=0, atol=1e-3)
-        else:  # UperNet's own upsampling is left to the kernel
-            assert name == "upernet"
-            assert ours.shape == (5, 16, 24)
+        else:  # the network's own resize to the input is left to the kernel
+            grid, corners = {"upernet": ((16, 24), False), "dpt": ((32, 32), True)}[name]
+            assert (ours.shape[1:], spec.align_corners) == (grid, corners)
             np.testing.assert_allclose(sampled, logits, rtol=0, atol=1e-3)
         assert (sampled.argmax(axis=0) == classes).mean() > 0.99
 
@@ -126,10 +126,7 @@ def test_every_command_takes_the_export(deal, segformer, tmp_path, monkeypatch):
     for index, image in enumerate(images):
         (tmp_path / "pool").mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / "pool" / f"{index}.png")
-    labels = [
-        with_errors(resize(run(model, image), (64, 96), False).argmax(axis=0), index % 2 == 0, 5)
-        for index, image in enumerate(images)
-    ]
+    labels = [with_errors(classes, classes % 2 == 0, 5) for classes in predictions(model, images)]
     write_labeled(tmp_path / "data", "", zip(images, labels, strict=True))
     head, out = tmp_path / "head.json", tmp_path / "out"
     code, told, error = deal("check", model, tmp_path / "pool" / "0.png", "--json")
@@ -145,9 +142,11 @@ def test_every_command_takes_the_export(deal, segformer, tmp_path, monkeypatch):
     )
     assert code == 0, error
     assert len((out / "selection.csv").read_text().splitlines()) == 7
-    for limit in deal_limits():
-        monkeypatch.setitem(deal_limits(), limit, -2)  # random weights select nothing in particular
-    monkeypatch.setattr("deal.export.images.MIN_IMAGES", 4)
+    limits = fidelity.LIMITS
+    for name in limits:
+        monkeypatch.setitem(limits, name, -2)  # random weights select nothing in particular
+    for module in ("images", "fidelity"):
+        monkeypatch.setattr(f"deal.export.{module}.MIN_IMAGES", 4)
     code, _, error = deal(
         *("export", model, "-o", tmp_path / "int8.onnx", "--precision", "int8", "--quiet"),
         *("--images", tmp_path / "pool"),
@@ -155,10 +154,6 @@ def test_every_command_takes_the_export(deal, segformer, tmp_path, monkeypatch):
     )
     assert code == 0, error
     assert read_spec(tmp_path / "int8.onnx").precision == "int8"
-
-
-def deal_limits():
-    return deal.export.fidelity.LIMITS
 
 
 @pytest.mark.slow
@@ -193,13 +188,12 @@ def test_one_logit_is_a_sigmoid_of_two_classes(tmp_path):
 def test_a_difference_leaves_no_file_behind(segformer, tmp_path, monkeypatch):
     folder, model, _ = segformer
     network = onnx.load(model)
-    bias = next(
-        tensor for tensor in network.graph.initializer if tensor.name.endswith("classifier.bias")
-    )
-    values = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
-    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    name = next(node.input[1] for node in network.graph.node if "logits" in node.output)
+    weight = next(tensor for tensor in network.graph.initializer if tensor.name == name)
+    values = onnx.numpy_helper.to_array(weight) * np.float32(1.01)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     monkeypatch.setattr("deal.export.onnx.to_onnx", lambda *_, **__: network)
-    with pytest.raises(ModelError, match=r"logits by up to 0\.01"):
+    with pytest.raises(ModelError, match=r"differs from PyTorch: logits by up to 0\.0"):
         export_hf(folder, tmp_path / "m.onnx", images=scenes(1, (64, 96)))
     assert list(tmp_path.iterdir()) == []
 
@@ -322,15 +316,9 @@ def test_a_crop_is_exported(shape, tmp_path):
     assert found.pipeline.class_agreement > 0.99
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("kept_exports")
 def test_what_deal_cannot_prepare_alike_is_refused(tmp_path):
-    pad = {
-        "do_pad": True,
-        "size": {"height": 50, "width": 90},
-        "pad_size": {"height": 64, "width": 96},
-    }
-    folder = save_checkpoint(tmp_path / "c", **pad)
+    pad = {"do_pad": True, "size_divisor": 64, "size": {"height": 50, "width": 50}}
+    folder = save_checkpoint(tmp_path / "c", "dpt", **pad)
     with pytest.raises(ModelError, match="prepares check image 1 in a way that deal cannot"):
         export_hf(folder, tmp_path / "m.onnx", images=scenes(1, (70, 110)))
     assert [path.name for path in tmp_path.iterdir()] == ["c"]

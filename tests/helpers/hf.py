@@ -144,8 +144,17 @@ def save_checkpoint(
         torch.manual_seed(0)
         network = make(channels or (5 if classes is None else len(classes)))
         for parameter in network.parameters():
-            if parameter.ndim > 1:  # wide enough for logits that differ
+            if parameter.ndim > 1:
                 parameter.normal_(std=1.3 / parameter[0].numel() ** 0.5)
+        spread = network.eval()(torch.randn(1, 3, 64, 64)).logits.std()
+        classifiers = [
+            module
+            for name, module in network.named_modules()
+            if isinstance(module, torch.nn.Conv2d)
+            and module.out_channels == network.config.num_labels
+            and not name.startswith("auxiliary_head")
+        ]
+        classifiers[-1].weight.div_(spread)
     if classes is not None:
         network.config.id2label = dict(enumerate(classes))
         network.config.label2id = {name: index for index, name in enumerate(classes)}
