@@ -22,7 +22,10 @@ from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find
 from deal.metrics import Calibration, Confusion, ScoreCurve, spearman
 from deal.model.head import DifficultyHead
 
-__all__ = ["ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
+__all__ = ["COVERAGES", "ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
+
+COVERAGES = tuple(number / 50 for number in range(1, 51))
+"""Shares of the pixels at which the risk is measured."""
 
 Float = NDArray[np.float32]
 Size = tuple[int, int]
@@ -61,6 +64,8 @@ class ScoreQuality:
         right and wrong pixels were as frequent in training as here; only for difficulties.
     predicted, labelled : ClassMeans
         Over the pixels predicted as a class, and over those labelled as it.
+    risks : tuple of float
+        At ``COVERAGES``, the share of wrong pixels among those with the lowest scores.
     largest_change : float or None
         Of computations of one attention: the largest difference of D from that of all pairs.
     """
@@ -72,6 +77,7 @@ class ScoreQuality:
     unweighted_calibration: Calibration | None
     predicted: ClassMeans
     labelled: ClassMeans
+    risks: tuple[float, ...]
     largest_change: float | None = None
 
 
@@ -320,6 +326,7 @@ class _Run:
                 curve.calibration(odds=odds) if name in own and odds else None,
                 predicted,
                 labelled,
+                curve.risks(COVERAGES),
                 self._changes.get(name),
             )
         return DifficultyQuality(

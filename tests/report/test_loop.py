@@ -349,10 +349,10 @@ def test_the_page_has_curves_that_differ_without_colour(folder):
     panels = xml.dom.minidom.parseString(bands(report))
     assert len(panels.getElementsByTagName("polygon")) == 2
     text = page([report])
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "<h2>Difference to random</h2>" in text
     assert "<td>+3.0 ± 2.5</td>" in text
-    assert "http-equiv" not in text
+    assert "default-src 'none'" in text
     assert "src=" not in text
 
 
