@@ -163,7 +163,12 @@ def curve_chart(
             f'<line class="guide" x1="{frame.left}" x2="{frame.right}" y1="{frame.bottom}" '
             f'y2="{frame.top}"><title>{html.escape(diagonal)}</title></line>'
         )
-    ends = _apart([frame.y(c.points[-1][1]) for c in curves], frame.top, frame.bottom)
+    # Where curves end alike, names stand in the order in which the curves come there.
+    places = [
+        (round(frame.y(curve.points[-1][1])), sum(frame.y(y) for _, y in curve.points))
+        for curve in curves
+    ]
+    ends = _apart(places, frame.top, frame.bottom)
     for curve, end in zip(curves, ends, strict=True):
         parts += _curve(curve, frame, end)
     return "\n".join([*parts, "</svg>"])
@@ -200,13 +205,13 @@ def _curve(curve: Curve, frame: Frame, end: float) -> Iterator[str]:
     yield "</g>"
 
 
-def _apart(places: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Places of names, near those of the ends, a line apart and in the same order."""
-    order = sorted(range(len(places)), key=lambda index: (places[index], index))
+def _apart(places: Sequence[Point], top: float, bottom: float) -> list[float]:
+    """Places of names, near those of the ends (first), a line apart and in the same order."""
+    order = sorted(range(len(places)), key=lambda index: (*places[index], index))
     found = [0.0] * len(places)
     below = top - _LINE
     for index in order:
-        below = max(places[index], below + _LINE)
+        below = max(places[index][0], below + _LINE)
         found[index] = below
     above = bottom + _LINE
     for index in reversed(order):

@@ -41,7 +41,7 @@ def _risk_figure(quality: DifficultyQuality) -> str:
     return figure(
         risk_coverage(quality),
         "Risk–coverage: accept the pixels with the lowest scores first; how many of the accepted "
-        "ones are wrong? Lower is better. At 100 % every score has the share of all wrong pixels.",
+        "ones are wrong? Lower is better. At 100 % every score has the share of all wrong pixels.",
     )
 
 

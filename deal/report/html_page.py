@@ -25,6 +25,7 @@ thead th { vertical-align: bottom }
 table { margin: .4rem 0 }
 details { margin: .8rem 0 1.2rem }
 summary { cursor: pointer; color: var(--muted) }
+summary::first-letter { text-transform: uppercase }
 .tiles { margin: 1rem 0 }
 figure { margin: 1rem 0; padding: .8rem; border: 1px solid var(--line);
   border-radius: var(--radius); background: var(--card); overflow-x: auto }
@@ -42,10 +43,17 @@ svg .band { fill: var(--c); fill-opacity: .2 }
 svg .base { stroke: var(--muted); fill: none; stroke-dasharray: 3 3 }
 svg .hit { fill: transparent }
 svg .hit:hover { fill: var(--c); fill-opacity: .25 }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem }
-td.heat { background: color-mix(in oklab, var(--accent) calc(var(--v) * 55%), var(--card));
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .6rem }
+.heatmap th { text-align: center }
+td.heat { min-width: 2.3rem; padding: .3rem;
+  background: color-mix(in oklab, var(--accent) calc(var(--v) * 55%), var(--card));
   border: 1px solid var(--card); text-align: center; print-color-adjust: exact }
-""" + "".join(f".s{number} {{ --c: var(--series-{number}) }}\n" for number in range(1, 9))
+""" + "".join(
+    [
+        *(f".s{n} {{ --c: var(--series-{n}) }}\n" for n in range(1, 9)),
+        *(f".l{n} :is(th, td):nth-child({n}) {{ text-align: left }}\n" for n in range(2, 13)),
+    ]
+)
 _PAPER = """
 @media print {
   details::details-content { content-visibility: visible; block-size: auto }
@@ -154,7 +162,7 @@ def heated(table: str, *, numbered: bool = False) -> str:
         share = min(float(cell[1]) / 100, 1.0)
         return f'<td class="heat" style="--v:{share:.2f}">{cell[1]}{cell[2] or ""}</td>'
 
-    head, *rows = table.split("\n<tr>")
+    head, *rows = table.replace("<table", '<table class="heatmap"', 1).split("\n<tr>")
     for number, row in enumerate(rows[1:], start=1):
         first, last = row.split("</td>", 1)
         if numbered:
@@ -175,7 +183,9 @@ def blocks(markdown: str) -> Iterator[str]:
             head, body = cells[0], cells[2:]
             rows = [f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in body]
             heads = "".join(f"<th>{c}</th>" for c in head)
-            table = f"<table>\n<tr>{heads}</tr>\n" + "\n".join(rows) + "\n</table>"
+            left = [f"l{n}" for n, rule in enumerate(cells[1], 1) if n > 1 and rule[-1:] != ":"]
+            looks = f' class="{" ".join(left)}"' if left else ""
+            table = f"<table{looks}>\n<tr>{heads}</tr>\n" + "\n".join(rows) + "\n</table>"
             yield f'<div class="scroll">{table}</div>'
         elif block.startswith("- "):
             items = [f"<li>{_inline(line[2:])}</li>" for line in lines]
