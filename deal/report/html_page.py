@@ -58,6 +58,7 @@ _PAPER = """
 @media print {
   details::details-content { content-visibility: visible; block-size: auto }
   figure { overflow: visible }
+  h2, summary { break-after: avoid }
   svg.chart { min-width: 0 }
 }
 """
