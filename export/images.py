@@ -1,4 +1,4 @@
-"""Images that an export is calibrated on and checked with: pools, or synthetic scenes."""
+"""Images to calibrate an export on and to check it with: pools, or synthetic scenes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from deal.types import FailedItem, PoolItem
 __all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided", "even"]
 
 CALIBRATION_IMAGES = 64
-"""Activations' ranges settle long before; taken evenly over a pool that has more."""
+"""Enough for ranges of activations; taken evenly from a pool that has more."""
 
 _MOST_HELD_OUT = 1000
 
 
 class PoolImages(Sequence[NDArray[np.uint8]]):
-    """Images of a pool, uint8 RGB [H, W, 3], decoded each time they are asked for.
+    """Images of a pool, uint8 RGB [H, W, 3], decoded each time they are read.
 
     Raises PoolError for an image that cannot be read.
     """

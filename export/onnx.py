@@ -1,4 +1,4 @@
-"""Trained network → ONNX file that keeps the model contract, checked before it gets its name."""
+"""Trained network → ONNX file that keeps the model contract, checked before it appears."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ def _check(
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes down: stack traces with paths of this machine, and shapes."""
+    """Remove the exporter's notes: stack traces with paths of this machine, and shapes."""
     graph = model.graph
     del graph.value_info[:]
     del graph.metadata_props[:]
@@ -373,7 +373,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter warns of its own internals, and of packages it can do without."""
+    """Silence the exporter's warnings of its internals and of packages that it does not need."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -34,12 +34,12 @@ def test_markdown_has_every_table(world):
     assert result.exit_code == 0, result.output
     for text in (
         "# Difficulty of m.onnx on data/test",
-        "3 images, 9216 labelled pixels",
+        "3 images, 9216 labeled pixels",
         "What finds the wrong pixels best: ",
         "| ds:least-confidence | 0.",
         "## By sequence",
         "## By predicted class",
-        "## By labelled class",
+        "## By labeled class",
         "## Calibration",
         "## Difficult classes",
         "| rank correlation with 1 − IoU |",
