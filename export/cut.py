@@ -207,8 +207,8 @@ def _compare(
     axis = 1 if layout == "nchw" else 3
     if logits.ndim != 4 or logits.dtype.kind != "f":
         raise ModelError(
-            f"model {model}: the input of its ArgMax is {logits.dtype} {list(logits.shape)}, not float "
-            "[N,C,h,w]: re-export the logits instead"
+            f"model {model}: the input of its ArgMax is {logits.dtype} {list(logits.shape)}, not "
+            "float [N,C,h,w]: re-export the logits instead"
         )
     found = logits.argmax(axis=axis)
     if found.size != before.size or (found.reshape(before.shape) != before).any():

@@ -87,7 +87,7 @@ def test_an_embedding_that_differs_fails_the_check(paper, monkeypatch, tmp_path)
 def test_command_exports_it_and_says_how_well_it_agrees(paper, monkeypatch, tmp_path):
     seen = {}
 
-    def traced(*_, embedding):
+    def traced(*_, embedding, **__):
         seen["embedding"] = embedding
         return onnx.load(paper.model)
 
