@@ -125,6 +125,8 @@ def with_figures(
             yield from waiting
             waiting = []
         if named := _CAPTION.fullmatch(part):
+            if caption:
+                yield f"<p>{caption}:</p>"
             caption = named[1]
             continue
         if is_table:
@@ -137,6 +139,8 @@ def with_figures(
         if waiting and part.startswith("<p>"):
             yield from waiting
             waiting = []
+    if caption:
+        yield f"<p>{caption}:</p>"
     if is_top:
         yield from top
 
