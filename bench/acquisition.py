@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from deal.acquisitions import acquisition_names, bind
+from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
 from deal.results.schema import IMAGE_COLUMNS, images_schema, to_table
@@ -37,7 +38,7 @@ def run(*, rows: int = 100_000, classes: int = 19, rounds: int = 5) -> Report:
 
     Raises
     ------
-    RuntimeError
+    FailedCheckError
         A function scores a part of the table differently from the whole.
     """
     table = pool_table(rows, classes)
@@ -51,7 +52,7 @@ def run(*, rows: int = 100_000, classes: int = 19, rounds: int = 5) -> Report:
         totals = bound.totals(table)
         part = slice(rows // 3, rows // 3 + 100)
         if not np.array_equal(bound.scores(table[part], totals), bound.scores(table, totals)[part]):
-            raise RuntimeError(f"{name} scores a part of the table differently from the whole")
+            raise FailedCheckError(f"{name} scores a part of the table differently from the whole")
         calls[name] = lambda bound=bound: bound.scores(table, bound.totals(table))
     seconds = interleave(calls, rounds=rounds)
     return Report(

@@ -14,7 +14,7 @@ from deal.machine.files import lock
 
 __all__ = ["build", "checkout", "commit", "programs_folder"]
 
-_SOURCES = ("Makefile", "bench", "csrc", "deal")  # what the targets name
+_SOURCES = ("Makefile", "bench", "csrc", "deal", "tests")  # what the targets name
 # What may differ from the commit without another thing being measured.
 _WORDS = (":(exclude)*.md", ":(exclude)bench/results")
 

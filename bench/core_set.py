@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions.k_center import k_center_greedy
+from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
 from deal.machine.meter import peak_memory
@@ -118,7 +119,7 @@ def _check(x: NDArray[np.float32], count: int) -> None:
         nearest[0] = -1  # the given center
         farthest = int(nearest.argmax())
         if pick != farthest or abs(distance - nearest[farthest]) > 1e-6:
-            raise AssertionError(f"core-set picked {pick}, float64 picks {farthest}")
+            raise FailedCheckError(f"core-set picked {pick}, float64 picks {farthest}")
         nearest = np.minimum(nearest, 1 - unit @ unit[pick])
         nearest[pick] = -1
 

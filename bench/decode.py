@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deal
+from deal.bench.failed import FailedCheckError
 from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, spread
@@ -48,7 +49,7 @@ def run(
     GPU takes, in images a second: how many cores decode and resize for it? With a ``model``, which
     is trained, its scores of the larger frames are compared with those of frames decoded in full.
 
-    Raises UsageError for a model that takes no frames decoded to scale, and AssertionError where
+    Raises UsageError for a model that takes no frames decoded to scale, and FailedCheckError where
     what is to be timed is not correct.
     """
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
@@ -110,18 +111,18 @@ def _check(data: bytes, at_least: tuple[int, int] | None) -> None:
             "model"
         )
     if scaled.size != whole.size or scaled.image.shape >= whole.image.shape:
-        raise AssertionError(f"decoded to {scaled.image.shape} of {scaled.size}")
+        raise FailedCheckError(f"decoded to {scaled.image.shape} of {scaled.size}")
     height, width, _ = scaled.image.shape
     factor = whole.height // height
     averaged = whole.image[: factor * height, : factor * width]
     averaged = averaged.reshape(height, factor, width, factor, 3).mean(axis=(1, 3))
     if np.abs(averaged - scaled.image).mean() > 3:
-        raise AssertionError("a scaled image is not the average of the whole")
+        raise FailedCheckError("a scaled image is not the average of the whole")
     try:
         decode_bytes(data[: len(data) * 9 // 10], at_least=at_least)
     except ItemError:
         return
-    raise AssertionError("a truncated JPEG was decoded")
+    raise FailedCheckError("a truncated JPEG was decoded")
 
 
 def _prepared(data: bytes, scorer: Session) -> tuple[NDArray[np.uint8], ImageExtras]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 import deal
 from deal.acquisitions import bind
+from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
 from deal.errors import UsageError
@@ -81,7 +82,7 @@ def run(
     ------
     UsageError
         A threshold that is none, or a function without scores of its own.
-    AssertionError
+    FailedCheckError
         A frame that is no duplicate has other statistics than without ``--dedup``, or a duplicate
         is picked.
     """
@@ -173,18 +174,18 @@ def _check(label: str, without: pa.Table, scored: _Scored) -> None:
     """Hold every frame that is no duplicate to its row without ``--dedup``, bit for bit."""
     ids = scored.table.column("id").to_pylist()
     if ids != without.column("id").to_pylist():
-        raise AssertionError(f"{label}: not the frames of the run without")
+        raise FailedCheckError(f"{label}: not the frames of the run without")
     kept = pa.array([name not in scored.leaders for name in ids])
     ours, theirs = scored.table.filter(kept), without.filter(kept)
     standing = set(ours.column("id").to_pylist())
     if not set(scored.leaders.values()) <= standing:
-        raise AssertionError(f"{label}: a duplicate repeats a frame that was skipped itself")
+        raise FailedCheckError(f"{label}: a duplicate repeats a frame that was skipped itself")
     for column in without.column_names:
         for start in range(0, len(ours), _PIECE):
             one, other = (t.column(column).slice(start, _PIECE) for t in (ours, theirs))
             # As text, in which −0 is not 0 and NaN is NaN; floats are written in full.
             if repr(one.to_pylist()) != repr(other.to_pylist()):
-                raise AssertionError(f"{label}: {column} of a frame differs from the run without")
+                raise FailedCheckError(f"{label}: {column} of a frame differs from the run without")
 
 
 def _scores(table: pa.Table, function: str) -> dict[str, float]:
@@ -204,7 +205,7 @@ def _compared(
     """Picks with ``--dedup`` beside as many without, whose mean score ``top`` is the best."""
     picks = scored.picks(function, len(best))
     if scored.leaders.keys() & set(picks):
-        raise AssertionError(f"{title}: a duplicate is picked")
+        raise FailedCheckError(f"{title}: a duplicate is picked")
     shown = {scored.leader(name) for name in best}
     shared = [name for name in best if name in set(picks)]
     led = [name for name in best if scored.leader(name) in set(picks)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.bench.failed import FailedCheckError
 from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions
@@ -58,7 +59,7 @@ def run(
 
     Raises
     ------
-    AssertionError
+    FailedCheckError
         A runtime's logits differ from eager PyTorch's by more than 0.1 % of their range.
     ModelError
         A given file cannot be run, or its logits are NaN or infinite.
@@ -197,7 +198,7 @@ def _check(runs: dict[str, tuple[Run, Logits]], batch: Batch) -> None:
     for label, logits in found.items():
         difference = float(np.abs(logits - expected).max() / np.ptp(expected))
         if not difference <= _TOLERANCE:
-            raise AssertionError(f"{label}: logits differ by {difference:.2g} of their range")
+            raise FailedCheckError(f"{label}: logits differ by {difference:.2g} of their range")
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import deal
 from deal import _native
+from deal.bench.failed import FailedCheckError
 from deal.bench.graphs import attention_graph
 from deal.bench.kernel import MATRIX_BYTES, SHAPES, smooth_logits
 from deal.bench.report import Report, Row
@@ -36,7 +37,7 @@ def run(*, grid: str = "camvid", threads: int = 1, rounds: int = 9) -> Report:
 
     Raises
     ------
-    AssertionError
+    FailedCheckError
         An error, as a share of γ·(max w − min w), is above 1e-5 (peers: 1e-4).
     """
     classes, size = GRIDS[grid]
@@ -67,7 +68,7 @@ def run(*, grid: str = "camvid", threads: int = 1, rounds: int = 9) -> Report:
         found = np.asarray(candidate(), dtype=np.float64).reshape(-1)[chosen]
         errors[label] = float(np.abs(found - expected).max() / scale)
         if not errors[label] <= (_ERROR if label.startswith("native") else _PEER_ERROR):
-            raise AssertionError(f"{label}: error {errors[label]:.2g} of γ·(max w − min w)")
+            raise FailedCheckError(f"{label}: error {errors[label]:.2g} of γ·(max w − min w)")
     seconds = interleave(candidates, rounds=rounds, calls=3, pause=0.3)
     rows = [Row(label, spread(v).scaled(1e3), "ms/image") for label, v in seconds.items()]
     ours = seconds["native head"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.bench.checkout import build
+from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, single
 
@@ -29,12 +30,12 @@ def run(*, frames: int = 10_000) -> Report:
     ------
     UsageError
         There is no checkout to build from.
-    AssertionError
+    FailedCheckError
         A mean difficulty outside 0…1.
     """
     found = _measure(build("build/bench_latency"), frames)
     if not 0 < found["mean_difficulty"] < 1:
-        raise AssertionError(f"mean difficulty {found['mean_difficulty']}")
+        raise FailedCheckError(f"mean difficulty {found['mean_difficulty']}")
     rows = [
         Row(
             "one frame, one core, median",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deal
+from deal.bench.failed import FailedCheckError
 from deal.bench.networks import int8_model, random_network, static_model
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
@@ -79,7 +80,7 @@ def run(
 
     Raises
     ------
-    AssertionError
+    FailedCheckError
         A peer scores the images in another order.
     """
     import torch
@@ -115,7 +116,7 @@ def run(
                 device="cpu",
             )
             if done.scored != len(items):
-                raise AssertionError(f"{done.scored} of {len(items)} images were scored")
+                raise FailedCheckError(f"{done.scored} of {len(items)} images were scored")
             return output
 
         paths = [Path(item.path) for item in items[:peer_images]]
@@ -274,7 +275,7 @@ def _check(
         difference = float(np.abs(mine - theirs).max())
         correlation = spearman(mine, theirs)
         if difference > 1e-3 or (len(mine) > 2 and not correlation > 0.99):
-            raise AssertionError(
+            raise FailedCheckError(
                 f"the {name} loop's scores differ by up to {difference:.2g} "
                 f"(Spearman {correlation:.4f})"
             )
@@ -296,5 +297,5 @@ def _check_input(spec: ModelSpec) -> None:
 def _decoded(items: Sequence[PoolItem], batch_size: int) -> list[NDArray[np.uint8]]:
     images = [decode(item).image for item in items]
     if {image.shape for image in images} != {(*_SIZE, 3)}:
-        raise AssertionError(f"the pipeline benchmark wants images of {_SIZE[0]}×{_SIZE[1]}")
+        raise FailedCheckError(f"the pipeline benchmark wants images of {_SIZE[0]}×{_SIZE[1]}")
     return [np.stack(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv, parquet
+from pyarrow import csv
 
 from deal.bench.child import Child, deal_program, run_child
+from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
 from deal.pool.ids import Shard
+from deal.results.partfile import write_part
 from deal.results.parts import part_name, part_size
 from deal.results.schema import images_schema, part_metadata, to_table
 
@@ -64,7 +66,7 @@ def run(
 
     Raises
     ------
-    RuntimeError
+    FailedCheckError
         A selection is not the one that NumPy sorts out of the same scores; a drawn one repeats a
         row, has another score for it, has a mean score that no such draw has, or comes out
         otherwise when it is drawn again.
@@ -143,7 +145,8 @@ def write_results(folder: Path, rows: int, part_rows: int = _PART_ROWS) -> None:
         table, columns = source.part(part, start, stop)
         for name, values in columns.items():
             scores[name][start:stop] = values
-        parquet.write_table(table, images / part_name(Shard(), part), compression="zstd")
+        with open(images / part_name(Shard(), part), "wb") as file:
+            write_part(table, file)
 
     with ThreadPoolExecutor(2) as executor:
         deque(executor.map(write, range(len(starts) - 1)), maxlen=0)
@@ -222,22 +225,26 @@ def _check(folder: Path, name: str, results: Path) -> None:
     rows, found, expected = _selected(folder, name, results)
     best = np.sort(expected)[::-1][: len(rows)]
     if not (np.allclose(found, best, atol=_TOLERANCE, rtol=0) and _right(rows, found, expected)):
-        raise RuntimeError(f"{folder / 'selection.csv'} is not what the scores of {name} select")
+        raise FailedCheckError(
+            f"{folder / 'selection.csv'} is not what the scores of {name} select"
+        )
 
 
 def _check_drawn(drawn: Path, again: Path, name: str, results: Path) -> None:
     """Hold a drawn selection to its own repetition, and its mean score to what NumPy expects."""
     rows, found, scores = _selected(drawn, name, results)
     if not _right(rows, found, scores):
-        raise RuntimeError(f"{drawn / 'selection.csv'} repeats a row or has another score for it")
+        raise FailedCheckError(
+            f"{drawn / 'selection.csv'} repeats a row or has another score for it"
+        )
     mean, deviation = _expected_mean(scores, len(rows))
     if not abs(found.mean() - mean) <= _DEVIATIONS * deviation:
-        raise RuntimeError(
+        raise FailedCheckError(
             f"the mean score of {drawn / 'selection.csv'} is {found.mean():.4f}, that of draws by "
             f"the scores of {name} {mean:.4f} ± {deviation:.4f}"
         )
     if not filecmp.cmp(drawn / "selection.csv", again / "selection.csv", shallow=False):
-        raise RuntimeError(f"{drawn / 'selection.csv'} comes out otherwise when drawn again")
+        raise FailedCheckError(f"{drawn / 'selection.csv'} comes out otherwise when drawn again")
 
 
 def _expected_mean(scores: NDArray[np.float64], count: int) -> tuple[float, float]:

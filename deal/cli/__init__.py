@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from deal.cli.ending import end_at_signals
 from deal.cli.grouped import CommandGroup
 from deal.cli.streams import finish_output, open_streams
 from deal.cli.version import version_option, version_text
@@ -87,6 +88,7 @@ def score_main() -> None:
 def _main(command: click.Command, name: str) -> int:
     open_streams()
     code = run(command, sys.argv[1:], name)
+    end_at_signals()
     try:
         finish_output()
     except OSError as error:
@@ -147,7 +149,7 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(_internal(error), 1)
+        return _interrupted(error) or _fail(_internal(error), 1)
 
 
 def _interrupted(error: BaseException | None) -> int:

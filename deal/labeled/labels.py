@@ -13,6 +13,7 @@ from PIL import Image
 
 from deal.errors import PoolError
 from deal.machine.files import check_regular
+from deal.pool.formats import IMAGE_SUFFIXES
 
 __all__ = [
     "CAMVID",
@@ -29,8 +30,6 @@ DEFAULT_VOID = 255
 """Label of pixels that never count, unless ``classes.json`` or the model names another."""
 
 CLASSES_FILE = "classes.json"
-
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
             files = {
                 path.stem: path
                 for path in (folder / kind).iterdir()
-                if path.suffix.lower() in _IMAGE_SUFFIXES
+                if path.suffix.lower() in IMAGE_SUFFIXES
             }
         except OSError as error:
             raise PoolError(

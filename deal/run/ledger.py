@@ -11,10 +11,10 @@ from dataclasses import replace
 from deal.errors import DealError, ItemError, TooManyErrorsError
 from deal.results.output import Output
 from deal.run.config import ErrorLimit
-from deal.run.faults import NetworkItemError
 from deal.run.progress import Progress
 from deal.run.rows import Columns, Outcome, single_rows, to_rows, unstorable
 from deal.scoring.doubts import PoolDoubts
+from deal.scoring.faults import NetworkItemError
 from deal.types import PoolItem
 
 __all__ = ["Ledger"]

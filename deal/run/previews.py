@@ -19,7 +19,7 @@ from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.results.reading import iter_results
-from deal.run.faults import fault
+from deal.scoring.faults import fault
 from deal.scoring.session import Session
 from deal.selection import Selection
 from deal.text import printable

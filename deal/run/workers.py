@@ -34,11 +34,11 @@ from deal.pool.decode import decode
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
-from deal.run.faults import fault, network_fault
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError
 from deal.run.rows import Outcome, Shape
 from deal.run.sessions import Layout, default_threads
+from deal.scoring.faults import fault, network_fault
 from deal.scoring.inputs import ImageExtras
 from deal.scoring.session import Session
 from deal.types import FailedItem, PoolItem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal._options import takes
+from deal.errors import ModelError
 from deal.model.spec import ModelSpec
-from deal.scoring.batch_scores import Columns, tabulated
-from deal.scoring.inputs import extras_of
+from deal.scoring.batch_scores import BatchScores, Columns, tabulated
+from deal.scoring.faults import network_fault
+from deal.scoring.inputs import ImageExtras, extras_of
 from deal.scoring.options import CONCERNS, ScoringOptions
 from deal.scoring.session import Session
 
@@ -58,6 +60,7 @@ class Scorer:
         **options: Unpack[ScoringOptions],
     ) -> None:
         self._session = Session.open(model, region_score=region_score, **options)
+        self._sizes_run: set[tuple[int, int]] = set()
 
     @property
     def spec(self) -> ModelSpec:
@@ -140,8 +143,9 @@ class Scorer:
         -------
         images : dict of column name to ndarray [n] or [n, K]
             The columns of ``images/*.parquet`` that derive from pixels, and ``status``
-            (``ok`` or ``error``), ``error_code`` and ``error`` (None where ok). In rows of status
-            ``error`` floats are NaN and counts 0, but ``width`` and ``height`` are set.
+            (``ok`` or ``error``), ``error_code`` and ``error`` (None where ok). An image that the
+            network refuses is such a row too. In rows of status ``error`` floats are NaN and counts
+            0, but ``width`` and ``height`` are set.
         regions : dict of column name to ndarray [m], or None without regions
             The columns of ``regions/*.parquet``, with ``image``, the index in ``images``, instead
             of ``id``.
@@ -155,8 +159,9 @@ class Scorer:
         session = self._session
         extras, size = extras_of(len(images), segments, cameras), session.batch_size
         batches = (
-            session.score_batch(images[start : start + size], extras[start : start + size])
+            scores
             for start in range(0, len(images), size)
+            for scores in self._scored(images[start : start + size], extras[start : start + size])
         )
         return tabulated(batches, images, session.nothing)
 
@@ -168,3 +173,23 @@ class Scorer:
         model without difficulty.
         """
         return self._session.difficulty_maps(images)
+
+    def _scored(
+        self, images: Sequence[Image8], extras: Sequence[ImageExtras]
+    ) -> Iterator[BatchScores]:
+        """Score a batch; if the network refuses it, image by image, so that one fails alone."""
+        session = self._session
+        try:
+            scores = session.score_batch(images, extras)
+        except (ModelError, MemoryError, RuntimeError) as error:
+            if len(images) > 1:
+                for image, extra in zip(images, extras, strict=True):
+                    yield from self._scored([image], [extra])
+                return
+            size = session.sizes(images[0].shape[:2])[0]
+            failure = network_fault(error, size, fits=size in self._sizes_run)
+            nothing = session.nothing
+            yield BatchScores(nothing.ok, nothing.columns, nothing.regions, {0: failure})
+            return
+        self._sizes_run.update(session.sizes(images[index].shape[:2])[0] for index in scores.ok)
+        yield scores

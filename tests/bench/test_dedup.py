@@ -11,6 +11,7 @@ from PIL import Image
 
 import deal
 from deal.bench import dedup
+from deal.bench.failed import FailedCheckError
 from deal.errors import UsageError
 from tests.helpers.models import metadata, save_model, scenes
 
@@ -89,21 +90,21 @@ def test_another_number_in_a_kept_frame_is_found() -> None:
 
     without = scored(x=[1.0, 5.0, -0.0], duplicate_of=pa.nulls(3, pa.string())).table
     dedup._check("t", without, scored())
-    with pytest.raises(AssertionError, match="x of a frame differs"):
+    with pytest.raises(FailedCheckError, match="x of a frame differs"):
         dedup._check("t", without, scored(x=[1.0, None, 0.0]))
-    with pytest.raises(AssertionError, match="x of a frame differs"):
+    with pytest.raises(FailedCheckError, match="x of a frame differs"):
         dedup._check("t", without, scored(x=[np.nextafter(1.0, 2), None, -0.0]))
-    with pytest.raises(AssertionError, match="not the frames"):
+    with pytest.raises(FailedCheckError, match="not the frames"):
         dedup._check("t", without, scored(id=["a", "b", "d"]))
     chained = dedup._Scored(scored().table, {"b": "c", "c": "a"})
-    with pytest.raises(AssertionError, match="skipped itself"):
+    with pytest.raises(FailedCheckError, match="skipped itself"):
         dedup._check("t", without, chained)
 
 
 def test_a_duplicate_that_is_picked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedup._Scored, "picks", lambda *_: ["b"])
     scored = dedup._Scored(pa.table({}), {"b": "a"})
-    with pytest.raises(AssertionError, match="a duplicate is picked"):
+    with pytest.raises(FailedCheckError, match="a duplicate is picked"):
         dedup._compared("t", ["b"], scored, "ds", {"a": 1.0, "b": 2.0}, 2.0)
 
 

@@ -16,6 +16,7 @@ import deal
 from deal.bench import head as head_bench
 from deal.bench import scale
 from deal.bench.child import run_child
+from deal.bench.failed import FailedCheckError
 from deal.bench.graphs import attention_graph, tiny_model, whole_graph
 from deal.bench.sessions import Sessions, network_costs
 from deal.cli.bench import command
@@ -147,7 +148,7 @@ def test_selections_of_made_up_rows_are_checked_and_kept(tmp_path):
     (tmp_path / "selection-ds" / "selection.csv").write_text(
         "rank,id,score\n1,x/frame_000000001.jpg,0.5\n"
     )
-    with pytest.raises(RuntimeError, match="not what the scores of ds select"):
+    with pytest.raises(FailedCheckError, match="not what the scores of ds select"):
         scale._check(tmp_path / "selection-ds", "ds", tmp_path / "scored-1000-300")
 
 
@@ -184,15 +185,15 @@ def test_a_draw_by_scores_passes_the_check_of_draws_and_others_do_not(drawn, tmp
     fair = draw(scores)
     check(fair)
     for weights in (np.ones_like(scores), scores**2):
-        with pytest.raises(RuntimeError, match="that of draws by the scores of ds"):
+        with pytest.raises(FailedCheckError, match="that of draws by the scores of ds"):
             check(draw(weights))
-    with pytest.raises(RuntimeError, match="that of draws by"):
+    with pytest.raises(FailedCheckError, match="that of draws by"):
         check(np.argsort(-scores)[:2000])
-    with pytest.raises(RuntimeError, match="comes out otherwise"):
+    with pytest.raises(FailedCheckError, match="comes out otherwise"):
         check(fair, fair[::-1])
-    with pytest.raises(RuntimeError, match="repeats a row or has another score"):
+    with pytest.raises(FailedCheckError, match="repeats a row or has another score"):
         check(np.append(fair[:-1], fair[0]))
-    with pytest.raises(RuntimeError, match="repeats a row or has another score"):
+    with pytest.raises(FailedCheckError, match="repeats a row or has another score"):
         check(fair, shift=1e-6)
 
 

@@ -115,7 +115,7 @@ def a_difficulty_with_features_of_its_own_is_an_output(prepared: Path) -> None:
 
 def heads_are_compared_on_frames_held_out(prepared: Path) -> None:
     (prepared / "table").mkdir()
-    small = "heads.SIZES, heads.SEEDS, heads.DECAYS = (8,), range(2), (0.1, 1.0)"
+    small = "heads.SIZES, heads.SEEDS, heads.DECAYS = (8,), range(2), (1.0,)"
     small += "; heads.REGION_SIZES, heads.REGION_SEEDS = (9,), range(2)"
     run("-c", f"import heads; {small}; heads.main('data', 'table')", cwd=prepared)
     with open(prepared / "table/rows.csv", newline="") as file:

@@ -178,7 +178,8 @@ from deal.cli import main
 
 def judge(*arguments):
     print("judging", flush=True)
-    time.sleep(600)
+    while True:  # one long sleep would outlast a signal that comes just before it
+        time.sleep(0.05)
 
 deal.export.precision.FidelityGate.judge = judge
 main()

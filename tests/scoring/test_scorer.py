@@ -248,6 +248,39 @@ def test_sizes_the_model_cannot_take_fail_their_image_alone(path):
     assert columns["error_code"].tolist() == ["size", None]
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (ModelError("the layers do not fit"), "size", "the layers do not fit"),
+        (MemoryError(), "memory", "not enough memory for running the network at 61×97 (H×W)"),
+    ],
+)
+def test_images_that_the_network_refuses_fail_alone(path, monkeypatch, error, code, reason):
+    usual = scenes(4)
+    odd = scenes(1, (61, 97))[0]
+    score_batch = Session.score_batch
+
+    def picky(session, images, extras):
+        if any(image.shape[:2] == (61, 97) for image in images):
+            raise error
+        return score_batch(session, images, extras)
+
+    with Scorer(path, regions=Grid(16)) as scorer:
+        expected, expected_regions = scorer.score_with_regions(usual)
+        monkeypatch.setattr(Session, "score_batch", picky)
+        columns, regions = scorer.score_with_regions([*usual[:2], odd, *usual[2:]])
+    assert columns["error_code"].tolist() == [None, None, code, None, None]
+    assert reason in columns["error"][2]
+    assert (columns["width"][2], columns["height"][2]) == (97, 61)
+    kept = [0, 1, 3, 4]
+    for name, values in expected.items():
+        np.testing.assert_array_equal(columns[name][kept], values, err_msg=name)
+    for name, values in expected_regions.items():
+        if name == "image":
+            values = np.array(kept)[values]
+        np.testing.assert_array_equal(regions[name], values, err_msg=name)
+
+
 def mask_of(size, right=None):
     mask = np.full(size, 255, np.uint8)
     mask[-size[0] // 4 :] = 0
