@@ -25,7 +25,7 @@ from deal.results.partfile import write_part
 from deal.results.parts import part_name, part_size
 from deal.results.schema import images_schema, part_metadata, to_table
 
-__all__ = ["FUNCTIONS", "run", "write_results"]
+__all__ = ["FUNCTIONS", "ids", "run", "write_results"]
 
 _CLASSES = 19
 _PIXELS = 360 * 480
@@ -77,6 +77,7 @@ def run(
             write_results(results, rows, part_rows)
             (results / "done").touch()
         select = [deal_program("deal"), "select", str(results), "--budget", budget, "--top", "1"]
+        select += ["--spread", "off"]
         drawn, again = folder / "selection-drawn", folder / "selection-again"
         draw = [*select, "--acquisition", acquisition[0], *_DRAWN, "--output"]
         commands = {
@@ -163,8 +164,8 @@ class _Rows:
         self._shared = _histograms(rng, 30_011)  # prime: parts pair with it in turn
         counts = rng.multinomial(_PIXELS, rng.dirichlet(np.full(_CLASSES, 0.4)), rows)
         columns: dict[str, Any] = {
-            "id": _ids(0, rows),
-            "uri": _ids(0, rows),
+            "id": ids(0, rows),
+            "uri": ids(0, rows),
             "source_version": ["183204-1700000000000000000"] * rows,
             "status": ["ok"] * rows,
             "sequence": [f"drive_{row // 600:05}" for row in range(rows)],
@@ -185,11 +186,11 @@ class _Rows:
         pairs = (part + 37 * np.arange(rows)) % len(self._shared)
         histograms = self._own[:rows] + self._shared[pairs]
         ds, entropy = rng.random(rows), rng.random(rows)
-        ids = pa.array(_ids(start, stop))
+        named = pa.array(ids(start, stop))
         flat = pa.array(histograms.ravel())
         fresh = {
-            "id": ids,
-            "uri": ids,
+            "id": named,
+            "uri": named,
             "difficulty_mean": pa.array(ds),
             "entropy_mean": pa.array(entropy),
             "difficulty_hist_image": pa.ListArray.from_arrays(
@@ -214,7 +215,8 @@ def _histograms(rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
     return (counts * 200 + noise * (counts > 0)).astype(np.int32)
 
 
-def _ids(start: int, stop: int) -> list[str]:
+def ids(start: int, stop: int) -> list[str]:
+    """Ids of rows, as long as those of a fleet."""
     return [
         f"2026-{1 + i % 12:02}/drive_{i // 600:05}/frame_{i:09}.jpg" for i in range(start, stop)
     ]

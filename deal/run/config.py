@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
@@ -20,6 +20,7 @@ from deal.selection.ranking import Ranking, SelectOptions
 
 __all__ = [
     "AUTO",
+    "STORE_MAPS",
     "ErrorLimit",
     "PoolOptions",
     "RunSettings",
@@ -28,6 +29,7 @@ __all__ = [
     "parse_sessions",
 ]
 
+STORE_MAPS = ("none", "selected", "all")
 AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
 
@@ -60,6 +62,7 @@ class PoolOptions(ScoringOptions, SelectOptions, total=False):
     max_errors: ErrorLimit | int | str | None
     max_pixels: int
     previews: int
+    store_maps: Literal["none", "selected", "all"]
     overwrite: bool
     csv_safe: bool
 
@@ -94,6 +97,10 @@ class RunSettings:
         Images with more pixels are not decoded and become error rows.
     previews : int
         Number of top ranks to draw on ``previews.jpg``.
+    store_maps : ``none``, ``selected`` or ``all``
+        Store predicted classes, difficulty and entropy of every pixel of the images that are
+        selected, or of all, as PNG files below ``maps/`` (:mod:`deal.results.maps`). They are made
+        after the ranking, in one further pass over these images.
     overwrite : bool
         Remove earlier results in the output folder first.
     csv_safe : bool
@@ -115,6 +122,7 @@ class RunSettings:
     max_errors: ErrorLimit | None = None
     max_pixels: int = MAX_PIXELS
     previews: int = 0
+    store_maps: str = "none"
     overwrite: bool = False
     csv_safe: bool = False
 
@@ -172,6 +180,11 @@ class ScoreConfig(RunSettings):
             raise UsageError("--sessions auto also chooses the threads: leave out --threads")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
+        if self.store_maps not in STORE_MAPS:
+            raise UsageError(
+                f"store_maps must be {', '.join(STORE_MAPS[:-1])} or {STORE_MAPS[-1]}, not "
+                f"{self.store_maps!r}"
+            )
 
     @classmethod
     def parse(
