@@ -78,10 +78,15 @@ def command(
 
     OUT is what `deal score --output OUT` wrote. No network runs.
     """
+    from deal.pool.schemes import refuse_scheme
     from deal.selection import select
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
+    if output is not None:
+        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+    for folder in out:
+        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
     selection = select(out, **ranking_keywords(options))
     if output is not None:
         selection.write(output, csv_safe=csv_safe)

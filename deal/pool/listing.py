@@ -30,6 +30,7 @@ from deal.pool.digests import DigestMap, digest
 from deal.pool.formats import IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.schemes import refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
 from deal.types import FailedItem, PoolItem
 
@@ -214,6 +215,9 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
+    plain = "write it as a path, without file://"
+    copy = "copy the images here, or mount the store, and give the folder"
+    refuse_scheme(name, "the pool", plain if scheme_of(name) == "file" else copy)
     path = os.path.abspath(name)
     if os.path.isdir(path):
         return lambda: _walk(path, ("**", "*"), found.passed)

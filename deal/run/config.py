@@ -13,6 +13,7 @@ from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
 from deal.pool.listing import Pool
+from deal.pool.schemes import refuse_scheme
 from deal.run.dedup import parse_dedup
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
@@ -28,6 +29,7 @@ __all__ = [
     "parse_sessions",
 ]
 
+COPY = "copy it when the run is done (aws s3 sync, gcloud storage rsync, azcopy)"
 AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
 
@@ -186,6 +188,7 @@ class ScoreConfig(RunSettings):
 
         Raises UsageError for invalid values.
         """
+        refuse_scheme(output, "--output", f"results are stored in a local folder; {COPY}")
         given: dict[str, Any] = dict(options)
         scoring = {name: given.pop(name) for name in _SCORING if name in given}
         own = {item.name for item in fields(RunSettings)}
