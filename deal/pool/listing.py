@@ -12,23 +12,23 @@ follow from one folder or glob alone (several sources, or a manifest), a
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119
+# ruff: noqa: PTH100, PTH112, PTH118, PTH119
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from deal.errors import PoolError, UsageError
+from deal.errors import ItemError, PoolError, UsageError
 from deal.pool.digests import DigestMap, digest
 from deal.pool.formats import IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
+from deal.pool.locator import LocalFile
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
 from deal.pool.schemes import refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
@@ -93,7 +93,7 @@ class Pool:
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
-        return map(_stat, self._entries())
+        return map(_versioned, self._entries())
 
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
@@ -253,7 +253,7 @@ def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
         yield PoolItem(
             id=row.id or path_to_id(row.relative),
             uri=path_to_id(row.path),
-            path=row.path,
+            locator=LocalFile(row.path),
             source_version="",
             sequence=row.sequence,
             camera=row.camera,
@@ -264,7 +264,7 @@ def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
 
 def _image(root: str, relative: str) -> PoolItem:
     path = os.path.join(root, relative)
-    return PoolItem(id=path_to_id(relative), uri=path_to_id(path), path=path, source_version="")
+    return PoolItem(path_to_id(relative), path_to_id(path), LocalFile(path), source_version="")
 
 
 def _walk(root: str, parts: Sequence[str], passed: Counter[str]) -> _Listing:
@@ -279,14 +279,10 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
-def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
+def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
     if isinstance(entry, FailedItem):
         return entry
     try:
-        status = os.stat(entry.path)
-    except OSError as error:
-        return FailedItem(entry, "io", f"cannot read the file: {error.strerror}")
-    item = replace(entry, source_version=f"{status.st_size}-{status.st_mtime_ns}")
-    if not stat.S_ISREG(status.st_mode):
-        return FailedItem(item, "io", "not a regular file")
-    return item
+        return replace(entry, source_version=entry.locator.version())
+    except ItemError as error:
+        return FailedItem(entry, error.code, error.message)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deal.errors import ItemError, ModelError, OutputError
 from deal.machine.files import replacing
 from deal.pool.decode import MAX_PIXELS, decode
-from deal.pool.ids import id_to_path
+from deal.pool.locator import locate
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
 from deal.scoring.session import Session
@@ -101,10 +101,11 @@ def write_previews(
         The sheet cannot be written.
     """
     output = Path(output)
-    paths = _paths(output, set(selection.table.column("id").slice(0, count).to_pylist()))
+    places = _places(output, set(selection.table.column("id").slice(0, count).to_pylist()))
     previews, notes = [], []
     for rank, item_id, score in islice(selection.rows(), count):
-        item = PoolItem(item_id, paths[item_id], id_to_path(paths[item_id]), "")
+        uri, version = places[item_id]
+        item = PoolItem(item_id, uri, locate(uri, version), version)
         try:
             pixels = decode(item, max_pixels=max_pixels).image
             difficulty = scorer.difficulty_maps([pixels])[0] if scorer.has_difficulty else None
@@ -206,12 +207,14 @@ def _preview(
     return Preview(rank, item_id, score, image, difficulty)
 
 
-def _paths(output: Path, ids: set[str]) -> dict[str, str]:
-    paths: dict[str, str] = {}
-    for batch in iter_results(output, ["id", "uri"]):
-        columns = zip(batch.column("id").to_pylist(), batch.column("uri").to_pylist(), strict=True)
-        paths.update((item_id, uri) for item_id, uri in columns if item_id in ids)
-    return paths
+def _places(output: Path, ids: set[str]) -> dict[str, tuple[str, str]]:
+    """Uri and version of images."""
+    places: dict[str, tuple[str, str]] = {}
+    names = ["id", "uri", "source_version"]
+    for batch in iter_results(output, names):
+        rows = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+        places.update((item_id, (uri, version)) for item_id, uri, version in rows if item_id in ids)
+    return places
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

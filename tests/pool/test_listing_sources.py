@@ -116,7 +116,7 @@ def test_a_manifest_gives_ids_and_columns(tmp_path: Path) -> None:
     assert isinstance(first, PoolItem)
     assert (first.id, first.sequence, first.camera) == ("first", "drive", "front")
     assert (first.timestamp_ns, first.attributes) == (12, {"weather": "rain"})
-    assert first.path == str(tmp_path / "img/1.jpg")
+    assert first.uri == str(tmp_path / "img/1.jpg")
     assert isinstance(second, PoolItem)
     assert (second.id, second.sequence, second.attributes) == ("img/2.jpg", None, {})
     assert isinstance(third, FailedItem)

@@ -52,5 +52,5 @@ def test_commands_refuse_addresses_in_one_line(
 
 
 def test_a_pool_of_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'hdfs://host/frames' is an address.*mount"):
+    with pytest.raises(UsageError, match=r"'hdfs://host/frames' is an address.*mount"):
         iter(Pool("hdfs://host/frames"))
