@@ -304,8 +304,9 @@ def command(
 ) -> int:
     """Rank the images of POOL: what to label next.
 
-    POOL is any number of folders (searched recursively), globs, images, and manifests (.txt, .csv,
-    .tsv, .jsonl or .parquet with a column uri).
+    POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
+    .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
+    'shards/{000..999}.tar'.
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

@@ -2,9 +2,12 @@
 
 A source is a folder (searched recursively, in byte order of the paths, never through symlinked
 folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders), one image,
-or a manifest (:mod:`deal.pool.manifest`). Names below a folder that begin with a dot are left out,
-as shells do: a glob takes them by a dot of its own. The contact sheet that an earlier run left in a
-folder of results is no image of a folder or glob.
+a manifest (:mod:`deal.pool.manifest`), or a file that holds images (:mod:`deal.pool.containers`):
+named, counted in braces (``{000..999}``), or matched by a glob that ends as its name does.
+
+Names below a folder that begin with a dot are left out, as shells do: a glob takes them by a dot of
+its own. The contact sheet that an earlier run left in a folder of results is no image of a folder
+or glob.
 
 Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
 follow from one folder or glob alone (several sources, or a manifest), a
@@ -12,7 +15,7 @@ follow from one folder or glob alone (several sources, or a manifest), a
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH100, PTH112, PTH118, PTH119
+# ruff: noqa: PTH100, PTH112, PTH113, PTH118, PTH119
 
 from __future__ import annotations
 
@@ -25,10 +28,16 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from deal.errors import ItemError, PoolError, UsageError
+from deal.pool.containers import (
+    check_container,
+    expand_braces,
+    list_container,
+    refuse_packed,
+)
 from deal.pool.digests import DigestMap, digest
-from deal.pool.formats import IMAGE_SUFFIXES
+from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
-from deal.pool.locator import LocalFile
+from deal.pool.locator import LocalFile, Stored, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
 from deal.pool.schemes import refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
@@ -222,19 +231,26 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if os.path.isdir(path):
         return lambda: _walk(path, ("**", "*"), found.passed)
     if os.path.lexists(path):
+        folder, file = os.path.split(path)
+        if file.lower().endswith(CONTAINER_SUFFIXES):
+            check_container(path, _names(name))
+            return lambda: list_container(folder, file, found.passed, found.say)
         if _is_manifest(path):
             next(read_manifest(path), None)
             shown = _names(name)
             return lambda: _manifest(path, lambda note: found.say(f"manifest {shown}: {note}"))
         if path.lower().endswith(IMAGE_SUFFIXES):
-            folder, file = os.path.split(path)
             return lambda: iter([_image(folder, file)])
+        refuse_packed(path, _names(name))
         raise PoolError(
-            f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}) "
-            f"nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+            f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}), "
+            f"a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a file that holds images "
+            f"({', '.join(CONTAINER_SUFFIXES)})"
         )
     parts = name.split("/")
     fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
+    if fixed is None and "{" in name:
+        return _braces(name, found)
     if fixed is None:
         raise PoolError(f"{_names(name)} does not exist, or its folder cannot be searched")
     root = os.path.abspath("/".join([*parts[:fixed], ""]) or ".")
@@ -245,7 +261,41 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard; write the path without it")
     if pattern[-1] == "**":
         pattern.append("*")
+    refuse_packed(name, _names(name))
+    if pattern[-1].lower().endswith(CONTAINER_SUFFIXES):
+        return lambda: _containers(root, pattern, found)
     return lambda: _walk(root, pattern, found.passed)
+
+
+def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
+    """Files that are counted or named in braces; all must be there before any is read."""
+    root = os.path.abspath(name[: name.index("{")].rpartition("/")[0] or ".")
+    if not name.lower().endswith(CONTAINER_SUFFIXES):
+        raise PoolError(
+            f"{_names(name)}: braces name files that hold images ({', '.join(CONTAINER_SUFFIXES)});"
+            " for images write a glob"
+        )
+    files = [os.path.relpath(one, root) for one in expand_braces(name)]
+    gone = [file for file in files if not os.path.isfile(os.path.join(root, file))]
+    if gone:
+        raise PoolError(
+            f"{_names(name)} names {len(files)} files, of which {len(gone)} do not exist, the "
+            f"first of them {_names(gone[0])}"
+        )
+    for file in files:
+        check_container(os.path.join(root, file), _names(file))
+    return lambda: chain.from_iterable(
+        list_container(root, file, found.passed, found.say) for file in files
+    )
+
+
+def _containers(root: str, pattern: list[str], found: _Found) -> _Listing:
+    """What lies in the files that a glob matches."""
+    for file in walk(root, pattern, Counter(), CONTAINER_SUFFIXES):
+        if isinstance(file, str):
+            yield from list_container(root, file, found.passed, found.say)
+        else:
+            yield _unlisted(root, *file)
 
 
 def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
@@ -253,13 +303,18 @@ def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
         yield PoolItem(
             id=row.id or path_to_id(row.relative),
             uri=path_to_id(row.path),
-            locator=LocalFile(row.path),
+            locator=LocalFile(row.path) if _is_file(row.path) else locate(path_to_id(row.path)),
             source_version="",
             sequence=row.sequence,
             camera=row.camera,
             timestamp_ns=row.timestamp_ns,
             attributes=row.attributes,
         )
+
+
+def _is_file(path: str) -> bool:
+    """Whether a name is that of a file, as far as can be told without looking: most are."""
+    return "#" not in path and ".tar/" not in path.lower()
 
 
 def _image(root: str, relative: str) -> PoolItem:
@@ -280,9 +335,11 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
 
 
 def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
-    if isinstance(entry, FailedItem):
+    if isinstance(entry, FailedItem) or entry.source_version:
         return entry
+    locator = entry.locator
     try:
-        return replace(entry, source_version=entry.locator.version())
+        locator = locator.found() if isinstance(locator, Stored) else locator
+        return replace(entry, locator=locator, source_version=locator.version())
     except ItemError as error:
         return FailedItem(entry, error.code, error.message)

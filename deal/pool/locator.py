@@ -6,12 +6,10 @@ opens stored images again by the columns ``uri`` and ``source_version`` (:func:`
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH116
 
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -19,9 +17,11 @@ from PIL import Image
 
 from deal.errors import ItemError
 from deal.pool.ids import id_to_path
+from deal.pool.inside import check_size, stamp_of
+from deal.pool.tar import locate_in_tar
 from deal.types import MAX_PIXELS, Decoded, Locator
 
-__all__ = ["LocalFile", "check_size", "locate", "read_file", "read_uri"]
+__all__ = ["LocalFile", "Stored", "locate", "read_file", "read_uri"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,7 @@ class LocalFile:
 
     def version(self) -> str:
         """``<size>-<mtime_ns>``; ItemError (``io``) for what is not a regular file."""
-        try:
-            status = os.stat(self.path)
-        except OSError as error:
-            raise ItemError("io", f"cannot read the file: {error.strerror}") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise ItemError("io", "not a regular file")
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        return stamp_of(self.path)
 
     def read(self, max_pixels: int = MAX_PIXELS) -> bytes:
         """See `Locator`."""
@@ -56,18 +50,33 @@ class LocalFile:
             raise ItemError("io", f"cannot read the file: {error.strerror}") from error
 
 
-def check_size(size: int, max_pixels: int) -> None:
-    """Raise ItemError (``too_large``) for a file that holds more than such an image can."""
-    # no supported format needs more than four 32-bit channels a pixel
-    if size > 16 * max_pixels + 2**20:
-        raise ItemError(
-            "too_large",
-            f"{size} bytes, more than {max_pixels} pixels fill; --max-pixels allows more",
-        )
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image that results name: found when it is read."""
+
+    uri: str
+    hint: str
+
+    def version(self) -> str:
+        """See `Locator`."""
+        return self.found().version()
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
+        """See `Locator`."""
+        return self.found().read(max_pixels)
+
+    def found(self) -> Locator:
+        """What it is; ItemError if the file that it lies in no longer holds it."""
+        path = id_to_path(self.uri)
+        if os.path.lexists(path):
+            return LocalFile(path)
+        return locate_in_tar(path, self.hint) or LocalFile(path)
 
 
 def locate(uri: str, version: str = "") -> Locator:
     """The locator of a stored image, from its columns ``uri`` and ``source_version``.
+
+    Nothing is looked up before it is read.
 
     Parameters
     ----------
@@ -76,7 +85,7 @@ def locate(uri: str, version: str = "") -> Locator:
         Finds an image inside a large file without searching it; not needed, and no harm if the
         file has changed since.
     """
-    return LocalFile(id_to_path(uri))
+    return Stored(uri, version)
 
 
 def read_uri(uri: str, version: str = "", *, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:

@@ -1,0 +1,73 @@
+"""Files that hold images, by their suffix: what lists each kind."""
+
+# Names may be millions and need not be UTF-8: plain strings, not Path objects.
+# ruff: noqa: PTH118
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import product
+
+from deal.errors import PoolError
+from deal.pool.tar import list_tar, unpacking
+from deal.types import FailedItem, PoolItem
+
+__all__ = [
+    "check_container",
+    "expand_braces",
+    "list_container",
+    "refuse_packed",
+]
+
+_MOST = 10**6  # files that braces may name
+
+
+def list_container(
+    root: str, relative: str, passed: Counter[str], say: Callable[[str], None]
+) -> Iterator[PoolItem | FailedItem]:
+    """List what a file holds; its name below the root is what the ids begin with."""
+    yield from list_tar(os.path.join(root, relative), relative, passed, say)
+
+
+def check_container(path: str, shown: str) -> None:
+    """PoolError, with the remedy, for a file that can never be listed."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise PoolError(f"{shown} cannot be read: {error.strerror}") from error
+    remedy = unpacking(path, start)
+    if remedy is not None:
+        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+
+
+def refuse_packed(path: str, shown: str) -> None:
+    """PoolError for a compressed archive, by its name."""
+    remedy = unpacking(path)
+    if remedy is not None:
+        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+
+
+def expand_braces(name: str) -> list[str]:
+    """Names that ``{000..999}`` and ``{a,b}`` stand for, in order; PoolError."""
+    parts = re.split(r"\{([^{}]*)\}", name)
+    choices = [[part] if index % 2 == 0 else _choices(part) for index, part in enumerate(parts)]
+    count = 1
+    for one in choices:
+        count *= len(one)
+    if count > _MOST:
+        raise PoolError(f"{name!r} names {count} files: name at most {_MOST}")
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def _choices(text: str) -> list[str]:
+    match = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", text, re.ASCII)
+    if match is None:
+        return text.split(",")
+    first, last = int(match[1]), int(match[2])
+    if not 0 <= last - first < _MOST:
+        raise PoolError(f"braces count upwards, by at most {_MOST}: {{{text}}}")
+    return [str(number).zfill(len(match[1])) for number in range(first, last + 1)]
