@@ -76,6 +76,12 @@ _BATCH_SIZE = (
 )
 @option(
     _POOL,
+    "--image-column",
+    metavar="NAME",
+    help="Column of Parquet files that holds the images. Default: the one that has any.",
+)
+@option(
+    _POOL,
     "--dedup",
     is_flag=False,
     flag_value="2",  # DEDUP_THRESHOLD; importing it would slow --help down
@@ -306,7 +312,7 @@ def command(
 
     POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
     .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
-    'shards/{000..999}.tar'.
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images.
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

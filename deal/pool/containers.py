@@ -12,24 +12,50 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 from deal.errors import PoolError
+from deal.pool.formats import CONTAINER_SUFFIXES
+from deal.pool.inside import Reading
+from deal.pool.parquet import image_column, list_parquet
 from deal.pool.tar import list_tar, unpacking
 from deal.types import FailedItem, PoolItem
 
 __all__ = [
+    "PARQUET",
     "check_container",
     "expand_braces",
+    "holds_images",
     "list_container",
     "refuse_packed",
 ]
 
+PARQUET = ".parquet"
+"""Files that hold images, or are manifests."""
+
 _MOST = 10**6  # files that braces may name
 
 
+def holds_images(path: str, reading: Reading) -> bool:
+    """Whether a file that exists holds images, or is an image, a manifest or something else.
+
+    Raises PoolError for a Parquet file that cannot be read, or whose images are ambiguous.
+    """
+    if path.lower().endswith(PARQUET):
+        return image_column(path, reading.image_column) is not None
+    return path.lower().endswith(CONTAINER_SUFFIXES)
+
+
 def list_container(
-    root: str, relative: str, passed: Counter[str], say: Callable[[str], None]
+    root: str,
+    relative: str,
+    reading: Reading,
+    passed: Counter[str],
+    say: Callable[[str], None],
 ) -> Iterator[PoolItem | FailedItem]:
     """List what a file holds; its name below the root is what the ids begin with."""
-    yield from list_tar(os.path.join(root, relative), relative, passed, say)
+    path = os.path.join(root, relative)
+    if path.lower().endswith(PARQUET):
+        yield from list_parquet(path, relative, reading.image_column, say)
+    else:
+        yield from list_tar(path, relative, passed, say)
 
 
 def check_container(path: str, shown: str) -> None:

@@ -43,7 +43,7 @@ from deal.pool.tiff import decode_tiff, tiff_size
 from deal.pool.webp import decode_webp, webp_size
 from deal.types import MAX_PIXELS, Decoded, PoolItem
 
-__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "pixels_of"]
+__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "is_image", "pixels_of"]
 
 # Pillow's pixels take 4, ours 3.
 _BYTES_PER_PIXEL = 8
@@ -130,6 +130,11 @@ def pixels_of(data: bytes) -> int:
             except (struct.error, IndexError):
                 return 0
     return 0
+
+
+def is_image(data: bytes) -> bool:
+    """Whether a file begins as images do that are decoded here."""
+    return any(matches(data) for _, matches, _, _ in _FORMATS)
 
 
 def _bmp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:

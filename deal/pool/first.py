@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from deal.errors import ItemError
+from deal.pool.containers import PARQUET
 from deal.pool.formats import CONTAINER_SUFFIXES
 from deal.pool.ids import path_to_id
 from deal.pool.listing import Pool
@@ -26,7 +27,7 @@ def first_item(source: str | os.PathLike[str]) -> PoolItem:
         As `Pool` raises it, for a file that holds images.
     """
     name = os.fspath(source)
-    if not name.lower().endswith(CONTAINER_SUFFIXES):
+    if not name.lower().endswith((*CONTAINER_SUFFIXES, PARQUET)):
         uri = path_to_id(name)
         item = PoolItem(uri, uri, locate(uri), "")
         return replace(item, source_version=item.locator.version())

@@ -7,14 +7,84 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypedDict
 
 from deal.errors import ItemError
+from deal.types import MAX_PIXELS, Decoded, Locator
 
-__all__ = ["Parent", "check_size", "stamp_of"]
+__all__ = ["Held", "InOrder", "Parent", "Reading", "ReadingOptions", "check_size", "stamp_of"]
+
+
+class ReadingOptions(TypedDict, total=False):
+    """Types of the options of `Reading`."""
+
+    image_column: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What is read of files that hold images.
+
+    Parameters
+    ----------
+    image_column : str, optional
+        The column of Parquet files that holds images, such as ``image`` or ``views.front``. By
+        default the one that a Parquet file has (docs/howto/pool.md).
+    """
+
+    image_column: str | None = None
+
+
+class InOrder(ABC):
+    """A locator whose images cost much less if they are read in the order of the pool.
+
+    A run has a single thread :meth:`fetch` them in that order, ahead of those that decode.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
+        """Get what `Locator.read` needs; the result does the rest, in whatever thread.
+
+        Raises ItemError.
+        """
+
+    @abstractmethod
+    def version(self) -> str:
+        """See `Locator`."""
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
+        """See `Locator`."""
+        return self.fetch(max_pixels)()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A locator of what was fetched already.
+
+    Attributes
+    ----------
+    origin : Locator
+        What it came from.
+    rest : callable
+        Gives the image; raises ItemError.
+    """
+
+    origin: Locator
+    rest: Callable[[], bytes | Decoded]
+
+    def version(self) -> str:
+        """See `Locator`."""
+        return self.origin.version()
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
+        """See `Locator`."""
+        return self.rest()
 
 
 @dataclass(frozen=True, slots=True)

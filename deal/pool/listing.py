@@ -29,14 +29,17 @@ from typing import NamedTuple
 
 from deal.errors import ItemError, PoolError, UsageError
 from deal.pool.containers import (
+    PARQUET,
     check_container,
     expand_braces,
+    holds_images,
     list_container,
     refuse_packed,
 )
 from deal.pool.digests import DigestMap, digest
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
+from deal.pool.inside import Reading
 from deal.pool.locator import LocalFile, Stored, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
 from deal.pool.schemes import refuse_scheme, scheme_of
@@ -47,6 +50,8 @@ __all__ = ["IMAGE_SUFFIXES", "Pool"]
 
 Source = str | os.PathLike[str]
 _Listing = Iterator[PoolItem | FailedItem]
+
+_NAMED = (*CONTAINER_SUFFIXES, PARQUET)
 
 
 class Pool:
@@ -70,6 +75,8 @@ class Pool:
     skip : sequence of str
         Globs; images whose id, or a folder of it, matches one are left out. One without ``/``
         matches names in any folder.
+    reading : Reading, optional
+        What is read of files that hold images.
 
     Attributes
     ----------
@@ -93,10 +100,12 @@ class Pool:
         sequence_from: str | None = None,
         shard: Shard | None = None,
         skip: Sequence[str] = (),
+        reading: Reading | None = None,
     ) -> None:
         self.sources = _as_list(sources)
         self.sequence_from = sequence_from
         self.shard = shard or Shard()
+        self.reading = reading or Reading()
         self.passed: Counter[str] = Counter()
         self._said: dict[str, None] = {}
         self._skip = [Pattern.anywhere(text) for text in skip]
@@ -112,7 +121,7 @@ class Pool:
         passed: Counter[str] = Counter()
         said: dict[str, None] = {}  # in the order in which it was said first
         self.passed, self._said = passed, said
-        found = _Found(passed, lambda note: said.setdefault(note))
+        found = _Found(self.reading, passed, lambda note: said.setdefault(note))
         listing = _listing(self.sources, self.sequence_from, found, self._skip)
         return (entry for entry in listing if self.shard.contains(_item(entry).id))
 
@@ -125,6 +134,7 @@ class Pool:
 class _Found(NamedTuple):
     """Where a listing leaves what the user should hear."""
 
+    reading: Reading
     passed: Counter[str]
     say: Callable[[str], None]
 
@@ -232,9 +242,9 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         return lambda: _walk(path, ("**", "*"), found.passed)
     if os.path.lexists(path):
         folder, file = os.path.split(path)
-        if file.lower().endswith(CONTAINER_SUFFIXES):
+        if holds_images(path, found.reading):
             check_container(path, _names(name))
-            return lambda: list_container(folder, file, found.passed, found.say)
+            return lambda: list_container(folder, file, found.reading, found.passed, found.say)
         if _is_manifest(path):
             next(read_manifest(path), None)
             shown = _names(name)
@@ -262,7 +272,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if pattern[-1] == "**":
         pattern.append("*")
     refuse_packed(name, _names(name))
-    if pattern[-1].lower().endswith(CONTAINER_SUFFIXES):
+    if pattern[-1].lower().endswith(_NAMED):
         return lambda: _containers(root, pattern, found)
     return lambda: _walk(root, pattern, found.passed)
 
@@ -270,7 +280,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
 def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
     """Files that are counted or named in braces; all must be there before any is read."""
     root = os.path.abspath(name[: name.index("{")].rpartition("/")[0] or ".")
-    if not name.lower().endswith(CONTAINER_SUFFIXES):
+    if not name.lower().endswith(_NAMED):
         raise PoolError(
             f"{_names(name)}: braces name files that hold images ({', '.join(CONTAINER_SUFFIXES)});"
             " for images write a glob"
@@ -285,15 +295,19 @@ def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
     for file in files:
         check_container(os.path.join(root, file), _names(file))
     return lambda: chain.from_iterable(
-        list_container(root, file, found.passed, found.say) for file in files
+        list_container(root, file, found.reading, found.passed, found.say) for file in files
     )
+
+
+def _suffix_of(name: str) -> tuple[str, ...]:
+    return tuple(suffix for suffix in _NAMED if name.lower().endswith(suffix))
 
 
 def _containers(root: str, pattern: list[str], found: _Found) -> _Listing:
     """What lies in the files that a glob matches."""
-    for file in walk(root, pattern, Counter(), CONTAINER_SUFFIXES):
+    for file in walk(root, pattern, Counter(), _suffix_of(pattern[-1])):
         if isinstance(file, str):
-            yield from list_container(root, file, found.passed, found.say)
+            yield from list_container(root, file, found.reading, found.passed, found.say)
         else:
             yield _unlisted(root, *file)
 

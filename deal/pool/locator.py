@@ -18,6 +18,7 @@ from PIL import Image
 from deal.errors import ItemError
 from deal.pool.ids import id_to_path
 from deal.pool.inside import check_size, stamp_of
+from deal.pool.parquet import locate_in_parquet
 from deal.pool.tar import locate_in_tar
 from deal.types import MAX_PIXELS, Decoded, Locator
 
@@ -70,7 +71,8 @@ class Stored:
         path = id_to_path(self.uri)
         if os.path.lexists(path):
             return LocalFile(path)
-        return locate_in_tar(path, self.hint) or LocalFile(path)
+        found = locate_in_tar(path, self.hint) or locate_in_parquet(path)
+        return found or LocalFile(path)
 
 
 def locate(uri: str, version: str = "") -> Locator:

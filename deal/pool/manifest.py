@@ -32,12 +32,29 @@ from deal.errors import PoolError
 from deal.pool.manifest_tables import Stamp, malformed, read_rows
 from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
 
-__all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
+__all__ = ["MANIFEST_SUFFIXES", "Described", "Describing", "ManifestRow", "read_manifest"]
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
 _OWN = ("uri", "id", "sequence", "camera", "timestamp_ns", "timestamp")
 _FOR_URI = ("image", "file_name", "filepath", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the columns of a table say of an image.
+
+    Attributes
+    ----------
+    timestamp_ns : int or None
+        Nanoseconds; the epoch is the user's.
+    """
+
+    id: str | None
+    sequence: str | None
+    camera: str | None
+    timestamp_ns: int | None
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +103,43 @@ def read_manifest(
     """
     folder = os.path.dirname(os.path.abspath(path))
     columns = _Columns(path, say)
-    times = _Times(path, say)
+    describe = Describing(path, say)
     try:
         for line, raw in read_rows(path, columns.is_uri, columns.check, say):
-            values = columns.named(line, raw)
-            yield _row(path, folder, line, values, times(line, values))
-        times.check()
+            values = columns.named(raw)
+            uri = values.pop("uri", None)
+            yield _row(path, folder, line, uri, describe(line, values))
+        describe.check()
     except OSError as error:
         raise PoolError(f"manifest {path!r} cannot be read: {error.strerror or error}") from error
+
+
+class Describing:
+    """Makes values, by what their columns mean, what they say of an image."""
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._times = _Times(path, say)
+
+    def __call__(self, line: int, values: dict[str, Any]) -> Described:
+        """Read the values of a row; raises PoolError."""
+        time = self._times(line, values)
+        text = {
+            name: _text_value(self._path, line, name, value)
+            for name, value in values.items()
+            if value not in (None, "", b"") and value == value
+        }
+        return Described(
+            id=text.pop("id", None),
+            sequence=text.pop("sequence", None),
+            camera=text.pop("camera", None),
+            timestamp_ns=time,
+            attributes=text,
+        )
+
+    def check(self) -> None:
+        """Raise PoolError for what all rows together tell."""
+        self._times.check()
 
 
 class _Columns:
@@ -118,7 +164,7 @@ class _Columns:
                 "it needs a column 'uri' (a path relative to the manifest)"
             )
 
-    def named(self, line: int, raw: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Values of a row by what its columns mean."""
         meant = self._mapping(tuple(raw))
         return {meant[name]: value for name, value in raw.items()}
@@ -231,28 +277,21 @@ class _Times:
         return found
 
 
-def _row(
-    path: str, folder: str, line: int, values: Mapping[str, Any], time: int | None
-) -> ManifestRow:
-    local = _local_path(path, line, values.get("uri"))
+def _row(path: str, folder: str, line: int, uri: Any, said: Described) -> ManifestRow:
+    local = _local_path(path, line, uri)
     absolute = os.path.normpath(os.path.join(folder, local))
     relative = os.path.normpath(local)
     below = folder.rstrip("/") + "/"
     if os.path.isabs(local) and absolute.startswith(below):
         relative = absolute.removeprefix(below)
-    text = {
-        name: _text_value(path, line, name, value)
-        for name, value in values.items()
-        if name != "uri" and value not in (None, "", b"") and value == value
-    }
     return ManifestRow(
         path=absolute,
         relative=relative,
-        id=text.pop("id", None),
-        sequence=text.pop("sequence", None),
-        camera=text.pop("camera", None),
-        timestamp_ns=time,
-        attributes=text,
+        id=said.id,
+        sequence=said.sequence,
+        camera=said.camera,
+        timestamp_ns=said.timestamp_ns,
+        attributes=said.attributes,
         line=line,
     )
 

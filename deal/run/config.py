@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
+from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
 from deal.pool.schemes import refuse_scheme
 from deal.run.dedup import parse_dedup
@@ -50,7 +51,7 @@ class ErrorLimit:
         return f"{float(self.percent):g}%" if self.percent is not None else str(self.count)
 
 
-class PoolOptions(ScoringOptions, SelectOptions, total=False):
+class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     """Types of the options of ``score_pool``: for scoring, for selecting, and of `RunSettings`."""
 
     shard: Shard | str
@@ -134,6 +135,8 @@ class ScoreConfig(RunSettings):
         Statistics of a single model are those of the first.
     output : Path
     scoring : Scoring
+    reading : Reading
+        What is read of files that hold images.
     ranking : Ranking
         How rows are ranked and selected at the end.
     """
@@ -142,6 +145,7 @@ class ScoreConfig(RunSettings):
     model: tuple[str, ...]
     output: Path
     scoring: Scoring = field(default_factory=Scoring)
+    reading: Reading = field(default_factory=Reading)
     ranking: Ranking = field(default_factory=Ranking)
 
     def __post_init__(self) -> None:
@@ -193,6 +197,8 @@ class ScoreConfig(RunSettings):
         scoring = {name: given.pop(name) for name in _SCORING if name in given}
         own = {item.name for item in fields(RunSettings)}
         run = {name: given.pop(name) for name in own if name in given}
+        read = {item.name for item in fields(Reading)}
+        reading = {name: given.pop(name) for name in read if name in given}
         for name, reader in _READERS.items():
             if name in run:
                 run[name] = reader(run[name])
@@ -201,6 +207,7 @@ class ScoreConfig(RunSettings):
             model=_paths(model),
             output=Path(output),
             scoring=Scoring.of(**scoring),
+            reading=Reading(**reading),
             ranking=Ranking.of(**given),
             **run,
         )
@@ -208,7 +215,13 @@ class ScoreConfig(RunSettings):
     @property
     def items(self) -> Pool:
         """The images of this run's shard, as a pool to count and list."""
-        return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard, skip=self.skip)
+        return Pool(
+            self.pool,
+            sequence_from=self.sequence_from,
+            shard=self.shard,
+            skip=self.skip,
+            reading=self.reading,
+        )
 
     @property
     def region_score(self) -> dict[str, Any] | None:
@@ -225,6 +238,7 @@ class ScoreConfig(RunSettings):
             "model": list(map(path_to_id, self.model)),
             "output": path_to_id(str(self.output)),
             **self.scoring.settings(),
+            **asdict(self.reading),
             "ranking": self.ranking.to_dict(),
             **{item.name: getattr(self, item.name) for item in fields(RunSettings)},
             "shard": str(self.shard),

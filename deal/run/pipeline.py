@@ -21,6 +21,7 @@ from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
+from deal.pool.inside import Reading
 from deal.pool.pixels import DARK, STRAY
 from deal.results.output import Output
 from deal.results.parts import list_parts
@@ -41,7 +42,9 @@ from deal.types import COMMITTEE_COLUMNS
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
 
-@takes(PoolOptions, *CONCERNS, RunSettings, Ranking.of, function_options, otherwise=OF_PLUGINS)
+@takes(
+    PoolOptions, *CONCERNS, RunSettings, Reading, Ranking.of, function_options, otherwise=OF_PLUGINS
+)
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,

@@ -31,6 +31,7 @@ from deal.machine.meter import Meter
 from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
+from deal.pool.fetch import fetched, without_content
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
@@ -169,7 +170,7 @@ class Line:
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
         sessions = self.layout.sessions
-        threads = {"decode": self.decoders, "write": 1}
+        threads = {"decode": self.decoders, "write": 1, "fetch": 1}
         if "transfer" in self.meter.seconds:  # sessions share the parts of one device
             threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
         else:
@@ -239,7 +240,8 @@ class Line:
         """Map a function over items in the decode threads, some items ahead, in order."""
         ahead = self.decoders + self.layout.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            for _, result in ordered(executor, function, items, ahead):
+            ready = fetched(items, self.meter, max_pixels=self._config.max_pixels)
+            for _, result in ordered(executor, function, ready, ahead):
                 yield result
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
@@ -287,7 +289,7 @@ class Line:
                 at_least=scorer.at_least,
                 room=None if alone else self._room,
             )
-            shape = Shape.of(decoded)
+            item, shape = without_content(item), Shape.of(decoded)
             image, extras = scorer.prepared(
                 decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
             )
@@ -296,6 +298,7 @@ class Line:
         except DealError:
             raise
         except Exception as error:
+            item = without_content(item)
             return Outcome.failure(item, fault(error, "decoding and preparing it"), shape)
 
     def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
