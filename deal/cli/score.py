@@ -82,6 +82,14 @@ _BATCH_SIZE = (
 )
 @option(
     _POOL,
+    "--every",
+    default="1s",
+    show_default=True,
+    metavar="1s|10f|keyframe",
+    help="Which frames of videos to score: one per second, every tenth, or the keyframes.",
+)
+@option(
+    _POOL,
     "--dedup",
     is_flag=False,
     flag_value="2",  # DEDUP_THRESHOLD; importing it would slow --help down
@@ -312,7 +320,7 @@ def command(
 
     POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
     .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
-    'shards/{000..999}.tar', 'data/*.parquet' with a column of images.
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos.
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

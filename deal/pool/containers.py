@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 from deal.errors import PoolError
-from deal.pool.formats import CONTAINER_SUFFIXES
-from deal.pool.inside import Reading
+from deal.pool.formats import CONTAINER_SUFFIXES, VIDEO_SUFFIXES
+from deal.pool.inside import Every, Reading
 from deal.pool.parquet import image_column, list_parquet
 from deal.pool.tar import list_tar, unpacking
+from deal.pool.video import list_video, require_av
 from deal.types import FailedItem, PoolItem
 
 __all__ = [
@@ -54,12 +55,16 @@ def list_container(
     path = os.path.join(root, relative)
     if path.lower().endswith(PARQUET):
         yield from list_parquet(path, relative, reading.image_column, say)
+    elif path.lower().endswith(VIDEO_SUFFIXES):
+        yield from list_video(path, relative, Every.parse(reading.every))
     else:
         yield from list_tar(path, relative, passed, say)
 
 
 def check_container(path: str, shown: str) -> None:
     """PoolError, with the remedy, for a file that can never be listed."""
+    if path.lower().endswith(VIDEO_SUFFIXES):
+        require_av()
     try:
         with open(path, "rb") as file:
             start = file.read(8)

@@ -6,23 +6,35 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import BinaryIO, TypedDict
 
-from deal.errors import ItemError
+from deal.errors import ItemError, UsageError
 from deal.types import MAX_PIXELS, Decoded, Locator
 
-__all__ = ["Held", "InOrder", "Parent", "Reading", "ReadingOptions", "check_size", "stamp_of"]
+__all__ = [
+    "Every",
+    "Held",
+    "InOrder",
+    "Parent",
+    "Reading",
+    "ReadingOptions",
+    "check_size",
+    "stamp_of",
+]
 
 
 class ReadingOptions(TypedDict, total=False):
     """Types of the options of `Reading`."""
 
     image_column: str | None
+    every: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +46,42 @@ class Reading:
     image_column : str, optional
         The column of Parquet files that holds images, such as ``image`` or ``views.front``. By
         default the one that a Parquet file has (docs/howto/pool.md).
+    every : str
+        Which frames of videos: ``1s`` or ``0.5s``, the first of every second or half second;
+        ``10f``, every tenth; ``keyframe``, the keyframes.
+
+    Raises
+    ------
+    UsageError
+        ``every`` is none of these.
     """
 
     image_column: str | None = None
+    every: str = "1s"
+
+    def __post_init__(self) -> None:
+        Every.parse(self.every)
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Which frames of a video are read; one of the three is set."""
+
+    seconds: Fraction = Fraction(0)
+    frames: int = 0
+    keyframes: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Every:
+        """Read ``1s``, ``10f`` or ``keyframe``; UsageError otherwise."""
+        if text.strip().lower() in ("keyframe", "keyframes"):
+            return cls(keyframes=True)
+        match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([sf])\s*", text, re.ASCII)
+        if match is not None and match[2] == "s" and Fraction(match[1]) > 0:
+            return cls(seconds=Fraction(match[1]))
+        if match is not None and match[2] == "f" and match[1].isdecimal() and int(match[1]) > 0:
+            return cls(frames=int(match[1]))
+        raise UsageError(f"--every {text!r}: write it as 1s, 10f or keyframe")
 
 
 class InOrder(ABC):

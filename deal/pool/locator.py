@@ -20,6 +20,7 @@ from deal.pool.ids import id_to_path
 from deal.pool.inside import check_size, stamp_of
 from deal.pool.parquet import locate_in_parquet
 from deal.pool.tar import locate_in_tar
+from deal.pool.video import locate_in_video
 from deal.types import MAX_PIXELS, Decoded, Locator
 
 __all__ = ["LocalFile", "Stored", "locate", "read_file", "read_uri"]
@@ -71,8 +72,12 @@ class Stored:
         path = id_to_path(self.uri)
         if os.path.lexists(path):
             return LocalFile(path)
-        found = locate_in_tar(path, self.hint) or locate_in_parquet(path)
-        return found or LocalFile(path)
+        return (
+            locate_in_tar(path, self.hint)
+            or locate_in_parquet(path)
+            or locate_in_video(path)
+            or LocalFile(path)
+        )
 
 
 def locate(uri: str, version: str = "") -> Locator:
