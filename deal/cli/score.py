@@ -90,6 +90,20 @@ _BATCH_SIZE = (
 )
 @option(
     _POOL,
+    "--endpoint-url",
+    metavar="URL",
+    help="Where a store of your own speaks S3, such as http://minio:9000. Default: the environment "
+    "variable AWS_ENDPOINT_URL.",
+)
+@option(
+    _POOL,
+    "--save-manifest",
+    type=click.Path(),
+    metavar="FILE.jsonl",
+    help="Write the pool as a manifest too, so that later runs need not list it.",
+)
+@option(
+    _POOL,
     "--dedup",
     is_flag=False,
     flag_value="2",  # DEDUP_THRESHOLD; importing it would slow --help down
@@ -320,7 +334,8 @@ def command(
 
     POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
     .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
-    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos.
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos. In object storage
+    they are prefixes, globs and images: s3://bucket/drives/ (gs, az).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

@@ -11,6 +11,7 @@ from deal.pool.formats import CONTAINER_SUFFIXES
 from deal.pool.ids import path_to_id
 from deal.pool.listing import Pool
 from deal.pool.locator import locate
+from deal.pool.schemes import is_remote
 from deal.types import FailedItem, PoolItem
 
 __all__ = ["first_item"]
@@ -27,7 +28,7 @@ def first_item(source: str | os.PathLike[str]) -> PoolItem:
         As `Pool` raises it, for a file that holds images.
     """
     name = os.fspath(source)
-    if not name.lower().endswith((*CONTAINER_SUFFIXES, PARQUET)):
+    if not is_remote(name) and not name.lower().endswith((*CONTAINER_SUFFIXES, PARQUET)):
         uri = path_to_id(name)
         item = PoolItem(uri, uri, locate(uri), "")
         return replace(item, source_version=item.locator.version())

@@ -35,6 +35,7 @@ class ReadingOptions(TypedDict, total=False):
 
     image_column: str | None
     every: str
+    endpoint_url: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,9 @@ class Reading:
     every : str
         Which frames of videos: ``1s`` or ``0.5s``, the first of every second or half second;
         ``10f``, every tenth; ``keyframe``, the keyframes.
+    endpoint_url : str, optional
+        Where a store speaks S3 (MinIO, Ceph, R2), if it is not Amazon's; by default the environment
+        variable AWS_ENDPOINT_URL.
 
     Raises
     ------
@@ -58,6 +62,7 @@ class Reading:
 
     image_column: str | None = None
     every: str = "1s"
+    endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
         Every.parse(self.every)

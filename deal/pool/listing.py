@@ -28,6 +28,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 from deal.errors import ItemError, PoolError, UsageError
+from deal.machine.threads import overlapped
 from deal.pool.containers import (
     PARQUET,
     check_container,
@@ -42,9 +43,10 @@ from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.inside import Reading
 from deal.pool.locator import LocalFile, Stored, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
-from deal.pool.schemes import refuse_scheme, scheme_of
+from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
+from deal.pool.schemes import is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
-from deal.types import FailedItem, PoolItem
+from deal.types import FailedItem, Locator, PoolItem
 
 __all__ = ["IMAGE_SUFFIXES", "Pool"]
 
@@ -111,7 +113,10 @@ class Pool:
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
-        return map(_versioned, self._entries())
+        entries = overlapped(
+            self._entries(), _versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
+        )
+        return map(_versioned, entries)
 
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
@@ -196,7 +201,9 @@ def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:
 
 
 def _refuse_overlap(names: list[str]) -> None:
-    folders = sorted((os.path.realpath(name) + "/", name) for name in filter(os.path.isdir, names))
+    folders = [(os.path.realpath(name) + "/", name) for name in filter(os.path.isdir, names)]
+    folders += [(name.rstrip("/") + "/", name) for name in filter(is_remote, names)]
+    folders.sort()
     for (outer, first), (inner, second) in pairwise(folders):
         if inner.startswith(outer):
             raise PoolError(
@@ -234,6 +241,8 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
+    if is_remote(name):
+        return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"
     refuse_scheme(name, "the pool", plain if scheme_of(name) == "file" else copy)
@@ -248,7 +257,9 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         if _is_manifest(path):
             next(read_manifest(path), None)
             shown = _names(name)
-            return lambda: _manifest(path, lambda note: found.say(f"manifest {shown}: {note}"))
+            return lambda: _manifest(
+                path, found.reading, lambda note: found.say(f"manifest {shown}: {note}")
+            )
         if path.lower().endswith(IMAGE_SUFFIXES):
             return lambda: iter([_image(folder, file)])
         refuse_packed(path, _names(name))
@@ -312,13 +323,21 @@ def _containers(root: str, pattern: list[str], found: _Found) -> _Listing:
             yield _unlisted(root, *file)
 
 
-def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
+def _manifest(name: str, reading: Reading, say: Callable[[str], None]) -> _Listing:
     for row in read_manifest(name, say):
+        if is_remote(row.path):
+            check_readable(row.path)
+            uri, version = row.path, row.source_version or ""
+            locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
+            version = version if isinstance(locator, RemoteObject) and locator.etag else ""
+        else:
+            uri, version = path_to_id(row.path), ""
+            locator = LocalFile(row.path) if _is_file(row.path) else locate(uri)
         yield PoolItem(
             id=row.id or path_to_id(row.relative),
-            uri=path_to_id(row.path),
-            locator=LocalFile(row.path) if _is_file(row.path) else locate(path_to_id(row.path)),
-            source_version="",
+            uri=uri,
+            locator=locator,
+            source_version=version,
             sequence=row.sequence,
             camera=row.camera,
             timestamp_ns=row.timestamp_ns,
@@ -348,12 +367,20 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
+def _unknown(entry: PoolItem | FailedItem) -> int:
+    """1 for an item whose version a server has to be asked for."""
+    if isinstance(entry, FailedItem) or entry.source_version:
+        return 0
+    return int(isinstance(entry.locator, RemoteObject))
+
+
 def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
     if isinstance(entry, FailedItem) or entry.source_version:
         return entry
     locator = entry.locator
     try:
-        locator = locator.found() if isinstance(locator, Stored) else locator
+        if isinstance(locator, (Stored, RemoteObject)):
+            locator = locator.found()
         return replace(entry, locator=locator, source_version=locator.version())
     except ItemError as error:
         return FailedItem(entry, error.code, error.message)

@@ -19,6 +19,8 @@ from deal.errors import ItemError
 from deal.pool.ids import id_to_path
 from deal.pool.inside import check_size, stamp_of
 from deal.pool.parquet import locate_in_parquet
+from deal.pool.remote import RemoteObject
+from deal.pool.schemes import is_remote
 from deal.pool.tar import locate_in_tar
 from deal.pool.video import locate_in_video
 from deal.types import MAX_PIXELS, Decoded, Locator
@@ -80,7 +82,7 @@ class Stored:
         )
 
 
-def locate(uri: str, version: str = "") -> Locator:
+def locate(uri: str, version: str = "", *, endpoint_url: str | None = None) -> Locator:
     """The locator of a stored image, from its columns ``uri`` and ``source_version``.
 
     Nothing is looked up before it is read.
@@ -91,11 +93,21 @@ def locate(uri: str, version: str = "") -> Locator:
     version : str
         Finds an image inside a large file without searching it; not needed, and no harm if the
         file has changed since.
+    endpoint_url : str, optional
+        As in `Reading`.
     """
+    if is_remote(uri):
+        return RemoteObject(uri, endpoint_url)
     return Stored(uri, version)
 
 
-def read_uri(uri: str, version: str = "", *, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
+def read_uri(
+    uri: str,
+    version: str = "",
+    *,
+    max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
+) -> bytes | Decoded:
     """Read a stored image: the bytes of its file, or the pixels of a frame that has none.
 
     Raises
@@ -103,17 +115,24 @@ def read_uri(uri: str, version: str = "", *, max_pixels: int = MAX_PIXELS) -> by
     ItemError
         ``io``: it cannot be read; ``too_large``; ``decode`` for frames.
     """
-    locator = locate(uri, version)
-    locator.version()  # refuses pipes and devices, whose reading may never end
+    locator = locate(uri, version, endpoint_url=endpoint_url)
+    if not isinstance(locator, RemoteObject):
+        locator.version()  # refuses pipes and devices, whose reading may never end
     return locator.read(max_pixels)
 
 
-def read_file(uri: str, version: str = "", *, max_pixels: int = MAX_PIXELS) -> bytes:
+def read_file(
+    uri: str,
+    version: str = "",
+    *,
+    max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
+) -> bytes:
     """Read a stored image as the bytes of an image file; a frame that has none becomes a PNG.
 
     Raises ItemError as :func:`read_uri` does.
     """
-    data = read_uri(uri, version, max_pixels=max_pixels)
+    data = read_uri(uri, version, max_pixels=max_pixels, endpoint_url=endpoint_url)
     if isinstance(data, bytes):
         return data
     file = BytesIO()

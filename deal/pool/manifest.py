@@ -9,10 +9,13 @@ them; ``image``, ``file_name``, ``filepath`` or ``path`` for ``uri``; ``timestam
 with numbers whose unit their size tells, for ``timestamp_ns``; semicolons and tabs for commas;
 UTF-16 with a byte order mark. Null, NaN and NaT are missing values.
 
-A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
-percent-escapes are decoded. Names that are not UTF-8 stand as they are in text and CSV, as
-``\udcXX`` escapes in JSON lines, and in a column of binary type in Parquet. A line of a text
-manifest cannot hold a newline: use any of the others.
+A ``uri`` is a path, relative to the manifest's folder, a ``file://`` URI, whose percent-escapes
+are decoded, or an address (``s3://``, ``gs://``, ``az://``, ``https://``). The column
+``source_version`` of an address saves asking for it.
+
+Names that are not UTF-8 stand as they are in text and CSV, as ``\udcXX`` escapes in JSON lines, and
+in a column of binary type in Parquet. A line of a text manifest cannot hold a newline: use any of
+the others.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
@@ -31,12 +34,13 @@ from urllib.parse import unquote_to_bytes
 from deal.errors import PoolError
 from deal.pool.manifest_tables import Stamp, malformed, read_rows
 from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
+from deal.pool.schemes import REMOTE, is_remote
 
 __all__ = ["MANIFEST_SUFFIXES", "Described", "Describing", "ManifestRow", "read_manifest"]
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
-_OWN = ("uri", "id", "sequence", "camera", "timestamp_ns", "timestamp")
+_OWN = ("uri", "id", "source_version", "sequence", "camera", "timestamp_ns", "timestamp")
 _FOR_URI = ("image", "file_name", "filepath", "path")
 
 
@@ -54,6 +58,7 @@ class Described:
     sequence: str | None
     camera: str | None
     timestamp_ns: int | None
+    source_version: str | None
     attributes: Mapping[str, str]
 
 
@@ -64,7 +69,7 @@ class ManifestRow:
     Attributes
     ----------
     path : str
-        Absolute, in ``os.fsdecode`` form.
+        Absolute, in ``os.fsdecode`` form; or an address.
     relative : str
         What stands for the id when the manifest gives none: the path relative to the manifest's
         folder when it was given so or lies below it, else absolute. ``os.fsdecode`` form.
@@ -80,6 +85,7 @@ class ManifestRow:
     sequence: str | None
     camera: str | None
     timestamp_ns: int | None
+    source_version: str | None
     attributes: Mapping[str, str]
     line: int
 
@@ -134,6 +140,7 @@ class Describing:
             sequence=text.pop("sequence", None),
             camera=text.pop("camera", None),
             timestamp_ns=time,
+            source_version=text.pop("source_version", None),
             attributes=text,
         )
 
@@ -279,18 +286,25 @@ class _Times:
 
 def _row(path: str, folder: str, line: int, uri: Any, said: Described) -> ManifestRow:
     local = _local_path(path, line, uri)
+    if is_remote(local):
+        return _described(local, local, said, line)
     absolute = os.path.normpath(os.path.join(folder, local))
     relative = os.path.normpath(local)
     below = folder.rstrip("/") + "/"
     if os.path.isabs(local) and absolute.startswith(below):
         relative = absolute.removeprefix(below)
+    return _described(absolute, relative, said, line)
+
+
+def _described(path: str, relative: str, said: Described, line: int) -> ManifestRow:
     return ManifestRow(
-        path=absolute,
+        path=path,
         relative=relative,
         id=said.id,
         sequence=said.sequence,
         camera=said.camera,
         timestamp_ns=said.timestamp_ns,
+        source_version=said.source_version,
         attributes=said.attributes,
         line=line,
     )
@@ -327,10 +341,10 @@ def _local_path(path: str, line: int, value: Any) -> str:
     except UnicodeEncodeError as error:
         raise malformed(path, line, f"'uri' is {uri!r}, not a path") from error
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
-    if scheme is None:
+    if scheme is None or scheme[1].lower() in REMOTE:
         return uri
     if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
-        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path")
+        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path nor s3://…")
     local = os.fsdecode(unquote_to_bytes(raw[7:]))
     if "\0" in local:
         raise malformed(path, line, f"'uri' is {uri!r}, not a path")

@@ -8,7 +8,12 @@ import re
 from deal.errors import UsageError
 from deal.pool.ids import path_to_id
 
-__all__ = ["refuse_scheme", "scheme_of"]
+__all__ = ["REMOTE", "STORES", "WEB", "is_remote", "refuse_scheme", "scheme_of"]
+
+STORES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss"})
+WEB = frozenset({"http", "https"})
+REMOTE = STORES | WEB
+"""Schemes of addresses that images are read from."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # pathlib makes one slash of two; a folder of such a name is not what anybody means.
@@ -20,6 +25,11 @@ def scheme_of(source: str | os.PathLike[str]) -> str | None:
     text = os.fspath(source)
     match = _SCHEME.match(text) or _SQUEEZED.match(text)
     return match[1].lower() if match else None
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is an address that images are read from."""
+    return "://" in source and scheme_of(source) in REMOTE
 
 
 def refuse_scheme(source: str | os.PathLike[str], what: str, remedy: str) -> None:

@@ -62,6 +62,7 @@ class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     decode_threads: int | None
     max_errors: ErrorLimit | int | str | None
     max_pixels: int
+    save_manifest: str | os.PathLike[str] | None
     previews: int
     overwrite: bool
     csv_safe: bool
@@ -95,6 +96,9 @@ class RunSettings:
         allows any number.
     max_pixels : int
         Images with more pixels are not decoded and become error rows.
+    save_manifest : path, optional
+        A file ``.jsonl``: before scoring, write the whole pool to it as a manifest, with the
+        versions of objects in stores, so that later runs need not list them.
     previews : int
         Number of top ranks to draw on ``previews.jpg``.
     overwrite : bool
@@ -117,6 +121,7 @@ class RunSettings:
     decode_threads: int | None = None
     max_errors: ErrorLimit | None = None
     max_pixels: int = MAX_PIXELS
+    save_manifest: str | None = None
     previews: int = 0
     overwrite: bool = False
     csv_safe: bool = False
@@ -176,6 +181,8 @@ class ScoreConfig(RunSettings):
             )
         if self.sessions == AUTO and runtime.threads is not None:
             raise UsageError("--sessions auto also chooses the threads: leave out --threads")
+        if self.save_manifest is not None and not self.save_manifest.endswith(".jsonl"):
+            raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
 
@@ -215,10 +222,18 @@ class ScoreConfig(RunSettings):
     @property
     def items(self) -> Pool:
         """The images of this run's shard, as a pool to count and list."""
+        return self._pool(self.shard)
+
+    @property
+    def whole_pool(self) -> Pool:
+        """The images of all shards."""
+        return self._pool(Shard())
+
+    def _pool(self, shard: Shard) -> Pool:
         return Pool(
             self.pool,
             sequence_from=self.sequence_from,
-            shard=self.shard,
+            shard=shard,
             skip=self.skip,
             reading=self.reading,
         )
@@ -287,6 +302,7 @@ _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
+    "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
     "skip": lambda skip: (skip,) if isinstance(skip, str) else tuple(skip),
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),

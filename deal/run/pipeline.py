@@ -23,6 +23,7 @@ from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
 from deal.pool.inside import Reading
 from deal.pool.pixels import DARK, STRAY
+from deal.pool.saving import write_manifest
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -82,6 +83,8 @@ def score_pool(
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
     items = config.items
     total = items.count()
+    if config.save_manifest is not None:
+        write_manifest(config.save_manifest, config.whole_pool)
     with open_session(config) as scorer:
         _check_columns(config, scorer)
         notes = [*items.notes(), *scorer.doubts]
@@ -109,6 +112,7 @@ def score_pool(
             scored_peak = peak_memory()
             results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
+            foreign += line.fetcher.notes()
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
             if not config.previews:
@@ -163,7 +167,12 @@ def _report(
         from deal.run.previews import write_previews
 
         previews, more = write_previews(
-            config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
+            config.output,
+            selection,
+            scorer,
+            count=config.previews,
+            max_pixels=config.max_pixels,
+            endpoint_url=config.reading.endpoint_url,
         )
         said += more
     quarantined = ledger.errors.total() > 0 and config.max_errors is None

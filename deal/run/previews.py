@@ -84,6 +84,7 @@ def write_previews(
     *,
     count: int,
     max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
 ) -> tuple[Path, list[str]]:
     """Draw the first ``count`` of a selection on ``previews.jpg`` in the output folder.
 
@@ -105,7 +106,7 @@ def write_previews(
     previews, notes = [], []
     for rank, item_id, score in islice(selection.rows(), count):
         uri, version = places[item_id]
-        item = PoolItem(item_id, uri, locate(uri, version), version)
+        item = PoolItem(item_id, uri, locate(uri, version, endpoint_url=endpoint_url), version)
         try:
             pixels = decode(item, max_pixels=max_pixels).image
             difficulty = scorer.difficulty_maps([pixels])[0] if scorer.has_difficulty else None

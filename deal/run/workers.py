@@ -31,7 +31,7 @@ from deal.machine.meter import Meter
 from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
-from deal.pool.fetch import fetched, without_content
+from deal.pool.fetch import DOWNLOADS, Fetcher, without_content
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
@@ -99,8 +99,11 @@ class Line:
     ----------
     decoders : int
         Threads that decode.
+    fetcher : Fetcher
+        Gets what lies in other files or on a network.
     meter : Meter
-        Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
+        Busy seconds of ``fetch`` and ``download``, ``decode`` (with resizing), ``network`` (with
+        the kernel) and ``write``.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Line:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
         self.meter = scorer.meter = Meter()  # time before this run does not count
+        self.fetcher = Fetcher(self.meter, max_pixels=config.max_pixels)
         self._config = config
         self._scorer = scorer
         self._ledger = ledger
@@ -170,7 +174,7 @@ class Line:
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
         sessions = self.layout.sessions
-        threads = {"decode": self.decoders, "write": 1, "fetch": 1}
+        threads = {"decode": self.decoders, "write": 1, "fetch": 1, "download": DOWNLOADS}
         if "transfer" in self.meter.seconds:  # sessions share the parts of one device
             threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
         else:
@@ -240,8 +244,7 @@ class Line:
         """Map a function over items in the decode threads, some items ahead, in order."""
         ahead = self.decoders + self.layout.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            ready = fetched(items, self.meter, max_pixels=self._config.max_pixels)
-            for _, result in ordered(executor, function, ready, ahead):
+            for _, result in ordered(executor, function, self.fetcher(items), ahead):
                 yield result
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:

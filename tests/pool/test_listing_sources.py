@@ -59,9 +59,9 @@ def test_a_pool_without_images_is_refused_with_what_was_looked_for(tmp_path: Pat
 
 
 def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "movie.mp4")
+    touch(tmp_path, "slides.pdf")
     with pytest.raises(PoolError, match="neither a folder, an image"):
-        iter(Pool(tmp_path / "movie.mp4"))
+        iter(Pool(tmp_path / "slides.pdf"))
 
 
 def test_no_source_and_dots_behind_wildcards_are_refused(tmp_path: Path) -> None:

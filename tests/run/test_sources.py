@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from deal.pool.decode import decode_bytes
 from deal.pool.locator import read_file
 from deal.run.pipeline import score_pool
 from tests.helpers.runs import SIZE, Deal, rows, write_pool
+from tests.helpers.stores import Between, Bucket, s3_server, serving
 
 COUNT = 12
+NUMBERS = itertools.count()
 WHENCE = (
     *("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes"),
     "color_mode",
@@ -44,10 +48,11 @@ class Source:
 
     @property
     def arguments(self) -> list[str]:
-        return [text for name, value in self.options.items() for text in (f"--{name}", value)]
+        given = {name.replace("_", "-"): value for name, value in self.options.items()}
+        return [text for name, value in given.items() for text in (f"--{name}", value)]
 
 
-def tar(pool: Path, folder: Path) -> Source:
+def tar(pool: Path, folder: Path, endpoint: str) -> Source:
     names = sorted(path.name for path in pool.iterdir())
     for shard, part in enumerate((names[:7], names[7:])):
         command = ["tar", "-cf", folder / f"shard-{shard:03}.tar", *part]
@@ -59,7 +64,7 @@ def tar(pool: Path, folder: Path) -> Source:
     )
 
 
-def parquet(pool: Path, folder: Path) -> Source:
+def parquet(pool: Path, folder: Path, endpoint: str) -> Source:
     """As ``Dataset.to_parquet`` of Hugging Face writes a column of images."""
     names = sorted(path.name for path in pool.iterdir())
     for shard, part in enumerate((names[:7], names[7:])):
@@ -74,7 +79,7 @@ def parquet(pool: Path, folder: Path) -> Source:
     return Source(f"{folder}/train-*.parquet", f"{folder}/train-000.parquet", name_of)
 
 
-def video(pool: Path, folder: Path) -> Source:
+def video(pool: Path, folder: Path, endpoint: str) -> Source:
     """A film without loss, 8 frames per second, with B-frames."""
     av = pytest.importorskip("av")
     paths = sorted(pool.iterdir())
@@ -93,7 +98,15 @@ def video(pool: Path, folder: Path) -> Source:
     return Source(file, file, name_of, {"every": "1f"})
 
 
-SOURCES = {"tar": tar, "parquet": parquet, "video": video}
+def store(pool: Path, folder: Path, endpoint: str) -> Source:
+    bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
+    bucket.fill(pool, "drives/d1/")
+    place = f"s3://{bucket.name}/drives/d1"
+    first = min(path.name for path in pool.iterdir())
+    return Source(place, f"{place}/{first}", str, {"endpoint_url": endpoint})
+
+
+SOURCES = {"tar": tar, "parquet": parquet, "video": video, "store": store}
 
 
 def statistics(output: Path, name_of: Callable[[str], str] = str) -> dict[str, dict[str, Any]]:
@@ -103,10 +116,23 @@ def statistics(output: Path, name_of: Callable[[str], str] = str) -> dict[str, d
     }
 
 
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
 @pytest.fixture(params=SOURCES)
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+def source(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Source:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
     (tmp_path / "inside").mkdir()
-    return SOURCES[request.param](write_pool(tmp_path / "pool", COUNT), tmp_path / "inside")
+    endpoint = request.getfixturevalue("endpoint") if request.param == "store" else ""
+    pool = write_pool(tmp_path / "pool", COUNT)
+    return SOURCES[request.param](pool, tmp_path / "inside", endpoint)
 
 
 def test_images_inside_files_are_scored_previewed_and_found_again(
@@ -119,7 +145,8 @@ def test_images_inside_files_are_scored_previewed_and_found_again(
     assert (code, "no preview" in stderr) == (0, False), stderr
     assert statistics(tmp_path / "out", source.name_of) == statistics(tmp_path / "files")
     for item_id, row in rows(tmp_path / "out").items():
-        image = decode_bytes(read_file(row["uri"], row["source_version"])).image
+        reached = {"endpoint_url": source.options.get("endpoint_url")}
+        image = decode_bytes(read_file(row["uri"], row["source_version"], **reached)).image
         expected = decode_bytes((tmp_path / "pool" / source.name_of(item_id)).read_bytes()).image
         assert (image == expected).all()
 
@@ -129,9 +156,14 @@ def test_images_inside_files_are_scored_previewed_and_found_again(
 
     manifest = tmp_path / "inside" / "list.txt"
     manifest.write_text("".join(f"{row['uri']}\n" for row in rows(tmp_path / "out").values()))
-    code, _, stderr = deal("score", manifest, "--model", model, "--output", tmp_path / "again")
+    command = ["score", manifest, *source.arguments, "--model", model]
+    code, _, stderr = deal(*command, "--output", tmp_path / "again")
     assert code == 0, stderr
-    assert statistics(tmp_path / "again", source.name_of) == statistics(tmp_path / "files")
+    again = {Path(name).name: row for name, row in rows(tmp_path / "again").items()}
+    for item_id, row in rows(tmp_path / "out").items():
+        other = again[Path(item_id).name]
+        assert (other["uri"], other["source_version"]) == (row["uri"], row["source_version"])
+        assert other["entropy_hist"] == row["entropy_hist"]
 
 
 def test_a_killed_run_goes_on_with_one_row_per_image(
@@ -171,7 +203,86 @@ def test_near_duplicates_are_compared_within_what_they_lie_in(
     assert again.skipped == COUNT
 
 
-def test_check_looks_at_the_first_image_inside(deal: Deal, model: Path, source: Source) -> None:
+def test_check_looks_at_the_first_image_inside(
+    deal: Deal, model: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source.options.get("endpoint_url"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", source.options["endpoint_url"])
     code, stdout, stderr = deal("check", model, source.first)
     assert code in (0, 3), stderr
     assert "mean entropy" in stdout
+
+
+def test_a_saved_manifest_is_the_pool(
+    deal: Deal, model: Path, tmp_path: Path, source: Source
+) -> None:
+    manifest = tmp_path / "saved.jsonl"
+    common = [*source.arguments, "--model", model, "--output", tmp_path / "out"]
+    code, _, stderr = deal("score", source.named, *common, "--save-manifest", manifest)
+    assert code == 0, stderr
+    stored = rows(tmp_path / "out")
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert {line["id"]: line["uri"] for line in lines} == {i: r["uri"] for i, r in stored.items()}
+    code, stdout, stderr = deal("score", manifest, *common)
+    assert code == 0, stderr
+    assert f"0 scored, {COUNT} stored before" in stdout
+    described = ("sequence", "camera", "timestamp_ns", "attributes")
+    for item_id, row in rows(tmp_path / "out").items():
+        assert [row[name] for name in described] == [stored[item_id][name] for name in described]
+    code, _, stderr = deal("score", source.named, *common, "--save-manifest", "list.csv")
+    assert code == 2
+    assert "must end with .jsonl" in stderr
+
+
+def test_requests_that_are_repeated_are_told_once(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    bucket = Bucket(endpoint, "throttled")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    with serving(Between(endpoint)) as between:
+
+        def refuse(method: str, path: str, count: int) -> int | None:
+            if "007" in path:
+                return 403
+            return 503 if path.endswith(".png") and count <= 2 else None
+
+        between.refuse = refuse
+        report = score_pool(
+            "s3://throttled", model=model, output=tmp_path / "out", endpoint_url=between.address
+        )
+    assert (report.scored, report.errors, report.exit_code) == (COUNT - 1, {"io": 1}, 3)
+    (note,) = [note for note in report.notes if "repeated" in note]
+    count = 2 * (COUNT - 1)
+    assert f"{count} requests for images were repeated ({count} × 503" in note
+    row = rows(tmp_path / "out")["007.png"]
+    assert (row["error_code"], row["error"][:3]) == ("io", "403")
+
+
+def test_many_objects_are_on_their_way_at_once(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    bucket = Bucket(endpoint, "distant")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    together = threading.Barrier(COUNT, timeout=60)
+    with serving(Between(endpoint)) as between:
+
+        def wait(method: str, path: str, count: int) -> None:
+            if path.endswith(".png"):
+                together.wait()  # for a request of every image
+
+        between.refuse = wait
+        report = score_pool(
+            "s3://distant",
+            model=model,
+            output=tmp_path / "out",
+            endpoint_url=between.address,
+            decode_threads=1,
+        )
+    assert report.scored == COUNT
