@@ -56,10 +56,13 @@ def test_an_error_comes_where_its_entry_would() -> None:
 
 
 def test_leaving_early_begins_nothing_more() -> None:
-    begun = []
-    results = overlapped(
-        range(1, 99), lambda e: begun.append(e) or e, lambda e: 1, threads=2, room=2
-    )  # type: ignore[func-returns-value]
+    begun: list[int] = []
+
+    def work(entry: int) -> int:
+        begun.append(entry)
+        return entry
+
+    results = overlapped(range(1, 99), work, lambda entry: 1, threads=2, room=2)
     assert next(results) == 1
     results.close()
     assert len(begun) <= 3
