@@ -20,6 +20,7 @@ from deal.cli.ranking import (
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.reading import print_topics, reading_options
 from deal.cli.version import version_option
 from deal.errors import UsageError
 from deal.text import printable
@@ -74,34 +75,7 @@ _BATCH_SIZE = (
     metavar="REGEX",
     help="Read the sequence of an image from its id: the first group of REGEX.",
 )
-@option(
-    _POOL,
-    "--image-column",
-    metavar="NAME",
-    help="Column of Parquet files that holds the images. Default: the one that has any.",
-)
-@option(
-    _POOL,
-    "--every",
-    default="1s",
-    show_default=True,
-    metavar="1s|10f|keyframe",
-    help="Which frames of videos to score: one per second, every tenth, or the keyframes.",
-)
-@option(
-    _POOL,
-    "--endpoint-url",
-    metavar="URL",
-    help="Where a store of your own speaks S3, such as http://minio:9000. Default: the environment "
-    "variable AWS_ENDPOINT_URL.",
-)
-@option(
-    _POOL,
-    "--save-manifest",
-    type=click.Path(),
-    metavar="FILE.jsonl",
-    help="Write the pool as a manifest too, so that later runs need not list it.",
-)
+@reading_options(_POOL)
 @option(
     _POOL,
     "--dedup",
@@ -325,6 +299,7 @@ _BATCH_SIZE = (
 def command(
     pool: tuple[str, ...],
     demo: bool,
+    list_topics: bool,
     top: int,
     as_json: bool,
     quiet: bool,
@@ -334,8 +309,8 @@ def command(
 
     POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
     .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
-    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos. In object storage
-    they are prefixes, globs and images: s3://bucket/drives/ (gs, az).
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos, robot logs
+    (.mcap). In object storage it is prefixes, globs and images: s3://bucket/drives/ (gs, az).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;
@@ -344,6 +319,9 @@ def command(
     Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images were quarantined; 130 or
     143 interrupted.
     """
+    if list_topics:
+        print_topics(pool, as_json=as_json)
+        return 0
     options = ranking_keywords(options)
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if demo:

@@ -14,6 +14,8 @@ from itertools import product
 from deal.errors import PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, VIDEO_SUFFIXES
 from deal.pool.inside import Every, Reading
+from deal.pool.mcap import list_mcap
+from deal.pool.mcap_messages import require_mcap
 from deal.pool.parquet import image_column, list_parquet
 from deal.pool.tar import list_tar, unpacking
 from deal.pool.video import list_video, require_av
@@ -55,6 +57,8 @@ def list_container(
     path = os.path.join(root, relative)
     if path.lower().endswith(PARQUET):
         yield from list_parquet(path, relative, reading.image_column, say)
+    elif path.lower().endswith(".mcap"):
+        yield from list_mcap(path, relative, reading.topic, say)
     elif path.lower().endswith(VIDEO_SUFFIXES):
         yield from list_video(path, relative, Every.parse(reading.every))
     else:
@@ -65,6 +69,8 @@ def check_container(path: str, shown: str) -> None:
     """PoolError, with the remedy, for a file that can never be listed."""
     if path.lower().endswith(VIDEO_SUFFIXES):
         require_av()
+    if path.lower().endswith(".mcap"):
+        require_mcap()
     try:
         with open(path, "rb") as file:
             start = file.read(8)
@@ -76,7 +82,12 @@ def check_container(path: str, shown: str) -> None:
 
 
 def refuse_packed(path: str, shown: str) -> None:
-    """PoolError for a compressed archive, by its name."""
+    """PoolError for what a program can turn into a file that is read, by its name."""
+    if path.lower().endswith((".bag", ".db3")):
+        raise PoolError(
+            f"{shown} is a bag of ROS, which is not read: convert it once (pip install rosbags; "
+            "rosbags-convert --src BAG --dst FOLDER --dst-storage mcap), and name the MCAP file"
+        )
     remedy = unpacking(path)
     if remedy is not None:
         raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")

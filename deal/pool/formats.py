@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = (*_ALWAYS, *(suffix for suffix in _EXTRAS if _is_read(suffix)))
 VIDEO_SUFFIXES = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".ts", ".webm")
 """Ends of the names of videos, in lower case."""
 
-CONTAINER_SUFFIXES = (".tar", *VIDEO_SUFFIXES)
+CONTAINER_SUFFIXES = (".mcap", ".tar", *VIDEO_SUFFIXES)
 """Ends of the names, in lower case, of files that hold images and are read if they are named."""
 
 _OTHERS = (

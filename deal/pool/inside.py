@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,6 +35,7 @@ class ReadingOptions(TypedDict, total=False):
 
     image_column: str | None
     every: str
+    topic: Sequence[str]
     endpoint_url: str | None
 
 
@@ -50,6 +51,8 @@ class Reading:
     every : str
         Which frames of videos: ``1s`` or ``0.5s``, the first of every second or half second;
         ``10f``, every tenth; ``keyframe``, the keyframes.
+    topic : sequence of str
+        Topics of MCAP files, such as ``/front/image/compressed``. By default all of images.
     endpoint_url : str, optional
         Where a store speaks S3 (MinIO, Ceph, R2), if it is not Amazon's; by default the environment
         variable AWS_ENDPOINT_URL.
@@ -62,6 +65,7 @@ class Reading:
 
     image_column: str | None = None
     every: str = "1s"
+    topic: tuple[str, ...] = ()
     endpoint_url: str | None = None
 
     def __post_init__(self) -> None:

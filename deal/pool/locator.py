@@ -18,6 +18,7 @@ from PIL import Image
 from deal.errors import ItemError
 from deal.pool.ids import id_to_path
 from deal.pool.inside import check_size, stamp_of
+from deal.pool.mcap import locate_in_mcap
 from deal.pool.parquet import locate_in_parquet
 from deal.pool.remote import RemoteObject
 from deal.pool.schemes import is_remote
@@ -78,6 +79,7 @@ class Stored:
             locate_in_tar(path, self.hint)
             or locate_in_parquet(path)
             or locate_in_video(path)
+            or locate_in_mcap(path)
             or LocalFile(path)
         )
 

@@ -206,6 +206,8 @@ class ScoreConfig(RunSettings):
         run = {name: given.pop(name) for name in own if name in given}
         read = {item.name for item in fields(Reading)}
         reading = {name: given.pop(name) for name in read if name in given}
+        if "topic" in reading:
+            reading["topic"] = _several(reading["topic"])
         for name, reader in _READERS.items():
             if name in run:
                 run[name] = reader(run[name])
@@ -298,12 +300,16 @@ def parse_sessions(value: int | str | None) -> int | str | None:
         raise UsageError(f"--sessions must be a number or {AUTO}, not {value!r}") from None
 
 
+def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
 _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
     "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
-    "skip": lambda skip: (skip,) if isinstance(skip, str) else tuple(skip),
+    "skip": _several,
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
 }

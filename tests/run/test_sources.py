@@ -22,6 +22,7 @@ from PIL import Image
 from deal.pool.decode import decode_bytes
 from deal.pool.locator import read_file
 from deal.run.pipeline import score_pool
+from tests.helpers.logs import writing_log
 from tests.helpers.runs import SIZE, Deal, rows, write_pool
 from tests.helpers.stores import Between, Bucket, s3_server, serving
 
@@ -98,6 +99,16 @@ def video(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(file, file, name_of, {"every": "1f"})
 
 
+def log(pool: Path, folder: Path, endpoint: str) -> Source:
+    pytest.importorskip("mcap_ros2")
+    names = sorted(path.name for path in pool.iterdir())
+    with writing_log(folder / "trip.mcap", chunk_size=3000) as written:
+        for index, name in enumerate(names):
+            written.compressed("/front", (pool / name).read_bytes(), 10**18 + index)
+    file = f"{folder}/trip.mcap"
+    return Source(file, file, lambda item_id: names[int(item_id.partition("@")[2]) - 10**18])
+
+
 def store(pool: Path, folder: Path, endpoint: str) -> Source:
     bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
     bucket.fill(pool, "drives/d1/")
@@ -106,7 +117,7 @@ def store(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(place, f"{place}/{first}", str, {"endpoint_url": endpoint})
 
 
-SOURCES = {"tar": tar, "parquet": parquet, "video": video, "store": store}
+SOURCES = {"tar": tar, "parquet": parquet, "video": video, "store": store, "log": log}
 
 
 def statistics(output: Path, name_of: Callable[[str], str] = str) -> dict[str, dict[str, Any]]:
