@@ -22,7 +22,7 @@ from deal.metrics import spearman
 from deal.pool.decode import decode, decode_bytes
 from deal.pool.listing import Pool
 from deal.pool.locator import read_file
-from deal.run.dedup import thumbnail
+from deal.pool.signature import thumbnail
 from deal.scoring.inputs import ImageExtras
 from deal.scoring.session import Session
 from deal.synthetic.scenes import write_pool
@@ -147,9 +147,10 @@ def _shares(
             times = [time.thread_time()]
             _prepared(data, full)
             times.append(time.thread_time())
-            image, extras = _prepared(data, scaled)
+            decoded = decode_bytes(data, at_least=scaled.at_least)
+            image, extras = scaled.prepared(decoded.image, original=decoded.size)
             times.append(time.thread_time())
-            thumbnail(image)
+            thumbnail(decoded.image)
             times.append(time.thread_time())
             scaled.score_batch([image], [extras])
             times.append(time.thread_time())
@@ -172,7 +173,7 @@ def _shares(
         row(f"{label}: network and kernel", "network"),
         row(f"{label}: decode to scale and resize", "decode"),
         row(f"{label}: decode in full and resize", "full"),
-        row(f"{label}: thumbnail for --dedup", "thumbnail"),
+        row(f"{label}: thumbnail", "thumbnail"),
         Row(f"{label}: decode to scale and resize", share("decode"), "% of CPU", _TARGETS[label]),
         Row(f"{label}: decode in full and resize", share("full"), "% of CPU"),
         Row(

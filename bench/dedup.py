@@ -47,7 +47,8 @@ class _Scored:
 
     def picks(self, function: str, budget: str | int) -> list[str]:
         """Ids, best first."""
-        return list(deal.select([self.table], acquisition=function, budget=budget).ids)
+        picked = deal.select([self.table], acquisition=function, budget=budget, spread="off")
+        return list(picked.ids)
 
 
 def run(

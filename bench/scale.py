@@ -77,6 +77,7 @@ def run(
             write_results(results, rows, part_rows)
             (results / "done").touch()
         select = [deal_program("deal"), "select", str(results), "--budget", budget, "--top", "1"]
+        select += ["--spread", "off"]
         drawn, again = folder / "selection-drawn", folder / "selection-again"
         draw = [*select, "--acquisition", acquisition[0], *_DRAWN, "--output"]
         commands = {

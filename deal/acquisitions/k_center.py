@@ -22,7 +22,7 @@ from deal.machine.cores import available_cores
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["METRICS", "features", "k_center_greedy"]
+__all__ = ["METRICS", "deviations", "features", "k_center_greedy", "raw_features"]
 
 METRICS = ("cosine", "euclidean")
 
@@ -134,18 +134,33 @@ def features(columns: Mapping[str, Any] | pa.Table) -> NDArray[np.float32]:
     ResultsError
         Columns are missing, or some rows that are ok have an embedding and others do not.
     """
+    found, is_embedding = raw_features(columns)
+    if not is_embedding:
+        usable = np.isfinite(found).all(axis=1)
+        for column in found.T:
+            _standardise(column, usable)
+    return np.ascontiguousarray(found, np.float32)
+
+
+def raw_features(columns: Mapping[str, Any] | pa.Table) -> tuple[NDArray[Any], bool]:
+    """Features [n, E] before they are standardised, and whether they are embeddings.
+
+    Parameters, errors and NaN are those of :func:`features`. A row's numbers do not depend on other
+    rows.
+    """
     names = list(columns) if isinstance(columns, Mapping) else columns.column_names
     ok = _ok(columns, names)
     if not ok.any():
-        return np.empty((len(ok), 0), np.float32)
+        return np.empty((len(ok), 0)), False
     found = _column(columns, names, "embedding", ok)
+    is_embedding = found is not None
     if found is None:
         found = _class_statistics(columns, names, ok)
     if ok.all():
-        return np.ascontiguousarray(found, np.float32)
-    result = np.full((len(ok), found.shape[1]), np.nan, np.float32)
+        return found, is_embedding
+    result = np.full((len(ok), found.shape[1]), np.nan, found.dtype)
     result[ok] = found
-    return result
+    return result, is_embedding
 
 
 def _class_statistics(
@@ -165,21 +180,24 @@ def _class_statistics(
     values = np.concatenate([counts, sums], axis=1).astype(np.float64)
     with np.errstate(invalid="ignore"):  # 0 / 0 where every pixel is masked
         values /= pixels[:, None]
-    usable = pixels > 0
-    for column in values.T:
-        _standardise(column, usable)
-    return values
+    return np.asarray(values)
 
 
 def _standardise(column: NDArray[np.float64], usable: NDArray[np.bool_]) -> None:
     """Scale to mean 0 and deviation 1 in place; ``fsum`` rounds once, in any order of the rows."""
-    count = int(usable.sum())
-    if count == 0:
+    if not usable.any():
         return
-    column -= math.fsum(column[usable]) / count
-    deviation = math.sqrt(math.fsum(column[usable] ** 2) / count)
+    mean, deviation = deviations(column[usable])
+    column -= mean
+    column[usable] = column[usable] / deviation if deviation else 0.0
+
+
+def deviations(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of at least one value, in any order; 0 for a constant."""
+    mean = math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((values - mean) ** 2) / len(values))
     # A constant column leaves only the rounding error of the mean, which tells nothing.
-    column[usable] = column[usable] / deviation if deviation > 1e-12 else 0.0
+    return mean, deviation if deviation > 1e-12 else 0.0
 
 
 def _ok(columns: Mapping[str, Any] | pa.Table, names: list[str]) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from deal.cli.ending import end_at_signals
 from deal.cli.grouped import CommandGroup
 from deal.cli.streams import finish_output, open_streams
 from deal.cli.version import version_option, version_text
@@ -23,10 +24,12 @@ from deal.text import one_line, printable
 
 __all__ = ["deal", "main", "run", "score_main"]
 
-# In the order of a first day: score and rank, make a model for it, compare, look after the machine.
+# In the order of a first day: score, rank, label, make a model, compare, look after the machine.
 _COMMANDS = (
     "score",
     "select",
+    "annotate",
+    "collect",
     "report",
     "check",
     "fit-head",
@@ -87,6 +90,7 @@ def score_main() -> None:
 def _main(command: click.Command, name: str) -> int:
     open_streams()
     code = run(command, sys.argv[1:], name)
+    end_at_signals()
     try:
         finish_output()
     except OSError as error:
@@ -147,7 +151,7 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(_internal(error), 1)
+        return _interrupted(error) or _fail(_internal(error), 1)
 
 
 def _interrupted(error: BaseException | None) -> int:

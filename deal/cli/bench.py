@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_model
-from deal.cli.bench_options import count, outputs, rounds
+from deal.cli import bench_model, bench_spread
+from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
 if TYPE_CHECKING:
-    from deal.bench.report import Report
+    pass
 
 __all__ = ["command"]
 
@@ -24,6 +23,7 @@ def command() -> None:
 
 
 command.add_command(bench_model.command)
+command.add_command(bench_spread.command)
 
 _SHAPE_HELP = "Shape of the logits and of the raster: those of this data set."
 _MODEL_HELP = "ONNX model. Default: a network with random weights."
@@ -45,7 +45,7 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the native kernel beside eager PyTorch."""
     from deal.bench.kernel import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -81,7 +81,7 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score beside plain loops and the released code."""
     from deal.bench.pipeline import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -102,7 +102,7 @@ def decode(as_json: bool, output: str | None, **options: Any) -> None:
     """Time decoding and resizing, and check scaled decoding."""
     from deal.bench.decode import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -139,7 +139,7 @@ def dedup(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare time and picks of a pool with and without --dedup."""
     from deal.bench.dedup import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -157,7 +157,7 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
     """Compare the peak memory of a small and a large pool."""
     from deal.bench.memory import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -180,7 +180,7 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -214,7 +214,7 @@ def engine(as_json: bool, output: str | None, **options: Any) -> None:
     """Time one network in ONNX Runtime, PyTorch and OpenVINO."""
     from deal.bench.engine import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -224,7 +224,7 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
     """Time single frames in a C program on one core."""
     from deal.bench.latency import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -251,7 +251,7 @@ def scale(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal select over millions of rows."""
     from deal.bench.scale import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -263,7 +263,7 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
     """Time every acquisition function on a table of scored images."""
     from deal.bench.acquisition import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command("core-set")
@@ -277,7 +277,7 @@ def core_set(as_json: bool, output: str | None, **options: Any) -> None:
     """Time greedy k-center beside NumPy, and measure its memory."""
     from deal.bench.core_set import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -287,7 +287,7 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score --help."""
     from deal.bench.startup import run
 
-    _show(run(**options), as_json, output)
+    show(run(**options), as_json, output)
 
 
 @command.command()
@@ -340,30 +340,3 @@ def gpu(
     if bad:
         click.echo(f"failed: {', '.join(bad)}", err=True)
     return int(bool(bad))
-
-
-def _show(report: Report, as_json: bool, output: str | None) -> None:
-    from deal.bench.command import recorded
-
-    report = replace(report, command=recorded(click.get_current_context()))
-    if output is not None:
-        report.write(output)
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{report.command}   ({report.environment['processor']})")
-    for heading in ("what", "median", "quartiles", "unit", "target", ""):
-        table.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
-    for row in report.rows:
-        value = row.value
-        verdict = {None: "", True: "reached", False: "not reached"}[row.reached]
-        quartiles = "" if value.count == 1 else f"{value.low:.4g} – {value.high:.4g}"
-        table.add_row(
-            row.name, f"{value.median:.4g}", quartiles, row.unit, row.target or "", verdict
-        )
-    Console().print(table)
-    for note in report.notes:
-        click.echo(note, err=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deal.cli.grouped import FC
 
-__all__ = ["count", "outputs", "rounds"]
+if TYPE_CHECKING:
+    from deal.bench.report import Report
+
+__all__ = ["count", "outputs", "rounds", "show"]
 
 
 def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,3 +46,31 @@ def count(name: str, default: int, text: str, least: int = 1) -> Callable[[FC], 
 def rounds(default: int) -> Callable[[FC], FC]:
     """Add ``--rounds``."""
     return count("--rounds", default, "Repeat the measurement N times.")
+
+
+def show(report: Report, as_json: bool, output: str | None) -> None:
+    """Print a report, with the command that measures it again; write it to ``output`` too."""
+    from deal.bench.command import recorded
+
+    report = replace(report, command=recorded(click.get_current_context()))
+    if output is not None:
+        report.write(output)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.command}   ({report.environment['processor']})")
+    for heading in ("what", "median", "quartiles", "unit", "target", ""):
+        table.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
+    for row in report.rows:
+        value = row.value
+        verdict = {None: "", True: "reached", False: "not reached"}[row.reached]
+        quartiles = "" if value.count == 1 else f"{value.low:.4g} – {value.high:.4g}"
+        table.add_row(
+            row.name, f"{value.median:.4g}", quartiles, row.unit, row.target or "", verdict
+        )
+    Console().print(table)
+    for note in report.notes:
+        click.echo(note, err=True)

@@ -93,8 +93,5 @@ def print_selection(selection: Selection, top: int) -> None:
     console = Console()
     if not console.is_terminal:  # a file or pipe has no width to fold to
         console = Console(width=200)
-    print(
-        f"{metadata['acquisition']}: {len(selection)} selected of {metadata['scored']} scored"
-        f"{selection.drawn}, the first {shown}:"
-    )
+    print(f"{selection.heading}; the first {shown}:")
     console.print(table)

@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as Ctrl-C does: what it began is cleared away first."""
+"""How signals end a command: SIGTERM as Ctrl-C does, and both at once when all is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["TerminatedError", "cleared_on_sigterm"]
+__all__ = ["TerminatedError", "cleared_on_sigterm", "end_at_signals"]
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -32,3 +32,12 @@ def cleared_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def end_at_signals() -> None:
+    """Let Ctrl-C end the process at once, as it does without Python.
+
+    For a command that is done: what closes at the end would report an interruption as an error.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

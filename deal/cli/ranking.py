@@ -155,6 +155,26 @@ _RANKING_OPTIONS = [
     ),
     option(
         _RULES,
+        "--spread",
+        default="auto",
+        show_default=True,
+        metavar="auto|off|2s|60f",
+        first_day=True,
+        help="Spread the picks of a budget of images: by a gap in time where the manifest or the "
+        "names tell it, otherwise over kinds of images. auto chooses the gap from pool and budget. "
+        "off ranks by score alone.",
+    ),
+    option(
+        _RULES,
+        "--near-duplicates",
+        default="auto",
+        show_default=True,
+        metavar="auto|off|LEVELS",
+        help="Of two picks whose thumbnails differ by at most LEVELS grey levels, keep the one "
+        "with the higher rank. auto is 1.5 where picks are spread, and off otherwise.",
+    ),
+    option(
+        _RULES,
         "--quota",
         multiple=True,
         metavar="ATTR[:VALUE]=N|P%",
@@ -169,6 +189,15 @@ _RANKING_OPTIONS = [
         first_day=True,
         help="Keep the picks of a sequence this far apart: in seconds by the manifest's "
         "timestamps, or in frames by the last number in the id.",
+    ),
+    option(
+        _RULES,
+        "--gap-per",
+        default="camera",
+        show_default=True,
+        metavar="camera|sequence",
+        help="Count the gaps of --spread and --min-gap for each camera of a sequence alone, or for "
+        "all its cameras together.",
     ),
     option(
         _RULES,

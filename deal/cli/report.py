@@ -51,6 +51,14 @@ command.add_command(difficulty)
     help="Number of images that each function picks.",
 )
 @option(
+    _WHAT,
+    "--spread",
+    default="off",
+    show_default=True,
+    metavar="auto|off|2s|60f",
+    help="Apply --spread of deal select to each function.",
+)
+@option(
     _WHAT, "--min-gap", metavar="Nf|Ns", help="Apply --min-gap of deal select to each function."
 )
 @option(_WHAT, "--diverse", metavar="M|P%", help="Apply --diverse of deal select to each function.")

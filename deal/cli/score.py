@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from deal.cli.common import key_value, print_note, print_selection
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.pictures import previews_option, store_maps_option
 from deal.cli.ranking import (
     csv_safe_option,
     note_formulas,
@@ -272,15 +273,8 @@ _BATCH_SIZE = (
     help="Tolerate this many failed images: exit with 0 up to the limit and with 1 above it. "
     "Default: tolerate any number, and exit with 3 if there are any.",
 )
-@option(
-    _OUT,
-    "--previews",
-    type=int,
-    default=0,
-    metavar="N",
-    first_day=True,
-    help="Draw the top N images beside their difficulty maps, in DIR/previews.jpg.",
-)
+@previews_option(_OUT, "DIR")
+@store_maps_option(_OUT, "DIR", ["selected", "all", "none"])
 @csv_safe_option(_OUT)
 @option(
     _OUT,
@@ -373,6 +367,7 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
         **{name: getattr(report, name) for name in (*names, "exit_code")},
         "output": path_to_id(str(report.output)),
         "previews": None if report.previews is None else path_to_id(str(report.previews)),
+        "maps": None if report.maps is None else path_to_id(str(report.maps)),
         "selection": report.selection.metadata,
         "top": list(report.selection.records(max(top, 0))),
     }
@@ -396,6 +391,8 @@ def _print_summary(report: RunReport) -> None:
     click.echo(f"statistics   {_shown(report.output / 'images')}")
     if report.previews is not None:
         click.echo(f"previews     {_shown(report.previews)}")
+    if report.maps is not None:
+        click.echo(f"maps         {_shown(report.maps)}")
 
 
 def _shown(path: Path) -> str:

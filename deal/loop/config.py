@@ -182,8 +182,8 @@ class MethodConfig:
 
     @property
     def asked(self) -> SelectOptions:
-        """``selection`` as :func:`deal.select` takes it."""
-        return flat_options(self.selection)
+        """``selection`` as :func:`deal.select` takes it; picks are spread only if it says so."""
+        return flat_options({"spread": "off", **self.selection})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,9 @@ from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES
 __all__ = ["Pattern", "passed_over", "walk"]
 
 _RUN = 4096  # names that are objects at once
-_OUTPUT = {b"runs/", b"selection.json", b"previews.jpg"}  # in an output of ours
+# What tells that a folder is an output of ours, and what is then no image of the pool.
+_TRACES = {b"runs/", b"selection.json", b"selection.csv"}
+_OURS = {b"previews.jpg", b"maps/"}
 HIDDEN, LINKED, SKIPPED = "hidden name", "symlinked folder", "skipped name"
 
 
@@ -157,15 +159,15 @@ def _names_in(folder: str, passed: Counter[str]) -> Iterator[bytes]:
                 passed[LINKED] += 1
                 continue
             names.append(name)
-            if name in _OUTPUT:
+            if name in _TRACES:
                 own.add(name)
             if len(names) == _RUN:
                 runs.append(_sorted_run(names))
                 names = []
     runs.append(_sorted_run(names))
     merged = merge(*map(_split, runs))
-    if own == _OUTPUT:
-        return (name for name in merged if name != b"previews.jpg")
+    if b"selection.json" in own and len(own) > 1:
+        return (name for name in merged if name not in _OURS)
     return merged
 
 

@@ -163,6 +163,7 @@ def report_pool(
     scene_length: str = "300f",
     sequence_from: str | None = None,
     seed: int = 0,
+    spread: str = "off",
     min_gap: str | None = None,
     diverse: str | float | None = None,
     stochastic: str | None = None,
@@ -185,8 +186,9 @@ def report_pool(
     sequence_from : str, optional
         Regular expression that is searched in the id; its first group is the sequence. By default
         the stored sequence is used.
-    seed, min_gap, diverse, stochastic
-        As in `deal.select`, for every function.
+    seed, spread, min_gap, diverse, stochastic
+        As in `deal.select`, for every function. By default picks are not spread, so that only the
+        functions make a difference.
     options
         Options of the acquisition functions; each function gets those that it takes.
 
@@ -215,6 +217,7 @@ def report_pool(
     rules: dict[str, Any] = {
         "budget": budget,
         "seed": seed,
+        "spread": spread,
         "min_gap": min_gap,
         "diverse": diverse,
         "stochastic": stochastic,
@@ -239,7 +242,7 @@ def report_pool(
     return PoolReport(
         images=len(ids),
         count=max(len(picks.ids) for picks in picked),
-        rules={key: str(value) for key, value in rules.items() if value is not None},
+        rules={key: str(value) for key, value in rules.items() if value not in (None, "off")},
         scene_length=scene_length,
         pool=_picks("pool", ids, where),
         picks=tuple(picked),

@@ -20,7 +20,7 @@ from deal.errors import OutputError
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
 from deal.results.partfile import Part, write_part
-from deal.results.schema import settings_difference
+from deal.results.schema import SCHEMA_VERSIONS, settings_difference
 
 __all__ = [
     "FOLDERS",
@@ -99,11 +99,11 @@ def check_part(path: Path, own: Mapping[str, str]) -> None:
         return  # another shard has just dropped its last row
     if part_shard(path.name) is None or "deal.schema" not in found:
         raise OutputError(f"{path} was not written by deal-score; choose another --output")
-    root, schema = path.parent.parent, own["deal.schema"]
-    if found["deal.schema"] != schema:
+    root = path.parent.parent
+    if found["deal.schema"] not in SCHEMA_VERSIONS:  # parts of an older one stay as they are
         raise OutputError(
-            f"{root} holds results of schema {found['deal.schema']}, not {schema}; use --overwrite "
-            "or another --output"
+            f"{root} holds results of schema {found['deal.schema']}, which this version of deal "
+            "does not know; use the version that wrote them, --overwrite or another --output"
         )
     if found["deal.fingerprint"] != own["deal.fingerprint"]:
         raise OutputError(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import ResultsError
+from deal.results.frames import Results
 from deal.results.partfile import Part
 from deal.results.parts import list_parts
 from deal.results.repeats import NONE, SecondRows, second_rows, without
@@ -19,6 +20,7 @@ from deal.results.schema import (
     REGION_COLUMNS,
     REQUIRED,
     SCHEMA_VERSION,
+    SCHEMA_VERSIONS,
     STATUSES,
     settings_difference,
 )
@@ -42,7 +44,7 @@ def read_results(
     sources: Source | Sequence[Source],
     columns: Sequence[str] | None = None,
     status: str | None = None,
-) -> pa.Table:
+) -> Results:
     """Image rows of one or many output folders, as one table in the order of sources and parts.
 
     Parameters
@@ -56,9 +58,8 @@ def read_results(
 
     Returns
     -------
-    pyarrow.Table
-        Its metadata holds ``deal.schema``, ``deal.fingerprint``, ``deal.settings`` and
-        ``deal.classes``.
+    Results
+        A table, which a notebook shows with small pictures.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def read_results(
     """
     batches = iter_results(sources, columns, status)
     first = next(batches)
-    return pa.Table.from_batches([first, *batches])
+    return Results(pa.Table.from_batches([first, *batches]))
 
 
 def iter_results(
@@ -110,7 +111,7 @@ def iter_results(
 
 def read_regions(
     sources: Source | Sequence[Source], columns: Sequence[str] | None = None
-) -> pa.Table:
+) -> Results:
     """Region rows of one or many output folders, as one table; empty when none were kept.
 
     Regions of an image without a row, or whose row is not ok, are left out: a run was killed
@@ -125,8 +126,8 @@ def read_regions(
 
     Returns
     -------
-    pyarrow.Table
-        One row per region; metadata as :func:`read_results`.
+    Results
+        One row per region.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def read_regions(
                 batch = batch.filter(pc.is_in(batch.column("id"), images.column("id")))
                 arrays = [batch.column(name) for name in names]
                 batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    return pa.Table.from_batches(batches, schema)
+    return Results(pa.Table.from_batches(batches, schema))
 
 
 def list_results(sources: Source | Sequence[Source], table: str = "images") -> list[Path]:
@@ -178,14 +179,15 @@ def open_part(path: Path) -> Part | None:
     except FileNotFoundError:
         return None
     version = part.footer.get("deal.schema")
-    if version == SCHEMA_VERSION:
+    if version in SCHEMA_VERSIONS:
         return part
     with part:
         if version is None:
             raise ResultsError(f"{path} was not written by deal-score; move it elsewhere")
         raise ResultsError(
-            f"{path} has results schema {version}, this version of deal reads {SCHEMA_VERSION}; "
-            "read it with the version that wrote it, or score again"
+            f"{path} has results schema {version}, this version of deal reads "
+            f"{' and '.join(SCHEMA_VERSIONS)}; read it with the version that wrote it, or score "
+            "again"
         )
 
 
@@ -242,7 +244,8 @@ def _parts(
         first = first or described
         check_alike(first, described)
         found.append(path)
-    return found, None if first is None else first[1]
+    # What is read has the columns of this version; those that a part lacks are null.
+    return found, None if first is None else {**first[1], "deal.schema": SCHEMA_VERSION}
 
 
 def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list[str]:

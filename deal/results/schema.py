@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deal.pool.signature import BYTES
 from deal.types import HISTOGRAM_LEVELS
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "REGION_COLUMNS",
     "REQUIRED",
     "SCHEMA_VERSION",
+    "SCHEMA_VERSIONS",
     "STATUSES",
     "canonical_json",
     "fingerprint",
@@ -34,7 +36,9 @@ __all__ = [
     "to_table",
 ]
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+SCHEMA_VERSIONS = ("1", "2")
+"""Versions that are read. Version 1 lacks ``thumbnail``; parts of both may lie in one output."""
 STATUSES = ("ok", "error", "duplicate", "skipped")
 
 _TEXT, _INT, _MEAN = pa.string(), pa.int64(), pa.float64()
@@ -93,6 +97,11 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "color_mode": (
         _TEXT,
         "color mode of the file before conversion to RGB: L, RGBA, CMYK, I;16, …",
+    ),
+    "thumbnail": (
+        pa.binary(BYTES),
+        "rounded mean grey (BT.601) of 12×16 areas of the upright image, row by row; null where "
+        "it could not be decoded, and in rows of schema 1",
     ),
     "raster_width": (pa.int32(), "width of the raster that statistics are computed on, pixels"),
     "raster_height": (pa.int32(), "height of that raster, pixels"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
@@ -22,6 +22,7 @@ from deal.selection.ranking import Ranking, SelectOptions
 
 __all__ = [
     "AUTO",
+    "STORE_MAPS",
     "ErrorLimit",
     "PoolOptions",
     "RunSettings",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 COPY = "copy it when the run is done (aws s3 sync, gcloud storage rsync, azcopy)"
+STORE_MAPS = ("none", "selected", "all")
 AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
 
@@ -64,6 +66,7 @@ class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     max_pixels: int
     save_manifest: str | os.PathLike[str] | None
     previews: int
+    store_maps: Literal["none", "selected", "all"]
     overwrite: bool
     csv_safe: bool
 
@@ -101,6 +104,10 @@ class RunSettings:
         versions of objects in stores, so that later runs need not list them.
     previews : int
         Number of top ranks to draw on ``previews.jpg``.
+    store_maps : ``none``, ``selected`` or ``all``
+        Store predicted classes, difficulty and entropy of every pixel of the images that are
+        selected, or of all, as PNG files below ``maps/`` (:mod:`deal.results.maps`). They are made
+        after the ranking, in one further pass over these images.
     overwrite : bool
         Remove earlier results in the output folder first.
     csv_safe : bool
@@ -123,6 +130,7 @@ class RunSettings:
     max_pixels: int = MAX_PIXELS
     save_manifest: str | None = None
     previews: int = 0
+    store_maps: str = "none"
     overwrite: bool = False
     csv_safe: bool = False
 
@@ -185,6 +193,11 @@ class ScoreConfig(RunSettings):
             raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
+        if self.store_maps not in STORE_MAPS:
+            raise UsageError(
+                f"store_maps must be {', '.join(STORE_MAPS[:-1])} or {STORE_MAPS[-1]}, not "
+                f"{self.store_maps!r}"
+            )
 
     @classmethod
     def parse(

@@ -1,9 +1,10 @@
 """Near-duplicates: frames that show the same as the last kept frame of their sequence.
 
 A frame is *kept* if it is sent to the network. Each frame is compared with the last kept frame of
-its sequence, on thumbnails of 12×16 grey pixels. If the difference is within a threshold, the frame
-is a duplicate of that frame and does not go through the network; otherwise it is kept. So in a slow
-drift a frame is kept from time to time, however little each frame differs from the one before.
+its sequence, by their signatures (:mod:`deal.pool.signature`). If the difference is within a
+threshold, the frame is a duplicate of that frame and does not go through the network; otherwise it
+is kept. So in a slow drift a frame is kept from time to time, however little each frame differs
+from the one before.
 
 Neighbours belong to one sequence (or one folder, by id, if there are no sequences) and one camera,
 in the order of the pool. The decisions depend only on the images, not on threads, batches or where
@@ -19,12 +20,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from deal.errors import UsageError
 from deal.pool.digests import digest
+from deal.pool.signature import MOST_LEVELS, SHAPE, Thumbnail, distance, limit_of
 from deal.run.rows import Outcome
 from deal.types import PoolItem
 
@@ -32,21 +30,15 @@ __all__ = [
     "DEDUP_THRESHOLD",
     "Followers",
     "Neighbours",
-    "Thumbnail",
     "dedup_settings",
-    "difference",
     "parse_dedup",
-    "thumbnail",
 ]
 
 DEDUP_THRESHOLD = 2.0
 """Grey levels; a tenth of the neighbouring frames in CamVid's drives differ less."""
 
-_SIZE = (12, 16)
 # Sequences whose last frame is remembered, for pools that interleave them.
 _OPEN_SEQUENCES = 1024
-
-Thumbnail = NDArray[np.uint8]
 
 
 def parse_dedup(value: Any) -> float | None:
@@ -62,7 +54,7 @@ def parse_dedup(value: Any) -> float | None:
         threshold = float(value)
     except (TypeError, ValueError):
         threshold = -1.0
-    if not 0 <= threshold <= 255:
+    if not 0 <= threshold <= MOST_LEVELS:
         raise UsageError(
             f"--dedup {value!r} is not a threshold of 0…255 grey levels: give a number, such as "
             f"--dedup={DEDUP_THRESHOLD:g}, or put --dedup without a number last"
@@ -74,22 +66,8 @@ def dedup_settings(threshold: float | None) -> dict[str, Any]:
     """Settings for the fingerprint, as JSON values; empty if no frames are compared."""
     if threshold is None:
         return {}
-    return {"dedup": {"threshold": threshold, "thumbnail": list(_SIZE)}}
-
-
-def thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
-    """Grey means of 12×16 areas of an image [H, W, 3], uint8 [12, 16]."""
-    small = Image.fromarray(image).resize(_SIZE[::-1], Image.Resampling.BOX)
-    return np.asarray(small.convert("L"))
-
-
-def difference(a: Thumbnail, b: Thumbnail) -> float:
-    """Mean absolute difference of two thumbnails in grey levels, after subtracting their means.
-
-    So a mere change of exposure counts little.
-    """
-    delta = a.astype(np.float64) - b
-    return float(np.abs(delta - delta.mean()).mean())
+    # Schema 1 took thumbnails from the network's input, so it decided otherwise.
+    return {"dedup": {"threshold": threshold, "thumbnail": list(SHAPE), "of": "image"}}
 
 
 @dataclass(slots=True)
@@ -113,7 +91,7 @@ class Neighbours:
     """
 
     def __init__(self, threshold: float, load: Callable[[PoolItem], Thumbnail | None]) -> None:
-        self._threshold = threshold
+        self._limit = limit_of(threshold)
         self._load = load
         self._kept: OrderedDict[tuple[str | None, ...], _Kept] = OrderedDict()
 
@@ -163,7 +141,7 @@ class Neighbours:
     def _repeats(self, kept: _Kept, small: Thumbnail) -> bool:
         if kept.thumbnail is None:
             kept.thumbnail = self._load(kept.item)
-        return kept.thumbnail is not None and difference(kept.thumbnail, small) <= self._threshold
+        return kept.thumbnail is not None and distance(kept.thumbnail, small) <= self._limit
 
 
 def _sequence(item: PoolItem) -> tuple[str | None, ...]:

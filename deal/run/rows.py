@@ -18,17 +18,22 @@ __all__ = ["Columns", "Image", "Outcome", "Shape", "single_rows", "to_rows", "un
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The stored facts about a decoded image, without its pixels."""
+    """The stored facts about a decoded image, without its pixels.
+
+    ``thumbnail`` is its signature (:mod:`deal.pool.signature`), 192 bytes.
+    """
 
     width: int
     height: int
     orientation: int
     color_mode: str
+    thumbnail: bytes
 
     @classmethod
-    def of(cls, decoded: Decoded) -> Shape:
+    def of(cls, decoded: Decoded, thumbnail: bytes) -> Shape:
         """Describe a decoded image."""
-        return cls(decoded.width, decoded.height, decoded.orientation, decoded.color_mode)
+        size = decoded.width, decoded.height
+        return cls(*size, decoded.orientation, decoded.color_mode, thumbnail)
 
 
 Image = tuple[PoolItem, Shape | None]
@@ -73,7 +78,7 @@ class Outcome:
 
 
 _FROM_ITEM = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
-_FROM_SHAPE = ("width", "height", "orientation", "color_mode")
+_FROM_SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
 
 
 def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | None]]:

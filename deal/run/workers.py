@@ -32,9 +32,10 @@ from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
 from deal.pool.fetch import DOWNLOADS, Fetcher, without_content
+from deal.pool.signature import Thumbnail, thumbnail
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
-from deal.run.dedup import Followers, Neighbours, Thumbnail, thumbnail
+from deal.run.dedup import Followers, Neighbours
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError
 from deal.run.rows import Outcome, Shape
@@ -61,7 +62,7 @@ class Ready:
     image: NDArray[np.uint8]
     extras: ImageExtras
     size: tuple[tuple[int, int], tuple[int, int]]
-    thumbnail: Thumbnail | None = None
+    thumbnail: Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class Line:
                 continue
             else:
                 ready = self._decode(entry.item)
-            if isinstance(ready, Ready) and ready.thumbnail is not None:
+            if isinstance(ready, Ready):
                 leader = neighbours.duplicate_of(ready.item, ready.thumbnail)
                 if leader is not None:
                     yield Outcome.duplicate(ready.item, ready.shape, leader)
@@ -292,11 +293,12 @@ class Line:
                 at_least=scorer.at_least,
                 room=None if alone else self._room,
             )
-            item, shape = without_content(item), Shape.of(decoded)
+            item = without_content(item)
+            small = thumbnail(decoded.image)
+            shape = Shape.of(decoded, small.tobytes())
             image, extras = scorer.prepared(
                 decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
             )
-            small = None if self._config.dedup is None else thumbnail(image)
             return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
         except DealError:
             raise

@@ -19,17 +19,17 @@ from deal.selection.sources import Sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["spread"]
+__all__ = ["FEATURE_COLUMNS", "choose_apart"]
 
 _STATISTICS = ("n_pixels", "class_pixels", "class_difficulty_sum", "class_entropy_sum")
-_COLUMNS = {
+FEATURE_COLUMNS = {
     "auto": ("embedding", *_STATISTICS),
     "embedding": ("embedding",),
     "statistics": _STATISTICS,
 }
 
 
-def spread(
+def choose_apart(
     sources: Sources,
     rows: Rows,
     ranking: Ranking,
@@ -107,7 +107,7 @@ def spread(
 
 
 def _features(sources: Sources, known: NDArray[np.int64], which: str) -> NDArray[np.float32]:
-    table: pa.Table = sources.take(known, ["id", *_COLUMNS[which]])
+    table: pa.Table = sources.take(known, ["id", *FEATURE_COLUMNS[which]])
     if (
         len(known)
         and which == "embedding"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError
 from deal.machine.files import replacing
+from deal.selection.heading import heading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +33,7 @@ oriented original; its box where no outline is stored); ``cost`` is in the unit 
 is empty (null).
 """
 _BATCH = 512
+_SHOWN = 10  # rows in a notebook
 
 # Leading apostrophes count too, so that text that is guarded twice is read back unchanged.
 _FORMULA = re.compile(r"^'*[=+\-@\t\r]")
@@ -67,6 +69,11 @@ class Selection:
         return np.asarray(self.table.column("score").to_numpy(), dtype=np.float64)
 
     @property
+    def heading(self) -> str:
+        """One sentence on what was selected by what, and how it was spread."""
+        return heading(self.metadata)
+
+    @property
     def drawn(self) -> str:
         """``, drawn by power:1`` where rows were drawn: text for a line that names the function."""
         stochastic = self.metadata["stochastic"]
@@ -97,6 +104,31 @@ class Selection:
                 if row["cost"] is not None and row["cost"].is_integer():
                     row["cost"] = int(row["cost"])
                 yield {name: rank if name == "rank" else row[name] for name in COLUMNS}
+
+    def to_pandas(self) -> Any:
+        """Return `COLUMNS` as a pandas DataFrame; UsageError if pandas is not installed."""
+        from deal.results.frames import to_pandas
+
+        return to_pandas(self._with_ranks())
+
+    def to_polars(self) -> Any:
+        """Return `COLUMNS` as a Polars DataFrame; UsageError if Polars is not installed."""
+        from deal.results.frames import to_polars
+
+        return to_polars(self._with_ranks())
+
+    def _with_ranks(self) -> pa.Table:
+        import pyarrow as pa
+
+        return self.table.add_column(0, "rank", pa.array(self.ranks)).select(list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        from deal.results.frames import html_table
+
+        rows = list(self.records(_SHOWN))
+        region = ["region"] if self.metadata.get("table") == "regions" else []
+        columns = ["rank", "score", *region, "id", "why"]
+        return html_table(rows, columns, self.heading, len(self))
 
     @property
     def formulas(self) -> int:

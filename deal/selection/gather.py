@@ -15,6 +15,7 @@ from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
 from deal.selection.budget import cost_columns, costs
 from deal.selection.order import repeated
+from deal.selection.places import Places
 from deal.selection.ranking import Ranking
 from deal.selection.sources import Sources
 
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _COLUMNS = ("camera", "sequence")
+_PLACES = ("sequence", "camera", "timestamp_ns")
 # The last number, of up to 18 digits, in a stem such as frame_000123 or clip.mp4#frame=123.
 _EXTENSION, _FRAME = r"\.[A-Za-z][A-Za-z0-9]*$", r"(?P<frame>\d{1,18})[^\d/]*$"
 
@@ -79,11 +81,13 @@ class Rows:
     costs : ndarray of float64 [n]
         1 for rows without a score.
     groups : dict of attribute name to Groups
-        Those of the quotas, and ``sequence`` if there is a gap.
+        Those of the quotas, and ``sequence`` and ``camera`` if there is a gap.
     times : ndarray of int64 [n]
         Nanoseconds or frame numbers, for the gap; empty without one.
     unscored : int
         Count of rows that are ok but have no score, since a value is missing or not a number.
+    places : Places, optional
+        What rows say of their sequence and time, if they are to be spread by it.
     """
 
     ids: pa.Array
@@ -93,6 +97,7 @@ class Rows:
     groups: dict[str, Groups]
     times: NDArray[np.int64]
     unscored: int
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -141,9 +146,11 @@ def scored_pieces(
 
 
 def gather(
-    sources: Sources, bound: Bound, ranking: Ranking
+    sources: Sources, bound: Bound, ranking: Ranking, *, with_places: bool = False
 ) -> tuple[Rows, NDArray[np.int64] | None]:
     """Read and score everything once; return the rows and :func:`pool_totals`.
+
+    ``with_places`` also collects sequences and times, where there are any.
 
     Raises
     ------
@@ -157,7 +164,10 @@ def gather(
     gap = ranking.min_gap
     pattern = None if ranking.sequence_from is None else sequence_pattern(ranking.sequence_from)
     attributes = [quota.attribute for quota in ranking.quotas] + (["sequence"] if gap else [])
+    by_camera = ranking.gap_per == "camera"
+    places = Places(by_camera) if with_places else None
     groups = {name: Groups() for name in attributes}
+    optional = list(_PLACES if with_places else ("camera",) if gap and by_camera else ())
     costly = cost_columns(ranking.cost, ranking.clicks)
     needs = [*costly, *filter(None, map(_column, groups))]
     needs += ["timestamp_ns"] if gap and not gap.frames else []
@@ -167,9 +177,11 @@ def gather(
     times: list[NDArray[np.float64] | NDArray[np.int64]] = []
     amounts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in costly}
     missing_times = unscored = 0
-    for piece, values in scored_pieces(sources, bound, needs, totals):
+    if gap and by_camera:
+        groups["camera"] = Groups()
+    for piece, values in scored_pieces(sources, bound, [*needs, *optional], totals):
         _require(piece, [*_key(sources.table)[:1], *needs])
-        ids += piece.column("id").cast(pa.large_string()).chunks
+        ids.append(piece.column("id").cast(pa.large_string()).combine_chunks())
         scores.append(values)
         unscored += int((_ok(piece) & np.isnan(values)).sum())
         if sources.table == "regions":
@@ -183,6 +195,9 @@ def gather(
             stamps = frame_numbers(piece) if gap.frames else piece.column("timestamp_ns")
             missing_times += int((stamps.is_null().to_numpy() & ~np.isnan(values)).sum())
             times.append(stamps.fill_null(0).to_numpy())
+        if places is not None:
+            columns = [_optional(piece, name, pattern) for name in _PLACES]
+            places.add(ids[-1], *columns)
     for group in groups.values():
         group.close()
     joined = np.concatenate(scores) if scores else np.empty(0)
@@ -195,11 +210,12 @@ def gather(
         groups=groups,
         times=np.concatenate(times).astype(np.int64) if times else np.empty(0, np.int64),
         unscored=unscored,
+        places=places,
     )
     row = repeated(rows.ids, rows.regions)
     if row is not None:
         if sources.settle():  # once more, without the second rows that are now left out
-            return gather(sources, bound, ranking)
+            return gather(sources, bound, ranking, with_places=with_places)
         raise _repeated(rows, row)
     if ranking.cost != "count" and scored.any():
         known = {name: np.concatenate(parts)[scored] for name, parts in amounts.items() if parts}
@@ -221,13 +237,25 @@ def _column(attribute: str) -> str | None:
     return attribute if attribute in _COLUMNS else "attributes"
 
 
+def _optional(
+    piece: pa.Table, name: str, pattern: re.Pattern[str] | None
+) -> pa.ChunkedArray | None:
+    """A column that may be missing; the sequence may also come from the id."""
+    if name == "sequence" and pattern is not None:
+        return _texts(piece, name, pattern)
+    return piece.column(name) if name in piece.column_names else None
+
+
 def _texts(piece: pa.Table, attribute: str, sequences: re.Pattern[str] | None) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if attribute == "folder":
         return pc.replace_substring_regex(piece.column("id"), r"/?[^/]*$", "", max_replacements=1)
-    column = piece.column(_column(attribute))
+    if attribute in ("camera", "sequence") and attribute not in piece.column_names:
+        column = pa.chunked_array([pa.nulls(len(piece), pa.string())])
+    else:
+        column = piece.column(_column(attribute))
     if attribute == "sequence" and sequences is not None:
         # Python's expressions, as at scoring: those of Arrow are of another dialect.
         found = map(sequences.search, piece.column("id").to_pylist())

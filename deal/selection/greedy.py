@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, insort
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cap", "Choice", "Spacing"]
+from deal.selection.near import NearDuplicates
+
+__all__ = ["Cap", "Choice", "Rule", "Spacing"]
 
 _BLOCK = 8192
+# Rows that are compared with each other for near-duplicates.
+_PART = 512
+# Rows whose signatures are read together: 100 MB.
+_AHEAD = 1 << 19
+
+
+class Rule(Protocol):
+    """What a rule tells of rows, of which some were taken; a row once refused stays so.
+
+    Attributes
+    ----------
+    reads : bool
+        Whether `load` must be called before a row is asked for.
+    """
+
+    reads: bool
+
+    def load(self, rows: NDArray[np.int64]) -> None:
+        """Read what the rule needs to know of rows that come next."""
+
+    def allows(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of these rows would fit alone."""
+
+    def allows_one(self, row: int) -> bool:
+        """Whether a row fits."""
+
+    def take(self, row: int) -> None:
+        """Remember a row."""
 
 
 @dataclass
@@ -29,53 +59,107 @@ class Cap:
     codes: NDArray[np.integer]
     limits: NDArray[np.float64]
     weights: NDArray[np.float64]
+    reads: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.used = np.zeros(len(self.limits))
+
+    def load(self, rows: NDArray[np.int64]) -> None:
+        """Read nothing."""
 
     def allows(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each of these rows would fit alone."""
         codes = self.codes[rows]
         return np.asarray(self.used[codes] + self.weights[rows] <= self.limits[codes])
 
+    def allows_one(self, row: int) -> bool:
+        """Whether a row fits."""
+        code = self.codes[row]
+        return bool(self.used[code] + self.weights[row] <= self.limits[code])
+
+    def take(self, row: int) -> None:
+        """Count a row."""
+        self.used[self.codes[row]] += self.weights[row]
+
 
 class Spacing:
     """A least distance between images of one sequence; it does not separate regions of one image.
 
+    Rows are sorted by sequence and time once, so that a taken row marks those near it.
+
     Parameters
     ----------
-    sequences, times, images : ndarray of int [n]
-        Sequence, time and image of each row.
+    sequences, times : ndarray of int [n]
+        Sequence and time of each row; rows of sequence −1 are near to none.
+    gap : int
+        Rows of one sequence must lie at least this far apart.
+    images : ndarray of int [n], optional
+        Image of each row, where several rows belong to one.
+
+    Attributes
+    ----------
     gap : int
     """
+
+    reads = False
 
     def __init__(
         self,
         sequences: NDArray[np.integer],
         times: NDArray[np.int64],
-        images: NDArray[np.integer],
         gap: int,
+        images: NDArray[np.integer] | None = None,
     ) -> None:
-        self._sequences, self._times, self._images = sequences, times, images
-        self._gap = gap
-        self._taken: dict[int, list[int]] = {}
-        self._seen: set[int] = set()
+        self.gap = gap
+        self._images = images
+        self._seen = np.zeros(0 if images is None else int(images.max(initial=-1)) + 1, bool)
+        order = np.lexsort((times, sequences))
+        self._place = np.empty(len(order), np.int32)
+        self._place[order] = np.arange(len(order), dtype=np.int32)
+        self._times = times[order]
+        self._sequences = sequences
+        count = int(sequences.max(initial=-1)) + 1
+        self._starts = np.searchsorted(sequences[order], np.arange(count + 1))
+        self._near = np.zeros(len(order), bool)
+        self._taken = array("q")
 
-    def allows(self, row: int) -> bool:
-        """Whether the row is far enough from all rows that were taken."""
-        if int(self._images[row]) in self._seen:
+    def load(self, rows: NDArray[np.int64]) -> None:
+        """Read nothing."""
+
+    def narrow(self, gap: int) -> None:
+        """Allow a smaller gap from now on."""
+        taken, self._taken, self.gap = self._taken, array("q"), gap
+        self._near[:] = False
+        for row in taken:
+            self.take(row)
+
+    def allows(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of these rows would fit alone."""
+        fits = ~self._near[self._place[rows]]
+        if self._images is not None:
+            fits |= self._seen[self._images[rows]]
+        return np.asarray(fits)
+
+    def allows_one(self, row: int) -> bool:
+        """Whether a row is far enough from all rows that were taken."""
+        if self._images is not None and self._seen[self._images[row]]:
             return True
-        taken = self._taken.get(int(self._sequences[row]), [])
-        time = int(self._times[row])
-        after = bisect_left(taken, time)
-        return (after == len(taken) or taken[after] - time >= self._gap) and (
-            after == 0 or time - taken[after - 1] >= self._gap
-        )
+        return not self._near[self._place[row]]
 
     def take(self, row: int) -> None:
-        """Remember a row."""
-        self._seen.add(int(self._images[row]))
-        insort(self._taken.setdefault(int(self._sequences[row]), []), int(self._times[row]))
+        """Mark the rows that are near this one."""
+        self._taken.append(row)
+        if self._images is not None:
+            self._seen[self._images[row]] = True
+        sequence = int(self._sequences[row])
+        if sequence < 0:
+            return
+        start, stop = self._starts[sequence : sequence + 2]
+        times = self._times[start:stop]
+        time = int(self._times[self._place[row]])
+        first = int(np.searchsorted(times, time - self.gap, "right"))
+        last = int(np.searchsorted(times, time + self.gap, "left"))
+        self._near[start + first : start + last] = True
 
 
 class Choice:
@@ -87,12 +171,14 @@ class Choice:
         The share of the budget that each row takes, in units of the budget.
     limit : float
         The budget.
-    caps : sequence of Cap
-    spacing : Spacing, optional
+    rules : sequence of Rule
+    near : NearDuplicates, optional
 
     Attributes
     ----------
     weights : ndarray of float64 [n]
+    rules : list of Rule
+    near : NearDuplicates or None
     taken : array of int64
         In the order in which they were taken.
     spent : float
@@ -102,18 +188,22 @@ class Choice:
         self,
         weights: NDArray[np.float64],
         limit: float,
-        caps: list[Cap],
-        spacing: Spacing | None = None,
+        rules: list[Rule],
+        near: NearDuplicates | None = None,
     ) -> None:
         self.weights, self._limit = weights, limit
-        self._caps, self._spacing = caps, spacing
+        self.rules, self.near = rules, near
         self.taken = array("q")  # a list would take five times the memory
         self.spent = 0.0
 
     def take(self, rows: NDArray[np.int64]) -> None:
         """Take rows regardless of the rules; the rules count them for later rows."""
+        for rule in self.rules:
+            rule.load(rows)
         for row in rows.tolist():
             self._take(row)
+        if self.near is not None:
+            self.near.cover(rows)
 
     def choose(self, order: NDArray[np.int64]) -> None:
         """Go through rows, best first, and take each row that still fits.
@@ -123,20 +213,55 @@ class Choice:
         if not len(order):
             return
         least = float(self.weights[order].min())
+        reads = self.near is not None or any(rule.reads for rule in self.rules)
+        read = 0
         for start in range(0, len(order), _BLOCK):
             if self.spent + least > self._limit:
                 return
+            if start >= read and reads:
+                read = start + max(_BLOCK, min(2 * self.remaining(order), _AHEAD))
+                read -= read % _BLOCK
+                self._load(order[start:read])
             block = order[start : start + _BLOCK]
             # A row that does not fit now never will, so most of a long tail is ruled out at once.
-            for row in block[self.fits(block)].tolist():
+            self._choose(block[self.fits(block)])
+
+    def _load(self, rows: NDArray[np.int64]) -> None:
+        """Read ahead what rules need to know of the rows that still fit."""
+        rows = rows[self.fits(rows)]
+        for rule in self.rules:
+            rule.load(rows)
+        if self.near is not None:
+            self.near.load(rows)
+
+    def _choose(self, rows: NDArray[np.int64]) -> None:
+        if self.near is None:
+            for row in rows.tolist():
                 if self._fits(row):
                     self._take(row)
+            return
+        for start in range(0, len(rows), _PART):
+            part = rows[start : start + _PART]
+            part = part[self.fits(part)]
+            self.near.prepare(part)
+            for row in part.tolist():
+                if self._fits(row) and self.near.allows(row):
+                    self._take(row)
+                    self.near.take(row)
+
+    def is_full(self, rows: NDArray[np.int64]) -> bool:
+        """Whether the budget pays for none of these rows any more."""
+        return not len(rows) or self.spent + float(self.weights[rows].min()) > self._limit
+
+    def reorder(self, first: int, rows: NDArray[np.int64]) -> None:
+        """Put the rows that were taken from the ``first`` on into another order."""
+        self.taken = self.taken[:first] + array("q", rows.tolist())
 
     def fits(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each of these rows would fit alone, without regard to gaps."""
+        """Whether each of these rows would fit alone, whatever it looks like."""
         fitting = self.spent + self.weights[rows] <= self._limit
-        for cap in self._caps:
-            fitting &= cap.allows(rows)
+        for rule in self.rules:
+            fitting &= rule.allows(rows)
         return np.asarray(fitting)
 
     def remaining(self, rows: NDArray[np.int64]) -> int:
@@ -147,16 +272,10 @@ class Choice:
     def _fits(self, row: int) -> bool:
         if self.spent + self.weights[row] > self._limit:
             return False
-        for cap in self._caps:
-            code = cap.codes[row]
-            if cap.used[code] + cap.weights[row] > cap.limits[code]:
-                return False
-        return self._spacing is None or self._spacing.allows(row)
+        return all(rule.allows_one(row) for rule in self.rules)
 
     def _take(self, row: int) -> None:
         self.taken.append(row)
         self.spent += float(self.weights[row])
-        for cap in self._caps:
-            cap.used[cap.codes[row]] += cap.weights[row]
-        if self._spacing is not None:
-            self._spacing.take(row)
+        for rule in self.rules:
+            rule.take(row)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["digest", "mixed", "name_hashes", "rank", "repeated"]
+__all__ = [
+    "digest",
+    "mixed",
+    "name_hashes",
+    "rank",
+    "repeated",
+    "text_buffers",
+    "text_hashes",
+]
 
 _BLOCK = 65_536  # rows per block of the digest; part of the definition of the digest
 _STEP = 8192  # rows worked on at once
@@ -113,7 +121,7 @@ def digest(
         for step in steps:
             state.update((ends[step + 1] - ends[step]).astype("<i8").data)
         for step in steps:
-            state.update(_buffers(ids.take(pa.array(step)))[1].data)
+            state.update(text_buffers(ids.take(pa.array(step)))[1].data)
         if regions is not None:
             state.update(regions[rows].astype("<i4").data)
         for step in steps:  # 0.0 and -0.0 tie, so they are digested as one number
@@ -121,7 +129,7 @@ def digest(
     return state.hexdigest()
 
 
-def _buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def text_buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Offsets [n + 1] from 0 and bytes of a large_string array without nulls."""
     if not len(ids):
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
@@ -139,27 +147,30 @@ def _ends(ids: pa.Array) -> NDArray[np.int64]:
 
 
 def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDArray[np.uint64]:
-    """Hash each name (id, or id and region): uint64 [n].
-
-    Each step takes eight bytes of all ids of a block at once.
-    """
+    """Hash each name (id, or id and region): uint64 [n]."""
     hashes = np.empty(len(ids), np.uint64)
     for start in range(0, len(ids), _STEP):
-        offsets, data = _buffers(ids[start : start + _STEP])
-        padded = np.concatenate([data, np.zeros(8, np.uint8)])
-        words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
-        lengths = np.diff(offsets)
-        value = mixed(lengths.astype(np.uint64))
-        for step in range(0, int(lengths.max(initial=0)), 8):
-            rows = np.flatnonzero(lengths > step)
-            word = words[offsets[rows] + step]
-            cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
-            word = (word << cut) >> cut  # drops the bytes of the next id
-            value[rows] = mixed(value[rows] ^ word)
-        hashes[start : start + len(lengths)] = value
+        offsets, data = text_buffers(ids[start : start + _STEP])
+        hashes[start : start + len(offsets) - 1] = text_hashes(data, offsets[:-1], np.diff(offsets))
     if regions is not None:
         hashes = mixed(hashes ^ (regions.astype(np.uint64) + np.uint64(1)))
     return hashes
+
+
+def text_hashes(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Hash pieces of a text: uint64 [n]. Each step takes eight bytes of all pieces at once."""
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
+    value = mixed(lengths.astype(np.uint64))
+    for step in range(0, int(lengths.max(initial=0)), 8):
+        rows = np.flatnonzero(lengths > step)
+        word = words[starts[rows] + step]
+        cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
+        word = (word << cut) >> cut  # drops the bytes of the next piece
+        value[rows] = mixed(value[rows] ^ word)
+    return value
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

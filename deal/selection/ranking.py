@@ -16,18 +16,23 @@ from deal.selection.rules import (
     Diverse,
     Gap,
     IdList,
+    NearLimit,
     Quota,
+    Spread,
     parse_diverse,
     parse_gap,
+    parse_near_duplicates,
     parse_quota,
+    parse_spread,
     read_id_lists,
 )
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
-__all__ = ["BY", "FEATURES", "Ranking", "SelectOptions", "flat_options"]
+__all__ = ["BY", "FEATURES", "GAP_PER", "Ranking", "SelectOptions", "flat_options"]
 
 BY = ("score", "score-per-cost")
 FEATURES = ("auto", "embedding", "statistics")
+GAP_PER = ("camera", "sequence")
 
 
 class SelectOptions(AcquisitionOptions, total=False):
@@ -44,8 +49,11 @@ class SelectOptions(AcquisitionOptions, total=False):
     click_length: float
     click_fixed: float
     max_per_image: int | None
+    spread: str | Spread
+    near_duplicates: str | float | NearLimit
     quota: str | Quota | Iterable[str | Quota]
     min_gap: str | Gap | None
+    gap_per: Literal["camera", "sequence"]
     exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     diverse: str | float | Diverse | None
@@ -77,8 +85,12 @@ class Ranking:
     clicks : ClickModel
     max_per_image : int, optional
         The largest number of regions to take from one image.
+    spread : Spread
+    near_duplicates : NearLimit
     quotas : tuple of Quota
     min_gap : Gap, optional
+    gap_per : ``camera`` or ``sequence``
+        Whether cameras of a sequence keep gaps apart from each other.
     sequence_from : str, optional
         Regular expression that gives the sequence of every id it matches.
     exclude : IdList
@@ -102,8 +114,11 @@ class Ranking:
     by: str = "score"
     clicks: ClickModel = field(default_factory=ClickModel)
     max_per_image: int | None = None
+    spread: Spread = field(default_factory=Spread)
+    near_duplicates: NearLimit = field(default_factory=NearLimit)
     quotas: tuple[Quota, ...] = ()
     min_gap: Gap | None = None
+    gap_per: str = "camera"
     sequence_from: str | None = None
     exclude: IdList = field(default_factory=IdList)
     include: IdList = field(default_factory=IdList)
@@ -126,8 +141,11 @@ class Ranking:
         click_length: float = 0.0,
         click_fixed: float = 1.0,
         max_per_image: int | None = None,
+        spread: str | Spread = "auto",
+        near_duplicates: str | float | NearLimit = "auto",
         quota: str | Quota | Iterable[str | Quota] = (),
         min_gap: str | Gap | None = None,
+        gap_per: str = "camera",
         exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         diverse: str | float | Diverse | None = None,
@@ -167,6 +185,19 @@ class Ranking:
             per row (:class:`deal.selection.ClickModel`).
         max_per_image : int, optional
             The largest number of regions to take from one image.
+        spread : str
+            How far apart picks of images lie. ``auto`` spreads the picks of a budget of images:
+            by a gap in time where timestamps or names tell sequence and time, otherwise over
+            kinds of images, by the distance of their embeddings or statistics. The gap is a third
+            of what each pick would have for itself if picks were spread evenly. ``2s``, ``500ms``
+            or ``60f`` sets the gap. A gap gives way where the budget could not be filled.
+            ``auto`` leaves draws, ``diverse``, ``core-set``, ``random`` and ``min_gap`` as they
+            are. ``off`` ranks by score alone.
+        near_duplicates : str or float
+            Of two picks whose thumbnails differ by at most so many grey levels, without their
+            means, only the one that comes first in the order stays, whatever its sequence and
+            folder. ``auto`` is 1.5 where ``spread`` is not ``off``, except for ``random``, and
+            near-duplicates then fill what is left of the budget. ``off`` compares none.
         quota : str or several
             ``camera=20%``: no camera takes more than 20 % of the budget;
             ``camera:front=100``: the camera ``front`` takes at most 100, in the budget's unit.
@@ -175,6 +206,8 @@ class Ranking:
         min_gap : str, optional
             Least distance between selected images of one ``sequence``: ``2s`` or ``500ms`` by
             ``timestamp_ns``, ``30f`` by the last number in the stem of the id.
+        gap_per : ``camera`` or ``sequence``
+            Whether gaps count for each camera of a sequence alone, or for all of them together.
         exclude : path or several
             Lists of ids (CSV with a column ``id``, or text) to leave out.
         include : path or several
@@ -216,7 +249,10 @@ class Ranking:
             clicks=ClickModel(click_corner, click_length, click_fixed),
             max_per_image=max_per_image,
             quotas=tuple(map(parse_quota, [quota] if isinstance(quota, (str, Quota)) else quota)),
+            spread=parse_spread(spread),
+            near_duplicates=parse_near_duplicates(near_duplicates),
             min_gap=parse_gap(min_gap),
+            gap_per=gap_per,
             exclude=read_id_lists(_paths(exclude)),
             include=read_id_lists(_paths(include)),
             diverse=parse_diverse(diverse),
@@ -266,7 +302,10 @@ class Ranking:
             ),
             "max_per_image": self.max_per_image,
             "quota": list(map(str, self.quotas)),
+            "spread": str(self.spread),
+            "near_duplicates": str(self.near_duplicates),
             "min_gap": None if self.min_gap is None else self.min_gap.text,
+            **({} if self.gap_per == "camera" else {"gap_per": self.gap_per}),
             **({} if self.sequence_from is None else {"sequence_from": self.sequence_from}),
             "exclude": _described(self.exclude),
             "include": _described(self.include),
@@ -279,7 +318,8 @@ class Ranking:
         }
 
     def _check(self, bound: Bound) -> None:
-        for name, choices in (("cost", COSTS), ("by", BY), ("features", FEATURES)):
+        choices_of = {"cost": COSTS, "by": BY, "features": FEATURES, "gap_per": GAP_PER}
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
@@ -303,6 +343,16 @@ class Ranking:
             raise UsageError(f"acquisition {bound.name!r} has no score to divide by a cost")
         if self.stochastic is not None and bound.greedy:
             raise UsageError(f"acquisition {bound.name!r} has no score to draw by: drop stochastic")
+        if self.spread.kind == "gap":
+            if self.budget == Budget():
+                raise UsageError("spread needs a budget: without one, everything is selected")
+            if self.min_gap is not None:
+                raise UsageError("spread and min_gap are both gaps: give one of them")
+            if spreads:
+                raise UsageError(
+                    f"spread {self.spread} orders by score, and picks by distance have none: give "
+                    "min_gap instead"
+                )
         if self.diverse is not None:
             if bound.greedy:
                 raise UsageError(f"acquisition {bound.name!r} is already diverse: drop diverse")

@@ -14,21 +14,30 @@ from typing import TypeAlias
 
 from deal.errors import UsageError
 from deal.machine.files import check_regular
+from deal.pool.signature import MOST_LEVELS
 from deal.selection.budget import decimal, number_of
 from deal.selection.document import COLUMNS, unguarded
 
 __all__ = [
+    "AUTO_LEVELS",
     "Diverse",
     "Gap",
     "IdList",
+    "NearLimit",
     "Quota",
+    "Spread",
     "parse_diverse",
     "parse_gap",
+    "parse_near_duplicates",
     "parse_quota",
+    "parse_spread",
     "read_id_lists",
 ]
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+
+AUTO_LEVELS = Fraction(3, 2)
+"""Grey levels within which two images show the same but for what moves in it: a car that waits."""
 
 _GAP = re.compile(r"(\d+(?:\.\d+)?)(s|ms|f)")
 _NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000}
@@ -118,6 +127,43 @@ class Gap:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far apart picks of images lie (:mod:`deal.selection.spreading`).
+
+    Attributes
+    ----------
+    kind : ``auto``, ``off`` or ``gap``
+    gap : Gap, optional
+        The gap that the user wants, for ``gap``.
+    """
+
+    kind: str = "auto"
+    gap: Gap | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.gap is None else self.gap.text
+
+
+@dataclass(frozen=True, slots=True)
+class NearLimit:
+    """Greatest difference of near-duplicates, of which only the first in the order is picked.
+
+    Attributes
+    ----------
+    kind : ``auto``, ``off`` or ``levels``
+        ``auto`` is `AUTO_LEVELS` wherever picks are spread.
+    levels : Fraction, optional
+        Grey levels, for ``levels``.
+    """
+
+    kind: str = "auto"
+    levels: Fraction | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.levels is None else decimal(self.levels)
+
+
 def parse_quota(text: str | Quota) -> Quota:
     """Read ``camera=20%``, ``camera:front=100``, ``weather:rain=5%``; UsageError otherwise."""
     if isinstance(text, Quota):
@@ -172,6 +218,38 @@ def parse_gap(text: str | Gap | None) -> Gap | None:
             return Gap(int(size), unit == "f", text.strip())
     raise UsageError(
         f"min_gap {text!r}: write a time or a number of frames, such as 2s, 500ms or 30f"
+    )
+
+
+def parse_spread(text: str | Spread) -> Spread:
+    """Read ``auto``, ``off``, or a gap such as ``2s``, ``500ms`` or ``60f``; UsageError."""
+    if isinstance(text, Spread):
+        return text
+    if text.strip() in ("auto", "off"):
+        return Spread(text.strip())
+    try:
+        return Spread("gap", parse_gap(text))
+    except UsageError:
+        raise UsageError(
+            f"spread {text!r}: write auto, off, or a time or a number of frames, such as 2s, 500ms "
+            "or 60f"
+        ) from None
+
+
+def parse_near_duplicates(value: str | float | NearLimit) -> NearLimit:
+    """Read ``auto``, ``off``, or a number of grey levels in 0…255; UsageError."""
+    if isinstance(value, NearLimit):
+        return value
+    text = str(value).strip()
+    if text in ("auto", "off"):
+        return NearLimit(text)
+    try:
+        if 0 <= float(text) <= MOST_LEVELS:
+            return NearLimit("levels", Fraction(text))
+    except ValueError:
+        pass
+    raise UsageError(
+        f"near_duplicates {text!r}: write a number of grey levels, such as 3, or auto or off"
     )
 
 

@@ -17,7 +17,7 @@ from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
-from deal.selection.diverse import spread
+from deal.selection.diverse import choose_apart
 from deal.selection.document import Selection
 from deal.selection.gather import (
     Rows,
@@ -27,11 +27,12 @@ from deal.selection.gather import (
     pool_totals,
     scored_pieces,
 )
-from deal.selection.greedy import Cap, Choice, Spacing
+from deal.selection.greedy import Cap, Choice, Rule, Spacing
 from deal.selection.order import digest, name_hashes, rank
 from deal.selection.ranking import Ranking, SelectOptions
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
+from deal.selection.spreading import Spreading, asks_for_places
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +57,7 @@ def select(
 
     Parameters
     ----------
-    sources : path, pyarrow.Table, or several of them
+    sources : path, Results, pyarrow.Table, or several of them
         Output folders of `deal-score`, which are ranked together, or tables with ``id``, ``status``
         and the columns that the acquisition function, costs and rules need.
     sequence_from : str, optional
@@ -80,7 +81,7 @@ def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection
     """Select by the settings of a `Ranking`; raises the errors of `select`."""
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
-    rows, totals = gather(stored, bound, ranking)
+    rows, totals = gather(stored, bound, ranking, with_places=asks_for_places(ranking, bound))
     _trim()
     order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
     _trim()
@@ -130,7 +131,9 @@ def _choose(
         *_lacking(ranking.exclude, rows, excluded, "exclude", "not in the results"),
         *_lacking(ranking.include, rows, included & scored, "include", "no scored rows"),
     ]
-    choice = _choice(rows, ranking, limit, order)
+    labeled = np.flatnonzero(excluded & scored)
+    spreading = Spreading.of(stored, rows, ranking, bound, order, limit, labeled)
+    choice = _choice(rows, ranking, limit, order, spreading)
     first = order[included[order]]
     choice.take(first)
     if len(first) and choice.spent > limit:
@@ -138,6 +141,7 @@ def _choose(
             f"the {len(first)} included rows cost {_plain(choice.spent)}, more than the budget of "
             f"{_plain(limit)}: give a larger budget or a shorter list"
         )
+    spreading.cover(labeled)
     open_rows = order[~(included | excluded)[order]]
     if ranking.stochastic is not None:
         open_rows = _drawn(rows, ranking, open_rows)
@@ -148,13 +152,15 @@ def _choose(
             most = ranking.diverse.resolve(limit, float(spent[-1]) if len(spent) else 0.0)
             fitting = np.searchsorted(spent, most, "right")
             open_rows = open_rows[: max(int(fitting), 1)]
-        labeled = np.flatnonzero(excluded & scored)
-        extra, lacking = spread(
+        extra, lacking = choose_apart(
             stored, rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
         )
         notes += lacking
     else:
-        choice.choose(open_rows)
+        spreading.choose(choice, open_rows)
+    taken = np.frombuffer(choice.taken, np.int64)
+    extra["spreading"] = spreading.to_dict(taken, order[~excluded[order]])
+    notes += spreading.notes()
     if len(order) and rows.unscored:
         notes.append(
             f"{rows.unscored} of {len(rows)} rows are ok but have no value for {bound.name}: they "
@@ -221,9 +227,15 @@ def _total(rows: Rows, order: NDArray[np.int64], ranking: Ranking) -> float:
     return float(np.sort(_weights(rows, ranking)[order]).sum())
 
 
-def _choice(rows: Rows, ranking: Ranking, limit: float, order: NDArray[np.int64]) -> Choice:
+def _choice(
+    rows: Rows,
+    ranking: Ranking,
+    limit: float,
+    order: NDArray[np.int64],
+    spreading: Spreading,
+) -> Choice:
     weights = _weights(rows, ranking)
-    caps = []
+    rules: list[Rule] = []
     for quota in ranking.quotas:
         group = rows.groups[quota.attribute]
         limits = np.full(len(group.values), np.inf)
@@ -236,18 +248,25 @@ def _choice(rows: Rows, ranking: Ranking, limit: float, order: NDArray[np.int64]
         for value, code in group.values.items():
             if quota.value in (None, value):
                 limits[code] = most
-        caps.append(Cap(group.codes, limits, weights))
-    spacing = None
+        rules.append(Cap(group.codes, limits, weights))
     if ranking.max_per_image is not None or ranking.min_gap is not None:
         images = image_codes(rows, order)
         if ranking.max_per_image is not None:
             limits = np.full(int(images.max(initial=-1)) + 1, float(ranking.max_per_image))
-            caps.append(Cap(images, limits, np.ones(len(rows))))
+            rules.append(Cap(images, limits, np.ones(len(rows))))
         if ranking.min_gap is not None:
-            spacing = Spacing(
-                rows.groups["sequence"].codes, rows.times, images, ranking.min_gap.size
-            )
-    return Choice(weights, limit, caps, spacing)
+            rules.append(Spacing(_sequences(rows), rows.times, ranking.min_gap.size, images))
+    return Choice(weights, limit, [*rules, *spreading.rules], spreading.near)
+
+
+def _sequences(rows: Rows) -> NDArray[np.integer]:
+    """Codes [n] of sequences, or of the cameras of sequences where gaps count for each camera."""
+    codes = rows.groups["sequence"].codes.astype(np.int64)
+    if "camera" in rows.groups:
+        camera = rows.groups["camera"]
+        codes = codes * max(len(camera.values), 1) + camera.codes
+        codes = np.unique(codes, return_inverse=True)[1].reshape(-1)
+    return codes
 
 
 def _named(rows: Rows, names: IdList) -> NDArray[np.bool_]:

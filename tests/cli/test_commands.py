@@ -179,7 +179,7 @@ def test_select_ranks_stored_results_anew(
         "select", out, "--acquisition", "entropy", "--budget", "50%", "--output", anew
     )
     assert code == 0
-    assert "entropy: 3 selected of 6 scored" in stdout
+    assert "3 of 6 selected by entropy" in stdout
     assert len((anew / "selection.csv").read_text().splitlines()) == 4
     assert (out / "selection.csv").read_bytes() == before
     code, stdout, _ = deal("select", out, "--json", "--budget", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,13 @@ def test_ctrl_c_behind_another_error_is_an_interruption(
         except ImportError as error:
             raise EngineUnavailableError("engine ort needs ONNX Runtime") from error
 
+    def importing_late(*arguments: object, **options: object) -> None:
+        """The same where nobody expects an import to fail."""
+        try:
+            importing()
+        except EngineUnavailableError as error:
+            raise error.__cause__ from error.__cause__.__cause__
+
     def closing(*arguments: object, **options: object) -> None:
         """As ``shutil.rmtree`` does: the file was closed when the signal came."""
         try:
@@ -99,7 +107,36 @@ def test_ctrl_c_behind_another_error_is_an_interruption(
         finally:
             os.close(-1)
 
-    for main in (importing, closing):
+    for main in (importing, importing_late, closing):
         monkeypatch.setattr(cli.deal, "main", main)
         assert cli.run(cli.deal, ["score"], "deal") == 130
         assert capfd.readouterr().err == "interrupted\n"
+
+
+DONE = """
+import atexit, sys, time
+from deal.cli import main
+
+def waiting():
+    print("done", flush=True)
+    while True:
+        time.sleep(0.05)
+
+atexit.register(waiting)
+sys.argv = ["deal", "--version"]
+main()
+"""
+
+
+def test_ctrl_c_after_the_end_of_a_command_is_silent() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DONE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "done\n":
+                break
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert stderr == ""

@@ -1,4 +1,4 @@
-"""Every command of the README and the tutorials runs, and prints what the page shows."""
+"""Every command of the README, the tutorials and some guides runs, and prints what pages show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from tests.helpers.pages import ROOT, Shell, blocks, commands, matches, run_page
 
 TUTORIALS = ROOT / "docs" / "tutorials"
+HOW_TO = ROOT / "docs" / "howto"
 
 
 @pytest.fixture
@@ -48,6 +49,11 @@ def test_the_tutorial_of_a_labeling_list(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_the_guide_to_pictures(shell: Shell) -> None:
+    assert run_page(ROOT / "docs/howto/pictures.md", shell) >= 4
+
+
+@pytest.mark.slow
 def test_the_tutorial_of_a_network_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-network.md", shell) >= 5
@@ -57,6 +63,11 @@ def test_the_tutorial_of_a_network_of_ones_own(shell: Shell) -> None:
 def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-function.md", shell) >= 4
+
+
+@pytest.mark.slow
+def test_the_way_into_a_labeling_tool_and_back(shell: Shell) -> None:
+    assert run_page(HOW_TO / "annotate.md", shell) >= 6
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from deal.results.output import Output
+from deal.results.parts import publish, read_part
 from deal.results.reading import read_regions, read_results
 
 SETTINGS = {"model": "abc", "raster": "input"}
@@ -18,7 +19,21 @@ def open_output(path: Path, **options: Any) -> Output:
     return Output.open(path, **{"settings": SETTINGS, "classes": CLASSES, **options})
 
 
-def write(output: Output, *ids: str, version: str = "v1", status: str = "ok") -> None:
+def as_schema_1(path: Path) -> None:
+    """Turn the parts of an output into those of the version before, without thumbnails."""
+    for part in (path / "images").glob("*.parquet"):
+        table = read_part(part)
+        metadata = {**table.schema.metadata, b"deal.schema": b"1"}
+        publish(table.drop_columns(["thumbnail"]).replace_schema_metadata(metadata), part)
+
+
+def write(
+    output: Output,
+    *ids: str,
+    version: str = "v1",
+    status: str = "ok",
+    thumbnail: bytes | None = None,
+) -> None:
     """One row an item; rows that are ok have two regions whose ``x0`` tells the version."""
     count = len(ids)
     regions = None
@@ -37,6 +52,7 @@ def write(output: Output, *ids: str, version: str = "v1", status: str = "ok") ->
         "source_version": [version] * count,
         "status": [status] * count,
         "entropy_mean": np.full(count, 0.5),
+        "thumbnail": [thumbnail] * count,
     }
     output.write(images, regions)
 

@@ -92,10 +92,12 @@ def test_folders_that_overlap_are_refused(
     assert ids("a", "ab", "c") == ["1.jpg", "b/2.jpg", "3.jpg", "4.jpg"]
 
 
-def test_the_contact_sheet_of_an_earlier_run_is_no_image_of_the_pool(tmp_path: Path) -> None:
+def test_pictures_of_an_earlier_run_are_no_images_of_the_pool(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "out/previews.jpg", "out/2.jpg", "mine/previews.jpg")
+    touch(tmp_path, "out/maps/classes/1.jpg.png", "mine/maps/1.png")
     touch(tmp_path, "out/selection.json", "out/runs/0-of-1.json")
-    assert ids(tmp_path) == ["1.jpg", "mine/previews.jpg", "out/2.jpg"]
+    touch(tmp_path, "round2/selection.json", "round2/selection.csv", "round2/previews.jpg")
+    assert ids(tmp_path) == ["1.jpg", "mine/maps/1.png", "mine/previews.jpg", "out/2.jpg"]
     assert ids(tmp_path / "out/*.jpg") == ["2.jpg"]
     assert ids(tmp_path / "out/previews.jpg") == ["previews.jpg"]
 

@@ -22,6 +22,7 @@ from deal.types import PoolItem
 from tests.helpers.outputs import (
     CLASSES,
     SETTINGS,
+    as_schema_1,
     files,
     open_output,
     region_versions,
@@ -170,7 +171,7 @@ def test_every_footer_names_schema_fingerprint_settings_and_classes(tmp_path: Pa
     for folder in ("images", "regions"):
         (part,) = (tmp_path / folder).iterdir()
         metadata = parquet.read_metadata(part).metadata
-        assert metadata[b"deal.schema"] == b"1"
+        assert metadata[b"deal.schema"] == b"2"
         assert metadata[b"deal.fingerprint"].decode() == fingerprint
         assert json.loads(metadata[b"deal.settings"]) == SETTINGS
         assert json.loads(metadata[b"deal.classes"]) == CLASSES
@@ -183,7 +184,7 @@ def test_footers_survive_the_dropping_of_rows(tmp_path: Path) -> None:
     open_output(tmp_path).close()
     (part,) = (tmp_path / "images").iterdir()
     assert b"deal.fingerprint" in parquet.read_metadata(part).metadata
-    assert read_results(tmp_path).schema.metadata[b"deal.schema"] == b"1"
+    assert read_results(tmp_path).schema.metadata[b"deal.schema"] == b"2"
 
 
 def test_run_records_name_shard_and_fingerprint(tmp_path: Path) -> None:
@@ -297,10 +298,33 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         write(output, "a")
     (part,) = (tmp_path / "images").iterdir()
     table = parquet.read_table(part, partitioning=None)
-    metadata = {**table.schema.metadata, b"deal.schema": b"2"}
+    metadata = {**table.schema.metadata, b"deal.schema": b"3"}
     parquet.write_table(table.replace_schema_metadata(metadata), part)
-    with pytest.raises(OutputError, match="schema 2, not 1; use --overwrite"):
+    with pytest.raises(OutputError, match=r"schema 3, which this .* not know; .*--overwrite"):
         open_output(tmp_path)
+
+
+def test_an_output_of_schema_1_is_continued_and_reads_as_one_table(tmp_path: Path) -> None:
+    with open_output(tmp_path) as output:
+        write(output, "a", "b")
+        write(output, "e", status="error")
+    as_schema_1(tmp_path)
+    with open_output(tmp_path) as output:
+        assert output.is_done("a", "v1")
+        assert not output.is_done("e", "v1")
+        output.describe([PoolItem("b", "b", "b", "v1", sequence="drive")])
+        write(output, "c", thumbnail=bytes(range(192)))
+    old, new = sorted((tmp_path / "images").iterdir())
+    assert parquet.read_metadata(old).metadata[b"deal.schema"] == b"1"
+    assert "thumbnail" not in parquet.read_schema(old).names
+    assert parquet.read_metadata(new).metadata[b"deal.schema"] == b"2"
+    table = read_results(tmp_path, ["id", "sequence", "thumbnail"])
+    assert table.schema.metadata[b"deal.schema"] == b"2"
+    assert table.to_pylist() == [
+        {"id": "a", "sequence": None, "thumbnail": None},
+        {"id": "b", "sequence": "drive", "thumbnail": None},
+        {"id": "c", "sequence": None, "thumbnail": bytes(range(192))},
+    ]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -59,9 +59,10 @@ json_values = st.recursive(
 )
 
 
-def test_the_columns_are_those_of_schema_1() -> None:
-    assert SCHEMA_VERSION == "1"
-    assert set(IMAGE_COLUMNS) == set(f"{CONTRACT} {COMMITTEE} {OUTLINE}".split())
+def test_the_columns_are_those_of_schema_2() -> None:
+    assert SCHEMA_VERSION == "2"
+    assert set(IMAGE_COLUMNS) == set(f"{CONTRACT} {COMMITTEE} {OUTLINE} thumbnail".split())
+    assert images_schema().field("thumbnail").type == pa.binary(192)
     assert set(REGION_COLUMNS) == set(f"{REGION_CONTRACT} {COMMITTEE} {OUTLINE} polygon".split())
     assert images_schema().names == list(IMAGE_COLUMNS)
     assert regions_schema().names == list(REGION_COLUMNS)

@@ -19,7 +19,8 @@ from deal.cli.score import command
 from deal.errors import UsageError
 from deal.pool.digests import digest
 from deal.pool.locator import LocalFile
-from deal.run.dedup import DEDUP_THRESHOLD, Neighbours, difference, parse_dedup, thumbnail
+from deal.pool.signature import difference
+from deal.run.dedup import DEDUP_THRESHOLD, Neighbours, parse_dedup
 from deal.run.ledger import Ledger
 from deal.run.pipeline import RunReport, score_pool
 from deal.types import PoolItem
@@ -76,17 +77,6 @@ FOUND = {
     **{"a0": "", "a1": "a0", "a2": "a0", "a3": "", "a4": "a3", "a5": ""},
     **{"b0": "", "b1": "b0", "b2": ""},
 }
-
-
-def test_thumbnails_are_means_of_areas_and_exposure_counts_for_nothing() -> None:
-    image = np.zeros((24, 32, 3), np.uint8)
-    image[:, 16:] = 100
-    small = thumbnail(image)
-    assert small.shape == (12, 16)
-    assert small[:, :8].max() == 0
-    assert small[:, 8:].min() == 100
-    assert difference(small, small + 30) == 0
-    assert difference(small, np.zeros_like(small)) == 50
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def picks(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[list[int
         (["--budget", "clicks:5"], [5, 4]),
         (["--budget", "clicks:10", "--click-corner", 0, "--click-fixed", 4], [5, 4]),
         (["--budget", 3, "--quota", "camera:right=1", "--quota", "camera:left=50%"], [5, 4]),
-        (["--min-gap", "2f"], [5, 3, 1]),
+        (["--min-gap", "2f", "--gap-per", "sequence"], [5, 3, 1]),
+        (["--min-gap", "3f"], [5, 4, 1, 0]),
         (["--acquisition", "focus:entropy", "--focus", "pole", "--budget", 1], [0]),
     ],
 )
@@ -115,7 +116,7 @@ def test_the_printed_table_has_what_was_asked_for(
     arguments = ["select", str(out), "--acquisition", "entropy", "--budget", "clicks:3"]
     assert cli.run(cli.deal, arguments, "deal") == 0
     printed = capsys.readouterr().out
-    assert "entropy: 2 selected of 6 scored, the first 2:" in printed
+    assert "2 of 6 selected by entropy; the first 2:" in printed
     assert "clicks" in printed
     assert "road 100 %" in printed
 
@@ -161,5 +162,5 @@ def test_rows_are_drawn_and_the_table_says_so(
     assert drawn != picks(capsys, *options, "--seed", "4")[0]
     assert cli.run(cli.deal, ["select", *map(str, options), "--seed", "3"], "deal") == 0
     assert capsys.readouterr().out.startswith(
-        "entropy: 6 selected of 6 scored, drawn by power:1, the first 6:"
+        "6 of 6 selected by entropy, drawn by power:1; the first 6:"
     )

@@ -84,7 +84,7 @@ def expected(rows: list[Row], unit: str, limit: float, quota: float | None, gap:
         if quota is not None and sum(cost(other, unit) for other in same) > quota:
             continue
         if any(
-            other["sequence"] == row["sequence"]
+            (other["sequence"], other["camera"]) == (row["sequence"], row["camera"])
             and abs(other["timestamp_ns"] - row["timestamp_ns"]) < gap
             for other in taken
         ):

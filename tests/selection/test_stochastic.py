@@ -236,7 +236,7 @@ def test_budget_quota_and_gap_are_kept_along_the_draw() -> None:
             continue
         if sum(i + 1 for i in both if camera[i] == camera[row]) > 90:
             continue
-        if any(abs(times[i] - times[row]) < 2 for i in taken):
+        if any(abs(times[i] - times[row]) < 2 for i in taken if camera[i] == camera[row]):
             continue
         taken.append(row)
     rules = {"budget": "pixels:150", "quota": "camera=60%", "min_gap": "2s"}

@@ -43,6 +43,7 @@ def hasten() -> None:
 def live(request: dict) -> int:
     """Run a command as its own process would, with calls that fail where the request says so."""
     from deal import cli
+    from deal.cli.ending import end_at_signals
 
     for descriptor, name in ((1, request["stdout"]), (2, request["stderr"])):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
@@ -59,7 +60,9 @@ def live(request: dict) -> int:
         plan["late"],
         file,
     )
-    return cli.run(cli.deal, request["arguments"], "deal")
+    code = cli.run(cli.deal, request["arguments"], "deal")
+    end_at_signals()
+    return code
 
 
 def main() -> int:

@@ -1,0 +1,138 @@
+"""Images on their way to a labeling tool: names, bytes, what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deal
+from deal.errors import OutputError
+from deal.pool.decode import decode_bytes
+from tests.helpers.models import scenes
+from tests.helpers.runs import SIZE
+from tests.helpers.tool_exports import label_maps, task_rows
+
+FORMATS = ("cvat", "label-studio", "coco", "masks", "fiftyone", "lightly")
+
+
+def odd_names(folder: Path) -> list[str]:
+    folder.mkdir()
+    (folder / "a").mkdir()
+    names = ["<script>.png", "a'b\".png", "a\nb.png", "a/b.png", "a_b.png", "ü,é.png", "-.png"]
+    raw = [os.fsencode(name) for name in names] + [b"\xff.png"]
+    for name, image in zip(raw, scenes(len(raw), SIZE), strict=True):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:  # noqa: PTH118
+            Image.fromarray(image).save(file, format="PNG")
+    return [*names, "%FF.png"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_odd_names_become_safe_ones_that_do_not_collide(model, tmp_path, to):
+    ids = odd_names(tmp_path / "pool")
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out")
+    deal.annotate(tmp_path / "out", to=to, output=tmp_path / "tasks")
+    found = task_rows(tmp_path / "tasks")
+    assert {row["id"] for row in found} == set(ids)
+    for row in found:
+        assert row["file"].isascii()
+        assert set(row["file"]).isdisjoint("<>'\"\n/, ")
+    assert len({row["file"].casefold() for row in found}) == len(ids)
+    assert len(list(label_maps(tmp_path / "tasks", to))) == len(ids)
+
+
+def test_images_that_exif_turns_are_written_upright(model, tmp_path):
+    """Tools differ in what they make of the tag, so no picture has it."""
+    (tmp_path / "pool").mkdir()
+    (image,) = scenes(1, (16, 24))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(image).save(tmp_path / "pool" / "turned.jpg", exif=tags)
+    Image.fromarray(image).save(tmp_path / "pool" / "upright.jpg")
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out")
+    deal.annotate(tmp_path / "out", to="coco", output=tmp_path / "tasks", images="link")
+    for row in task_rows(tmp_path / "tasks"):
+        path = tmp_path / "tasks" / "images" / row["file"]
+        with Image.open(path) as shown:  # as a tool that does not know of EXIF
+            assert shown.getexif().get(0x0112, 1) == 1
+            assert shown.size == (int(row["width"]), int(row["height"]))
+            pixels = np.asarray(shown.convert("RGB"))
+        original = (tmp_path / "pool" / row["id"]).read_bytes()
+        assert (pixels == decode_bytes(original).image).all()
+        assert path.suffix == (".png" if row["id"] == "turned.jpg" else ".jpg")
+    sizes = {row["id"]: (row["width"], row["height"]) for row in task_rows(tmp_path / "tasks")}
+    assert sizes == {"turned.jpg": ("16", "24"), "upright.jpg": ("24", "16")}
+    found = deal.annotate(tmp_path / "out", to="coco", output=tmp_path / "none", images="none")
+    assert "1 images are turned by EXIF" in found.notes[0]
+
+
+def test_formats_that_a_tool_does_not_show_become_png(model, tmp_path):
+    (tmp_path / "pool").mkdir()
+    for name, image in zip(("a.tif", "b.bmp"), scenes(2, SIZE), strict=True):
+        Image.fromarray(image).save(tmp_path / "pool" / name)
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out")
+    suffixes = {}
+    for to in ("label-studio", "cvat"):
+        deal.annotate(tmp_path / "out", to=to, output=tmp_path / to)
+        suffixes[to] = {row["id"]: Path(row["file"]).suffix for row in task_rows(tmp_path / to)}
+    assert suffixes == {
+        "label-studio": {"a.tif": ".png", "b.bmp": ".bmp"},
+        "cvat": {"a.tif": ".tif", "b.bmp": ".bmp"},
+    }
+
+
+def test_images_that_are_gone_or_changed_are_left_out_and_named(out, pool, tmp_path):
+    first, second, third, *others = deal.select(out).ids
+    (pool / first).unlink()
+    (pool / second).write_bytes(b"no image")
+    Image.new("RGB", (9, 9)).save(pool / third)
+    found = deal.annotate(out, to="coco", output=tmp_path / "tasks")
+    assert found.count == len(others)
+    assert [line.partition(":")[0] for line in found.left_out] == [first, second, third]
+    assert [bool(row["error"]) for row in task_rows(tmp_path / "tasks")] == [True] * 3 + [False] * 3
+    assert "cannot read the file" in (tmp_path / "tasks" / "README.txt").read_text()
+    value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
+    assert [image["deal_rank"] for image in value["images"]] == [4, 5, 6]
+    for item_id in others:
+        (pool / item_id).unlink()
+    with pytest.raises(OutputError, match="mount the pool where it was"):
+        deal.annotate(out, to="coco", output=tmp_path / "none")
+
+
+def test_links_lead_to_the_images(out, pool, tmp_path):
+    deal.annotate(out, to="cvat", output=tmp_path / "tasks", images="link")
+    for row in task_rows(tmp_path / "tasks"):
+        link = tmp_path / "tasks" / "images" / row["file"]
+        assert link.is_symlink()
+        assert link.resolve() == (pool / row["id"]).resolve()
+
+
+@pytest.mark.parametrize(
+    ("to", "prefix", "expected"),
+    [
+        ("label-studio", "s3://bucket/frames/", "s3://bucket/frames/{}"),
+        ("label-studio", "https://host/x", "https://host/x/{}"),
+        ("cvat", "s3://bucket/frames", "frames/{}"),
+        ("cvat", "https://host/x", "https://host/x/{}"),
+        ("coco", "s3://bucket/frames", "{}"),
+    ],
+)
+def test_images_are_named_below_a_prefix(out, tmp_path, to, prefix, expected):
+    found = deal.annotate(out, to=to, output=tmp_path / "tasks", image_url=prefix)
+    assert not (tmp_path / "tasks" / "images").exists()
+    ids = deal.select(out).ids
+    if to == "label-studio":
+        tasks = json.loads((tmp_path / "tasks" / "tasks.json").read_bytes())
+        names = [task["data"]["image"] for task in tasks]
+    elif to == "cvat":
+        names = (tmp_path / "tasks" / "images.txt").read_text().splitlines()
+        assert ("remote" if "https" in prefix else "--cloud_storage_id") in found.command
+        assert "--sorting-method predefined" in found.command
+    else:
+        value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
+        names = [image["file_name"] for image in value["images"]]
+    assert names == [expected.format(item_id) for item_id in ids]
