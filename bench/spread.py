@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 import deal
+from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
-from deal.doctor import demo_file
 from deal.errors import UsageError
 from deal.synthetic.drives import KINDS, Drive, film
 
