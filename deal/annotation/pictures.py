@@ -19,11 +19,13 @@ from deal.annotation.polygons import fill_wkt
 from deal.annotation.predicting import Predicted, Predictor
 from deal.annotation.record import Picture
 from deal.errors import ItemError
+from deal.model.palette import OKABE_ITO
 from deal.pool.ids import id_to_path
 
 __all__ = ["Maker"]
 
 _AT_ONCE, _PIXELS_AT_ONCE = 8, 2**26  # images that are read before the network sees them
+_LINE = OKABE_ITO[0]
 _FAINT = 160  # the grey towards which pixels outside of the regions go
 
 
@@ -158,8 +160,9 @@ class Maker:
                 return _named(options, task)
             if image.is_shown_alike(options.format.suffixes):
                 name = f"{base}{image.suffix}"
-                if options.images == "link":
-                    self._folder.link(folder / name, id_to_path(task.source.uri))
+                path = Path(id_to_path(task.source.uri))
+                if options.images == "link" and path.is_file():  # not inside another one
+                    self._folder.link(folder / name, str(path))
                 else:
                     self._folder.put(folder / name, image.data)
                 return name
@@ -213,6 +216,15 @@ def _labels(labels: LabelMap, view: _View, min_area: int) -> LabelMap:
 
 
 def _faint(pixels: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """An image whose pixels outside are washed out."""
-    grey = (pixels.astype(np.uint16) + 3 * _FAINT) // 4
-    return np.where(inside[:, :, None], pixels, grey.astype(np.uint8))
+    """An image whose pixels outside are washed out, with a line round those inside."""
+    grey = ((pixels.astype(np.uint16) + 3 * _FAINT) // 4).astype(np.uint8)
+    near = inside.copy()
+    for _ in range(max(min(inside.shape) // 250, 1)):
+        wider = near.copy()
+        wider[1:] |= near[:-1]
+        wider[:-1] |= near[1:]
+        wider[:, 1:] |= near[:, :-1]
+        wider[:, :-1] |= near[:, 1:]
+        near = wider
+    grey[near] = _LINE
+    return np.where(inside[:, :, None], pixels, grey)

@@ -101,6 +101,7 @@ def test_images_that_are_gone_or_changed_are_left_out_and_named(out, pool, tmp_p
         (pool / item_id).unlink()
     with pytest.raises(OutputError, match="mount the pool where it was"):
         deal.annotate(out, to="coco", output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_links_lead_to_the_images(out, pool, tmp_path):
@@ -132,6 +133,7 @@ def test_images_are_named_below_a_prefix(out, tmp_path, to, prefix, expected):
         names = (tmp_path / "tasks" / "images.txt").read_text().splitlines()
         assert ("remote" if "https" in prefix else "--cloud_storage_id") in found.command
         assert "--sorting-method predefined" in found.command
+        assert ("manifest.jsonl" in str(found.notes)) is ("s3" in prefix)
     else:
         value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
         names = [image["file_name"] for image in value["images"]]
