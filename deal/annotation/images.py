@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.errors import ItemError
-from deal.machine.files import check_regular
 from deal.pool.decode import MAX_PIXELS, decode_bytes
-from deal.pool.ids import id_to_path
+from deal.pool.ids import id_to_path, path_to_id
+from deal.pool.locator import read_file
 
 __all__ = [
     "BROWSER",
@@ -90,13 +89,7 @@ def read_image(uri: str, *, max_pixels: int = MAX_PIXELS, is_uri: bool = True) -
     ItemError
         It can no longer be read or decoded.
     """
-    path = id_to_path(uri) if is_uri else uri
-    try:
-        check_regular(path)
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise ItemError("io", f"cannot read the file: {error.strerror}") from error
+    data = read_file(uri if is_uri else path_to_id(uri), max_pixels=max_pixels)
     return decoded_image(data, max_pixels=max_pixels)
 
 

@@ -142,8 +142,9 @@ class Maker:
                 return _named(options, task)
             if image.is_shown_alike(options.format.suffixes):
                 name = f"{base}{image.suffix}"
-                if options.images == "link":
-                    self._folder.link(folder / name, id_to_path(task.source.uri))
+                path = Path(id_to_path(task.source.uri))
+                if options.images == "link" and path.is_file():  # not inside another one
+                    self._folder.link(folder / name, str(path))
                 else:
                     self._folder.put(folder / name, image.data)
                 return name
