@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,28 @@ def test_images_are_named_below_a_prefix(out, tmp_path, to, prefix, expected):
         value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
         names = [image["file_name"] for image in value["images"]]
     assert names == [expected.format(item_id) for item_id in ids]
+
+
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_images_in_an_archive_keep_their_bytes(pool, model, tmp_path, images):
+    with tarfile.open(tmp_path / "frames.tar", "w") as archive:
+        for path in sorted(pool.iterdir()):
+            archive.add(path, f"a/{path.name}")
+    deal.score_pool(tmp_path / "frames.tar", model=model, output=tmp_path / "out")
+    tasks = deal.annotate(
+        tmp_path / "out", to="cvat", output=tmp_path / "tasks", images=images
+    ).output
+    found = task_rows(tasks)
+    assert len(found) == 6
+    for row in found:
+        original = pool / Path(row["id"]).name
+        assert (tasks / "images" / row["file"]).read_bytes() == original.read_bytes()
+    labeled = deal.collect(
+        tasks / "annotations.xml", from_="cvat", output=tmp_path / "l", tasks=tasks
+    )
+    assert labeled.count == 6
+    found = deal.annotate(tmp_path / "out", to="coco", output=tmp_path / "c", images="none")
+    again = deal.collect(
+        tmp_path / "c" / "annotations.json", from_="coco", output=tmp_path / "m", tasks=found.output
+    )
+    assert again.count == 6  # the pool has the images
