@@ -154,7 +154,8 @@ class Gathering:
                 why = self._why_missing.get(line.rank, "it is not in the export")
                 self._note("missing", line.id, why)
         for name, number in sorted(legend.unknown.items()):
-            self._note("unknown class", name, f"{number} shape(s) are left out")
+            text = f"{number} shape(s) are left out; --map names what it is, as a class or void"
+            self._note("unknown class", name, text)
         if not self.gathered:
             first = self.problems[0] if self.problems else None
             reason = f" (the first: {first.name}: {first.text})" if first else ""
