@@ -26,7 +26,7 @@ from deal.results.partfile import write_part
 from deal.results.parts import part_name, part_size
 from deal.results.schema import images_schema, part_metadata, to_table
 
-__all__ = ["FUNCTIONS", "run", "write_results"]
+__all__ = ["FUNCTIONS", "ids", "run", "write_results"]
 
 _CLASSES = 19
 _PIXELS = 360 * 480
@@ -170,8 +170,8 @@ class _Rows:
         self._shared = _histograms(rng, 30_011)  # prime: parts pair with it in turn
         counts = rng.multinomial(_PIXELS, rng.dirichlet(np.full(_CLASSES, 0.4)), rows)
         columns: dict[str, Any] = {
-            "id": _ids(0, rows),
-            "uri": _ids(0, rows),
+            "id": ids(0, rows),
+            "uri": ids(0, rows),
             "source_version": ["183204-1700000000000000000"] * rows,
             "status": ["ok"] * rows,
             "sequence": [f"drive_{row // 600:05}" for row in range(rows)],
@@ -192,7 +192,7 @@ class _Rows:
         pairs = (part + 37 * np.arange(rows)) % len(self._shared)
         histograms = self._own[:rows] + self._shared[pairs]
         ds, entropy = rng.random(rows), rng.random(rows)
-        ids = pa.array(_ids(start, stop))
+        named = pa.array(ids(start, stop))
         flat = pa.array(histograms.ravel())
         # Pictures of 3×4 fields with some noise: few of them look alike.
         fields = rng.integers(10, 246, (rows, 3, 4)).repeat(4, axis=1).repeat(4, axis=2)
@@ -201,8 +201,8 @@ class _Rows:
             "thumbnail": pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(BYTES), rows, [None, pa.py_buffer(pictures.tobytes())]
             ),
-            "id": ids,
-            "uri": ids,
+            "id": named,
+            "uri": named,
             "difficulty_mean": pa.array(ds),
             "entropy_mean": pa.array(entropy),
             "difficulty_hist_image": pa.ListArray.from_arrays(
@@ -227,7 +227,8 @@ def _histograms(rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
     return (counts * 200 + noise * (counts > 0)).astype(np.int32)
 
 
-def _ids(start: int, stop: int) -> list[str]:
+def ids(start: int, stop: int) -> list[str]:
+    """Ids of rows, as long as those of a fleet."""
     return [
         f"2026-{1 + i % 12:02}/drive_{i // 600:05}/frame_{i:09}.jpg" for i in range(start, stop)
     ]

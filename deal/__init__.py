@@ -16,6 +16,11 @@ Score logits of a network that runs elsewhere::
     statistics = deal.score_logits(logits, size=(360, 480), head=head)
     deal.acquisition_scores(statistics.images, "ds:entropy")
 
+Hand them to a labeling tool, and take the labels back::
+
+    deal.annotate("out/", to="label-studio", output="tasks/")
+    deal.collect("export.json", from_="label-studio", output="labeled/", tasks="tasks/")
+
 Add an acquisition function of your own with ``@deal.acquisition``.
 
 Public names are imported on first use, so that ``import deal`` stays light.
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from deal.acquisitions.binding import acquisition_scores
     from deal.acquisitions.plugins import load_plugin
     from deal.acquisitions.registry import acquisition, acquisition_names
+    from deal.annotation.collect import Collection, collect
+    from deal.annotation.export import Annotation, annotate
     from deal.errors import (
         DealError,
         EngineUnavailableError,
@@ -50,18 +57,22 @@ if TYPE_CHECKING:
     from deal.model.head import DifficultyHead
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
+    from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
     from deal.selection import Selection, select
     from deal.types import Statistics
+    from deal.viewing.view import view
 else:  # type checkers take a module with __getattr__ to have every name
     from deal._lazy import on_first_use
 
     __getattr__ = on_first_use(
         __name__,
         {
+            "Annotation": "deal.annotation.export",
+            "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
             "DifficultyHead": "deal.model.head",
@@ -76,6 +87,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "OutputError": "deal.errors",
             "PoolError": "deal.errors",
             "Progress": "deal.run.progress",
+            "Results": "deal.results.frames",
             "ResultsError": "deal.errors",
             "RunReport": "deal.run.progress",
             "Scorer": "deal.scoring.scorer",
@@ -88,6 +100,8 @@ else:  # type checkers take a module with __getattr__ to have every name
             "acquisition": "deal.acquisitions.registry",
             "acquisition_names": "deal.acquisitions.registry",
             "acquisition_scores": "deal.acquisitions.binding",
+            "annotate": "deal.annotation.export",
+            "collect": "deal.annotation.collect",
             "components": "deal.kernel.geometry",
             "difficulty_map": "deal.kernel.statistics",
             "fit_head": "deal.fitting",
@@ -98,10 +112,13 @@ else:  # type checkers take a module with __getattr__ to have every name
             "score_logits": "deal.kernel.statistics",
             "score_pool": "deal.run.pipeline",
             "select": "deal.selection",
+            "view": "deal.viewing.view",
         },
     )
 
 __all__ = [
+    "Annotation",
+    "Collection",
     "Components",
     "DealError",
     "DifficultyHead",
@@ -116,6 +133,7 @@ __all__ = [
     "OutputError",
     "PoolError",
     "Progress",
+    "Results",
     "ResultsError",
     "RunReport",
     "Scorer",
@@ -129,6 +147,8 @@ __all__ = [
     "acquisition",
     "acquisition_names",
     "acquisition_scores",
+    "annotate",
+    "collect",
     "components",
     "difficulty_map",
     "fit_head",
@@ -139,6 +159,7 @@ __all__ = [
     "score_logits",
     "score_pool",
     "select",
+    "view",
 ]
 
 warn_of_namesake()

@@ -7,7 +7,9 @@ from typing import Any
 import click
 
 from deal.cli.common import print_note, print_selection
+from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.pictures import previews_option, store_maps_option
 from deal.cli.ranking import (
     csv_safe_option,
     note_formulas,
@@ -17,7 +19,7 @@ from deal.cli.ranking import (
 from deal.errors import UsageError
 from deal.text import printable
 
-_POOL, _OUT = "Pool", "Output"
+_POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
 
 
 @click.command(
@@ -27,6 +29,7 @@ _POOL, _OUT = "Pool", "Output"
         "deal select scored --acquisition entropy --budget 500",
         "deal select scored --budget 5% --diverse 10 --exclude labeled.csv -o round2",
         "deal select scored --budget regions:2000 --max-per-image 5",
+        "deal select scored --acquisition entropy --budget 500 -o round2 --previews 24",
     ],
 )
 @click.argument("out", nargs=-1, required=True, type=click.Path())
@@ -48,6 +51,16 @@ _POOL, _OUT = "Pool", "Output"
     help="Write selection.csv and selection.json to DIR. Default: only print.",
 )
 @csv_safe_option(_OUT)
+@previews_option(_PICTURES, "DIR", " The network runs on them once more.")
+@store_maps_option(_PICTURES, "OUT", ["selected", "none"])
+@option(
+    _PICTURES,
+    "--model",
+    type=click.Path(),
+    metavar="FILE",
+    help="Where the model that scored OUT is now, for --previews and --store-maps. Default: where "
+    "it was.",
+)
 @option(
     _OUT,
     "--top",
@@ -70,24 +83,56 @@ def command(
     out: tuple[str, ...],
     output: str | None,
     csv_safe: bool,
+    previews: int,
+    store_maps: str,
+    model: str | None,
     top: int,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Rank the images or regions in the folders OUT again, as one pool.
 
-    OUT is what `deal score --output OUT` wrote. No network runs.
+    OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
+    --store-maps.
     """
+    from deal.pool.schemes import refuse_scheme
     from deal.selection import select
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
-    selection = select(out, **ranking_keywords(options))
+    if output is not None:
+        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+    for folder in out:
+        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
+    if previews < 0:
+        raise UsageError(f"--previews must be at least 0, not {previews}")
+    if previews and output is None:
+        raise UsageError("--previews needs --output DIR, the folder for previews.jpg")
+    keywords = ranking_keywords(options)
+    selection = select(out, **keywords)
     if output is not None:
         selection.write(output, csv_safe=csv_safe)
         if not csv_safe:
             note_formulas(selection)
-    for note in selection.notes:
+    notes, sheet = list(selection.notes), None
+    if len(selection) and (previews or store_maps != "none"):
+        from deal.run.pictures import draw_pictures
+
+        keywords.pop("sequence_from", None)
+        store = store_maps != "none"
+        with Display(enabled=store and not as_json) as display:
+            pictures = draw_pictures(
+                out,
+                selection,
+                model=model,
+                folder=output,
+                previews=previews,
+                store=store,
+                progress=display,
+                **keywords,
+            )
+        notes, sheet = [*notes, *pictures.notes], pictures.previews
+    for note in notes:
         print_note(note)
     if as_json:
         click.echo(selection.to_json().encode(), nl=False)
@@ -95,3 +140,7 @@ def command(
         print_selection(selection, top)
         if output is not None:
             click.echo(f"ranking  {printable(output)}/selection.csv")
+        if sheet is not None:
+            click.echo(f"previews {printable(str(sheet))}")
+        if store_maps != "none":
+            click.echo(f"maps     {', '.join(f'{printable(name)}/maps' for name in out)}")
