@@ -8,6 +8,7 @@
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
 #                      counts go to bench/results/reliability.jsonl and docs/reliability.md
+# make label-studio    tasks into a real Label Studio server on this machine and back; installs it first
 # make check           formatting, lint and types
 # make docs            the documentation as a site: build/docs/index.html; a warning is an error
 # make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
@@ -23,7 +24,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo test test-fast test-matrix test-programs test-emulated torture check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -72,6 +73,10 @@ demo: $(VENV)/scoring
 	@echo "  rank your own images       $(BIN)/deal-score IMAGES/ --model MODEL.onnx --budget 10 --previews 10 --output out/mine"
 	@echo "  run every test             make test"
 
+picture: $(VENV)/scoring
+	@$(BIN)/deal-score --demo --output out/picture --overwrite --quiet --budget 4 --previews 4 >/dev/null
+	@cp out/picture/previews.jpg docs/images/demo.jpg
+
 # One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
 WORKERS ?= auto
 # With that variable, as in many containers, every worker would compile every test anew.
@@ -100,6 +105,21 @@ MINUTES ?= 20
 torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
+
+# An environment of its own, since Label Studio brings along a hundred packages.
+SERVED := build/label-studio
+
+$(SERVED)/installed: | $(BIN)/python
+	@echo "Installing Label Studio into $(SERVED): some minutes"
+	@$(PYTHON) -m venv $(SERVED)
+	@$(BIN)/python -c 'import tomllib; named = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*named["dependencies"], *named["optional-dependencies"]["ort"], "label-studio", sep="\n")' \
+	  >$(SERVED)/packages.txt
+	@$(call patiently,$(SERVED)/bin/pip install --quiet --disable-pip-version-check --requirement $(SERVED)/packages.txt)
+	@touch $@
+
+label-studio: $(VENV)/scoring $(SERVED)/installed
+	$(SERVED)/bin/python -m tests.annotation.serving
 
 check: $(VENV)/testing
 	$(BIN)/ruff check .

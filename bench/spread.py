@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 import deal
+from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
-from deal.doctor import demo_file
 from deal.errors import UsageError
 from deal.synthetic.drives import KINDS, Drive, film
 
@@ -77,7 +77,7 @@ def run(
     scores = dict(zip(table.column("id").to_pylist(), values.tolist(), strict=True))
     known = None if kinds is None else _kinds(kinds, scores)
     rows: list[Row] = []
-    for label, options in _ways().items():
+    for label, options in _ways(None if known else frames_per_second).items():
         chosen = {"acquisition": acquisition, "budget": budget, **options}
         ids = list(deal.select(table, **chosen).ids)
         found = measures(ids, scores, frames_per_second, known)
@@ -150,11 +150,17 @@ def measures(
     return found
 
 
-def _ways() -> dict[str, dict[str, Any]]:
+def _ways(frames_per_second: int | None) -> dict[str, dict[str, Any]]:
+    """Options of `deal.select` by name; with a frame rate also the best more than 1 s apart."""
+    apart = {}
+    if frames_per_second is not None:
+        gap = f"{frames_per_second + 1}f"
+        apart = {"more than 1 s apart": {"spread": gap, "near_duplicates": "off"}}
     return {
         "spread off": {"spread": "off"},
         "spread auto": {},
         "spread auto, near-duplicates 3": {"near_duplicates": 3},
+        **apart,
         "diverse 3": {"spread": "off", "diverse": 3},
         "stochastic power": {"spread": "off", "stochastic": "power"},
         "random": {"acquisition": "random"},

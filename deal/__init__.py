@@ -16,6 +16,11 @@ Score logits of a network that runs elsewhere::
     statistics = deal.score_logits(logits, size=(360, 480), head=head)
     deal.acquisition_scores(statistics.images, "ds:entropy")
 
+Hand them to a labeling tool, and take the labels back::
+
+    deal.annotate("out/", to="label-studio", output="tasks/")
+    deal.collect("export.json", from_="label-studio", output="labeled/", tasks="tasks/")
+
 Select from frames as they come, on a rig::
 
     stream = deal.Stream(budget=500, min_gap="2s")
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from deal.acquisitions.binding import acquisition_scores
     from deal.acquisitions.plugins import load_plugin
     from deal.acquisitions.registry import acquisition, acquisition_names
+    from deal.annotation.collect import Collection, collect
+    from deal.annotation.export import Annotation, annotate
     from deal.errors import (
         DealError,
         EngineUnavailableError,
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
     from deal.model.head import DifficultyHead
     from deal.model.spec import ModelSpec, read_spec
     from deal.regions.sources import Components, GivenSegments, Superpixels
+    from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
     from deal.rig.recorder import Recorder
     from deal.run.pipeline import score_pool
@@ -64,12 +72,15 @@ if TYPE_CHECKING:
     from deal.selection import Selection, select
     from deal.selection.stream import Decision, Stream
     from deal.types import Statistics
+    from deal.viewing.view import view
 else:  # type checkers take a module with __getattr__ to have every name
     from deal._lazy import on_first_use
 
     __getattr__ = on_first_use(
         __name__,
         {
+            "Annotation": "deal.annotation.export",
+            "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
             "Decision": "deal.selection.stream",
@@ -86,6 +97,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "PoolError": "deal.errors",
             "Progress": "deal.run.progress",
             "Recorder": "deal.rig.recorder",
+            "Results": "deal.results.frames",
             "ResultsError": "deal.errors",
             "RunReport": "deal.run.progress",
             "Scorer": "deal.scoring.scorer",
@@ -99,6 +111,8 @@ else:  # type checkers take a module with __getattr__ to have every name
             "acquisition": "deal.acquisitions.registry",
             "acquisition_names": "deal.acquisitions.registry",
             "acquisition_scores": "deal.acquisitions.binding",
+            "annotate": "deal.annotation.export",
+            "collect": "deal.annotation.collect",
             "components": "deal.kernel.geometry",
             "difficulty_map": "deal.kernel.statistics",
             "fit_head": "deal.fitting",
@@ -109,10 +123,13 @@ else:  # type checkers take a module with __getattr__ to have every name
             "score_logits": "deal.kernel.statistics",
             "score_pool": "deal.run.pipeline",
             "select": "deal.selection",
+            "view": "deal.viewing.view",
         },
     )
 
 __all__ = [
+    "Annotation",
+    "Collection",
     "Components",
     "DealError",
     "Decision",
@@ -129,6 +146,7 @@ __all__ = [
     "PoolError",
     "Progress",
     "Recorder",
+    "Results",
     "ResultsError",
     "RunReport",
     "Scorer",
@@ -143,6 +161,8 @@ __all__ = [
     "acquisition",
     "acquisition_names",
     "acquisition_scores",
+    "annotate",
+    "collect",
     "components",
     "difficulty_map",
     "fit_head",
@@ -153,6 +173,7 @@ __all__ = [
     "score_logits",
     "score_pool",
     "select",
+    "view",
 ]
 
 warn_of_namesake()

@@ -28,11 +28,13 @@ _GROUPS = {
     "Score a pool and select": (
         "score_pool",
         "select",
+        "view",
         "Scorer",
         "RunReport",
         "Selection",
         "Progress",
     ),
+    "Label what is selected": ("annotate", "Annotation", "collect", "Collection"),
     "Acquisition functions": (
         "acquisition",
         "acquisition_names",
@@ -49,7 +51,7 @@ _GROUPS = {
     ),
     "Difficulty heads": ("DifficultyHead", "fit_head", "FitReport"),
     "Regions of a pool": ("Components", "GivenSegments", "Superpixels"),
-    "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions"),
+    "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions", "Results"),
 }
 _MODULES = {
     "Training (needs PyTorch)": ("deal.training",),

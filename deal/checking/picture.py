@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from deal.checking.prediction import Prediction
 from deal.errors import OutputError
 from deal.machine.files import replacing
-from deal.run.previews import magma
-from deal.text import printable
+from deal.model.palette import class_colours
+from deal.run.lettering import drawable
+from deal.run.overlays import magma
 
-__all__ = ["class_colours", "draw_prediction", "write_picture"]
+__all__ = ["draw_prediction", "write_picture"]
 
 _PAPER, _INK = (250, 250, 248), (28, 28, 30)
 _WIDTH, _GAP, _LINE, _SWATCH = 480, 12, 24, 16
 _MOST = 24  # classes in the legend
-
-
-def class_colours(
-    count: int, palette: Sequence[tuple[int, int, int]] | None = None
-) -> NDArray[np.uint8]:
-    """A colour [count, 3] for each class: the model's palette, or hues far apart."""
-    if palette is not None:
-        return np.array(palette, np.uint8)
-    golden = 0.618034  # each hue falls into the largest gap that is left
-    rings = [(0.85, 0.95), (0.6, 0.75), (0.95, 0.6)]
-    colours = np.empty((count, 3), np.uint8)
-    for index in range(count):
-        parts = colorsys.hsv_to_rgb(index * golden % 1, *rings[index % len(rings)])
-        colours[index] = [round(255 * part) for part in parts]
-    return colours
 
 
 def draw_prediction(
@@ -49,7 +33,7 @@ def draw_prediction(
     labels = Image.fromarray(colours[prediction.labels]).resize(size, Image.Resampling.NEAREST)
     heat = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
     panels = {
-        f"{printable(prediction.name)} as the network sees it": seen,
+        f"{drawable(prediction.name)} as the network sees it": seen,
         "predicted classes": Image.blend(seen, labels, 0.65),
         f"{prediction.measure}: dark 0, bright 1": Image.fromarray(magma(np.asarray(heat))),
     }
@@ -69,7 +53,7 @@ def draw_prediction(
         x, y = _GAP + column * (_WIDTH + _GAP), top + row * _LINE
         colour = tuple(map(int, colours[prediction.classes.index(name)]))
         draw.rectangle([x, y, x + _SWATCH, y + _SWATCH], fill=colour, outline=_INK)
-        text = f"{printable(name)[:40]}  {share:.1%}"
+        text = f"{drawable(name)[:40]}  {share:.1%}"
         draw.text((x + _SWATCH + 8, y), text, fill=_INK, font=font)
     return sheet
 

@@ -13,6 +13,7 @@ from deal.errors import ItemError
 from deal.model.placing import placement
 from deal.model.spec import choose_difficulty
 from deal.scoring.inputs import Inputs
+from deal.scoring.maps import cell_uncertainty
 
 __all__ = ["Prediction", "predict"]
 
@@ -84,9 +85,7 @@ def predict(engine: Engine, name: str, pixels: NDArray[np.uint8]) -> Prediction:
     if not np.isfinite(logits).all():
         return _failed(name, spec.classes, "the network gives NaN or infinite logits")
     z = logits[0].astype(np.float64)
-    p = np.exp(z - z.max(axis=0))
-    p /= p.sum(axis=0)
-    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=0)
+    entropy = cell_uncertainty(z[None], ("entropy",))["entropy"]
     labels = z.argmax(axis=0)
     shown = _shown(placement(spec, *pixels.shape[:2]).inside, image.shape[:2], labels.shape)
     uncertainty, measure = entropy / np.log(len(z)), "entropy"

@@ -24,11 +24,14 @@ from deal.text import one_line, printable
 
 __all__ = ["deal", "main", "run", "score_main"]
 
-# In the order of a first day: score and rank, make a model for it, compare, look after the machine.
+# In the order of a first day: score, rank, label, make a model, compare, look after the machine.
 _COMMANDS = (
     "score",
     "select",
     "stream",
+    "view",
+    "annotate",
+    "collect",
     "report",
     "check",
     "fit-head",

@@ -23,7 +23,7 @@ FIRST_LINE, LAST_LINES = 10.0, 600.0  # seconds between lines: doubled from the 
 def describe(progress: Progress) -> str:
     """``1200/10000 images, 33.1 images/s, 4:26 left, 3 errors``."""
     finished = progress.skipped + progress.done
-    parts = [f"{finished}/{progress.total} images", f"{progress.rate:.1f} images/s"]
+    parts = [f"{finished}/{progress.total} {progress.what}", f"{progress.rate:.1f} images/s"]
     if progress.remaining:
         minutes, seconds = divmod(round(progress.remaining), 60)
         hours, minutes = divmod(minutes, 60)

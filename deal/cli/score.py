@@ -14,12 +14,14 @@ from click.core import ParameterSource
 from deal.cli.common import key_value, print_note, print_selection
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.pictures import previews_option, store_maps_option
 from deal.cli.ranking import (
     csv_safe_option,
     note_formulas,
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.reading import print_topics, reading_options
 from deal.cli.version import version_option
 from deal.errors import UsageError
 from deal.text import printable
@@ -74,6 +76,7 @@ _BATCH_SIZE = (
     metavar="REGEX",
     help="Read the sequence of an image from its id: the first group of REGEX.",
 )
+@reading_options(_POOL)
 @option(
     _POOL,
     "--dedup",
@@ -270,15 +273,8 @@ _BATCH_SIZE = (
     help="Tolerate this many failed images: exit with 0 up to the limit and with 1 above it. "
     "Default: tolerate any number, and exit with 3 if there are any.",
 )
-@option(
-    _OUT,
-    "--previews",
-    type=int,
-    default=0,
-    metavar="N",
-    first_day=True,
-    help="Draw the top N images beside their difficulty maps, in DIR/previews.jpg.",
-)
+@previews_option(_OUT, "DIR")
+@store_maps_option(_OUT, "DIR", ["selected", "all", "none"])
 @csv_safe_option(_OUT)
 @option(
     _OUT,
@@ -297,6 +293,7 @@ _BATCH_SIZE = (
 def command(
     pool: tuple[str, ...],
     demo: bool,
+    list_topics: bool,
     top: int,
     as_json: bool,
     quiet: bool,
@@ -304,8 +301,10 @@ def command(
 ) -> int:
     """Rank the images of POOL: what to label next.
 
-    POOL is any number of folders (searched recursively), globs, images, and manifests (.txt, .csv,
-    .tsv, .jsonl or .parquet with a column uri).
+    POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
+    .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos, robot logs
+    (.mcap). In object storage it is prefixes, globs and images: s3://bucket/drives/ (gs, az).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;
@@ -314,6 +313,9 @@ def command(
     Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images were quarantined; 130 or
     143 interrupted.
     """
+    if list_topics:
+        print_topics(pool, as_json=as_json)
+        return 0
     options = ranking_keywords(options)
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if demo:
@@ -347,7 +349,7 @@ def command(
 
 
 def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:
-    from deal.doctor import demo_file
+    from deal._demo import demo_file
 
     source = click.get_current_context().get_parameter_source("model")
     if pool or source is ParameterSource.COMMANDLINE:
@@ -365,6 +367,7 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
         **{name: getattr(report, name) for name in (*names, "exit_code")},
         "output": path_to_id(str(report.output)),
         "previews": None if report.previews is None else path_to_id(str(report.previews)),
+        "maps": None if report.maps is None else path_to_id(str(report.maps)),
         "selection": report.selection.metadata,
         "top": list(report.selection.records(max(top, 0))),
     }
@@ -388,6 +391,8 @@ def _print_summary(report: RunReport) -> None:
     click.echo(f"statistics   {_shown(report.output / 'images')}")
     if report.previews is not None:
         click.echo(f"previews     {_shown(report.previews)}")
+    if report.maps is not None:
+        click.echo(f"maps         {_shown(report.maps)}")
 
 
 def _shown(path: Path) -> str:

@@ -2,100 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deal.cli.common import print_note, print_selection
-from deal.cli.grouped import FC, GroupedCommand, option
+from deal.cli.display import Display
+from deal.cli.grouped import GroupedCommand, option
+from deal.cli.pictures import previews_option, store_maps_option
 from deal.cli.ranking import (
     csv_safe_option,
     note_formulas,
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.replay import replayed, split_options, stream_options
 from deal.errors import UsageError
 from deal.text import printable
 
-if TYPE_CHECKING:
-    from deal.selection.replay import Replay
-
-_POOL, _STREAM, _OUT = "Pool", "Stream", "Output"
-_LIMITS = [
-    option(
-        _STREAM,
-        "--as-stream",
-        is_flag=True,
-        help="Replay the images as a stream, in the order of their times, and select as a rig with "
-        "these rules would (deal.Stream). Says how close that comes to the choice from the whole "
-        "pool, and writes decisions.csv. The options below need it.",
-    ),
-    option(
-        _STREAM,
-        "--max-bytes",
-        metavar="2GB",
-        help="Keep files of at most this size together, with context.",
-    ),
-    option(
-        _STREAM,
-        "--window",
-        metavar="1h",
-        help="Windows of time with limits of their own: --window-budget, --window-bytes.",
-    ),
-    option(_STREAM, "--window-budget", type=int, metavar="N", help="Keep N images per window."),
-    option(_STREAM, "--window-bytes", metavar="200MB", help="Keep so many bytes per window."),
-    option(
-        _STREAM,
-        "--look-ahead",
-        metavar="8s",
-        help="How long an image may wait for the decision about its neighbours. Default: four "
-        "times --min-gap.",
-    ),
-    option(
-        _STREAM,
-        "--context-before",
-        metavar="1s",
-        help="Keep the images up to this long before a kept one, as long as it is kept.",
-    ),
-    option(
-        _STREAM,
-        "--context-after",
-        metavar="1s",
-        help="Keep the images up to this long after a kept one.",
-    ),
-    option(
-        _STREAM,
-        "--random-share",
-        type=float,
-        metavar="SHARE",
-        help="Share of the budget for a random sample of all images, 0 to 1. Default: 0.",
-    ),
-    option(
-        _STREAM,
-        "--pending",
-        type=int,
-        metavar="N",
-        help="Images that may wait at a time. Default: 1024.",
-    ),
-]
-
-_LIMIT_NAMES = (
-    "max_bytes",
-    "window",
-    "window_budget",
-    "window_bytes",
-    "look_ahead",
-    "context_before",
-    "context_after",
-    "random_share",
-    "pending",
-)
-
-
-def _stream_options(function: FC) -> FC:
-    for decorate in reversed(_LIMITS):
-        function = decorate(function)
-    return function
+_POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
 
 
 @click.command(
@@ -106,6 +31,7 @@ def _stream_options(function: FC) -> FC:
         "deal select scored --budget 5% --diverse 10 --exclude labeled.csv -o round2",
         "deal select scored --budget regions:2000 --max-per-image 5",
         "deal select scored --budget 500 --min-gap 2s --as-stream --max-bytes 2GB",
+        "deal select scored --acquisition entropy --budget 500 -o round2 --previews 24",
     ],
 )
 @click.argument("out", nargs=-1, required=True, type=click.Path())
@@ -117,7 +43,7 @@ def _stream_options(function: FC) -> FC:
     "not match keep the sequence that is stored.",
 )
 @ranking_options
-@_stream_options
+@stream_options
 @option(
     _OUT,
     "--output",
@@ -128,6 +54,16 @@ def _stream_options(function: FC) -> FC:
     help="Write selection.csv and selection.json to DIR. Default: only print.",
 )
 @csv_safe_option(_OUT)
+@previews_option(_PICTURES, "DIR", " The network runs on them once more.")
+@store_maps_option(_PICTURES, "OUT", ["selected", "none"])
+@option(
+    _PICTURES,
+    "--model",
+    type=click.Path(),
+    metavar="FILE",
+    help="Where the model that scored OUT is now, for --previews and --store-maps. Default: where "
+    "it was.",
+)
 @option(
     _OUT,
     "--top",
@@ -150,35 +86,60 @@ def command(
     out: tuple[str, ...],
     output: str | None,
     csv_safe: bool,
+    previews: int,
+    store_maps: str,
+    model: str | None,
     top: int,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Rank the images or regions in the folders OUT again, as one pool.
 
-    OUT is what `deal score --output OUT` wrote. No network runs.
+    OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
+    --store-maps.
     """
+    from deal.pool.schemes import refuse_scheme
+    from deal.selection import select
+
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
-    limits = {name: value for name in _LIMIT_NAMES if (value := options.pop(name)) is not None}
-    replayed = None
-    if options.pop("as_stream"):
-        replayed = _replayed(out, limits, ranking_keywords(options))
-        selection = replayed.selection
-    else:
-        from deal.selection import select
-
-        if limits:
-            given = next(iter(limits)).replace("_", "-")
-            raise UsageError(f"--{given} is a rule of streams: give --as-stream too")
-        selection = select(out, **ranking_keywords(options))
+    if output is not None:
+        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+    for folder in out:
+        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
+    if previews < 0:
+        raise UsageError(f"--previews must be at least 0, not {previews}")
+    if previews and output is None:
+        raise UsageError("--previews needs --output DIR, the folder for previews.jpg")
+    of_stream, options = split_options(options)
+    keywords = ranking_keywords(options)
+    stream = replayed(out, of_stream, keywords)
+    selection = select(out, **keywords) if stream is None else stream.selection
     if output is not None:
         selection.write(output, csv_safe=csv_safe)
-        if replayed is not None:
-            replayed.write_decisions(output)
+        if stream is not None:
+            stream.write_decisions(output)
         if not csv_safe:
             note_formulas(selection)
-    for note in [*selection.notes, *([] if replayed is None else replayed.lines())]:
+    notes, sheet = [*selection.notes, *([] if stream is None else stream.lines())], None
+    if len(selection) and (previews or store_maps != "none"):
+        from deal.run.pictures import draw_pictures
+
+        keywords.pop("sequence_from", None)
+        store = store_maps != "none"
+        with Display(enabled=store and not as_json) as display:
+            pictures = draw_pictures(
+                out,
+                selection,
+                model=model,
+                folder=output,
+                previews=previews,
+                store=store,
+                progress=display,
+                **keywords,
+            )
+        notes, sheet = [*notes, *pictures.notes], pictures.previews
+    for note in notes:
         print_note(note)
     if as_json:
         click.echo(selection.to_json().encode(), nl=False)
@@ -186,17 +147,7 @@ def command(
         print_selection(selection, top)
         if output is not None:
             click.echo(f"ranking  {printable(output)}/selection.csv")
-
-
-def _replayed(out: tuple[str, ...], limits: dict[str, Any], keywords: dict[str, Any]) -> Replay:
-    from dataclasses import replace
-
-    from deal.pool.ids import sequence_pattern
-    from deal.selection.ranking import Ranking
-    from deal.selection.replay import StreamLimits, replay
-
-    sequence_from = keywords.pop("sequence_from")
-    if sequence_from is not None:
-        sequence_pattern(sequence_from)
-    ranking = replace(Ranking.of(**keywords), sequence_from=sequence_from)
-    return replay(list(out), ranking, StreamLimits(**limits))
+        if sheet is not None:
+            click.echo(f"previews {printable(str(sheet))}")
+        if store_maps != "none":
+            click.echo(f"maps     {', '.join(f'{printable(name)}/maps' for name in out)}")

@@ -30,6 +30,7 @@ from deal.machine.files import writing
 from deal.pool.ids import Shard
 from deal.results.known import DESCRIPTION, Known, redescribed
 from deal.results.lock import OutputLock
+from deal.results.maps import remove_foreign_maps, remove_maps
 from deal.results.partfile import deal_metadata
 from deal.results.parts import (
     FOLDERS,
@@ -364,6 +365,7 @@ class Output:
             path.unlink(missing_ok=True)
         for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
+        remove_foreign_maps(self.path, self.fingerprint)
 
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``, and second rows.
@@ -388,6 +390,7 @@ class Output:
             part_of = self._known.part(item_id)
             if part_of is not None:
                 stale[part_of].append(item_id)
+                remove_maps(self.path, item_id)
         if not stale:
             return
         with self._lock.exclusive():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import ResultsError
+from deal.results.frames import Results
 from deal.results.partfile import Part
 from deal.results.parts import list_parts
 from deal.results.repeats import NONE, SecondRows, second_rows, without
@@ -43,7 +44,7 @@ def read_results(
     sources: Source | Sequence[Source],
     columns: Sequence[str] | None = None,
     status: str | None = None,
-) -> pa.Table:
+) -> Results:
     """Image rows of one or many output folders, as one table in the order of sources and parts.
 
     Parameters
@@ -57,9 +58,8 @@ def read_results(
 
     Returns
     -------
-    pyarrow.Table
-        Its metadata holds ``deal.schema``, ``deal.fingerprint``, ``deal.settings`` and
-        ``deal.classes``.
+    Results
+        A table, which a notebook shows with small pictures.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_results(
     """
     batches = iter_results(sources, columns, status)
     first = next(batches)
-    return pa.Table.from_batches([first, *batches])
+    return Results(pa.Table.from_batches([first, *batches]))
 
 
 def iter_results(
@@ -111,7 +111,7 @@ def iter_results(
 
 def read_regions(
     sources: Source | Sequence[Source], columns: Sequence[str] | None = None
-) -> pa.Table:
+) -> Results:
     """Region rows of one or many output folders, as one table; empty when none were kept.
 
     Regions of an image without a row, or whose row is not ok, are left out: a run was killed
@@ -126,8 +126,8 @@ def read_regions(
 
     Returns
     -------
-    pyarrow.Table
-        One row per region; metadata as :func:`read_results`.
+    Results
+        One row per region.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def read_regions(
                 batch = batch.filter(pc.is_in(batch.column("id"), images.column("id")))
                 arrays = [batch.column(name) for name in names]
                 batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    return pa.Table.from_batches(batches, schema)
+    return Results(pa.Table.from_batches(batches, schema))
 
 
 def list_results(sources: Source | Sequence[Source], table: str = "images") -> list[Path]:

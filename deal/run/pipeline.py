@@ -21,7 +21,9 @@ from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
+from deal.pool.inside import Reading
 from deal.pool.pixels import DARK, STRAY
+from deal.pool.saving import write_manifest
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -31,8 +33,9 @@ from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.sessions import layout_for
 from deal.run.sketch import QuantileSketch
+from deal.run.storing import store_maps
 from deal.run.workers import Line, open_session
-from deal.scoring.masks import check_masks
+from deal.scoring.masks import check_masks, save_masks
 from deal.scoring.options import CONCERNS
 from deal.scoring.session import Session
 from deal.selection import Ranking, score_sources, select_by
@@ -41,7 +44,9 @@ from deal.types import COMMITTEE_COLUMNS
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
 
-@takes(PoolOptions, *CONCERNS, RunSettings, Ranking.of, function_options, otherwise=OF_PLUGINS)
+@takes(
+    PoolOptions, *CONCERNS, RunSettings, Reading, Ranking.of, function_options, otherwise=OF_PLUGINS
+)
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -79,6 +84,8 @@ def score_pool(
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
     items = config.items
     total = items.count()
+    if config.save_manifest is not None:
+        write_manifest(config.save_manifest, config.whole_pool)
     with open_session(config) as scorer:
         _check_columns(config, scorer)
         notes = [*items.notes(), *scorer.doubts]
@@ -96,6 +103,7 @@ def score_pool(
             overwrite=config.overwrite,
             shard=config.shard,
         ) as results:
+            save_masks(mask, config.output)
             by_camera = mask is not None and bool(mask.cameras)
             ledger = Ledger(results, total, config.max_errors, progress, by_camera=by_camera)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
@@ -106,13 +114,14 @@ def score_pool(
             scored_peak = peak_memory()
             results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
+            foreign += line.fetcher.notes()
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
-            if not config.previews:
+            if not config.previews and config.store_maps == "none":
                 scorer.close()
             sketch = _sketch(config)
             pa.default_memory_pool().release_unused()
-            report = _report(config, scorer, ledger, line, seconds, (notes, foreign))
+            report = _report(config, scorer, ledger, line, seconds, (notes, foreign), progress)
             record = _record(config, device, line, report, started, sketch)
             record["notes"] = list(report.notes)
             record["peak_memory"] = {"scored": scored_peak, "ranked": peak_memory()}
@@ -145,6 +154,7 @@ def _report(
     line: Line,
     seconds: float,
     notes: tuple[list[str], list[str]],
+    progress: Callable[[Progress], None] | None,
 ) -> RunReport:
     with ledger.output.exclusive():  # so that the last of several shards to end ranks them all
         # No part is written if a shard has no image, or none that is ok.
@@ -160,9 +170,28 @@ def _report(
         from deal.run.previews import write_previews
 
         previews, more = write_previews(
-            config.output, selection, scorer, count=config.previews, max_pixels=config.max_pixels
+            config.output,
+            selection,
+            scorer,
+            sources=config.output,
+            ranking=config.ranking,
+            count=config.previews,
+            max_pixels=config.max_pixels,
+            endpoint_url=config.reading.endpoint_url,
         )
         said += more
+    maps: Path | None = None
+    if config.store_maps != "none" and len(selection):
+        maps = config.output / "maps"
+        said += store_maps(
+            config.output,
+            scorer,
+            set(selection.ids) if config.store_maps == "selected" else None,
+            shard=config.shard if config.store_maps == "all" else None,
+            max_pixels=config.max_pixels,
+            endpoint_url=config.reading.endpoint_url,
+            progress=progress,
+        )
     quarantined = ledger.errors.total() > 0 and config.max_errors is None
     return RunReport(
         output=config.output,
@@ -177,6 +206,7 @@ def _report(
         bound_by=line.bound_by(),
         notes=tuple(said),
         previews=previews,
+        maps=maps,
         exit_code=3 if quarantined else 0,
     )
 
@@ -218,6 +248,7 @@ def _record(
     """Write ``runs/<shard>.json``, which holds everything about the run besides the tables."""
     return {
         "command": list(map(path_to_id, sys.argv)),
+        "working_folder": path_to_id(str(Path.cwd())),
         "settings": config.to_dict(),
         "versions": _versions(config.scoring.runtime.engine),
         "started": started.isoformat(timespec="seconds"),

@@ -1,94 +1,91 @@
-"""The contact sheet, which shows the top ranks beside their difficulty maps."""
+"""``previews.jpg``: the first picks of a selection with the maps that explain them."""
 
 from __future__ import annotations
 
-import bisect
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from deal.acquisitions.labels import label
 from deal.errors import ItemError, ModelError, OutputError
+from deal.kernel.geometry import box_outline
 from deal.machine.files import replacing
-from deal.pool.decode import MAX_PIXELS, decode
-from deal.pool.ids import id_to_path
-from deal.results.reading import iter_results
+from deal.model.palette import class_colours
+from deal.pool.decode import MAX_PIXELS
+from deal.run.overlays import Rings, hot_cells, rings_of_cells, rings_of_wkt
+from deal.run.reopen import (
+    StoredImage,
+    function_of,
+    pixels_and_maps,
+    shown_function,
+    stored_images,
+)
+from deal.run.sheet import Entry, Key, contact_sheet, thumb_size
 from deal.scoring.faults import fault
 from deal.scoring.session import Session
-from deal.selection import Selection
-from deal.text import printable
-from deal.types import PoolItem
+from deal.selection import Ranking, Selection
+from deal.selection.sources import Sources
+from deal.selection.standing import Standing, standing
+from deal.selection.why import best_regions
 
-__all__ = ["Preview", "contact_sheet", "magma", "write_previews"]
+__all__ = ["MOST", "write_previews"]
 
-# Ten evenly spaced colours of matplotlib's magma (van der Walt and Smith, CC0): perceptually
-# uniform, so equal steps of difficulty look equal, and readable in grey.
-_MAGMA = np.array(
-    [
-        (0x00, 0x00, 0x04),
-        (0x18, 0x0F, 0x3E),
-        (0x45, 0x10, 0x77),
-        (0x72, 0x1F, 0x81),
-        (0x9F, 0x2F, 0x7F),
-        (0xCD, 0x40, 0x71),
-        (0xF1, 0x60, 0x5D),
-        (0xFD, 0x95, 0x67),
-        (0xFE, 0xC9, 0x8D),
-        (0xFC, 0xFD, 0xBF),
-    ],
-    dtype=np.float64,
-)
-_PAPER, _INK, _FAINT, _LINE = (250, 250, 248), (28, 28, 30), (112, 112, 116), (214, 214, 210)
-_THUMB = 264  # greatest width and height of a picture
-_GAP, _MARGIN, _HEADER, _CAPTION = 6, 28, 76, 50
+MOST = 320
+"""Images of a sheet: at their tallest they fill most of the 65,535 rows that a JPEG may have."""
+
+Source = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """One entry of the sheet.
+class _Wanted:
+    """What is to be drawn, before its image is read."""
 
-    Attributes
-    ----------
-    image : PIL.Image.Image
-        RGB, of thumbnail size.
-    difficulty : ndarray of float32 [h, w] or None
-        Difficulty in 0…1 at the thumbnail's size.
-    """
-
-    rank: int
+    name: str
     id: str
+    region: int | None
     score: float
-    image: Image.Image
-    difficulty: NDArray[np.float32] | None
-
-
-def magma(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colours [..., 3] for values in 0…1; values outside get the colour of the nearer end."""
-    position = np.clip(values, 0, 1) * (len(_MAGMA) - 1)
-    steps = np.arange(len(_MAGMA))
-    channels = [np.interp(position, steps, _MAGMA[:, channel]) for channel in range(3)]
-    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-    return colours
+    standing: str
+    why: str
+    outlines: list[tuple[str, str]]  # WKT and text
 
 
 def write_previews(
-    output: str | os.PathLike[str],
+    folder: Source,
     selection: Selection,
-    scorer: Session,
+    session: Session,
     *,
+    sources: Source | Sequence[Source],
+    ranking: Ranking,
     count: int,
     max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
 ) -> tuple[Path, list[str]]:
-    """Draw the first ``count`` of a selection on ``previews.jpg`` in the output folder.
+    """Draw the first ``count`` of a selection on ``previews.jpg`` in a folder.
 
-    Only these images are decoded and go through the network again.
+    Only these images, and the median and the easiest of the pool, are decoded and go through the
+    network again.
+
+    Parameters
+    ----------
+    folder : path
+    selection : Selection
+    session : Session
+        The model that scored the pool (:func:`deal.run.reopen.reopen`).
+    sources : path or sequence of paths
+        The output folders that were selected from.
+    ranking : Ranking
+        How it was selected.
+    count : int
+    max_pixels : int
+        Larger images are not drawn.
+    endpoint_url : str, optional
+        As in `deal.pool.inside.Reading`.
 
     Returns
     -------
@@ -101,144 +98,195 @@ def write_previews(
     OutputError
         The sheet cannot be written.
     """
-    output = Path(output)
-    paths = _paths(output, set(selection.table.column("id").slice(0, count).to_pylist()))
-    previews, notes = [], []
-    for rank, item_id, score in islice(selection.rows(), count):
-        item = PoolItem(item_id, paths[item_id], id_to_path(paths[item_id]), "")
-        try:
-            pixels = decode(item, max_pixels=max_pixels).image
-            difficulty = scorer.difficulty_maps([pixels])[0] if scorer.has_difficulty else None
-        except (ItemError, MemoryError, ModelError, RuntimeError) as error:
-            reason = fault(error, "drawing it").message
-            notes.append(f"no preview of {item_id!r}: {reason}")
-            continue
-        previews.append(_preview(rank, item_id, score, pixels, difficulty))
-    if not scorer.has_difficulty:
-        notes.append("the model has no difficulty: the previews show only the images")
-    scored, acquisition = selection.metadata["scored"], label(selection.metadata["acquisition"])
-    title = f"Top {len(previews)} of {scored} by {acquisition}{selection.drawn}"
-    path = output / "previews.jpg"
+    folders = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    notes = []
+    if min(count, len(selection)) > MOST:
+        count = MOST
+        notes.append(f"previews.jpg shows the first {MOST}: a JPEG cannot be taller")
+    pool = standing(folders, ranking)
+    picks = _picks(selection, folders, ranking, pool, count)
+    others = [] if pool is None else _contrast(pool, folders, ranking, picks)
+    images = stored_images(
+        folders, {wanted.id for wanted in (*picks, *others)}, endpoint_url=endpoint_url
+    )
+    thumb = thumb_size(len(picks))
+    function = shown_function(session, function_of(selection.metadata))
+    drawn: list[list[Entry]] = []
+    for several in (picks, others):
+        drawn.append([])
+        for wanted in several:
+            try:
+                stored = images[wanted.id]
+                entry = _entry(wanted, stored, session, function, thumb, max_pixels)
+            except (ItemError, MemoryError, ModelError, RuntimeError) as error:
+                reason = fault(error, "drawing it").message
+                notes.append(f"no preview of {wanted.id!r}: {reason}")
+                continue
+            drawn[-1].append(entry)
+    if not session.has_difficulty:
+        notes.append("the model has no difficulty head: the previews show entropy")
+    key = _key(selection, session, function, drawn[0])
+    path = Path(folder) / "previews.jpg"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            contact_sheet(previews, title).save(file, format="JPEG", quality=90)
+            contact_sheet(drawn[0], drawn[1], key).save(file, format="JPEG", quality=90)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return path, notes
 
 
-def contact_sheet(previews: list[Preview], title: str) -> Image.Image:
-    """Draw a sheet with title and colour scale above and entries in rows below, best first."""
-    with_maps = any(preview.difficulty is not None for preview in previews)
-    top = _scale_top(p.difficulty for p in previews)
-    pictures, most = (2, 3) if with_maps else (1, 5)
-    columns = max(min(most, math.ceil(math.sqrt(len(previews)))), 1)
-    cell_width = pictures * _THUMB + (pictures - 1) * _GAP
-    cell_height = max((p.image.height for p in previews), default=0) + _CAPTION
-    rows = -(-len(previews) // columns)
-    width = max(columns * (cell_width + _MARGIN) + _MARGIN, 600)
-    height = _HEADER + rows * (cell_height + _MARGIN // 2) + _MARGIN // 2
-    sheet = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    _text(draw, (_MARGIN, _HEADER // 2), title, 24, anchor="lm")
-    if with_maps:
-        _draw_scale(sheet, draw, width - _MARGIN, top)
-    draw.line([(_MARGIN, _HEADER - 12), (width - _MARGIN, _HEADER - 12)], fill=_LINE)
-    for index, preview in enumerate(previews):
-        row, column = divmod(index, columns)
-        x = _MARGIN + column * (cell_width + _MARGIN)
-        y = _HEADER + row * (cell_height + _MARGIN // 2)
-        _draw_entry(sheet, draw, (x, y), cell_width, preview, top)
-    return sheet
+def _picks(
+    selection: Selection,
+    folders: Sequence[Source],
+    ranking: Ranking,
+    pool: Standing | None,
+    count: int,
+) -> list[_Wanted]:
+    records = list(selection.records(count))
+    regions = _regions_of([record["id"] for record in records], folders, ranking)
+    picks = []
+    for record in records:
+        score = math.nan if record["score"] is None else record["score"]
+        outlines = regions.get(record["id"], [])
+        if record["polygon"] is not None:
+            outlines = [(record["polygon"], str(record["region"]))]
+        text = "" if pool is None or math.isnan(score) else _standing_text(pool, score, ranking)
+        name, why = f"#{record['rank']}", record["why"] or ""
+        picks.append(_Wanted(name, record["id"], record["region"], score, text, why, outlines))
+    return picks
 
 
-def _draw_entry(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    width: int,
-    preview: Preview,
-    top: float,
-) -> None:
-    x, y = corner
-    sheet.paste(preview.image, (x, y))
-    if preview.difficulty is not None:
-        colours = Image.fromarray(magma(preview.difficulty / top))
-        sheet.paste(colours, (x + preview.image.width + _GAP, y))
-        width = min(width, max(2 * preview.image.width + _GAP, _THUMB))
-    below = y + preview.image.height
-    _text(draw, (x, below + 16), f"#{preview.rank}", 19, anchor="lm")
-    if not math.isnan(preview.score):  # a first pick by distance has no score
-        _text(draw, (x + width, below + 16), f"score {preview.score:.4f}", 16, anchor="rm")
-    _text(draw, (x, below + 37), _fitting(draw, preview.id, 13, width), 13, _FAINT, anchor="lm")
+def _standing_text(pool: Standing, score: float, ranking: Ranking) -> str:
+    what = f"of {pool.count:,} {ranking.table}"
+    if score >= pool.ascending[-1]:
+        return f"highest {what}"
+    percent = pool.percent_below(score)
+    if percent == 0:
+        return f"lowest {what}"
+    shown = f"{percent:.0f}" if percent < 99 else f"{math.floor(10 * percent) / 10:.1f}"
+    return f"higher than {shown} % {what}"
 
 
-def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, right: int, top: float) -> None:
-    length, thickness, y = 160, 14, _HEADER // 2 - 7
-    label = f"{top:.2f}"
-    right -= int(draw.textlength(label, _font(15))) + 8
-    ramp = np.broadcast_to(np.linspace(0, 1, length), (thickness, length))
-    sheet.paste(Image.fromarray(magma(ramp)), (right - length, y))
-    _text(draw, (right + 8, _HEADER // 2), label, 15, anchor="lm")
-    _text(draw, (right - length - 8, _HEADER // 2), "difficulty  0", 15, anchor="rm")
+def _contrast(
+    pool: Standing, folders: Sequence[Source], ranking: Ranking, picks: Sequence[_Wanted]
+) -> list[_Wanted]:
+    """The median and the easiest row of the pool, unless they are among the picks."""
+    shown = {(pick.id, pick.region) for pick in picks}
+    rows = [(name, row) for name, row in (("median", pool.median), ("easiest", pool.easiest))]
+    rows = [(name, row) for name, row in rows if (row.id, row.region) not in shown]
+    regions = _regions_of([row.id for _, row in rows], folders, ranking)
+    what = f"of {pool.count:,} {ranking.table}"
+    texts = {"median": f"the middle {what}", "easiest": f"lowest {what}"}
+    found = []
+    for name, row in rows:
+        outlines = regions.get(row.id, [])
+        if row.region is not None:
+            boxes = _boxes(folders, {(row.id, row.region)})
+            outlines = [(wkt, str(row.region)) for wkt in boxes.values()]
+        found.append(_Wanted(name, row.id, row.region, row.score, texts[name], "", outlines))
+    return found
 
 
-def _scale_top(maps: Iterable[NDArray[np.float32] | None]) -> float:
-    """Difficulty that gets the brightest colour: the sheet's maximum, rounded up to 0.05."""
-    largest = max((float(values.max()) for values in maps if values is not None), default=1.0)
-    steps = math.ceil(round(largest * 20, 4))  # float32 0.4 is a little more than 0.4
-    return min(max(steps / 20, 0.05), 1.0)
+def _regions_of(
+    names: Sequence[str], folders: Sequence[Source], ranking: Ranking
+) -> dict[str, list[tuple[str, str]]]:
+    """Outlines of the stored regions of each image that score highest."""
+    import pyarrow as pa
+
+    if ranking.table == "regions" or not names:
+        return {}
+    best = best_regions(Sources(folders), ranking, pa.array(names, pa.large_string()))
+    if best is None:
+        return {}
+    pairs = [(names[row["image"]], int(row["region"])) for row in best]
+    boxes = _boxes(folders, set(pairs))
+    found: dict[str, list[tuple[str, str]]] = {}
+    for pair in pairs:
+        if pair in boxes:
+            found.setdefault(pair[0], []).append((boxes[pair], str(pair[1])))
+    return found
 
 
-def _preview(
-    rank: int,
-    item_id: str,
-    score: float,
-    pixels: NDArray[np.uint8],
-    difficulty: NDArray[np.float32] | None,
-) -> Preview:
+def _boxes(folders: Sequence[Source], wanted: set[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """Outlines of stored regions as WKT; their boxes where no outline is stored."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = ["id", "region", "polygon", "x0", "y0", "x1", "y1"]
+    ids = pa.array(sorted({item_id for item_id, _ in wanted}))
+    found = {}
+    for piece in Sources(folders, "regions").read(columns):
+        near = piece.filter(pc.is_in(piece.column("id"), ids.cast(piece.column("id").type)))
+        for row in near.to_pylist():
+            if (row["id"], row["region"]) in wanted:
+                box = box_outline(*(row[name] for name in ("x0", "y0", "x1", "y1")))
+                found[row["id"], row["region"]] = row.get("polygon") or box
+    return found
+
+
+def _entry(
+    wanted: _Wanted,
+    stored: StoredImage,
+    session: Session,
+    function: Mapping[str, Any] | None,
+    thumb: int,
+    max_pixels: int,
+) -> Entry:
+    pixels, maps = pixels_and_maps(stored, session, acquisition=function, max_pixels=max_pixels)
     height, width = pixels.shape[:2]
-    scale = _THUMB / max(height, width)
+    scale = thumb / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    image = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-    if difficulty is not None:
-        resized = Image.fromarray(difficulty).resize(size, Image.Resampling.BILINEAR)
-        difficulty = np.asarray(resized)
-    return Preview(rank, item_id, score, image, difficulty)
-
-
-def _paths(output: Path, ids: set[str]) -> dict[str, str]:
-    paths: dict[str, str] = {}
-    for batch in iter_results(output, ["id", "uri"]):
-        columns = zip(batch.column("id").to_pylist(), batch.column("uri").to_pylist(), strict=True)
-        paths.update((item_id, uri) for item_id, uri in columns if item_id in ids)
-    return paths
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _text(
-    draw: ImageDraw.ImageDraw,
-    position: tuple[float, float],
-    text: str,
-    size: int,
-    colour: tuple[int, int, int] = _INK,
-    *,
-    anchor: str,
-) -> None:
-    draw.text(position, text, fill=colour, font=_font(size), anchor=anchor)
-
-
-def _fitting(draw: ImageDraw.ImageDraw, text: str, size: int, width: int) -> str:
-    """Shorten a text to one line; its beginning is left out if it is too wide."""
-    text = printable(text)
-    font = _font(size)
-    if draw.textlength(text, font) <= width:
-        return text
-    starts = range(1, len(text) + 1)
-    fits = bisect.bisect_left(
-        starts, 1, key=lambda i: draw.textlength("…" + text[i:], font) <= width
+    frame = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    heat = _resized(maps.score, size, Image.Resampling.BILINEAR)
+    factor = size[0] / width, size[1] / height
+    outlines: list[tuple[Rings, str]] = [
+        (rings_of_wkt(wkt, factor), text) for wkt, text in wanted.outlines
+    ]
+    share: float | None = None
+    if not outlines:
+        hot, part = hot_cells(maps.score)
+        if part:
+            outlines, share = [(rings_of_cells(hot, size), "")], part
+    return Entry(
+        name=wanted.name,
+        id=wanted.id,
+        score=wanted.score,
+        standing=wanted.standing,
+        carried=share,
+        why=wanted.why,
+        frame=frame,
+        heat=np.clip(heat, 0, None),
+        classes=_resized(maps.classes, size, Image.Resampling.NEAREST),
+        outlines=outlines,
     )
-    return "…" + text[fits + 1 :]
+
+
+def _resized(plane: NDArray[Any], size: tuple[int, int], filter_: Image.Resampling) -> NDArray[Any]:
+    resized = np.asarray(Image.fromarray(plane).resize(size, filter_))
+    return resized.astype(plane.dtype)
+
+
+def _key(
+    selection: Selection,
+    session: Session,
+    function: Mapping[str, Any] | None,
+    entries: Sequence[Entry],
+) -> Key:
+    measure = session.measure(function)
+    spec = session.spec
+    outlined = "the regions that carry the score"
+    if any(entry.carried is not None for entry in entries):
+        outlined = f"the tenth of the image with most {measure.label}"
+    elif selection.metadata["table"] == "regions":
+        outlined = "the region that was picked"
+    return Key(
+        title=selection.heading,
+        shown=f"the first {len(entries)}" if len(entries) < len(selection) else "all of them",
+        measure=measure.label,
+        unit=measure.unit,
+        top=measure.top(spec.num_classes),
+        classes=spec.classes,
+        colours=class_colours(spec.num_classes, spec.palette),
+        outlined=outlined,
+    )

@@ -28,6 +28,8 @@ class Progress:
         Time since the run began to read the pool.
     stopping : bool
         A signal arrived, and the run waits for the images that are being read and scored.
+    what : str
+        What is counted: ``images`` that are scored, or ``images mapped`` after scoring.
     """
 
     total: int
@@ -36,6 +38,7 @@ class Progress:
     errors: int
     seconds: float
     stopping: bool = False
+    what: str = "images"
 
     @property
     def finished(self) -> int:
@@ -101,6 +104,8 @@ class RunReport:
         Notes for the user.
     previews : Path or None
         The contact sheet, if one was drawn.
+    maps : Path or None
+        The folder of the maps, if any were stored.
     exit_code : int
         0, or 3 if images failed and no ``max_errors`` was given to allow it.
     """
@@ -117,4 +122,5 @@ class RunReport:
     bound_by: str
     notes: tuple[str, ...]
     previews: Path | None
+    maps: Path | None
     exit_code: int

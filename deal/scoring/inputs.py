@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,12 @@ class InputGroup:
             return first
         whole = np.ones(self.size, np.uint8)
         return np.stack([whole if mask is None else mask for mask in self.masks])
+
+    def part(self, row: int) -> InputGroup:
+        """The group of one of its images."""
+        one = slice(row, row + 1)
+        values = (getattr(self, item.name) for item in fields(self)[1:])
+        return InputGroup(self.size, *(value[one] for value in values))
 
 
 class Inputs:
@@ -243,16 +249,21 @@ class Inputs:
         dense = np.ascontiguousarray(image)
         return _native.resample(dense, *size, interpolation == "bicubic-antialias")
 
-    def _raster_mask(self, camera: str | None, original: Size, raster: Placement) -> Image8 | None:
+    def own_mask(self, camera: str | None, original: Size) -> Image8 | None:
+        """The mask of a camera at the image's own size; raises ItemError ``mask``."""
         mask = self._masks.get(camera)
-        if mask is None:
-            return _content_mask(raster)
-        if mask.shape != original:
+        if mask is not None and mask.shape != original:
             raise ItemError(
                 "mask",
                 f"the mask is {mask.shape[0]}×{mask.shape[1]} (H×W), the oriented "
                 f"image {original[0]}×{original[1]}: give a mask of the image's size",
             )
+        return mask
+
+    def _raster_mask(self, camera: str | None, original: Size, raster: Placement) -> Image8 | None:
+        mask = self.own_mask(camera, original)
+        if mask is None:
+            return _content_mask(raster)
         if id(mask) not in self._raster_masks:
             placed = _placed_map(_nearest(mask, raster.content), raster, 0)
             self._raster_masks[id(mask)] = placed

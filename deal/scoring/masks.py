@@ -7,19 +7,20 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.errors import ItemError, UsageError
-from deal.machine.files import check_regular
+from deal.errors import ItemError, ResultsError, UsageError
+from deal.machine.files import check_regular, replacing, writing
 from deal.pool.decode import decode
 from deal.pool.listing import Pool
 from deal.types import FailedItem
 
-__all__ = ["Masks", "check_masks", "load_mask", "parse_masks"]
+__all__ = ["Masks", "check_masks", "load_mask", "load_masks", "parse_masks", "save_masks"]
 
 Image8 = NDArray[np.uint8]
 
@@ -123,6 +124,55 @@ def load_mask(path: str | os.PathLike[str] | NDArray[Any]) -> Image8:
         ) from error
 
 
+def save_masks(masks: Masks | None, output: Path) -> None:
+    """Keep masks with results, as ``runs/mask-<SHA-256>.npy``, so that maps can be drawn again.
+
+    Raises OutputError.
+    """
+    if masks is None:
+        return
+    for mask in (*masks.cameras.values(), *([] if masks.every is None else [masks.every])):
+        path = _kept(output, _digest(mask))
+        if not path.exists():
+            with writing(output):
+                path.parent.mkdir(exist_ok=True)
+                with replacing(path) as file:
+                    np.save(file, np.ascontiguousarray(mask), allow_pickle=False)
+
+
+def load_masks(output: Path, settings: Mapping[str, Any]) -> Masks:
+    """Load the masks of stored results, by the settings in their footer.
+
+    Raises
+    ------
+    ResultsError
+        A mask is not kept there, or is another one.
+    """
+
+    def load(digest: Mapping[str, Any] | None) -> Image8 | None:
+        if digest is None:
+            return None
+        path = _kept(output, digest)
+        try:
+            mask = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ResultsError(
+                f"the mask that {output} was scored with cannot be read ({path}): run the same "
+                "deal-score command again, which stores it"
+            ) from error
+        if mask.dtype != np.uint8 or _digest(mask) != dict(digest):
+            raise ResultsError(
+                f"{path} is not the mask that {output} was scored with: delete it, and run the "
+                "same deal-score command again"
+            )
+        return np.asarray(mask)
+
+    if "cameras" not in settings:
+        return Masks(load(settings))
+    cameras = {camera: load(digest) for camera, digest in settings["cameras"].items()}
+    return Masks(load(settings["every"]), {c: m for c, m in cameras.items() if m is not None})
+
+
 def check_masks(masks: Masks | None, pool: Pool, *, max_pixels: int) -> list[str]:
     """Compare the size of each mask with the first readable image that it applies to.
 
@@ -176,6 +226,10 @@ def check_masks(masks: Masks | None, pool: Pool, *, max_pixels: int) -> list[str
 def _camera_and_path(text: str | os.PathLike[str]) -> tuple[str, str | os.PathLike[str]]:
     camera, separator, path = text.partition("=") if isinstance(text, str) else ("", "", text)
     return (camera, path) if separator else ("", text)
+
+
+def _kept(output: Path, digest: Mapping[str, Any]) -> Path:
+    return output / "runs" / f"mask-{digest['sha256']}.npy"
 
 
 def _digest(mask: Image8) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from deal.model.spec import ModelSpec
 from deal.scoring.batch_scores import BatchScores, Columns, tabulated
 from deal.scoring.faults import network_fault
 from deal.scoring.inputs import ImageExtras, extras_of
+from deal.scoring.maps import ClassMap
 from deal.scoring.options import CONCERNS, ScoringOptions
 from deal.scoring.session import Session
 
@@ -173,6 +174,37 @@ class Scorer:
         model without difficulty.
         """
         return self._session.difficulty_maps(images)
+
+    def predict(
+        self, images: Sequence[Image8], *, cameras: Sequence[str | None] | None = None
+    ) -> list[ClassMap | None]:
+        """Predict the class of every pixel.
+
+        The classes are the argmax of the logits, resized bilinearly by the model's own convention.
+        An image of the raster's size has as many pixels of each class as ``class_pixels`` counts.
+        They are computed on the host, even if the network runs on a device. With a committee they
+        are those of the first model.
+
+        Parameters
+        ----------
+        images : sequence of ndarray of uint8 [H, W, 3]
+            Oriented RGB, of any sizes.
+        cameras : sequence of str or None, optional
+            For masks by camera: one name per image.
+
+        Returns
+        -------
+        list of ndarray of uint8 [H, W], or None
+            One per image, at the image's own size: the index of the predicted class, or 255 where
+            the image is masked, or cut off by a model that crops. A model of more than 255 classes
+            gives uint16 and 65,535. None for an image that fails.
+
+        Raises
+        ------
+        UsageError
+            An item is not a uint8 RGB image, or ``cameras`` does not have one entry per image.
+        """
+        return self._session.predict(images, cameras=cameras)
 
     def _scored(
         self, images: Sequence[Image8], extras: Sequence[ImageExtras]

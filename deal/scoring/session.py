@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound, bind
-from deal.engines.base import as_numpy, on_host
+from deal.acquisitions.measures import Measure, measure_of
+from deal.engines.base import as_numpy
 from deal.engines.device import DEFAULT_BATCH
 from deal.errors import ItemError, UsageError
 from deal.machine.meter import Meter
@@ -22,6 +23,8 @@ from deal.scoring.batch_scores import BatchScores, failure_of, joined
 from deal.scoring.committee import Committee, Members
 from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
+from deal.scoring.mapmaker import MapMaker
+from deal.scoring.maps import ClassMap, Maps
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
 from deal.scoring.statistics import Kernel
@@ -244,17 +247,75 @@ class Session:
                 f"model {self.spec.path} has no difficulty: give a difficulty_head (deal fit-head "
                 "--model MODEL --data LABELED -o head.json fits one)"
             )
-        maps: list[NDArray[np.float32] | None] = [None] * len(images)
-        for group in self._inputs.groups(images)[0]:
-            output = on_host(self._engine.model.infer(group.images))
-            found = self._kernel.difficulty_maps(output, group.size)
-            for index, place, values in zip(group.indices, group.placements, found, strict=True):
-                maps[index] = values
-                if values is not None and not place.is_whole:
-                    whole = np.zeros(place.content, np.float32)
-                    whole[place.shown] = values[place.inside]
-                    maps[index] = whole
-        return maps
+        return self._maps.difficulty(images)
+
+    def predict(
+        self, images: Sequence[Image8], *, cameras: Sequence[str | None] | None = None
+    ) -> list[ClassMap | None]:
+        """Predicted class of every pixel; :meth:`deal.Scorer.predict` documents it."""
+        return self._maps.classes(images, cameras)
+
+    def maps(
+        self,
+        images: Sequence[Image8],
+        *,
+        acquisition: str | Mapping[str, Any] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> list[Maps | None]:
+        """Maps of every pixel at each image's own size; None for an image that fails.
+
+        The maps are computed on the host, even if the network runs on a device. With a committee
+        they are those of the first model, except ``score``.
+
+        Parameters
+        ----------
+        images : sequence of ndarray of uint8 [H, W, 3]
+            Oriented RGB, of any sizes.
+        acquisition : str or mapping, optional
+            The function whose measure ``score`` shows, as ``region_score`` names it; ``ds`` by
+            default, ``entropy`` for a model without difficulty.
+        cameras : sequence of str or None, optional
+            For masks by camera: one name per image.
+
+        Raises
+        ------
+        UsageError
+            An item is not a uint8 RGB image, the function or one of its options is unknown, or it
+            needs a committee and there is none.
+        """
+        found = self.maps_or_errors(images, acquisition=acquisition, cameras=cameras)
+        return [None if isinstance(maps, ItemError) else maps for maps in found]
+
+    def maps_or_errors(
+        self,
+        images: Sequence[Image8],
+        *,
+        acquisition: str | Mapping[str, Any] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> list[Maps | ItemError]:
+        """What :meth:`maps` gives, with the reason for each image that fails."""
+        measure = self.measure(acquisition)
+        if measure.of_committee and not self.has_committee:
+            raise UsageError(
+                f"{measure.label} needs the votes of a committee: give several models, --flip or "
+                "--dropout-passes"
+            )
+        return self._maps.maps(images, cameras, measure)
+
+    def measure(self, acquisition: str | Mapping[str, Any] | None = None) -> Measure:
+        """What :meth:`maps` shows as ``score`` for a function; raises UsageError."""
+        return measure_of(self._bound(acquisition, "images"), has_difficulty=self.has_difficulty)
+
+    @property
+    def _maps(self) -> MapMaker:
+        return MapMaker(
+            self._engine,
+            self._kernel,
+            self._inputs,
+            self.has_difficulty,
+            self.batch_size,
+            self._threads,
+        )
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """Settings that change a stored number, as JSON; engine, device and threads do not."""
@@ -271,11 +332,11 @@ class Session:
             **({} if committee is None else {"committee": committee}),
         }
 
-    def _bound(self, score: str | Mapping[str, Any] | None) -> Bound:
+    def _bound(self, score: str | Mapping[str, Any] | None, table: str = "regions") -> Bound:
         default = "ds" if self.has_difficulty else "entropy"
         options = dict(score) if isinstance(score, Mapping) else {"acquisition": score or default}
         name = options.pop("acquisition")
-        return bind(name, table="regions", classes=self.spec.classes, **options)
+        return bind(name, table=table, classes=self.spec.classes, **options)
 
     def _regions_of(
         self, group: InputGroup, output: EngineOutput

@@ -33,6 +33,7 @@ oriented original; its box where no outline is stored); ``cost`` is in the unit 
 is empty (null).
 """
 _BATCH = 512
+_SHOWN = 10  # rows in a notebook
 
 # Leading apostrophes count too, so that text that is guarded twice is read back unchanged.
 _FORMULA = re.compile(r"^'*[=+\-@\t\r]")
@@ -103,6 +104,31 @@ class Selection:
                 if row["cost"] is not None and row["cost"].is_integer():
                     row["cost"] = int(row["cost"])
                 yield {name: rank if name == "rank" else row[name] for name in COLUMNS}
+
+    def to_pandas(self) -> Any:
+        """Return `COLUMNS` as a pandas DataFrame; UsageError if pandas is not installed."""
+        from deal.results.frames import to_pandas
+
+        return to_pandas(self._with_ranks())
+
+    def to_polars(self) -> Any:
+        """Return `COLUMNS` as a Polars DataFrame; UsageError if Polars is not installed."""
+        from deal.results.frames import to_polars
+
+        return to_polars(self._with_ranks())
+
+    def _with_ranks(self) -> pa.Table:
+        import pyarrow as pa
+
+        return self.table.add_column(0, "rank", pa.array(self.ranks)).select(list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        from deal.results.frames import html_table
+
+        rows = list(self.records(_SHOWN))
+        region = ["region"] if self.metadata.get("table") == "regions" else []
+        columns = ["rank", "score", *region, "id", "why"]
+        return html_table(rows, columns, self.heading, len(self))
 
     @property
     def formulas(self) -> int:

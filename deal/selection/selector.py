@@ -57,7 +57,7 @@ def select(
 
     Parameters
     ----------
-    sources : path, pyarrow.Table, or several of them
+    sources : path, Results, pyarrow.Table, or several of them
         Output folders of `deal-score`, which are ranked together, or tables with ``id``, ``status``
         and the columns that the acquisition function, costs and rules need.
     sequence_from : str, optional

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from deal.results.frames import Results
     from deal.results.partfile import Part
     from deal.results.repeats import SecondRows
 
 __all__ = ["Source", "Sources"]
 
-Source: TypeAlias = "str | os.PathLike[str] | pa.Table"
+Source: TypeAlias = "str | os.PathLike[str] | pa.Table | Results"
 _Found = TypeVar("_Found")
 
 _PIECE_ROWS = 16_384
@@ -42,7 +43,7 @@ class Sources:
 
     Parameters
     ----------
-    sources : path, pyarrow.Table, or several of them
+    sources : path, Results, pyarrow.Table, or several of them
     table : ``images`` or ``regions``
         Rows of regions get the columns of their image that they lack. Regions of images that are
         not ok are left out.
@@ -63,15 +64,23 @@ class Sources:
     def __init__(self, sources: Source | Iterable[Source], table: str = "images") -> None:
         import pyarrow as pa
 
+        from deal.results.frames import Results
         from deal.results.reading import list_results
 
-        if isinstance(sources, (str, os.PathLike, pa.Table)):
-            sources = [sources]
+        several: Iterable[Source]
+        if isinstance(sources, Results):
+            several = [sources.table]
+        elif isinstance(sources, (str, os.PathLike, pa.Table)):
+            several = [sources]
+        else:
+            several = cast("Iterable[Source]", sources)
         self.table = table
         self._tables: list[pa.Table] = []
         folders: list[str | os.PathLike[str]] = []
-        for source in sources:
-            if isinstance(source, pa.Table):
+        for source in several:
+            if isinstance(source, Results):
+                self._tables.append(source.table)
+            elif isinstance(source, pa.Table):
                 self._tables.append(source)
             else:
                 folders.append(source)

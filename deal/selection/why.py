@@ -1,39 +1,58 @@
-"""Why a row was selected: the classes and regions that contribute most to its score."""
+"""Why a row was selected: the classes and regions that contribute most, or that stand out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
+from deal.acquisitions.columns import chunks
 from deal.selection.gather import scored_pieces
 from deal.selection.ranking import Ranking
+from deal.selection.reasons import LEVELS, Reason, class_levels
 from deal.selection.sources import Sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["class_codes", "class_texts", "region_texts"]
+__all__ = ["best_regions", "class_codes", "class_texts", "region_texts"]
 
 _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
 _LEAST_SHARE = 0.05
+_LEAST_EXCESS = LEVELS // 100
 _WHOLE = 255  # stands for the share of a region's class, which has the whole score
 _BLOCK = 1024
 _MERGE = 65_536
 
 
 def class_codes(
-    bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
+    reason: Reason,
+    bound: Bound,
+    table: pa.Table,
+    totals: NDArray[np.int64] | None,
+    usual: NDArray[np.int64] | None,
 ) -> pa.ChunkedArray | None:
-    """The classes that contribute most to each row's score, as :func:`class_texts` reads them.
+    """The classes that ``why`` names for each row, as :func:`class_texts` reads them.
 
-    There are at most three per row, each with a share of the score of at least 5 %. A region has
-    one: the class predicted most often. None if the table lacks the columns.
+    There are at most three per row, each with a share of the score (or of what stands in for it) of
+    at least 5 %, or of the image that is at least 1 % above the pool's median. A region has one:
+    the class predicted most often. None if the table lacks the columns.
+
+    Parameters
+    ----------
+    reason : Reason
+        Not a fixed one.
+    bound : Bound
+    table : pyarrow.Table, n rows
+    totals : ndarray of int64 or None
+        Totals of the pool, if the function needs them.
+    usual : ndarray of int64 [C] or None
+        :func:`deal.selection.reasons.usual_levels`, if classes are compared with the pool.
 
     Returns
     -------
@@ -42,17 +61,13 @@ def class_codes(
     """
     import pyarrow as pa
 
-    majority = bound.table == "regions" and "majority_class" in table.column_names
-    if not majority and not (
-        bound.class_columns and set(bound.class_columns) <= set(table.column_names)
-    ):
+    if not set(reason.columns) <= set(table.column_names):
+        return None
+    if reason.against_pool and usual is None:
         return None
     # In blocks, since each block needs several temporary arrays [n, C].
     blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
-    codes = (
-        _majority_codes(block) if majority else _share_codes(bound, block, totals)
-        for block in blocks
-    )
+    codes = (_codes(reason, bound, block, totals, usual) for block in blocks)
     kind = pa.binary(2 * _MOST)
     return pa.chunked_array(
         [
@@ -63,8 +78,10 @@ def class_codes(
     )
 
 
-def class_texts(bound: Bound, codes: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text such as ``pole 31 %, sign-symbol 22 %`` for each row; null where no class has a share.
+def class_texts(
+    reason: Reason, bound: Bound, codes: pa.ChunkedArray, usual: NDArray[np.int64] | None
+) -> pa.ChunkedArray:
+    """Text such as ``pole 31 %, sign-symbol 22 %`` for each row; null where no class is named.
 
     The text of a region is the name of its class alone.
     """
@@ -72,22 +89,51 @@ def class_texts(bound: Bound, codes: pa.ChunkedArray) -> pa.ChunkedArray:
 
     texts = []
     for start in range(0, len(codes), _BLOCK):
-        texts.append(
-            pa.array(map(_class_text(bound), codes.slice(start, _BLOCK).to_pylist()), pa.string())
-        )
+        rows = codes.slice(start, _BLOCK).to_pylist()
+        texts.append(pa.array(map(_class_text(reason, bound, usual), rows), pa.string()))
     return pa.chunked_array(texts, pa.string())
 
 
-def _class_text(bound: Bound) -> Callable[[bytes], str | None]:
+def _class_text(
+    reason: Reason, bound: Bound, usual: NDArray[np.int64] | None
+) -> Callable[[bytes], str | None]:
+    def part(number: int, share: int) -> str:
+        name = _name(bound, number)
+        if share == _WHOLE:
+            return name
+        if usual is None:
+            return f"{name} {share} %"
+        return f"{name} {share} % (usually {(100 * int(usual[number]) + 500) // 1000} %)"
+
     def text(code: bytes) -> str | None:
-        parts = [
-            _name(bound, number) + ("" if share == _WHOLE else f" {share} %")
-            for number, share in zip(code[::2], code[1::2], strict=True)
-            if share
-        ]
-        return ", ".join(parts) or None
+        pairs = zip(code[::2], code[1::2], strict=True)
+        parts = [part(number, share) for number, share in pairs if share]
+        if parts:
+            return reason.opening + ", ".join(parts)
+        return "no class above its usual share" if usual is not None else None
 
     return text
+
+
+def _codes(
+    reason: Reason,
+    bound: Bound,
+    table: pa.Table,
+    totals: NDArray[np.int64] | None,
+    usual: NDArray[np.int64] | None,
+) -> NDArray[np.uint8]:
+    if bound.table == "regions":
+        return _majority_codes(table)
+    if usual is not None:
+        return _excess_codes(table, usual)
+    if reason.sums is None:
+        shares = bound.class_shares(table, totals)
+    else:
+        sums = _filled(table, reason.sums)
+        whole = sums.sum(axis=1, keepdims=True)
+        shares = np.divide(sums, whole, out=np.zeros_like(sums), where=whole > 0)
+    assert shares is not None
+    return _best_codes(shares, shares >= _LEAST_SHARE, shares)
 
 
 def _majority_codes(table: pa.Table) -> NDArray[np.uint8]:
@@ -98,18 +144,41 @@ def _majority_codes(table: pa.Table) -> NDArray[np.uint8]:
     return codes
 
 
-def _share_codes(
-    bound: Bound, table: pa.Table, totals: NDArray[np.int64] | None
+def _excess_codes(table: pa.Table, usual: NDArray[np.int64]) -> NDArray[np.uint8]:
+    pixels, total = _filled(table, "class_pixels"), _filled(table, "n_pixels")
+    levels = class_levels(pixels.astype(np.int64), total.astype(np.int64))
+    excess = levels - usual
+    return _best_codes(excess, excess >= _LEAST_EXCESS, levels / LEVELS)
+
+
+def _best_codes(
+    order_by: NDArray[Any], counts: NDArray[np.bool_], shares: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    shares = bound.class_shares(table, totals)
-    assert shares is not None
-    order = np.argsort(-shares, axis=1, kind="stable")[:, :_MOST]
+    """Up to three classes of each row that count, the largest of ``order_by`` first."""
+    order = np.argsort(-order_by, axis=1, kind="stable")[:, :_MOST]
     best = np.take_along_axis(shares, order, axis=1)
-    carries = best >= _LEAST_SHARE
-    codes = np.zeros((len(table), _MOST, 2), np.uint8)
+    carries = np.take_along_axis(counts, order, axis=1)
+    codes = np.zeros((len(shares), _MOST, 2), np.uint8)
     codes[:, : order.shape[1], 0] = order
-    codes[:, : order.shape[1], 1][carries] = (100 * best[carries] + 0.5).astype(np.uint8)
+    codes[:, : order.shape[1], 1][carries] = np.maximum(100 * best[carries] + 0.5, 1)
     return codes
+
+
+def _filled(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """A column as float64 [n] or [n, C], 0 where it is null."""
+    parts = []
+    width = 0
+    for chunk in chunks(table, [name]):
+        values = chunk.columns[name]
+        shape = (len(chunk.ok), *values.shape[1:]) if len(values) else (len(chunk.ok),)
+        part = np.zeros(shape)
+        if len(values):
+            part[chunk.usable] = values
+            width = part.shape[1] if part.ndim == 2 else 0
+        parts.append(part)
+    if width:
+        parts = [part if part.ndim == 2 else np.zeros((len(part), width)) for part in parts]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.ChunkedArray | None:
@@ -119,6 +188,28 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
     regions.
     """
     import pyarrow as pa
+
+    best = best_regions(sources, ranking, ids)
+    if best is None:
+        return None
+    starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
+    texts = []
+    for start in range(0, len(ids), _BLOCK):
+        bounds = starts[start : start + _BLOCK + 1].tolist()
+        tops = (best["region"][low:high].tolist() for low, high in pairwise(bounds))
+        texts.append(pa.array(map(_region_text, tops), pa.string()))
+    return pa.chunked_array(texts, pa.string())
+
+
+def best_regions(sources: Sources, ranking: Ranking, ids: pa.Array) -> NDArray[np.void] | None:
+    """Up to three stored regions of each image that score highest.
+
+    Returns
+    -------
+    ndarray of (image, region, score) or None
+        ``image`` is the index in ``ids``; in the order of image and score. None as for
+        :func:`region_texts`.
+    """
     import pyarrow.compute as pc
 
     regions = sources.regions()
@@ -137,14 +228,7 @@ def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.Chunke
         rows += len(found)
         if rows > max(len(best), _MERGE):  # so seldom that all merges cost about one sort of all
             best, waiting, rows = _best(np.concatenate([best, *waiting])), [], 0
-    best = _best(np.concatenate([best, *waiting]))
-    starts = np.searchsorted(best["image"], np.arange(len(ids) + 1))
-    texts = []
-    for start in range(0, len(ids), _BLOCK):
-        bounds = starts[start : start + _BLOCK + 1].tolist()
-        tops = (best["region"][low:high].tolist() for low, high in pairwise(bounds))
-        texts.append(pa.array(map(_region_text, tops), pa.string()))
-    return pa.chunked_array(texts, pa.string())
+    return _best(np.concatenate([best, *waiting]))
 
 
 def _best(found: NDArray[np.void]) -> NDArray[np.void]:

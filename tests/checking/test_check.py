@@ -13,7 +13,7 @@ from PIL import Image
 
 from deal.checking.check import ModelReport, check_model, write_draft
 from deal.checking.neighbours import read_neighbours
-from deal.checking.picture import class_colours, draw_prediction
+from deal.checking.picture import draw_prediction
 from deal.checking.prediction import predict
 from deal.engines import open_engine
 from deal.errors import ModelError
@@ -254,12 +254,6 @@ def test_the_picture_shows_classes_in_their_colours(tmp_path: Path) -> None:
     assert 200 < swatch.sum() < 300  # 17 × 17 without its outline: the legend has this class alone
     for other in palette[:2]:
         assert not (picture == other).all(axis=-1).any()
-
-
-def test_colours_of_many_classes_differ() -> None:
-    colours = class_colours(60)
-    assert len(np.unique(colours, axis=0)) == 60
-    np.testing.assert_array_equal(class_colours(2, [(1, 2, 3), (4, 5, 6)]), [[1, 2, 3], [4, 5, 6]])
 
 
 # ---- the command ------------------------------------------------------------------------------

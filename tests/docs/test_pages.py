@@ -1,4 +1,4 @@
-"""Every command of the README and the tutorials runs, and prints what the page shows."""
+"""Every command of the README, the tutorials and some guides runs, and prints what pages show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from tests.helpers.pages import ROOT, Shell, blocks, commands, matches, run_page
 
 TUTORIALS = ROOT / "docs" / "tutorials"
+HOW_TO = ROOT / "docs" / "howto"
 
 
 @pytest.fixture
@@ -48,15 +49,40 @@ def test_the_tutorial_of_a_labeling_list(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_the_guide_to_pictures(shell: Shell) -> None:
+    assert run_page(ROOT / "docs/howto/pictures.md", shell) >= 4
+
+
+@pytest.mark.slow
 def test_the_tutorial_of_a_network_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-network.md", shell) >= 5
 
 
 @pytest.mark.slow
+def test_the_tutorial_for_frames_without_a_model(shell: Shell) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    for name in ("models", "examples"):  # the page is read in a checkout
+        (shell.folder / name).symlink_to(ROOT / name)
+    assert run_page(TUTORIALS / "no-model.md", shell) >= 6
+
+
+@pytest.mark.slow
 def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-function.md", shell) >= 4
+
+
+@pytest.mark.slow
+def test_the_page_on_looking_at_a_pool(shell: Shell) -> None:
+    assert run_page(HOW_TO / "view.md", shell) == 2
+    assert (shell.folder / "pool.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_the_way_into_a_labeling_tool_and_back(shell: Shell) -> None:
+    assert run_page(HOW_TO / "annotate.md", shell) >= 6
 
 
 @pytest.mark.parametrize(

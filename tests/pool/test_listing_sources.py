@@ -59,9 +59,9 @@ def test_a_pool_without_images_is_refused_with_what_was_looked_for(tmp_path: Pat
 
 
 def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "movie.mp4")
+    touch(tmp_path, "slides.pdf")
     with pytest.raises(PoolError, match="neither a folder, an image"):
-        iter(Pool(tmp_path / "movie.mp4"))
+        iter(Pool(tmp_path / "slides.pdf"))
 
 
 def test_no_source_and_dots_behind_wildcards_are_refused(tmp_path: Path) -> None:
@@ -92,10 +92,12 @@ def test_folders_that_overlap_are_refused(
     assert ids("a", "ab", "c") == ["1.jpg", "b/2.jpg", "3.jpg", "4.jpg"]
 
 
-def test_the_contact_sheet_of_an_earlier_run_is_no_image_of_the_pool(tmp_path: Path) -> None:
+def test_pictures_of_an_earlier_run_are_no_images_of_the_pool(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "out/previews.jpg", "out/2.jpg", "mine/previews.jpg")
+    touch(tmp_path, "out/maps/classes/1.jpg.png", "mine/maps/1.png")
     touch(tmp_path, "out/selection.json", "out/runs/0-of-1.json")
-    assert ids(tmp_path) == ["1.jpg", "mine/previews.jpg", "out/2.jpg"]
+    touch(tmp_path, "round2/selection.json", "round2/selection.csv", "round2/previews.jpg")
+    assert ids(tmp_path) == ["1.jpg", "mine/maps/1.png", "mine/previews.jpg", "out/2.jpg"]
     assert ids(tmp_path / "out/*.jpg") == ["2.jpg"]
     assert ids(tmp_path / "out/previews.jpg") == ["previews.jpg"]
 
@@ -116,7 +118,7 @@ def test_a_manifest_gives_ids_and_columns(tmp_path: Path) -> None:
     assert isinstance(first, PoolItem)
     assert (first.id, first.sequence, first.camera) == ("first", "drive", "front")
     assert (first.timestamp_ns, first.attributes) == (12, {"weather": "rain"})
-    assert first.path == str(tmp_path / "img/1.jpg")
+    assert first.uri == str(tmp_path / "img/1.jpg")
     assert isinstance(second, PoolItem)
     assert (second.id, second.sequence, second.attributes) == ("img/2.jpg", None, {})
     assert isinstance(third, FailedItem)

@@ -1,151 +1,181 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deal import select
 from deal.errors import OutputError
+from deal.run import previews
+from deal.run.pictures import draw_pictures
 from deal.run.pipeline import score_pool
-from deal.run.previews import Preview, contact_sheet, magma, write_previews
-from deal.scoring.scorer import Scorer
-from deal.selection import Selection, select
-from tests.helpers.models import metadata, save_model, scenes
+from deal.run.reopen import reopen
+from deal.run.sheet import Entry, Key
+from tests.helpers.models import metadata, save_model
+from tests.helpers.runs import Deal, assert_refused, write_pool
 
-
-def write_pool(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for index, image in enumerate(scenes(count, (24, 32))):
-        Image.fromarray(image).save(folder / f"{index}.png")
-    return folder
+Sheet = tuple[list[Entry], list[Entry], Key]
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return save_model(tmp_path / "m.onnx", props=metadata())
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
+    """What sheets are drawn of, as they are drawn."""
+    sheets: list[Sheet] = []
+    draw = previews.contact_sheet
+
+    def contact_sheet(entries: list[Entry], contrast: list[Entry], key: Key) -> Image.Image:
+        sheets.append((list(entries), list(contrast), key))
+        return draw(entries, contrast, key)
+
+    monkeypatch.setattr(previews, "contact_sheet", contact_sheet)
+    return sheets
 
 
 @pytest.fixture
-def scored(model: Path, tmp_path: Path) -> tuple[Path, Selection]:
-    score_pool(write_pool(tmp_path / "pool", 6), model=model, output=tmp_path / "out")
-    return tmp_path / "out", select(tmp_path / "out")
+def scored(tmp_path: Path, model: Path) -> Callable[..., Path]:
+    def run(count: int = 9, **options: Any) -> Path:
+        folder = tmp_path / "pool"
+        if not folder.exists():
+            write_pool(folder, count)
+        options = {"model": model, "output": tmp_path / "out", "device": "cpu", **options}
+        score_pool(folder, **options)
+        return Path(options["output"])
+
+    return run
 
 
-def colour(level: int) -> tuple[int, int, int]:
-    """A green that neither text nor colour scale contains."""
-    return level, 240, 10
+def test_a_run_draws_its_top_ranks(scored: Callable[..., Path], drawn: list[Sheet]) -> None:
+    output = scored(previews=3)
+    with Image.open(output / "previews.jpg") as sheet:
+        assert sheet.format == "JPEG"
+        assert sheet.width > 900
+    entries, contrast, key = drawn[0]
+    ranked = json.loads((output / "selection.json").read_text())["selection"]
+    assert [entry.id for entry in entries] == [row["id"] for row in ranked[:3]]
+    assert [entry.name for entry in entries] == ["#1", "#2", "#3"]
+    assert [entry.why for entry in entries] == [row["why"] for row in ranked[:3]]
+    assert key.title == "9 of 9 selected by difficulty (DS)"
+    assert key.shown == "the first 3"
+    assert (key.measure, key.unit) == ("difficulty", "")
+    assert [entry.name for entry in contrast] == ["median", "easiest"]
+    assert [entry.id for entry in contrast] == [ranked[4]["id"], ranked[8]["id"]]
+    assert [entry.standing for entry in (*entries, *contrast)] == [
+        "highest of 9 images",
+        "higher than 78 % of 9 images",
+        "higher than 67 % of 9 images",
+        "the middle of 9 images",
+        "lowest of 9 images",
+    ]
+    for entry in (*entries, *contrast):
+        assert entry.frame.shape[:2] == entry.heat.shape == entry.classes.shape
+        assert 0.1 < entry.carried < 1
+        assert len(entry.outlines) == 1
+    assert not list(output.glob("_previews*"))
 
 
-def shown(sheet: Image.Image, pixel: object) -> np.ndarray:
-    """Rows and columns [n, 2] of the pixels of a colour."""
-    return np.argwhere((np.asarray(sheet) == pixel).all(axis=2))
-
-
-def preview(rank: int, level: int, difficulty: float | None, size: tuple[int, int]) -> Preview:
-    """An image of the colour of a level beside a constant map; ``size`` is (width, height)."""
-    values = None if difficulty is None else np.full(size[::-1], difficulty, np.float32)
-    return Preview(rank, f"{rank}.png", 0.5, Image.new("RGB", size, colour(level)), values)
-
-
-def test_magma_runs_from_black_to_pale_yellow_growing_brighter() -> None:
-    colours = magma(np.linspace(0, 1, 256)).astype(float)
-    assert magma(np.array([-1.0, 0.0])).tolist() == [[0, 0, 4], [0, 0, 4]]
-    assert magma(np.array([1.0, 2.0])).tolist() == [[252, 253, 191], [252, 253, 191]]
-    luminance = colours @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) >= 0).all()
-
-
-def test_the_sheet_shows_image_and_map_side_by_side() -> None:
-    sheet = contact_sheet([preview(1, 90, 0.4, (200, 100))], "title")
-    image = shown(sheet, colour(90))
-    assert len(image) == 200 * 100
-    top, left = image[0]
-    # The scale ends at 0.40, so a constant map of 0.4 has its brightest colour.
-    brightest = shown(sheet, magma(np.array(1.0)))
-    beside = brightest[(brightest[:, 1] >= left + 200) & (brightest[:, 0] >= top)]
-    assert len(beside) == 200 * 100
-    assert beside[0][0] == top
-
-
-def test_all_maps_share_one_scale() -> None:
-    sheet = contact_sheet([preview(1, 90, 0.8, (100, 100)), preview(2, 120, 0.2, (100, 100))], "t")
-    assert len(shown(sheet, magma(np.array(0.25)))) >= 100 * 100
-
-
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (4, 2), (10, 3), (24, 3)])
-def test_entries_stand_in_rows(count: int, columns: int) -> None:
-    entries = [preview(rank, 100 + rank, 0.5, (264, 20)) for rank in range(1, count + 1)]
-    sheet = contact_sheet(entries, "title")
-    corners = [tuple(shown(sheet, colour(100 + rank))[0]) for rank in range(1, count + 1)]
-    assert corners == sorted(corners)
-    tops = [top for top, _ in corners]
-    full, rest = divmod(count, columns)
-    in_rows = [tops.count(top) for top in sorted(set(tops))]
-    assert in_rows == [columns] * full + [rest] * (rest > 0)
-
-
-def test_an_empty_sheet_is_a_sheet() -> None:
-    assert contact_sheet([], "nothing").height > 0
-
-
-def test_very_narrow_pictures_keep_their_caption() -> None:
-    narrow = preview(1, 100, 0.5, (1, 264))
-    below = np.asarray(contact_sheet([narrow], "title"))[76 + 264 :]
-    columns = np.flatnonzero((below.max(axis=2) < 60).any(axis=0))
-    assert np.ptp(columns) > 200  # rank at the left and score at the right
-
-
-def test_long_and_odd_ids_fit() -> None:
-    odd = Preview(1, "folder/" * 60 + "\n\x1b.png", 0.5, Image.new("RGB", (100, 50)), None)
-    sheet = np.asarray(contact_sheet([odd], "title")).astype(int)
-    ink = np.abs(sheet - sheet[-1, -1]).max(axis=2) > 60
-    below = ink[76 + 50 :]
-    assert below.any()
-    assert np.flatnonzero(below.any(axis=0)).max() <= 28 + 264
-
-
-def test_previews_draw_the_top_ranks(scored: tuple[Path, Selection], model: Path) -> None:
-    out, selection = scored
-    with Scorer(model) as scorer:
-        path, notes = write_previews(out, selection, scorer, count=4)
-        first = path.read_bytes()
-        write_previews(out, selection, scorer, count=4)
-    assert (path, notes) == (out / "previews.jpg", [])
-    assert path.read_bytes() == first
-    with Image.open(path) as sheet:
-        assert sheet.size == (1152, 614)
-    assert not list(out.glob("_previews*"))
-
-
-def test_more_previews_than_images_draw_them_all(
-    scored: tuple[Path, Selection], model: Path
+def test_the_heat_is_that_of_the_function_that_ranks(
+    scored: Callable[..., Path], drawn: list[Sheet], tmp_path: Path
 ) -> None:
-    out, selection = scored
-    with Scorer(model) as scorer:
-        assert write_previews(out, selection, scorer, count=100)[1] == []
+    output = scored()
+    expected = {
+        "entropy": ("entropy", "nats"),
+        "ds:entropy": ("difficulty × entropy", "nats"),
+        "margin": ("margin uncertainty", ""),
+        "de": ("difficulty", ""),
+        "random": ("difficulty", ""),
+    }
+    for name, (measure, unit) in expected.items():
+        drawn.clear()
+        draw_pictures(
+            output,
+            select(output, acquisition=name),
+            folder=tmp_path,
+            previews=2,
+            acquisition=name,
+        )
+        _, contrast, key = drawn[0]
+        assert (key.measure, key.unit) == (measure, unit)
+        assert "ds:" not in key.title
+        assert bool(contrast) == (name != "random")  # the median of a draw says nothing
 
 
-def test_an_image_that_is_gone_is_a_note(scored: tuple[Path, Selection], model: Path) -> None:
-    out, selection = scored
-    (out.parent / "pool" / selection.ids[0]).unlink()
-    with Scorer(model) as scorer:
-        _, notes = write_previews(out, selection, scorer, count=2)
-    assert len(notes) == 1
-    assert notes[0].startswith(f"no preview of {selection.ids[0]!r}: ")
+def test_a_model_without_difficulty_shows_entropy(
+    scored: Callable[..., Path], drawn: list[Sheet], tmp_path: Path
+) -> None:
+    bare = save_model(tmp_path / "bare.onnx", exact=True, props=metadata(difficulty_head=None))
+    scored(model=bare, acquisition="entropy", previews=2)
+    entries, _, key = drawn[0]
+    assert key.measure == "entropy"
+    assert all(entry.heat.max() > 0 for entry in entries)
 
 
-def test_a_model_without_difficulty_shows_the_images_alone_and_says_so(tmp_path: Path) -> None:
-    model = save_model(tmp_path / "bare.onnx", props=metadata(difficulty_head=None))
-    report = score_pool(
-        write_pool(tmp_path / "pool", 3),
-        model=model,
-        output=tmp_path / "out",
-        acquisition="entropy",
-        previews=3,
-    )
-    assert report.previews == tmp_path / "out/previews.jpg"
-    assert report.notes == ("the model has no difficulty: the previews show only the images",)
+def test_stored_regions_that_carry_the_score_are_outlined(
+    scored: Callable[..., Path], drawn: list[Sheet]
+) -> None:
+    output = scored(previews=2, regions="grid:8")
+    entries, contrast, key = drawn[0]
+    for entry in entries:
+        named = entry.why.rpartition("regions ")[2].split(", ")
+        assert [text for _, text in entry.outlines] == named
+        assert entry.carried is None
+        for rings, _ in entry.outlines:
+            (x0, y0), (x1, y1) = np.min(rings[0], axis=0), np.max(rings[0], axis=0)
+            assert (x1 - x0, y1 - y0) == pytest.approx(
+                (100, 100), abs=1
+            )  # 8 of 32 pixels, 400 wide
+    assert all(len(entry.outlines) == 3 for entry in contrast)
+    assert key.outlined == "the regions that carry the score"
+    assert (output / "previews.jpg").exists()
+
+
+def test_a_pick_of_regions_shows_each_region_in_its_image(
+    scored: Callable[..., Path], drawn: list[Sheet]
+) -> None:
+    output = scored(previews=3, regions="grid:8", budget="regions:5")
+    entries, contrast, key = drawn[0]
+    ranked = json.loads((output / "selection.json").read_text())["selection"]
+    for entry, row in zip(entries, ranked, strict=False):
+        assert [text for _, text in entry.outlines] == [str(row["region"])]
+    assert key.title == "5 of 108 regions selected by difficulty (DS)"
+    assert [len(entry.outlines) for entry in contrast] == [1, 1]
+
+
+def test_the_median_and_the_easiest_are_not_shown_twice(
+    scored: Callable[..., Path], drawn: list[Sheet]
+) -> None:
+    scored(previews=100)
+    entries, contrast, _ = drawn[0]
+    assert (len(entries), contrast) == (9, [])
+    assert entries[-1].standing == "lowest of 9 images"
+
+
+def test_a_sheet_ends_where_a_jpeg_does(
+    scored: Callable[..., Path],
+    drawn: list[Sheet],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = scored()
+    monkeypatch.setattr(previews, "MOST", 4)
+    pictures = draw_pictures(output, select(output), folder=tmp_path, previews=5)
+    assert pictures.notes == ("previews.jpg shows the first 4: a JPEG cannot be taller",)
+    assert len(drawn[0][0]) == 4
+    assert draw_pictures(output, select(output, budget=4), folder=tmp_path, previews=5).notes == ()
+
+
+def test_an_image_that_is_gone_is_a_note(scored: Callable[..., Path], tmp_path: Path) -> None:
+    output = scored()
+    selection = select(output)
+    (tmp_path / "pool" / selection.ids[0]).unlink()
+    pictures = draw_pictures(output, selection, folder=output, previews=2)
+    assert len(pictures.notes) == 1
+    assert pictures.notes[0].startswith(f"no preview of {selection.ids[0]!r}: cannot read")
+    assert pictures.previews == output / "previews.jpg"
 
 
 def test_a_run_without_ok_rows_draws_nothing(model: Path, tmp_path: Path) -> None:
@@ -154,10 +184,74 @@ def test_a_run_without_ok_rows_draws_nothing(model: Path, tmp_path: Path) -> Non
     assert report.previews is None
 
 
-def test_a_sheet_that_cannot_be_written_is_an_output_error(
-    scored: tuple[Path, Selection], model: Path
+def test_a_sheet_that_cannot_be_written_is_an_output_error(scored: Callable[..., Path]) -> None:
+    output = scored()
+    (output / "previews.jpg").mkdir()
+    with pytest.raises(OutputError, match=r"previews\.jpg"):
+        draw_pictures(output, select(output), folder=output, previews=1)
+
+
+def test_functions_that_pick_by_distance_are_drawn_without_scores(
+    scored: Callable[..., Path], drawn: list[Sheet], tmp_path: Path
 ) -> None:
-    out, selection = scored
-    (out / "previews.jpg").mkdir()
-    with Scorer(model) as scorer, pytest.raises(OutputError, match=r"previews\.jpg"):
-        write_previews(out, selection, scorer, count=1)
+    output = scored()
+    selection = select(output, acquisition="core-set", budget=3)
+    draw_pictures(output, selection, folder=tmp_path, previews=3, acquisition="core-set", budget=3)
+    entries, contrast, key = drawn[0]
+    assert (len(entries), contrast) == (3, [])
+    assert entries[0].standing == ""
+    assert key.title == "3 of 9 selected by distance (core-set)"
+    assert key.shown == "all of them"
+
+
+def test_select_draws_the_same_sheet_as_the_run(
+    scored: Callable[..., Path], drawn: list[Sheet], deal: Deal, tmp_path: Path
+) -> None:
+    output = scored(previews=4)
+    code, out, err = deal("select", output, "-o", tmp_path / "again", "--previews", 4)
+    assert (code, err) == (0, "")
+    assert f"previews {tmp_path / 'again'}/previews.jpg" in out
+    one, other = (np.asarray(Image.open(f / "previews.jpg")) for f in (output, tmp_path / "again"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_select_refuses_previews_it_cannot_draw(
+    scored: Callable[..., Path], deal: Deal, tmp_path: Path
+) -> None:
+    model = save_model(tmp_path / "m.onnx", exact=True, props=metadata())
+    output = scored(model=model)
+    assert_refused(deal("select", output, "--previews", 3), 2, "--output")
+    assert_refused(deal("select", output, "--previews", -3, "-o", tmp_path), 2, "at least 0")
+    model.rename(tmp_path / "moved.onnx")
+    refused = deal("select", output, "--previews", 3, "-o", tmp_path / "x")
+    assert refused[0] == 1
+    assert refused[2].splitlines()[-1].startswith("error: the model that scored")
+    assert (tmp_path / "x/selection.csv").exists()  # the ranking needs no model
+    moved = ("--model", tmp_path / "moved.onnx")
+    assert deal("select", output, "--previews", 3, "-o", tmp_path / "x", *moved)[0] == 0
+
+
+def test_several_outputs_are_drawn_as_one_pool(
+    scored: Callable[..., Path], drawn: list[Sheet], tmp_path: Path
+) -> None:
+    outputs = [scored(output=tmp_path / f"out{n}", shard=f"{n}/2") for n in range(2)]
+    selection = select(outputs, budget=4)
+    pictures = draw_pictures(outputs, selection, folder=tmp_path / "new", previews=4, budget=4)
+    assert pictures.notes == ()
+    entries, _, key = drawn[0]
+    assert [entry.id for entry in entries] == list(selection.ids)
+    assert key.title.startswith("4 of 9 selected by difficulty (DS)")
+    assert (tmp_path / "new/previews.jpg").exists()
+
+
+def test_a_committee_reopened_with_one_model_shows_difficulty(
+    scored: Callable[..., Path], drawn: list[Sheet], model: Path, tmp_path: Path
+) -> None:
+    second = save_model(tmp_path / "2.onnx", exact=True, seed=8, props=metadata())
+    output = scored(model=[model, second], acquisition="bald", previews=2)
+    assert drawn[0][2].measure == "mutual information"
+    selection = select(output, acquisition="bald")
+    draw_pictures(output, selection, model=model, folder=tmp_path, previews=2, acquisition="bald")
+    assert drawn[1][2].measure == "difficulty"
+    with reopen(output) as session:
+        assert session.has_committee

@@ -111,6 +111,19 @@ def test_the_graphs_own_difficulty_and_embedding_count(ort_on_device, tmp_path):
         assert ours.tobytes() == theirs.tobytes()
 
 
+def test_maps_are_those_of_the_cpu(ort_on_device, tmp_path):
+    paths = [save_model(tmp_path / f"{n}.onnx", seed=n, props=metadata()) for n in range(2)]
+    cpu, device = both(paths, mask=MASK)
+    images = scenes(3, SIZE)
+    for ours, theirs in zip(device.predict(images), cpu.predict(images), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    for name in ("ds:entropy", "margin", "bald"):
+        found = [s._session.maps(images, acquisition=name) for s in (device, cpu)]
+        for ours, theirs in zip(*found, strict=True):
+            for field in ("classes", "score", "difficulty", "entropy"):
+                assert getattr(ours, field).tobytes() == getattr(theirs, field).tobytes()
+
+
 def test_images_that_fail_leave_the_others_alone(ort_on_device, tmp_path):
     path = save_model(tmp_path / "m.onnx", nan_above=200, props=metadata())
     white = np.full((*SIZE, 3), 250, np.uint8)

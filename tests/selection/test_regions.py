@@ -165,7 +165,7 @@ def test_an_image_says_which_classes_and_regions_carry_its_score(tmp_path: Path)
     rows = select(tmp_path / "without", acquisition="entropy").records()
     assert [row["why"] for row in rows] == ["pole 75 %, road 25 %"] * 3
     rows = select(tmp_path / "with", acquisition="random").records()
-    assert [row["why"] for row in rows] == [None] * 2
+    assert [row["why"] for row in rows] == ["random draw"] * 2
 
 
 def test_the_best_regions_are_the_same_however_many_pieces_they_come_in() -> None:

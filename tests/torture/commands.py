@@ -106,7 +106,8 @@ class Runner:
         self._counter.write_bytes(bytes(8))
         with open(self._counter, "r+b") as file:
             self._calls = mmap.mmap(file.fileno(), 8)
-        env = {**os.environ, "LD_PRELOAD": str(_SHIM), "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "LD_PRELOAD": str(_SHIM)}
+        env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         env["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # pyarrow's: no thread to lose
         env.pop("DEAL_DEBUG", None)
         self._process = subprocess.Popen(

@@ -1,0 +1,269 @@
+"""The labeled data set that ``deal collect`` writes: splits, names, classes, what is labeled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.annotation.images import png, safe_name
+from deal.errors import OutputError, PoolError
+from deal.labeled.labels import CLASSES_FILE, DEFAULT_VOID, read_classes
+from deal.machine.files import replacing, write_text, writing
+from deal.model.palette import class_colours
+
+__all__ = ["LABELED", "Entry", "LabeledFolder"]
+
+LABELED = "labeled.csv"
+_COLUMNS = ("id", "region", "split", "image", "label")
+_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image of the data set, and which of its regions are labeled (all of it without any)."""
+
+    id: str
+    split: str
+    image: str
+    label: str
+    regions: frozenset[int] = frozenset()
+
+
+class LabeledFolder:
+    """A labeled folder, ``ROOT/{train,val}/{images,labels}`` with ``classes.json``.
+
+    Parameters
+    ----------
+    path : Path
+    val : float
+        Share of the images that go to ``val``.
+    add : bool
+        The folder may hold a data set that was collected before.
+
+    Raises
+    ------
+    OutputError
+        The folder is not empty, and may not be added to.
+    PoolError
+        What was collected before cannot be read.
+    """
+
+    def __init__(self, path: Path, val: float, *, add: bool) -> None:
+        self.path, self._val = path, val
+        self._root = self._work = path.resolve()
+        self.entries: dict[str, Entry] = {}
+        self.before: tuple[str, ...] | None = None
+        self._stems: set[str] = set()
+        self._added = False
+        self._open(add)
+
+    def _open(self, add: bool) -> None:
+        try:
+            names = sorted(path.name for path in self.path.iterdir())
+        except FileNotFoundError:
+            names = []
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}; choose another --output") from error
+        if not names:
+            self._work = self._root.with_name(f"_{self._root.name}.{os.getpid()}.tmp")
+            return
+        if LABELED not in names:
+            raise OutputError(
+                f"{self.path} is not empty and not written by deal collect ({names[0]} is in it); "
+                "choose another --output"
+            )
+        if not add:
+            raise OutputError(
+                f"{self.path} already holds labels; use --add to add to them, or another --output"
+            )
+        self.before = read_classes(self.path / CLASSES_FILE).names
+        self._read()
+
+    def __enter__(self) -> LabeledFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """A new folder appears as a whole, or not at all; what was added to one is in its list."""
+        if self._work == self._root:
+            if kind is not None and self._added:
+                self._list()
+        elif kind is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+        elif self._work.exists():
+            with writing(self.path):
+                self._work.replace(self._root)
+
+    def _read(self) -> None:
+        path = self.path / LABELED
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    known = self.entries.get(row["id"])
+                    regions = {int(row["region"])} if row["region"] else set()
+                    places = row["split"], row["image"], row["label"]
+                    if row["split"] not in _SPLITS or any("/" in place for place in places):
+                        raise ValueError(f"{row['id']}: a place outside of the data set")
+                    entry = Entry(row["id"], *places, frozenset(regions))
+                    if known is not None:
+                        entry = replace(entry, regions=known.regions | entry.regions)
+                    self.entries[entry.id] = entry
+                    self._stems.add(Path(entry.label).stem.casefold())
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise PoolError(
+                f"{path} cannot be read ({error}); collect into another --output"
+            ) from error
+
+    def put(
+        self,
+        item_id: str,
+        image: bytes,
+        suffix: str,
+        labels: NDArray[np.unsignedinteger],
+        region: tuple[tuple[int, ...], tuple[int, int]] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Entry:
+        """Write an image and its labels.
+
+        Parameters
+        ----------
+        item_id : str
+        image : bytes
+        suffix : str
+            Ending of the image's name.
+        labels : ndarray of unsigned integers [h, w]
+            Class index + 1; 0 for void.
+        region : (numbers, (x0, y0)), optional
+            The labels are of these regions, and belong at this place of the image; what other
+            regions gave before stays.
+        size : (H, W), optional
+            Of the image, where ``labels`` are of a region.
+        """
+        known = self.entries.get(item_id)
+        stem = Path(known.label).stem if known is not None else self._stem(item_id)
+        split = known.split if known is not None else self._split(item_id)
+        entry = Entry(item_id, split, f"{stem}{suffix}", f"{stem}.png")
+        void = np.uint8(DEFAULT_VOID)
+        values = np.where(labels == 0, void, labels - 1).astype(np.uint8)
+        if region is not None and size is not None:
+            numbers, (x0, y0) = region
+            whole = np.full(size, void, dtype=np.uint8)
+            if known is not None:
+                whole = self._label(known, size)
+                kept = known.regions | set(numbers) if known.regions else known.regions
+                entry = replace(entry, regions=frozenset(kept))
+            else:
+                entry = replace(entry, regions=frozenset(numbers))
+            part = whole[y0 : y0 + values.shape[0], x0 : x0 + values.shape[1]]
+            np.copyto(part, values, where=values != void)
+            values = whole
+        with writing(self.path):
+            for kind, name, data in (
+                ("images", entry.image, image),
+                ("labels", entry.label, png(values)),
+            ):
+                path = self._place(entry, kind, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path, alone=True) as file:
+                    file.write(data)
+            if known is not None and known.image != entry.image:
+                self._place(known, "images", known.image).unlink(missing_ok=True)
+        self.entries[item_id] = entry
+        self._added = True
+        return entry
+
+    def finish(self, classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> None:
+        """Write what describes the data set, after every split has an image, if it can have one."""
+        self._balance()
+        colours = class_colours(len(classes), palette).tolist()
+        value = {"classes": list(classes), "palette": colours, "ignore_index": DEFAULT_VOID}
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+        write_text(self._work / CLASSES_FILE, text + "\n")
+        self._list()
+
+    def _list(self) -> None:
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(_COLUMNS)
+        for entry in sorted(self.entries.values(), key=lambda entry: entry.id):
+            regions: list[int | str] = [*sorted(entry.regions)] or [""]
+            for region in regions:
+                writer.writerow([entry.id, region, entry.split, entry.image, entry.label])
+        write_text(self._work / LABELED, table.getvalue())
+
+    def write(self, name: str, text: str) -> None:
+        """Write a further document."""
+        write_text(self._work / name, text)
+
+    def splits(self) -> dict[str, int]:
+        """Number of images by split."""
+        found = [entry.split for entry in self.entries.values()]
+        return {split: found.count(split) for split in _SPLITS}
+
+    def _place(self, entry: Entry, kind: str, name: str) -> Path:
+        return self._work / entry.split / kind / name
+
+    def _label(self, entry: Entry, size: tuple[int, int]) -> NDArray[np.uint8]:
+        path = self._place(entry, "labels", entry.label)
+        try:
+            with Image.open(path) as image:
+                values = np.array(image)
+        except OSError as error:
+            raise PoolError(f"label {path} cannot be read: {error}") from error
+        if values.shape != size or values.dtype != np.uint8:
+            raise PoolError(f"label {path} has another size than its image; remove it")
+        return values
+
+    def _stem(self, item_id: str) -> str:
+        """A name that no other image has, also where case does not count."""
+        stem = safe_name(item_id)
+        if stem.casefold() in self._stems:
+            digest = blake2b(item_id.encode(), digest_size=5).hexdigest()
+            stem = f"{stem}-{digest}"
+        self._stems.add(stem.casefold())
+        return stem
+
+    def _split(self, item_id: str) -> str:
+        return "val" if _draw(item_id) < self._val * 2**64 else "train"
+
+    def _balance(self) -> None:
+        """Move an image to a split that has none, so that ``deal train`` has both."""
+        entries = sorted(self.entries.values(), key=lambda entry: _draw(entry.id))
+        counts = self.splits()
+        if len(entries) < 2 or not 0 < self._val < 1:
+            return
+        if not counts["val"]:
+            self._move(entries[0], "val")
+        elif not counts["train"]:
+            self._move(entries[-1], "train")
+
+    def _move(self, entry: Entry, split: str) -> None:
+        moved = replace(entry, split=split)
+        with writing(self.path):
+            for kind, name in (("images", entry.image), ("labels", entry.label)):
+                target = self._place(moved, kind, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._place(entry, kind, name).replace(target)
+        self.entries[entry.id] = moved
+
+
+def _draw(item_id: str) -> int:
+    """A number below 2^64 that depends on the id alone."""
+    hashed = blake2b(item_id.encode(), digest_size=8, person=b"deal.val").digest()
+    return int.from_bytes(hashed, "little")

@@ -1,0 +1,130 @@
+"""PASCAL VOC masks, as CVAT exports "Segmentation mask 1.1": colours that ``labelmap.txt`` names.
+
+Format: https://docs.cvat.ai/docs/manual/advanced/formats/format-smask/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deal.annotation.record import MOST_PIXELS, Drawn, Legend
+from deal.errors import PoolError
+
+__all__ = ["LABELS", "MASKS", "read", "read_labels"]
+
+LABELS, MASKS = "labelmap.txt", "SegmentationClass"
+_BACKGROUND, _IGNORED = "background", (224, 224, 192)  # the latter as VOC draws borders
+
+
+def read_labels(data: bytes, name: str) -> list[tuple[str, tuple[int, int, int]]]:
+    """Names and colours of ``labelmap.txt``: lines ``name:r,g,b:parts:actions``.
+
+    Raises
+    ------
+    PoolError
+        The text is not UTF-8, or a line does not have that form.
+    """
+    labels = []
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise PoolError(f"{name} is not UTF-8 ({error.reason}); export it again") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            label, colour, *_ = line.rsplit(":", 3)
+            r, g, b = (int(level) for level in colour.split(","))
+            if not 0 <= min(r, g, b) <= max(r, g, b) < 256:
+                raise ValueError(colour)
+        except ValueError as error:
+            raise PoolError(
+                f"{name}, line {number}: expected name:r,g,b:parts:actions, found {line!r}"
+            ) from error
+        labels.append((label, (r, g, b)))
+    return labels
+
+
+def read(
+    labels: list[tuple[str, tuple[int, int, int]]],
+    masks: list[str],
+    content: Callable[[str], bytes],
+    legend: Legend,
+) -> Iterator[Drawn]:
+    """What masks draw. Colours of ``background`` and of nothing that has a name are void.
+
+    Parameters
+    ----------
+    labels : list of (name, colour)
+    masks : list of str
+        Paths of the masks; the name without folder and ending is that of the image.
+    content : callable
+        Gives the bytes of such a file.
+    legend : Legend
+        If ``background`` is one of its classes, it is no void.
+    """
+    legend.declare([label for label, _ in labels if label != _BACKGROUND])
+    for path in masks:
+        name = PurePosixPath(path).name
+        try:
+            picture = _colours(content(path), labels)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            reason = " ".join(str(error).split())
+            yield Drawn(name, None, skipped=f"damaged: {reason}")
+            continue
+        yield _drawn(name, picture, labels, legend)
+
+
+def _drawn(
+    name: str,
+    picture: NDArray[np.uint32],
+    labels: list[tuple[str, tuple[int, int, int]]],
+    legend: Legend,
+) -> Drawn:
+    values, places = np.unique(picture, return_inverse=True)
+    names = {_number(colour): label for label, colour in labels}
+    table = np.zeros(len(values), dtype=np.uint16)
+    counts = np.bincount(places.ravel(), minlength=len(values))
+    problems = []
+    drawn = False
+    for index, (value, count) in enumerate(zip(values.tolist(), counts.tolist(), strict=True)):
+        label = names.get(value)
+        if label is None:
+            if value not in (0, _number(_IGNORED)):
+                colour = f"{value >> 16},{value >> 8 & 255},{value & 255}"
+                problems.append(f"{count} pixel(s) of a color that {LABELS} lacks: {colour}")
+            continue
+        found = legend.label(label) if label != _BACKGROUND or legend.knows(label) else 0
+        if found is None:
+            problems.append(f"{count} pixel(s) of the unknown class {label!r}")
+            continue
+        drawn |= label != _BACKGROUND
+        table[index] = found
+    if not drawn:
+        return Drawn(name, None, problems=tuple(problems), skipped="nothing is drawn in it")
+    return Drawn(name, table[places].reshape(picture.shape), problems=tuple(problems))
+
+
+def _colours(data: bytes, labels: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint32]:
+    """The colour of every pixel as one number; grey masks hold the index of the label."""
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"it is {image.width}x{image.height} pixels")
+        if image.mode == "L":
+            palette = np.zeros(256, dtype=np.uint32)
+            palette[: len(labels)] = [_number(colour) for _, colour in labels[:256]]
+            grey: NDArray[np.uint32] = palette[np.asarray(image)]
+            return grey
+        rgb = np.asarray(image.convert("RGB")).astype(np.uint32)
+    merged: NDArray[np.uint32] = (rgb * np.array([65536, 256, 1], np.uint32)).sum(-1, np.uint32)
+    return merged
+
+
+def _number(colour: tuple[int, int, int]) -> int:
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
