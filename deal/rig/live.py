@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from deal.acquisitions import Bound
 from deal.errors import ItemError, PoolError, UsageError
 from deal.machine.files import write_text
 from deal.pool.decode import decode_bytes
+from deal.pool.locator import locate
 from deal.rig.recorder import Recorder
 from deal.selection.document import Selection, quote
 from deal.selection.stream import number_of
@@ -85,7 +86,7 @@ def read_lines(file: IO[str]) -> Iterator[PoolItem | FailedItem]:
         item = PoolItem(
             id=given.get("id") or uri,
             uri=uri,
-            path=uri,
+            locator=locate(uri),
             source_version="",
             sequence=given.get("sequence"),
             camera=given.get("camera"),
@@ -148,9 +149,9 @@ def record_pool(
         if recorder.is_done(item.id):
             continue
         try:
-            batch.append((item, Path(item.path).read_bytes()))
-        except OSError:
-            report.failed[item.id] = "io"
+            batch.append((item, _content(item)))
+        except ItemError as error:
+            report.failed[item.id] = error.code
         if len(batch) == _BATCH:
             _score(batch, scorer, bound, recorder, report)
             batch = []
@@ -162,6 +163,18 @@ def record_pool(
     _write_selection(recorder, bound, {**(metadata or {}), "rows": len(order), "scored": scored})
     _write_decisions(recorder, order, report)
     return report
+
+
+def _content(item: PoolItem) -> bytes:
+    """The content of the file; of a frame that lies decoded in a video a PNG. ItemError."""
+    found = item.locator.read()
+    if isinstance(found, bytes):
+        return found
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(found.image).save(file, "png")
+    return file.getvalue()
 
 
 def _score(
