@@ -21,6 +21,7 @@ from deal.errors import ItemError, UsageError
 from deal.metrics import spearman
 from deal.pool.decode import decode, decode_bytes
 from deal.pool.listing import Pool
+from deal.pool.locator import read_file
 from deal.pool.signature import thumbnail
 from deal.scoring.inputs import ImageExtras
 from deal.scoring.session import Session
@@ -85,7 +86,7 @@ def _frames(items: Sequence[PoolItem], size: tuple[int, int]) -> list[bytes]:
     """JPEG files at a size (H, W): as they are, or enlarged."""
     frames = []
     for item in items:
-        data = Path(item.path).read_bytes()
+        data = read_file(item.uri)
         image = decode(item).image
         if image.shape[:2] != size or not data.startswith(b"\xff\xd8"):
             file = BytesIO()

@@ -23,6 +23,7 @@ from deal.machine.cores import available_cores
 from deal.machine.meter import Meter
 from deal.model.spec import choose_difficulty
 from deal.pool.decode import decode
+from deal.pool.locator import locate
 from deal.scoring.inputs import Inputs
 from deal.scoring.statistics import Kernel
 from deal.synthetic.scenes import write_pool
@@ -207,11 +208,11 @@ def run(
     return ModelReport(settings, variants, rows)
 
 
-def score_some(model: str, options: str, threads: int, *paths: str) -> None:
-    """Score files with a model, for :func:`run` to see how much memory it takes."""
+def score_some(model: str, options: str, threads: int, *uris: str) -> None:
+    """Score images with a model, for :func:`run` to see how much memory it takes."""
     line = _Line("", Path(model), threads, json.loads(options))
-    for path in paths:
-        line.score(PoolItem(path, path, path, source_version=""))
+    for uri in uris:
+        line.score(PoolItem(uri, uri, locate(uri), source_version=""))
 
 
 class _Timed(OnnxRuntimeEngine):
@@ -292,6 +293,6 @@ def _peak(file: Path, options: Mapping[str, Any], items: Sequence[PoolItem], thr
         "import sys; from deal.bench.model import score_some; "
         "score_some(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])"
     )
-    paths = [str(Path(item.path).absolute()) for item in items[:_MEMORY_IMAGES]]
-    arguments = [str(file), json.dumps(options), str(threads), *paths]
+    uris = [item.uri for item in items[:_MEMORY_IMAGES]]
+    arguments = [str(file), json.dumps(options), str(threads), *uris]
     return run_child([sys.executable, "-c", code, *arguments]).peak

@@ -22,6 +22,7 @@ from deal.machine.cores import available_cores
 from deal.metrics import spearman
 from deal.model.spec import ModelSpec, read_spec
 from deal.pool.decode import decode
+from deal.pool.ids import id_to_path
 from deal.pool.listing import Pool
 from deal.synthetic.scenes import write_pool
 from deal.types import PoolItem
@@ -96,7 +97,7 @@ def run(
         _check_input(read_spec(path))
         items = [item for item in Pool(sources) if isinstance(item, PoolItem)][:images]
         listing = folder / "pool.txt"
-        listing.write_text("".join(f"{Path(i.path).resolve()}\n" for i in items), encoding="utf-8")
+        listing.write_text("".join(f"{path}\n" for path in _paths(items)), encoding="utf-8")
         batches = _decoded(items, batch_size)
         macs, quantised = network_costs(path, batches[0][0], folder)
         static = not quantised and read_spec(path).precision in (None, "fp32")
@@ -119,7 +120,7 @@ def run(
                 raise FailedCheckError(f"{done.scored} of {len(items)} images were scored")
             return output
 
-        paths = [Path(item.path) for item in items[:peer_images]]
+        paths = _paths(items[:peer_images])
         peers = _peers(trained, fp32, paths)
         agreement = _check(_stored_scores(whole(fp32), items), peers)
         if network != "paper":
@@ -261,7 +262,11 @@ def _stored_scores(output: Path, items: Sequence[PoolItem]) -> NDArray[np.float6
             strict=True,
         )
     )
-    return np.array([values[str(Path(item.path).resolve())] for item in items])
+    return np.array([values[str(path)] for path in _paths(items)])
+
+
+def _paths(items: Sequence[PoolItem]) -> list[Path]:
+    return [Path(id_to_path(item.uri)).resolve() for item in items]
 
 
 def _check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 __all__ = [
     "COMMITTEE_COLUMNS",
     "HISTOGRAM_LEVELS",
+    "MAX_PIXELS",
     "Decoded",
     "EngineOutput",
     "FailedItem",
+    "Locator",
     "PoolItem",
     "Statistics",
 ]
@@ -22,8 +24,30 @@ __all__ = [
 HISTOGRAM_LEVELS = 240
 """Levels of every stored histogram; any L that divides it can be asked of ``de`` later."""
 
+MAX_PIXELS = 200_000_000
+"""Pixels of the largest image that is decoded unless the caller allows more."""
+
 COMMITTEE_COLUMNS = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
 """Columns that only a committee has; null without one."""
+
+
+class Locator(Protocol):
+    """Where an image lies, and how it is read (:mod:`deal.pool.locator`)."""
+
+    def version(self) -> str:
+        """Changes when the image does; ItemError (``io``) if it is not there."""
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
+        """Read the bytes of an image file, or a frame that has no file, such as of a video.
+
+        Any number of threads may read at once.
+
+        Raises
+        ------
+        ItemError
+            ``io``: it cannot be read; ``too_large``: it must have more pixels than that; for
+            frames ``decode``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +58,20 @@ class PoolItem:
     ----------
     id : str
         Unique and stable: the path relative to its pool root with ``/`` separators, bytes that are
-        not UTF-8 percent-encoded; a manifest's own id wins.
+        not UTF-8 percent-encoded; a manifest's own id wins. Images inside other files:
+        docs/howto/pool.md.
     uri : str
         Where the image lies, as recorded in the results (UTF-8; undecodable bytes percent-encoded).
-    path : str
-        What ``open`` takes (``os.fsdecode`` form, surrogates stand for undecodable bytes).
+    locator : Locator
+        Reads the image.
     source_version : str
-        ``"<size>-<mtime_ns>"``, followed by ``+`` and that of the file of segments if there is
-        one: changes when the files do.
+        What the locator tells, ``"<size>-<mtime_ns>"`` for a file, followed by ``+`` and that of
+        the file of segments if there is one: changes when the files do.
     """
 
     id: str
     uri: str
-    path: str
+    locator: Locator
     source_version: str
     sequence: str | None = None
     camera: str | None = None

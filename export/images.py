@@ -142,9 +142,9 @@ def even(total: int, count: int) -> Iterator[int]:
 
 
 def _check_apart(calibration: PoolImages, judged: PoolImages) -> None:
-    ours = {Path(item.path).resolve() for item in calibration.items}
+    ours = {Path(item.uri).resolve() for item in calibration.items}
     for item in judged.items:
-        if Path(item.path).resolve() in ours:
+        if Path(item.uri).resolve() in ours:
             raise UsageError(
                 f"held-out image {item.uri} is among the calibration images, which would flatter "
                 "the figures: give --held-out other images than --images, or leave it out to keep "

@@ -120,15 +120,12 @@ def command(
 
 def _decoded(image: str) -> tuple[str, NDArray[np.uint8]]:
     from deal.errors import ItemError
-    from deal.machine.files import check_regular
-    from deal.pool.decode import decode_bytes
+    from deal.pool.decode import decode
+    from deal.pool.first import first_item
 
-    path = Path(image)
     try:
-        check_regular(path)
-        return path.name, decode_bytes(path.read_bytes()).image
-    except OSError as error:
-        raise UsageError(f"image {image}: {error.strerror}") from error
+        item = first_item(image)
+        return Path(item.id).name, decode(item).image
     except ItemError as error:
         raise UsageError(f"image {image}: {error.message}") from error
 

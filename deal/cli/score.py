@@ -21,6 +21,7 @@ from deal.cli.ranking import (
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.reading import print_topics, reading_options
 from deal.cli.version import version_option
 from deal.errors import UsageError
 from deal.text import printable
@@ -75,6 +76,7 @@ _BATCH_SIZE = (
     metavar="REGEX",
     help="Read the sequence of an image from its id: the first group of REGEX.",
 )
+@reading_options(_POOL)
 @option(
     _POOL,
     "--dedup",
@@ -291,6 +293,7 @@ _BATCH_SIZE = (
 def command(
     pool: tuple[str, ...],
     demo: bool,
+    list_topics: bool,
     top: int,
     as_json: bool,
     quiet: bool,
@@ -298,8 +301,10 @@ def command(
 ) -> int:
     """Rank the images of POOL: what to label next.
 
-    POOL is any number of folders (searched recursively), globs, images, and manifests (.txt, .csv,
-    .tsv, .jsonl or .parquet with a column uri).
+    POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
+    .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
+    'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos, robot logs
+    (.mcap). In object storage it is prefixes, globs and images: s3://bucket/drives/ (gs, az).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;
@@ -308,6 +313,9 @@ def command(
     Exit status: 0 done; 1 failed; 2 wrong usage; 3 done, but some images were quarantined; 130 or
     143 interrupted.
     """
+    if list_topics:
+        print_topics(pool, as_json=as_json)
+        return 0
     options = ranking_keywords(options)
     options["model_options"] = dict(map(key_value, options["model_options"]))
     if demo:
@@ -341,7 +349,7 @@ def command(
 
 
 def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:
-    from deal.doctor import demo_file
+    from deal._demo import demo_file
 
     source = click.get_current_context().get_parameter_source("model")
     if pool or source is ParameterSource.COMMANDLINE:

@@ -95,10 +95,15 @@ def command(
     OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
     --store-maps.
     """
+    from deal.pool.schemes import refuse_scheme
     from deal.selection import select
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
+    if output is not None:
+        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+    for folder in out:
+        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
     if previews < 0:
         raise UsageError(f"--previews must be at least 0, not {previews}")
     if previews and output is None:

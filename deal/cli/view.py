@@ -79,20 +79,31 @@ _PAGE, _POOL, _SERVE = "Page", "Pool", "Server"
     help="Of a larger pool show an even sample of N images, every pick among them.",
 )
 @option(
+    _POOL,
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="MODULE",
+    help="Load the acquisition function that selected from a module or .py file. Repeatable.",
+)
+@option(
     _SERVE,
     "--serve",
     metavar="127.0.0.1:PORT",
     help="Serve the page and all images of the pool on this machine until Ctrl-C, for pools whose "
     "thumbnails do not fit into a page.",
 )
-def command(out: tuple[str, ...], **options: Any) -> None:
+def command(out: tuple[str, ...], plugins: tuple[str, ...], **options: Any) -> None:
     """Write one page to look at the results in OUT: a file that needs no server and no network.
 
     It filters, sorts and maps the pool, lays difficulty and classes over the picks, and exports
     what you choose. With two folders, the page of the second says what changed since the first.
     """
+    from deal.acquisitions import load_plugin
     from deal.viewing.view import view
 
+    for plugin in plugins:
+        load_plugin(plugin)
     target = view(out, progress=_progress(), note=print_note, **options)
     if target is not None:
         click.echo(f"page  {printable(str(target))}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, Queue
 from threading import Thread
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from deal.errors import DealError
 
-__all__ = ["Stages", "ordered"]
+__all__ = ["Stages", "ordered", "overlapped"]
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -214,3 +214,52 @@ def ordered(
     finally:
         for _, future in waiting:
             future.cancel()
+
+
+def overlapped(
+    entries: Iterable[In],
+    function: Callable[[In], In],
+    slow: Callable[[In], int],
+    *,
+    threads: int,
+    room: int,
+) -> Iterator[In]:
+    """Map those entries that wait for a network, many at once; yield all in their order.
+
+    Parameters
+    ----------
+    entries : iterable
+    function : callable
+        Called for entries that are slow, in threads of their own.
+    slow : callable
+        Bytes that an entry's result will hold; 0 for one that is yielded as it is.
+    threads : int
+        Calls at once.
+    room : int
+        Bytes that results may hold together, but for one that is larger.
+    """
+    waiting: deque[tuple[Future[In], int]] = deque()
+    executor: ThreadPoolExecutor | None = None
+    held = 0
+    try:
+        for entry in entries:
+            size = slow(entry)
+            while waiting and (size == 0 or len(waiting) >= threads or held + size > room):
+                first, its_size = waiting.popleft()
+                yield first.result()
+                held -= its_size
+            if size == 0:
+                yield entry
+                continue
+            executor = executor or ThreadPoolExecutor(threads, "deal-fetch")
+            try:
+                waiting.append((executor.submit(function, entry), size))
+            except RuntimeError as error:
+                raise _no_thread(error) from error
+            held += size
+        while waiting:
+            first, _ = waiting.popleft()
+            yield first.result()
+    finally:
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)

@@ -17,7 +17,6 @@ number of threads may decode at once.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable
 from io import BytesIO
@@ -42,12 +41,9 @@ from deal.pool.plugins import (
 from deal.pool.png import decode_png
 from deal.pool.tiff import decode_tiff, tiff_size
 from deal.pool.webp import decode_webp, webp_size
-from deal.types import Decoded, PoolItem
+from deal.types import MAX_PIXELS, Decoded, PoolItem
 
-__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "pixels_of"]
-
-MAX_PIXELS = 200_000_000
-"""Pixels of the largest image that is decoded unless the caller allows more."""
+__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "is_image", "pixels_of"]
 
 # Pillow's pixels take 4, ours 3.
 _BYTES_PER_PIXEL = 8
@@ -60,27 +56,18 @@ def decode(
     at_least: tuple[int, int] | None = None,
     room: Room | None = None,
 ) -> Decoded:
-    """Read an image file once and decode it; parameters as of :func:`decode_bytes`.
+    """Read an image once and decode it; parameters as of :func:`decode_bytes`.
 
     ``room`` bounds what several threads decode at once, by the sizes in the headers.
 
     Raises
     ------
     ItemError
-        ``io``: the file cannot be read. Otherwise as :func:`decode_bytes`.
+        ``io``: it cannot be read. Otherwise as :func:`decode_bytes`.
     """
-    try:
-        with open(item.path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            # no supported format needs more than four 32-bit channels a pixel
-            if size > 16 * max_pixels + 2**20:
-                raise ItemError(
-                    "too_large",
-                    f"{size} bytes, more than {max_pixels} pixels fill; --max-pixels allows more",
-                )
-            data = file.read()
-    except OSError as error:
-        raise ItemError("io", f"cannot read the file: {error.strerror}") from error
+    data = item.locator.read(max_pixels)
+    if isinstance(data, Decoded):
+        return data
     if room is None:
         return decode_bytes(data, max_pixels=max_pixels, at_least=at_least)
     with room.take(_BYTES_PER_PIXEL * pixels_of(data)):
@@ -143,6 +130,11 @@ def pixels_of(data: bytes) -> int:
             except (struct.error, IndexError):
                 return 0
     return 0
+
+
+def is_image(data: bytes) -> bool:
+    """Whether a file begins as images do that are decoded here."""
+    return any(matches(data) for _, matches, _, _ in _FORMATS)
 
 
 def _bmp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["IMAGE_SUFFIXES", "OTHER_SUFFIXES", "extra_for"]
+__all__ = ["CONTAINER_SUFFIXES", "IMAGE_SUFFIXES", "OTHER_SUFFIXES", "VIDEO_SUFFIXES", "extra_for"]
 
 _ALWAYS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _EXTRAS = {".avif": "heif", ".heic": "heif", ".heif": "heif", ".jxl": "jxl"}
@@ -19,6 +19,12 @@ def _is_read(suffix: str) -> bool:
 
 IMAGE_SUFFIXES = (*_ALWAYS, *(suffix for suffix in _EXTRAS if _is_read(suffix)))
 """Ends of the names, in lower case, that folders and globs are searched for."""
+
+VIDEO_SUFFIXES = (".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mts", ".ts", ".webm")
+"""Ends of the names of videos, in lower case."""
+
+CONTAINER_SUFFIXES = (".mcap", ".tar", *VIDEO_SUFFIXES)
+"""Ends of the names, in lower case, of files that hold images and are read if they are named."""
 
 _OTHERS = (
     ".arw .cr2 .cr3 .dng .exr .gif .hdr .ico .j2k .jp2 .nef .orf .pbm .pgm .pnm .ppm .psd .raf "

@@ -2,9 +2,12 @@
 
 A source is a folder (searched recursively, in byte order of the paths, never through symlinked
 folders), a glob (``*``, ``?``, ``[…]`` within a name, ``**`` for any number of folders), one image,
-or a manifest (:mod:`deal.pool.manifest`). Names below a folder that begin with a dot are left out,
-as shells do: a glob takes them by a dot of its own. The contact sheet that an earlier run left in a
-folder of results is no image of a folder or glob.
+a manifest (:mod:`deal.pool.manifest`), or a file that holds images (:mod:`deal.pool.containers`):
+named, counted in braces (``{000..999}``), or matched by a glob that ends as its name does.
+
+Names below a folder that begin with a dot are left out, as shells do: a glob takes them by a dot of
+its own. The contact sheet that an earlier run left in a folder of results is no image of a folder
+or glob.
 
 Memory: the names in the folders on the path being listed; and, when uniqueness of ids does not
 follow from one folder or glob alone (several sources, or a manifest), a
@@ -12,31 +15,45 @@ follow from one folder or glob alone (several sources, or a manifest), a
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH100, PTH112, PTH116, PTH118, PTH119
+# ruff: noqa: PTH100, PTH112, PTH113, PTH118, PTH119
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from deal.errors import PoolError, UsageError
+from deal.errors import ItemError, PoolError, UsageError
+from deal.machine.threads import overlapped
+from deal.pool.containers import (
+    PARQUET,
+    check_container,
+    expand_braces,
+    holds_images,
+    list_container,
+    refuse_packed,
+)
 from deal.pool.digests import DigestMap, digest
-from deal.pool.formats import IMAGE_SUFFIXES
+from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
+from deal.pool.inside import Reading
+from deal.pool.locator import LocalFile, Stored, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
+from deal.pool.schemes import is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
-from deal.types import FailedItem, PoolItem
+from deal.types import FailedItem, Locator, PoolItem
 
 __all__ = ["IMAGE_SUFFIXES", "Pool"]
 
 Source = str | os.PathLike[str]
 _Listing = Iterator[PoolItem | FailedItem]
+
+_NAMED = (*CONTAINER_SUFFIXES, PARQUET)
 
 
 class Pool:
@@ -60,6 +77,8 @@ class Pool:
     skip : sequence of str
         Globs; images whose id, or a folder of it, matches one are left out. One without ``/``
         matches names in any folder.
+    reading : Reading, optional
+        What is read of files that hold images.
 
     Attributes
     ----------
@@ -83,16 +102,21 @@ class Pool:
         sequence_from: str | None = None,
         shard: Shard | None = None,
         skip: Sequence[str] = (),
+        reading: Reading | None = None,
     ) -> None:
         self.sources = _as_list(sources)
         self.sequence_from = sequence_from
         self.shard = shard or Shard()
+        self.reading = reading or Reading()
         self.passed: Counter[str] = Counter()
         self._said: dict[str, None] = {}
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
-        return map(_stat, self._entries())
+        entries = overlapped(
+            self._entries(), _versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
+        )
+        return map(_versioned, entries)
 
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
@@ -102,7 +126,7 @@ class Pool:
         passed: Counter[str] = Counter()
         said: dict[str, None] = {}  # in the order in which it was said first
         self.passed, self._said = passed, said
-        found = _Found(passed, lambda note: said.setdefault(note))
+        found = _Found(self.reading, passed, lambda note: said.setdefault(note))
         listing = _listing(self.sources, self.sequence_from, found, self._skip)
         return (entry for entry in listing if self.shard.contains(_item(entry).id))
 
@@ -115,6 +139,7 @@ class Pool:
 class _Found(NamedTuple):
     """Where a listing leaves what the user should hear."""
 
+    reading: Reading
     passed: Counter[str]
     say: Callable[[str], None]
 
@@ -176,7 +201,9 @@ def _with_sequence(items: _Listing, pattern: re.Pattern[str]) -> _Listing:
 
 
 def _refuse_overlap(names: list[str]) -> None:
-    folders = sorted((os.path.realpath(name) + "/", name) for name in filter(os.path.isdir, names))
+    folders = [(os.path.realpath(name) + "/", name) for name in filter(os.path.isdir, names)]
+    folders += [(name.rstrip("/") + "/", name) for name in filter(is_remote, names)]
+    folders.sort()
     for (outer, first), (inner, second) in pairwise(folders):
         if inner.startswith(outer):
             raise PoolError(
@@ -214,23 +241,37 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     """Check a source; the result lists it from the start whenever called."""
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
+    if is_remote(name):
+        return lambda: list_store(name, found.reading.endpoint_url, found.passed)
+    plain = "write it as a path, without file://"
+    copy = "copy the images here, or mount the store, and give the folder"
+    refuse_scheme(name, "the pool", plain if scheme_of(name) == "file" else copy)
     path = os.path.abspath(name)
     if os.path.isdir(path):
         return lambda: _walk(path, ("**", "*"), found.passed)
     if os.path.lexists(path):
+        folder, file = os.path.split(path)
+        if holds_images(path, found.reading):
+            check_container(path, _names(name))
+            return lambda: list_container(folder, file, found.reading, found.passed, found.say)
         if _is_manifest(path):
             next(read_manifest(path), None)
             shown = _names(name)
-            return lambda: _manifest(path, lambda note: found.say(f"manifest {shown}: {note}"))
+            return lambda: _manifest(
+                path, found.reading, lambda note: found.say(f"manifest {shown}: {note}")
+            )
         if path.lower().endswith(IMAGE_SUFFIXES):
-            folder, file = os.path.split(path)
             return lambda: iter([_image(folder, file)])
+        refuse_packed(path, _names(name))
         raise PoolError(
-            f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}) "
-            f"nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+            f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}), "
+            f"a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a file that holds images "
+            f"({', '.join(CONTAINER_SUFFIXES)})"
         )
     parts = name.split("/")
     fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
+    if fixed is None and "{" in name:
+        return _braces(name, found)
     if fixed is None:
         raise PoolError(f"{_names(name)} does not exist, or its folder cannot be searched")
     root = os.path.abspath("/".join([*parts[:fixed], ""]) or ".")
@@ -241,16 +282,62 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         raise PoolError(f"{_names(name)}: '..' cannot follow a wildcard; write the path without it")
     if pattern[-1] == "**":
         pattern.append("*")
+    refuse_packed(name, _names(name))
+    if pattern[-1].lower().endswith(_NAMED):
+        return lambda: _containers(root, pattern, found)
     return lambda: _walk(root, pattern, found.passed)
 
 
-def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
+def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
+    """Files that are counted or named in braces; all must be there before any is read."""
+    root = os.path.abspath(name[: name.index("{")].rpartition("/")[0] or ".")
+    if not name.lower().endswith(_NAMED):
+        raise PoolError(
+            f"{_names(name)}: braces name files that hold images ({', '.join(CONTAINER_SUFFIXES)});"
+            " for images write a glob"
+        )
+    files = [os.path.relpath(one, root) for one in expand_braces(name)]
+    gone = [file for file in files if not os.path.isfile(os.path.join(root, file))]
+    if gone:
+        raise PoolError(
+            f"{_names(name)} names {len(files)} files, of which {len(gone)} do not exist, the "
+            f"first of them {_names(gone[0])}"
+        )
+    for file in files:
+        check_container(os.path.join(root, file), _names(file))
+    return lambda: chain.from_iterable(
+        list_container(root, file, found.reading, found.passed, found.say) for file in files
+    )
+
+
+def _suffix_of(name: str) -> tuple[str, ...]:
+    return tuple(suffix for suffix in _NAMED if name.lower().endswith(suffix))
+
+
+def _containers(root: str, pattern: list[str], found: _Found) -> _Listing:
+    """What lies in the files that a glob matches."""
+    for file in walk(root, pattern, Counter(), _suffix_of(pattern[-1])):
+        if isinstance(file, str):
+            yield from list_container(root, file, found.reading, found.passed, found.say)
+        else:
+            yield _unlisted(root, *file)
+
+
+def _manifest(name: str, reading: Reading, say: Callable[[str], None]) -> _Listing:
     for row in read_manifest(name, say):
+        if is_remote(row.path):
+            check_readable(row.path)
+            uri, version = row.path, row.source_version or ""
+            locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
+            version = version if isinstance(locator, RemoteObject) and locator.etag else ""
+        else:
+            uri, version = path_to_id(row.path), ""
+            locator = LocalFile(row.path) if _is_file(row.path) else locate(uri)
         yield PoolItem(
             id=row.id or path_to_id(row.relative),
-            uri=path_to_id(row.path),
-            path=row.path,
-            source_version="",
+            uri=uri,
+            locator=locator,
+            source_version=version,
             sequence=row.sequence,
             camera=row.camera,
             timestamp_ns=row.timestamp_ns,
@@ -258,9 +345,14 @@ def _manifest(name: str, say: Callable[[str], None]) -> _Listing:
         )
 
 
+def _is_file(path: str) -> bool:
+    """Whether a name is that of a file, as far as can be told without looking: most are."""
+    return "#" not in path and ".tar/" not in path.lower()
+
+
 def _image(root: str, relative: str) -> PoolItem:
     path = os.path.join(root, relative)
-    return PoolItem(id=path_to_id(relative), uri=path_to_id(path), path=path, source_version="")
+    return PoolItem(path_to_id(relative), path_to_id(path), LocalFile(path), source_version="")
 
 
 def _walk(root: str, parts: Sequence[str], passed: Counter[str]) -> _Listing:
@@ -275,14 +367,20 @@ def _unlisted(root: str, folder: str, error: OSError) -> FailedItem:
     return FailedItem(item, "io", f"cannot list the folder: {error.strerror}")
 
 
-def _stat(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
-    if isinstance(entry, FailedItem):
+def _unknown(entry: PoolItem | FailedItem) -> int:
+    """1 for an item whose version a server has to be asked for."""
+    if isinstance(entry, FailedItem) or entry.source_version:
+        return 0
+    return int(isinstance(entry.locator, RemoteObject))
+
+
+def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
+    if isinstance(entry, FailedItem) or entry.source_version:
         return entry
+    locator = entry.locator
     try:
-        status = os.stat(entry.path)
-    except OSError as error:
-        return FailedItem(entry, "io", f"cannot read the file: {error.strerror}")
-    item = replace(entry, source_version=f"{status.st_size}-{status.st_mtime_ns}")
-    if not stat.S_ISREG(status.st_mode):
-        return FailedItem(item, "io", "not a regular file")
-    return item
+        if isinstance(locator, (Stored, RemoteObject)):
+            locator = locator.found()
+        return replace(entry, locator=locator, source_version=locator.version())
+    except ItemError as error:
+        return FailedItem(entry, error.code, error.message)

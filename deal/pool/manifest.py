@@ -9,10 +9,13 @@ them; ``image``, ``file_name``, ``filepath`` or ``path`` for ``uri``; ``timestam
 with numbers whose unit their size tells, for ``timestamp_ns``; semicolons and tabs for commas;
 UTF-16 with a byte order mark. Null, NaN and NaT are missing values.
 
-A ``uri`` is a path, relative to the manifest's folder, or a ``file://`` URI, whose
-percent-escapes are decoded. Names that are not UTF-8 stand as they are in text and CSV, as
-``\udcXX`` escapes in JSON lines, and in a column of binary type in Parquet. A line of a text
-manifest cannot hold a newline: use any of the others.
+A ``uri`` is a path, relative to the manifest's folder, a ``file://`` URI, whose percent-escapes
+are decoded, or an address (``s3://``, ``gs://``, ``az://``, ``https://``). The column
+``source_version`` of an address saves asking for it.
+
+Names that are not UTF-8 stand as they are in text and CSV, as ``\udcXX`` escapes in JSON lines, and
+in a column of binary type in Parquet. A line of a text manifest cannot hold a newline: use any of
+the others.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
@@ -31,13 +34,32 @@ from urllib.parse import unquote_to_bytes
 from deal.errors import PoolError
 from deal.pool.manifest_tables import Stamp, malformed, read_rows
 from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
+from deal.pool.schemes import REMOTE, is_remote
 
-__all__ = ["MANIFEST_SUFFIXES", "ManifestRow", "read_manifest"]
+__all__ = ["MANIFEST_SUFFIXES", "Described", "Describing", "ManifestRow", "read_manifest"]
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
-_OWN = ("uri", "id", "sequence", "camera", "timestamp_ns", "timestamp")
+_OWN = ("uri", "id", "source_version", "sequence", "camera", "timestamp_ns", "timestamp")
 _FOR_URI = ("image", "file_name", "filepath", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the columns of a table say of an image.
+
+    Attributes
+    ----------
+    timestamp_ns : int or None
+        Nanoseconds; the epoch is the user's.
+    """
+
+    id: str | None
+    sequence: str | None
+    camera: str | None
+    timestamp_ns: int | None
+    source_version: str | None
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +69,7 @@ class ManifestRow:
     Attributes
     ----------
     path : str
-        Absolute, in ``os.fsdecode`` form.
+        Absolute, in ``os.fsdecode`` form; or an address.
     relative : str
         What stands for the id when the manifest gives none: the path relative to the manifest's
         folder when it was given so or lies below it, else absolute. ``os.fsdecode`` form.
@@ -63,6 +85,7 @@ class ManifestRow:
     sequence: str | None
     camera: str | None
     timestamp_ns: int | None
+    source_version: str | None
     attributes: Mapping[str, str]
     line: int
 
@@ -86,14 +109,44 @@ def read_manifest(
     """
     folder = os.path.dirname(os.path.abspath(path))
     columns = _Columns(path, say)
-    times = _Times(path, say)
+    describe = Describing(path, say)
     try:
         for line, raw in read_rows(path, columns.is_uri, columns.check, say):
-            values = columns.named(line, raw)
-            yield _row(path, folder, line, values, times(line, values))
-        times.check()
+            values = columns.named(raw)
+            uri = values.pop("uri", None)
+            yield _row(path, folder, line, uri, describe(line, values))
+        describe.check()
     except OSError as error:
         raise PoolError(f"manifest {path!r} cannot be read: {error.strerror or error}") from error
+
+
+class Describing:
+    """Makes values, by what their columns mean, what they say of an image."""
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._times = _Times(path, say)
+
+    def __call__(self, line: int, values: dict[str, Any]) -> Described:
+        """Read the values of a row; raises PoolError."""
+        time = self._times(line, values)
+        text = {
+            name: _text_value(self._path, line, name, value)
+            for name, value in values.items()
+            if value not in (None, "", b"") and value == value
+        }
+        return Described(
+            id=text.pop("id", None),
+            sequence=text.pop("sequence", None),
+            camera=text.pop("camera", None),
+            timestamp_ns=time,
+            source_version=text.pop("source_version", None),
+            attributes=text,
+        )
+
+    def check(self) -> None:
+        """Raise PoolError for what all rows together tell."""
+        self._times.check()
 
 
 class _Columns:
@@ -118,7 +171,7 @@ class _Columns:
                 "it needs a column 'uri' (a path relative to the manifest)"
             )
 
-    def named(self, line: int, raw: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Values of a row by what its columns mean."""
         meant = self._mapping(tuple(raw))
         return {meant[name]: value for name, value in raw.items()}
@@ -231,28 +284,28 @@ class _Times:
         return found
 
 
-def _row(
-    path: str, folder: str, line: int, values: Mapping[str, Any], time: int | None
-) -> ManifestRow:
-    local = _local_path(path, line, values.get("uri"))
+def _row(path: str, folder: str, line: int, uri: Any, said: Described) -> ManifestRow:
+    local = _local_path(path, line, uri)
+    if is_remote(local):
+        return _described(local, local, said, line)
     absolute = os.path.normpath(os.path.join(folder, local))
     relative = os.path.normpath(local)
     below = folder.rstrip("/") + "/"
     if os.path.isabs(local) and absolute.startswith(below):
         relative = absolute.removeprefix(below)
-    text = {
-        name: _text_value(path, line, name, value)
-        for name, value in values.items()
-        if name != "uri" and value not in (None, "", b"") and value == value
-    }
+    return _described(absolute, relative, said, line)
+
+
+def _described(path: str, relative: str, said: Described, line: int) -> ManifestRow:
     return ManifestRow(
-        path=absolute,
+        path=path,
         relative=relative,
-        id=text.pop("id", None),
-        sequence=text.pop("sequence", None),
-        camera=text.pop("camera", None),
-        timestamp_ns=time,
-        attributes=text,
+        id=said.id,
+        sequence=said.sequence,
+        camera=said.camera,
+        timestamp_ns=said.timestamp_ns,
+        source_version=said.source_version,
+        attributes=said.attributes,
         line=line,
     )
 
@@ -288,10 +341,10 @@ def _local_path(path: str, line: int, value: Any) -> str:
     except UnicodeEncodeError as error:
         raise malformed(path, line, f"'uri' is {uri!r}, not a path") from error
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
-    if scheme is None:
+    if scheme is None or scheme[1].lower() in REMOTE:
         return uri
     if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
-        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path")
+        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path nor s3://…")
     local = os.fsdecode(unquote_to_bytes(raw[7:]))
     if "\0" in local:
         raise malformed(path, line, f"'uri' is {uri!r}, not a path")

@@ -20,7 +20,7 @@ from deal.machine.files import check_regular
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Stamp", "malformed", "read_rows"]
+__all__ = ["Stamp", "column_values", "malformed", "read_rows"]
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
@@ -179,7 +179,7 @@ def _parquet(path: str, header: Callable[[list[str]], None]) -> Rows:
             header(list(file.schema_arrow.names))
             line = 0
             for batch in file.iter_batches(batch_size=4096):
-                columns = map(_values, batch.columns)
+                columns = map(column_values, batch.columns)
                 for values in zip(*columns, strict=True):
                     line += 1
                     yield line, dict(zip(batch.schema.names, values, strict=True))
@@ -196,7 +196,7 @@ def _unreadable(path: str, error: Exception) -> PoolError:
     return PoolError(f"manifest {path!r} is not a readable Parquet file: {reason}")
 
 
-def _values(column: pyarrow.Array) -> list[Any]:
+def column_values(column: pyarrow.Array) -> list[Any]:
     """Values of a column: text as bytes, since it need not be UTF-8, times as `Stamp`."""
     import pyarrow
 

@@ -14,7 +14,7 @@ from heapq import merge
 
 from deal._install import pip_install
 from deal.errors import UsageError
-from deal.pool.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES, extra_for
+from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES, extra_for
 
 __all__ = ["Pattern", "passed_over", "walk"]
 
@@ -81,15 +81,21 @@ class Pattern:
 
 
 def walk(
-    root: str, parts: Sequence[str], passed: Counter[str]
+    root: str,
+    parts: Sequence[str],
+    passed: Counter[str],
+    suffixes: tuple[str, ...] | None = None,
 ) -> Iterator[str | tuple[str, OSError]]:
     """Paths below ``root`` of images that match the pattern, in byte order.
+
+    Of images, or of other files whose names end with one of ``suffixes``.
 
     Yields a folder (``""`` is the root, else it ends with ``/``) with the error where it cannot be
     listed. ``passed`` counts what would match otherwise: names that begin with a dot, symlinked
     folders, and suffixes of images that are not read.
     """
     pattern = Pattern(parts)
+    wanted_suffixes = IMAGE_SUFFIXES if suffixes is None else suffixes
     levels: list[tuple[str, frozenset[int], Iterator[bytes]]] = []
     enter: tuple[str, frozenset[int]] | None = ("", pattern.start)
     while enter:
@@ -110,15 +116,15 @@ def walk(
             suffix = "." + name.rpartition(".")[2].lower()
             if not following and name.startswith("."):
                 unhidden = pattern.step(positions, name.removesuffix("/"), dots=True)
-                wanted = unhidden if name.endswith("/") else suffix in IMAGE_SUFFIXES and unhidden
+                wanted = unhidden if name.endswith("/") else suffix in wanted_suffixes and unhidden
                 passed[HIDDEN] += bool(wanted)
             elif name.endswith("/"):
                 if following - {pattern.end}:
                     enter = folder + name, following
             elif pattern.end in following:
-                if name.lower().endswith(IMAGE_SUFFIXES):
+                if name.lower().endswith(wanted_suffixes):
                     yield folder + name
-                elif suffix in OTHER_SUFFIXES:
+                elif suffix in OTHER_SUFFIXES or suffix in CONTAINER_SUFFIXES:
                     passed[suffix] += 1
 
 
@@ -130,7 +136,10 @@ def passed_over(passed: Counter[str]) -> str:
     for what, count in sorted(counts.items()):
         if what not in named:
             extra = extra_for(what)
-            texts.append(f"{count} {what}" + (f" ({pip_install(extra)})" if extra else ""))
+            hint = f" ({pip_install(extra)})" if extra else ""
+            if what in CONTAINER_SUFFIXES:
+                hint = f" (read if you name them, such as 'FOLDER/*{what}')"
+            texts.append(f"{count} {what}{hint}")
     texts += [f"{counts[what]} {what}" + ("s" if counts[what] > 1 else "") for what in named]
     return ", ".join(texts)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from deal.errors import ItemError, UsageError
 from deal.pool.decode import decode
-from deal.pool.ids import id_to_path
+from deal.pool.locator import locate
 from deal.text import printable
 from deal.types import PoolItem
 
@@ -154,7 +154,7 @@ def _cell(value: Any) -> str:
 
 def _picture(uri: str) -> str:
     """An image as a data URI of a few kilobytes; empty if it cannot be read here."""
-    item = PoolItem(uri, uri, id_to_path(uri), "")
+    item = PoolItem(uri, uri, locate(uri), "")
     try:
         decoded = decode(item, max_pixels=_MOST_PIXELS, at_least=_THUMB[::-1])
     except (ItemError, MemoryError, OSError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -12,7 +12,9 @@ from typing import Any, Literal, Unpack
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
+from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
+from deal.pool.schemes import refuse_scheme
 from deal.run.dedup import parse_dedup
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
@@ -29,6 +31,7 @@ __all__ = [
     "parse_sessions",
 ]
 
+COPY = "copy it when the run is done (aws s3 sync, gcloud storage rsync, azcopy)"
 STORE_MAPS = ("none", "selected", "all")
 AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
@@ -50,7 +53,7 @@ class ErrorLimit:
         return f"{float(self.percent):g}%" if self.percent is not None else str(self.count)
 
 
-class PoolOptions(ScoringOptions, SelectOptions, total=False):
+class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     """Types of the options of ``score_pool``: for scoring, for selecting, and of `RunSettings`."""
 
     shard: Shard | str
@@ -61,6 +64,7 @@ class PoolOptions(ScoringOptions, SelectOptions, total=False):
     decode_threads: int | None
     max_errors: ErrorLimit | int | str | None
     max_pixels: int
+    save_manifest: str | os.PathLike[str] | None
     previews: int
     store_maps: Literal["none", "selected", "all"]
     overwrite: bool
@@ -95,6 +99,9 @@ class RunSettings:
         allows any number.
     max_pixels : int
         Images with more pixels are not decoded and become error rows.
+    save_manifest : path, optional
+        A file ``.jsonl``: before scoring, write the whole pool to it as a manifest, with the
+        versions of objects in stores, so that later runs need not list them.
     previews : int
         Number of top ranks to draw on ``previews.jpg``.
     store_maps : ``none``, ``selected`` or ``all``
@@ -121,6 +128,7 @@ class RunSettings:
     decode_threads: int | None = None
     max_errors: ErrorLimit | None = None
     max_pixels: int = MAX_PIXELS
+    save_manifest: str | None = None
     previews: int = 0
     store_maps: str = "none"
     overwrite: bool = False
@@ -140,6 +148,8 @@ class ScoreConfig(RunSettings):
         Statistics of a single model are those of the first.
     output : Path
     scoring : Scoring
+    reading : Reading
+        What is read of files that hold images.
     ranking : Ranking
         How rows are ranked and selected at the end.
     """
@@ -148,6 +158,7 @@ class ScoreConfig(RunSettings):
     model: tuple[str, ...]
     output: Path
     scoring: Scoring = field(default_factory=Scoring)
+    reading: Reading = field(default_factory=Reading)
     ranking: Ranking = field(default_factory=Ranking)
 
     def __post_init__(self) -> None:
@@ -178,6 +189,8 @@ class ScoreConfig(RunSettings):
             )
         if self.sessions == AUTO and runtime.threads is not None:
             raise UsageError("--sessions auto also chooses the threads: leave out --threads")
+        if self.save_manifest is not None and not self.save_manifest.endswith(".jsonl"):
+            raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
         if self.store_maps not in STORE_MAPS:
@@ -199,10 +212,15 @@ class ScoreConfig(RunSettings):
 
         Raises UsageError for invalid values.
         """
+        refuse_scheme(output, "--output", f"results are stored in a local folder; {COPY}")
         given: dict[str, Any] = dict(options)
         scoring = {name: given.pop(name) for name in _SCORING if name in given}
         own = {item.name for item in fields(RunSettings)}
         run = {name: given.pop(name) for name in own if name in given}
+        read = {item.name for item in fields(Reading)}
+        reading = {name: given.pop(name) for name in read if name in given}
+        if "topic" in reading:
+            reading["topic"] = _several(reading["topic"])
         for name, reader in _READERS.items():
             if name in run:
                 run[name] = reader(run[name])
@@ -211,6 +229,7 @@ class ScoreConfig(RunSettings):
             model=_paths(model),
             output=Path(output),
             scoring=Scoring.of(**scoring),
+            reading=Reading(**reading),
             ranking=Ranking.of(**given),
             **run,
         )
@@ -218,7 +237,21 @@ class ScoreConfig(RunSettings):
     @property
     def items(self) -> Pool:
         """The images of this run's shard, as a pool to count and list."""
-        return Pool(self.pool, sequence_from=self.sequence_from, shard=self.shard, skip=self.skip)
+        return self._pool(self.shard)
+
+    @property
+    def whole_pool(self) -> Pool:
+        """The images of all shards."""
+        return self._pool(Shard())
+
+    def _pool(self, shard: Shard) -> Pool:
+        return Pool(
+            self.pool,
+            sequence_from=self.sequence_from,
+            shard=shard,
+            skip=self.skip,
+            reading=self.reading,
+        )
 
     @property
     def region_score(self) -> dict[str, Any] | None:
@@ -235,6 +268,7 @@ class ScoreConfig(RunSettings):
             "model": list(map(path_to_id, self.model)),
             "output": path_to_id(str(self.output)),
             **self.scoring.settings(),
+            **asdict(self.reading),
             "ranking": self.ranking.to_dict(),
             **{item.name: getattr(self, item.name) for item in fields(RunSettings)},
             "shard": str(self.shard),
@@ -279,11 +313,16 @@ def parse_sessions(value: int | str | None) -> int | str | None:
         raise UsageError(f"--sessions must be a number or {AUTO}, not {value!r}") from None
 
 
+def _several(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
 _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
+    "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
-    "skip": lambda skip: (skip,) if isinstance(skip, str) else tuple(skip),
+    "skip": _several,
     "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
 }

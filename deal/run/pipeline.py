@@ -21,7 +21,9 @@ from deal.errors import UsageError
 from deal.machine.meter import peak_memory
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
+from deal.pool.inside import Reading
 from deal.pool.pixels import DARK, STRAY
+from deal.pool.saving import write_manifest
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -42,7 +44,9 @@ from deal.types import COMMITTEE_COLUMNS
 __all__ = ["InterruptedRunError", "Progress", "RunReport", "ScoreConfig", "score_pool"]
 
 
-@takes(PoolOptions, *CONCERNS, RunSettings, Ranking.of, function_options, otherwise=OF_PLUGINS)
+@takes(
+    PoolOptions, *CONCERNS, RunSettings, Reading, Ranking.of, function_options, otherwise=OF_PLUGINS
+)
 def score_pool(
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -80,6 +84,8 @@ def score_pool(
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
     items = config.items
     total = items.count()
+    if config.save_manifest is not None:
+        write_manifest(config.save_manifest, config.whole_pool)
     with open_session(config) as scorer:
         _check_columns(config, scorer)
         notes = [*items.notes(), *scorer.doubts]
@@ -108,6 +114,7 @@ def score_pool(
             scored_peak = peak_memory()
             results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
+            foreign += line.fetcher.notes()
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
             if not config.previews and config.store_maps == "none":
@@ -170,6 +177,7 @@ def _report(
             ranking=config.ranking,
             count=config.previews,
             max_pixels=config.max_pixels,
+            endpoint_url=config.reading.endpoint_url,
         )
         said += more
     maps: Path | None = None
@@ -181,6 +189,7 @@ def _report(
             set(selection.ids) if config.store_maps == "selected" else None,
             shard=config.shard if config.store_maps == "all" else None,
             max_pixels=config.max_pixels,
+            endpoint_url=config.reading.endpoint_url,
             progress=progress,
         )
     quarantined = ledger.errors.total() > 0 and config.max_errors is None

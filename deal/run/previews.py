@@ -64,6 +64,7 @@ def write_previews(
     ranking: Ranking,
     count: int,
     max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
 ) -> tuple[Path, list[str]]:
     """Draw the first ``count`` of a selection on ``previews.jpg`` in a folder.
 
@@ -83,6 +84,8 @@ def write_previews(
     count : int
     max_pixels : int
         Larger images are not drawn.
+    endpoint_url : str, optional
+        As in `deal.pool.inside.Reading`.
 
     Returns
     -------
@@ -103,7 +106,9 @@ def write_previews(
     pool = standing(folders, ranking)
     picks = _picks(selection, folders, ranking, pool, count)
     others = [] if pool is None else _contrast(pool, folders, ranking, picks)
-    images = stored_images(folders, {wanted.id for wanted in (*picks, *others)})
+    images = stored_images(
+        folders, {wanted.id for wanted in (*picks, *others)}, endpoint_url=endpoint_url
+    )
     thumb = thumb_size(len(picks))
     function = shown_function(session, function_of(selection.metadata))
     drawn: list[list[Entry]] = []

@@ -17,6 +17,7 @@ from deal.errors import ItemError, ModelError, ResultsError, UsageError
 from deal.model.head import DifficultyHead
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
+from deal.pool.locator import locate
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
 from deal.scoring.maps import Maps
@@ -175,9 +176,14 @@ def shown_function(
 
 
 def stored_images(
-    output: Source | Sequence[Source], ids: Iterable[str] | None = None
+    output: Source | Sequence[Source],
+    ids: Iterable[str] | None = None,
+    *,
+    endpoint_url: str | None = None,
 ) -> dict[str, StoredImage]:
     """Look images up in one or several output folders; all by default, in the order stored.
+
+    ``endpoint_url`` is that of `deal.pool.inside.Reading`.
 
     Raises ResultsError.
     """
@@ -192,7 +198,8 @@ def stored_images(
             batch = batch.filter(pc.is_in(batch.column("id"), wanted))
         rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
         for item_id, uri, version, camera, status, width, height in rows:
-            item = PoolItem(item_id, uri, id_to_path(uri), version, camera=camera)
+            place = locate(uri, version, endpoint_url=endpoint_url)
+            item = PoolItem(item_id, uri, place, version, camera=camera)
             size = None if width is None or height is None else (height, width)
             found[item_id] = StoredImage(item, status, size)
     return found

@@ -40,6 +40,7 @@ def store_maps(
     *,
     shard: Shard | None = None,
     max_pixels: int = MAX_PIXELS,
+    endpoint_url: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
     """Store the maps of images below ``maps/`` of the output folder that holds each.
@@ -60,6 +61,8 @@ def store_maps(
         Only images of this part of the pool.
     max_pixels : int
         Larger images are left out.
+    endpoint_url : str, optional
+        As in `deal.pool.inside.Reading`.
     progress : callable, optional
         Called after every image.
 
@@ -80,7 +83,7 @@ def store_maps(
     for folder in map(Path, folders):
         images = [
             image
-            for image in stored_images(folder, wanted).values()
+            for image in stored_images(folder, wanted, endpoint_url=endpoint_url).values()
             if image.status == "ok" and part.contains(image.item.id)
         ]
         images.sort(key=lambda image: image.item.id.encode())

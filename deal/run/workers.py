@@ -31,6 +31,7 @@ from deal.machine.meter import Meter
 from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
+from deal.pool.fetch import DOWNLOADS, Fetcher, without_content
 from deal.pool.signature import Thumbnail, thumbnail
 from deal.regions.sources import GivenSegments
 from deal.run.config import ScoreConfig
@@ -99,8 +100,11 @@ class Line:
     ----------
     decoders : int
         Threads that decode.
+    fetcher : Fetcher
+        Gets what lies in other files or on a network.
     meter : Meter
-        Busy seconds of ``decode`` (with resizing), ``network`` (with the kernel) and ``write``.
+        Busy seconds of ``fetch`` and ``download``, ``decode`` (with resizing), ``network`` (with
+        the kernel) and ``write``.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Line:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
         self.meter = scorer.meter = Meter()  # time before this run does not count
+        self.fetcher = Fetcher(self.meter, max_pixels=config.max_pixels)
         self._config = config
         self._scorer = scorer
         self._ledger = ledger
@@ -170,7 +175,7 @@ class Line:
     def bound_by(self) -> str:
         """The stage whose threads were busiest."""
         sessions = self.layout.sessions
-        threads = {"decode": self.decoders, "write": 1}
+        threads = {"decode": self.decoders, "write": 1, "fetch": 1, "download": DOWNLOADS}
         if "transfer" in self.meter.seconds:  # sessions share the parts of one device
             threads |= {"staging": sessions, "transfer": 1, "network": 1, "kernel": 1}
         else:
@@ -240,7 +245,7 @@ class Line:
         """Map a function over items in the decode threads, some items ahead, in order."""
         ahead = self.decoders + self.layout.batch_size
         with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            for _, result in ordered(executor, function, items, ahead):
+            for _, result in ordered(executor, function, self.fetcher(items), ahead):
                 yield result
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
@@ -288,6 +293,7 @@ class Line:
                 at_least=scorer.at_least,
                 room=None if alone else self._room,
             )
+            item = without_content(item)
             small = thumbnail(decoded.image)
             shape = Shape.of(decoded, small.tobytes())
             image, extras = scorer.prepared(
@@ -297,6 +303,7 @@ class Line:
         except DealError:
             raise
         except Exception as error:
+            item = without_content(item)
             return Outcome.failure(item, fault(error, "decoding and preparing it"), shape)
 
     def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:

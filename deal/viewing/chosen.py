@@ -124,6 +124,12 @@ def ranking_of(metadata: Mapping[str, Any]) -> tuple[Ranking, str | None]:
         return Ranking.of(), None
     try:
         entry = find(name)
+    except UsageError:
+        return Ranking.of(), (
+            f"the function {name} is not known here, so images are ranked by difficulty: load it "
+            "with --plugin"
+        )
+    try:
         if "images" not in entry.tables:
             return Ranking.of(), f"{name} scores only regions, so images are ranked by difficulty"
         given = {key: metadata[key] for key in (*entry.options, "seed") if key in metadata}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deal.acquisitions.labels import label
+from deal.acquisitions.lookup import find
+from deal.errors import UsageError
 from deal.model.palette import class_colours
 from deal.results.schema import STATUSES
 from deal.run.overlays import magma
@@ -26,6 +28,7 @@ __all__ = ["failures", "head_of"]
 
 _PROGRAMS = {"deal": "deal", "deal-score": "deal-score", "__main__.py": "deal"}
 _MOST_FAILURES = 2000
+_FUNCTION_OPTIONS = ("levels", "edges", "tail", "focus")
 _RULES = {
     "spread": "--spread",
     "near_duplicates": "--near-duplicates",
@@ -58,12 +61,12 @@ def head_of(
         Grey levels within which two images are near-duplicates.
     """
     selected = int((pool.picks > 0).sum())
-    name = label(pool.acquisition)
+    name = label(pool.metadata.get("acquisition") or pool.acquisition)
     regions = pool.metadata.get("table") == "regions"
     what = f"images with selected regions, by {name}" if regions else f"images selected by {name}"
     title = f"{selected:,} of {pool.scored:,} {what}"
     if not selected:
-        title = f"{pool.scored:,} images ranked by {name}"
+        title = f"{pool.scored:,} images ranked by {label(pool.acquisition)}"
     told = heading(pool.metadata) if pool.metadata.get("scored") is not None else ""
     start = f"selected by {name}"
     story = told.partition(start)[2].lstrip(",; ")
@@ -92,7 +95,7 @@ def head_of(
         "title": title,
         "story": story,
         "subtitle": subtitle,
-        "label": name,
+        "label": label(pool.acquisition),
         "why": {
             "opening": pool.reason.opening,
             "of": "" if pool.reason.against_pool else _carried(pool.reason.opening),
@@ -154,13 +157,14 @@ def _date(started: str) -> str:
 
 def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
     """The command that selects as it is: that of the run, or a ``deal select``."""
-    own = pool.metadata.get("scores_sha256")
-    if run is not None and run.get("selection", {}).get("scores_sha256") == own:
+    ran = {} if run is None else run.get("selection") or {}
+    if run is not None and ran and all(pool.metadata.get(k) == v for k, v in ran.items()):
         program, *words = run.get("command") or [""]
         first = _PROGRAMS.get(Path(program).name)
         if first is not None and words:
             return shlex.join([first, *words])
-    words = ["deal", "select", os.fspath(pool.output), "--acquisition", pool.acquisition]
+    name = pool.metadata.get("acquisition") or pool.acquisition
+    words = ["deal", "select", os.fspath(pool.output), "--acquisition", name, *_own(pool.metadata)]
     if pool.metadata.get("budget") is not None:
         words += ["--budget", str(pool.metadata["budget"])]
     for name, option in _RULES.items():
@@ -171,6 +175,19 @@ def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
     if pool.metadata.get("seed"):
         words += ["--seed", str(pool.metadata["seed"])]
     return shlex.join(words)
+
+
+def _own(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Options of the function that are not its defaults, as the command line takes them."""
+    try:
+        entry = find(metadata["acquisition"])
+    except (KeyError, UsageError):
+        return
+    for name, default in entry.options.items():
+        value = metadata.get(name, default)
+        if name in _FUNCTION_OPTIONS and value != default:
+            listed = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            yield from (f"--{name.replace('_', '-')}", listed)
 
 
 def _facts(pool: Pool, run: Mapping[str, Any] | None, models: list[str]) -> list[list[str]]:

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from deal.errors import DealError, ItemError
 from deal.pool.decode import decode
-from deal.pool.ids import id_to_path
 from deal.results.maps import KINDS, from_stored, map_stamp, read_map
-from deal.types import PoolItem
 from deal.viewing.pictures import Mapped, small_maps
 
 if TYPE_CHECKING:
@@ -84,16 +82,15 @@ class Layers:
         if not self._rows_stored:
             return
         pool = self._pool
-        taken = pool.table.select(["id", "uri"]).take(self._rows_stored).to_pydict()
-        for row, item_id, uri in zip(self._rows_stored, taken["id"], taken["uri"], strict=True):
+        for row, item in zip(self._rows_stored, pool.items(self._rows_stored), strict=True):
             try:
-                pixels = decode(PoolItem(item_id, uri, id_to_path(uri), "")).image
+                pixels = decode(item).image
             except ItemError as error:
                 self.failed[row] = f"{error.code}: {error.message}"
                 continue
             planes: dict[str, NDArray[Any] | None] = {}
             for kind in KINDS:
-                stored = read_map(pool.output, kind, item_id)
+                stored = read_map(pool.output, kind, item.id)
                 if stored is not None and kind == "classes":
                     planes[kind] = np.where(stored > 255, 0, stored)
                 elif stored is not None:

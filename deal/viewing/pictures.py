@@ -16,7 +16,6 @@ from deal.errors import ItemError
 from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS, decode
-from deal.pool.ids import id_to_path
 from deal.pool.signature import thumbnail
 from deal.run.overlays import Rings, hot_cells, rings_of_cells
 from deal.types import PoolItem
@@ -142,11 +141,7 @@ def draw_pictures(
         Called with the number of images drawn and of all.
     """
     found = Pictures()
-    uris = pool.table.column("uri").take(list(rows)).to_pylist() if rows else []
-    ids = pool.table.column("id").take(list(rows)).to_pylist() if rows else []
-    items = [
-        PoolItem(item_id, uri, id_to_path(uri), "") for item_id, uri in zip(ids, uris, strict=True)
-    ]
+    items = pool.items(rows)
     side, quality = _THUMBNAILS[0]
     previews = int(room * _PREVIEW_SHARE)
     shapes: list[float] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError
+from deal.pool.locator import locate
 from deal.results.schema import STATUSES
 from deal.selection import Ranking
 from deal.selection.gather import frame_numbers, pool_totals, scored_pieces
@@ -18,6 +20,7 @@ from deal.selection.order import name_hashes, rank, repeated
 from deal.selection.reasons import Reason, reason_of, usual_levels
 from deal.selection.sources import Sources
 from deal.selection.why import class_codes
+from deal.types import PoolItem
 from deal.viewing.chosen import Chosen, ranking_of
 from deal.viewing.pack import valid
 from deal.viewing.project import Axes, find_axes, raw_features
@@ -116,6 +119,15 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def items(self, rows: Sequence[int]) -> list[PoolItem]:
+        """Where the images of rows lie, to decode them."""
+        import pyarrow as pa
+
+        names = ["id", "uri", "source_version"]
+        taken = self.table.select(names).take(pa.array(rows, pa.int64())).to_pydict()
+        triples = zip(*(taken[name] for name in names), strict=True)
+        return [PoolItem(i, uri, locate(uri, version), version) for i, uri, version in triples]
 
     @property
     def ids(self) -> pa.Array:

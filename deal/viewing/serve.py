@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from deal.errors import DealError, ItemError, UsageError
 from deal.pool.decode import decode
-from deal.pool.ids import id_to_path
-from deal.types import PoolItem
 from deal.viewing.pictures import shrunk, webp
 
 if TYPE_CHECKING:
@@ -64,14 +62,12 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
     DealError
         The port is taken.
     """
-    uris = pool.table.column("uri")
-    ids = pool.table.column("id")
     page = text.encode()
 
     @lru_cache(_KEPT)
     def picture(kind: str, row: int) -> bytes:
         side, quality = _SIDES[kind]
-        item = PoolItem(ids[row].as_py(), uris[row].as_py(), id_to_path(uris[row].as_py()), "")
+        (item,) = pool.items([row])
         return webp(shrunk(decode(item, at_least=(side, side)).image, side), quality)
 
     class Handler(BaseHTTPRequestHandler):

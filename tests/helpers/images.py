@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from deal.pool.locator import LocalFile
 from deal.types import PoolItem
 
 H, W = 24, 40
@@ -67,7 +68,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def item(path: Path) -> PoolItem:
-    return PoolItem(id=path.name, uri=str(path), path=str(path), source_version="")
+    return PoolItem(id=path.name, uri=str(path), locator=LocalFile(str(path)), source_version="")
 
 
 def large(height: int, width: int) -> Image.Image:

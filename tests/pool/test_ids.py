@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deal.errors import UsageError
 from deal.pool.ids import Shard, id_to_path, parse_shard, path_to_id
+from deal.pool.locator import LocalFile
 from tests.helpers.pools import items
 
 NAMES = st.binary(min_size=1, max_size=12).filter(
@@ -68,8 +69,8 @@ def test_any_name_survives_the_round_trip_through_a_folder(names: set[bytes]) ->
             Path(os.fsdecode(os.fsencode(root) + b"/" + name + b".jpg")).write_bytes(b"x")
         found = items(root)
         assert {os.fsencode(id_to_path(item.id)) for item in found} == {n + b".jpg" for n in names}
-        assert all(Path(item.path).read_bytes() == b"x" for item in found)
-        assert all(id_to_path(item.uri) == item.path for item in found)
+        assert all(item.locator.read() == b"x" for item in found)
+        assert all(item.locator == LocalFile(id_to_path(item.uri)) for item in found)
 
 
 # --- shards

@@ -64,10 +64,10 @@ def test_items_carry_uri_path_and_version(tmp_path: Path) -> None:
     touch(tmp_path, "a b.jpg")
     (item,) = items(tmp_path)
     status = (tmp_path / "a b.jpg").stat()
-    assert item.uri == item.path == str(tmp_path / "a b.jpg")
+    assert item.uri == str(tmp_path / "a b.jpg")
     assert item.source_version == f"{status.st_size}-{status.st_mtime_ns}"
     assert (item.sequence, item.camera, item.timestamp_ns, item.attributes) == (None,) * 3 + ({},)
-    os.utime(item.path, ns=(1, 2))
+    os.utime(item.uri, ns=(1, 2))
     assert items(tmp_path)[0].source_version == "1-2"
 
 

@@ -59,9 +59,9 @@ def test_a_pool_without_images_is_refused_with_what_was_looked_for(tmp_path: Pat
 
 
 def test_a_file_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "movie.mp4")
+    touch(tmp_path, "slides.pdf")
     with pytest.raises(PoolError, match="neither a folder, an image"):
-        iter(Pool(tmp_path / "movie.mp4"))
+        iter(Pool(tmp_path / "slides.pdf"))
 
 
 def test_no_source_and_dots_behind_wildcards_are_refused(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_manifest_gives_ids_and_columns(tmp_path: Path) -> None:
     assert isinstance(first, PoolItem)
     assert (first.id, first.sequence, first.camera) == ("first", "drive", "front")
     assert (first.timestamp_ns, first.attributes) == (12, {"weather": "rain"})
-    assert first.path == str(tmp_path / "img/1.jpg")
+    assert first.uri == str(tmp_path / "img/1.jpg")
     assert isinstance(second, PoolItem)
     assert (second.id, second.sequence, second.attributes) == ("img/2.jpg", None, {})
     assert isinstance(third, FailedItem)

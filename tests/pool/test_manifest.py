@@ -83,7 +83,10 @@ def test_names_with_newlines_and_foreign_bytes_survive(tmp_path: Path) -> None:
             {
                 "uri": st.text(min_size=1).filter(lambda s: "\0" not in s and "/" not in s),
                 "id": st.none() | st.text(min_size=1),
-                "timestamp_ns": st.none() | st.integers(-(2**63), 2**63 - 1),
+                # numbers between are times of today in other units, which are refused
+                "timestamp_ns": st.none()
+                | st.integers(-(2**63), 0)
+                | st.integers(10**18, 2**63 - 1),
                 "note": st.none() | st.text(min_size=1),
             }
         ),
@@ -141,8 +144,8 @@ def test_file_uris_are_percent_decoded_and_paths_are_not(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/a.jpg", "https://host/a.jpg", "file://host/a.jpg"])
-def test_what_is_not_local_is_refused(tmp_path: Path, uri: str) -> None:
+@pytest.mark.parametrize("uri", ["hdfs://host/a.jpg", "ftp://host/a.jpg", "file://host/a.jpg"])
+def test_addresses_that_are_not_read_are_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(PoolError, match=r"line 2: .*neither a path nor file:///path"):
         rows(tmp_path / "l.txt", f"a.jpg\n{uri}\n")
 

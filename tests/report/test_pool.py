@@ -106,7 +106,7 @@ def test_the_command_prints_markdown_or_json_and_writes_a_file(
     file = tmp_path / "report.md"
     assert run(deal, ["report", "pool", str(folder), *names, "-o", str(file)], "deal") == 0
     assert capsys.readouterr().out == ""
-    assert "| `ds:none` | 100 | 0 |" in file.read_text()
+    assert "| difficulty (DS) | 100 | 0 |" in file.read_text()
     assert run(deal, ["report", "pool", str(folder), *names], "deal") == 0
     assert capsys.readouterr().out == file.read_text()
     assert run(deal, ["report", "pool", str(folder), *names, "--json"], "deal") == 0
@@ -123,7 +123,7 @@ def test_the_ending_of_the_file_names_the_format(
     command = ["report", "pool", str(folder), "--acquisition", "ds", "-o", str(file)]
     assert run(deal, command, "deal") == 0
     assert file.read_text().startswith(start)
-    assert "ds:none" in file.read_text()
+    assert ("ds:none" if ending == ".json" else "difficulty (DS)") in file.read_text()
     assert capsys.readouterr().out == ""
 
 

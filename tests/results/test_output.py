@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from deal.errors import OutputError, ResultsError
 from deal.pool.ids import Shard
+from deal.pool.locator import LocalFile
 from deal.results.reading import read_results
 from deal.types import PoolItem
 from tests.helpers.outputs import (
@@ -210,7 +211,7 @@ def test_the_record_of_an_earlier_run_gets_a_number(tmp_path: Path) -> None:
 
 
 def item(name: str, **given: Any) -> PoolItem:
-    return PoolItem(id=name, uri=name, path=name, source_version="v1", **given)
+    return PoolItem(id=name, uri=name, locator=LocalFile(name), source_version="v1", **given)
 
 
 def test_stored_rows_get_what_the_pool_gives_now_and_keep_the_rest(tmp_path: Path) -> None:

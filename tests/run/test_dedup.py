@@ -18,6 +18,7 @@ from deal import read_results, select
 from deal.cli.score import command
 from deal.errors import UsageError
 from deal.pool.digests import digest
+from deal.pool.locator import LocalFile
 from deal.pool.signature import difference
 from deal.run.dedup import DEDUP_THRESHOLD, Neighbours, parse_dedup
 from deal.run.ledger import Ledger
@@ -225,7 +226,8 @@ def test_what_is_stored_when_a_run_ends_changes_no_later_decision(
 ) -> None:
     """Frames are grey steps; ``failing`` fail in the network whenever they get there."""
     items = [
-        PoolItem(f"{i:02}", "", "", "", sequence=sequence) for i, (sequence, _) in enumerate(frames)
+        PoolItem(f"{i:02}", "", LocalFile(""), "", sequence=sequence)
+        for i, (sequence, _) in enumerate(frames)
     ]
     smalls = {item.id: _step(level) for item, (_, level) in zip(items, frames, strict=True)}
 

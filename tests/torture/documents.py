@@ -20,6 +20,7 @@ from pyarrow import parquet
 from deal import DifficultyHead
 from deal.errors import DealError
 from deal.model.spec import read_spec
+from deal.pool.ids import id_to_path
 from deal.pool.listing import Pool
 from deal.results.reading import read_regions, read_results
 from deal.text import printable
@@ -164,11 +165,13 @@ def manifests(folder: Path) -> Iterator[Case]:
             raise Finding(f"an id stands twice: {items}")
         if suffix == ".parquet":  # nothing in such a file protects its values
             known = {str(folder / name) for name in names}
-            return f".parquet read {'right' if {i.path for i in items} <= known else 'as it is'}"
+            right = {id_to_path(item.uri) for item in items} <= known
+            return f".parquet read {'right' if right else 'as it is'}"
         known = {os.path.normpath(folder / text) for text in _texts(suffix, data)}
         for item in items:
-            if item.path not in known:
-                raise Finding(f"{item.path!r} does not stand in {data!r}")
+            found = id_to_path(item.uri)
+            if found not in known:
+                raise Finding(f"{found!r} does not stand in {data!r}")
         return f"{suffix} read right"
 
     yield case

@@ -341,3 +341,34 @@ def test_stored_maps_are_laid_over_the_picks_unless_the_image_has_changed(tmp_pa
         Image.open(path).save(path)  # without what says where it comes from
     _, columns = shown(make_page(output).text)
     assert [KINDS[kind] for kind in columns["blob_kind"]].count("classes") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "title", "command"),
+    [
+        ({"acquisition": "core-set"}, "distance (core-set)", "--acquisition core-set"),
+        (
+            {"acquisition": "focus:difficulty", "focus": "car"},
+            "difficulty of chosen classes",
+            "--acquisition focus:difficulty --focus car",
+        ),
+        ({"stochastic": "power", "seed": 3}, "difficulty (DS)", "--stochastic power:1 --seed 3"),
+    ],
+)
+def test_the_head_says_how_it_was_selected(
+    scored: Path, tmp_path: Path, options: dict[str, Any], title: str, command: str
+) -> None:
+    select(scored, budget=3, **options).write(tmp_path)
+    head, columns = shown(make_page(scored, selection=tmp_path, maps=0, thumbnails=0).text)
+    assert head["title"] == f"3 of 17 images selected by {title}"
+    assert command in head["command"]
+    assert not np.isnan(columns["score"][columns["pick"] > 0]).any()
+
+
+def test_a_function_that_is_not_loaded_is_said(scored: Path, tmp_path: Path) -> None:
+    select(scored, budget=3).write(tmp_path)
+    path = tmp_path / "selection.json"
+    path.write_text(path.read_text().replace('"ds:none"', '"mine"'))
+    made = make_page(scored, selection=tmp_path, maps=0, thumbnails=0)
+    assert any("mine is not known here" in note and "--plugin" in note for note in made.notes)
+    assert "selected by mine" in shown(made.text)[0]["title"]

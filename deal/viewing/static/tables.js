@@ -4,6 +4,7 @@ import { shareOf } from "./data.js";
 import { byId, context, copy, count, download, fill, h, percent, short } from "./dom.js";
 
 const STRIP = 60;
+const LINES = 12;
 
 /** A button that shows a row in full: its picture, a word below. */
 function tile(page, row, word, title) {
@@ -90,14 +91,13 @@ function sequences(page, rows) {
   const lines = [...values.keys()]
     .filter((code) => pool[code])
     .sort((a, b) => mine[b] - mine[a] || pool[b] - pool[a])
-    .slice(0, 30)
     .map((code) => ({
       name: values[code] || "(none)",
       mine: mine[code] / Math.max(rows.length, 1),
       pool: pool[code] / data.rows,
       told: [count(mine[code]), count(pool[code])],
     }));
-  return h("section", {}, h("h3", { text: "By sequence" }), key(), h("div", { class: "scroll" }, against(lines, ["Sequence", "share", "basket", "pool"])));
+  return h("section", {}, h("h3", { text: "By sequence" }), key(), h("div", { class: "scroll" }, against(lines.slice(0, LINES), ["Sequence", "share", "basket", "pool"])), lines.length > LINES && h("p", { class: "muted", text: `and ${count(lines.length - LINES)} more` }));
 }
 
 function classes(page, rows) {
@@ -152,7 +152,8 @@ export function compareTab(page) {
   const { compare } = page.data.head;
   if (!compare) return;
   const { moved } = page;
-  const known = [...moved.keys()].filter((row) => !Number.isNaN(moved[row]));
+  const { stack } = page.data.columns;
+  const known = [...moved.keys()].filter((row) => !Number.isNaN(moved[row]) && !stack[row]);
   known.sort((a, b) => moved[b] - moved[a]);
   const word = (row) => (moved[row] > 0 ? `▲ ${count(moved[row])}` : moved[row] < 0 ? `▼ ${count(-moved[row])}` : "=");
   const title = (row) => `${page.data.text("id")[row]}: place ${count(page.data.columns.before_place[row])} → ${count(page.data.columns.place[row])}`;

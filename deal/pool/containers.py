@@ -1,0 +1,115 @@
+"""Files that hold images, by their suffix: what lists each kind."""
+
+# Names may be millions and need not be UTF-8: plain strings, not Path objects.
+# ruff: noqa: PTH118
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import product
+
+from deal.errors import PoolError
+from deal.pool.formats import CONTAINER_SUFFIXES, VIDEO_SUFFIXES
+from deal.pool.inside import Every, Reading
+from deal.pool.mcap import list_mcap
+from deal.pool.mcap_messages import require_mcap
+from deal.pool.parquet import image_column, list_parquet
+from deal.pool.tar import list_tar, unpacking
+from deal.pool.video import list_video, require_av
+from deal.types import FailedItem, PoolItem
+
+__all__ = [
+    "PARQUET",
+    "check_container",
+    "expand_braces",
+    "holds_images",
+    "list_container",
+    "refuse_packed",
+]
+
+PARQUET = ".parquet"
+"""Files that hold images, or are manifests."""
+
+_MOST = 10**6  # files that braces may name
+
+
+def holds_images(path: str, reading: Reading) -> bool:
+    """Whether a file that exists holds images, or is an image, a manifest or something else.
+
+    Raises PoolError for a Parquet file that cannot be read, or whose images are ambiguous.
+    """
+    if path.lower().endswith(PARQUET):
+        return image_column(path, reading.image_column) is not None
+    return path.lower().endswith(CONTAINER_SUFFIXES)
+
+
+def list_container(
+    root: str,
+    relative: str,
+    reading: Reading,
+    passed: Counter[str],
+    say: Callable[[str], None],
+) -> Iterator[PoolItem | FailedItem]:
+    """List what a file holds; its name below the root is what the ids begin with."""
+    path = os.path.join(root, relative)
+    if path.lower().endswith(PARQUET):
+        yield from list_parquet(path, relative, reading.image_column, say)
+    elif path.lower().endswith(".mcap"):
+        yield from list_mcap(path, relative, reading.topic, say)
+    elif path.lower().endswith(VIDEO_SUFFIXES):
+        yield from list_video(path, relative, Every.parse(reading.every))
+    else:
+        yield from list_tar(path, relative, passed, say)
+
+
+def check_container(path: str, shown: str) -> None:
+    """PoolError, with the remedy, for a file that can never be listed."""
+    if path.lower().endswith(VIDEO_SUFFIXES):
+        require_av()
+    if path.lower().endswith(".mcap"):
+        require_mcap()
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise PoolError(f"{shown} cannot be read: {error.strerror}") from error
+    remedy = unpacking(path, start)
+    if remedy is not None:
+        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+
+
+def refuse_packed(path: str, shown: str) -> None:
+    """PoolError for what a program can turn into a file that is read, by its name."""
+    if path.lower().endswith((".bag", ".db3")):
+        raise PoolError(
+            f"{shown} is a bag of ROS, which is not read: convert it once (pip install rosbags; "
+            "rosbags-convert --src BAG --dst FOLDER --dst-storage mcap), and name the MCAP file"
+        )
+    remedy = unpacking(path)
+    if remedy is not None:
+        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+
+
+def expand_braces(name: str) -> list[str]:
+    """Names that ``{000..999}`` and ``{a,b}`` stand for, in order; PoolError."""
+    parts = re.split(r"\{([^{}]*)\}", name)
+    choices = [[part] if index % 2 == 0 else _choices(part) for index, part in enumerate(parts)]
+    count = 1
+    for one in choices:
+        count *= len(one)
+    if count > _MOST:
+        raise PoolError(f"{name!r} names {count} files: name at most {_MOST}")
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def _choices(text: str) -> list[str]:
+    match = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", text, re.ASCII)
+    if match is None:
+        return text.split(",")
+    first, last = int(match[1]), int(match[2])
+    if not 0 <= last - first < _MOST:
+        raise PoolError(f"braces count upwards, by at most {_MOST}: {{{text}}}")
+    return [str(number).zfill(len(match[1])) for number in range(first, last + 1)]

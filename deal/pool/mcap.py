@@ -1,0 +1,294 @@
+"""Robot logs in MCAP: images of ROS 2 topics, compressed or raw.
+
+One pass over the messages of the image topics tells their stamps and frames, and is kept for the
+file; after that a message is read by its time, through the file's index.
+"""
+
+# Names may be millions and need not be UTF-8: plain strings, not Path objects.
+# ruff: noqa: PTH113
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import islice
+from typing import Any
+
+from deal.errors import ItemError, PoolError
+from deal.pool.ids import path_to_id
+from deal.pool.inside import InOrder, Parent, check_size, stamp_of
+from deal.pool.mcap_messages import (
+    COMPRESSED,
+    FOREIGN,
+    Topic,
+    decoded,
+    header_of,
+    image_messages,
+    list_topics,
+    require_mcap,
+    why,
+)
+from deal.pool.raw import raw_image
+from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
+
+__all__ = ["LogMessage", "list_mcap", "locate_in_mcap"]
+
+_SUFFIX = ".mcap"
+# Messages that are read over rather than looked up.
+_WORTH_A_LOOK_UP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LogMessage(InOrder):
+    """An image in a log.
+
+    Attributes
+    ----------
+    parent : Parent
+    place : int
+        Of the message among those of all image topics.
+    """
+
+    parent: Parent
+    place: int
+
+    def version(self) -> str:
+        """``<size>-<mtime_ns>`` of the file, as it was when it was listed."""
+        return self.parent.stamp
+
+    def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
+        """See `InOrder`."""
+        with self.parent.opened():
+            schema, message = _cursor(self.parent).at(self.place)
+        return partial(_image, schema, message, max_pixels)
+
+
+@dataclass
+class _Index:
+    """The messages of all image topics, in the order in which they are read.
+
+    Attributes
+    ----------
+    topics : list of str
+    topic, time, repeat, stamp, frame : arrays
+        Per message: index of its topic, log time, how many of its topic have this log time before
+        it, header stamp (ns), index of its ``frame_id`` in ``frames``.
+    problem : str or None
+        Why the file was not read to its end.
+    """
+
+    topics: list[str] = field(default_factory=list)
+    topic: array[int] = field(default_factory=lambda: array("q"))
+    time: array[int] = field(default_factory=lambda: array("q"))
+    repeat: array[int] = field(default_factory=lambda: array("q"))
+    stamp: array[int] = field(default_factory=lambda: array("q"))
+    frame: array[int] = field(default_factory=lambda: array("q"))
+    frames: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+
+def list_mcap(
+    path: str, relative: str, wanted: Sequence[str], say: Callable[[str], None]
+) -> Iterator[PoolItem | FailedItem]:
+    """List the images of a log, in the order of their log times.
+
+    Parameters
+    ----------
+    path : str
+    relative : str
+        What ids begin with.
+    wanted : sequence of str
+        Topics; by default all of images.
+    say : callable
+        Called with notes for the user.
+
+    Raises
+    ------
+    PoolError
+        A topic that is wanted is not there or holds no images; the libraries are missing.
+    """
+    require_mcap()
+    shown = path_to_id(relative)
+    try:
+        parent = Parent(path, stamp_of(path))
+        index = _index(path, parent.stamp)
+        topics = list_topics(path) if index.problem is None else _known(index)
+    except (ItemError, PoolError) as error:
+        text = error.message if isinstance(error, ItemError) else str(error)
+        yield _failed(Parent(path, ""), shown, text)
+        return
+    chosen = _chosen(shown, topics, wanted, say)
+    ids: dict[str, int] = {}
+    for place in range(len(index.time)):
+        topic = index.topics[index.topic[place]]
+        if topic not in chosen:
+            continue
+        inside = f"#{topic}@{index.stamp[place]}"
+        count = ids[inside] = ids.get(inside, 0) + 1
+        if count > 1:  # of several messages with one stamp
+            inside += f".{count - 1}"
+        yield PoolItem(
+            shown + inside,
+            path_to_id(path) + inside,
+            LogMessage(parent, place),
+            parent.stamp,
+            sequence=f"{shown}#{topic}",
+            camera=index.frames[index.frame[place]] or topic,
+            timestamp_ns=index.stamp[place],
+        )
+    if index.problem is not None:
+        yield _failed(parent, shown, index.problem)
+
+
+def locate_in_mcap(path: str) -> LogMessage | None:
+    """The message that a stored path ``FILE#/TOPIC@STAMP`` means; None if it means none.
+
+    Raises ItemError (``io``).
+    """
+    match = re.fullmatch(r"(.*?\.mcap)#(.*)@(-?\d+)(?:\.(\d+))?", path, re.DOTALL | re.IGNORECASE)
+    if match is None or not os.path.isfile(match[1]):
+        return None
+    try:
+        require_mcap()
+    except PoolError as error:
+        raise ItemError("io", str(error)) from error
+    parent = Parent(match[1], stamp_of(match[1]))
+    index = _index(match[1], parent.stamp)
+    stamp, skipped = int(match[3]), int(match[4] or 0)
+    for place, one in enumerate(index.stamp):
+        if one == stamp and index.topics[index.topic[place]] == match[2]:
+            if skipped == 0:
+                return LogMessage(parent, place)
+            skipped -= 1
+    raise ItemError("io", f"{path_to_id(match[1])} no longer holds this message")
+
+
+def _failed(parent: Parent, shown: str, reason: str) -> FailedItem:
+    item = PoolItem(f"{shown}#", path_to_id(parent.path), LogMessage(parent, 0), parent.stamp)
+    return FailedItem(item, "io", reason)
+
+
+def _known(index: _Index) -> list[Topic]:
+    return [Topic(name, "", None, None) for name in index.topics]
+
+
+def _chosen(
+    shown: str, topics: list[Topic], wanted: Sequence[str], say: Callable[[str], None]
+) -> set[str]:
+    images = {topic.name for topic in topics if topic.problem is None}
+    listed = ", ".join(sorted(images)) or "none"
+    if not wanted:
+        for topic in topics:
+            if topic.schema in FOREIGN:
+                say(f"{shown}: {topic.name} is left out: {topic.problem}")
+        return images
+    for name in wanted:
+        other = next((topic for topic in topics if topic.name == name), None)
+        if name not in images:
+            what = "is not there" if other is None else f"holds no images: {other.problem}"
+            raise PoolError(f"{shown!r}: the topic {name!r} {what}; topics of images: {listed}")
+    return set(wanted)
+
+
+@lru_cache(maxsize=16)
+def _index(path: str, stamp: str) -> _Index:
+    """Read the stamps of all images; ItemError (``io``) if the file is no MCAP."""
+    index = _Index()
+    topics: dict[str, int] = {}
+    frames: dict[str, int] = {}
+    times: dict[tuple[int, int], int] = {}
+    try:
+        with open(path, "rb") as file:
+            for schema, channel, message in image_messages(file):
+                topic = topics.setdefault(channel.topic, len(topics))
+                if topic == len(index.topics):
+                    index.topics.append(channel.topic)
+                seconds, frame = header_of(schema, message)
+                frame_index = frames.setdefault(frame, len(frames))
+                if frame_index == len(index.frames):
+                    index.frames.append(frame)
+                key = (topic, message.log_time)
+                times[key] = times.get(key, -1) + 1
+                index.topic.append(topic)
+                index.time.append(message.log_time)
+                index.repeat.append(times[key])
+                index.stamp.append(seconds or message.log_time)
+                index.frame.append(frame_index)
+    except OSError as error:
+        raise ItemError("io", f"cannot read the file: {error.strerror}") from error
+    except Exception as error:  # damaged files make the libraries raise almost anything
+        if not index.time:
+            reason = f"not an MCAP file, or damaged from its beginning: {why(error)}"
+            raise ItemError("io", reason) from error
+        index.problem = (
+            f"the log is cut or damaged: {why(error)}; {len(index.time)} images are read"
+        )
+    return index
+
+
+class _Cursor:
+    """Reads messages in their order; one that is far is looked up by its time."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._index = _index(parent.path, parent.stamp)
+        self._file = open(parent.path, "rb")  # noqa: SIM115 (as long as the cursor)
+        weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()
+        self._next = 0
+        self._messages = image_messages(self._file)
+
+    def at(self, place: int) -> tuple[Any, Any]:
+        """Schema and message; ItemError (``io``)."""
+        with self._lock:
+            try:
+                return self._at(place)
+            except Exception as error:
+                self._next = -1
+                raise ItemError("io", f"the log is damaged here: {why(error)}") from error
+
+    def _at(self, place: int) -> tuple[Any, Any]:
+        index, ahead = self._index, place - self._next
+        if self._next >= 0 and 0 <= ahead <= _WORTH_A_LOOK_UP:
+            for _ in range(ahead):
+                next(self._messages)
+            schema, _, message = next(self._messages)
+        else:
+            time, topic = index.time[place], index.topics[index.topic[place]]
+            self._file.seek(0)
+            self._messages = image_messages(self._file, start_time=time)
+            same = (
+                (schema, message)
+                for schema, channel, message in self._messages
+                if message.log_time == time and channel.topic == topic
+            )
+            schema, message = next(islice(same, index.repeat[place], None))
+        self._next = place + 1
+        return schema, message
+
+
+@lru_cache(maxsize=4)
+def _cursor(parent: Parent) -> _Cursor:
+    """A cursor that all threads share."""
+    return _Cursor(parent)
+
+
+def _image(schema: Any, message: Any, max_pixels: int) -> bytes | Decoded:
+    fields = decoded(schema, message)
+    if schema.name in COMPRESSED:
+        data = bytes(fields.data)
+        check_size(len(data), max_pixels)
+        return data
+    return raw_image(
+        bytes(fields.data),
+        (fields.height, fields.width),
+        fields.encoding,
+        step=fields.step,
+        big_endian=bool(getattr(fields, "is_bigendian", False)),
+        max_pixels=max_pixels,
+    )

@@ -1,0 +1,366 @@
+"""Object storage (S3, Google Cloud Storage, Azure) and web addresses: listed and read.
+
+Names of objects are taken as they are, as the stores' own tools do; web addresses are sent as they
+are given, with their query. Credentials are found as the library for object storage finds them, in
+the environment or from the machine's role.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote
+
+from deal._install import pip_install
+from deal.errors import ItemError, PoolError
+from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES
+from deal.pool.ids import path_to_id
+from deal.pool.inside import check_size
+from deal.pool.schemes import STORES, WEB, scheme_of
+from deal.pool.walk import HIDDEN, Pattern
+from deal.text import one_line
+from deal.types import MAX_PIXELS, PoolItem
+
+__all__ = ["DOWNLOADS", "RemoteObject", "check_readable", "list_store"]
+
+DOWNLOADS = 64
+"""Requests at once: 1,000 images a second at 60 ms each."""
+
+ATTEMPTS = 8
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds
+_TIMEOUT = 60.0
+_PAGE = 1000
+_NOT_YET = (*CONTAINER_SUFFIXES, ".csv", ".jsonl", ".parquet", ".tsv", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """An image in object storage or on a web server.
+
+    Attributes
+    ----------
+    uri : str
+    endpoint : str or None
+        ``--endpoint-url``.
+    etag : str or None
+        Its entity tag without quotes, where it is known: what is read must have it.
+    size : int or None
+        Bytes, where they are known.
+    """
+
+    uri: str
+    endpoint: str | None = None
+    etag: str | None = None
+    size: int | None = None
+
+    @classmethod
+    def of_version(cls, uri: str, endpoint: str | None, version: str) -> RemoteObject:
+        """With the tag and size that a stored ``source_version`` tells."""
+        match = re.fullmatch(r"(\d{1,18})-(.+)", version)
+        if match is None:
+            return cls(uri, endpoint)
+        return cls(uri, endpoint, match[2], int(match[1]))
+
+    def found(self) -> RemoteObject:
+        """With tag and size, which are asked for if they are not known; ItemError (``io``)."""
+        if self.etag is not None:
+            return self
+        size, etag = self._tried(self._head)
+        return replace(self, size=size, etag=etag)
+
+    def version(self) -> str:
+        """``<size>-<etag>``; empty where a web server tells neither."""
+        known = self.found()
+        return "" if known.size is None and not known.etag else f"{known.size}-{known.etag or ''}"
+
+    def read(
+        self, max_pixels: int = MAX_PIXELS, again: Callable[[str], object] | None = None
+    ) -> bytes:
+        """See `Locator`; ``again`` is called with the reason whenever a request is repeated."""
+        if self.size is not None:
+            check_size(self.size, max_pixels)
+        data: bytes = self._tried(lambda: self._get(max_pixels), again)
+        return data
+
+    def _tried(
+        self, request: Callable[[], Any], again: Callable[[str], object] | None = None
+    ) -> Any:
+        """The result of a request that is repeated, after growing waits, while it may succeed."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return request()
+            except _RequestError as error:
+                if not error.passing or attempt == ATTEMPTS - 1:
+                    raise ItemError("io", error.reason) from error
+                if again is not None:
+                    again(error.reason)
+                wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
+                time.sleep(wait * (0.5 + random.random() / 2))
+        raise AssertionError
+
+    def _head(self) -> tuple[int | None, str]:
+        if scheme_of(self.uri) in WEB:
+            with _web(self.uri, "HEAD") as reply:
+                return _told(reply)
+        store, key = _store_of(self.uri, self.endpoint)
+        with _translated():
+            meta = _obstore().head(store, key)
+        return meta["size"], _bare(meta["e_tag"])
+
+    def _get(self, max_pixels: int) -> bytes:
+        if scheme_of(self.uri) in WEB:
+            with _web(self.uri, "GET") as reply:
+                size, etag = _told(reply)
+                check_size(size or 0, max_pixels)
+                if self.etag and etag and etag != self.etag:
+                    raise _RequestError(_CHANGED, passing=False)
+                data = reply.read(16 * max_pixels + 2**20 + 1)
+                check_size(len(data), max_pixels)
+                if size is not None and len(data) < size:
+                    raise _RequestError(f"{len(data)} of its {size} bytes came", passing=True)
+                return bytes(data)
+        store, key = _store_of(self.uri, self.endpoint)
+        options = {"if_match": f'"{self.etag}"'} if self.etag else {}
+        with _translated():
+            reply = _obstore().get(store, key, options=options)
+            check_size(reply.meta["size"], max_pixels)
+            return bytes(reply.bytes())
+
+
+_CHANGED = "412: it has changed since it was listed: run the same command again"
+
+
+class _RequestError(Exception):
+    """A request that failed; ``passing`` if it may succeed when it is repeated."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.passing = passing
+
+
+@lru_cache(maxsize=64)
+def _check_scheme(scheme: str) -> None:
+    if scheme in STORES:
+        _obstore_or_remedy()
+
+
+def check_readable(uri: str) -> None:
+    """Raise PoolError, with the remedy, for an address that this installation cannot read."""
+    _check_scheme(uri.partition("://")[0].lower())
+
+
+def list_store(source: str, endpoint: str | None, passed: Counter[str]) -> Iterator[PoolItem]:
+    """List the images below a prefix, or those that a glob matches, or one object.
+
+    Parameters
+    ----------
+    source : str
+        Such as ``s3://bucket/drives/`` or ``s3://bucket/drives/*/front/*.jpg``.
+    endpoint : str or None
+    passed : Counter
+        As in :func:`deal.pool.walk.walk`.
+
+    Raises
+    ------
+    PoolError
+        Nothing can be listed there, or the library is missing.
+    """
+    scheme, _, rest = source.partition("://")
+    bucket, _, path = rest.partition("/")
+    base = f"{scheme}://{bucket}/"
+    if path.lower().partition("?")[0].endswith(IMAGE_SUFFIXES) and not _wild(path, scheme):
+        name = path.partition("?")[0].rpartition("/")[2]
+        yield PoolItem(path_to_id(name), source, RemoteObject(source, endpoint), "")
+        return
+    kind = next((end for end in _NOT_YET if path.lower().endswith(end)), None)
+    if kind is not None:
+        raise PoolError(
+            f"{source!r}: files {kind} are read only on this machine: copy it here, and name the "
+            "copy"
+        )
+    if scheme.lower() in WEB:
+        raise PoolError(
+            f"{source!r} is no address of an image, and web servers list nothing: give a manifest "
+            "with the addresses"
+        )
+    parts = [part for part in path.split("/") if part]
+    fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), len(parts))
+    pattern = Pattern(parts[fixed:] or ["**", "*"])
+    prefix = "".join(f"{part}/" for part in parts[:fixed])
+    for meta in _listed(base, prefix, endpoint):
+        name = meta["path"].removeprefix(prefix)
+        suffix = "." + name.rpartition(".")[2].lower()
+        if suffix not in IMAGE_SUFFIXES:
+            passed[suffix] += suffix in OTHER_SUFFIXES
+        elif _matched(pattern, name):
+            found = RemoteObject(base + meta["path"], endpoint, _bare(meta["e_tag"]), meta["size"])
+            yield PoolItem(path_to_id(name), found.uri, found, found.version())
+        elif any(part.startswith(".") for part in name.split("/")):
+            passed[HIDDEN] += 1
+
+
+def _wild(path: str, scheme: str) -> bool:
+    return scheme.lower() in STORES and re.search(r"[*?[]", path) is not None
+
+
+def _matched(pattern: Pattern, name: str) -> bool:
+    positions = pattern.start
+    for part in name.split("/"):
+        positions = pattern.step(positions, part)
+    return pattern.end in positions
+
+
+def _listed(base: str, prefix: str, endpoint: str | None) -> Iterator[dict[str, Any]]:
+    obstore = _obstore_or_remedy()
+    errors: tuple[type[Exception], ...] = (*_errors(), ValueError, OSError)
+    shown = base + prefix
+    try:
+        store = _store(base, endpoint, True)
+        for page in obstore.list(store, prefix=prefix or None, chunk_size=_PAGE):
+            yield from page
+    except errors as error:
+        text = _first(error)
+        remedy = "check the address, --endpoint-url, the region and the credentials (AWS_…, …)"
+        if "empty path segment" in text:
+            remedy = "rename that object, which no folder can hold, or choose another prefix"
+        raise PoolError(f"{shown!r} cannot be listed: {text}; {remedy}") from error
+
+
+def _obstore() -> Any:
+    import obstore
+
+    return obstore
+
+
+def _obstore_or_remedy() -> Any:
+    try:
+        return _obstore()
+    except ImportError as error:
+        raise PoolError(f"reading object storage needs obstore: {pip_install('cloud')}") from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import obstore.exceptions
+
+    return (obstore.exceptions.BaseError,)
+
+
+@lru_cache(maxsize=64)
+def _store(base: str, endpoint: str | None, repeating: bool) -> Any:
+    """A store that all threads share."""
+    import obstore.store
+
+    from_url: Any = obstore.store.from_url
+    scheme = base.partition("://")[0].lower()
+    name = {"gs": "base_url"}.get(scheme, "endpoint")
+    config: dict[str, Any] = {} if endpoint is None else {name: endpoint}
+    if scheme in ("s3", "s3a"):
+        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
+        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT")
+    client = {"allow_http": True} if (endpoint or "").startswith("http://") else {}
+    # Requests for objects are repeated here, so that users hear of it.
+    retry = {} if repeating else {"retry_config": {"max_retries": 0}}
+    return from_url(base, client_options=client, **config, **retry)
+
+
+def _store_of(uri: str, endpoint: str | None) -> tuple[Any, str]:
+    try:
+        _obstore_or_remedy()
+    except PoolError as error:
+        raise ItemError("io", str(error)) from error
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    with _translated():
+        return _store(f"{scheme}://{bucket}/", endpoint, False), key
+
+
+class _translated:  # noqa: N801
+    """Errors of obstore as `_RequestError`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or not isinstance(error, (*_errors(), OSError, ValueError)):
+            return
+        name, text = type(error).__name__, _first(error)
+        if isinstance(error, FileNotFoundError):
+            raise _RequestError("404: the store has no such object", passing=False) from error
+        if name == "PreconditionError":
+            raise _RequestError(_CHANGED, passing=False) from error
+        if name in ("PermissionDeniedError", "UnauthenticatedError"):
+            reason = "403: the store refuses to give it: check the credentials and its permissions"
+            raise _RequestError(reason, passing=False) from error
+        status = re.search(r"status code: (\d{3})", str(error))
+        code = int(status[1]) if status else None
+        passing = name == "GenericError" and (code is None or code in (408, 429) or code >= 500)
+        reason = f"{code}: {_STATUS.get(code, 'the store refuses')}" if code else text
+        raise _RequestError(reason, passing=passing) from error
+
+
+_STATUS = {
+    301: "the bucket lies in another region: set AWS_REGION",
+    408: "the store waited too long",
+    429: "the store is asked too often",
+    500: "the store failed",
+    502: "the store failed",
+    503: "the store is asked too often",
+    504: "the store waited too long",
+}
+
+
+def _first(error: BaseException) -> str:
+    """What an error of the library says, without its insides."""
+    text = str(error).partition("Debug source:")[0].partition("<?xml")[0]
+    return one_line(text).rstrip(" :")[:300]
+
+
+def _bare(etag: str | None) -> str:
+    return (etag or "").strip('"')
+
+
+class _web:  # noqa: N801
+    """The reply of a web server; errors as `_RequestError`."""
+
+    def __init__(self, uri: str, method: str) -> None:
+        address = quote(uri, safe="%/:?#[]@!$&'()*+,;=-._~")
+        self._request = urllib.request.Request(address, method=method)
+        self._reply: Any = None
+
+    def __enter__(self) -> Any:
+        try:
+            self._reply = urllib.request.urlopen(self._request, timeout=_TIMEOUT)
+        except (OSError, HTTPException, ValueError) as error:
+            raise _web_failure(error) from error
+        return self._reply
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._reply.close()
+        if isinstance(error, (OSError, HTTPException)):
+            raise _web_failure(error) from error
+
+
+def _web_failure(error: Exception) -> _RequestError:
+    if isinstance(error, urllib.error.HTTPError):
+        passing = error.code in (408, 429) or error.code >= 500
+        return _RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
+    reason = one_line(getattr(error, "reason", None) or error) or type(error).__name__
+    return _RequestError(reason, passing=isinstance(error, (OSError, HTTPException)))
+
+
+def _told(reply: Any) -> tuple[int | None, str]:
+    length, etag = reply.headers.get("Content-Length"), reply.headers.get("ETag")
+    packed = reply.headers.get("Content-Encoding") not in (None, "", "identity")
+    size = int(length) if length and length.isdecimal() and not packed else None
+    return size, _bare(etag)

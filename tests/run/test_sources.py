@@ -1,0 +1,299 @@
+"""Images inside other files give the rows that they give as files of their own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from deal.pool.decode import decode_bytes
+from deal.pool.locator import read_file
+from deal.run.pipeline import score_pool
+from tests.helpers.logs import writing_log
+from tests.helpers.runs import SIZE, Deal, rows, write_pool
+from tests.helpers.stores import Between, Bucket, s3_server, serving
+
+COUNT = 12
+NUMBERS = itertools.count()
+WHENCE = (
+    *("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes"),
+    "color_mode",
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that hold the images of a pool.
+
+    ``first`` names the file that holds the first of them; ``name_of`` makes the name of a file of
+    an id.
+    """
+
+    named: str
+    first: str
+    name_of: Callable[[str], str]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        given = {name.replace("_", "-"): value for name, value in self.options.items()}
+        return [text for name, value in given.items() for text in (f"--{name}", value)]
+
+
+def tar(pool: Path, folder: Path, endpoint: str) -> Source:
+    names = sorted(path.name for path in pool.iterdir())
+    for shard, part in enumerate((names[:7], names[7:])):
+        command = ["tar", "-cf", folder / f"shard-{shard:03}.tar", *part]
+        subprocess.run(command, cwd=pool, check=True)
+    return Source(
+        f"{folder}/shard-{{000..001}}.tar",
+        f"{folder}/shard-000.tar",
+        lambda item_id: item_id.partition("/")[2],
+    )
+
+
+def parquet(pool: Path, folder: Path, endpoint: str) -> Source:
+    """As ``Dataset.to_parquet`` of Hugging Face writes a column of images."""
+    names = sorted(path.name for path in pool.iterdir())
+    for shard, part in enumerate((names[:7], names[7:])):
+        images = [{"bytes": (pool / name).read_bytes(), "path": name} for name in part]
+        table = pa.table({"image": images, "label": range(len(part))})
+        pq.write_table(table, folder / f"train-{shard:03}.parquet", row_group_size=3)
+
+    def name_of(item_id: str) -> str:
+        file, _, row = item_id.partition("#")
+        return names[int(row) + (7 if "001" in file else 0)]
+
+    return Source(f"{folder}/train-*.parquet", f"{folder}/train-000.parquet", name_of)
+
+
+def video(pool: Path, folder: Path, endpoint: str) -> Source:
+    """A film without loss, 8 frames per second, with B-frames."""
+    av = pytest.importorskip("av")
+    paths = sorted(pool.iterdir())
+    with av.open(folder / "drive.mp4", "w") as film:
+        stream = film.add_stream("libx264rgb", rate=8, options={"crf": "0", "g": "5", "bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "rgb24"
+        for path in paths:
+            image = np.array(Image.open(path))
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        film.mux(stream.encode())
+
+    def name_of(item_id: str) -> str:
+        return paths[round(float(item_id.partition("#t=")[2]) * 8)].name
+
+    file = f"{folder}/drive.mp4"
+    return Source(file, file, name_of, {"every": "1f"})
+
+
+def log(pool: Path, folder: Path, endpoint: str) -> Source:
+    pytest.importorskip("mcap_ros2")
+    names = sorted(path.name for path in pool.iterdir())
+    with writing_log(folder / "trip.mcap", chunk_size=3000) as written:
+        for index, name in enumerate(names):
+            written.compressed("/front", (pool / name).read_bytes(), 10**18 + index)
+    file = f"{folder}/trip.mcap"
+    return Source(file, file, lambda item_id: names[int(item_id.partition("@")[2]) - 10**18])
+
+
+def store(pool: Path, folder: Path, endpoint: str) -> Source:
+    bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
+    bucket.fill(pool, "drives/d1/")
+    place = f"s3://{bucket.name}/drives/d1"
+    first = min(path.name for path in pool.iterdir())
+    return Source(place, f"{place}/{first}", str, {"endpoint_url": endpoint})
+
+
+SOURCES = {"tar": tar, "parquet": parquet, "video": video, "store": store, "log": log}
+
+
+def statistics(output: Path, name_of: Callable[[str], str] = str) -> dict[str, dict[str, Any]]:
+    return {
+        name_of(item_id): {name: value for name, value in row.items() if name not in WHENCE}
+        for item_id, row in rows(output).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture(params=SOURCES)
+def source(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Source:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    (tmp_path / "inside").mkdir()
+    endpoint = request.getfixturevalue("endpoint") if request.param == "store" else ""
+    pool = write_pool(tmp_path / "pool", COUNT)
+    return SOURCES[request.param](pool, tmp_path / "inside", endpoint)
+
+
+def test_images_inside_files_are_scored_previewed_and_found_again(
+    deal: Deal, model: Path, tmp_path: Path, source: Source
+) -> None:
+    score_pool(tmp_path / "pool", model=model, output=tmp_path / "files")
+    command = ["score", source.named, *source.arguments, "--model", model]
+    command += ["--output", tmp_path / "out", "--previews", 3]
+    code, stdout, stderr = deal(*command)
+    assert (code, "no preview" in stderr) == (0, False), stderr
+    assert statistics(tmp_path / "out", source.name_of) == statistics(tmp_path / "files")
+    for item_id, row in rows(tmp_path / "out").items():
+        reached = {"endpoint_url": source.options.get("endpoint_url")}
+        image = decode_bytes(read_file(row["uri"], row["source_version"], **reached)).image
+        expected = decode_bytes((tmp_path / "pool" / source.name_of(item_id)).read_bytes()).image
+        assert (image == expected).all()
+
+    code, stdout, stderr = deal(*command)
+    assert code == 0
+    assert f"0 scored, {COUNT} stored before" in stdout
+
+    manifest = tmp_path / "inside" / "list.txt"
+    manifest.write_text("".join(f"{row['uri']}\n" for row in rows(tmp_path / "out").values()))
+    command = ["score", manifest, *source.arguments, "--model", model]
+    code, _, stderr = deal(*command, "--output", tmp_path / "again")
+    assert code == 0, stderr
+    again = {Path(name).name: row for name, row in rows(tmp_path / "again").items()}
+    for item_id, row in rows(tmp_path / "out").items():
+        other = again[Path(item_id).name]
+        assert (other["uri"], other["source_version"]) == (row["uri"], row["source_version"])
+        assert other["entropy_hist"] == row["entropy_hist"]
+
+
+def test_a_killed_run_goes_on_with_one_row_per_image(
+    model: Path, tmp_path: Path, source: Source
+) -> None:
+    program = (
+        "import json, sys, deal.run.ledger as ledger; ledger._FLUSH_SECONDS = 0\n"
+        "from deal.run.pipeline import score_pool\n"
+        "wait = lambda p: p.done > 3 and (print(p.done, flush=True), sys.stdin.read())\n"
+        "pool, model, output, options = sys.argv[1:]\n"
+        "score_pool(pool, model=model, output=output, progress=wait, **json.loads(options))"
+    )
+    arguments = [source.named, str(model), str(tmp_path / "out"), json.dumps(source.options)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    report = score_pool(source.named, model=model, output=tmp_path / "out", **source.options)
+    assert 0 < report.skipped < COUNT
+    assert report.skipped + report.scored == COUNT
+    score_pool(tmp_path / "pool", model=model, output=tmp_path / "files")
+    assert statistics(tmp_path / "out", source.name_of) == statistics(tmp_path / "files")
+
+
+def test_near_duplicates_are_compared_within_what_they_lie_in(
+    model: Path, tmp_path: Path, source: Source
+) -> None:
+    options = {**source.options, "dedup": 255}  # everything resembles what precedes it
+    report = score_pool(source.named, model=model, output=tmp_path / "out", **options)
+    stored = rows(tmp_path / "out").items()
+    groups = {row["sequence"] or item_id.rpartition("/")[0] for item_id, row in stored}
+    assert report.scored == len(groups)
+    assert report.duplicates == COUNT - len(groups)
+    again = score_pool(source.named, model=model, output=tmp_path / "out", **options)
+    assert again.skipped == COUNT
+
+
+def test_check_looks_at_the_first_image_inside(
+    deal: Deal, model: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source.options.get("endpoint_url"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", source.options["endpoint_url"])
+    code, stdout, stderr = deal("check", model, source.first)
+    assert code in (0, 3), stderr
+    assert "mean entropy" in stdout
+
+
+def test_a_saved_manifest_is_the_pool(
+    deal: Deal, model: Path, tmp_path: Path, source: Source
+) -> None:
+    manifest = tmp_path / "saved.jsonl"
+    common = [*source.arguments, "--model", model, "--output", tmp_path / "out"]
+    code, _, stderr = deal("score", source.named, *common, "--save-manifest", manifest)
+    assert code == 0, stderr
+    stored = rows(tmp_path / "out")
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert {line["id"]: line["uri"] for line in lines} == {i: r["uri"] for i, r in stored.items()}
+    code, stdout, stderr = deal("score", manifest, *common)
+    assert code == 0, stderr
+    assert f"0 scored, {COUNT} stored before" in stdout
+    described = ("sequence", "camera", "timestamp_ns", "attributes")
+    for item_id, row in rows(tmp_path / "out").items():
+        assert [row[name] for name in described] == [stored[item_id][name] for name in described]
+    code, _, stderr = deal("score", source.named, *common, "--save-manifest", "list.csv")
+    assert code == 2
+    assert "must end with .jsonl" in stderr
+
+
+def test_requests_that_are_repeated_are_told_once(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    bucket = Bucket(endpoint, "throttled")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    with serving(Between(endpoint)) as between:
+
+        def refuse(method: str, path: str, count: int) -> int | None:
+            if "007" in path:
+                return 403
+            return 503 if path.endswith(".png") and count <= 2 else None
+
+        between.refuse = refuse
+        report = score_pool(
+            "s3://throttled", model=model, output=tmp_path / "out", endpoint_url=between.address
+        )
+    assert (report.scored, report.errors, report.exit_code) == (COUNT - 1, {"io": 1}, 3)
+    (note,) = [note for note in report.notes if "repeated" in note]
+    count = 2 * (COUNT - 1)
+    assert f"{count} requests for images were repeated ({count} × 503" in note
+    row = rows(tmp_path / "out")["007.png"]
+    assert (row["error_code"], row["error"][:3]) == ("io", "403")
+
+
+def test_many_objects_are_on_their_way_at_once(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    bucket = Bucket(endpoint, "distant")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    together = threading.Barrier(COUNT, timeout=60)
+    with serving(Between(endpoint)) as between:
+
+        def wait(method: str, path: str, count: int) -> None:
+            if path.endswith(".png"):
+                together.wait()  # for a request of every image
+
+        between.refuse = wait
+        report = score_pool(
+            "s3://distant",
+            model=model,
+            output=tmp_path / "out",
+            endpoint_url=between.address,
+            decode_threads=1,
+        )
+    assert report.scored == COUNT
