@@ -115,7 +115,7 @@ def _image_column(path: str, stamp: str, wanted: str | None) -> str | None:
                 return None
             nested = [column for column in columns if column.name != column.path]
             found = nested or [column for column in columns if _begins_with_image(file, column)]
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise PoolError(f"{shown} is not a readable Parquet file: {one_line(error)}") from error
     if len(found) > 1:
         found = [column for column in found if column.name.lower() == "image"] or found
@@ -170,7 +170,7 @@ def list_parquet(
                 )
     except ItemError as error:
         reason = error.message
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = f"the table is damaged: {one_line(error)}"
     else:
         return
@@ -296,7 +296,7 @@ class _Cursor:
         with self._lock:
             try:
                 return self._at(row)
-            except (OSError, pyarrow.ArrowException, StopIteration) as error:
+            except (OSError, ValueError, pyarrow.ArrowException, StopIteration) as error:
                 self._group = -1
                 raise ItemError("io", f"the table is damaged: {one_line(error)}") from error
 
@@ -325,5 +325,5 @@ def _cursor(parent: Parent, column: str) -> _Cursor:
 
     try:
         return _Cursor(parent.path, column)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise ItemError("io", f"the table is damaged: {one_line(error)}") from error

@@ -297,3 +297,22 @@ def test_many_objects_are_on_their_way_at_once(
             decode_threads=1,
         )
     assert report.scored == COUNT
+
+
+def test_tasks_for_annotators_hold_the_pictures(
+    deal: Deal, model: Path, tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source.options.get("endpoint_url"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", source.options["endpoint_url"])
+    command = ["score", source.named, *source.arguments, "--model", model, "--spread", "off"]
+    code, _, stderr = deal(*command, "--output", tmp_path / "out")
+    assert code == 0, stderr
+    command = ["annotate", tmp_path / "out", "--to", "label-studio", "--images", "link"]
+    code, _, stderr = deal(*command, "--output", tmp_path / "tasks")
+    assert code == 0, stderr
+    ranked = [line.split(",") for line in (tmp_path / "out/selection.csv").read_text().splitlines()]
+    pictures = sorted((tmp_path / "tasks/images").iterdir())
+    assert len(pictures) == len(ranked) - 1 == COUNT
+    for picture, (_, item_id, *_rest) in zip(pictures, ranked[1:], strict=True):
+        expected = Image.open(tmp_path / "pool" / source.name_of(item_id)).convert("RGB")
+        assert (np.array(Image.open(picture).convert("RGB")) == np.array(expected)).all()
