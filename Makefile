@@ -106,15 +106,19 @@ torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
 
-# A server of its own environment, since it brings along a hundred packages.
+# An environment of its own, since Label Studio brings along a hundred packages.
 SERVED := build/label-studio
-label-studio: $(VENV)/testing
-	@test -e $(SERVED)/installed || echo "Installing Label Studio into $(SERVED): some minutes"
-	@test -e $(SERVED)/installed || ($(PYTHON) -m venv $(SERVED) && $(BIN)/python -c 'import tomllib; \
-	  named = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+
+$(SERVED)/installed: | $(BIN)/python
+	@echo "Installing Label Studio into $(SERVED): some minutes"
+	@$(PYTHON) -m venv $(SERVED)
+	@$(BIN)/python -c 'import tomllib; named = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	  print(*named["dependencies"], *named["optional-dependencies"]["ort"], "label-studio", sep="\n")' \
-	  >$(SERVED)/packages.txt && $(call patiently,$(SERVED)/bin/pip install --quiet \
-	  --disable-pip-version-check --requirement $(SERVED)/packages.txt) && touch $(SERVED)/installed)
+	  >$(SERVED)/packages.txt
+	@$(call patiently,$(SERVED)/bin/pip install --quiet --disable-pip-version-check --requirement $(SERVED)/packages.txt)
+	@touch $@
+
+label-studio: $(VENV)/scoring $(SERVED)/installed
 	$(SERVED)/bin/python -m tests.annotation.serving
 
 check: $(VENV)/testing

@@ -140,7 +140,10 @@ setup(
     version=VERSION,
     # deal/export and deal/bench are links to the folders export/ and bench/ of the top level.
     packages=find_packages(include=["deal", "deal.*"]),
-    package_data={"deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml"]},
+    package_data={
+        "deal": ["py.typed", "*.pyi", "demo/*", "demo/pool/*", "loop/presets/*.toml", "look.css"],
+        "deal.viewing": ["static/*"],
+    },
     ext_modules=[native],
     cmdclass={"build_ext": BuildWithCuda},
     # A plain path entry, which editors and type checkers can follow.

@@ -74,7 +74,7 @@ def run(
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
         trained, path = random_network(Path(name), network)
-        eager = _Torch(RgbNetwork(trained).eval())
+        eager = _Torch(RgbNetwork(trained.module, trained.num_classes).eval())
         several, single = Sessions(path, cores, 1), Sessions(path, 1, cores)
         static = Sessions(static_model(path, Path(name), _SIZE), cores, 1)
         runs: dict[str, tuple[Run, Logits]] = {

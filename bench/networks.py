@@ -49,7 +49,8 @@ def export(folder: Path, module: WithDifficulty, meta: CheckpointMeta) -> Path:
     from deal.export.onnx import to_onnx
 
     path = folder / f"{meta.network}.onnx"
-    model = to_onnx(RgbNetwork(module), checkpoint_metadata(module, meta))
+    network = RgbNetwork(module.module, module.num_classes)
+    model = to_onnx(network, checkpoint_metadata(module, meta))
     path.write_bytes(model.SerializeToString())
     return path
 

@@ -21,11 +21,12 @@ from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, spread
 from deal.pool.ids import Shard
+from deal.pool.signature import BYTES
 from deal.results.partfile import write_part
 from deal.results.parts import part_name, part_size
 from deal.results.schema import images_schema, part_metadata, to_table
 
-__all__ = ["FUNCTIONS", "run", "write_results"]
+__all__ = ["FUNCTIONS", "ids", "run", "write_results"]
 
 _CLASSES = 19
 _PIXELS = 360 * 480
@@ -50,7 +51,8 @@ def run(
 ) -> Report:
     """Time ``deal select`` as a process over made-up results, in parts as ``deal-score`` writes.
 
-    Rows are taken by each function, and drawn by the first (``--stochastic power``).
+    Rows are taken by each function, drawn by the first (``--stochastic power``), and taken by the
+    first and spread, as is the default.
 
     Parameters
     ----------
@@ -76,8 +78,8 @@ def run(
         if not (results / "done").exists():
             write_results(results, rows, part_rows)
             (results / "done").touch()
-        select = [deal_program("deal"), "select", str(results), "--budget", budget, "--top", "1"]
-        select += ["--spread", "off"]
+        every = [deal_program("deal"), "select", str(results), "--budget", budget, "--top", "1"]
+        select = [*every, "--spread", "off"]
         drawn, again = folder / "selection-drawn", folder / "selection-again"
         draw = [*select, "--acquisition", acquisition[0], *_DRAWN, "--output"]
         commands = {
@@ -85,6 +87,9 @@ def run(
             for name in acquisition
         }
         commands[" ".join([acquisition[0], *_DRAWN])] = [*draw, str(drawn)]
+        wide = folder / "selection-spread"
+        by = ["--acquisition", acquisition[0], "--output", str(wide)]
+        commands[f"{acquisition[0]} --spread auto"] = [*every, *by]
         found: dict[str, list[Child]] = {label: [] for label in commands}
         calls = {
             label: lambda label=label, command=command: found[label].append(run_child(command))
@@ -93,6 +98,7 @@ def run(
         interleave(calls, rounds=rounds, warmup=0)
         for name in acquisition:
             _check(folder / f"selection-{name}", name, results)
+        _check_spread(wide, folder / f"selection-{acquisition[0]}", acquisition[0], results)
         run_child([*draw, str(again)])
         _check_drawn(drawn, again, acquisition[0], results)
     report: list[Row] = []
@@ -164,8 +170,8 @@ class _Rows:
         self._shared = _histograms(rng, 30_011)  # prime: parts pair with it in turn
         counts = rng.multinomial(_PIXELS, rng.dirichlet(np.full(_CLASSES, 0.4)), rows)
         columns: dict[str, Any] = {
-            "id": _ids(0, rows),
-            "uri": _ids(0, rows),
+            "id": ids(0, rows),
+            "uri": ids(0, rows),
             "source_version": ["183204-1700000000000000000"] * rows,
             "status": ["ok"] * rows,
             "sequence": [f"drive_{row // 600:05}" for row in range(rows)],
@@ -176,6 +182,10 @@ class _Rows:
             "class_difficulty_sum": counts * rng.random(counts.shape),
             "class_entropy_sum": counts * rng.random(counts.shape),
         }
+        # Pictures of 3×4 fields with some noise: few of them look alike.
+        fields = rng.integers(0, 256, (rows, 3, 4)).repeat(4, axis=1).repeat(4, axis=2)
+        noisy = np.clip(fields + rng.integers(-9, 10, fields.shape), 0, 255).astype(np.uint8)
+        columns["thumbnail"] = list(map(bytes, noisy.reshape(rows, BYTES)))
         self._table = to_table(columns, schema, _CLASSES)
 
     def part(
@@ -186,11 +196,11 @@ class _Rows:
         pairs = (part + 37 * np.arange(rows)) % len(self._shared)
         histograms = self._own[:rows] + self._shared[pairs]
         ds, entropy = rng.random(rows), rng.random(rows)
-        ids = pa.array(_ids(start, stop))
+        named = pa.array(ids(start, stop))
         flat = pa.array(histograms.ravel())
         fresh = {
-            "id": ids,
-            "uri": ids,
+            "id": named,
+            "uri": named,
             "difficulty_mean": pa.array(ds),
             "entropy_mean": pa.array(entropy),
             "difficulty_hist_image": pa.ListArray.from_arrays(
@@ -215,7 +225,8 @@ def _histograms(rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
     return (counts * 200 + noise * (counts > 0)).astype(np.int32)
 
 
-def _ids(start: int, stop: int) -> list[str]:
+def ids(start: int, stop: int) -> list[str]:
+    """Ids of rows, as long as those of a fleet."""
     return [
         f"2026-{1 + i % 12:02}/drive_{i // 600:05}/frame_{i:09}.jpg" for i in range(start, stop)
     ]
@@ -229,6 +240,14 @@ def _check(folder: Path, name: str, results: Path) -> None:
         raise FailedCheckError(
             f"{folder / 'selection.csv'} is not what the scores of {name} select"
         )
+
+
+def _check_spread(folder: Path, plain: Path, name: str, results: Path) -> None:
+    """Hold a spread selection to as many rows as the plain one, in the order of their scores."""
+    rows, found, scores = _selected(folder, name, results)
+    as_many = len(rows) == len(_selected(plain, name, results)[0])
+    if not (as_many and _right(rows, found, scores) and (np.diff(found) <= 0).all()):
+        raise FailedCheckError(f"{folder / 'selection.csv'} is no selection by {name}")
 
 
 def _check_drawn(drawn: Path, again: Path, name: str, results: Path) -> None:

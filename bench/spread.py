@@ -7,6 +7,7 @@ import tempfile
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 import deal
+from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
-from deal.doctor import demo_file
 from deal.errors import UsageError
 from deal.synthetic.drives import KINDS, Drive, film
 
@@ -67,17 +68,18 @@ def run(
     UsageError
         The file of kinds lacks an image of the pool.
     """
+    bundled = resources.files("deal") / "demo" / "model.onnx"
     with _folder(keep) as folder:
         if not pool:
             pool = [str(_film(folder / "drives", drives, seconds))]
         out = folder / "scored"
-        deal.score_pool(pool, model=model or demo_file("model.onnx"), output=out)
+        deal.score_pool(pool, model=model or str(bundled), output=out)
         table = deal.read_results(out, status="ok")
     values = deal.acquisition_scores(table, acquisition)
     scores = dict(zip(table.column("id").to_pylist(), values.tolist(), strict=True))
     known = None if kinds is None else _kinds(kinds, scores)
     rows: list[Row] = []
-    for label, options in _ways().items():
+    for label, options in _ways(None if known else frames_per_second).items():
         chosen = {"acquisition": acquisition, "budget": budget, **options}
         ids = list(deal.select(table, **chosen).ids)
         found = measures(ids, scores, frames_per_second, known)
@@ -150,11 +152,17 @@ def measures(
     return found
 
 
-def _ways() -> dict[str, dict[str, Any]]:
+def _ways(frames_per_second: int | None) -> dict[str, dict[str, Any]]:
+    """Options of `deal.select` by name; with a frame rate also the best more than 1 s apart."""
+    apart = {}
+    if frames_per_second is not None:
+        gap = f"{frames_per_second + 1}f"
+        apart = {"more than 1 s apart": {"spread": gap, "near_duplicates": "off"}}
     return {
         "spread off": {"spread": "off"},
         "spread auto": {},
         "spread auto, near-duplicates 3": {"near_duplicates": 3},
+        **apart,
         "diverse 3": {"spread": "off", "diverse": 3},
         "stochastic power": {"spread": "off", "stochastic": "power"},
         "random": {"acquisition": "random"},

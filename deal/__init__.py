@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from deal.scoring.scorer import Scorer
     from deal.selection import Selection, select
     from deal.types import Statistics
+    from deal.viewing.view import view
 else:  # type checkers take a module with __getattr__ to have every name
     from deal._lazy import on_first_use
 
@@ -111,6 +112,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "score_logits": "deal.kernel.statistics",
             "score_pool": "deal.run.pipeline",
             "select": "deal.selection",
+            "view": "deal.viewing.view",
         },
     )
 
@@ -157,6 +159,7 @@ __all__ = [
     "score_logits",
     "score_pool",
     "select",
+    "view",
 ]
 
 warn_of_namesake()

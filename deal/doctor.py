@@ -7,8 +7,8 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
+from deal._demo import demo_file
 from deal._install import pip_install
 from deal._namesake import namesake
 from deal._namesake import remedy as namesake_remedy
@@ -17,7 +17,7 @@ from deal.errors import DealError
 from deal.machine.driver import find_driver
 from deal.machine.packages import version_of
 
-__all__ = ["Finding", "cuda_driver", "demo_file", "examine"]
+__all__ = ["Finding", "cuda_driver", "examine"]
 
 # Distribution → the extra that brings it, None for deal itself; and what it is for.
 _PACKAGES: dict[str, tuple[str | None, str]] = {
@@ -66,16 +66,6 @@ def examine() -> Iterator[Finding]:
         for device in ("cpu", "cuda"):
             yield _tried("engines", f"{engine} on {device}", partial(start, device))
     yield _tried("engines", "trt on cuda", _trt)
-
-
-def demo_file(name: str) -> Path:
-    """Path of a bundled file: ``model.onnx``, or the folder ``pool`` of sample images."""
-    path = Path(__file__).parent / "demo" / name
-    if not path.exists():
-        raise DealError(
-            f"the bundled {name} is missing: {pip_install(options='--force-reinstall')}"
-        )
-    return path
 
 
 def cuda_driver() -> str:

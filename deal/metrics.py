@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +173,26 @@ class ScoreCurve:
         harmonic = _harmonic(before + count) - _harmonic(before)
         total = rate * count + (wrong_before - before * rate) * harmonic
         return float(total.sum() / count.sum())
+
+    def risks(self, coverages: Sequence[float]) -> tuple[float, ...]:
+        """The risk–coverage curve: share of wrong pixels among those of the lowest scores.
+
+        Parameters
+        ----------
+        coverages : sequence of float
+            Shares of the pixels, above 0 and at most 1.
+
+        Returns
+        -------
+        tuple of float
+            As in :meth:`aurc`, the expectation over a random order of equal scores. At least one
+            pixel has been added.
+        """
+        used = (self._wrong + self._right) > 0
+        wrong = np.concatenate([[0], np.cumsum(self._wrong[used])])
+        count = np.concatenate([[0], np.cumsum((self._wrong + self._right)[used])])
+        accepted = np.asarray(coverages) * count[-1]
+        return tuple((np.interp(accepted, count, wrong) / accepted).tolist())
 
     def calibration(self, bins: int = 10, odds: float = 1.0) -> Calibration:
         """How often pixels of a score are wrong; at least one pixel has been added.

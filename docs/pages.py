@@ -28,6 +28,7 @@ _GROUPS = {
     "Score a pool and select": (
         "score_pool",
         "select",
+        "view",
         "Scorer",
         "RunReport",
         "Selection",

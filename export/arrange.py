@@ -28,11 +28,11 @@ from deal.export.graph import constants_of, consumers, drop_unused, session_of, 
 
 __all__ = ["arranged"]
 
-_BLOCK = 16  # channels; of parts that fill no blocks nothing is won
+_BLOCK = 16  # channels; parts that do not fill blocks gain nothing
 _OF_ONE_CHANNEL = frozenset(
     ("Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 )
-# Products a pixel of the enlarged image; Resize takes as long as some 64 of them.
+# Products per pixel of the enlarged image; Resize takes as long as about 64 of them.
 _MOST_PRODUCTS = 48.0
 _COORDINATES = ("align_corners", "half_pixel", "pytorch_half_pixel")
 
@@ -45,14 +45,14 @@ def arranged(model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> onnx.M
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`deal.export.graph.simplified` gives it for one size of images; it stays as it is.
+        As :func:`deal.export.graph.simplified` gives it for one size of images; it is not changed.
     feed : mapping of input name to ndarray
         Any image of that size.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     _enlarge_by_products(result, feed)
-    del result.graph.value_info[:]  # behind a product sizes are known that were not before
+    del result.graph.value_info[:]  # after a product, sizes are known that were not before
     result = with_types(result)
     _split_concatenations(result)
     drop_unused(result.graph)
@@ -79,7 +79,7 @@ def _split_concatenations(model: onnx.ModelProto) -> None:
 def _chain_to_convolution(
     graph: onnx.GraphProto, concat: onnx.NodeProto, channels: int
 ) -> list[onnx.NodeProto] | None:
-    """Nodes of one channel each behind a concatenation, and the convolution after them."""
+    """Nodes that work on each channel alone after a concatenation, and the convolution behind."""
     readers, constants = consumers(graph), constants_of(graph)
     outputs = {value.name for value in graph.output}
     chain: list[onnx.NodeProto] = []
@@ -213,7 +213,7 @@ def _is_bilinear(node: onnx.NodeProto) -> bool:
         in _COORDINATES
         and not _attribute(node, "antialias", 0)
         and not _attribute(node, "exclude_outside", 0)
-        and sizes_given  # with scales, places are computed from those and not from the sizes
+        and sizes_given  # with scales, positions are computed from them, not from sizes
         and _attribute(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch"
     )
 
@@ -248,7 +248,7 @@ def _attribute(node: onnx.NodeProto, name: str, default):  # type: ignore[no-unt
 def _measured_shapes(
     model: onnx.ModelProto, names: Sequence[str], feed: Mapping[str, NDArray[Any]]
 ) -> dict[str, tuple[int, ...]]:
-    """Sizes that a graph computes as it runs are in no type."""
+    """No type holds the sizes that a graph computes while it runs."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

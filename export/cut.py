@@ -1,4 +1,4 @@
-"""A graph that ends in argmax → the same graph, which gives the logits that went into it.
+"""A graph that ends in argmax → the same graph without it, which gives the logits.
 
 Exporters of other frameworks put argmax into the graph, since a robot wants labels. What deal needs
 is one tensor further up. It is taken only if its argmax is, in every cell, what the graph gave.
@@ -31,18 +31,18 @@ _SIDE = 64  # of the noise that is compared, where the graph takes any size
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What was taken away.
+    """What was removed.
 
     Attributes
     ----------
     output : str
-        The output of labels that there was; ``logits`` stands in its place.
+        The former output of labels; ``logits`` stands in its place.
     removed : tuple of str
         Types of the removed nodes, the last of the graph first.
     layout : str
         ``nchw`` or ``nhwc``, of the logits.
     cells : int
-        Labels that were compared, all alike.
+        How many labels were compared; all are equal.
     """
 
     output: str
@@ -58,7 +58,7 @@ class Cut:
 def cut_argmax(model: str | Path, output: str | Path) -> Cut:
     """Write a model without the argmax that it ends in, and without a softmax before that.
 
-    Metadata and side-car are no matter; ``deal check`` says what the new file still needs. Weights
+    Metadata and side-car are not read; ``deal check`` says what the new file still needs. Weights
     beside the model are put into the new file, or beside it where they have more than 2 GB.
 
     Raises
@@ -105,7 +105,7 @@ def _argmax_behind(made_by: dict[str, onnx.NodeProto], name: str) -> bool:
 
 
 def _chain(made_by: dict[str, onnx.NodeProto], name: str, kinds: set[str]) -> list[onnx.NodeProto]:
-    """Nodes of these kinds up from a tensor, the nearest first."""
+    """Nodes of these kinds that a tensor comes from, the nearest first."""
     chain = []
     while (node := made_by.get(name)) is not None and node.op_type in kinds:
         chain.append(node)
@@ -127,7 +127,7 @@ def _layout(model: Path, argmax: onnx.NodeProto) -> str:
 
 
 def _give(network: onnx.ModelProto, labels: str, logits: str) -> int:
-    """Make a tensor the output instead of the labels, and leave out what nothing needs then.
+    """Make a tensor the output instead of the labels, and remove what is no longer needed.
 
     Returns its place among the outputs.
     """
@@ -170,7 +170,7 @@ def _prune(graph: onnx.GraphProto) -> None:
 
 
 def _outer_names(node: onnx.NodeProto) -> set[str]:
-    """Names that the bodies of a Loop or If take from the graph around."""
+    """Names that the bodies of a Loop or If read from the graph around them."""
     names: set[str] = set()
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs):
@@ -207,13 +207,13 @@ def _compare(
     axis = 1 if layout == "nchw" else 3
     if logits.ndim != 4 or logits.dtype.kind != "f":
         raise ModelError(
-            f"model {model}: before its ArgMax lie {logits.dtype} {list(logits.shape)}, no logits "
-            "[N,C,h,w]: re-export the logits instead"
+            f"model {model}: the input of its ArgMax is {logits.dtype} {list(logits.shape)}, not "
+            "float [N,C,h,w]: re-export the logits instead"
         )
     found = logits.argmax(axis=axis)
     if found.size != before.size or (found.reshape(before.shape) != before).any():
         raise ModelError(
-            f"model {model}: what lies before its ArgMax does not give its labels: re-export the "
+            f"model {model}: the input of its ArgMax does not give the same labels: re-export the "
             "logits instead"
         )
     return int(found.size)

@@ -1,4 +1,4 @@
-"""Work in stages that ends by a time, and says how far it is."""
+"""Work in stages that ends by a deadline and reports its progress."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Deadline", "OutOfTimeError", "Progress"]
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage, how much of it is done, and how much there is, if that is known."""
 
-_ENOUGH = 16  # steps of a stage after which its length is foreseen
+_ENOUGH = 16  # steps of a stage after which its length is estimated
 _CAUTION = 1.5
 
 
 class OutOfTimeError(ModelError):
-    """The time ran out, or is going to before the stage ends."""
+    """The time has run out, or will before the stage ends."""
 
 
 class Deadline:
-    """Passes progress on until the time has run out.
+    """Pass progress on until the time has run out.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Deadline:
         return self._end - time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Report; raises OutOfTimeError where the stage cannot end in time."""
+        """Report; raises OutOfTimeError if the stage cannot end in time."""
         if stage != self._stage:
             self._stage, self._begin = stage, time.monotonic()
         self._report(stage, done, total)

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MIN_IMAGES = 300
-"""Fewer held-out images say too little about the top tenth."""
+"""Least number of held-out images: fewer say too little about the top tenth."""
 
 TOP = 0.1
 """The share of the images that counts as selected."""
@@ -70,7 +70,7 @@ class ScoreFidelity:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Agreement of a network's selections with those of the float32 network it was made from.
+    """Agreement of a converted network's selections with those of its float32 network.
 
     Attributes
     ----------
@@ -100,13 +100,13 @@ class Fidelity:
 
 
 class FidelityGate:
-    """Keeps what the float32 network says of the held-out images and holds others against it.
+    """Keep what the float32 network says of the held-out images, and compare others with it.
 
     Parameters
     ----------
     reference : Engine
     images : iterable of ndarray of uint8 [H, W, 3]
-        Gone through once a network, so it must give the same images every time.
+        It is read once per network, so it must give the same images every time.
     progress : callable of (done, total or None), optional
 
     Raises
@@ -134,7 +134,7 @@ class FidelityGate:
         if len(columns) < MIN_IMAGES:
             raise UsageError(
                 f"{len(columns)} held-out images are too few to compare selections on: give at "
-                f"least {MIN_IMAGES}, or none for synthetic scenes"
+                f"least {MIN_IMAGES}, or leave them out for synthetic scenes"
             )
         self._scores = self._scored(columns)
 

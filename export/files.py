@@ -1,4 +1,4 @@
-"""A model's file, with its weights beside it where they have to be: it appears whole and right."""
+"""Write a model's file, and its weights beside it if need be, so that it only appears whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deal.model.spec import METADATA_KEY
 __all__ = ["is_large", "new_file", "save", "write_model"]
 
 LARGEST = 2_000_000_000
-"""Bytes of weights that fit one file: protobuf's messages end at 2 GiB."""
+"""Bytes of weights that fit one file: a protobuf message has at most 2 GiB."""
 
 _INLINE = 1024  # bytes; smaller tensors stay in the model, where graphs look them up
 
@@ -76,7 +76,7 @@ def save(path: Path, model: onnx.ModelProto) -> None:
 
 
 def write_model(path: Path, model: onnx.ModelProto, contract: Mapping[str, Any]) -> None:
-    """:func:`save` a model; the contract is all that its metadata say."""
+    """:func:`save` a model; its metadata hold the contract and nothing else."""
     del model.metadata_props[:]
     values = {METADATA_KEY: json.dumps(contract, ensure_ascii=False)}
     onnx.helper.set_model_props(model, values)

@@ -1,4 +1,4 @@
-"""ONNX graphs made ready for another precision.
+"""Prepare ONNX graphs for another precision.
 
 Weights may have more bytes than one protobuf message holds. What serialises a model for another
 library therefore goes by way of a file then: sessions, types, checks.
@@ -63,7 +63,7 @@ def simplified(path: Path) -> onnx.ModelProto:
         try:
             ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             model = onnx.load(options.optimized_model_filepath)
-        except Exception as error:  # neither package has an exception of its own for all
+        except Exception as error:  # neither package has one base exception
             raise ModelError(f"model {path} cannot be converted: {_first_line(error)}") from error
     if opset_of(model) < _OPSET:
         try:
@@ -134,7 +134,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 class Layer(tuple[str, ...]):
-    """Names of nodes that are quantised together: an operator and the activation behind it."""
+    """Names of nodes that are quantised together: an operator and the activation after it."""
 
     __slots__ = ()
 
@@ -145,7 +145,7 @@ def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
 
 
 def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
-    """Let the first convolution take the uint8 image; False where the graph is not like that.
+    """Let the first convolution take the uint8 image; False if the graph does not allow it.
 
     Normalisation is affine a channel, ``x = a·u/255 + c``, so its scale goes into the weights. Its
     offset cannot go into the bias, since the convolution pads ``x`` with zeros and not ``u``: it
@@ -189,7 +189,7 @@ def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
             perm=[0, 3, 1, 2],
             name=f"{prefix}_Transpose",
         ),
-        # Behind the transposition: channels are planes then, copied whole.
+        # After the transposition channels are planes, which are copied whole.
         helper.make_node(
             "Pad",
             [f"{prefix}_nchw", f"{prefix}_pads", f"{prefix}_value"],
@@ -212,7 +212,7 @@ def fold_normalisation(model: onnx.ModelProto, image: str) -> bool:
 
 
 def normalisation_nodes(graph: onnx.GraphProto, image: str) -> list[onnx.NodeProto]:
-    """Nodes between the image and the one convolution that reads it; none if it is not so."""
+    """Nodes between the image and the only convolution that reads it; empty if there are more."""
     return (_chain_to_convolution(graph, image) or [])[:-1]
 
 

@@ -1,4 +1,4 @@
-"""float32 → float16 or bfloat16, for GPUs; and the same arithmetic on any processor, to judge it.
+"""float32 → float16 or bfloat16 for GPUs, and the same arithmetic on any processor for checks.
 
 What follows the image's normalisation is computed in half; normalisation itself, sizes, and what
 does not depend on the image stay as they are. ONNX Runtime's own converter knows float16 alone.
@@ -31,7 +31,7 @@ __all__ = ["HalfModel", "emulated", "halved"]
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _NUMPY: dict[int, Any] = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
 _BF16_OPSET = 22  # from here on convolutions and pools take bfloat16
-# No kernel of ONNX Runtime's takes Resize in bfloat16, and its scales are float32 anyway.
+# ONNX Runtime has no kernel for Resize in bfloat16, and its scales are float32 anyway.
 _FLOAT_OPERATORS = {"fp16": frozenset[str](), "bf16": frozenset(("Resize",))}
 _FLOAT_INPUTS = {"Resize": (1, 2)}
 _SIZES = ("Shape", "Size")
@@ -60,7 +60,7 @@ def halved(model: onnx.ModelProto, spec: ModelSpec, precision: str) -> HalfModel
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`deal.export.graph.simplified` gives it; it stays as it is.
+        As :func:`deal.export.graph.simplified` gives it; it is not changed.
 
     Raises
     ------
@@ -81,9 +81,9 @@ def halved(model: onnx.ModelProto, spec: ModelSpec, precision: str) -> HalfModel
 
 
 def emulated(half: HalfModel) -> onnx.ModelProto:
-    """Compute the same in float32: every value is rounded to half, sums are not.
+    """Compute the same in float32: every value is rounded to half, but sums are not.
 
-    That is what tensor cores do, and it runs where half does not.
+    Tensor cores do the same, and this runs where half does not.
     """
     result = onnx.ModelProto()
     result.CopyFrom(half.model)
@@ -115,7 +115,7 @@ def emulated(half: HalfModel) -> onnx.ModelProto:
 
 
 class _Walk:
-    """Rewrites a graph node by node, in its order."""
+    """Rewrite a graph node by node, in its order."""
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, precision: str) -> None:
         self._spec, self._precision = spec, precision
@@ -131,7 +131,7 @@ class _Walk:
             if info.type.tensor_type.elem_type == TensorProto.FLOAT
         }
         self._untouched = {node.name for node in normalisation_nodes(model.graph, spec.input_name)}
-        # What depends on the image; of that, what is half.
+        # Values that depend on the image, and those of them that are half.
         self._seen = {spec.input_name}
         self._half: set[str] = set()
         self._casts: set[str] = set()
@@ -178,7 +178,7 @@ class _Walk:
         try:
             check(self._result)
             with_types(self._result, strict=True)
-        except Exception as error:  # onnx has no exception of its own for all
+        except Exception as error:  # onnx has no base exception
             raise ModelError(
                 f"the model cannot be computed in {self._precision}: "
                 f"{str(error).strip().splitlines()[0][:300]}"

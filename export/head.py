@@ -1,4 +1,4 @@
-"""A difficulty head put into an ONNX model, so that one file travels."""
+"""Put a difficulty head into an ONNX model, so that one file travels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
     head : path
         Head file, as ``deal fit-head`` writes it.
     output : path
-        Holds all weights, also where those of ``model`` lie in other files; those of more than
+        Holds all weights, also those that ``model`` keeps in other files. Weights of more than
         2 GB lie in ``NAME.data`` beside it.
 
     Raises

@@ -1,4 +1,4 @@
-"""Images that an export is calibrated on and checked with: pools, or synthetic scenes."""
+"""Images to calibrate an export on and to check it with: pools, or synthetic scenes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from deal.pool.listing import Pool
 from deal.synthetic.scenes import FIRST_SEED, scene
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided"]
+__all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided", "even"]
 
 CALIBRATION_IMAGES = 64
-"""Activations' ranges settle long before; taken evenly over a pool that has more."""
+"""Enough for ranges of activations; taken evenly from a pool that has more."""
 
 _MOST_HELD_OUT = 1000
 
 
 class PoolImages(Sequence[NDArray[np.uint8]]):
-    """Images of a pool, uint8 RGB [H, W, 3], decoded each time they are asked for.
+    """Images of a pool, uint8 RGB [H, W, 3], decoded each time they are read.
 
     Raises PoolError for an image that cannot be read.
     """
@@ -118,7 +118,7 @@ def divided(
     rest: Sequence[PoolItem] = ()
     if images is not None:
         pool = PoolImages.of(images)
-        taken = set(_even(len(pool), CALIBRATION_IMAGES))
+        taken = set(even(len(pool), CALIBRATION_IMAGES))
         calibration = PoolImages([pool.items[index] for index in sorted(taken)])
         rest = [item for index, item in enumerate(pool.items) if index not in taken]
     if held_out is not None:
@@ -131,11 +131,12 @@ def divided(
                 f"least {MIN_IMAGES}, or leave it out"
             )
     elif len(rest) >= MIN_IMAGES:
-        judged = PoolImages([rest[index] for index in _even(len(rest), _MOST_HELD_OUT)])
+        judged = PoolImages([rest[index] for index in even(len(rest), _MOST_HELD_OUT)])
     return calibration, judged
 
 
-def _even(total: int, count: int) -> Iterator[int]:
+def even(total: int, count: int) -> Iterator[int]:
+    """Indices of at most ``count`` of ``total`` images, spread evenly over them."""
     count = min(total, count)
     return (index * total // count for index in range(count))
 

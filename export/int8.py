@@ -1,4 +1,4 @@
-"""float32 → int8: calibrate, correct biases, judge, and leave in float32 what has to stay."""
+"""float32 → int8: calibrate, correct biases, compare, and keep layers in float32 if needed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SENSITIVITY_IMAGES = 4
 
 
 class Int8Conversion:
-    """A float32 model, calibrated: makes int8 models with any layers left in float32.
+    """A calibrated float32 model, which makes int8 models with any layers left in float32.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Int8Conversion:
         )
 
     def sensitivities(self) -> list[Sensitivity]:
-        """Every layer's effect on the logits when it alone is quantised, the worst first."""
+        """The effect of each layer on the logits if only this layer is quantised, worst first."""
         name = self._engine.spec.output_name
         feeds = list(islice(self._feeds(), _SENSITIVITY_IMAGES))
         expected = self._logits(self._model, name, feeds)
@@ -137,7 +137,7 @@ class Int8Conversion:
         return sorted(found, key=lambda item: -item.logit_error)
 
     def _multiplications(self, feed: Feeds) -> dict[Layer, int]:
-        """What each layer multiplies for one image; operators without weights: once a number."""
+        """Products of each layer for one image; one per number for operators without weights."""
         probe = onnx.ModelProto()
         probe.CopyFrom(self._model)
         nodes = {node.name: node for node in probe.graph.node}
@@ -161,7 +161,7 @@ class Int8Conversion:
             groups, failures = inputs.groups([image])
             if failures:
                 raise UsageError(f"calibration image {count}: {failures[0].message}")
-            # A graph of a fixed batch sees the image so many times.
+            # A graph with a fixed batch gets the image that many times.
             batch = groups[0].images * (self._engine.spec.batch or 1)
             yield self._engine.feeds(np.stack(batch))
 

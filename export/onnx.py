@@ -1,4 +1,4 @@
-"""Trained network → ONNX file that keeps the model contract, checked before it gets its name."""
+"""Trained network → ONNX file that keeps the model contract, checked before it appears."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from deal.training.dropout import dropout_layers
 from deal.training.embedding import classifier_name
 from deal.training.networks import InputNormalization
 
-__all__ = ["export_checkpoint", "export_module", "to_onnx"]
+__all__ = ["ANY_SIZE", "export_checkpoint", "export_module", "to_onnx", "write_checked"]
 
 OPSET = 18
 _SCENES = 16
-_ANY_SIZE = {"input_size": None}  # free of the recorded size, so that others can be tried too
+ANY_SIZE = {"input_size": None}
+"""Model options that free a network of the recorded size, so that others can be tried too."""
 
 
 def export_checkpoint(
@@ -132,7 +133,7 @@ def export_module(
         Of values in 0…1, by which the network's input is normalised. Without them the network takes
         RGB in 0…255.
     size_multiple : int
-        H and W have to be multiples of it, as of 32 in many U-Nets.
+        H and W have to be multiples of this number, for example of 32 in many U-Nets.
     palette : sequence of (r, g, b), optional
     ignore_index : int, optional
         Label of void.
@@ -156,11 +157,13 @@ def export_module(
     if (mean is None) != (std is None):
         raise UsageError("mean and std go together: give both, or none for RGB in 0…255")
     if mean is not None and std is not None and not len(mean) == len(std) == 3:
-        raise UsageError(f"mean and std have a number a channel, 3 each, not {mean} and {std}")
+        raise UsageError(f"mean and std need one number per channel, 3 each, not {mean} and {std}")
     if size_multiple < 1:
         raise UsageError(f"size_multiple must be 1 or more, not {size_multiple}")
     if any(length % size_multiple for length in input_size):
-        raise UsageError(f"input_size {input_size} is no multiple of size_multiple {size_multiple}")
+        raise UsageError(
+            f"input_size {input_size} is not a multiple of size_multiple {size_multiple}"
+        )
     if len(classes) != module.num_classes:
         raise UsageError(f"{len(classes)} classes are named, the network has {module.num_classes}")
     output = Path(output)
@@ -171,7 +174,8 @@ def export_module(
         raise ModelError(f"{source} has no dropout layers to export: leave dropout out")
     with new_file(output) as temporary:
         network = RgbNetwork(
-            trained,
+            trained.module,
+            trained.num_classes,
             classifier_name(trained.module, trained.num_classes) if embedding else None,
             None if mean is None or std is None else InputNormalization(tuple(mean), tuple(std)),
             side,
@@ -186,10 +190,50 @@ def export_module(
             provenance=provenance or {},
             dropout=layers,
         )
-        reference = ModuleEngine(network, metadata, temporary, options=_ANY_SIZE)
-        model = to_onnx(network, metadata, opset, embedding=embedding)
-        save(temporary, model)
-        return _check(reference, temporary, source, images, tolerance)
+        return write_checked(
+            temporary, network, metadata, source, images=images, tolerance=tolerance, opset=opset
+        )
+
+
+def write_checked(
+    path: Path,
+    network: RgbNetwork,
+    metadata: Mapping[str, Any],
+    source: str,
+    *,
+    images: Iterable[NDArray[np.uint8]] | None = None,
+    tolerance: float = 1e-3,
+    opset: int = OPSET,
+    fixed_size: tuple[int, int] | None = None,
+) -> Parity:
+    """Trace a network, write it and compare it with PyTorch.
+
+    Parameters
+    ----------
+    path : Path
+        A temporary file (:func:`deal.export.files.new_file`).
+    network : RgbNetwork
+    metadata : mapping
+        As in :func:`to_onnx`.
+    source : str
+        Names the network in errors.
+    images, tolerance, opset
+        As in :func:`export_checkpoint`.
+    fixed_size : (H, W), optional
+        The graph takes images of this size alone.
+
+    Raises
+    ------
+    ModelError
+        The network cannot be traced, or the exported network differs from it.
+    OutputError
+        The file cannot be written.
+    """
+    reference = ModuleEngine(network, metadata, path, options=ANY_SIZE)
+    embedding = network.embedding is not None
+    model = to_onnx(network, metadata, opset, embedding=embedding, fixed_size=fixed_size)
+    save(path, model)
+    return _check(reference, path, source, images, tolerance, fixed_size)
 
 
 def to_onnx(
@@ -198,6 +242,7 @@ def to_onnx(
     opset: int = OPSET,
     *,
     embedding: bool = False,
+    fixed_size: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
     """Export a network by the model contract.
 
@@ -212,6 +257,8 @@ def to_onnx(
     opset : int
     embedding : bool
         The network returns logits and an embedding [N,E].
+    fixed_size : (H, W), optional
+        H and W of the graph; only N stays dynamic.
 
     Raises
     ------
@@ -219,9 +266,11 @@ def to_onnx(
         The network cannot be traced so.
     """
     multiple = metadata.get("size_multiple", 1)
-    height, width = (-(-length // multiple) * multiple for length in (96, 128))
+    height, width = fixed_size or (-(-length // multiple) * multiple for length in (96, 128))
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
-    axes = {0: torch.export.Dim("N"), 1: _side("H", multiple), 2: _side("W", multiple)}
+    axes = {0: torch.export.Dim("N")}
+    if fixed_size is None:
+        axes |= {1: _side("H", multiple), 2: _side("W", multiple)}
     layers = metadata.get("dropout", ())
     masks = [torch.ones(1, layer["channels"], 1, 1) for layer in layers]
     with _quiet_exporter(), torch.no_grad():
@@ -237,11 +286,17 @@ def to_onnx(
                 dynamic_shapes=(axes, [None] * len(masks)) if masks else (axes,),
             )
         except torch.onnx.OnnxExporterError as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
+            if fixed_size is not None:
+                raise ModelError(
+                    f"PyTorch cannot trace the network for images of {height}×{width}: try another "
+                    f"--input-size or --opset ({reason})"
+                ) from error
             raise ModelError(
-                "PyTorch cannot trace the network for images of any size: if it takes multiples of "
-                "a size only, say so in size_multiple; else export it with torch.onnx.export at "
-                "one size, and give deal-score its head() as --difficulty-head "
-                f"({' '.join(str(error.__cause__ or error).split())[:300]})"
+                "PyTorch cannot trace the network for images of any size: if it only takes "
+                "multiples of a size, say so in size_multiple; else export it with "
+                "torch.onnx.export at one size, and give deal-score its head() as "
+                f"--difficulty-head ({reason})"
             ) from error
     assert program is not None
     model = program.model_proto
@@ -251,6 +306,8 @@ def to_onnx(
         "logits": {0: "N", 2: "h", 3: "w"},
         "embedding": {0: "N"},
     }
+    if fixed_size is not None:
+        dynamic = {name: {0: "N"} for name in dynamic}
     for value in (*model.graph.input, *model.graph.output):
         for axis, name in dynamic.get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
@@ -271,15 +328,18 @@ def _check(
     source: str,
     images: Iterable[NDArray[np.uint8]] | None,
     tolerance: float,
+    fixed_size: tuple[int, int] | None,
 ) -> Parity:
     spec = read_spec(exported)
     size = spec.input_size or (240, 320)
-    runtime = open_engine(exported, "ort", "cpu", options=_ANY_SIZE)
+    options = ANY_SIZE if fixed_size is None else None
+    runtime = open_engine(exported, "ort", "cpu", options=options)
     if images is None:
         images = (scene(seed, size)[0] for seed in range(_SCENES))
     parity = compare(reference, runtime, Inputs(spec, "input", None), images)
     multiple = spec.size_multiple
-    h, w = (-(-length // multiple) * multiple for length in (size[0] // 2 + 33, size[1] // 2 + 34))
+    other = size[0] // 2 + 33, size[1] // 2 + 34
+    h, w = fixed_size or (-(-length // multiple) * multiple for length in other)
     odd = np.random.default_rng(0).integers(0, 256, (3, h, w, 3), dtype=np.uint8)
     somewhere = f"a batch of {odd.shape[0]} at {odd.shape[1]}×{odd.shape[2]}"
     checks = [("the check images", parity.max_logit_difference, parity.max_embedding_difference)]
@@ -302,7 +362,7 @@ def _check(
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes down: stack traces with paths of this machine, and shapes."""
+    """Remove the exporter's notes: stack traces with paths of this machine, and shapes."""
     graph = model.graph
     del graph.value_info[:]
     del graph.metadata_props[:]
@@ -313,7 +373,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter warns of its own internals, and of packages it can do without."""
+    """Silence the exporter's warnings of its internals and of packages that it does not need."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Does an exported network still say what the checkpoint says? Numbers for the answer."""
+"""Measure whether an exported network gives what its checkpoint gives."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def compare(
 def differences(reference: EngineOutput, exported: EngineOutput) -> tuple[float, float | None]:
     """Greatest difference of any logit, and of the embedding if both have one.
 
-    That is a share of the greatest number of the reference's: embeddings have no unit.
+    The latter is a share of the reference's greatest number, since embeddings have no unit.
     """
     of_logits = float(np.abs(reference.logits - exported.logits).max())
     if reference.embedding is None or exported.embedding is None:

@@ -1,4 +1,4 @@
-"""A model in another precision, written only if it selects the images that it did before."""
+"""Convert a model to another precision; it is written only if it selects the same images."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from deal.model.spec import ModelSpec, contract_values, read_spec
 __all__ = ["SEARCH_SECONDS", "TARGETS", "Conversion", "convert"]
 
 SEARCH_SECONDS = 1800.0
-"""Bound of a conversion, unless the caller names another."""
+"""Default bound of a conversion, in seconds."""
 
 TARGETS = ("cpu", "gpu")
-"""What int8 models are made for."""
+"""Where int8 models are to run."""
 
 _SCENE = (240, 320)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a model.
+    """The outcome of a conversion.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Conversion:
     float_layers : tuple of str
         Layers that stayed in float32, by the name of their first node.
     sensitivities : tuple of Sensitivity
-        All layers, the worst first; empty where none had to stay.
+        All layers, the worst first; empty if none had to stay.
     fidelity : Fidelity
     """
 
@@ -83,7 +83,7 @@ def convert(
     search_seconds: float = SEARCH_SECONDS,
     progress: Progress | None = None,
 ) -> Conversion:
-    """Convert an ONNX model of float32 and hold its selections against the original's.
+    """Convert a float32 ONNX model and compare its selections with those of the original.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def convert(
     UsageError
         Unknown precision or option, held-out images that are too few or also calibrated on.
     ModelError
-        The model does not keep the contract, is no float32 model, cannot be converted, or
+        The model does not keep the contract, is not a float32 model, cannot be converted, or
         would select other images; the time runs out before one that does not is found.
     OutputError, PoolError
         The file cannot be written; images cannot be read.
@@ -128,8 +128,8 @@ def convert(
         raise UsageError(f"target {target!r} is unknown; use {' or '.join(TARGETS)}")
     if for_gpu and (precision != "int8" or reduce_range == "on"):
         raise UsageError(
-            "target gpu is about int8 with weights of 8 bits: fp16 and bf16 run on GPUs as they "
-            "are, and reduce_range is for x86 processors; leave one of them out"
+            "target gpu is for int8 with weights of 8 bits: fp16 and bf16 run on GPUs as they are, "
+            "and reduce_range is for x86 processors; leave one of them out"
         )
     spec = read_spec(model)
     if spec.precision not in (None, "fp32"):
@@ -192,7 +192,7 @@ def convert(
 
 
 def _contract(model: Path, spec: ModelSpec, conversion: Conversion) -> dict[str, Any]:
-    """The model contract of what was made."""
+    """The model contract of the converted model."""
     facts = conversion.to_dict()
     del facts["sensitivities"]
     provenance = {

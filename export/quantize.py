@@ -1,4 +1,4 @@
-"""Static quantisation to int8: int8 weights a channel, as QDQ pairs.
+"""Static quantisation to int8: int8 weights with a scale per channel, as QDQ pairs.
 
 For processors activations are uint8 with zero points and all that has an int8 form is quantised.
 For GPUs activations are int8 around zero, the only form that TensorRT takes, and there are pairs
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 OPERATORS = frozenset(QDQRegistry) | frozenset(QLinearOpsRegistry)
-"""Those with an int8 form: quantising all of them leaves no float32 between convolutions."""
+"""Operators with an int8 form. Quantising all of them leaves no float32 between convolutions."""
 
 GPU_OPERATORS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-"""What is quantised for GPUs: what multiplies."""
+"""What is quantised for GPUs: operators that multiply."""
 
 PERCENTILE = 99.999
-"""Ranges of activations leave out so much less than everything: one bright spot costs no level."""
+"""Percent of the activations that their range covers, so that one bright spot costs no level."""
 
 _GPU_OPTIONS = {
     "ActivationSymmetric": True,
@@ -88,7 +88,7 @@ def activation_ranges(
             extra_options={"percentile": PERCENTILE},
         )
         for count, feed in enumerate(feeds, start=1):
-            with _silence():  # it prints lines of its own for every image
+            with _silence():  # it prints lines for every image
                 calibrator.collect_data(_One(feed))
             if progress is not None:
                 progress(count)
@@ -114,7 +114,7 @@ def quantised(
     Parameters
     ----------
     model : onnx.ModelProto
-        As :func:`deal.export.graph.simplified` gives it; it stays as it is.
+        As :func:`deal.export.graph.simplified` gives it; it is not changed.
     ranges
         From :func:`activation_ranges`.
     reduce_range : bool
@@ -123,13 +123,13 @@ def quantised(
     for_gpu : bool
         Symmetric activations, for TensorRT; biases stay float32.
     only, keep_float : sequence of Layer
-        Quantise these alone; leave these as they are.
+        Nodes to quantise, and nodes to leave as they are.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     quantizer = QDQQuantizer(
         copy,
-        True,  # a scale a channel
+        True,  # a scale per channel
         reduce_range,
         QuantType.QInt8,
         QuantType.QInt8 if for_gpu else QuantType.QUInt8,
@@ -153,7 +153,7 @@ def bias_shifts(
     feeds: Iterable[Feeds],
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """What to add to the biases of quantised convolutions for their channels' means to be right.
+    """What the biases of quantised convolutions need, so that the means of channels are right.
 
     Each convolution gets a twin with the weights' error W − Ŵ on the same input; the means of its
     channels are what the bias lacks. By name of the node, [channels].
@@ -257,7 +257,7 @@ def with_biases(
 
 
 class _One(CalibrationDataReader):  # type: ignore[misc]
-    """The feeds of one image; a calibrator holds the activations of all that a reader gives."""
+    """The feeds of one image: a calibrator keeps the activations of all that a reader gives."""
 
     def __init__(self, feed: Feeds) -> None:
         self._feeds: Iterator[Feeds] = iter([feed])

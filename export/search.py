@@ -1,4 +1,4 @@
-"""Which layers have to stay in float32 for the selection to stay the same: a measured search."""
+"""Search for the layers that have to stay in float32, so that the selection stays the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sensitivity:
 def fewest_float_layers(
     ranked: Sequence[Sensitivity], judge: Judge, seconds: float
 ) -> tuple[tuple[Layer, ...], Fidelity]:
-    """Leave the worst layers in float32, as few as pass.
+    """Leave the worst layers in float32, and as few as possible.
 
     Their number is doubled until the gate passes, then halved back between the last that failed
     and the first that passed: some 2·log₂ L judgements of L layers. Of those found, each is then
@@ -72,7 +72,7 @@ def fewest_float_layers(
     end = time.monotonic() + seconds
 
     def judged(items: Sequence[Sensitivity]) -> Fidelity | None:
-        """What the gate says of these in float32; None where there is no time for it."""
+        """Fidelity with these layers in float32; None if there is no time for it."""
         if time.monotonic() >= end:
             return None
         try:
@@ -112,7 +112,7 @@ def fewest_float_layers(
 def refusal(
     ranked: Sequence[Sensitivity], fidelity: Fidelity | None, count: int, timed_out: bool
 ) -> str:
-    """Why nothing is written: what the gate says, and the layers that hurt."""
+    """Why nothing is written: the failed comparison, and the worst layers."""
     reason = "the time for the search ran out" if timed_out else "half of the layers"
     lines = [
         f"int8 does not select as float32 does, with {count} of {len(ranked)} layers left in "
@@ -129,7 +129,7 @@ def refusal(
 
 
 def sensitivity_table(ranked: Sequence[Sensitivity], count: int = 12) -> list[str]:
-    """Lines of text: the first layers and what each costs alone."""
+    """Lines of text: the worst layers and what each costs alone."""
     return [
         f"{'logit error alone':>18}  layer",
         *(f"{item.logit_error:>18.4f}  {item.operator} {item.layer[0]}" for item in ranked[:count]),
@@ -137,7 +137,7 @@ def sensitivity_table(ranked: Sequence[Sensitivity], count: int = 12) -> list[st
 
 
 def fidelity_table(fidelity: Fidelity) -> list[str]:
-    """Lines of text: one a score, its numbers and whether they pass."""
+    """Lines of text: one per score, with its numbers and whether they pass."""
     names = {"spearman": "Spearman", "overlap": "top 10 % overlap", "pick_value": "picks' mean"}
     lines = [
         f"{'score':<12}"

@@ -1,4 +1,4 @@
-"""A model for images of one size, arranged for CPUs, and the proof that it says the same."""
+"""Arrange a model for images of one size for CPUs, and check that it gives the same numbers."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def make_static(
     Raises
     ------
     ModelError
-        The model does not keep the contract, is no float32 model, takes no images of this size,
+        The model does not keep the contract, is not a float32 model, takes no images of this size,
         cannot be arranged, or differs from the original.
     UsageError
-        The size is no multiple of the model's ``size_multiple``.
+        The size is not a multiple of the model's ``size_multiple``.
     OutputError
         The file cannot be written.
     """
@@ -64,7 +64,8 @@ def make_static(
         raise ModelError(f"model {model} is {spec.precision}: --static arranges the fp32 one")
     if any(length % spec.size_multiple for length in size):
         raise UsageError(
-            f"{size[0]}×{size[1]} is no multiple of the model's size_multiple {spec.size_multiple}"
+            f"{size[0]}×{size[1]} is not a multiple of the model's size_multiple "
+            f"{spec.size_multiple}"
         )
     with new_file(output) as temporary:
         network = onnx.load(model)
@@ -103,7 +104,7 @@ def _fix(network: onnx.ModelProto, spec: ModelSpec, size: tuple[int, int]) -> No
             raise ModelError(f"model {spec.path} takes images of {taken[0]}×{taken[1]} only")
         dim.dim_value = length
     del network.graph.value_info[:]
-    for value in network.graph.output:  # what the exporter said of them held for any size
+    for value in network.graph.output:  # the exporter's shapes were for any size
         dims = value.type.tensor_type.shape.dim
         is_nhwc = value.name == spec.output_name and spec.output_layout == "nhwc"
         for dim in dims[1:3] if is_nhwc else dims[2:]:

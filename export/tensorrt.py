@@ -28,8 +28,8 @@ from deal.machine.files import replacing
 
 __all__ = ["BuiltEngine", "InputProfile", "build_engine", "build_settings", "precisions_used"]
 
-# What the inspector calls data types: a word, or a sentence about the layout with the word in it.
-# The first that occurs counts.
+# Words by which the inspector calls data types, alone or in a sentence about the layout.
+# The first word that occurs counts.
 _WORDS = (
     ("uint8", None),
     ("bfloat16", "bf16"),
@@ -87,9 +87,9 @@ def build_engine(
     profiles : mapping of input name to InputProfile
         Of every input with a dimension that is not fixed.
     precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
-        What the model says of itself: the engine is held to it.
+        The precision that the model states; the engine must have it.
     timing_cache : Path, optional
-        File of measured kernels: read where it fits, and written.
+        File of measured kernels: read if it fits, and written.
 
     Raises
     ------
@@ -230,14 +230,14 @@ def _not_parsed(
 def _inspected(
     trt: ModuleType, messages: Messages, plan: bytes, profiles: Mapping[str, InputProfile]
 ) -> str:
-    """What the inspector tells, with shapes given: without them it knows no formats."""
+    """The inspector's text. It needs shapes, because without them it knows no formats."""
     with messages.starting():
         runtime = trt.Runtime(messages.logger)
     engine = runtime.deserialize_cuda_engine(plan)
     context = None if engine is None else engine.create_execution_context()
     if engine is None or context is None:
         raise ModelError(
-            f"TensorRT {trt.__version__} does not load the engine that it has just built "
+            f"TensorRT {trt.__version__} cannot load the engine that it has just built "
             f"({messages.take()}): is the GPU's memory used up?"
         )
     for name, shapes in profiles.items():
@@ -259,7 +259,7 @@ def _start_timing_cache(config: Any, path: Path | None) -> None:
     # There is none for a file that is cut off.
     if content and not (cache and config.set_timing_cache(cache, ignore_mismatch=False)):
         log.warning(
-            "timing cache %s is of another GPU or TensorRT, or damaged: it is made anew", path
+            "timing cache %s is of another GPU or TensorRT, or damaged: a new one is made", path
         )
         content = b""
     if not content:
@@ -267,7 +267,7 @@ def _start_timing_cache(config: Any, path: Path | None) -> None:
 
 
 def _keep_timing_cache(config: Any, path: Path | None) -> None:
-    """Write what was measured; without it the next build takes longer, nothing else."""
+    """Write what was measured; without it only the next build takes longer."""
     if path is None:
         return
     try:
@@ -281,7 +281,7 @@ def _keep_timing_cache(config: Any, path: Path | None) -> None:
 
 
 def _serialized(trt: ModuleType, builder: Any, network: Any, config: Any) -> Any:
-    """Build in a thread of its own: in this one Ctrl-C would wait for the end of the build."""
+    """Build in another thread: in this one Ctrl-C would wait for the end of the build."""
     device, found, failed = _native.current_device(), [], []
 
     def build() -> None:

@@ -1,4 +1,4 @@
-"""Graphs as TensorRT's parser takes them.
+"""Change graphs so that TensorRT's parser takes them.
 
 TensorRT knows uint8 at the border of a network only: before any other layer reads such an input it
 has to be converted (``tensorrt.DataType``). Exported networks may transpose an image first, or ask
@@ -16,19 +16,19 @@ from deal.errors import ModelError
 
 __all__ = ["cast_images_first", "parsable"]
 
-# They move values and know nothing of their type.
+# They move values whatever their type is.
 _MOVES = frozenset(("Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
 
 
 def parsable(path: Path) -> bytes:
-    """An ONNX file's bytes, its images cast first where they are not.
+    """The bytes of an ONNX file in which uint8 images are cast first.
 
     External weights are left out: the parser finds them by the model's path.
 
     Raises
     ------
     ModelError
-        Its int8 has zero points, the form for processors.
+        Its int8 has zero points, the form for CPUs.
     """
     content = path.read_bytes()
     model = onnx.load_from_string(content)
@@ -55,7 +55,7 @@ def _asymmetric(graph: onnx.GraphProto) -> str:
 
 
 def cast_images_first(graph: onnx.GraphProto) -> bool:
-    """Let every uint8 input be read by nothing but a Cast to float32.
+    """Let only a Cast to float32 read each uint8 input.
 
     Levels of 0 to 255 are exact in float32, so no result changes. Inputs that reach an operator
     which computes on integers (DequantizeLinear, Pad with a constant) stay as they are.

@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from tests.helpers.checkpoints import Exported
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def heard_interrupts() -> Iterator[None]:
-    """Ctrl-C as in a terminal: what a shell starts in the background has it ignored."""
+    """Ctrl-C as in a terminal, for every test: what a shell starts in the background has it
+    ignored, and a command that ended in this process lets it end the process.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -225,3 +225,25 @@ def test_weights_of_a_loss_are_undone(odds):
         0.5, abs=1e-3
     )
     assert found.error == pytest.approx(curve_of(p, wrong).calibration().error, abs=2e-3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()), min_size=1))
+def test_risk_is_the_share_of_wrong_pixels_among_those_accepted_first(pixels):
+    scores, wrong = (np.array(values) for values in zip(*pixels, strict=True))
+    curve = ScoreCurve()
+    curve.update(scores.astype(np.float32), wrong.astype(bool))
+    coverages = [number / len(pixels) for number in range(1, len(pixels) + 1)]
+    # by definition, pixel by pixel: equal scores have their mean each
+    rates = [wrong[scores == score].mean() for score in np.sort(scores)]
+    expected = np.cumsum(rates) / np.arange(1, len(pixels) + 1)
+    np.testing.assert_allclose(curve.risks(coverages), expected, atol=1e-12)
+
+
+def test_the_area_below_the_risks_is_the_aurc():
+    rng = np.random.default_rng(0)
+    scores = rng.random(2000).astype(np.float32)
+    curve = ScoreCurve()
+    curve.update(scores, rng.random(2000) < scores)
+    coverages = [number / 2000 for number in range(1, 2001)]
+    assert np.mean(curve.risks(coverages)) == pytest.approx(curve.aurc(), abs=1e-4)

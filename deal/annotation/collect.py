@@ -18,6 +18,7 @@ from deal.annotation.reading import TOOLS, drawn_in
 from deal.annotation.record import Legend
 from deal.errors import ModelError, PoolError, UsageError
 from deal.labeled.labels import DEFAULT_VOID
+from deal.model.palette import class_colours
 from deal.model.strict_json import read_json_object
 from deal.pool.decode import MAX_PIXELS
 
@@ -92,8 +93,9 @@ def collect(
         Folder of the images, by the names in the export; by default those of ``tasks``, where the
         pool has them, or in the export itself.
     class_map : path or mapping, optional
-        New names of classes, by name; the same name merges classes, and None is void. A path is a
-        JSON file of such an object.
+        New names of classes, by name; the same name merges classes, and None is void. A class that
+        the tasks do not have, since people added it, is taken if it is named here. A path is a JSON
+        file of such an object.
     val : float
         Share of the images, by a hash of their ids, that goes to ``val``. Where it is neither 0 nor
         1, each split gets at least one of two images.
@@ -150,6 +152,12 @@ def collect(
         folder.finish(classes, palette)
         folder.write(REPORT, _table(gathering.problems))
     splits = folder.splits()
+    shown = () if described is None else (*described["labels"], *described["classes"])
+    notes += [
+        f"map of classes: {name!r} is neither a class of the tasks nor in the export"
+        for name in renamed
+        if name not in legend.met and name not in shown
+    ]
     notes += [
         f"the split {split} has no image, which deal train needs: collect more, or change --val"
         for split, number in splits.items()
@@ -201,22 +209,21 @@ def _legend(
         known = {name: number for number, name in enumerate(before, 1)}
         return Legend(known, before, growing=True, renamed=renamed), None
     names, shown = described["classes"], described["labels"]
-    unknown = [name for name in renamed if name not in names and name not in shown]
-    if unknown:
-        raise UsageError(
-            f"map of classes: {unknown[0]!r} is no class; there are {', '.join(map(repr, shown))}"
-        )
     targets: list[str | None] = [
         renamed.get(label, renamed.get(name, name if names.count(name) == 1 else label))
         for name, label in zip(names, shown, strict=True)
     ]
-    classes = list(dict.fromkeys(target for target in targets if target is not None))
-    labels = {
-        label: 0 if target is None else classes.index(target) + 1
-        for label, target in zip(shown, targets, strict=True)
-    }
+    further = [name for name in renamed if name not in names and name not in shown]
+    meant = [*zip(shown, targets, strict=True), *((name, renamed[name]) for name in further)]
+    classes = list(dict.fromkeys(target for _, target in meant if target is not None))
+    labels = {label: 0 if target is None else classes.index(target) + 1 for label, target in meant}
     colours = described["palette"]
-    return Legend(labels, classes), [colours[targets.index(name)] for name in classes]
+    added = class_colours(len(classes)).tolist()  # of classes that only people know
+    palette = [
+        colours[targets.index(name)] if name in targets else added[index]
+        for index, name in enumerate(classes)
+    ]
+    return Legend(labels, classes), palette
 
 
 def _check_classes(classes: Sequence[str], folder: LabeledFolder) -> None:

@@ -19,6 +19,7 @@ from deal.annotation.plan import (
     TASKS,
     Line,
     Options,
+    Task,
     classes_json,
     parts,
     tasks_csv,
@@ -31,6 +32,8 @@ from deal.errors import OutputError
 from deal.pool.decode import MAX_PIXELS
 
 __all__ = ["Annotation", "annotate"]
+
+_BLANK = frozenset(" \t\n")
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,10 @@ def annotate(
     min_area : int
         4-connected areas of fewer pixels get no label.
     images : str
-        ``copy`` puts the images into the folder, ``link`` symbolic links to them, and ``none``
-        names them by their ids. Bytes stay as they are, but for images that are turned by EXIF or
-        of a format that the tool does not show: those become upright PNG files.
+        ``copy`` puts the images into the folder, ``link`` symbolic links to them where they are
+        files, and ``none`` names them by their ids. Bytes stay as they are, also those of images
+        inside archives and logs; frames of videos, images that are turned by EXIF, and formats that
+        the tool does not show become upright PNG files.
     image_url : str, optional
         Name images by their id below this prefix, such as ``s3://bucket/frames``.
     batch : int, optional
@@ -149,14 +153,12 @@ def annotate(
     folder.check(overwrite=overwrite)
     ranked = results / "selection.csv"
     picks, notes = read_picks(Path(selection or ranked))
-    picks = with_scores(picks, ranked)
     if regions == "image":
         picks = by_image(picks)
     sources, classes = find_images(results, picks)
-    picks = with_outlines(results, picks)
-    names = tool_names(classes)
+    picks = with_outlines(results, with_scores(picks, ranked))
     with Predictor.open(results, model, sources, enabled=predictions) as predictor:
-        colours = predictor.colours(len(classes))
+        legend = _Legend(classes, tool_names(classes), predictor.colours(len(classes)))
         folder.begin({"to": to})
         maker = Maker(options, folder, predictor, len(picks), max_pixels)
         for pick in picks:
@@ -164,41 +166,72 @@ def annotate(
                 maker.leave_out(pick, "it is not among the results")
         for tasks in parts(picks, sources, options):
             pictures = _watched(maker.pictures(tasks), maker.lines, len(picks), progress)
-            texts = _document(pictures, names, options, len(picks))
-            if options.format.document:
-                folder.write(Path(tasks[0].folder, options.format.document), texts)
-            else:
-                for _ in texts:
-                    pass
+            _write(folder, tasks, _document(pictures, legend.names, options, len(picks)), options)
     lines = sorted(maker.lines, key=lambda line: line.rank)
     written = [line for line in lines if line.file]
     left_out = [_left_out(line) for line in lines if not line.file]
     if not written:
+        folder.discard()
         raise OutputError(
             f"no image of the selection can be written (the first: {left_out[0]}); mount the pool "
             "where it was when it was scored"
         )
-    if maker.turned and not options.files:
-        notes.append(
-            f"{maker.turned} images are turned by EXIF, which some tools ignore: the labels are of "
-            "upright images (--images copy writes those)"
-        )
-    folder.write(TASKS, [tasks_csv(lines)])
-    folder.write(CLASSES, [classes_json(classes, names, colours)])
-    if to == "cvat":
-        folder.write("labels.json", [cvat.labels_json(names, colours)])
-        if not options.files:
-            folder.write("images.txt", [f"{line.file}\n" for line in written])
-    if to == "label-studio":
-        folder.write("config.xml", [label_studio.config(names, colours, options.drawing)])
-    if to in SCRIPTS:
-        folder.write(*SCRIPTS[to])
+    notes += _notes(options, written, maker.turned)
+    _describe(folder, options, legend, lines)
     of_regions = any(pick.regions for pick in picks)
     told = [*notes, *(f"left out: {line}" for line in left_out)]
     folder.write(README, [readme(options, len(written), told, of_regions=of_regions)])
     return Annotation(
         folder.path, len(written), of_regions, command(options), tuple(left_out), tuple(notes)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Legend:
+    """Classes, the tool's names for them, and their colours."""
+
+    classes: list[str]
+    names: list[str]
+    colours: list[tuple[int, int, int]]
+
+
+def _write(folder: Folder, tasks: list[Task], texts: Iterator[str], options: Options) -> None:
+    """Write the pictures of a folder, and its document if there is one."""
+    if options.format.document:
+        folder.write(Path(tasks[0].folder, options.format.document), texts)
+    else:
+        for _ in texts:  # every picture writes its own files
+            pass
+
+
+def _notes(options: Options, written: Sequence[Line], turned: int) -> Iterator[str]:
+    """What the user should know of images that are not in the folder."""
+    if options.files:
+        return
+    if turned:
+        yield (
+            f"{turned} images are turned by EXIF, which some tools ignore: the labels are of "
+            "upright images (--images copy writes those)"
+        )
+    if options.to == "cvat" and any(not _BLANK.isdisjoint(line.file) for line in written):
+        yield "images.txt holds names with blanks, which a shell splits: quote them"
+    if options.to == "cvat" and options.image_url is not None and not options.on_web:
+        yield "CVAT needs its manifest.jsonl beside the images in the bucket"
+
+
+def _describe(folder: Folder, options: Options, legend: _Legend, lines: Sequence[Line]) -> None:
+    """Write what describes the folder: tasks, classes, and what the tool needs to import them."""
+    names, colours, to = legend.names, legend.colours, options.to
+    folder.write(TASKS, [tasks_csv(lines)])
+    folder.write(CLASSES, [classes_json(legend.classes, names, colours)])
+    if to == "cvat":
+        folder.write("labels.json", [cvat.labels_json(names, colours)])
+        if not options.files:
+            folder.write("images.txt", [f"{line.file}\n" for line in lines if line.file])
+    if to == "label-studio":
+        folder.write("config.xml", [label_studio.config(names, colours, options.drawing)])
+    if to in SCRIPTS:
+        folder.write(*SCRIPTS[to])
 
 
 def _document(

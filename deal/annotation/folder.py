@@ -63,13 +63,25 @@ class Folder:
         """Remove what an earlier call wrote, and mark the folder as one of ours."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        self._clear()
+        text = json.dumps({"deal.annotate": 1, **described}, indent=1, ensure_ascii=False)
+        self.write(MARKER, [text, "\n"])
+
+    def discard(self) -> None:
+        """Remove what was written, and the folder if nothing else is in it."""
+        self._clear()
+        with writing(self.path):
+            (self.path / MARKER).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def _clear(self) -> None:
+        with writing(self.path):
             for path in list(self._earlier()):
                 path.unlink()
             for folder in self._folders():
                 with suppress(OSError):  # it holds something else
                     folder.rmdir()
-        text = json.dumps({"deal.annotate": 1, **described}, indent=1, ensure_ascii=False)
-        self.write(MARKER, [text, "\n"])
 
     def write(self, name: str | Path, texts: Iterable[str]) -> None:
         """Write a document of parts, UTF-8."""

@@ -81,7 +81,8 @@ class Finder:
         places: list[Path] = []
         if self._images is not None:
             ids = [line.id] if self._tasks is not None else []
-            places = [self._images / key for key in (*ids, line.file, name.name)]
+            keys = [key for key in (*ids, line.file, name.name) if _is_below(key)]
+            places = [self._images / key for key in keys]
         elif self._tasks is not None and not line.region:
             places = [self._tasks / line.folder / "images" / name.name]
         for place in places:
@@ -147,14 +148,14 @@ class Gathering:
 
     def end(self, legend: Legend) -> None:
         """Note what is missing; PoolError if nothing was gathered."""
+        told = {problem.name for problem in self.problems if problem.kind in _LEFT_OUT}
         for line in self._finder.lines:
-            if (line.id, line.region) not in self._seen:
-                left_out = any(p.name == line.id and p.kind in _LEFT_OUT for p in self.problems)
-                if not left_out:
-                    why = self._why_missing.get(line.rank, "it is not in the export")
-                    self._note("missing", line.id, why)
+            if (line.id, line.region) not in self._seen and line.id not in told:
+                why = self._why_missing.get(line.rank, "it is not in the export")
+                self._note("missing", line.id, why)
         for name, number in sorted(legend.unknown.items()):
-            self._note("unknown class", name, f"{number} shape(s) are left out")
+            text = f"{number} shape(s) are left out; --map names what it is, as a class or void"
+            self._note("unknown class", name, text)
         if not self.gathered:
             first = self.problems[0] if self.problems else None
             reason = f" (the first: {first.name}: {first.text})" if first else ""
@@ -185,6 +186,12 @@ class Gathering:
 
     def _note(self, kind: str, name: str, text: str) -> None:
         self.problems.append(Problem(kind, name, text))
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name that an export gives leads nowhere but below the folder of images."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _names(file: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ __all__ = ["LABELED", "Entry", "LabeledFolder"]
 
 LABELED = "labeled.csv"
 _COLUMNS = ("id", "region", "split", "image", "label")
-_MOST_CLASSES = DEFAULT_VOID
+_SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class LabeledFolder:
         self.entries: dict[str, Entry] = {}
         self.before: tuple[str, ...] | None = None
         self._stems: set[str] = set()
+        self._added = False
         self._open(add)
 
     def _open(self, add: bool) -> None:
@@ -99,10 +100,11 @@ class LabeledFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """A new folder appears as a whole, or not at all."""
+        """A new folder appears as a whole, or not at all; what was added to one is in its list."""
         if self._work == self._root:
-            return
-        if kind is not None:
+            if kind is not None and self._added:
+                self._list()
+        elif kind is not None:
             shutil.rmtree(self._work, ignore_errors=True)
         elif self._work.exists():
             with writing(self.path):
@@ -115,9 +117,10 @@ class LabeledFolder:
                 for row in csv.DictReader(file):
                     known = self.entries.get(row["id"])
                     regions = {int(row["region"])} if row["region"] else set()
-                    entry = Entry(
-                        row["id"], row["split"], row["image"], row["label"], frozenset(regions)
-                    )
+                    places = row["split"], row["image"], row["label"]
+                    if row["split"] not in _SPLITS or any("/" in place for place in places):
+                        raise ValueError(f"{row['id']}: a place outside of the data set")
+                    entry = Entry(row["id"], *places, frozenset(regions))
                     if known is not None:
                         entry = replace(entry, regions=known.regions | entry.regions)
                     self.entries[entry.id] = entry
@@ -182,6 +185,7 @@ class LabeledFolder:
             if known is not None and known.image != entry.image:
                 self._place(known, "images", known.image).unlink(missing_ok=True)
         self.entries[item_id] = entry
+        self._added = True
         return entry
 
     def finish(self, classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> None:
@@ -191,6 +195,9 @@ class LabeledFolder:
         value = {"classes": list(classes), "palette": colours, "ignore_index": DEFAULT_VOID}
         text = json.dumps(value, indent=1, ensure_ascii=False)
         write_text(self._work / CLASSES_FILE, text + "\n")
+        self._list()
+
+    def _list(self) -> None:
         table = io.StringIO(newline="")
         writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(_COLUMNS)
@@ -206,10 +213,8 @@ class LabeledFolder:
 
     def splits(self) -> dict[str, int]:
         """Number of images by split."""
-        counts = {"train": 0, "val": 0}
-        for entry in self.entries.values():
-            counts[entry.split] = counts.get(entry.split, 0) + 1
-        return counts
+        found = [entry.split for entry in self.entries.values()]
+        return {split: found.count(split) for split in _SPLITS}
 
     def _place(self, entry: Entry, kind: str, name: str) -> Path:
         return self._work / entry.split / kind / name

@@ -83,6 +83,8 @@ class Legend:
     classes : list of str
     unknown : Counter of str
         Shapes by names that have no label.
+    met : set of str
+        Names that were asked for.
     """
 
     def __init__(
@@ -96,9 +98,11 @@ class Legend:
         self._labels, self.classes, self._growing = dict(labels), list(classes), growing
         self._renamed = renamed or {}
         self.unknown: Counter[str] = Counter()
+        self.met: set[str] = set()
 
     def label(self, name: str) -> int | None:
         """The label of a name; None, which is counted, for a name that is unknown."""
+        self.met.add(name)
         if name not in self._labels:
             if not self._growing:
                 self.unknown[name] += 1

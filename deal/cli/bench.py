@@ -281,6 +281,21 @@ def core_set(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--rows", 100_000, "Rows of the page.")
+@count("--thumbnails", 2000, "Images with a thumbnail.")
+@rounds(5)
+@click.option(
+    "--browser", default="chromium", show_default=True, metavar="FILE", help="Chromium to drive."
+)
+@outputs
+def view(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time how a page of deal view opens and filters in headless Chromium."""
+    from deal.bench.view import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @rounds(15)
 @outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:

@@ -66,7 +66,7 @@ _SHOWN = 5  # problems of a kind that are printed
     metavar="FILE.json",
     first_day=True,
     help='New names of classes, such as {"truck": "car", "hood": null}: equal names merge classes, '
-    "null is void.",
+    "null is void. A class that people have added is taken if it is named here.",
 )
 @option(
     _OUT,

@@ -11,6 +11,7 @@ import click
 from deal._install import pip_install
 from deal.cli.common import Size
 from deal.cli.ending import cleared_on_sigterm
+from deal.cli.export_lines import checkpoint_lines, conversion_lines, parity_lines
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.stages import Stages
 from deal.errors import DealError, UsageError
@@ -18,12 +19,14 @@ from deal.machine.working import scratch_folder
 from deal.text import printable
 
 if TYPE_CHECKING:
+    from deal.export.hf import HfExport
     from deal.export.parity import Parity
     from deal.export.precision import Conversion
 
 __all__ = ["command"]
 
 
+_HF = "hf:"
 _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 
 
@@ -37,6 +40,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
         "deal export camvid.onnx -o camvid-360x480.onnx --static 360x480",
         "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
         "deal export labels.onnx -o logits.onnx --cut",
+        "deal export hf:segformer-b0/ -o segformer.onnx --images frames/",
     ],
 )
 @click.argument("model", type=click.Path())
@@ -68,6 +72,13 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
     metavar="T",
     help="Largest difference of a logit that is accepted between PyTorch and ONNX Runtime, or "
     "between the model and its --static form.",
+)
+@option(
+    _MAKE,
+    "--input-size",
+    type=Size("512x1024"),
+    metavar="HxW",
+    help="For hf:DIR: stretch images to this size. Default: what preprocessor_config.json says.",
 )
 @option(
     _MAKE,
@@ -169,6 +180,7 @@ def command(
     output: str,
     images: str | None,
     tolerance: float,
+    input_size: tuple[int, int] | None,
     difficulty_head: str | None,
     static: tuple[int, int] | None,
     cut: bool,
@@ -180,14 +192,18 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Export a checkpoint of `deal train` to ONNX, or convert an ONNX model.
+    """Export a checkpoint of `deal train` or of transformers to ONNX, or convert an ONNX model.
 
-    MODEL is a checkpoint (.pt) or an ONNX file. The command compares what it writes with what it
-    read, on the same images: PyTorch with ONNX Runtime, a --static form with the original, and the
-    selections of a converted model with those of fp32. If a check fails, it leaves no file behind.
+    MODEL is a checkpoint (.pt), an ONNX file, or hf:DIR: a folder with a checkpoint of transformers
+    for semantic segmentation, which is read from this folder alone. The command compares what it
+    writes with what it read, on the same images: PyTorch with ONNX Runtime, the pipeline of
+    transformers with that of deal, a --static form with the original, and the selections of a
+    converted model with those of fp32. If a check fails, it leaves no file behind.
     """
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
+    is_hf = model.startswith(_HF)
+    _check_source(model, is_hf, input_size)
     if cut:
         if not is_onnx or converts or difficulty_head is not None or static is not None:
             raise UsageError(
@@ -207,6 +223,7 @@ def command(
             "--static works on float32 networks only: leave out --static or --precision"
         )
     parity: Parity | None = None
+    checkpoint: HfExport | None = None
     of_static: Parity | None = None
     conversion: Conversion | None = None
     with cleared_on_sigterm(), scratch_folder() as folder:
@@ -215,15 +232,18 @@ def command(
         if not is_onnx:
             last = not changes and difficulty_head is None
             source = output if last else str(folder / "fp32.onnx")
-            parity = _export(
-                model,
-                source,
-                images,
-                tolerance=tolerance,
-                opset=opset,
-                dropout=dropout,
-                embedding=embedding,
-            )
+            checks = {
+                "tolerance": tolerance,
+                "opset": opset,
+                "dropout": dropout,
+                "embedding": embedding,
+            }
+            if is_hf:
+                name = model.removeprefix(_HF)
+                checkpoint = _export_hf(name, source, images, input_size=input_size, **checks)
+                parity = checkpoint.parity
+            else:
+                parity = _export(model, source, images, **checks)
         if difficulty_head is not None:
             headed = str(folder / "headed.onnx") if changes else output
             _put_head(source, difficulty_head, headed)
@@ -233,18 +253,21 @@ def command(
         elif static is not None:
             of_static = _make_static(source, output, static, images, tolerance)
     if as_json:
-        document = {} if parity is None else parity.to_dict()
+        told = checkpoint or parity
+        document = {} if told is None else told.to_dict()
         if conversion is not None:
             document["conversion"] = conversion.to_dict()
         if of_static is not None:
             document["static"] = of_static.to_dict()
         click.echo(json.dumps(document, indent=1))
         return
-    lines = [] if parity is None else _parity_lines(parity, "PyTorch against ONNX Runtime")
+    lines = [] if checkpoint is None else checkpoint_lines(checkpoint)
+    if parity is not None:
+        lines += parity_lines(parity, "PyTorch against ONNX Runtime")
     if conversion is not None:
-        lines += _conversion_lines(conversion)
+        lines += conversion_lines(conversion)
     if of_static is not None:
-        lines += _parity_lines(of_static, "static against any size")
+        lines += parity_lines(of_static, "static against any size")
     click.echo("\n".join([*lines, f"model: {printable(output)}"]))
 
 
@@ -259,6 +282,30 @@ def _export(checkpoint: str, output: str, images: str | None, **options: Any) ->
 
     found = None if images is None else PoolImages.of(images)
     return export_checkpoint(checkpoint, output, images=found, **options)
+
+
+def _check_source(model: str, is_hf: bool, input_size: tuple[int, int] | None) -> None:
+    if input_size is not None and not is_hf:
+        raise UsageError("--input-size is for hf:DIR: for other models see --static")
+    if not is_hf and Path(model).is_dir() and (Path(model) / "config.json").is_file():
+        raise UsageError(
+            f"{model} is a folder: for a checkpoint of transformers name it hf:{model}"
+        )
+
+
+def _export_hf(folder: str, output: str, images: str | None, **options: Any) -> HfExport:
+    try:
+        from deal.export.hf import export_hf
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "onnx", "onnxscript", "transformers", "huggingface_hub"):
+            raise
+        raise DealError(
+            f"hf:DIR needs {error.name}: {pip_install('hf', 'train', 'ort')}"
+        ) from error
+    from deal.export.images import PoolImages
+
+    found = None if images is None else PoolImages.of(images)
+    return export_hf(folder, output, images=found, **options)
 
 
 def _cut(model: str, output: str, *, as_json: bool) -> None:
@@ -328,41 +375,3 @@ def _make_static(
 
     found = None if images is None else PoolImages.of(images)
     return make_static(source, output, size, images=found, tolerance=tolerance)
-
-
-def _parity_lines(parity: Parity, what: str) -> list[str]:
-    lines = [
-        f"{parity.images} images, {what}: "
-        f"logits differ by at most {parity.max_logit_difference:.2g}",
-        f"{'score':<12}{'max difference':>16}{'Spearman':>12}{f'top {parity.top_k} overlap':>18}",
-    ]
-    for name, score in parity.scores.items():
-        lines.append(
-            f"{name:<12}{score.max_difference:>16.2g}{score.spearman:>12.6f}"
-            f"{score.top_k_overlap:>17.0%}"
-        )
-    if parity.max_embedding_difference is not None:
-        share = parity.max_embedding_difference
-        lines.append(f"embeddings differ by at most {share:.2g} of their greatest number")
-    return lines
-
-
-def _conversion_lines(conversion: Conversion) -> list[str]:
-    from deal.export.search import fidelity_table, sensitivity_table
-
-    fidelity = conversion.fidelity
-    lines = [
-        f"{conversion.precision} against fp32 on {conversion.held_out}: "
-        f"{fidelity.argmax_agreement:.2%} of the cells predicted alike, "
-        f"logits off by {fidelity.logit_error:.1%} of their spread",
-        *fidelity_table(fidelity),
-    ]
-    if conversion.reduce_range is not None:
-        bits = "7 (every x86 processor)" if conversion.reduce_range else "8 (x86: needs VNNI)"
-        lines.append(f"calibrated on {conversion.calibration}; bits of weights: {bits}")
-    elif conversion.target == "gpu":
-        lines.append(f"calibrated on {conversion.calibration}; symmetric, for TensorRT")
-    if conversion.float_layers:
-        lines.append(f"left in fp32: {', '.join(conversion.float_layers)}")
-        lines += sensitivity_table(conversion.sensitivities)
-    return lines

@@ -116,13 +116,15 @@ def pool(
     check_output(output)
     from deal.acquisitions import load_plugin
     from deal.report.pool import report_pool
+    from deal.report.pool_page import page
 
     for plugin in plugins:
         load_plugin(plugin)
     if focus is not None:
         options["focus"] = focus
     report = report_pool(out, **options)
-    show("Acquisition functions compared", report.to_markdown(), report.to_dict(), output, as_json)
+    text = report.to_markdown()
+    show(text, report.to_dict(), output, as_json, page=lambda: page(report))
 
 
 @command.command(
@@ -179,4 +181,4 @@ def loop(runs: tuple[str, ...], output: str | None, as_json: bool, **options: An
 
     reports = report_loop(runs, **options)
     text = "\n".join(report.to_markdown() for report in reports)
-    show("deal loop", text, document(reports), output, as_json, page=lambda: page(reports))
+    show(text, document(reports), output, as_json, page=lambda: page(reports))

@@ -93,7 +93,9 @@ def difficulty(*, output: str | None, as_json: bool, quiet: bool, **options: Any
     check_output(output)
     from deal.fitting.quality import measure_difficulty
     from deal.report.difficulty import to_markdown
+    from deal.report.difficulty_page import page
 
     with Bar(enabled=not quiet) as bar:
         quality = measure_difficulty(progress=bar, **options)
-    show("Difficulty", to_markdown(quality), quality.to_dict(), output, as_json)
+    text = to_markdown(quality)
+    show(text, quality.to_dict(), output, as_json, page=lambda: page(quality))

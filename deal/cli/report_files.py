@@ -75,33 +75,29 @@ def check_output(output: str | None) -> None:
 
 
 def show(
-    title: str,
     markdown: str,
     document: Mapping[str, Any],
     output: str | None,
     as_json: bool,
-    page: Callable[[], str] | None = None,
+    *,
+    page: Callable[[], str],
 ) -> None:
     """Write the report to ``output``; print it as JSON or, without both, as Markdown.
 
     Parameters
     ----------
-    title : str
-        Of the HTML page.
     markdown : str
     document : mapping
         The same as JSON values.
     output : str, optional
         A file that `check_output` accepts.
     as_json : bool
-    page : callable, optional
-        Makes the HTML page; by default it is made from the Markdown.
+    page : callable
+        Makes the HTML page.
     """
     from pathlib import Path
 
     from deal.loop.files import write_text
-    from deal.report.html_page import blocks
-    from deal.report.html_page import page as html_page
 
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if output is not None:
@@ -109,7 +105,7 @@ def show(
         if path.suffix.lower() == ".json":
             write_text(path, text)
         elif path.suffix.lower() == ".html":
-            write_text(path, html_page(title, blocks(markdown)) if page is None else page())
+            write_text(path, page())
         else:
             write_text(path, markdown)
     if as_json:

@@ -349,7 +349,7 @@ def command(
 
 
 def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:
-    from deal.doctor import demo_file
+    from deal._demo import demo_file
 
     source = click.get_current_context().get_parameter_source("model")
     if pool or source is ParameterSource.COMMANDLINE:

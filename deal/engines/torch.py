@@ -48,7 +48,10 @@ class RgbNetwork(torch.nn.Module):
 
     Parameters
     ----------
-    trained : WithDifficulty
+    network : nn.Module
+        Maps float32 [N,3,H,W] to logits [N,C,h,w], as a tensor or as ``.logits``.
+    num_classes : int
+        C.
     embedding : str, optional
         Name of the module of the network whose input, averaged over the image, becomes an output
         (:mod:`deal.training.embedding`); ModelError if that is impossible.
@@ -61,14 +64,15 @@ class RgbNetwork(torch.nn.Module):
 
     def __init__(
         self,
-        trained: WithDifficulty,
+        network: torch.nn.Module,
+        num_classes: int,
         embedding: str | None = None,
         normalization: torch.nn.Module | None = None,
         side: int = 64,
     ) -> None:
         super().__init__()
-        self.network = trained.module
-        self.num_classes = trained.num_classes
+        self.network = network
+        self.num_classes = num_classes
         self.normalization = normalization or torch.nn.Identity()
         self.embedding = embedding
         self.embedding_size = (
@@ -78,7 +82,7 @@ class RgbNetwork(torch.nn.Module):
     def forward(
         self, image: torch.Tensor, masks: Sequence[torch.Tensor] = ()
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Run the network without its difficulty branch, which scoring computes itself.
+        """Run the network; a difficulty branch is no part of it, since scoring computes that.
 
         ``masks`` are those of the dropout layers, [1,C,1,1] each; without them nothing is dropped.
         Returns the logits or, with an embedding, the logits and the embedding, float32 [N,E].
@@ -176,7 +180,8 @@ def load_network(path: Path) -> tuple[RgbNetwork, dict[str, Any]]:
             f"engine torch runs checkpoints of deal train, not {path}: use --engine ort"
         )
     trained, meta = load_checkpoint(path)
-    network = RgbNetwork(trained, classifier_name(trained.module, trained.num_classes))
+    classifier = classifier_name(trained.module, trained.num_classes)
+    network = RgbNetwork(trained.module, trained.num_classes, classifier)
     return network, checkpoint_metadata(trained, meta, dropout_layers(trained.module))
 
 

@@ -1,4 +1,4 @@
-"""What the head's weights are multiplied with: features of cells, and their attention averages."""
+"""Features of cells and their attention averages, which the head's weights multiply."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def attention_means(
 ) -> tuple[Float, Float]:
     """Features ``f`` of the attention grid's cells and their attention averages ``A``.
 
-    ``A_j = Σ_i k_ji f_i / Σ_i k_ji`` with ``k_ji = exp(p_j · p_i)``: F numbers a cell, whatever the
-    head, since ``a_j = gamma · w·A_j + w·f_j + b``.
+    ``A_j = Σ_i k_ji f_i / Σ_i k_ji`` with ``k_ji = exp(p_j · p_i)``: F numbers per cell. They do
+    not depend on the head, since ``a_j = gamma · w·A_j + w·f_j + b``.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def attention_means(
     """
     p = softmax(resize(logits[0], grid, align_corners))
     features = np.concatenate([p, p * (1 - p)]) if uncertainty else p
-    # The kernel averages one number a cell, so it runs once a class. That costs C times its own
-    # cost, which grows with C too: with many classes one pass over all pairs of cells is cheaper.
+    # The kernel averages one number per cell, so it runs once per class, and each run costs more
+    # with more classes: with many, one pass over all pairs of cells is cheaper.
     if len(p) > _MANY_CLASSES:
         flat = features.reshape(len(features), -1)
         return features, pair_means(flat[: len(p)], flat).reshape(features.shape)
@@ -66,8 +66,8 @@ def attention_means(
 def pair_means(p: Float, values: Float, kernel: Callable[[Float], Float] = np.exp) -> Float:
     """Attention averages of values [K, N] over all pairs of cells of probabilities p [C, N].
 
-    In blocks of cells: [N, N] never exists. ``kernel`` takes the dot products of a block, float32
-    [n, N] in 0…1, to their weights.
+    It works in blocks of cells, so an [N, N] matrix never exists. ``kernel`` takes the dot
+    products of a block, float32 [n, N] in 0…1, to their weights.
     """
     average = np.empty_like(values)
     for begin in range(0, p.shape[1], _BLOCK):

@@ -1,4 +1,4 @@
-"""``fit_head``: a segmentation network and labelled images → its difficulty head, measured."""
+"""``fit_head``: fit the difficulty head of a segmentation network on labeled images."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class FitReport:
-    """A fitted head and how well it does.
+    """A fitted head and how well it finds wrong pixels.
 
     Attributes
     ----------
     head : DifficultyHead
     provenance : dict
-        What stands beside it in the head file: where it comes from, and ``held_out``.
+        What the head file says beside the head: where it comes from, and ``held_out``.
     measures : Measures
         On the held-out images.
     seconds : dict of stage to float
         ``reading``, ``inference``, ``fitting`` (attention averages, sampling, regression) and
-        ``measuring``. Not in the file: the same inputs give the same bytes.
+        ``measuring``. They are not in the file, so that the same inputs give the same bytes.
     notes : tuple of str
     """
 
@@ -82,7 +82,7 @@ def fit_head(
     model, engine, device, threads, model_options
         As :class:`deal.Scorer` takes them.
     data, held_out, sequence_from
-        Labelled images, as in :func:`deal.fitting.images.find_images`.
+        Labeled images, as in :func:`deal.fitting.images.find_images`.
     output : path of the head file (JSON), which ``--difficulty-head`` reads
     grid : (h, w), optional
         Attention grid; by default the logits' own, made smaller to at most 4800 cells.
@@ -93,10 +93,10 @@ def fit_head(
     ignore_index : int, optional
         Label of void pixels; see :func:`deal.fitting.images.find_void`.
     pixels : int
-        Examples for the fit, shared evenly among the images; half of them wrong where there are
-        as many, each weighted by how many pixels it stands for.
+        Examples for the fit, shared evenly among the images. Half of them are wrong if there are
+        that many. Each is weighted by the number of pixels it stands for.
     seed : int
-        Of the choice of examples.
+        Seed of the choice of examples.
     overwrite : bool
         Replace a head file.
     progress : callable, optional
@@ -107,7 +107,7 @@ def fit_head(
     UsageError, EngineUnavailableError
         Options do not fit.
     PoolError
-        Labelled images are missing, do not fit the model, or have no wrong (or no right) pixels.
+        Labeled images are missing, do not fit the model, or have no wrong (or no right) pixels.
     ModelError
         The model does not keep the contract, or gives NaN or infinite logits.
     OutputError
@@ -140,7 +140,7 @@ def fit_head(
         parts.append(part)
         counts += image_counts
     assert grid is not None
-    _check_counts(counts, "labelled images", "give images the model was not trained on")
+    _check_counts(counts, "labeled images", "give images the model was not trained on")
     num_classes = run.engine.spec.num_classes
     fits = {}
     with run.timed("fitting"):
@@ -193,12 +193,12 @@ def fit_head(
 
 
 class _Run(Runner):
-    """What fitting and measuring take from an image."""
+    """Takes from an image what fitting and measuring need."""
 
     def examples(
         self, image: LabeledImage, grid: Size | None, count: int, seed: int, *, uncertainty: bool
     ) -> tuple[Size, Examples, NDArray[np.int64]]:
-        """Attention grid, sampled pixels of an image, and how many are right and wrong."""
+        """The attention grid, sampled pixels of an image, and how many are right and wrong."""
         output, label = self.infer(image)
         z, align = output.logits, self.engine.spec.align_corners
         with self.timed("fitting"):
@@ -228,7 +228,7 @@ class _Run(Runner):
     def measure(
         self, image: LabeledImage, heads: Mapping[str, DifficultyHead], collector: Collector
     ) -> None:
-        """Add the labelled pixels of a held-out image."""
+        """Add the labeled pixels of a held-out image."""
         output, label = self.infer(image)
         spec, z = self.engine.spec, output.logits
         with self.timed("measuring"):
@@ -255,7 +255,7 @@ class _Run(Runner):
 
 
 def _default_grid(size: Size) -> Size:
-    """The logits' own grid, in proportion at most 4800 cells."""
+    """The logits' own grid, made smaller in proportion to at most 4800 cells."""
     scale = min(1.0, (_MAX_CELLS / (size[0] * size[1])) ** 0.5)
     return max(1, int(size[0] * scale + 1e-9)), max(1, int(size[1] * scale + 1e-9))
 
@@ -284,15 +284,15 @@ def _rounded(numbers: HeadNumbers, num_classes: int, grid: Size) -> DifficultyHe
 def _check_counts(counts: NDArray[np.int64], which: str, remedy: str) -> None:
     right, wrong = counts.tolist()
     if right + wrong == 0:
-        raise PoolError(f"the {which} have no labelled pixel: all are void")
+        raise PoolError(f"the {which} have no labeled pixel: all are void")
     if wrong == 0:
         raise PoolError(
-            f"the model is right on every labelled pixel of the {which}: there is no error to "
+            f"the model is right on every labeled pixel of the {which}: there is no error to "
             f"learn from or to find; {remedy}"
         )
     if right == 0:
         raise PoolError(
-            f"the model is wrong on every labelled pixel of the {which}: do labels and model agree "
+            f"the model is wrong on every labeled pixel of the {which}: do labels and model agree "
             "in the order of the classes, and are input_format, mean and std right "
             "(--model-option)?"
         )
@@ -305,7 +305,7 @@ def _overfit_notes(fit: NDArray[np.int64], held_out: NDArray[np.int64]) -> list[
     return [
         f"the model is wrong on {rates[0]:.1%} of the pixels fitted on but on {rates[1]:.1%} of "
         "those held out: it was probably trained on the former, where its errors are rare; "
-        "labelled images it has not seen make a better head"
+        "labeled images that it has not seen make a better head"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which labelled images a head is fitted on, and which are held out to measure it."""
+"""Choose the labeled images that a head is fitted on, and those held out to measure it."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Labeled:
     ----------
     fit, held_out : tuple of LabeledImage, not empty
     rule : str
-        How they were parted, for people.
+        How they were held out, in words.
     notes : tuple of str
-        What to know of it.
+        What a reader should know.
     """
 
     fit: tuple[LabeledImage, ...]
@@ -86,7 +86,7 @@ class Labeled:
 
 
 def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None = None) -> Labeled:
-    """List the labelled images of a folder and part them.
+    """List the labeled images of a folder, and hold some of them out.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
         ``auto``; a split, such as ``val``; or ``every:K``, every K-th image by name (or every K-th
         sequence) of those that would be fitted on.
     sequence_from : str, optional
-        Regular expression searched in the id; its first group is the sequence, which then is on
-        one side only.
+        Regular expression searched in the id; its first group is the sequence. No sequence is on
+        both sides then.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
         The folder has another layout, files lack their partner, or one side would be empty.
     """
     if not root.is_dir():
-        raise PoolError(f"labelled data {root} is not a folder: {_LAYOUT}")
+        raise PoolError(f"labeled data {root} is not a folder: {_LAYOUT}")
     with_sequences = _sequences(sequence_from)
     cityscapes = is_cityscapes(root)
     has_splits = cityscapes or (root / "train").is_dir()
     if not has_splits and not (root / "images").is_dir():
-        raise PoolError(f"labelled data {root} has neither train/ nor images/: {_LAYOUT}")
+        raise PoolError(f"labeled data {root} has neither train/ nor images/: {_LAYOUT}")
     images = with_sequences(_listed(root, "train" if has_splits else ""))
     if held_out == HELD_OUT:
         has_val = cityscapes or (has_splits and (root / "val").is_dir())
@@ -147,7 +147,7 @@ def find_images(root: Path, held_out: str = HELD_OUT, sequence_from: str | None 
 def find_split(
     root: Path, split: str | None = None, sequence_from: str | None = None
 ) -> tuple[tuple[LabeledImage, ...], str]:
-    """List the labelled images of one split, and the split's name.
+    """List the labeled images of one split, and the split's name.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def find_split(
         The folder has another layout or lacks the split, or files lack their partner.
     """
     if not root.is_dir():
-        raise PoolError(f"labelled data {root} is not a folder: {_LAYOUT}")
+        raise PoolError(f"labeled data {root} is not a folder: {_LAYOUT}")
     if (root / "images").is_dir():
         if split is not None:
             raise UsageError(f"--split {split}: {root} has no splits; leave it out")
@@ -175,7 +175,7 @@ def find_split(
         there = (name for name in ("test", "val") if is_cityscapes(root) or (root / name).is_dir())
         split = next(there, None)
         if split is None:
-            raise PoolError(f"labelled data {root} has neither test/, val/ nor images/: {_LAYOUT}")
+            raise PoolError(f"labeled data {root} has neither test/, val/ nor images/: {_LAYOUT}")
     return _sequences(sequence_from)(_listed(root, split)), split
 
 
@@ -242,7 +242,7 @@ def _listed(root: Path, split: str) -> tuple[LabeledImage, ...]:
 
 
 def _classes(root: Path) -> tuple[Path, LabelClasses | None]:
-    """Where the data say their classes, and what they say."""
+    """The file that names the classes of the data, and what it says."""
     if is_cityscapes(root):
         return root, CITYSCAPES
     path = root / CLASSES_FILE
@@ -252,7 +252,7 @@ def _classes(root: Path) -> tuple[Path, LabelClasses | None]:
 def _sequences(
     text: str | None,
 ) -> Callable[[Sequence[LabeledImage]], tuple[LabeledImage, ...]]:
-    """Gives every image its sequence; None where the expression finds none."""
+    """A function that gives every image its sequence, or none without an expression."""
     if text is None:
         return tuple
     pattern = sequence_pattern(text)
@@ -278,7 +278,7 @@ def _part(images: tuple[LabeledImage, ...], every: int, by_sequence: bool) -> La
     names = sorted(set(groups))
     if len(names) < 2:
         raise PoolError(
-            f"one {what} alone cannot be fitted on and held out: give more labelled {what}s, or a "
+            f"one {what} alone cannot be fitted on and held out: give more labeled {what}s, or a "
             "split val"
         )
     chosen = set(names[every - 1 :: every] or names[-1:])

@@ -33,7 +33,7 @@ _MIN_STEP = 1e-12
 _DECREMENT = 1e-12
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _GAMMA_TOLERANCE = 1e-2
-# Rows a step: so few that BLAS keeps to one thread, several times faster for a few classes.
+# Rows per step. With so few, BLAS uses one thread, several times faster with few classes.
 _BLOCK = 512
 
 
@@ -56,7 +56,7 @@ class Examples:
     pixels: Float64
 
     def first(self, count: int) -> Examples:
-        """The same with the first features alone."""
+        """The same examples with only the first features."""
         return replace(self, features=self.features[:, :count], average=self.average[:, :count])
 
     def weights(self) -> Float64:
@@ -91,16 +91,16 @@ def fit_numbers(examples: Examples) -> tuple[HeadNumbers, HeadNumbers]:
     Returns
     -------
     HeadNumbers
-        The best found, never worse on the examples than the other.
+        The best head found; on the examples it is never worse than the other.
     HeadNumbers
-        gamma = 0.
+        The head with gamma = 0.
     """
     found: dict[float, tuple[float, Float64]] = {}
     start = np.zeros(examples.features.shape[1] + 1)
 
     def loss(gamma: float) -> float:
         if gamma not in found:
-            # From the neighbour's solution two or three steps do.
+            # Two or three steps are enough from the nearest solution.
             near = min(found, key=lambda other: abs(other - gamma), default=None)
             found[gamma] = fit_linear(examples, gamma, start if near is None else found[near][1])
         return found[gamma][0]
@@ -181,7 +181,7 @@ def _derivatives(
         hessian += (x * (weight * difficulty * (1 - difficulty))[:, None]).T @ x
     gradient[:-1] += _RIDGE * theta[:-1]
     hessian[range(size - 1), range(size - 1)] += _RIDGE
-    hessian[-1, -1] += 1e-12  # all examples beyond doubt: the bias has no curvature left
+    hessian[-1, -1] += 1e-12  # certain examples leave the bias no curvature
     return value + _ridge(theta[:-1]), gradient, hessian
 
 

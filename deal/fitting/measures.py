@@ -27,7 +27,7 @@ UNCERTAINTIES = ("entropy", "margin", "least-confidence")
 """Scores that need no head, by the name of their acquisition function."""
 
 AREAS = ("auroc", "average_precision", "aurc")
-"""Names of the areas; of the last the smaller is the better."""
+"""Names of the areas; for the last, smaller is better."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class ClassMeasures:
 
 @dataclass(frozen=True)
 class Measures:
-    """Labelled pixels of the held-out images.
+    """Labeled pixels of the held-out images.
 
     Attributes
     ----------
     images, pixels, wrong : int
         Void pixels are not counted.
     scores : mapping of score name to Areas
-        ``difficulty`` is the fitted head's, ``difficulty-without-attention`` that of the head
-        fitted at gamma 0, ``difficulty-without-uncertainty`` that of the paper's head where
-        ``difficulty`` is another, ``model-difficulty`` the model's own where it has one; and
+        ``difficulty`` is that of the fitted head, ``difficulty-without-attention`` that of the head
+        fitted at gamma 0, ``difficulty-without-uncertainty`` that of the paper's head if
+        ``difficulty`` is from another, ``model-difficulty`` the model's own if it has one; then
         ``UNCERTAINTIES``.
     classes : tuple of ClassMeasures
-        By predicted class (what is known of an unlabeled image), those that occur.
+        By predicted class, which is known of an unlabeled image too; only classes that occur.
     image_correlation : mapping of score name to float
         Spearman's rank correlation, over the images, of the mean score (what an image is ranked
         by) with the share of wrong pixels.
@@ -77,9 +77,9 @@ class Measures:
     image_correlation: Mapping[str, float]
 
     def best(self, area: str) -> str:
-        """Of all scores the one with the best ``area``, to the three decimals that are shown.
+        """The score with the best ``area``, compared at the three decimals that are shown.
 
-        Of equals the fitted head's comes first, then what needs no head.
+        Among equal scores the fitted head's comes first, then those that need no head.
         """
         first = ("difficulty", *UNCERTAINTIES)
         names = [name for name in first if name in self.scores]
@@ -94,8 +94,8 @@ def best_score(
 ) -> str | None:
     """The score of ``names`` with the best area (of ``AREAS``), the first of equals.
 
-    With ``decimals`` those are equal that are alike when rounded. None where all pixels are right
-    or all wrong.
+    With ``decimals``, scores that are equal when rounded count as equal. None where all pixels are
+    right or all wrong.
     """
     sign = -1 if area == "aurc" else 1
     values = {name: getattr(scores[name], area) for name in names}
@@ -107,7 +107,7 @@ def best_score(
 
 
 class Collector:
-    """Counts the pixels of images; one curve a score and predicted class."""
+    """Counts the pixels of images, with one curve per score and predicted class."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
@@ -124,7 +124,7 @@ class Collector:
         predicted: NDArray[Any],
         wrong: NDArray[np.bool_],
     ) -> None:
-        """Add the labelled pixels of an image, or of a part of it.
+        """Add the labeled pixels of an image, or of a part of it.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Collector:
                 curve.update(sorted_values[rows], flags[rows])
 
     def end_image(self) -> None:
-        """End an image; one that is void throughout has no mean."""
+        """End an image; an image that is all void has no mean."""
         self._images += 1
         pixels, wrong = self._counts.tolist()
         if pixels:

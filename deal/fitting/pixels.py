@@ -1,7 +1,7 @@
-"""Maps on a network's grid → values at raster pixels, and what a pixel's logits say of it.
+"""Maps on a network's grid → values at raster pixels; class and uncertainty of each pixel.
 
-Bilinear with PyTorch's ``interpolate`` semantics, in float32; whole maps in bands of rows, so that
-a large image never has all its probabilities in memory.
+Maps are resized as PyTorch's bilinear ``interpolate`` does it, in float32, and in bands of rows, so
+that the probabilities of a large image are never in memory all at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _BAND_VALUES = 1 << 20
 
 @dataclass(frozen=True)
 class PixelScores:
-    """What the logits of some pixels say; arrays of one shape.
+    """Class and uncertainties of some pixels; arrays of one shape.
 
     Attributes
     ----------
     predicted : ndarray of int64
-        The class with the largest logit, the lowest of equals.
+        The class with the largest logit; the lowest class if several are equal.
     entropy : ndarray of float32
         In 0…1: nats divided by ln C.
     margin, least_confidence : ndarray of float32

@@ -1,4 +1,4 @@
-"""How good difficulty is on labelled images: it should find, rank and foretell wrong pixels."""
+"""Measure how well difficulty finds wrong pixels, ranks images and predicts errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find
 from deal.metrics import Calibration, Confusion, ScoreCurve, spearman
 from deal.model.head import DifficultyHead
 
-__all__ = ["ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
+__all__ = ["COVERAGES", "ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
+
+COVERAGES = tuple(number / 50 for number in range(1, 51))
+"""Shares of the pixels at which the risk is measured."""
 
 Float = NDArray[np.float32]
 Size = tuple[int, int]
@@ -30,7 +33,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ClassMeans:
-    """Mean score of each class [C], None without pixels, and how it ranks the classes.
+    """Mean score of each class [C], None for a class without pixels, and how it ranks them.
 
     Attributes
     ----------
@@ -46,7 +49,7 @@ class ClassMeans:
 
 @dataclass(frozen=True)
 class ScoreQuality:
-    """One score over all labelled pixels.
+    """One score over all labeled pixels.
 
     Attributes
     ----------
@@ -59,10 +62,12 @@ class ScoreQuality:
     unweighted_calibration : Calibration
         With the weights of the difficulty loss undone (:meth:`ScoreCurve.calibration`), as if
         right and wrong pixels were as frequent in training as here; only for difficulties.
-    predicted, labelled : ClassMeans
-        Over the pixels predicted as a class, and over those labelled as it.
+    predicted, labeled : ClassMeans
+        Over the pixels predicted as a class, and over those labeled as it.
+    risks : tuple of float
+        At ``COVERAGES``, the share of wrong pixels among those with the lowest scores.
     largest_change : float or None
-        Of computations of one attention: the largest difference of D from that of all pairs.
+        For ways to compute one attention: the largest difference of D from all pairs.
     """
 
     areas: Areas
@@ -71,7 +76,8 @@ class ScoreQuality:
     calibration: Calibration
     unweighted_calibration: Calibration | None
     predicted: ClassMeans
-    labelled: ClassMeans
+    labeled: ClassMeans
+    risks: tuple[float, ...]
     largest_change: float | None = None
 
 
@@ -84,7 +90,7 @@ class DifficultyQuality:
     setting : dict
         Model, its digest, data, split, label of void, versions.
     provenance : dict
-        What the model says of its own origin.
+        What the model says about where it comes from.
     images, pixels, wrong : int
         Void pixels are not counted.
     miou, iou : float, tuple of float or None
@@ -96,10 +102,10 @@ class DifficultyQuality:
     attention : tuple of str
         Scores that differ by the computation of the attention alone.
     image_wins : mapping of uncertainty to (int, int)
-        In how many images ``difficulty`` has the larger AUROC, of how many.
+        In how many images ``difficulty`` has the larger AUROC, and out of how many.
     class_alone : Areas
-        Of the share of wrong pixels of a pixel's predicted class, as found on these very images:
-        what could be had by knowing nothing else of a pixel.
+        Areas of a score that only knows a pixel's predicted class: the share of wrong pixels of
+        this class, counted on the same images.
     by_predicted, by_label, by_sequence : tuple of ClassMeasures
         ``difficulty`` and the uncertainties on parts of the pixels; without sequences the last is
         empty.
@@ -152,7 +158,7 @@ def measure_difficulty(
     model_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DifficultyQuality:
-    """Run a network over labelled images and hold every score against its true errors.
+    """Run a network on labeled images and compare every score with its true errors.
 
     Scores, predictions and labels are compared at the size of the labels.
 
@@ -161,7 +167,7 @@ def measure_difficulty(
     model, engine, device, threads, model_options
         As :class:`deal.Scorer` takes them.
     data, split, sequence_from
-        Labelled images, as in :func:`deal.fitting.images.find_split`; with sequences the areas are
+        Labeled images, as in :func:`deal.fitting.images.find_split`; with sequences the areas are
         given for each too.
     difficulty_heads : sequence of path
         Head files to measure beside the model's own difficulty.
@@ -177,7 +183,7 @@ def measure_difficulty(
     UsageError, EngineUnavailableError
         Options do not fit.
     PoolError
-        Labelled images are missing, do not fit the model, or have no labelled pixel.
+        Labeled images are missing, do not fit the model, or have no labeled pixel.
     ModelError
         The model or a head does not keep its contract, or gives NaN or infinite logits.
     """
@@ -207,7 +213,7 @@ def measure_difficulty(
 
 
 class _Run:
-    """Counts the pixels of images."""
+    """Counts the pixels of images under every score."""
 
     def __init__(self, runner: Runner, images: Sequence[LabeledImage]) -> None:
         spec = runner.engine.spec
@@ -217,7 +223,7 @@ class _Run:
         self._sequences = sorted({image.sequence for image in images if image.sequence is not None})
         self._all = Collector(("all",))
         self._predicted = Collector(spec.classes)
-        self._labelled = Collector(spec.classes)
+        self._labeled = Collector(spec.classes)
         self._by_sequence = Collector(self._sequences)
         self._confusion = Confusion(spec.num_classes, runner.void)
         self._sums: dict[str, NDArray[np.float64]] = {}  # [2, C]: by prediction, by label
@@ -227,7 +233,7 @@ class _Run:
     def add(
         self, image: LabeledImage, heads: list[Variant], grids: Sequence[Size], ablations: bool
     ) -> None:
-        """Add an image; heads, grids and ablations are the same every time."""
+        """Add an image; heads, grids and ablations have to be the same every time."""
         output, label = self.runner.infer(image)
         spec, z = self.runner.engine.spec, output.logits
         if not self._variants:
@@ -246,7 +252,7 @@ class _Run:
             for rows in bands(z.shape[1], label.shape):
                 logits = resize(z[0], label.shape, spec.align_corners, rows)
                 self._add_band(logits, label[rows], rows, maps, image.sequence, curves)
-            for collector in (self._all, self._predicted, self._labelled, self._by_sequence):
+            for collector in (self._all, self._predicted, self._labeled, self._by_sequence):
                 collector.end_image()
             for name, curve in curves.items():
                 self._image_aurocs.setdefault(name, []).append(curve.auroc())
@@ -263,8 +269,8 @@ class _Run:
         found = pixel_scores(logits)
         self._confusion.update(found.predicted, label)
         valid = label != self.runner.void
-        predicted, labelled = found.predicted[valid], label[valid].astype(np.int64)
-        wrong = predicted != labelled
+        predicted, labeled = found.predicted[valid], label[valid].astype(np.int64)
+        wrong = predicted != labeled
         main = {
             "difficulty": maps["difficulty"][rows][valid],
             "entropy": found.entropy[valid],
@@ -279,13 +285,13 @@ class _Run:
         scores = {**main, **products, **others}
         self._all.add(scores, np.zeros(len(wrong), np.int64), wrong)
         self._predicted.add(main, predicted, wrong)
-        self._labelled.add(main, labelled, wrong)
+        self._labeled.add(main, labeled, wrong)
         if sequence is not None:
             self._by_sequence.add(main, np.full(len(wrong), self._sequences.index(sequence)), wrong)
         size = len(self._confusion.counts)
         for name, values in scores.items():
             sums = self._sums.setdefault(name, np.zeros((2, size)))
-            for row, index in zip(sums, (predicted, labelled), strict=True):
+            for row, index in zip(sums, (predicted, labeled), strict=True):
                 row += np.bincount(index, weights=values, minlength=size)
             curves.setdefault(name, ScoreCurve()).update(values, wrong)
 
@@ -295,7 +301,7 @@ class _Run:
         counts = self._confusion.counts
         if not counts.sum():
             raise PoolError(
-                f"the images have no labelled pixel: all are {self.runner.void} (void); give other "
+                f"the images have no labeled pixel: all are {self.runner.void} (void); give other "
                 "images, or --ignore-index"
             )
         measures = self._all.measures()
@@ -307,7 +313,7 @@ class _Run:
         scores = {}
         for name, areas in measures.scores.items():
             curve = self._all.curve(name)
-            predicted, labelled = (
+            predicted, labeled = (
                 _class_means(sums, counts.sum(axis=axis), np.where(in_labels, 1 - iou, np.nan))
                 for sums, axis in zip(self._sums[name], (0, 1), strict=True)
             )
@@ -319,7 +325,8 @@ class _Run:
                 curve.calibration(),
                 curve.calibration(odds=odds) if name in own and odds else None,
                 predicted,
-                labelled,
+                labeled,
+                curve.risks(COVERAGES),
                 self._changes.get(name),
             )
         return DifficultyQuality(
@@ -337,7 +344,7 @@ class _Run:
             image_wins={name: self._wins(name) for name in UNCERTAINTIES},
             class_alone=_class_alone(counts),
             by_predicted=self._predicted.measures().classes,
-            by_label=self._labelled.measures().classes,
+            by_label=self._labeled.measures().classes,
             by_sequence=_measures(self._by_sequence, self._sequences),
             seconds=self.runner.seconds,
         )

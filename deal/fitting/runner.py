@@ -1,4 +1,4 @@
-"""A network over labelled images: logits, difficulty maps, and how long it took."""
+"""Run a network on labeled images: logits, difficulty maps, and the time they took."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 
 class Runner:
-    """An open network, and the clock.
+    """An open network, and the time that each stage has taken.
 
     Attributes
     ----------

@@ -39,14 +39,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to a difficulty map.
+    """One way to compute a difficulty map.
 
     Attributes
     ----------
     name : str
-        Of the score.
+        Name of the score.
     source : str
-        Where the head comes from, for people.
+        Where the head comes from, in words.
     head : DifficultyHead or None
         None is the difficulty that the network's graph gives.
     attention : int
@@ -78,9 +78,9 @@ class Variant:
 
 
 def _polynomial_grid(logits: Any, head: DifficultyHead, align_corners: bool, degree: int) -> Float:
-    """Difficulty before the sigmoid [1, gh, gw], ``exp`` a polynomial on 0…1.
+    """Difficulty before the sigmoid [1, gh, gw], with a polynomial in place of ``exp`` on 0…1.
 
-    The one that interpolates in Chebyshev's points, close to the best of its degree.
+    It interpolates ``exp`` at Chebyshev's points, which is close to the best of its degree.
     """
     grid = head.grid or logits.shape[2:]
     p = softmax(resize(logits[0], grid, align_corners)).reshape(logits.shape[1], -1)
@@ -102,14 +102,16 @@ def _polynomial_grid(logits: Any, head: DifficultyHead, align_corners: bool, deg
 
 
 def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
-    """The model's own difficulty, and head files by their stem; the first is ``difficulty``.
+    """The model's own difficulty, and those of head files, named by their stem.
+
+    The first is called ``difficulty``.
 
     Raises
     ------
     UsageError
         The model has no difficulty and no file is given, or two scores would share a name.
     ModelError
-        A file is no head, or one of another number of classes.
+        A file is not a head, or its head has another number of classes.
     """
     spec = engine.spec
     heads = []
@@ -134,8 +136,8 @@ def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
     for variant in heads[1:]:
         if variant.name in taken or set(variant.name) & set(",:"):  # of computed scores
             raise UsageError(
-                f"{variant.source}: it gives a score its name, which must be of no other score and "
-                "have neither comma nor colon; rename the file"
+                f"{variant.source}: the file's name becomes the name of a score, so it has to "
+                "differ from the others and to hold no comma or colon: rename the file"
             )
         taken.add(variant.name)
     return heads
@@ -144,7 +146,7 @@ def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
 def find_variants(
     main: Variant, num_classes: int, logits_grid: Size, grids: Sequence[Size], ablations: bool
 ) -> tuple[list[Variant], list[Variant]]:
-    """Other computations of one head, not fitted anew: of its grid and gamma, of its attention.
+    """The same head on other grids, with gamma 0, and with its attention computed in other ways.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def find_variants(
     Raises
     ------
     UsageError
-        Something is asked for, but the difficulty comes from the network's graph.
+        Variants are asked for, but the difficulty comes from the network's graph, not from a head.
     """
     head = main.head
     if head is None:

@@ -28,7 +28,7 @@ def to_markdown(quality: DifficultyQuality) -> str:
         "",
         f"- Model: {shown(setting['model'])} (sha256 {setting['model_sha256'][:12]}); "
         f"measured by deal {setting['deal']}.",
-        f"- {quality.images} images, {quality.pixels} labelled pixels, of which "
+        f"- {quality.images} images, {quality.pixels} labeled pixels, of which "
         f"{quality.wrong / quality.pixels:.1%} are predicted wrong; mIoU {quality.miou:.1%}.",
         "- Difficulty is that of "
         f"{shown(quality.heads['difficulty'][0])}{_numbers(quality.heads['difficulty'][1])}.",
@@ -90,8 +90,8 @@ def _overall(quality: DifficultyQuality) -> list[str]:
         "AUROC, average precision: higher is better; AURC: lower. AUROC in an image: mean over the "
         "images of the AUROC within each. Images: rank correlation of an image's mean score, by "
         "which a pool is ranked, with its share of wrong pixels. `ds:entropy` and so on: product "
-        "of difficulty and that uncertainty. Predicted class alone: the share of wrong pixels of a "
-        "pixel's predicted class, as found here, whatever else is known of the pixel.",
+        "of difficulty and that uncertainty. Predicted class alone: a score that only knows the "
+        "predicted class of a pixel, namely the share of this class that is wrong here.",
         "",
         *table(["score", *_AREA_HEADS, "AUROC in an image", "images"], rows),
     ]
@@ -103,14 +103,14 @@ def _parts(quality: DifficultyQuality) -> list[str]:
         ("sequence", "Neighbouring frames of a sequence look alike.", quality.by_sequence),
         (
             "predicted class",
-            "What an unlabeled image has. A score that knows no more of a pixel than its class has "
-            "an AUROC of 0.500 here.",
+            "An unlabeled image has predicted classes too. A score that only knows the class of a "
+            "pixel has an AUROC of 0.500 here.",
             quality.by_predicted,
         ),
         (
-            "labelled class",
-            "Which pixels of a class are missed: the wrong ones are predicted as other classes, so "
-            "that how a score ranks the classes counts too.",
+            "labeled class",
+            "Which pixels of a class does the network miss? Wrong pixels are predicted as other "
+            "classes, so it matters here too how a score ranks the classes.",
             quality.by_label,
         ),
     ):
@@ -163,9 +163,8 @@ def _calibration(quality: DifficultyQuality) -> list[str]:
         "is better. Only least-confidence is a probability by its definition; entropy (of 0…1, "
         "divided by ln C) and margin are listed for comparison. The difficulty loss weighs the "
         "rarer of wrong and right pixels more, so D lies above the probability by design where "
-        "fewer than half are wrong: weights undone is D with the odds divided by "
-        "(right/wrong)^1.5, the share of wrong pixels being the one "
-        "found here.",
+        "fewer than half are wrong. Weights undone: D with its odds divided by (right/wrong)^1.5, "
+        "by the pixels that are right and wrong here.",
         "",
         *table(["score", "mean", "ECE"], totals),
         "Share of the pixels in a bin, and how many of them are wrong:",
@@ -180,7 +179,7 @@ def _mean_score(calibration: Calibration) -> float:
 
 
 def _classes(quality: DifficultyQuality) -> list[str]:
-    sides = ("predicted", "labelled")
+    sides = ("predicted", "labeled")
     rows = []
     for number, name in enumerate(quality.classes):
         iou = quality.iou[number]
@@ -196,8 +195,8 @@ def _classes(quality: DifficultyQuality) -> list[str]:
     return [
         "## Difficult classes",
         "",
-        "Mean score of the pixels predicted as a class, and of those labelled as it, beside "
-        "1 − IoU: the paper says that difficulty tracks it. Entropy of 0…1.",
+        "Mean score of the pixels predicted as a class, and of those labeled as it, beside "
+        "1 − IoU, which difficulty follows according to the paper. Entropy is scaled to 0…1.",
         "",
         *table(["class", "1 − IoU", *heads], [*rows, last]),
     ]
@@ -223,17 +222,17 @@ def _heads(quality: DifficultyQuality) -> list[str]:
                 f"{score.calibration.error:.3f}",
                 "-" if undone is None else f"{undone.error:.3f}",
                 _number(score.predicted.correlation),
-                _number(score.labelled.correlation),
+                _number(score.labeled.correlation),
             ]
         )
     columns = [
         *("score", "head", "γ", "attention grid", *_AREA_HEADS, "AUROC in an image", "images"),
-        *("ECE", "ECE, weights undone", "classes, predicted", "classes, labelled"),
+        *("ECE", "ECE, weights undone", "classes, predicted", "classes, labeled"),
     ]
     return [
         "## Heads on the same logits",
         "",
-        "Other grids and γ = 0 change the first head without fitting it anew. Classes: the rank "
+        "Other grids and γ = 0 change the first head without a new fit. Classes: the rank "
         "correlations with 1 − IoU of above.",
         "",
         *table(columns, rows),
@@ -251,9 +250,9 @@ def _attention(quality: DifficultyQuality) -> list[str]:
     return [
         "## Attention by polynomials",
         "",
-        "`exp` of the attention's products as a polynomial: degree 4 is what the kernel computes "
-        "where it is cheaper than all pairs of cells. Largest change: of D in any pixel, from all "
-        "pairs.",
+        "A polynomial in place of `exp` in the attention. The kernel computes degree 4 where that "
+        "is cheaper than all pairs of cells. Largest change: how far D of any pixel is from "
+        "that of all pairs.",
         "",
         *table(["computation", *_AREA_HEADS, "largest change"], rows),
     ]

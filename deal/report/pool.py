@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import canonical_name
+from deal.acquisitions.labels import label
 from deal.acquisitions.lookup import find
 from deal.acquisitions.registry import registered
 from deal.errors import ResultsError, UsageError
@@ -126,7 +127,7 @@ class PoolReport:
                 [
                     [
                         number,
-                        code(picks.name),
+                        shown(label(picks.name)),
                         picks.sequences,
                         picks.scenes,
                         f"{picks.largest_scene:.0%}",
@@ -141,7 +142,7 @@ class PoolReport:
             *table(
                 ["", *range(1, len(self.picks) + 1)],
                 [
-                    [code(picks.name), *(f"{share * 100:.0f}" for share in row)]
+                    [shown(label(picks.name)), *(f"{share * 100:.0f}" for share in row)]
                     for picks, row in zip(self.picks, self.overlap(), strict=True)
                 ],
             ),

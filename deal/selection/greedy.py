@@ -15,7 +15,7 @@ __all__ = ["Cap", "Choice", "Rule", "Spacing"]
 
 _BLOCK = 8192
 # Rows that are compared with each other for near-duplicates.
-_PART = 512
+_PART = 2048
 # Rows whose signatures are read together: 100 MB.
 _AHEAD = 1 << 19
 

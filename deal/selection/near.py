@@ -69,9 +69,18 @@ class NearDuplicates:
         self._signatures = np.empty((0, BYTES), np.uint8)
         self._known = np.empty(0, bool)
         self._like_taken: set[int] = set()
-        self._like: dict[int, list[int]] = {}
-        self._picked: set[int] = set()
+        self._place: dict[int, int] = {}  # of the prepared rows that look like an earlier one
+        self._earlier = np.empty(0, np.int64)  # the earlier ones, by place: those of place i are
+        self._starts = np.empty(0, np.int64)  # from starts[i] to starts[i + 1]
+        self._picked = np.empty(0, bool)  # by place
         self._pending: list[int] = []
+
+    def open(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the rows that were not refused: what looks like a taken row always will."""
+        if not self.refused:
+            return rows
+        refused = np.fromiter(self.refused, np.int64, len(self.refused))
+        return rows[~np.isin(rows, refused)]
 
     def load(self, rows: NDArray[np.int64]) -> None:
         """Read the signatures of rows that come next; those of earlier rows are forgotten."""
@@ -87,26 +96,31 @@ class NearDuplicates:
         found = self._taken.near(signatures)
         self._like_taken = set(rows[found].tolist())
         rows, signatures = rows[~found], signatures[~found]
-        own = _Index(self._limit)
-        own.add(signatures)
-        self._like = {}
-        for later, earlier in own.pairs(signatures):
-            ordered = earlier < later
-            for a, b in zip(rows[later[ordered]], rows[earlier[ordered]], strict=True):
-                self._like.setdefault(int(a), []).append(int(b))
+        later, earlier = _Layer.of(signatures, self._limit).all_pairs(signatures, self._limit)
+        ordered = earlier < later
+        later, earlier = later[ordered], earlier[ordered]
+        order = np.argsort(later, kind="stable")
+        self._earlier = earlier[order]
+        self._starts = np.searchsorted(later[order], np.arange(len(rows) + 1))
+        self._place = {int(row): place for place, row in enumerate(rows)}
+        self._picked = np.zeros(len(rows), bool)
 
     def allows(self, row: int) -> bool:
         """Whether no taken row looks like this one; it was prepared, and all else allows it."""
         if self._images is not None and int(self._images[row]) in self._seen:
             return True
-        like = row in self._like_taken or any(b in self._picked for b in self._like.get(row, ()))
+        like = row in self._like_taken
+        if not like and (place := self._place.get(row)) is not None:
+            start, stop = self._starts[place : place + 2]
+            like = start < stop and bool(self._picked[self._earlier[start:stop]].any())
         if like:
             self.refused.add(row)
         return not like
 
     def take(self, row: int) -> None:
         """Remember a row that was prepared."""
-        self._picked.add(row)
+        if (place := self._place.get(row)) is not None:
+            self._picked[place] = True
         self._pending.append(row)
         self.refused.discard(row)
         if self._images is not None:
@@ -118,7 +132,6 @@ class NearDuplicates:
             some = rows[start : start + _TOGETHER]
             self.load(some)
             self._taken.add(self._of(some)[1])
-        self._picked.update(rows.tolist())
         if self._images is not None:
             self._seen.update(self._images[rows].tolist())
 
@@ -163,14 +176,6 @@ class _Index:
                 found[left[query]] = True
         return found
 
-    def pairs(
-        self, signatures: Signatures
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """All pairs within the limit, as numbers of these and of the added ones; of one `add`."""
-        for layer in self._layers:
-            for query, target in layer.pairs(signatures, self._limit):
-                yield query, layer.numbers[target]
-
 
 class _Layer:
     """Signatures sorted by their cells."""
@@ -178,7 +183,7 @@ class _Layer:
     def __init__(
         self, signatures: Signatures, numbers: NDArray[np.int64], keys: NDArray[np.int64]
     ) -> None:
-        self.signatures, self.numbers, self.keys = signatures, numbers, keys
+        self.signatures, self._numbers, self.keys = signatures, numbers, keys
         self.blocks = _blocks(signatures)
 
     @classmethod
@@ -210,6 +215,16 @@ class _Layer:
                 near = _distances(queries[q], self.signatures[t]) <= limit
                 done[q[near]] = True
                 yield q[near], t[near]
+
+    def all_pairs(
+        self, queries: Signatures, limit: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All pairs within the limit: numbers of queries, and of signatures as they were given."""
+        found = list(self.pairs(queries, limit))
+        none = np.empty(0, np.int64)
+        later = np.concatenate([query for query, _ in found] or [none])
+        target = np.concatenate([target for _, target in found] or [none])
+        return later, self._numbers[target]
 
     def _beside(
         self, cells: NDArray[np.int64]

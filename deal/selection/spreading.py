@@ -164,6 +164,11 @@ class Spreading:
             made._divide(stored, ranking, order, picks, int(limit), labeled)
         return made
 
+    def _again(self, choice: Choice, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows that another pass may take."""
+        left = _left(choice, order)
+        return left if choice.near is None else choice.near.open(left)
+
     @property
     def rules(self) -> list[Any]:
         """The rules for a `Choice`, near-duplicates aside."""
@@ -186,22 +191,22 @@ class Spreading:
             mask = np.zeros(len(self.rows), bool)
             mask[self.representatives] = True
             choice.choose(order[mask[order]])
-        choice.choose(_left(choice, order))
+        choice.choose(self._again(choice, order))
         spread = len(choice.taken)
         for gap in self._gaps():
             if choice.is_full(order):
                 break
             assert self.spacing is not None
             self.spacing.narrow(gap)
-            choice.choose(_left(choice, order))
+            choice.choose(self._again(choice, order))
         if self.kind_rule is not None and not choice.is_full(order):
             choice.rules.remove(self.kind_rule)
-            choice.choose(_left(choice, order))
+            choice.choose(self._again(choice, order))
         self.closer = len(choice.taken) - spread
         if self.near is not None and not self.strict and not choice.is_full(order):
             before = len(choice.taken)
             choice.near = None
-            choice.choose(_left(choice, order))
+            choice.choose(self._again(choice, order))
             self.repeated = len(choice.taken) - before
         place = np.empty(len(self.rows), np.int64)
         place[order] = np.arange(len(order))

@@ -56,12 +56,12 @@ def segmentation_loss(
     total = F.cross_entropy(
         logits, labels, weight=class_weights, ignore_index=ignore_index, reduction="sum"
     )
-    labelled = labels[labels != ignore_index]
-    if labelled.numel() == 0:
+    labeled = labels[labels != ignore_index]
+    if labeled.numel() == 0:
         return total
     if class_weights is None:
-        return total / labelled.numel()
-    return total / class_weights[labelled].sum()
+        return total / labeled.numel()
+    return total / class_weights[labeled].sum()
 
 
 def difficulty_loss(difficulty: Tensor, wrong: Tensor, right: Tensor) -> Tensor:

@@ -101,6 +101,6 @@ def class_weights(data: Dataset) -> Tensor:
     counts = np.zeros(256, np.int64)
     for sample in data.train:
         counts += np.bincount(sample.label.ravel(), minlength=256)
-    labelled = counts[: len(data.classes)]
-    weights = 1 / np.log(1.1 + labelled / max(1, labelled.sum()))
+    labeled = counts[: len(data.classes)]
+    weights = 1 / np.log(1.1 + labeled / max(1, labeled.sum()))
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -160,7 +160,7 @@ def heads(labeled: Labeled, seen: Seen, errors: str) -> Iterator[tuple[str, Head
 
 
 def run(labeled: Labeled, development: Development) -> Iterator[dict[str, float | str]]:
-    """A row a score of one labelled set."""
+    """A row a score of one labeled set."""
     begin = time.perf_counter()
     layer = fit_classifier(labeled.x, labeled.y, CLASSES)
     own = training_errors(labeled, layer)
@@ -223,7 +223,7 @@ def gather(features: Tensor, labels: Tensor) -> Labeled:
 def cells(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """As many cells as so many images have: images, and labels that are void elsewhere.
 
-    The first ``FIRST`` images are labelled in whole, all other cells are drawn.
+    The first ``FIRST`` images are labeled in whole, all other cells are drawn.
     """
     count, height, width = labels.shape
     rows, columns = height // CELL, width // CELL
@@ -238,7 +238,7 @@ def cells(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
     return used, found[used]
 
 
-def labelled_sets(
+def labeled_sets(
     features: Tensor, labels: Tensor, pool: NDArray[np.int64]
 ) -> Iterator[tuple[str, int, int, Labeled]]:
     """Kind, size, seed and the set itself."""
@@ -341,7 +341,7 @@ def main(root: str, output: str) -> None:
     rows = Path(output, "rows.csv")
     with rows.open("w", newline="") as file:
         writer = None
-        for kind, size, seed, labeled in labelled_sets(features, labels, pool):
+        for kind, size, seed, labeled in labeled_sets(features, labels, pool):
             begin = time.perf_counter()
             for row in run(labeled, development):
                 line = {"kind": kind, "size": size, "seed": seed, **row}

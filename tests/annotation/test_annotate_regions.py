@@ -43,6 +43,13 @@ def test_a_region_becomes_a_crop(of_regions, pool, model, tmp_path):
         assert (labels == predicted(model, pool / row["id"])[y0 : y0 + h, x0 : x0 + w]).all()
 
 
+def beside(inside: np.ndarray) -> np.ndarray:
+    """Pixels with a neighbour inside, above, below, left or right."""
+    padded = np.pad(inside, 1)
+    near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    return near & ~inside
+
+
 def test_regions_of_an_image_stand_out_in_one_picture(of_regions, pool, tmp_path):
     deal.annotate(of_regions, to="coco", output=tmp_path / "tasks", regions="image")
     picks = selected(of_regions)
@@ -58,7 +65,10 @@ def test_regions_of_an_image_stand_out_in_one_picture(of_regions, pool, tmp_path
             y, x = divmod(region, -(-SIZE[1] // 12))
             inside[12 * y : 12 * y + 12, 12 * x : 12 * x + 12] = True
         assert (shown[inside] == whole[inside]).all()
-        assert 120 <= shown[~inside].min() <= shown[~inside].max() <= 184  # faint
+        around = (shown == (230, 159, 0)).all(axis=2) & ~inside
+        assert (around == beside(inside)).all()
+        outside = shown[~inside & ~around]
+        assert 120 <= outside.min() <= outside.max() <= 184  # faint
         assert ((labels > 0) == inside).all()
 
 

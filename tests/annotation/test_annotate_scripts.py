@@ -121,6 +121,22 @@ def test_the_script_for_fiftyone_loads_images_masks_and_heat(out, tmp_path):
         assert heat["range"] == [0, 255]
 
 
+@pytest.mark.parametrize("batch", [None, 4])
+def test_the_command_for_coco_reads_the_annotations(out, tmp_path, batch):
+    pytest.importorskip("pycocotools.coco")
+    found = deal.annotate(out, to="coco", output=tmp_path / "tasks", batch=batch)
+    command = found.command.splitlines()[0].strip()
+    assert command.startswith("python ")
+    done = subprocess.run(
+        ["bash", "-c", command.replace("python", sys.executable, 1)],
+        cwd=found.output,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "index created!" in done.stdout
+
+
 @pytest.mark.parametrize("predictions", [True, False])
 def test_the_script_for_lightly_loads_masks_and_ranks(out, tmp_path, predictions):
     folder = deal.annotate(

@@ -260,3 +260,46 @@ def test_progress_is_told(tasks, export, tmp_path):
     seen: list[int] = []
     deal.collect(export, from_="cvat", output=tmp_path / "l", tasks=tasks, progress=seen.append)
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_round_that_breaks_off_is_listed_as_far_as_it_went(tasks, tmp_path):
+    files = [row["file"] for row in task_rows(tasks)]
+    (tmp_path / "a.xml").write_bytes(document(image(files[0], box("car", 0, 0, 9, 9))))
+    deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", tasks=tasks)
+    (tmp_path / "b.xml").write_bytes(document(image(files[1], box("car", 0, 0, 9, 9))))
+    (tmp_path / "c.xml").write_bytes(b"<annotations><image")
+    several = [tmp_path / "b.xml", tmp_path / "c.xml"]
+    with pytest.raises(PoolError, match="damaged or not XML"):
+        deal.collect(several, from_="cvat", output=tmp_path / "l", tasks=tasks, add=True)
+    with (tmp_path / "l" / "labeled.csv").open(newline="") as file:
+        listed = {row["label"] for row in csv.DictReader(file)}
+    assert listed == {path.name for path in (tmp_path / "l").glob("*/labels/*")}
+    assert len(listed) == 2
+
+
+def test_a_class_that_people_added_is_taken_if_the_map_names_it(tasks, tmp_path):
+    files = [row["file"] for row in task_rows(tasks)]
+    shapes = box("car", 0, 0, 9, 9), box("trailer", 3, 3, 5, 5)
+    data = document(*(image(file, *shapes) for file in files))
+    (tmp_path / "a.xml").write_bytes(data)
+    given = {"from_": "cvat", "tasks": tasks}
+    found = deal.collect(tmp_path / "a.xml", output=tmp_path / "a", **given)
+    assert ("unknown class", "trailer") in kinds(found)
+    found = deal.collect(
+        tmp_path / "a.xml",
+        output=tmp_path / "b",
+        class_map={"trailer": "trailer", "wagon": "car"},
+        **given,
+    )
+    assert found.classes == (*CLASSES, "trailer")
+    assert found.problems == ()
+    assert found.notes == (
+        "map of classes: 'wagon' is neither a class of the tasks nor in the export",
+    )
+    for label in labels_of(tmp_path / "b").values():
+        expected = {CLASSES.index("car"): 77, len(CLASSES): 4, VOID: 24 * 32 - 81}
+        assert Counter(label.ravel().tolist()) == expected
+    found = deal.collect(
+        tmp_path / "a.xml", output=tmp_path / "a", class_map={"trailer": "x"}, add=True, **given
+    )
+    assert found.classes == (*CLASSES, "x")

@@ -20,7 +20,17 @@ from deal.errors import PoolError
 from tests.helpers.annotation import pictures, zipped
 from tests.helpers.models import CLASSES, scenes
 from tests.helpers.runs import SIZE, write_pool
-from tests.helpers.tool_exports import VOID, box, document, image, kinds, labels_of, task_rows
+from tests.helpers.tool_exports import (
+    VOID,
+    box,
+    document,
+    from_cvat,
+    from_voc,
+    image,
+    kinds,
+    labels_of,
+    task_rows,
+)
 
 
 def test_exports_of_several_jobs_are_collected_together(tasks, tmp_path):
@@ -137,3 +147,15 @@ def test_pictures_of_cvat_may_lie_in_folders_of_the_server(tasks, tmp_path):
     (tmp_path / "a.xml").write_text(text)
     found = deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", tasks=tasks)
     assert found.count == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "from_", "exported"), [("cvat", "cvat", from_cvat), ("masks", "voc", from_voc)]
+)
+def test_an_export_may_be_unpacked(out, tmp_path, to, from_, exported):
+    folder = deal.annotate(out, to=to, output=tmp_path / to).output
+    path = exported(folder, tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "unpacked" / "deeper")
+    found = deal.collect(tmp_path / "unpacked", from_=from_, output=tmp_path / "l", tasks=folder)
+    assert (found.count, found.problems) == (6, ())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deal.annotation import coco, cvat, label_studio, voc
-from deal.annotation.brush import brush_of
+from deal.annotation.brush import brush_of, from_brush
 from deal.annotation.labels import tool_names, without_small
 from deal.annotation.record import Shape
 from deal.errors import PoolError
@@ -124,6 +124,17 @@ def test_brushes_are_rgba_of_255_and_0():
     assert unpacked(brush_of(mask), expected.size) == expected.tolist()
 
 
+def test_brushes_of_single_values_and_other_widths_are_read():
+    """As the tool's own page writes them where colors change with every pixel."""
+    pixels = [(9, 9, 9, alpha) for alpha in (0, 200, 127, 128)]
+    values = [value for pixel in pixels for value in pixel]
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (2, 5, 9, 12))
+    bits += "0" + "01" + f"{15:05b}" + "".join(f"{value:08b}" for value in values)
+    stream = [int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8)]
+    assert unpacked(stream, len(values)) == values
+    assert from_brush(stream, (2, 2)).tolist() == [[False, True], [False, True]]
+
+
 def test_label_studio_decodes_our_brushes():
     brush = pytest.importorskip(
         "label_studio_sdk.converter.brush", reason="label-studio-sdk brings along 500 MB"
@@ -133,7 +144,7 @@ def test_label_studio_decodes_our_brushes():
         found = brush.decode_rle(brush_of(mask)).reshape(*mask.shape, 4)
         assert (found == np.where(mask, 255, 0)[:, :, None]).all()
         packed = brush.encode_rle(np.repeat(np.where(mask.ravel(), 255, 0), 4))
-        assert (label_studio.from_brush(packed, mask.shape) == mask).all()
+        assert (from_brush(packed, mask.shape) == mask).all()
 
 
 @pytest.mark.parametrize("shape", [Shape(), Shape(polygon=True)])

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from deal.cli.report import command
 from tests.helpers.labeled import predictions, with_errors, write_labeled
+from tests.helpers.looks import check_report
 from tests.helpers.models import CLASSES, metadata, save_model, scenes
 
 
@@ -34,12 +35,12 @@ def test_markdown_has_every_table(world):
     assert result.exit_code == 0, result.output
     for text in (
         "# Difficulty of m.onnx on data/test",
-        "3 images, 9216 labelled pixels",
+        "3 images, 9216 labeled pixels",
         "What finds the wrong pixels best: ",
         "| ds:least-confidence | 0.",
         "## By sequence",
         "## By predicted class",
-        "## By labelled class",
+        "## By labeled class",
         "## Calibration",
         "## Difficult classes",
         "| rank correlation with 1 − IoU |",
@@ -69,9 +70,25 @@ def test_the_file_holds_what_would_be_printed_and_json_the_numbers(world, tmp_pa
     auroc = document["scores"]["difficulty"]["areas"]["auroc"]
     assert f"| difficulty | {auroc:.3f} |" in path.read_text()
     assert invoke(*world, "-o", str(tmp_path / "page.html")).exit_code == 0
-    assert f"<td>{auroc:.3f}</td>" in (tmp_path / "page.html").read_text()
+    text = (tmp_path / "page.html").read_text()
+    assert f"<td>{auroc:.3f}</td>" in text
+    risk = document["scores"]["difficulty"]["risks"][9]  # of the 50 from 2 % to 100 %
+    assert f"difficulty: {risk:.2%} wrong of the 20% with the lowest scores" in text
+    part = next(
+        part for part in document["scores"]["entropy"]["calibration"]["bins"] if part["pixels"]
+    )
+    assert (
+        f"entropy: {part['wrong_share']:.1%} wrong at a score of {part['mean_score']:.2f}" in text
+    )
     assert invoke(*world, "-o", str(tmp_path / "page.json")).exit_code == 0
     assert json.loads((tmp_path / "page.json").read_text()) == document
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(world, tmp_path):
+    path = tmp_path / "page.html"
+    assert invoke(*world, "--ablations", "-o", str(path)).exit_code == 0
+    check_report(path)
 
 
 def test_a_folder_as_output_is_refused_before_work(world, tmp_path):

@@ -60,9 +60,24 @@ def test_the_tutorial_of_a_network_of_ones_own(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_the_tutorial_for_frames_without_a_model(shell: Shell) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    for name in ("models", "examples"):  # the page is read in a checkout
+        (shell.folder / name).symlink_to(ROOT / name)
+    assert run_page(TUTORIALS / "no-model.md", shell) >= 6
+
+
+@pytest.mark.slow
 def test_the_tutorial_of_a_function_of_ones_own(shell: Shell) -> None:
     pytest.importorskip("torch")
     assert run_page(TUTORIALS / "own-function.md", shell) >= 4
+
+
+@pytest.mark.slow
+def test_the_page_on_looking_at_a_pool(shell: Shell) -> None:
+    assert run_page(HOW_TO / "view.md", shell) == 2
+    assert (shell.folder / "pool.html").stat().st_size > 100_000
 
 
 @pytest.mark.slow

@@ -265,7 +265,7 @@ def test_json_has_the_comparison(deal, model, tmp_path):
     ("change", "arguments", "says"),
     [
         ({"precision": "int8"}, ["--static", "48x64"], "is int8: --static arranges the fp32 one"),
-        ({"size_multiple": 32}, ["--static", "48x64"], "48×64 is no multiple of the model's"),
+        ({"size_multiple": 32}, ["--static", "48x64"], "48×64 is not a multiple of the model's"),
         ({}, ["--static", "48"], "'48' is not HxW, such as 360x480"),
         ({}, ["--static", "48x64", "--precision", "fp16"], "leave out --static or --precision"),
         ({}, ["--static", "48x64", "--tolerance", "1e-12"], "differs from itself"),

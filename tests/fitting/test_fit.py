@@ -48,7 +48,7 @@ def world(tmp_path_factory):
     return model, folder / "data"
 
 
-def labelled(folder, change, **model):
+def labeled(folder, change, **model):
     """A model, and six images with the labels ``change(prediction)``."""
     model, images = model_at(folder, **model), scenes(6)
     labels = [change(p) for p in predictions(model, images)]
@@ -157,7 +157,7 @@ def test_progress_counts_every_image(world, tmp_path):
 
 
 def test_the_graphs_own_difficulty_is_measured_beside(tmp_path):
-    model, folder = labelled(tmp_path, lambda p: with_errors(p, p % 2 == 0, 5), difficulty=True)
+    model, folder = labeled(tmp_path, lambda p: with_errors(p, p % 2 == 0, 5), difficulty=True)
     report = fit_head(model, folder, tmp_path / "head.json", pixels=2000)
     engine, pixels = open_engine(model), ScoreCurve()
     image = np.asarray(Image.open(folder / "images/frame_004.png"))  # the one held out
@@ -170,7 +170,7 @@ def test_the_graphs_own_difficulty_is_measured_beside(tmp_path):
 
 
 def test_a_model_without_difficulty_has_none_to_compare(tmp_path):
-    model, folder = labelled(tmp_path, lambda p: with_errors(p, p % 2 == 0, 5))
+    model, folder = labeled(tmp_path, lambda p: with_errors(p, p % 2 == 0, 5))
     report = fit_head(model, folder, tmp_path / "head.json", pixels=2000)
     assert "model-difficulty" not in report.measures.scores
 
@@ -193,12 +193,12 @@ def test_a_model_that_was_trained_on_the_images_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "held_out_only", "message"),
     [
-        (lambda p: p, False, "right on every labelled pixel of the labelled images"),
-        (lambda p: (p + 1) % 5, False, "wrong on every labelled pixel of the labelled images: do"),
-        (lambda p: np.full_like(p, 255), False, "labelled images have no labelled pixel"),
-        (lambda p: p, True, "right on every labelled pixel of the held-out images"),
-        (lambda p: (p + 1) % 5, True, "wrong on every labelled pixel of the held-out images"),
-        (lambda p: np.full_like(p, 255), True, "held-out images have no labelled pixel"),
+        (lambda p: p, False, "right on every labeled pixel of the labeled images"),
+        (lambda p: (p + 1) % 5, False, "wrong on every labeled pixel of the labeled images: do"),
+        (lambda p: np.full_like(p, 255), False, "labeled images have no labeled pixel"),
+        (lambda p: p, True, "right on every labeled pixel of the held-out images"),
+        (lambda p: (p + 1) % 5, True, "wrong on every labeled pixel of the held-out images"),
+        (lambda p: np.full_like(p, 255), True, "held-out images have no labeled pixel"),
     ],
 )
 def test_errors_are_needed_and_right_pixels_too(tmp_path, change, held_out_only, message):

@@ -1,4 +1,4 @@
-"""Which labelled images are fitted on and which held out, and what is refused."""
+"""Which labeled images are fitted on and which held out, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Difficulty measured on labelled images, against the oracle's maps and plain definitions."""
+"""Difficulty measured on labeled images, against the oracle's maps and plain definitions."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_classes_are_ranked_by_their_mean_against_one_minus_iou(world, measured)
     assert measured.iou == tuple(map(iou.get, range(5)))
     assert measured.miou == pytest.approx(np.mean(list(iou.values())))
     for name, score in oracle_scores(logits).items():
-        for side, keys in (("predicted", right), ("labelled", labels)):
+        for side, keys in (("predicted", right), ("labeled", labels)):
             kept = {c: valid & (keys == c) for c in present}
             known = [c for c in present if kept[c].any()]
             means = {c: score[kept[c]].mean() for c in known}
@@ -304,7 +304,7 @@ def test_labels_all_void_are_refused_and_all_right_have_no_areas(world, tmp_path
     assert found.scores["difficulty"].image_auroc is None
     label = next((tmp_path / "labels").iterdir())
     Image.new("L", SIZE[::-1], 255).save(label)
-    with pytest.raises(PoolError, match="no labelled pixel"):
+    with pytest.raises(PoolError, match="no labeled pixel"):
         measure_difficulty(model, tmp_path)
 
 

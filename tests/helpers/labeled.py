@@ -1,4 +1,4 @@
-"""Labelled folders for tests, and labels with errors where a test wants them."""
+"""Labeled folders for tests, and labels with errors where a test wants them."""
 
 from __future__ import annotations
 

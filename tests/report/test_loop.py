@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import xml.dom.minidom
 
@@ -15,6 +16,7 @@ from deal.loop.files import write_csv, write_json
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.report.loop_page import bands, learning_curves, page
+from tests.helpers.looks import check_report
 
 IDS = [f"{'ab'[index % 2]}_{index}.jpg" for index in range(6)]
 VALUES = {
@@ -349,11 +351,23 @@ def test_the_page_has_curves_that_differ_without_colour(folder):
     panels = xml.dom.minidom.parseString(bands(report))
     assert len(panels.getElementsByTagName("polygon")) == 2
     text = page([report])
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "<h2>Difference to random</h2>" in text
     assert "<td>+3.0 ± 2.5</td>" in text
-    assert "http-equiv" not in text
+    assert "default-src 'none'" in text
     assert "src=" not in text
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(folder, tmp_path):
+    (tmp_path / "loop.html").write_text(page([report_loop([folder])[0]]), encoding="utf-8")
+    check_report(tmp_path / "loop.html")
+
+
+def test_the_overlap_of_picks_is_a_heat_map(folder):
+    text = page([report_loop([folder])[0]])
+    (section_,) = re.findall(r"<h2>Overlap of picks</h2>.*?(?=<h2>)", text, re.DOTALL)
+    assert '<td class="heat" style="--v:0.50">50 %</td>' in section_
 
 
 def test_one_run_has_no_intervals_and_no_band(folder):

@@ -12,7 +12,9 @@ from deal import select
 from deal.cli import deal, run
 from deal.errors import ResultsError, UsageError
 from deal.report.pool import report_pool
+from deal.report.pool_page import page
 from deal.results.schema import images_schema, part_metadata, to_table
+from tests.helpers.looks import check_report
 
 CLASSES = ("road", "pole")
 # Two drives: frames 0, 10, … of "a" are certain but difficult, those of "b" the other way round.
@@ -104,7 +106,7 @@ def test_the_command_prints_markdown_or_json_and_writes_a_file(
     file = tmp_path / "report.md"
     assert run(deal, ["report", "pool", str(folder), *names, "-o", str(file)], "deal") == 0
     assert capsys.readouterr().out == ""
-    assert "| `ds:none` | 100 | 0 |" in file.read_text()
+    assert "| difficulty (DS) | 100 | 0 |" in file.read_text()
     assert run(deal, ["report", "pool", str(folder), *names], "deal") == 0
     assert capsys.readouterr().out == file.read_text()
     assert run(deal, ["report", "pool", str(folder), *names, "--json"], "deal") == 0
@@ -121,8 +123,27 @@ def test_the_ending_of_the_file_names_the_format(
     command = ["report", "pool", str(folder), "--acquisition", "ds", "-o", str(file)]
     assert run(deal, command, "deal") == 0
     assert file.read_text().startswith(start)
-    assert "ds:none" in file.read_text()
+    assert ("ds:none" if ending == ".json" else "difficulty (DS)") in file.read_text()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    ids = [f"<script>{number}</script>.jpg" for number in range(len(IDS))]
+    folder, file = stored(tmp_path / "out", id=ids), tmp_path / "pool.html"
+    assert run(deal, ["report", "pool", str(folder), "-o", str(file)], "deal") == 0
+    check_report(file)
+
+
+def test_the_page_shades_what_functions_share(tmp_path: Path) -> None:
+    report = report_pool(stored(tmp_path), acquisitions=["ds", "entropy", "random"], budget=4)
+    text = page(report)
+    for row in report.overlap():
+        for share in row:
+            cell = f'<td class="heat" style="--v:{share:.2f}">{100 * share:.0f}</td>'
+            assert cell in text
+    assert "<b>20</b><span>images</span>" in text
+    assert "<td>2 · <code>entropy</code></td>" in text
 
 
 @pytest.mark.parametrize("kind", ["pool", "loop", "difficulty"])

@@ -303,13 +303,15 @@ def test_sessions_are_measured_on_an_image_that_the_network_takes(
 def test_a_preview_that_does_not_fit_into_memory_is_a_note(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Session, images: Any) -> Any:
+    def full(self: Session, images: Any, **options: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(Session, "difficulty_maps", full)
-    report = score_pool(pool, model=model, output=tmp_path / "out", previews=1)
+    monkeypatch.setattr(Session, "maps_or_errors", full)
+    options = {"previews": 1, "store_maps": "selected"}
+    report = score_pool(pool, model=model, output=tmp_path / "out", **options)
     assert report.exit_code == 0
-    assert any("no preview of" in note and "memory" in note for note in report.notes)
+    for what in ("no preview of", "no maps of"):
+        assert any(what in note and "memory" in note for note in report.notes)
 
 
 def test_what_was_odd_of_images_that_were_scored_is_noted(

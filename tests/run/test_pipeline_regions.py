@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from deal import cli, read_regions, read_results
+from deal._demo import demo_file
 from deal.cli import run
-from deal.doctor import demo_file
 from deal.run.pipeline import RunReport, score_pool
 from tests.helpers.models import scenes
 

@@ -50,7 +50,7 @@ def test_a_seed_gives_the_same_bytes_on_every_machine(seed, size, expected):
     seed=st.integers(0, 2**63 - 1),
     size=st.tuples(st.integers(32, 120), st.integers(32, 120)),
 )
-def test_any_seed_and_size_gives_a_labelled_image(seed, size):
+def test_any_seed_and_size_gives_a_labeled_image(seed, size):
     rgb, label = scene(seed, size)
     assert rgb.shape == (*size, 3)
     assert rgb.dtype == np.uint8

@@ -20,7 +20,6 @@ from deal.export.onnx import export_checkpoint, to_onnx
 from deal.model.spec import read_spec
 from deal.scoring.scorer import Scorer
 from deal.training.checkpoint import build_module, load_checkpoint, save_checkpoint
-from deal.training.difficulty import WithDifficulty
 from deal.training.embedding import classifier_name, embedding_size
 from tests.helpers.models import scenes
 from tests.training.test_dropout import META
@@ -88,7 +87,7 @@ def test_an_embedding_that_differs_fails_the_check(paper, monkeypatch, tmp_path)
 def test_command_exports_it_and_says_how_well_it_agrees(paper, monkeypatch, tmp_path):
     seen = {}
 
-    def traced(*_, embedding):
+    def traced(*_, embedding, **__):
         seen["embedding"] = embedding
         return onnx.load(paper.model)
 
@@ -121,7 +120,7 @@ class Other(nn.Module):
 @pytest.mark.slow
 def test_any_network_has_the_embedding_of_a_module_that_is_named(tmp_path):
     torch.manual_seed(0)
-    network = RgbNetwork(WithDifficulty(Other(), 4), embedding="head").eval()
+    network = RgbNetwork(Other(), 4, embedding="head").eval()
     path = tmp_path / "other.onnx"
     model = to_onnx(network, {"classes": 4}, embedding=True)
     path.write_bytes(model.SerializeToString())

@@ -34,7 +34,7 @@ def module_and_samples():
     return module, [Sample(str(i), images[i], labels[i]) for i in range(3)]
 
 
-def test_scores_agree_with_numpy_over_all_labelled_pixels():
+def test_scores_agree_with_numpy_over_all_labeled_pixels():
     module, samples = module_and_samples()
     result = evaluate(module, samples, ignore_index=255, align_corners=True)
     z = np.concatenate([s.image.reshape(-1, 3) for s in samples]) * 0.02

@@ -41,7 +41,7 @@ def test_difficulty_loss_without_wrong_pixels_is_that_of_the_right_ones():
     assert loss.item() == pytest.approx(math.log(2) / 3, abs=1e-6)
 
 
-def test_segmentation_loss_is_the_mean_over_labelled_pixels():
+def test_segmentation_loss_is_the_mean_over_labeled_pixels():
     logits = torch.tensor([[[[0.0, 8.0]], [[math.log(3), 0.0]]]])
     labels = torch.tensor([[[1, VOID]]])
     assert segmentation_loss(logits, labels, VOID).item() == pytest.approx(math.log(4 / 3))
