@@ -7,7 +7,6 @@ import tempfile
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 import deal
-from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
 from deal.errors import UsageError
@@ -68,12 +66,11 @@ def run(
     UsageError
         The file of kinds lacks an image of the pool.
     """
-    bundled = resources.files("deal") / "demo" / "model.onnx"
     with _folder(keep) as folder:
         if not pool:
             pool = [str(_film(folder / "drives", drives, seconds))]
         out = folder / "scored"
-        deal.score_pool(pool, model=model or str(bundled), output=out)
+        deal.score_pool(pool, model=model or demo_file("model.onnx"), output=out)
         table = deal.read_results(out, status="ok")
     values = deal.acquisition_scores(table, acquisition)
     scores = dict(zip(table.column("id").to_pylist(), values.tolist(), strict=True))
