@@ -182,10 +182,6 @@ class _Rows:
             "class_difficulty_sum": counts * rng.random(counts.shape),
             "class_entropy_sum": counts * rng.random(counts.shape),
         }
-        # Pictures of 3×4 fields with some noise: few of them look alike.
-        fields = rng.integers(0, 256, (rows, 3, 4)).repeat(4, axis=1).repeat(4, axis=2)
-        noisy = np.clip(fields + rng.integers(-9, 10, fields.shape), 0, 255).astype(np.uint8)
-        columns["thumbnail"] = list(map(bytes, noisy.reshape(rows, BYTES)))
         self._table = to_table(columns, schema, _CLASSES)
 
     def part(
@@ -198,7 +194,13 @@ class _Rows:
         ds, entropy = rng.random(rows), rng.random(rows)
         named = pa.array(ids(start, stop))
         flat = pa.array(histograms.ravel())
+        # Pictures of 3×4 fields with some noise: few of them look alike.
+        fields = rng.integers(10, 246, (rows, 3, 4)).repeat(4, axis=1).repeat(4, axis=2)
+        pictures = (fields + rng.integers(-9, 10, fields.shape)).astype(np.uint8)
         fresh = {
+            "thumbnail": pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(BYTES), rows, [None, pa.py_buffer(pictures.tobytes())]
+            ),
             "id": named,
             "uri": named,
             "difficulty_mean": pa.array(ds),

@@ -111,9 +111,10 @@ def annotate(
     min_area : int
         4-connected areas of fewer pixels get no label.
     images : str
-        ``copy`` puts the images into the folder, ``link`` symbolic links to them, and ``none``
-        names them by their ids. Bytes stay as they are, but for images that are turned by EXIF or
-        of a format that the tool does not show: those become upright PNG files.
+        ``copy`` puts the images into the folder, ``link`` symbolic links to them where they are
+        files, and ``none`` names them by their ids. Bytes stay as they are, also those of images
+        inside archives and logs; frames of videos, images that are turned by EXIF, and formats that
+        the tool does not show become upright PNG files.
     image_url : str, optional
         Name images by their id below this prefix, such as ``s3://bucket/frames``.
     batch : int, optional

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "ReadImage",
     "address",
     "decoded_image",
+    "file_of",
     "png",
     "read_image",
     "safe_name",
@@ -81,16 +83,26 @@ class ReadImage:
         return self.suffix in suffixes and not self.turned
 
 
-def read_image(uri: str, *, max_pixels: int = MAX_PIXELS, is_uri: bool = True) -> ReadImage:
+def read_image(
+    uri: str, version: str = "", *, max_pixels: int = MAX_PIXELS, is_uri: bool = True
+) -> ReadImage:
     """Read the image of a stored uri, or of a path as ``open`` takes it.
+
+    Its bytes are those that are stored, or a PNG of a frame that has none of its own.
 
     Raises
     ------
     ItemError
         It can no longer be read or decoded.
     """
-    data = read_file(uri if is_uri else path_to_id(uri), max_pixels=max_pixels)
+    data = read_file(uri if is_uri else path_to_id(uri), version, max_pixels=max_pixels)
     return decoded_image(data, max_pixels=max_pixels)
+
+
+def file_of(uri: str) -> Path | None:
+    """The file that a stored uri is; None for what lies inside another file, or elsewhere."""
+    path = Path(id_to_path(uri))
+    return path if path.is_file() else None
 
 
 def decoded_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ReadImage:

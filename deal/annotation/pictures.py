@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.annotation.folder import Folder
-from deal.annotation.images import ReadImage, address, png, read_image, safe_name
+from deal.annotation.images import ReadImage, address, file_of, png, read_image, safe_name
 from deal.annotation.label_studio import local_address
 from deal.annotation.labels import LabelMap, without_small
 from deal.annotation.picks import Pick
@@ -20,11 +20,9 @@ from deal.annotation.predicting import Predicted, Predictor
 from deal.annotation.record import Picture
 from deal.errors import ItemError
 from deal.model.palette import OKABE_ITO
-from deal.pool.ids import id_to_path
 
 __all__ = ["Maker"]
 
-_AT_ONCE, _PIXELS_AT_ONCE = 8, 2**26  # images that are read before the network sees them
 _LINE = OKABE_ITO[0]
 _FAINT = 160  # the grey towards which pixels outside of the regions go
 
@@ -84,37 +82,21 @@ class Maker:
 
     def pictures(self, tasks: list[Task]) -> Iterator[Picture]:
         """The pictures of tasks, in order; their files are written on the way."""
-        waiting: list[tuple[Task, ReadImage]] = []
-        pixels = 0
         for task in tasks:
             try:
-                image = read_image(task.source.uri, max_pixels=self._max_pixels)
+                source = task.source
+                image = read_image(source.uri, source.version, max_pixels=self._max_pixels)
+                if task.source.size not in (None, image.size):
+                    raise ItemError("size", "the file has another size than when it was scored")
+                predicted = self._predictor.predict(task.pick.id, image.pixels, task.source.camera)
+                picture = self._picture(task, image, predicted)
             except ItemError as error:
                 self.leave_out(task.pick, error.message, task)
-                continue
-            waiting.append((task, image))
-            pixels += image.size[0] * image.size[1]
-            if len(waiting) == _AT_ONCE or pixels > _PIXELS_AT_ONCE:
-                yield from self._predicted(waiting)
-                waiting, pixels = [], 0
-        yield from self._predicted(waiting)
-
-    def _predicted(self, waiting: list[tuple[Task, ReadImage]]) -> Iterator[Picture]:
-        found = self._predictor.predict(
-            [(task.pick.id, image.pixels, task.source.camera) for task, image in waiting]
-        )
-        for (task, image), predicted in zip(waiting, found, strict=True):
-            try:
-                if isinstance(predicted, ItemError):
-                    raise predicted
-                yield self._picture(task, image, predicted)
-            except ItemError as error:
-                self.leave_out(task.pick, error.message, task)
+            else:
+                yield picture
 
     def _picture(self, task: Task, image: ReadImage, predicted: Predicted | None) -> Picture:
         pick, options = task.pick, self._options
-        if task.source.size not in (None, image.size):
-            raise ItemError("size", "the file has another size than when it was scored")
         view = _view(pick, image.size, crop=options.regions == "crop")
         labels = None
         if predicted is not None:
@@ -160,8 +142,8 @@ class Maker:
                 return _named(options, task)
             if image.is_shown_alike(options.format.suffixes):
                 name = f"{base}{image.suffix}"
-                path = Path(id_to_path(task.source.uri))
-                if options.images == "link" and path.is_file():  # not inside another one
+                path = file_of(task.source.uri)
+                if options.images == "link" and path is not None:
                     self._folder.link(folder / name, str(path))
                 else:
                     self._folder.put(folder / name, image.data)
@@ -189,7 +171,10 @@ def _numbers(pick: Pick) -> str:
 def _named(options: Options, task: Task) -> str:
     """How a tool names an image that it finds elsewhere."""
     if options.to == "fiftyone":
-        return str(Path(id_to_path(task.source.uri)).absolute())
+        path = file_of(task.source.uri)
+        if path is None:
+            raise ItemError("io", "it is no file that FiftyOne opens: use --images copy")
+        return str(path.absolute())
     if options.to != "cvat" or options.image_url is None:
         return task.pick.id
     place = address(options.image_url, task.pick.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -125,36 +125,38 @@ class Predictor:
         return [(int(r), int(g), int(b)) for r, g, b in class_colours(count, palette)]
 
     def predict(
-        self, images: Sequence[tuple[str, NDArray[np.uint8], str | None]]
-    ) -> list[Predicted | ItemError | None]:
-        """Predictions for images (id, upright RGB, camera); None for each where none are wanted."""
-        if self._stored is None:
-            return [None] * len(images)
-        return [self._one(self._stored, *image) for image in images]
+        self, item_id: str, pixels: NDArray[np.uint8], camera: str | None
+    ) -> Predicted | None:
+        """What is predicted for an image, upright RGB; None where nothing is wanted.
 
-    def _one(
-        self, stored: _Stored, item_id: str, pixels: NDArray[np.uint8], camera: str | None
-    ) -> Predicted | ItemError:
+        Raises
+        ------
+        ItemError
+            The network refuses the image, or its stored maps are of another size or gone.
+        """
+        if self._stored is None:
+            return None
         if item_id in self._known:
             self._known.move_to_end(item_id)
             return self._known[item_id]
-        predicted = stored.predicted(item_id)
-        if predicted is not None and predicted.labels.shape != pixels.shape[:2]:
-            return ItemError("size", "the image has another size than its stored maps")
-        if predicted is None:
-            if self._session is None:
-                return ItemError("io", "its stored maps are gone")
-            try:
-                maps = self._session.maps_or_errors([pixels], cameras=[camera])[0]
-            except (MemoryError, ModelError, RuntimeError) as error:
-                return fault(error, "predicting its labels")
-            if isinstance(maps, ItemError):
-                return maps
-            predicted = _stored_form(maps, self._session.spec.num_classes)
+        predicted = self._stored.predicted(item_id) or self._computed(pixels, camera)
+        if predicted.labels.shape != pixels.shape[:2]:
+            raise ItemError("size", "the image has another size than its stored maps")
         self._known[item_id] = predicted
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return predicted
+
+    def _computed(self, pixels: NDArray[np.uint8], camera: str | None) -> Predicted:
+        if self._session is None:
+            raise ItemError("io", "its stored maps are gone")
+        try:
+            maps = self._session.maps_or_errors([pixels], cameras=[camera])[0]
+        except (MemoryError, ModelError, RuntimeError) as error:
+            raise fault(error, "predicting its labels") from error
+        if isinstance(maps, ItemError):
+            raise maps
+        return _stored_form(maps, self._session.spec.num_classes)
 
 
 def _stored_form(maps: Maps, num_classes: int) -> Predicted:

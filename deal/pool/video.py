@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ __all__ = ["VideoFrame", "list_video", "locate_in_video", "require_av"]
 
 # A seek costs about as much as decoding so many frames.
 _WORTH_A_SEEK = 4
+# Packets that a decoder takes, at most, before it gives a frame: it holds up to 16 to order them,
+# and one per thread.
+_LONGEST_DELAY = 256
 # Quarter turns counterclockwise → EXIF orientation.
 _ORIENTATIONS = (1, 8, 3, 6)
 
@@ -199,6 +203,8 @@ def _track(path: str, stamp: str) -> _Track:
             stream = container.streams.best("video")
             if stream is None:
                 raise ItemError("decode", "the file holds no video")
+            if stream.codec_context is None:
+                raise ItemError("decode", "FFmpeg has no decoder for the video")
             try:
                 for packet in container.demux(stream):
                     if packet.size == 0 or packet.is_discard:
@@ -253,7 +259,7 @@ class _Reader:
         self._stream = self._container.streams.best("video")
         # The frames of a run come from one thread, so that FFmpeg's own may work beside it.
         self._stream.thread_type = "AUTO"
-        self._packets = self._container.demux(self._stream)
+        self._packets: Iterator[Any] = self._container.demux(self._stream)
         self._decoded.clear()
         self._last = None
 
@@ -268,18 +274,10 @@ class _Reader:
                 raise ItemError("decode", f"the video is damaged here: {reason}") from error
 
     def _found(self, pts: int) -> Any:
-        keys = self._track.keys
-        key = max(bisect_right(keys, pts) - 1, 0)
-        found = None if self._is_far(pts, key) else self._forward(pts)
-        # A container may seek to a keyframe behind the one that is meant.
-        for place in (key, key - 1, 0):
-            if found is not None:
-                break
-            if place <= 0:
-                self._open()
-            else:
-                self._seek(keys[place])
-            found = self._forward(pts)
+        key = max(bisect_right(self._track.keys, pts) - 1, 0)
+        if self._is_far(pts, key):
+            self._go_before(pts, key)
+        found = self._forward(pts)
         if found is None:
             self._last = None
             raise ItemError("decode", "the frame cannot be decoded: the video is damaged here")
@@ -297,13 +295,29 @@ class _Reader:
         between = bisect_left(times, keys[key]) - bisect_right(times, self._last)
         return between > _WORTH_A_SEEK
 
-    def _seek(self, pts: int) -> None:
-        self._container.seek(pts, stream=self._stream, backward=True)
-        self._packets, self._last = self._container.demux(self._stream), None
+    def _go_before(self, pts: int, key: int) -> None:
+        """Go to the keyframe of a time, or to an earlier one."""
+        # Some containers seek to what follows the keyframe that is meant.
+        for place in (key, key - 1):
+            if place > 0 and self._seek(self._track.keys[place], pts):
+                return
+        self._open()
+
+    def _seek(self, keyframe: int, pts: int) -> bool:
+        """Seek, and pass what precedes the next keyframe; whether that is not behind ``pts``."""
+        self._container.seek(keyframe, stream=self._stream, backward=True)
         self._decoded.clear()
+        self._last = None
+        packets = self._container.demux(self._stream)
+        for packet in packets:
+            if packet.size and packet.is_keyframe:
+                self._packets = chain([packet], packets)
+                return packet.pts is not None and packet.pts <= pts
+        return False
 
     def _forward(self, pts: int) -> Any | None:
         """Decode until the time has come; None if no frame has it."""
+        behind = 0
         while True:
             while self._decoded:
                 frame = self._decoded[0]
@@ -315,7 +329,8 @@ class _Reader:
                 if frame.pts == pts:
                     return frame
             packet = next(self._packets, None)
-            if packet is None:
+            behind += packet is not None and packet.dts is not None and packet.dts > pts
+            if packet is None or behind > _LONGEST_DELAY:
                 return None
             self._decode(packet, pts)
 

@@ -214,13 +214,14 @@ class Choice:
             return
         least = float(self.weights[order].min())
         reads = self.near is not None or any(rule.reads for rule in self.rules)
-        read = 0
+        read = ahead = 0
         for start in range(0, len(order), _BLOCK):
             if self.spent + least > self._limit:
                 return
-            if start >= read and reads:
-                read = start + max(_BLOCK, min(2 * self.remaining(order), _AHEAD))
-                read -= read % _BLOCK
+            if start + _BLOCK > read and reads and read < len(order):
+                # Rows in rank order lie in all parts, so few large readings are best.
+                ahead = min(max(2 * ahead, 2 * self.remaining(order), _BLOCK), _AHEAD)
+                read = start + ahead
                 self._load(order[start:read])
             block = order[start : start + _BLOCK]
             # A row that does not fit now never will, so most of a long tail is ruled out at once.

@@ -86,7 +86,7 @@ def test_a_folder_that_holds_something_is_refused_and_ours_replaced_on_demand(ou
     with pytest.raises(OutputError, match="use --overwrite to replace them"):
         deal.annotate(out, to="cvat", output=folder)
     (folder / "export.zip").write_text("drawn by people")
-    (folder / "batch-001" / "notes.txt").write_text("mine")
+    (folder / "batch-001" / "images" / "2024_mine.jpg").write_text("mine")
     (out / "picked.csv").write_text(f"id\n{deal.select(out).ids[3]}\n")
     deal.annotate(
         out, to="cvat", output=folder, overwrite=True, selection=out / "picked.csv", batch=2
@@ -96,7 +96,7 @@ def test_a_folder_that_holds_something_is_refused_and_ours_replaced_on_demand(ou
     assert left == sorted(
         [
             *("README.txt", "annotate.json", "annotations.xml", "classes.json", "labels.json"),
-            *("batch-001/notes.txt", "export.zip", "tasks.csv", f"images/{picture}"),
+            *("batch-001/images/2024_mine.jpg", "export.zip", "tasks.csv", f"images/{picture}"),
         ]
     )
 
@@ -230,3 +230,24 @@ def test_stored_maps_spare_the_network(out, pool, model, tmp_path):
     deal.annotate(out, to="masks", output=tmp_path / "d", selection=tmp_path / "picked.csv")
     (mask,) = (tmp_path / "d" / "masks").iterdir()
     assert (np.asarray(Image.open(mask)) == predicted(model, pool / first)).all()
+
+
+def test_masked_pixels_have_no_label_and_come_back_as_void(pool, model, tmp_path):
+    hood = np.full(SIZE, 255, np.uint8)
+    hood[-6:] = 0
+    Image.fromarray(hood).save(tmp_path / "hood.png")
+    deal.score_pool(pool, model=model, output=tmp_path / "out", mask=tmp_path / "hood.png")
+    (tmp_path / "hood.png").unlink()  # the results keep it
+    for to in ("cvat", "label-studio", "coco", "masks"):
+        deal.annotate(tmp_path / "out", to=to, output=tmp_path / to)
+        for labels in label_maps(tmp_path / to, to):
+            assert ((labels == 0) == (hood == 0)).all()
+    found = deal.collect(
+        tmp_path / "cvat" / "annotations.xml",
+        from_="cvat",
+        output=tmp_path / "l",
+        tasks=tmp_path / "cvat",
+    )
+    assert found.complete
+    for path in (tmp_path / "l").glob("*/labels/*"):
+        assert ((np.asarray(Image.open(path)) == 255) == (hood == 0)).all()

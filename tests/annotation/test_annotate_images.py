@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from PIL import Image
 import deal
 from deal.errors import OutputError
 from deal.pool.decode import decode_bytes
+from tests.helpers.annotation import accept_predictions
+from tests.helpers.images import encode
+from tests.helpers.logs import writing_log
 from tests.helpers.models import scenes
 from tests.helpers.runs import SIZE
 from tests.helpers.tool_exports import label_maps, task_rows
@@ -138,3 +143,63 @@ def test_images_are_named_below_a_prefix(out, tmp_path, to, prefix, expected):
         value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
         names = [image["file_name"] for image in value["images"]]
     assert names == [expected.format(item_id) for item_id in ids]
+
+
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_images_in_an_archive_keep_their_bytes(pool, model, tmp_path, images):
+    with tarfile.open(tmp_path / "frames.tar", "w") as archive:
+        for path in sorted(pool.iterdir()):
+            archive.add(path, f"a/{path.name}")
+    deal.score_pool(tmp_path / "frames.tar", model=model, output=tmp_path / "out")
+    tasks = deal.annotate(
+        tmp_path / "out", to="cvat", output=tmp_path / "tasks", images=images
+    ).output
+    found = task_rows(tasks)
+    assert len(found) == 6
+    for row in found:
+        original = pool / Path(row["id"]).name
+        assert (tasks / "images" / row["file"]).read_bytes() == original.read_bytes()
+    labeled = deal.collect(
+        tasks / "annotations.xml", from_="cvat", output=tmp_path / "l", tasks=tasks
+    )
+    assert labeled.count == 6
+    found = deal.annotate(tmp_path / "out", to="coco", output=tmp_path / "c", images="none")
+    again = deal.collect(
+        tmp_path / "c" / "annotations.json", from_="coco", output=tmp_path / "m", tasks=found.output
+    )
+    assert again.count == 6  # the pool has the images
+
+
+def test_images_in_a_log_keep_their_bytes_and_frames_of_a_video_become_png(model, tmp_path):
+    pytest.importorskip("mcap_ros2.writer", reason="mcap-ros2-support is not installed")
+    av = pytest.importorskip("av")
+    pictures = scenes(3, (16, 32))
+    files = []
+    with writing_log(tmp_path / "drive.mcap") as log:
+        for number, pixels in enumerate(pictures, 1):
+            files.append(encode(Image.fromarray(pixels), "JPEG"))
+            log.compressed("/front", files[-1], 10**9 * number)
+    with av.open(tmp_path / "drive.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.height, stream.width, stream.pix_fmt = 16, 32, "yuv420p"
+        for pixels in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    pool = [tmp_path / "drive.mcap", tmp_path / "drive.mp4"]
+    deal.score_pool(pool, model=model, output=tmp_path / "out")
+    tasks = deal.annotate(tmp_path / "out", to="label-studio", output=tmp_path / "tasks").output
+    of_log, of_video = [], 0
+    for row in task_rows(tasks):
+        data = (tasks / "images" / row["file"]).read_bytes()
+        if row["id"].startswith("drive.mcap"):
+            of_log.append(data)
+        else:
+            of_video += 1
+            assert Path(row["file"]).suffix == ".png"
+            with Image.open(io.BytesIO(data)) as frame:
+                assert frame.size == (32, 16)
+    assert sorted(of_log) == sorted(files)
+    assert of_video == 3
+    export = accept_predictions(tasks / "tasks.json", tmp_path / "export.json")
+    found = deal.collect(export, from_="label-studio", output=tmp_path / "l", tasks=tasks)
+    assert (found.count, found.problems) == (6, ())
