@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 import deal
+from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import single
 from deal.errors import UsageError
