@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -22,7 +23,7 @@ _DOCUMENTS = {
     *("config.xml", "images.txt", "labels.json"),
     *("load_fiftyone.py", "load_label_studio.py", "load_lightly.py"),
 }
-_PICTURE = re.compile(r"\d{4,}_.+")
+_PICTURE = re.compile(r"\d{4,}_.+\.(bmp|jpg|png|tif|webp)")
 _BATCH = re.compile(r"batch-\d{3,}")
 _PICTURES = ("images", "masks", "difficulty", "entropy")
 
@@ -78,7 +79,7 @@ class Folder:
     def _clear(self) -> None:
         with writing(self.path):
             for path in list(self._earlier()):
-                path.unlink()
+                path.unlink(missing_ok=True)
             for folder in self._folders():
                 with suppress(OSError):  # it holds something else
                     folder.rmdir()
@@ -114,11 +115,21 @@ class Folder:
                 parent = path.parent
                 if path.is_file() and (parent == self.path or _BATCH.fullmatch(parent.name)):
                     yield path
+        names = self._names()
         for folder in self._folders():
             if folder.name in _PICTURES:
-                for entry in os.scandir(folder):
-                    if _PICTURE.fullmatch(entry.name.removeprefix("_")):
-                        yield Path(entry.path)
+                for path in folder.iterdir():
+                    name = path.name.removeprefix("_")  # of a file that was not finished
+                    if name in names if names is not None else _PICTURE.fullmatch(name):
+                        yield path
+
+    def _names(self) -> set[str] | None:
+        """Names of pictures by the list of tasks; None where a run has not come to write it."""
+        try:
+            with (self.path / TASKS).open(newline="", encoding="utf-8") as file:
+                return {row[key] for row in csv.DictReader(file) for key in ("file", "mask")}
+        except (OSError, ValueError, KeyError, csv.Error):
+            return None
 
     def _folders(self) -> list[Path]:
         """Folders that we make, the inner ones first."""

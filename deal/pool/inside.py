@@ -150,11 +150,14 @@ class Parent:
     path : str
         In ``os.fsdecode`` form.
     stamp : str
-        ``<size>-<mtime_ns>``.
+        ``<size>-<mtime_ns>``, or ``<size>-<etag>`` of an object in a store.
+    endpoint : str, optional
+        ``--endpoint-url``.
     """
 
     path: str
     stamp: str
+    endpoint: str | None = None
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:

@@ -39,10 +39,11 @@ from deal.pool.containers import (
 )
 from deal.pool.digests import DigestMap, digest
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
-from deal.pool.ids import Shard, path_to_id, sequence_pattern
+from deal.pool.ids import Shard, id_to_path, path_to_id, sequence_pattern
 from deal.pool.inside import Reading
-from deal.pool.locator import LocalFile, Stored, locate
+from deal.pool.locator import LocalFile, Stored, lies_inside, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.parquet import list_parquet
 from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
 from deal.pool.schemes import is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
@@ -242,6 +243,8 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
     if is_remote(name):
+        if name.lower().endswith(PARQUET):
+            return lambda: _remote_tables(name, found)
         return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"
@@ -310,6 +313,15 @@ def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
     )
 
 
+def _remote_tables(name: str, found: _Found) -> _Listing:
+    """The images of Parquet files in a store."""
+    reading = found.reading
+    for file in list_store(name, reading.endpoint_url, Counter(), (PARQUET,)):
+        yield from list_parquet(
+            file.uri, id_to_path(file.id), reading.image_column, found.say, reading.endpoint_url
+        )
+
+
 def _suffix_of(name: str) -> tuple[str, ...]:
     return tuple(suffix for suffix in _NAMED if name.lower().endswith(suffix))
 
@@ -329,6 +341,8 @@ def _manifest(name: str, reading: Reading, say: Callable[[str], None]) -> _Listi
             check_readable(row.path)
             uri, version = row.path, row.source_version or ""
             locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
+            if lies_inside(uri):
+                locator = locate(uri, endpoint_url=reading.endpoint_url)
             version = version if isinstance(locator, RemoteObject) and locator.etag else ""
         else:
             uri, version = path_to_id(row.path), ""

@@ -26,7 +26,7 @@ from deal.pool.tar import locate_in_tar
 from deal.pool.video import locate_in_video
 from deal.types import MAX_PIXELS, Decoded, Locator
 
-__all__ = ["LocalFile", "Stored", "locate", "read_file", "read_uri"]
+__all__ = ["LocalFile", "Stored", "lies_inside", "locate", "read_file", "read_uri"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Stored:
 
     uri: str
     hint: str
+    endpoint: str | None = None
 
     def version(self) -> str:
         """See `Locator`."""
@@ -72,6 +73,9 @@ class Stored:
 
     def found(self) -> Locator:
         """What it is; ItemError if the file that it lies in no longer holds it."""
+        if is_remote(self.uri):
+            inside = locate_in_parquet(self.uri, self.endpoint)
+            return inside or RemoteObject(self.uri, self.endpoint)
         path = id_to_path(self.uri)
         if os.path.lexists(path):
             return LocalFile(path)
@@ -98,9 +102,14 @@ def locate(uri: str, version: str = "", *, endpoint_url: str | None = None) -> L
     endpoint_url : str, optional
         As in `Reading`.
     """
-    if is_remote(uri):
+    if is_remote(uri) and not lies_inside(uri):
         return RemoteObject(uri, endpoint_url)
-    return Stored(uri, version)
+    return Stored(uri, version, endpoint_url)
+
+
+def lies_inside(uri: str) -> bool:
+    """Whether an address is that of an image in a table, as far as can be told by its looks."""
+    return ".parquet#" in uri.lower()
 
 
 def read_uri(

@@ -24,6 +24,9 @@ from deal.pool.ids import path_to_id
 from deal.pool.inside import InOrder, Parent, check_size, stamp_of
 from deal.pool.manifest import Describing
 from deal.pool.manifest_tables import column_values
+from deal.pool.remote import RemoteObject
+from deal.pool.remote_file import RemoteFile
+from deal.pool.schemes import is_remote
 from deal.text import one_line
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
@@ -33,6 +36,7 @@ _SUFFIX = ".parquet"
 _AT_ONCE = 16  # images that a batch holds
 _LISTED = 4096  # rows that are described at once
 _BUFFER = 2**20
+_FAR_BUFFER = 2**23  # of a file in a store: a request each
 _OWN = ("id", "sequence", "camera", "timestamp_ns", "timestamp")
 
 
@@ -59,8 +63,11 @@ class TableCell(InOrder):
 
     def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
         """See `InOrder`."""
-        with self.parent.opened():
+        if is_remote(self.parent.path):  # each request names the version that it wants
             data = _cursor(self.parent, self.column).at(self.row)
+        else:
+            with self.parent.opened():
+                data = _cursor(self.parent, self.column).at(self.row)
         if data is None:
             raise ItemError("io", f"row {self.row} has no bytes in the column {self.column!r}")
         check_size(len(data), max_pixels)
@@ -72,7 +79,7 @@ class _Column(NamedTuple):
     path: str  # of the leaf
 
 
-def image_column(path: str, wanted: str | None = None) -> str | None:
+def image_column(path: str, wanted: str | None = None, endpoint: str | None = None) -> str | None:
     """The path of the column that holds images, such as ``image.bytes``; None for a manifest.
 
     Parameters
@@ -80,6 +87,8 @@ def image_column(path: str, wanted: str | None = None) -> str | None:
     path : str
     wanted : str, optional
         ``--image-column``.
+    endpoint : str, optional
+        ``--endpoint-url``.
 
     Raises
     ------
@@ -87,19 +96,19 @@ def image_column(path: str, wanted: str | None = None) -> str | None:
         The file cannot be read, it has no such column, or several hold images.
     """
     try:
-        stamp = stamp_of(path)
+        parent = _parent(path, endpoint)
     except ItemError as error:
         raise PoolError(f"{path_to_id(path)!r}: {error.message}") from error
-    return _image_column(path, stamp, wanted)
+    return _image_column(parent, wanted)
 
 
 @lru_cache(maxsize=64)
-def _image_column(path: str, stamp: str, wanted: str | None) -> str | None:
+def _image_column(parent: Parent, wanted: str | None) -> str | None:
     import pyarrow
 
-    shown = repr(path_to_id(path))
+    shown = repr(path_to_id(parent.path))
     try:
-        with _opened(path) as file:
+        with _opened(parent) as file:
             schema = file.schema_arrow
             columns = list(_binary_columns(schema))
             if wanted is not None:
@@ -115,7 +124,7 @@ def _image_column(path: str, stamp: str, wanted: str | None) -> str | None:
                 return None
             nested = [column for column in columns if column.name != column.path]
             found = nested or [column for column in columns if _begins_with_image(file, column)]
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise PoolError(f"{shown} is not a readable Parquet file: {one_line(error)}") from error
     if len(found) > 1:
         found = [column for column in found if column.name.lower() == "image"] or found
@@ -126,7 +135,11 @@ def _image_column(path: str, stamp: str, wanted: str | None) -> str | None:
 
 
 def list_parquet(
-    path: str, relative: str, wanted: str | None, say: Callable[[str], None]
+    path: str,
+    relative: str,
+    wanted: str | None,
+    say: Callable[[str], None],
+    endpoint: str | None = None,
 ) -> Iterator[PoolItem | FailedItem]:
     """List the rows of a table that holds images.
 
@@ -139,6 +152,8 @@ def list_parquet(
         ``--image-column``.
     say : callable
         Called with notes for the user.
+    endpoint : str, optional
+        ``--endpoint-url``.
 
     Raises
     ------
@@ -149,28 +164,29 @@ def list_parquet(
 
     shown = path_to_id(relative)
     try:
-        parent = Parent(path, stamp_of(path))
-        with _opened(path) as file:
-            column = _image_column(path, parent.stamp, wanted)
+        parent = _parent(path, endpoint)
+        with _opened(parent) as file:
+            column = _image_column(parent, wanted)
             if column is None:
+                place = "copy it here" if is_remote(path) else "name it by itself"
                 raise PoolError(
-                    f"{shown!r} has no column of images: name a manifest by itself, or choose a "
-                    "column by --image-column NAME"
+                    f"{shown!r} has no column of images: choose one by --image-column NAME, or, if "
+                    f"it is a manifest, {place}"
                 )
-            own = column if column == _image_column(path, parent.stamp, None) else None
+            own = column if column == _image_column(parent, None) else None
             rows = _described(file, column, lambda note: say(f"{shown}: {note}"), path)
             for row, (item_id, known) in enumerate(rows):
                 place = f"{row}" if own else f"{column}/{row}"
                 yield PoolItem(
                     item_id or path_to_id(f"{relative}#{row}"),
-                    path_to_id(f"{path}#{place}"),
+                    f"{path if is_remote(path) else path_to_id(path)}#{place}",
                     TableCell(parent, column, row),
                     parent.stamp,
                     **known,
                 )
     except ItemError as error:
         reason = error.message
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = f"the table is damaged: {one_line(error)}"
     else:
         return
@@ -178,29 +194,41 @@ def list_parquet(
     yield FailedItem(item, "io", reason)
 
 
-def locate_in_parquet(path: str) -> TableCell | None:
+def locate_in_parquet(path: str, endpoint: str | None = None) -> TableCell | None:
     """The cell that a stored path ``FILE#ROW`` or ``FILE#COLUMN/ROW`` means; None if none.
 
     Raises ItemError (``io``).
     """
     file, _, place = path.rpartition("#")
     column, _, number = place.rpartition("/")
-    if not (file.lower().endswith(_SUFFIX) and number.isdecimal() and os.path.isfile(file)):
+    if not (file.lower().endswith(_SUFFIX) and number.isdecimal()):
         return None
-    stamp = stamp_of(file)
+    if not is_remote(file) and not os.path.isfile(file):
+        return None
+    parent = _parent(file, endpoint)
     try:
-        found = _image_column(file, stamp, column or None)
+        found = _image_column(parent, column or None)
     except PoolError as error:
         raise ItemError("io", str(error)) from error
     if found is None:
         raise ItemError("io", f"{path_to_id(file)} has no column of images any more")
-    return TableCell(Parent(file, stamp), found, int(number))
+    return TableCell(parent, found, int(number))
 
 
-def _opened(path: str) -> Any:
+def _parent(path: str, endpoint: str | None) -> Parent:
+    """The file as it is now; ItemError (``io``)."""
+    if not is_remote(path):
+        return Parent(path, stamp_of(path))
+    return Parent(path, RemoteObject(path, endpoint).version(), endpoint)
+
+
+def _opened(parent: Parent) -> Any:
     from pyarrow import parquet
 
-    return parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
+    if not is_remote(parent.path):
+        return parquet.ParquetFile(parent.path, pre_buffer=False, buffer_size=_BUFFER)
+    file = RemoteFile(RemoteObject.of_version(parent.path, parent.endpoint, parent.stamp))
+    return parquet.ParquetFile(file, pre_buffer=False, buffer_size=_FAR_BUFFER)
 
 
 def _binary_columns(schema: Any) -> Iterator[_Column]:
@@ -277,8 +305,8 @@ def _described(
 class _Cursor:
     """Reads a column forwards; a row that lies behind begins its row group anew."""
 
-    def __init__(self, path: str, column: str) -> None:
-        self._file = _opened(path)
+    def __init__(self, parent: Parent, column: str) -> None:
+        self._file = _opened(parent)
         self._column = column
         told = self._file.metadata
         sizes = (told.row_group(group).num_rows for group in range(told.num_row_groups))
@@ -296,7 +324,7 @@ class _Cursor:
         with self._lock:
             try:
                 return self._at(row)
-            except (OSError, pyarrow.ArrowException, StopIteration) as error:
+            except (OSError, ValueError, pyarrow.ArrowException, StopIteration) as error:
                 self._group = -1
                 raise ItemError("io", f"the table is damaged: {one_line(error)}") from error
 
@@ -324,6 +352,6 @@ def _cursor(parent: Parent, column: str) -> _Cursor:
     import pyarrow
 
     try:
-        return _Cursor(parent.path, column)
-    except (OSError, pyarrow.ArrowException) as error:
+        return _Cursor(parent, column)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise ItemError("io", f"the table is damaged: {one_line(error)}") from error

@@ -92,6 +92,18 @@ class RemoteObject:
         data: bytes = self._tried(lambda: self._get(max_pixels), again)
         return data
 
+    def read_range(self, start: int, length: int) -> bytes:
+        """Bytes of an object in a store, which must have its tag; ItemError (``io``)."""
+
+        def request() -> bytes:
+            store, key = _store_of(self.uri, self.endpoint)
+            options = {"if_match": f'"{self.etag}"', "range": (start, start + length)}
+            with _translated():
+                return bytes(_obstore().get(store, key, options=options).bytes())
+
+        data: bytes = self._tried(request)
+        return data
+
     def _tried(
         self, request: Callable[[], Any], again: Callable[[str], object] | None = None
     ) -> Any:
@@ -160,8 +172,15 @@ def check_readable(uri: str) -> None:
     _check_scheme(uri.partition("://")[0].lower())
 
 
-def list_store(source: str, endpoint: str | None, passed: Counter[str]) -> Iterator[PoolItem]:
+def list_store(
+    source: str,
+    endpoint: str | None,
+    passed: Counter[str],
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+) -> Iterator[PoolItem]:
     """List the images below a prefix, or those that a glob matches, or one object.
+
+    Of images, or of other objects whose names end with one of ``suffixes``.
 
     Parameters
     ----------
@@ -179,11 +198,12 @@ def list_store(source: str, endpoint: str | None, passed: Counter[str]) -> Itera
     scheme, _, rest = source.partition("://")
     bucket, _, path = rest.partition("/")
     base = f"{scheme}://{bucket}/"
-    if path.lower().partition("?")[0].endswith(IMAGE_SUFFIXES) and not _wild(path, scheme):
+    if path.lower().partition("?")[0].endswith(suffixes) and not _wild(path, scheme):
         name = path.partition("?")[0].rpartition("/")[2]
         yield PoolItem(path_to_id(name), source, RemoteObject(source, endpoint), "")
         return
-    kind = next((end for end in _NOT_YET if path.lower().endswith(end)), None)
+    others = [end for end in _NOT_YET if end not in suffixes]
+    kind = next((end for end in others if path.lower().endswith(end)), None)
     if kind is not None:
         raise PoolError(
             f"{source!r}: files {kind} are read only on this machine: copy it here, and name the "
@@ -201,7 +221,7 @@ def list_store(source: str, endpoint: str | None, passed: Counter[str]) -> Itera
     for meta in _listed(base, prefix, endpoint):
         name = meta["path"].removeprefix(prefix)
         suffix = "." + name.rpartition(".")[2].lower()
-        if suffix not in IMAGE_SUFFIXES:
+        if suffix not in suffixes:
             passed[suffix] += suffix in OTHER_SUFFIXES
         elif _matched(pattern, name):
             found = RemoteObject(base + meta["path"], endpoint, _bare(meta["e_tag"]), meta["size"])
@@ -256,18 +276,21 @@ def _errors() -> tuple[type[Exception], ...]:
     return (obstore.exceptions.BaseError,)
 
 
-@lru_cache(maxsize=64)
 def _store(base: str, endpoint: str | None, repeating: bool) -> Any:
     """A store that all threads share."""
+    if endpoint is None and base.partition("://")[0].lower() in ("s3", "s3a"):
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        endpoint = next(filter(None, map(os.environ.get, names)), None)
+    return _opened_store(base, endpoint, repeating)
+
+
+@lru_cache(maxsize=64)
+def _opened_store(base: str, endpoint: str | None, repeating: bool) -> Any:
     import obstore.store
 
     from_url: Any = obstore.store.from_url
-    scheme = base.partition("://")[0].lower()
-    name = {"gs": "base_url"}.get(scheme, "endpoint")
+    name = "base_url" if base.lower().startswith("gs://") else "endpoint"
     config: dict[str, Any] = {} if endpoint is None else {name: endpoint}
-    if scheme in ("s3", "s3a"):
-        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
-        endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT")
     client = {"allow_http": True} if (endpoint or "").startswith("http://") else {}
     # Requests for objects are repeated here, so that users hear of it.
     retry = {} if repeating else {"retry_config": {"max_retries": 0}}

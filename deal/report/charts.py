@@ -18,6 +18,7 @@ _DASHES = ("", "8 4", "2 4", "10 4 2 4", "16 4", "4 2", "10 3 2 3 2 3", "1 7")
 _MARKS = ("●", "■", "▲", "◆", "○", "□", "△", "◇")
 _SERIES = 8
 _LINE = 17  # height of a name at the end of a curve
+_LONGEST = 34  # characters of a name beside a curve
 
 Point = tuple[float, float]
 Range = tuple[float, float]
@@ -146,7 +147,9 @@ def curve_chart(
     """
     width, height = 760.0, max(420.0, 70 + _LINE * len(curves))
     step, y_range = y or steps([p[1] for curve in curves for p in curve.points], height)
-    frame = Frame((x_ticks[0][0], x_ticks[-1][0]), y_range, (width, height))
+    longest = max(len(_short(curve.name)) for curve in curves)
+    right = max(190.0, 60 + 7.6 * longest)
+    frame = Frame((x_ticks[0][0], x_ticks[-1][0]), y_range, (width, height), right=right)
     middle = (frame.left + frame.right) / 2
     parts = [
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" font-size="13" '
@@ -176,6 +179,7 @@ def curve_chart(
 
 def _curve(curve: Curve, frame: Frame, end: float) -> Iterator[str]:
     look, name = curve.look, html.escape(printable(curve.name))
+    short = html.escape(_short(curve.name))
     placed = [(frame.x(x), frame.y(y)) for x, y in curve.points]
     trace = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     yield f'<g class="{look.colour}">'
@@ -201,8 +205,14 @@ def _curve(curve: Curve, frame: Frame, end: float) -> Iterator[str]:
         f'<text class="mark" x="{frame.right + 30}" y="{end + 4.5:.1f}" text-anchor="middle">'
         f"{look.mark}</text>"
     )
-    yield f'<text x="{frame.right + 40}" y="{end + 4.5:.1f}">{name}</text>'
+    yield f'<text x="{frame.right + 40}" y="{end + 4.5:.1f}">{short}</text>'
     yield "</g>"
+
+
+def _short(name: str) -> str:
+    """A name that fits beside a curve; its points tell all of it."""
+    shown = printable(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def _apart(places: Sequence[Point], top: float, bottom: float) -> list[float]:

@@ -13,6 +13,7 @@ __all__ = ["page", "reliability", "risk_coverage"]
 
 _MAIN = ("difficulty", *UNCERTAINTIES)
 _UNDONE = "difficulty, weights undone"
+_FEWEST = 0.0005  # share of the pixels that a mark of the reliability curve stands for
 _PERCENT = [(number / 5, f"{20 * number} %") for number in range(6)]
 
 
@@ -50,7 +51,7 @@ def _reliability_figure(quality: DifficultyQuality) -> str:
         reliability(quality),
         "Reliability: of the pixels with this score, how many are wrong? On the dashed line a "
         "score is the probability of an error. Point at a mark to see how many pixels it stands "
-        "for.",
+        f"for; bins with less than {_FEWEST:.2%} of them are left out.",
     )
 
 
@@ -90,7 +91,9 @@ def reliability(quality: DifficultyQuality) -> str:
         known = [
             (part.mean_score, part.wrong_share, part.pixels)
             for part in calibration.bins
-            if part.mean_score is not None and part.wrong_share is not None
+            if part.mean_score is not None
+            and part.wrong_share is not None
+            and part.pixels >= _FEWEST * quality.pixels
         ]
         curves.append(
             Curve(

@@ -30,6 +30,7 @@ Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 
 _DOT, _SLASH = ord("."), ord("/")
 _LONGEST_SUFFIX = 8
+_STEP = 65_536  # rows worked on at once
 _DIGITS = 19
 _LARGEST = np.iinfo(np.int64).max
 # Rows of a sequence, so that its neighbours and its length tell something.
@@ -150,6 +151,7 @@ class Places:
             trusted = frames is not None
         if cameras is not None:
             keys = mixed(keys ^ mixed(cameras))
+        del given, cameras, timed, stamps
         if 2 * int(placed.sum()) < int(scored.sum()):
             return None
         return _place(keys, times, placed, not by_time, ids, None if trusted else compare)
@@ -219,11 +221,14 @@ def text_keys(column: pa.ChunkedArray | None) -> NDArray[np.uint64] | None:
 
 def _folder_keys(ids: pa.Array) -> NDArray[np.uint64]:
     """Hash of the folder in each id: uint64 [n]."""
-    offsets, data = text_buffers(ids)
-    slashes = np.flatnonzero(data == _SLASH)
-    place = np.searchsorted(slashes, offsets[1:]) - 1
-    last = np.where(place >= 0, slashes[place], -1) if len(slashes) else np.full(len(ids), -1)
-    return text_hashes(data, offsets[:-1], np.maximum(last - offsets[:-1], 0))
+    keys = np.empty(len(ids), np.uint64)
+    for start in range(0, len(ids), _STEP):
+        offsets, data = text_buffers(ids.slice(start, _STEP))
+        slashes = np.concatenate([[-1], np.flatnonzero(data == _SLASH)])
+        last = slashes[np.searchsorted(slashes, offsets[1:]) - 1]
+        lengths = np.maximum(last - offsets[:-1], 0)
+        keys[start : start + _STEP] = text_hashes(data, offsets[:-1], lengths)
+    return keys
 
 
 def _is_letter(data: NDArray[np.uint8]) -> NDArray[np.bool_]:

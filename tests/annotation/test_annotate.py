@@ -86,7 +86,7 @@ def test_a_folder_that_holds_something_is_refused_and_ours_replaced_on_demand(ou
     with pytest.raises(OutputError, match="use --overwrite to replace them"):
         deal.annotate(out, to="cvat", output=folder)
     (folder / "export.zip").write_text("drawn by people")
-    (folder / "batch-001" / "notes.txt").write_text("mine")
+    (folder / "batch-001" / "images" / "2024_mine.jpg").write_text("mine")
     (out / "picked.csv").write_text(f"id\n{deal.select(out).ids[3]}\n")
     deal.annotate(
         out, to="cvat", output=folder, overwrite=True, selection=out / "picked.csv", batch=2
@@ -96,7 +96,7 @@ def test_a_folder_that_holds_something_is_refused_and_ours_replaced_on_demand(ou
     assert left == sorted(
         [
             *("README.txt", "annotate.json", "annotations.xml", "classes.json", "labels.json"),
-            *("batch-001/notes.txt", "export.zip", "tasks.csv", f"images/{picture}"),
+            *("batch-001/images/2024_mine.jpg", "export.zip", "tasks.csv", f"images/{picture}"),
         ]
     )
 

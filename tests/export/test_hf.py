@@ -176,7 +176,7 @@ def test_the_command_tells_what_it_read(deal, segformer, tmp_path, pool):
 @pytest.mark.slow
 @pytest.mark.usefixtures("kept_exports")
 def test_one_logit_is_a_sigmoid_of_two_classes(tmp_path):
-    folder = save_checkpoint(tmp_path / "road", "segformer", ("road",))
+    folder = save_checkpoint(tmp_path / "road", "data2vec", ("road",))
     found = export_hf(folder, tmp_path / "m.onnx", images=scenes(2, (70, 110)))
     spec = read_spec(tmp_path / "m.onnx")
     assert (spec.classes, spec.activation) == (("background", "road"), "sigmoid")

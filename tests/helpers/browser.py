@@ -55,7 +55,7 @@ def opened(browser: Browser, page: Path | str, **options: Any) -> Iterator[Page]
         ),
     )
     tab.goto(address)
-    tab.wait_for_selector("html[data-ready]", timeout=20_000)
+    tab.wait_for_selector("html[data-ready]", timeout=10_000)
     yield tab
     assert not trouble, "\n".join(trouble)
     context.close()

@@ -8,14 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
-__all__ = ["Between", "Bucket", "s3_server", "serving"]
+__all__ = ["NUMBERS", "Between", "Bucket", "s3_server", "serving"]
 
+
+NUMBERS = count()
+"""For names of buckets: the servers of one process share them."""
 
 # The server wants a signature and does not look at it.
 _SIGNED = (
@@ -95,8 +99,8 @@ def serving(between: Between) -> Iterator[Between]:
         def answer(self) -> None:
             with between.lock:
                 between.seen.append((self.command, self.path))
-                count = between.seen.count((self.command, self.path))
-            status = between.refuse(self.command, self.path, count)
+                times = between.seen.count((self.command, self.path))
+            status = between.refuse(self.command, self.path, times)
             if status == 0:
                 self.close_connection = True
                 self.connection.close()

@@ -48,6 +48,14 @@ def test_values_become_frozen_records_with_paths_beside_the_file(tmp_path):
     assert config.seeds == (0, 3)
 
 
+def test_picks_are_spread_only_where_a_method_says_so(tmp_path):
+    config = parse_config(VALUES, tmp_path)
+    assert {str(method.ranking().spread) for method in config.methods.values()} == {"off"}
+    spread = parse_config(changed("methods.bald.spread", "auto"), tmp_path)
+    assert spread.methods["bald"].asked["spread"] == "auto"
+    assert spread.methods["ds"].asked["spread"] == "off"
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_are_configurations(name, tmp_path):
     path = tmp_path / "loop.toml"

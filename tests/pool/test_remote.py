@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
+import io
 import json
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deal.errors import ItemError, PoolError
@@ -18,9 +21,7 @@ from deal.pool.listing import Pool
 from deal.pool.locator import read_file, read_uri
 from deal.pool.remote import RemoteObject
 from deal.types import FailedItem, PoolItem
-from tests.helpers.stores import Between, Bucket, s3_server, serving
-
-NUMBERS = itertools.count()
+from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +272,38 @@ def test_without_obstore_the_error_says_what_to_install(
         iter(Pool("s3://bucket/frames/"))
     with pytest.raises(ItemError, match="needs obstore"):
         read_uri("s3://bucket/1.jpg")
+
+
+def test_tables_of_images_are_read_by_ranges_of_one_version(
+    bucket: Bucket, between: Between, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deal.pool.parquet._FAR_BUFFER", 2**16)
+    rng = random.Random(0)
+    images = [b"\xff\xd8\xff" + rng.randbytes(40_000) for _ in range(60)]
+    file = io.BytesIO()
+    table = pa.table({"image": [{"bytes": data, "path": None} for data in images]})
+    pq.write_table(table, file, row_group_size=20, compression="none")
+    bucket.put("data/train-0.parquet", file.getvalue())
+    found = listed(f"s3://{bucket.name}/data/*.parquet", between.address)
+    assert [item.id for item in found] == [f"train-0.parquet#{row}" for row in range(60)]  # type: ignore[union-attr]
+    one, *_, last = found
+    assert isinstance(one, PoolItem)
+    assert isinstance(last, PoolItem)
+    assert one.uri == f"s3://{bucket.name}/data/train-0.parquet#0"
+    assert one.locator.read() == images[0]
+    stored = read_uri(last.uri, last.source_version, endpoint_url=between.address)
+    assert stored == images[59]
+    bucket.put("data/train-0.parquet", file.getvalue()[:-1] + b"x")
+    with pytest.raises(ItemError, match="412: it has changed"):
+        found[30].locator.read()  # type: ignore[union-attr]
+
+
+def test_a_manifest_in_a_store_is_refused_with_the_remedy(bucket: Bucket) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"uri": ["a.jpg"]}), file)
+    bucket.put("list.parquet", file.getvalue())
+    with pytest.raises(PoolError, match=r"if it is a manifest, copy it here"):
+        listed(f"s3://{bucket.name}/list.parquet", bucket.endpoint)
+    (gone,) = listed(f"s3://{bucket.name}/gone.parquet", bucket.endpoint)
+    assert isinstance(gone, FailedItem)
+    assert gone.error.startswith("404")

@@ -127,3 +127,15 @@ def test_a_chart_is_as_high_as_its_names_need(count: int) -> None:
     drawing = drawn([curve(f"m{index}", 0.5, index) for index in range(count)])
     height = float(drawing.documentElement.getAttribute("viewBox").split()[3])
     assert height >= 17 * count
+
+
+def test_a_long_name_is_cut_beside_its_curve_and_whole_under_the_pointer() -> None:
+    name = "a method with a name of more than forty characters"
+    drawing = drawn([curve(name, 0.5)])
+    (shown,) = (
+        text.firstChild.data
+        for text in drawing.getElementsByTagName("text")
+        if text.firstChild.data.startswith("a method")
+    )
+    assert shown == f"{name[:33]}…"
+    assert name in drawing.getElementsByTagName("circle")[0].toxml()

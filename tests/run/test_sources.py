@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import subprocess
@@ -24,14 +23,16 @@ from deal.pool.locator import read_file
 from deal.run.pipeline import score_pool
 from tests.helpers.logs import writing_log
 from tests.helpers.runs import SIZE, Deal, rows, write_pool
-from tests.helpers.stores import Between, Bucket, s3_server, serving
+from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving
 
 COUNT = 12
-NUMBERS = itertools.count()
 WHENCE = (
     *("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes"),
     "color_mode",
 )
+
+
+REMOTE = ("store", "remote-parquet")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ def video(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(file, file, name_of, {"every": "1f"})
 
 
+def remote_parquet(pool: Path, folder: Path, endpoint: str) -> Source:
+    local = parquet(pool, folder, endpoint)
+    bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
+    bucket.fill(folder, "data/")
+    place = f"s3://{bucket.name}/data/train-"
+    options = {"endpoint_url": endpoint}
+    return Source(f"{place}*.parquet", f"{place}000.parquet", local.name_of, options)
+
+
 def log(pool: Path, folder: Path, endpoint: str) -> Source:
     pytest.importorskip("mcap_ros2")
     names = sorted(path.name for path in pool.iterdir())
@@ -117,7 +127,14 @@ def store(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(place, f"{place}/{first}", str, {"endpoint_url": endpoint})
 
 
-SOURCES = {"tar": tar, "parquet": parquet, "video": video, "store": store, "log": log}
+SOURCES = {
+    "tar": tar,
+    "parquet": parquet,
+    "video": video,
+    "store": store,
+    "remote-parquet": remote_parquet,
+    "log": log,
+}
 
 
 def statistics(output: Path, name_of: Callable[[str], str] = str) -> dict[str, dict[str, Any]]:
@@ -141,7 +158,7 @@ def source(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     (tmp_path / "inside").mkdir()
-    endpoint = request.getfixturevalue("endpoint") if request.param == "store" else ""
+    endpoint = request.getfixturevalue("endpoint") if request.param in REMOTE else ""
     pool = write_pool(tmp_path / "pool", COUNT)
     return SOURCES[request.param](pool, tmp_path / "inside", endpoint)
 
@@ -297,3 +314,22 @@ def test_many_objects_are_on_their_way_at_once(
             decode_threads=1,
         )
     assert report.scored == COUNT
+
+
+def test_tasks_for_annotators_hold_the_pictures(
+    deal: Deal, model: Path, tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source.options.get("endpoint_url"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", source.options["endpoint_url"])
+    command = ["score", source.named, *source.arguments, "--model", model, "--spread", "off"]
+    code, _, stderr = deal(*command, "--output", tmp_path / "out")
+    assert code == 0, stderr
+    command = ["annotate", tmp_path / "out", "--to", "label-studio", "--images", "link"]
+    code, _, stderr = deal(*command, "--output", tmp_path / "tasks")
+    assert code == 0, stderr
+    ranked = [line.split(",") for line in (tmp_path / "out/selection.csv").read_text().splitlines()]
+    pictures = sorted((tmp_path / "tasks/images").iterdir())
+    assert len(pictures) == len(ranked) - 1 == COUNT
+    for picture, (_, item_id, *_rest) in zip(pictures, ranked[1:], strict=True):
+        expected = Image.open(tmp_path / "pool" / source.name_of(item_id)).convert("RGB")
+        assert (np.array(Image.open(picture).convert("RGB")) == np.array(expected)).all()

@@ -126,6 +126,18 @@ def test_timestamps_win_over_names_and_count_within_folders_or_sequences() -> No
     assert whole.count == 1
 
 
+def test_the_folder_of_a_name_is_what_stands_before_its_last_slash() -> None:
+    folders = ["", "a", "a/b", "a/b", "ab", ""]
+    ids = [f"{folder}/{name}" if folder else name for folder in folders for name in "xyz"]
+    place = found(ids, timestamp_ns=list(range(len(ids))))
+    assert place is not None
+    assert place.count == 4
+    groups = place.sequences.reshape(6, 3)
+    assert (groups == groups[:, :1]).all()
+    assert groups[0, 0] == groups[5, 0]
+    assert groups[2, 0] == groups[3, 0]
+
+
 @pytest.mark.parametrize(("by_camera", "count"), [(True, 2), (False, 1)])
 def test_cameras_are_sequences_of_their_own_if_they_count(by_camera: bool, count: int) -> None:
     columns = {"sequence": ["s"] * 8, "camera": ["left", "right"] * 4}

@@ -2,6 +2,7 @@
 
 import { byId, count, fill, h, percent } from "./dom.js";
 
+const SORTED = 1000; // values that are sorted anew with every filter
 const FIRST = 6; // values that stand there before "more"
 
 /** All panels of filters; returns a function that renews their counts. */
@@ -111,7 +112,11 @@ function facet(page, name, label, codes, values, open) {
     if (!element.open) return;
     const counts = filters.counts(name, codes, values.length);
     let order = [...values.keys()].filter((code) => page.totals(name, codes, values.length)[code] > 0);
-    if (name.startsWith("facet:")) order.sort((a, b) => counts[b] - counts[a] || a - b);
+    if (name.startsWith("facet:")) {
+      const first = (a, b) => counts[b] - counts[a] || a - b;
+      if (order.length <= SORTED || all || wanted) order.sort(first);
+      else order = leading(order, counts, first);
+    }
     if (wanted) order = order.filter((code) => values[code].toLowerCase().includes(wanted));
     const most = Math.max(1, ...counts);
     const shown = all ? order.slice(0, 300) : order.filter((code, i) => i < FIRST || chosen.has(code));
@@ -148,6 +153,14 @@ function facet(page, name, label, codes, values, open) {
   const element = section(label, open, find, list, more);
   element.addEventListener("toggle", renew);
   return { element, renew };
+}
+
+/** The codes with the first few of them sorted: of thousands of values no more is shown. */
+function leading(order, counts, first) {
+  const bound = counts.slice().sort()[counts.length - 1 - FIRST];
+  const front = order.filter((code) => counts[code] >= bound).sort(first);
+  const rest = order.filter((code) => counts[code] < bound);
+  return [...front, ...rest];
 }
 
 /** Conditions on the share of classes; all of them have to hold. */
