@@ -124,7 +124,7 @@ label-studio: $(VENV)/scoring $(SERVED)/installed
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
@@ -165,11 +165,21 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal: build/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h build/libdeal.so
+C_TESTS := test_deal test_deal_calls test_scores test_stream test_isa
+C_FUZZERS := fuzz_deal fuzz_stream
+C_TEST_HEADERS := $(wildcard tests/c/*.h csrc/abi/*.h)
+
+$(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%): build/%: tests/c/%.c $(C_TEST_HEADERS) build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
-# What deal bench latency runs.
-build/bench_latency: bench/latency.c csrc/abi/deal.h build/libdeal.so
+CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+
+build/test_hpp: tests/c/test_hpp.cpp $(wildcard csrc/abi/deal*.h*) build/libdeal.so
+	$(CXX) -O2 -std=c++17 $(CXX_WARNINGS) -Icsrc/abi $< $(WITH_LIBDEAL) -o $@
+
+# What deal bench latency and deal bench stream run.
+build/bench_latency build/bench_stream: build/bench_%: bench/%.c bench/allocations.h csrc/abi/deal.h \
+  csrc/abi/deal_stream.h build/libdeal.so
 	$(CC) -O2 $(C_FLAGS) $< $(WITH_LIBDEAL) -o $@
 
 # What deal bench kernel tells the clock by.
@@ -182,31 +192,27 @@ build/failing_calls.so: tests/c/failing_calls.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -shared -fPIC $< -o $@ -ldl
 
-build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized: \
-  build/%_sanitized: tests/c/%.c tests/c/small_batch.h csrc/abi/columns.def \
-  $(PLAIN:%=build/sanitized/%.o)
+$(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized): build/%_sanitized: tests/c/%.c \
+  $(C_TEST_HEADERS) csrc/abi/columns.def $(PLAIN:%=build/sanitized/%.o)
 	$(CC) $(SANITIZE) $(C_FLAGS) -c $< -o build/sanitized/$*.o
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/failing_calls.so \
-  build/test_cuda_emulated build/emulated/_native.so build/test_deal_sanitized build/test_deal_calls_sanitized \
-  build/test_isa_sanitized build/fuzz_deal_sanitized build/test_cuda_emulated_sanitized
+test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/failing_calls.so build/test_cuda_emulated \
+  build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) \
+  build/test_cuda_emulated_sanitized
 
-ctest: build/test_deal build/test_deal_calls build/test_isa build/fuzz_deal build/test_cuda_emulated
-	build/test_deal
-	build/test_deal_calls
-	build/test_isa
+ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/test_cuda_emulated
+	set -e; for test in $(C_TESTS) test_hpp; do build/$$test; done
 	build/fuzz_deal 1 5000
+	build/fuzz_stream 1 20000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone
 	build/test_cuda_emulated
 
-ctest-sanitized: build/test_deal_sanitized build/test_deal_calls_sanitized build/test_isa_sanitized build/fuzz_deal_sanitized \
-  build/test_cuda_emulated_sanitized
-	build/test_deal_sanitized
-	build/test_deal_calls_sanitized
-	build/test_isa_sanitized
+ctest-sanitized: $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) build/test_cuda_emulated_sanitized
+	set -e; for test in $(C_TESTS); do build/$${test}_sanitized; done
 	build/fuzz_deal_sanitized 1 50000
+	build/fuzz_stream_sanitized 1 50000
 	build/test_cuda_emulated_sanitized
 
 # test_deal counts allocations by a malloc of its own, which this sanitizer cannot run under.
@@ -216,7 +222,7 @@ build/threads/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(RACES) -c $< -o $@
 
-build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads: build/%_threads: tests/c/%.c tests/c/small_batch.h \
+build/test_deal_calls_threads build/test_isa_threads build/fuzz_deal_threads: build/%_threads: tests/c/%.c $(C_TEST_HEADERS) \
   csrc/abi/columns.def $(PLAIN:%=build/threads/%.o)
 	$(CC) $(RACES) $(C_FLAGS) -c $< -o build/threads/$*.o
 	$(CXX) $(RACES) build/threads/$*.o $(filter %.o,$^) -lm -pthread -o $@
@@ -235,15 +241,17 @@ build/$(ARM)/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(ARM)-g++ $(LIBRARY_FLAGS) $(CXXFLAGS) -c $< -o $@
 
-build/$(ARM)/%: tests/c/%.c tests/c/small_batch.h csrc/abi/deal.h $(PLAIN:%=build/$(ARM)/%.o)
+build/$(ARM)/%: tests/c/%.c $(C_TEST_HEADERS) $(PLAIN:%=build/$(ARM)/%.o)
 	$(ARM)-gcc -O2 $(C_FLAGS) -c $< -o $@.o
 	$(ARM)-g++ $@.o $(filter %.o,$^) -lm -pthread -o $@
 
 .SECONDARY: $(PLAIN:%=build/$(ARM)/%.o)
 
-ctest-neon: build/$(ARM)/test_deal build/$(ARM)/test_deal_calls build/$(ARM)/test_isa
+ctest-neon: $(C_TESTS:%=build/$(ARM)/%)
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
 	$(RUN_ARM) build/$(ARM)/test_deal_calls
+	$(RUN_ARM) build/$(ARM)/test_scores
+	$(RUN_ARM) build/$(ARM)/test_stream
 	$(RUN_ARM) build/$(ARM)/test_isa neon
 
 # ---- CUDA ---------------------------------------------------------------------------------------

@@ -21,6 +21,12 @@ Hand them to a labeling tool, and take the labels back::
     deal.annotate("out/", to="label-studio", output="tasks/")
     deal.collect("export.json", from_="label-studio", output="labeled/", tasks="tasks/")
 
+Select from frames as they come, on a rig::
+
+    stream = deal.Stream(budget=500, min_gap="2s")
+    for decision in stream.push("0001.jpg", score=0.3, timestamp_ns=time_ns):
+        print(decision.action, decision.id, decision.why)          # keep, evict or drop
+
 Add an acquisition function of your own with ``@deal.acquisition``.
 
 Public names are imported on first use, so that ``import deal`` stays light.
@@ -59,10 +65,12 @@ if TYPE_CHECKING:
     from deal.regions.sources import Components, GivenSegments, Superpixels
     from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
+    from deal.rig.recorder import Recorder
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
     from deal.selection import Selection, select
+    from deal.selection.stream import Decision, Stream
     from deal.types import Statistics
     from deal.viewing.view import view
 else:  # type checkers take a module with __getattr__ to have every name
@@ -75,6 +83,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
+            "Decision": "deal.selection.stream",
             "DifficultyHead": "deal.model.head",
             "EngineUnavailableError": "deal.errors",
             "FitReport": "deal.fitting",
@@ -87,6 +96,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "OutputError": "deal.errors",
             "PoolError": "deal.errors",
             "Progress": "deal.run.progress",
+            "Recorder": "deal.rig.recorder",
             "Results": "deal.results.frames",
             "ResultsError": "deal.errors",
             "RunReport": "deal.run.progress",
@@ -94,6 +104,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "Segments": "deal.kernel.regions",
             "Selection": "deal.selection",
             "Statistics": "deal.types",
+            "Stream": "deal.selection.stream",
             "Superpixels": "deal.regions.sources",
             "TooManyErrorsError": "deal.errors",
             "UsageError": "deal.errors",
@@ -121,6 +132,7 @@ __all__ = [
     "Collection",
     "Components",
     "DealError",
+    "Decision",
     "DifficultyHead",
     "EngineUnavailableError",
     "FitReport",
@@ -133,6 +145,7 @@ __all__ = [
     "OutputError",
     "PoolError",
     "Progress",
+    "Recorder",
     "Results",
     "ResultsError",
     "RunReport",
@@ -140,6 +153,7 @@ __all__ = [
     "Segments",
     "Selection",
     "Statistics",
+    "Stream",
     "Superpixels",
     "TooManyErrorsError",
     "UsageError",

@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
+# id, arrival, score, key, timestamp_ns, action, why, waiting, sent
+StreamDecision = tuple[int, int, float, float, int, int, int, bool, bool]
+
 ISA_AUTO: int
 ISA_PORTABLE: int
 ISA_AVX2: int
@@ -51,6 +54,61 @@ def class_map(context: Context, request: Input) -> tuple[NDArray[np.uint8], NDAr
 def resample(
     image: NDArray[np.uint8], height: int, width: int, bicubic: bool, vector: bool = ...
 ) -> NDArray[np.uint8]: ...
+def log(values: NDArray[np.float64], out: NDArray[np.float64]) -> None: ...
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
+def thumbnail_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int: ...
+def score(
+    name: str,
+    columns: dict[str, NDArray[Any]],
+    images: int,
+    levels: int = ...,
+    edges: str = ...,
+    tail: float = ...,
+    classes: int = ...,
+    focus: list[int] = ...,
+    totals: list[int] = ...,
+    ids: list[str] = ...,
+    seed: int = ...,
+) -> NDArray[np.float64]: ...
+def name_hash(name: bytes) -> int: ...
+def why_name(why: int) -> str: ...
+
+class FrameStream:
+    def __init__(self, options: dict[str, float]) -> None: ...
+    @property
+    def memory(self) -> int: ...
+    def push(
+        self,
+        frame_id: int,
+        name_hash: int,
+        timestamp_ns: int,
+        size: int,
+        score: float,
+        sequence: int,
+        camera: int,
+        signature: bytes | None,
+    ) -> list[StreamDecision]: ...
+    def end(self) -> list[StreamDecision]: ...
+    def kept(self) -> list[StreamDecision]: ...
+    def best(self) -> StreamDecision | None: ...
+    def sent(self, frame_id: int) -> None: ...
+    def restore(
+        self,
+        frame_id: int,
+        name_hash: int,
+        timestamp_ns: int,
+        size: int,
+        score: float,
+        sequence: int,
+        camera: int,
+        signature: bytes | None,
+        arrival: int,
+        action: int,
+        why: int,
+        sent: bool,
+    ) -> None: ...
+    def counters(self) -> dict[str, int]: ...
+
 def components(ids: NDArray[np.int32], min_pixels: int) -> tuple[NDArray[np.int32], int]: ...
 def k_center_greedy(
     features: NDArray[np.float32],
@@ -82,14 +140,14 @@ class DeviceMemory:
     @property
     def address(self) -> int: ...
     @property
-    def size(self) -> int: ...
+    def memory(self) -> int: ...
 
 class PinnedMemory(Buffer):
     def __init__(self, device: int, size: int) -> None: ...
     @property
     def address(self) -> int: ...
     @property
-    def size(self) -> int: ...
+    def memory(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class Stream:

@@ -1,28 +1,51 @@
 /*
  * deal.h - difficulty and uncertainty statistics of segmentation logits. C ABI, C11.
  *
- * Usage
+ * Usage, in C or C++ (B images of C classes, logits h x w; csrc/abi/deal_stream.h selects frames)
  *
- *     deal_context_options options = {sizeof options};  // CPU, every core, best instruction set
+ *     deal_context_options options;
+ *     DEAL_INIT(options);  // CPU, every core, best instruction set
  *     deal_context* context;
  *     if (deal_context_create(&options, &context) != DEAL_OK) puts(deal_last_error());
  *
- *     deal_tensor logits = {sizeof logits, data, DEAL_FLOAT32, DEAL_CPU, 1, B, C, h, w,
- *                           {0, C * h * w, h * w, w, 1}};
- *     deal_head head = {sizeof head, weight, C, 0.8f, -0.4f, 60, 80, DEAL_ATTENTION_AUTO};
- *     deal_input input = {sizeof input, &logits, 360, 480, DEAL_ALIGN_CORNERS, &head};
- *     double difficulty[B];
- *     deal_output output = {sizeof output};
- *     output.difficulty_mean = difficulty;
+ *     deal_tensor logits;
+ *     DEAL_INIT(logits);
+ *     logits.data = data;
+ *     logits.dtype = DEAL_FLOAT32;
+ *     logits.size_bytes = sizeof data;  // optional: checked against sizes and strides
+ *     logits.batch = B, logits.channels = C, logits.height = h, logits.width = w;
+ *     logits.stride[1] = C * h * w, logits.stride[2] = h * w, logits.stride[3] = w;
+ *     logits.stride[4] = 1;
  *
- *     deal_reserve(context, &input);                  // optional: all memory is taken here
- *     deal_enqueue(context, &input, &output, NULL);   // immediate on the CPU
- *     deal_finish(context);                           // from here a device's results are valid
+ *     deal_head head;
+ *     DEAL_INIT(head);
+ *     head.weight = weight, head.channels = C, head.gamma = 0.8f, head.bias = -0.4f;
+ *     head.grid_height = 60, head.grid_width = 80;
+ *
+ *     deal_input input;
+ *     DEAL_INIT(input);
+ *     input.logits = &logits, input.head = &head;
+ *     input.raster_height = 360, input.raster_width = 480, input.sampling = DEAL_ALIGN_CORNERS;
+ *
+ *     double difficulty[B], entropy[B], scores[B];
+ *     deal_output output;
+ *     DEAL_INIT(output);
+ *     output.difficulty_mean = difficulty;
+ *     output.difficulty_weighted_entropy_mean = entropy;
+ *
+ *     deal_acquisition acquisition;
+ *     DEAL_INIT(acquisition);
+ *     deal_acquisition_find("ds:entropy", &acquisition.kind);
+ *
+ *     deal_reserve(context, &input);                     // optional: all memory is taken here
+ *     deal_enqueue(context, &input, &output, NULL);      // immediate on the CPU
+ *     deal_finish(context);                              // from here a device's results are valid
+ *     deal_score(&acquisition, &output, B, scores);      // higher: label sooner
  *     deal_context_destroy(context);
  *
  * Rules
- *   - Set struct_size of every struct to its sizeof and every unused field to 0. Fields beyond
- *     struct_size count as 0, so programs built against an older header keep working.
+ *   - Set struct_size of every struct to its sizeof and every unused field to 0, as DEAL_INIT does.
+ *     Fields beyond struct_size count as 0, so programs built against an older header keep working.
  *   - Outputs are buffers of the caller. An output whose pointer is NULL is not computed, and a
  *     stage without any output is skipped.
  *   - A context serves one thread at a time; several contexts may run at once. No state is global.
@@ -52,6 +75,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(DEAL_BUILDING)
 #define DEAL_API __attribute__((visibility("default")))
@@ -67,6 +91,14 @@ extern "C" {
 #define DEAL_HISTOGRAM_LEVELS 240
 #define DEAL_MAX_CLASSES 256
 #define DEAL_MAX_MEMBERS 64
+#define DEAL_THUMBNAIL_BYTES 192
+
+/* Sets all fields of a struct of this interface to 0, and its struct_size. */
+#define DEAL_INIT(name) deal_init(&(name), sizeof(name))
+static inline void deal_init(void* structure, size_t size) {
+  memset(structure, 0, size);
+  memcpy(structure, &size, sizeof size);
+}
 
 typedef enum deal_status {
   DEAL_OK = 0,
@@ -127,7 +159,8 @@ typedef struct deal_tensor {
   int32_t device;   /* deal_device */
   int64_t members;  /* M models of a committee, of logits alone; 0 counts as 1 */
   int64_t batch, channels, height, width;
-  int64_t stride[5]; /* in elements: member, image, channel, row, column; may be 0 or negative */
+  int64_t stride[5];  /* in elements: member, image, channel, row, column; may be 0 or negative */
+  int64_t size_bytes; /* of the buffer; a request whose strides span more is refused. 0: unknown */
 } deal_tensor;
 
 typedef struct deal_head {
@@ -269,6 +302,75 @@ DEAL_API deal_status deal_finish(deal_context* context);
  * 2^31 - 1 pixels each. */
 DEAL_API deal_status deal_components(const int32_t* map, int64_t height, int64_t width,
                                      int64_t min_pixels, int32_t* ids, int64_t* count);
+
+/* ---- Scores ---------------------------------------------------------------------------------- */
+
+/* The acquisition functions of docs/acquisition.md that score one image alone. */
+typedef enum deal_acquisition_kind {
+  DEAL_DS_NONE = 0,
+  DEAL_DS_ENTROPY = 1,
+  DEAL_DS_MARGIN = 2,
+  DEAL_DS_LEAST_CONFIDENCE = 3,
+  DEAL_DE = 4, /* takes levels, edges */
+  DEAL_ENTROPY = 5,
+  DEAL_MARGIN = 6,
+  DEAL_LEAST_CONFIDENCE = 7,
+  DEAL_RIPU = 8,                 /* takes classes */
+  DEAL_RANDOM = 9,               /* takes ids, seed */
+  DEAL_TAIL_DIFFICULTY = 10,     /* takes tail */
+  DEAL_TAIL_ENTROPY = 11,        /* takes tail, classes */
+  DEAL_BALANCED_DIFFICULTY = 12, /* these three take classes, totals */
+  DEAL_BALANCED_ENTROPY = 13,
+  DEAL_BALANCED_DS_ENTROPY = 14,
+  DEAL_FOCUS_DIFFICULTY = 15, /* these four take classes, focus */
+  DEAL_FOCUS_ENTROPY = 16,
+  DEAL_FOCUS_DS_ENTROPY = 17,
+  DEAL_FOCUS_PIXELS = 18,
+  DEAL_VOTE_ENTROPY = 19, /* these four are of a committee */
+  DEAL_BALD = 20,
+  DEAL_KL_TO_MEAN = 21,
+  DEAL_CONSENSUS_ENTROPY = 22,
+} deal_acquisition_kind;
+
+/* The range of DE's levels: each image's own min...max, or 0...1. */
+typedef enum deal_edges { DEAL_EDGES_IMAGE = 0, DEAL_EDGES_FIXED = 1 } deal_edges;
+
+typedef struct deal_acquisition {
+  size_t struct_size;
+  int32_t kind;           /* deal_acquisition_kind */
+  int32_t levels;         /* a divisor of 240 above 1; 0 counts as 8 */
+  int32_t edges;          /* deal_edges */
+  int64_t classes;        /* C */
+  double tail;            /* share of the pixels, above 0 and at most 1; 0 counts as 0.05 */
+  const uint8_t* focus;   /* [C], not 0 for the classes that count */
+  const int64_t* totals;  /* [C], pixels of the pool predicted as each class: of an earlier drive */
+  const char* const* ids; /* [B], UTF-8, NUL-terminated */
+  int64_t seed;
+} deal_acquisition;
+
+/* Sets *kind to the deal_acquisition_kind of a name such as "ds:entropy". */
+DEAL_API deal_status deal_acquisition_find(const char* name, int32_t* kind);
+
+/* Scores a batch of statistics: scores [batch], higher is labeled sooner, NaN for an image without
+ * a score. The bits are those of deal.acquisition_scores in Python, on every processor. The output
+ * needs the columns that the function reads, which an error names. Takes no memory. */
+DEAL_API deal_status deal_score(const deal_acquisition* acquisition, const deal_output* output,
+                                int64_t batch, double* scores);
+
+/* ---- Signatures ------------------------------------------------------------------------------ */
+
+/* Writes the signature of an upright RGB image to out [12 x 16]: the rounded mean grey (luma of
+ * ITU-R BT.601) of 12 x 16 areas, of at most 32 rows per area. These are the bytes that
+ * deal-score stores as `thumbnail` and compares with --dedup. stride: bytes from row to row, column
+ * to column and channel to channel; NULL for packed rows. For BGR pass the address of the first red
+ * byte and a last stride of -1. Takes no memory. */
+DEAL_API deal_status deal_thumbnail(const uint8_t* rgb, const int64_t* stride, int64_t height,
+                                    int64_t width, uint8_t* out);
+
+/* How far two signatures are apart, in 1/36864 of a grey level: sum of |192 (a - b) - sum(a - b)|,
+ * so that a mere change of exposure counts little. Two images are near-duplicates by a threshold
+ * of t grey levels where it is at most t * 36864. */
+DEAL_API int64_t deal_thumbnail_difference(const uint8_t* a, const uint8_t* b);
 
 #ifdef __cplusplus
 }

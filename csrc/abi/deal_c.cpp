@@ -6,11 +6,10 @@
 
 #include <algorithm>
 #include <memory>
-#include <new>
-#include <stdexcept>
 
 #include "cpu/components.h"
 #include "cpu/kernels.h"
+#include "abi/guard.h"
 #include "abi/request.h"
 #include "abi/validate.h"
 #include "cpu/statistics_cpu.h"
@@ -27,35 +26,10 @@ struct deal_context {  // one of the two
 };
 
 namespace deal {
-namespace {
 
 thread_local char last_error[512] = "";
 
-template <class Fn>
-deal_status guarded(Fn&& fn) {
-  try {
-    fn();
-    return DEAL_OK;
-  } catch (const Failure& failure) {
-    snprintf(last_error, sizeof last_error, "%s", failure.text);
-    return failure.status;
-  } catch (const std::bad_alloc&) {
-    snprintf(last_error, sizeof last_error, "out of memory");
-    return DEAL_ERROR_OUT_OF_MEMORY;
-  } catch (const DeviceError& error) {
-    snprintf(last_error, sizeof last_error, "%s", error.what());
-    return DEAL_ERROR_DEVICE;
-  } catch (const std::invalid_argument& error) {
-    snprintf(last_error, sizeof last_error, "%s", error.what());
-    return DEAL_ERROR_INVALID_ARGUMENT;
-  } catch (const std::exception& error) {
-    snprintf(last_error, sizeof last_error, "%s", error.what());
-    return DEAL_ERROR_INTERNAL;
-  } catch (...) {
-    snprintf(last_error, sizeof last_error, "unknown failure");
-    return DEAL_ERROR_INTERNAL;
-  }
-}
+namespace {
 
 // Tensors have to lie where the context computes; maps and masks cannot tell where they lie.
 void check_device(const deal_context& context, const Request& r) {

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <stdexcept>
+
 #include "abi/deal.h"
 
 namespace deal {
@@ -11,6 +13,11 @@ namespace deal {
 struct Failure {
   deal_status status;
   char text[512];
+};
+
+// The device or its driver failed; the text says what to do.
+struct DeviceError : std::runtime_error {
+  using runtime_error::runtime_error;
 };
 
 [[noreturn]] __attribute__((format(printf, 2, 3))) inline void fail(deal_status status,

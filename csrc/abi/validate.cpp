@@ -25,6 +25,28 @@ bool fits(int64_t height, int64_t width) {
          height * width <= UINT32_MAX;
 }
 
+// A buffer of size_bytes has to hold all that strides reach, from the first byte to the last.
+void check_size(const deal_tensor& t, int64_t element_size, const char* name) {
+  if (t.size_bytes == 0) return;
+  const int64_t sizes[5] = {std::max<int64_t>(t.members, 1), t.batch, t.channels, t.height,
+                            t.width};
+  int64_t span = 1;  // elements
+  bool holds = true;
+  for (int d = 0; d < 5 && holds; ++d) {
+    if (sizes[d] == 1) continue;  // its stride is never taken
+    int64_t reach;
+    holds = t.stride[d] != INT64_MIN &&
+            !__builtin_mul_overflow(sizes[d] - 1, t.stride[d] < 0 ? -t.stride[d] : t.stride[d],
+                                    &reach) &&
+            !__builtin_add_overflow(span, reach, &span);
+  }
+  if (!holds || span > t.size_bytes / element_size) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT,
+         "%s.size_bytes is %lld, less than its sizes and strides reach; check the strides", name,
+         ll(t.size_bytes));
+  }
+}
+
 TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   const deal_tensor t = read_struct(tensor, name);
   if (t.data == nullptr) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.data is NULL", name);
@@ -56,6 +78,7 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   if (!aligned(t.data, view.element_size)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is not aligned to its elements; pass a copy", name);
   }
+  check_size(t, view.element_size, name);
   view.members = std::max<int64_t>(t.members, 1);
   view.batch = t.batch;
   view.channels = t.channels;

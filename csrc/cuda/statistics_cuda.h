@@ -5,19 +5,14 @@
 #include <stdint.h>
 
 #include <memory>
-#include <stdexcept>
 
 #include "abi/deal.h"
+#include "abi/failure.h"
 #include "abi/request.h"
 
 namespace deal {
 
 constexpr int64_t kMaxCudaBatch = 65535;  // images are the second dimension of the launches
-
-// The device or its driver failed; the text says what to do.
-struct DeviceError : std::runtime_error {
-  using runtime_error::runtime_error;
-};
 
 class CudaScorer {
  public:

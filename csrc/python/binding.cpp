@@ -15,6 +15,8 @@
 #include "python/binding_cuda.h"
 #include "python/binding_k_center.h"
 #include "python/binding_resample.h"
+#include "python/binding_scores.h"
+#include "python/binding_stream.h"
 #include "abi/columns.h"
 #include "abi/deal.h"
 #include "cuda/device_runtime.h"
@@ -376,4 +378,6 @@ PYBIND11_MODULE(_native, m) {
   bind_cuda(m);
   bind_k_center(m);
   bind_resample(m);
+  bind_scores(m);
+  bind_stream(m);
 }

@@ -49,8 +49,9 @@ void set_byte_strides(PyArray* array, const std::vector<int64_t>& bytes, int64_t
                       const char* name) {
   for (const int64_t stride : bytes) {
     if (stride % itemsize != 0) {
-      throw py::value_error(std::string(name) +
-                            ": a stride is not a multiple of the element size; pass a contiguous copy");
+      throw py::value_error(
+          std::string(name) +
+          ": a stride is not a multiple of the element size; pass a contiguous copy");
     }
     array->strides.push_back(stride / itemsize);
   }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from deal.acquisitions.columns import Columns, Scores
 from deal.acquisitions.registry import acquisition, suggestion
 from deal.errors import UsageError
+from deal.kernel.logarithm import log
 
 __all__ = ["class_weights"]
 
@@ -49,7 +50,7 @@ def class_weights(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
     These are ENet's class weights (Paszke et al. 2016, arXiv 1606.02147, section 5.1): 50.5 for a
     class without pixels, 1.42 for a class that has all pixels.
     """
-    return np.asarray(1.0 / np.log(_ENET_OFFSET + pixels / max(int(pixels.sum()), 1)))
+    return np.asarray(1.0 / log(_ENET_OFFSET + pixels / max(int(pixels.sum()), 1)))
 
 
 def _pool_pixels(

@@ -9,6 +9,7 @@ import numpy as np
 from deal.acquisitions.columns import Columns, Scores
 from deal.acquisitions.registry import acquisition
 from deal.errors import UsageError
+from deal.kernel.logarithm import log
 from deal.types import HISTOGRAM_LEVELS
 
 __all__ = ["de", "ds_entropy", "ds_least_confidence", "ds_margin", "ds_none"]
@@ -104,6 +105,6 @@ def de(columns: Columns, *, levels: int = 8, edges: str = "image") -> Scores:
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
     # The term of an empty level is 0, not 0 · log 0.
-    log_share = np.log(np.where(counts > 0, share, 1.0))
+    log_share = log(np.where(counts > 0, share, 1.0))
     result: Scores = np.abs((share * log_share).sum(axis=1))
     return result

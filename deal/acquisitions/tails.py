@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deal.acquisitions.columns import Columns, Scores
 from deal.acquisitions.registry import acquisition
 from deal.errors import UsageError
+from deal.kernel.logarithm import log
 from deal.types import HISTOGRAM_LEVELS
 
 __all__ = ["tail_difficulty", "tail_entropy"]
@@ -77,6 +78,6 @@ def tail_entropy(columns: Columns, *, tail: float = 0.05) -> Scores:
     tail : float
         Share of the pixels, above 0 and up to 1.
     """
-    width = np.log(columns["class_pixels"].shape[1]) / HISTOGRAM_LEVELS
+    width = float(log(columns["class_pixels"].shape[1])) / HISTOGRAM_LEVELS
     result: Scores = _tail_mean(columns["entropy_hist"], tail) * width
     return result

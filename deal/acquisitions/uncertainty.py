@@ -8,6 +8,7 @@ import numpy as np
 
 from deal.acquisitions.columns import Columns, Scores
 from deal.acquisitions.registry import acquisition
+from deal.kernel.logarithm import log
 
 __all__ = ["entropy", "least_confidence", "margin", "random", "ripu"]
 
@@ -76,7 +77,7 @@ def ripu(columns: Columns, *, table: str) -> Scores:
     counts = columns["class_pixels"]
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
-    log_share = np.log(np.where(counts > 0, share, 1.0))
+    log_share = log(np.where(counts > 0, share, 1.0))
     result: Scores = np.abs((share * log_share).sum(axis=1)) * columns["entropy_mean"]
     return result
 

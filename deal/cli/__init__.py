@@ -28,6 +28,7 @@ __all__ = ["deal", "main", "run", "score_main"]
 _COMMANDS = (
     "score",
     "select",
+    "stream",
     "view",
     "annotate",
     "collect",

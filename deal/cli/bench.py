@@ -228,6 +228,16 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--frames", 108_000, "Number of frames.")
+@outputs
+def stream(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time the selector of streams, frame by frame, in a C program on one core."""
+    from deal.bench.stream import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @count("--rows", 10_000_000, "Number of rows.", least=100)
 @count("--part-rows", 512, "Rows per Parquet file.")
 @click.option(

@@ -16,6 +16,7 @@ from deal.cli.ranking import (
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.replay import replayed, split_options, stream_options
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -29,6 +30,7 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
         "deal select scored --acquisition entropy --budget 500",
         "deal select scored --budget 5% --diverse 10 --exclude labeled.csv -o round2",
         "deal select scored --budget regions:2000 --max-per-image 5",
+        "deal select scored --budget 500 --min-gap 2s --as-stream --max-bytes 2GB",
         "deal select scored --acquisition entropy --budget 500 -o round2 --previews 24",
     ],
 )
@@ -41,6 +43,7 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
     "not match keep the sequence that is stored.",
 )
 @ranking_options
+@stream_options
 @option(
     _OUT,
     "--output",
@@ -108,13 +111,17 @@ def command(
         raise UsageError(f"--previews must be at least 0, not {previews}")
     if previews and output is None:
         raise UsageError("--previews needs --output DIR, the folder for previews.jpg")
+    of_stream, options = split_options(options)
     keywords = ranking_keywords(options)
-    selection = select(out, **keywords)
+    stream = replayed(out, of_stream, keywords)
+    selection = select(out, **keywords) if stream is None else stream.selection
     if output is not None:
         selection.write(output, csv_safe=csv_safe)
+        if stream is not None:
+            stream.write_decisions(output)
         if not csv_safe:
             note_formulas(selection)
-    notes, sheet = list(selection.notes), None
+    notes, sheet = [*selection.notes, *([] if stream is None else stream.lines())], None
     if len(selection) and (previews or store_maps != "none"):
         from deal.run.pictures import draw_pictures
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deal import _native
 
 __all__ = [
     "BYTES",
@@ -37,36 +38,15 @@ MOST_LEVELS = 255
 
 Thumbnail = NDArray[np.uint8]
 
-# Rows of an area that are averaged, spread evenly over it: all of them up to a height of 384
-# pixels. More would change little, and reading a large image once more takes time.
-_ROWS = 32
-# Luma of ITU-R BT.601 in 2^-16, as Pillow has it.
-_LUMA = np.array([19595, 38470, 7471])
-_ONE = 1 << 16
-
 
 def thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
     """Rounded mean grey of 12×16 areas of an image [H, W, 3], uint8 [12, 16].
 
     Area (i, j) has the rows from ⌊i·H/12⌋ to ⌊(i+1)·H/12⌋ and the columns from ⌊j·W/16⌋ to
-    ⌊(j+1)·W/16⌋, and at least one of each.
+    ⌊(j+1)·W/16⌋, and at least one of each; of more than 32 rows, 32 that are spread evenly count.
+    It is ``deal_thumbnail`` of the C library.
     """
-    height, width = image.shape[:2]
-    sums = np.empty((SHAPE[0], width, 3), np.int64)
-    counts = np.empty(SHAPE[0], np.int64)
-    for area, (top, bottom) in enumerate(_areas(height, SHAPE[0])):
-        size = bottom - top
-        rows = image[top:bottom]
-        if size > _ROWS:
-            rows = rows[(2 * np.arange(_ROWS) + 1) * size // (2 * _ROWS)]
-        sums[area] = np.add.reduce(rows, axis=0, dtype=np.uint16)
-        counts[area] = len(rows)
-    starts, stops = np.array(_areas(width, SHAPE[1])).T
-    # With fewer columns than areas some areas share a column.
-    sums = np.add.reduceat(sums, starts, axis=1) if width >= SHAPE[1] else sums[:, starts]
-    pixels = counts[:, None] * (stops - starts)
-    grey = (sums @ _LUMA + pixels * (_ONE // 2)) // (pixels * _ONE)
-    return np.asarray(grey, np.uint8)
+    return _native.thumbnail(image)
 
 
 def difference(a: Thumbnail, b: Thumbnail) -> float:
@@ -94,9 +74,3 @@ def centred(signatures: NDArray[np.uint8]) -> NDArray[np.int32]:
 def limit_of(levels: float | Fraction) -> int:
     """The greatest `distance` of two thumbnails that differ by at most so many grey levels."""
     return math.floor(Fraction(levels) * BYTES**2)
-
-
-def _areas(length: int, parts: int) -> list[tuple[int, int]]:
-    """First and last + 1 row (or column) of each area."""
-    starts = [part * length // parts for part in range(parts + 1)]
-    return [(start, max(stop, start + 1)) for start, stop in pairwise(starts)]

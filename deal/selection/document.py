@@ -21,7 +21,7 @@ from deal.selection.heading import heading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "Selection", "unguarded"]
+__all__ = ["COLUMNS", "Selection", "quote", "unguarded"]
 
 COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 """Columns of ``selection.csv`` and keys of the rows of ``selection.json``.
@@ -191,7 +191,7 @@ class Selection:
             cells = (
                 ""
                 if value is None
-                else _quote(shown(value))
+                else quote(shown(value))
                 if isinstance(value, str)
                 else repr(value)
                 for value in row.values()
@@ -217,7 +217,8 @@ def _guarded(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as a cell of CSV."""
     # csv.writer does not quote a carriage return, which readers take for the end of the row.
     if not text or any(character in text for character in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'

@@ -319,9 +319,8 @@ def _check_gap(rows: Rows, ranking: Ranking, scored: NDArray[np.bool_], missing_
                 if gap.frames
                 else "score from a manifest with a column timestamp_ns, or give the gap in frames"
             )
-            raise ResultsError(
-                f"min_gap {gap.text}: {count} of {int(scored.sum())} rows have no {what}; {remedy}"
-            )
+            rows_of = f"{count} of {int(scored.sum())} rows"
+            raise ResultsError(f"{gap.rule} {gap.text}: {rows_of} have no {what}; {remedy}")
 
 
 def notes_on_quotas(rows: Rows, ranking: Ranking) -> Iterator[str]:

@@ -120,11 +120,14 @@ class Gap:
     frames : bool
     text : str
         The gap as the user wrote it.
+    rule : str
+        The option that gave it.
     """
 
     size: int
     frames: bool
     text: str
+    rule: str = "min_gap"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError, UsageError
+from deal.kernel.logarithm import log
 from deal.selection.order import mixed
 
 __all__ = ["Stochastic", "parse_stochastic"]
@@ -75,7 +76,8 @@ class Stochastic:
             A score is below 0, so ``power`` cannot draw by it.
         """
         if self.kind == "softrank":
-            weights = np.log(_ranks(scores))
+            weights = _ranks(scores)
+            log(weights, out=weights)
             weights *= -self.beta
         elif len(scores) and scores[-1] < 0:
             raise ResultsError(
@@ -83,8 +85,7 @@ class Stochastic:
                 "which draws by ranks"
             )
         else:
-            with np.errstate(divide="ignore"):
-                weights = np.log(scores)
+            weights = log(scores)
             weights *= self.beta
             np.clip(weights, -_LIMIT, _LIMIT, out=weights)
         weights -= _negative_gumbel(hashes, seed)
@@ -122,6 +123,6 @@ def _negative_gumbel(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.float6
     noise = (mixed(hashes ^ start) >> np.uint64(12)).astype(np.float64)
     noise += 0.5
     noise /= 2.0**52
-    np.log(noise, out=noise)
+    log(noise, out=noise)
     np.negative(noise, out=noise)
-    return np.log(noise, out=noise)
+    return log(noise, out=noise)

@@ -242,6 +242,22 @@ def test_frames_are_timed_in_c_without_allocations(tmp_path, monkeypatch):
     assert report.rows[-1].value.median == 0
 
 
+def test_a_stream_is_timed_in_c_without_allocations(tmp_path, monkeypatch):
+    from deal.bench.checkout import programs_folder
+    from deal.bench.stream import run
+
+    root = Path(deal.__file__).resolve().parent.parent
+    if not (root / "build" / "libdeal.so.1").exists():
+        pytest.skip("the C library is not built (make libdeal)")
+    monkeypatch.setenv("DEAL_CACHE", str(tmp_path))
+    programs_folder(root).mkdir(parents=True)
+    (programs_folder(root) / "build").symlink_to(root / "build")  # spares compiling it again
+    report = run(frames=2000)
+    values = {row.name: row.value.median for row in report.rows}
+    assert [value for name, value in values.items() if name.startswith("allocations")] == [0, 0, 0]
+    assert values["memory, budget"] < values["memory, gap"]
+
+
 @pytest.fixture
 def light_only(light, tmp_path, monkeypatch):
     """The light network and its graph, in place of those of random weights, at their size."""

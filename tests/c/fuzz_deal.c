@@ -124,6 +124,7 @@ static deal_tensor tensor(int64_t members, int64_t batch, int64_t channels, int6
     }
     t.data = data - lowest;
   }
+  if (one_in(2)) t.size_bytes = count * (t.dtype == DEAL_FLOAT32 ? 4 : 2);
   if (one_in(30)) {
     switch (below(8)) {
       case 0:

@@ -24,18 +24,18 @@ enum { B = 3, C = 5, h = 12, w = 16, H = 45, W = 61, CELL = 10, R = 5 * 7 };
 static float logits_data[B * C * h * w];
 static const float weight[C] = {0.5f, -1.0f, 2.0f, 0.0f, 1.5f};
 
-static deal_tensor make_logits(void) {
+static inline deal_tensor make_logits(void) {
   deal_tensor t = {
       sizeof t, logits_data, DEAL_FLOAT32, DEAL_CPU, 1, B, C, h, w, {0, C * h * w, h * w, w, 1}};
   return t;
 }
 
-static deal_head make_head(void) {
+static inline deal_head make_head(void) {
   deal_head head = {sizeof head, weight, C, 0.8f, -0.4f, 6, 8, DEAL_ATTENTION_AUTO};
   return head;
 }
 
-static deal_context* make_context(int threads) {
+static inline deal_context* make_context(int threads) {
   deal_context_options options = {sizeof options};
   options.threads = threads;
   deal_context* context = NULL;
@@ -44,7 +44,7 @@ static deal_context* make_context(int threads) {
   return context;
 }
 
-static void fill_logits(void) {
+static inline void fill_logits(void) {
   uint32_t state = 1;
   for (int i = 0; i < B * C * h * w; ++i) {
     state = state * 1664525u + 1013904223u;

@@ -8,27 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "allocations.h"
 #include "deal.h"
 #include "small_batch.h"
-
-/* Every allocation of the process, the library's included; sanitizers bring their own malloc. */
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
-static _Atomic long allocations = 0;
-void* __libc_malloc(size_t);
-void* __libc_memalign(size_t, size_t);
-void* malloc(size_t size) {
-  ++allocations;
-  return __libc_malloc(size);
-}
-void* aligned_alloc(size_t alignment, size_t size) {
-  ++allocations;
-  return __libc_memalign(alignment, size);
-}
-#define COUNTS_ALLOCATIONS 1
-#else
-static long allocations = 0;
-#define COUNTS_ALLOCATIONS 0
-#endif
 
 typedef struct results {
   int64_t n_pixels[B], hist[B * DEAL_HISTOGRAM_LEVELS], class_pixels[B * C];

@@ -16,7 +16,7 @@ STORED = {"image": IMAGE_COLUMNS, "region": REGION_COLUMNS}
 OF_THE_RUN = {
     "image": """id uri source_version sequence camera timestamp_ns attributes status error_code
         error duplicate_of width height orientation color_mode raster_width raster_height
-        embedding""",
+        embedding thumbnail""",
     "region": "id region polygon",
 }
 HEAD = deal.DifficultyHead(0.5, [1.0, 2.0, 3.0], 0.0)

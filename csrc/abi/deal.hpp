@@ -1,0 +1,201 @@
+/*
+ * deal.hpp - deal.h and deal_stream.h for C++17: errors are exceptions, and memory frees itself.
+ *
+ * Usage
+ *
+ *     deal::Context context;  // CPU, every core, best instruction set
+ *
+ *     auto logits = deal::make<deal_tensor>();  // all fields 0, struct_size set
+ *     logits.data = data;
+ *     logits.batch = B, logits.channels = C, logits.height = h, logits.width = w;
+ *     logits.stride[1] = C * h * w, logits.stride[2] = h * w, logits.stride[3] = w;
+ *     logits.stride[4] = 1;
+ *     auto input = deal::make<deal_input>();
+ *     input.logits = &logits, input.raster_height = 360, input.raster_width = 480;
+ *     double entropy[B];
+ *     auto output = deal::make<deal_output>();
+ *     output.entropy_mean = entropy;
+ *     context.compute(input, output);
+ *     const std::vector<double> scores = deal::score(deal::acquisition("entropy"), output, B);
+ *
+ *     auto options = deal::make<deal_stream_options>();
+ *     options.max_frames = 500, options.min_gap_ns = 2'000'000'000;
+ *     deal::Stream stream(options);
+ *     auto frame = deal::make<deal_stream_frame>();
+ *     frame.id = 1, frame.timestamp_ns = 1, frame.score = scores[0];
+ *     stream.push(frame, [](const deal_decision& decision) {
+ *       std::puts(deal_why_name(decision.why));  // DEAL_KEEP, DEAL_EVICT or DEAL_DROP
+ *     });
+ *
+ * Rules: those of the two headers. A call that fails throws deal::Error. Objects move, and are not
+ * copied; one thread uses an object at a time. What this header itself allocates is told below.
+ */
+#ifndef DEAL_HPP
+#define DEAL_HPP
+
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "deal.h"
+#include "deal_stream.h"
+
+namespace deal {
+
+/* A failed call: its status, and the text of deal_last_error(). */
+class Error : public std::runtime_error {
+ public:
+  explicit Error(deal_status status) : std::runtime_error(deal_last_error()), status_(status) {}
+  deal_status status() const noexcept { return status_; }
+
+ private:
+  deal_status status_;
+};
+
+inline void check(deal_status status) {
+  if (status != DEAL_OK) throw Error(status);
+}
+
+/* A struct of the C interface with all fields 0 and its struct_size. */
+template <class T>
+T make() noexcept {
+  T made;
+  DEAL_INIT(made);
+  return made;
+}
+
+class Context {
+ public:
+  explicit Context(const deal_context_options& options = make<deal_context_options>()) {
+    deal_context* created = nullptr;
+    check(deal_context_create(&options, &created));
+    context_.reset(created);
+  }
+
+  /* Takes all memory that a request needs. */
+  void reserve(const deal_input& input) { check(deal_reserve(context_.get(), &input)); }
+  /* Starts a request; on the CPU it is done on return. */
+  void enqueue(const deal_input& input, const deal_output& output, void* stream = nullptr) {
+    check(deal_enqueue(context_.get(), &input, &output, stream));
+  }
+  void finish() { check(deal_finish(context_.get())); }
+  void compute(const deal_input& input, const deal_output& output, void* stream = nullptr) {
+    enqueue(input, output, stream);
+    finish();
+  }
+  deal_context* get() const noexcept { return context_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(deal_context* context) const noexcept { deal_context_destroy(context); }
+  };
+  std::unique_ptr<deal_context, Destroy> context_;
+};
+
+/* The acquisition function of a name such as "ds:entropy"; set its options afterwards. */
+inline deal_acquisition acquisition(const char* name) {
+  auto made = make<deal_acquisition>();
+  check(deal_acquisition_find(name, &made.kind));
+  return made;
+}
+
+/* Scores of a batch, higher: label sooner. Allocates the vector; deal_score does not. */
+inline std::vector<double> score(const deal_acquisition& acquisition, const deal_output& output,
+                                 std::int64_t batch) {
+  std::vector<double> scores(static_cast<std::size_t>(batch));
+  check(deal_score(&acquisition, &output, batch, scores.data()));
+  return scores;
+}
+
+using Thumbnail = std::array<std::uint8_t, DEAL_THUMBNAIL_BYTES>;
+
+/* The signature of an RGB image of packed rows, or of any strides in bytes: row, column, channel.
+ */
+inline Thumbnail thumbnail(const std::uint8_t* rgb, std::int64_t height, std::int64_t width,
+                           const std::int64_t* stride = nullptr) {
+  Thumbnail made;
+  check(deal_thumbnail(rgb, stride, height, width, made.data()));
+  return made;
+}
+
+/* The selector of a stream. Allocates once, in the constructor. */
+class Stream {
+ public:
+  explicit Stream(const deal_stream_options& options) {
+    check(deal_stream_size(&options, &size_));
+    memory_.reset(static_cast<char*>(
+        ::operator new(static_cast<std::size_t>(size_), std::align_val_t{kAlignment})));
+    check(deal_stream_init(&options, memory_.get(), size_, &stream_));
+  }
+
+  /* Bytes of memory. */
+  std::int64_t size() const noexcept { return size_; }
+
+  /* Takes a frame and calls told(const deal_decision&) for every decision that follows from it. If
+   * told throws, rest() tells the decisions that are left, and has to be called before a push. */
+  template <class Told>
+  void push(const deal_stream_frame& frame, Told&& told) {
+    std::int64_t none = 0;
+    check(deal_stream_push(stream_, &frame, nullptr, 0, &none));
+    rest(told);
+  }
+  /* Decides all that waits, as at the end of a trip. */
+  template <class Told>
+  void end(Told&& told) {
+    std::int64_t none = 0;
+    check(deal_stream_end(stream_, nullptr, 0, &none));
+    rest(told);
+  }
+  template <class Told>
+  void rest(Told&& told) {
+    deal_decision decision;
+    std::int64_t count = 0;
+    while (check(deal_stream_rest(stream_, &decision, 1, &count)), count > 0) told(decision);
+  }
+
+  /* All kept frames, in no order. Allocates the vector. */
+  std::vector<deal_decision> kept() const {
+    std::int64_t count = 0;
+    check(deal_stream_kept(stream_, nullptr, 0, &count));
+    std::vector<deal_decision> found(static_cast<std::size_t>(count));
+    check(deal_stream_kept(stream_, found.data(), count, &count));
+    return found;
+  }
+  deal_stream_counters counters() const {
+    auto counters = make<deal_stream_counters>();
+    check(deal_stream_count(stream_, &counters));
+    return counters;
+  }
+  /* The best pick that is not sent yet; false if there is none. */
+  bool best(deal_decision& decision) const {
+    std::int32_t found = 0;
+    check(deal_stream_best(stream_, &decision, &found));
+    return found != 0;
+  }
+  void sent(std::uint64_t id) { check(deal_stream_sent(stream_, id)); }
+  void restore(const deal_stream_frame& frame, const deal_decision& decision) {
+    check(deal_stream_restore(stream_, &frame, &decision));
+  }
+  deal_stream* get() const noexcept { return stream_; }
+
+ private:
+  static constexpr std::size_t kAlignment = 16;
+
+  struct Free {
+    void operator()(char* memory) const noexcept {
+      ::operator delete(memory, std::align_val_t{kAlignment});
+    }
+  };
+  std::int64_t size_ = 0;
+  std::unique_ptr<char, Free> memory_;
+  deal_stream* stream_ = nullptr;
+};
+
+}  // namespace deal
+
+#endif /* DEAL_HPP */

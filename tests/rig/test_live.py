@@ -1,0 +1,140 @@
+"""`deal stream`: frames in, the best as files out, as `deal select` would have it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import deal
+from deal import cli
+
+DEMO = Path(deal.__file__).parent / "demo"
+MODEL = str(DEMO / "model.onnx")
+POOL = DEMO / "pool"
+RULES = ["--acquisition", "ds:entropy", "--budget", "5"]
+
+
+@pytest.fixture
+def trip(tmp_path: Path) -> Path:
+    """A manifest of the bundled images, two per second, and one that is no image."""
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    lines = ["uri,id,sequence,camera,timestamp_ns"]
+    for index, path in enumerate([*sorted(POOL.glob("*.jpg")), broken]):
+        lines.append(f"{path},{path.name},trip,front,{index * 500_000_000}")
+    manifest = tmp_path / "trip.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+def stream(*arguments: Any) -> int:
+    return cli.run(cli.deal, ["stream", *map(str, arguments), "--model", MODEL], "deal")
+
+
+def picked(folder: Path) -> list[str]:
+    with (folder / "selection.csv").open(newline="") as file:
+        return [row["id"] for row in csv.DictReader(file)]
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "frames").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("scored") / "out"
+    deal.score_pool(POOL, model=MODEL, output=output, threads=1)
+    return output
+
+
+def test_a_stream_keeps_the_files_that_select_picks_from_the_whole_pool(scored, tmp_path, capsys):
+    out = tmp_path / "kept"
+    assert stream(POOL, *RULES, "-o", out) == 0
+    assert "5 of 24 frames kept" in capsys.readouterr().out
+    off: dict[str, Any] = {"spread": "off", "near_duplicates": "off"}
+    desk = deal.select(scored, acquisition="ds:entropy", budget=5, **off)
+    assert picked(out) == list(desk.ids)
+    assert kept(out) == {name: (POOL / name).read_bytes() for name in desk.ids}
+    document = json.loads((out / "selection.json").read_text())
+    assert document["selected"] == 5
+    assert [row["score"] for row in document["selection"]] == desk.scores.tolist()
+
+
+def test_every_frame_has_a_reason_and_a_second_run_changes_nothing(trip, tmp_path, capsys):
+    out = tmp_path / "kept"
+    arguments = [trip, *RULES, "--min-gap", "1s", "-o", out]
+    assert stream(*arguments) == 0
+    assert "1 of 25 frames failed, such as broken.jpg (decode)" in capsys.readouterr().err
+    names = ("selection.csv", "selection.json", "decisions.csv")
+    before = {name: (out / name).read_bytes() for name in names} | kept(out)
+    with (out / "decisions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 25
+    assert rows[-1]["why"] == "decode"
+    assert {row["id"] for row in rows if row["action"] == "keep"} == set(picked(out))
+    assert {"gap", "frames"} & {row["why"] for row in rows}
+    assert stream(*arguments) == 0
+    assert {name: (out / name).read_bytes() for name in names} | kept(out) == before
+
+
+def test_frames_come_as_json_lines(trip, tmp_path, monkeypatch, capsys):
+    lines = [
+        json.dumps({"uri": str(path), "id": path.name, "timestamp_ns": index * 500_000_000})
+        for index, path in enumerate(sorted(POOL.glob("*.jpg")))
+    ]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    assert stream("-", *RULES, "--min-gap", "1s", "-o", tmp_path / "piped") == 0
+    assert stream(trip, *RULES, "--min-gap", "1s", "-o", tmp_path / "listed") == 0
+    assert picked(tmp_path / "piped") == picked(tmp_path / "listed")
+    capsys.readouterr()
+    for wrong in ("{", "[1]", '{"id": "a"}', '{"uri": "a", "timestamp_ns": "noon"}'):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(wrong))
+        assert stream("-", *RULES, "-o", tmp_path / "wrong") == 1
+        assert "line 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "5", "--min-gap", "2s"], "--min-gap needs the time of every frame"),
+        (["--budget", "5", "--acquisition", "core-set"], "needs the whole pool"),
+        (["--budget", "5", "--acquisition", "balanced:entropy"], "needs the whole pool"),
+        (["--budget", "1GB", "--max-bytes", "1GB"], "leave --max-bytes out"),
+        (["--budget", "some"], "--budget 'some': write an amount"),
+    ],
+)
+def test_what_a_stream_cannot_do_is_refused(arguments, message, tmp_path, capsys):
+    assert stream(POOL, *arguments, "-o", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_budget_in_bytes_is_kept(tmp_path):
+    out = tmp_path / "kept"
+    assert stream(POOL, "--budget", "60kB", "-o", out) == 0
+    assert 0 < sum(map(len, kept(out).values())) <= 60_000
+
+
+def test_a_killed_command_ends_in_the_same_files_after_a_rerun(trip, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    arguments = [str(trip), *RULES, "--min-gap", "1s", "--model", MODEL]
+    assert cli.run(cli.deal, ["stream", *arguments, "-o", str(whole)], "deal") == 0
+    command = [sys.executable, "-m", "deal", "stream", *arguments, "-o", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        journal = out / "journal.bin"
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > 2000):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert cli.run(cli.deal, ["stream", *arguments, "-o", str(out)], "deal") == 0
+    assert kept(out) == kept(whole)
+    for name in ("selection.csv", "decisions.csv"):
+        text = (out / name).read_text().replace(str(out), str(whole))
+        assert text == (whole / name).read_text()

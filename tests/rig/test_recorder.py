@@ -1,0 +1,216 @@
+"""The recorder: files, journal and budget agree at any moment, however the process ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deal.errors import OutputError, UsageError
+from deal.rig.journal import FRAME, RECORD_BYTES, Journal, Record
+from deal.rig.recorder import Recorder
+from deal.selection.stream import Frame
+from deal.selection.stream_rules import StreamOptions
+
+SECOND = 10**9
+COUNT = 120
+RULES: dict[str, StreamOptions] = {
+    "budget": {"budget": 7},
+    "gap": {"budget": 9, "min_gap": "2s"},
+    "bytes and windows": {
+        "budget": 20,
+        "max_bytes": 400,
+        "window": "10s",
+        "window_budget": 4,
+        "min_gap": "1s",
+    },
+    "context": {"budget": 3, "min_gap": "1s", "context_before": "1s", "context_after": "1s"},
+    "near": {"budget": 9, "near_duplicates": 1.5, "random_share": 0.3},
+}
+
+
+def push(recorder: Recorder, index: int) -> None:
+    rng = random.Random(index)
+    data = bytes(rng.randrange(256) for _ in range(rng.randrange(5, 40)))
+    scene = random.Random(index // 5)
+    recorder.push(
+        f"drive/{index:03}.jpg",
+        data,
+        score=rng.random(),
+        timestamp_ns=index * SECOND // 3,
+        signature=bytes(scene.randrange(200) + rng.randrange(3) for _ in range(192)),
+    )
+
+
+def record(folder: Path, rules: StreamOptions, count: int = COUNT) -> dict[str, bytes]:
+    """Push frames from the first on, end the trip, and return the files that are kept."""
+    with Recorder(folder, again=True, **rules) as recorder:
+        for index in range(count):
+            push(recorder, index)
+        if count == COUNT:
+            recorder.end()
+        assert {d.id for d in recorder.kept()} == set(files(folder))
+    return files(folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    frames = folder / "frames"
+    return {
+        str(path.relative_to(frames)): path.read_bytes()
+        for path in frames.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_second_run_changes_nothing(name, tmp_path):
+    whole = record(tmp_path, RULES[name])
+    assert whole
+    assert record(tmp_path, RULES[name]) == whole
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_journal_that_is_cut_anywhere_ends_in_the_same_set(name, tmp_path):
+    whole = record(tmp_path / "whole", RULES[name])
+    record(tmp_path / "part", RULES[name], count=70)
+    rng = random.Random(name)
+    for turn in range(6):
+        folder = tmp_path / f"torn{turn}"
+        shutil.copytree(tmp_path / "part", folder)
+        journal = folder / "journal.bin"
+        data = bytearray(journal.read_bytes())
+        del data[rng.randrange(RECORD_BYTES, len(data)) :]
+        if turn % 2:
+            data[rng.randrange(RECORD_BYTES, len(data))] ^= 1 << rng.randrange(8)
+        journal.write_bytes(data)
+        if turn % 3 == 0:  # files that a stop left behind, and one that is gone
+            (folder / "frames/drive/zzz.jpg").write_bytes(b"stray")
+            next(iter((folder / "frames/drive").glob("0*"))).unlink()
+        assert record(folder, RULES[name]) == whole
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.rig.test_recorder import RULES, record
+print("begun", flush=True)
+record(Path(sys.argv[1]), RULES[sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize("name", ["gap", "bytes and windows"])
+def test_a_process_that_is_killed_ends_in_the_same_set_after_a_rerun(name, tmp_path):
+    whole = record(tmp_path / "whole", RULES[name])
+    folder = tmp_path / "killed"
+    rng = random.Random(name)
+    killed = 0
+    for _ in range(3):
+        command = [sys.executable, "-c", PROGRAM, str(folder), name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.random() * 0.15)
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
+        assert (
+            len(files(folder)) <= 2 * RULES[name]["budget"]
+        )  # .new files of frames to come besides
+        finals = [path for path in files(folder) if not path.endswith(".new")]
+        assert len(finals) <= RULES[name]["budget"]
+    assert record(folder, RULES[name]) == whole
+
+
+def test_without_a_second_push_what_waited_is_struck_out(tmp_path):
+    rules = RULES["gap"]
+    with Recorder(tmp_path, **rules) as recorder:
+        for index in range(70):
+            push(recorder, index)
+        before = files(tmp_path)
+        assert recorder.counters.waiting > 0
+    with Recorder(tmp_path, **rules) as recorder:
+        assert recorder.counters.waiting == 0
+        assert {d.id for d in recorder.kept()} == set(before) == set(files(tmp_path))
+        for index in range(70, COUNT):
+            push(recorder, index)
+        recorder.end()
+        assert {d.id for d in recorder.kept()} == set(files(tmp_path))
+        assert len(files(tmp_path)) == rules["budget"]
+
+
+def test_a_full_disk_is_an_error_and_the_program_goes_on(tmp_path, monkeypatch):
+    rules = RULES["budget"]
+    whole = record(tmp_path / "whole", rules)
+    full = False
+    sync = os.fsync
+
+    def fsync(file: int) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    errors = []
+    with Recorder(tmp_path / "full", **rules) as recorder:
+        for index in range(COUNT):
+            full = 20 <= index < 40
+            try:
+                push(recorder, index)
+            except OutputError as error:
+                errors.append(str(error))
+        full = False
+        recorder.end()
+        assert {d.id for d in recorder.kept()} == set(whole)
+    assert errors
+    assert all("No space left" in error for error in errors)
+    assert files(tmp_path / "full") == whole
+
+
+def test_other_rules_and_other_processes_are_refused(tmp_path):
+    with Recorder(tmp_path, **RULES["gap"]), pytest.raises(UsageError, match="another process"):
+        Recorder(tmp_path, **RULES["gap"])
+    with pytest.raises(UsageError, match="recorded with other rules"):
+        Recorder(tmp_path, **RULES["budget"])
+
+
+@pytest.mark.parametrize(
+    "frame_id", ["a/b.jpg", "../up", "/etc/x", "a//b", ".hidden", "x.new", "é%2F\n", "\udcff", "#1"]
+)
+def test_any_id_names_a_file_below_the_folder(frame_id, tmp_path):
+    rules = RULES["budget"]
+    with Recorder(tmp_path, **rules) as recorder:
+        recorder.push(frame_id, b"data", score=1.0)
+        path = recorder.path_of(frame_id)
+        assert path.resolve().is_relative_to((tmp_path / "frames").resolve())
+        assert path.read_bytes() == b"data"
+    with Recorder(tmp_path, **rules) as recorder:
+        assert [d.id for d in recorder.kept()] == [frame_id]
+
+
+def test_a_record_is_read_back_and_a_damaged_one_is_not(tmp_path):
+    frame = Frame(2**64 - 1, -5, 7, float("nan"), 2**63, 2**31 - 1, bytes(range(192)))
+    data = Record(FRAME, frame).encoded(3)
+    assert len(data) == RECORD_BYTES == 264
+    again = Record.decoded(data, 3)
+    assert again is not None
+    assert str(again.frame) == str(frame)
+    assert Record.decoded(data, 4) is None
+    for at in range(RECORD_BYTES):
+        assert Record.decoded(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :], 3) is None
+    path = tmp_path / "journal.bin"
+    journal = Journal(path)
+    for _ in range(3):
+        journal.append(Record(FRAME, frame))
+    journal.sync()
+    journal.close()
+    path.write_bytes(path.read_bytes()[:-1])
+    journal = Journal(path)
+    assert len(journal.records) == 2
+    journal.close()
+    assert path.stat().st_size == 2 * RECORD_BYTES
