@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from deal.errors import ItemError, UsageError
-from deal.pool.decode import decode
-from deal.pool.locator import locate
 from deal.text import printable
 from deal.types import PoolItem
 
@@ -154,6 +152,10 @@ def _cell(value: Any) -> str:
 
 def _picture(uri: str) -> str:
     """An image as a data URI of a few kilobytes; empty if it cannot be read here."""
+    # Whoever reads results need not have what decodes images.
+    from deal.pool.decode import decode
+    from deal.pool.locator import locate
+
     item = PoolItem(uri, uri, locate(uri), "")
     try:
         decoded = decode(item, max_pixels=_MOST_PIXELS, at_least=_THUMB[::-1])

@@ -139,7 +139,8 @@ class Places:
             placed = timed & scored
             keys = _folder_keys(ids)
         else:
-            times, keys = np.concatenate(self._frames), np.concatenate(self._stems)
+            times, self._frames = np.concatenate(self._frames), []
+            keys, self._stems = np.concatenate(self._stems), []
             placed = (times >= 0) & scored
         self._frames, self._stems, self._stamps = [], [], []
         if given is not None:
@@ -260,8 +261,11 @@ def _place(
     """Group rows by their keys; None if they make no sequences, or none that look like it."""
     rows = np.flatnonzero(placed)
     rows = rows[np.lexsort((times[rows], keys[rows]))]
-    first = np.concatenate([[True], keys[rows[1:]] != keys[rows[:-1]]])
-    if (first[1:] | (np.diff(times[rows]) > 0)).sum() < len(rows) - 1:
+    in_order = keys[rows]
+    first = np.concatenate([[True], in_order[1:] != in_order[:-1]])
+    del in_order
+    steps = np.diff(times[rows])
+    if (first[1:] | (steps > 0)).sum() < len(rows) - 1:
         # Rows of one time go by a hash of their ids, so that the order of the storage decides
         # nothing.
         rows = rows[np.lexsort((name_hashes(ids)[rows], times[rows], keys[rows]))]
@@ -269,8 +273,7 @@ def _place(
     sizes = np.diff(np.append(starts, len(rows)))
     if 2 * int(sizes[sizes >= _LEAST].sum()) < len(rows):
         return None
-    codes = np.cumsum(first) - 1
-    steps = np.diff(times[rows])[~first[1:]]
+    steps = steps[~first[1:]]
     apart = steps[steps > 0]
     if not len(apart):
         return None
@@ -278,7 +281,7 @@ def _place(
     if compare is not None and not _looks_ordered(keys, times, rows, starts, sizes, compare, apart):
         return None
     sequences = np.full(len(keys), -1, np.int32)
-    sequences[rows] = codes
+    sequences[rows] = np.cumsum(first, dtype=np.int32) - 1
     length = int(np.minimum(apart, _MOST_STEPS * step).sum()) + len(starts) * step
     return Place(sequences, times, frames, len(starts), step, length)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deal import doctor
+from deal import _demo
 from deal._install import pip_install
 from tests.helpers.models import save_model
 from tests.helpers.runs import Deal, write_pool
@@ -94,7 +94,7 @@ def test_without_a_pool_the_error_names_it(deal: Deal, model: Path, tmp_path: Pa
 @pytest.fixture
 def demo(pool: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"model.onnx": model, "pool": pool}
-    monkeypatch.setattr(doctor, "demo_file", files.__getitem__)
+    monkeypatch.setattr(_demo, "demo_file", files.__getitem__)
 
 
 @pytest.mark.usefixtures("demo")
