@@ -77,8 +77,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"output {output} cannot be created: {error.strerror}") from error
     resumed = None if overwrite else _read_resumable(output / _LAST, config)
-    if resumed and (output / _SUMMARY).exists():
-        summary: dict[str, Any] = json.loads((output / _SUMMARY).read_text(encoding="utf-8"))
+    if resumed and (summary := _read_summary(output / _SUMMARY)) is not None:
         return summary
     data = load_dataset(
         config.dataset,
@@ -95,6 +94,15 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         for name in (_LAST, _BEST, _METRICS, _SUMMARY):
             (output / name).unlink(missing_ok=True)
     return run.run(resumed)
+
+
+def _read_summary(path: Path) -> dict[str, Any] | None:
+    """The summary of a finished run; None if there is none, or a damaged one: it is made anew."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) else None
 
 
 def _read_resumable(path: Path, config: TrainConfig) -> dict[str, Any] | None:

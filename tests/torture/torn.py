@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,10 +50,12 @@ def torn_case(rng: random.Random, workshop: Workshop, *names: str) -> str:
             raise Finding(f"{done}: ended with {ended.code}: {ended.stderr}")
         if operation.before is not None:
             return "refused"
-        # The remedy that messages name: delete it, or the folder it is in.
+        # The remedy that messages name: delete it and perhaps another file, or its folder.
         if "folder" in lines[0]:
             shutil.rmtree(path.parent)
         else:
             path.unlink(missing_ok=True)
+        if also := re.search("delete it and ([^,]+),", lines[0]):
+            Path(also[1]).unlink()
         workshop.check(operation, place, f"{done}, refused ({lines[0]}), deleted")
     return "refused, and right without it"
