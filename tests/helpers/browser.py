@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from deal.bench.view import CHROMIUM
 
+Result = TypeVar("Result")
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-__all__ = ["launched", "opened"]
+__all__ = ["alone", "launched", "opened"]
+
+
+def alone(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Call a function that starts a browser of its own, while others may be open in this thread."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function, *arguments, **options).result()
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.helpers.browser import alone
 
 __all__ = ["check_report"]
 
@@ -21,6 +24,10 @@ def check_report(page: Path) -> None:
     if program is None:
         pytest.skip("no Chromium: apt-get install chromium")
     assert "<script" not in page.read_text(encoding="utf-8")
+    alone(_look, page, api, program)
+
+
+def _look(page: Path, api: Any, program: str) -> None:
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         papers = set()
