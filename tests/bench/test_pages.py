@@ -109,6 +109,7 @@ def small_kernel(monkeypatch):
 HEAD_RATIO = "eager PyTorch with attention / native kernel with head"
 
 
+@pytest.mark.slow
 def test_the_kernel_is_timed_with_its_head_and_in_cycles(small_kernel, monkeypatch):
     calls = []
     monkeypatch.setattr(small_kernel, "chain", lambda turns: lambda: calls.append(1))
@@ -123,6 +124,7 @@ def test_the_kernel_is_timed_with_its_head_and_in_cycles(small_kernel, monkeypat
     assert not any("cycles" in row.unit for row in small_kernel.run(rounds=1, threads=2).rows)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_timed_with_the_kernel_is_said(small_kernel, monkeypatch):
     def nowhere(turns):
         raise UsageError("no compiler")

@@ -200,6 +200,7 @@ def test_a_draw_by_scores_passes_the_check_of_draws_and_others_do_not(drawn, tmp
         check(fair, shift=1e-6)
 
 
+@pytest.mark.slow
 def test_the_head_is_timed_beside_both_peers(monkeypatch):
     monkeypatch.setitem(head_bench.GRIDS, "camvid", (5, (12, 16)))
     report = head_bench.run(rounds=1)
@@ -325,6 +326,7 @@ def test_random_networks_have_no_probabilities_that_slow_arithmetic_down(network
     assert 1 < z.std() < 10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_only")
 def test_runtimes_are_timed_on_one_network(monkeypatch, tiny, tmp_path):
     from deal.bench import engine

@@ -163,6 +163,7 @@ def test_outputs_of_a_type_that_nobody_can_read_are_named(tmp_path, monkeypatch)
         open_trt(save(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_pool_is_scored_as_on_the_cpu_and_the_engine_built_once(tmp_path, deal, cache):
     path, pool = save(tmp_path), write_pool(tmp_path / "pool", 7)
     tables = []

@@ -50,6 +50,7 @@ def test_bits_are_those_of_the_cpu(case: Case):
     )
 
 
+@pytest.mark.slow
 @on_device
 @settings(deadline=None, max_examples=ANY)
 @given(
@@ -67,6 +68,7 @@ def test_any_shape_gives_the_bits_of_the_cpu(shape, size, grid, align_corners, m
     )
 
 
+@pytest.mark.slow
 @on_device
 @pytest.mark.parametrize("members", [2, 5])
 @pytest.mark.parametrize("name", ["half pixel", "segments and mask", "most classes"])

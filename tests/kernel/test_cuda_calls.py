@@ -58,6 +58,7 @@ def test_a_captured_call_is_replayed_on_what_the_logits_hold_then():
     call.close()
 
 
+@pytest.mark.slow
 @on_device
 def test_the_cases_of_the_sanitizer_have_the_bits_of_the_cpu(monkeypatch, capsys):
     if EMULATED:  # fibers are slow

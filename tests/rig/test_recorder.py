@@ -76,6 +76,7 @@ def test_a_second_run_changes_nothing(name, tmp_path):
     assert record(tmp_path, RULES[name]) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_a_journal_that_is_cut_anywhere_ends_in_the_same_set(name, tmp_path):
     whole = record(tmp_path / "whole", RULES[name])

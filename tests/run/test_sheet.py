@@ -102,6 +102,7 @@ def test_fewer_entries_are_larger() -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_largest_sheet_is_a_jpeg(tmp_path: Path) -> None:
     words = "many words of a reason that take two lines, " * 5
     tall = entry(90, (40, 264), why=words)  # as tall as entries get

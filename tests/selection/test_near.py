@@ -71,6 +71,7 @@ def test_of_rows_that_look_alike_the_first_stays(
     assert near.unknown == set(np.flatnonzero(~known).tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low_contrast", [False, True])
 def test_thousands_of_rows_give_what_all_pairs_give(low_contrast: bool) -> None:
     """More rows than are compared at once, and more taken ones than are sorted each time."""

@@ -161,6 +161,7 @@ def expected(
     return [row["id"] for row in first + taken]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=120)
 @given(pools(), st.data())
 def test_picks_keep_gaps_and_do_not_look_alike_until_the_budget_is_filled(
