@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -146,8 +147,8 @@ def command(
     else:
         print_selection(selection, top)
         if output is not None:
-            click.echo(f"ranking  {printable(output)}/selection.csv")
+            click.echo(f"ranking  {printable(str(Path(output, 'selection.csv')))}")
         if sheet is not None:
             click.echo(f"previews {printable(str(sheet))}")
         if store_maps != "none":
-            click.echo(f"maps     {', '.join(f'{printable(name)}/maps' for name in out)}")
+            click.echo(f"maps     {', '.join(printable(str(Path(name, 'maps'))) for name in out)}")

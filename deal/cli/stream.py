@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -182,9 +183,9 @@ def command(
             "longer --look-ahead"
         )
     click.echo(f"{report.kept} of {report.frames} frames kept, {counters.bytes:,} bytes")
-    click.echo(f"frames     {printable(output)}/frames")
-    click.echo(f"ranking    {printable(output)}/selection.csv")
-    click.echo(f"reasons    {printable(output)}/decisions.csv")
+    click.echo(f"frames     {printable(str(Path(output, 'frames')))}")
+    click.echo(f"ranking    {printable(str(Path(output, 'selection.csv')))}")
+    click.echo(f"reasons    {printable(str(Path(output, 'decisions.csv')))}")
 
 
 def _budget(budget: str, max_bytes: str | None) -> tuple[int, str | None]:
