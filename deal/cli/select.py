@@ -99,15 +99,19 @@ def command(
     OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
     --store-maps.
     """
-    from deal.pool.schemes import refuse_scheme
+    from deal.pool.remote_path import is_in_store, place
     from deal.selection import select
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
     if output is not None:
-        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+        place(output, what="--output")
     for folder in out:
-        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
+        place(folder, what="OUT")
+        if store_maps != "none" and is_in_store(folder):
+            raise UsageError(
+                f"--store-maps writes into OUT, which must be on this machine: copy {folder} here"
+            )
     if previews < 0:
         raise UsageError(f"--previews must be at least 0, not {previews}")
     if previews and output is None:
@@ -147,7 +151,8 @@ def command(
     else:
         print_selection(selection, top)
         if output is not None:
-            click.echo(f"ranking  {printable(str(Path(output, 'selection.csv')))}")
+            ranked = place(output) / "selection.csv"
+            click.echo(f"ranking  {printable(str(ranked))}")
         if sheet is not None:
             click.echo(f"previews {printable(str(sheet))}")
         if store_maps != "none":

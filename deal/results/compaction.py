@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from deal.errors import UsageError
 from deal.machine.files import sync_folder, writing
 from deal.pool.ids import Shard
+from deal.pool.remote_path import place
 from deal.results.lock import changing_alone
 from deal.results.partfile import Part
 from deal.results.parts import (
@@ -82,7 +83,7 @@ def compact(output: Source, *, part_rows: int = PART_ROWS) -> Compacted:
     """
     if part_rows < 1:
         raise UsageError(f"part_rows must be at least 1, not {part_rows}")
-    root = Path(output)
+    root = place(output)
     list_results(root)
     with writing(root), changing_alone(root):
         parts = list_results(root)
