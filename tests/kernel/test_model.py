@@ -74,7 +74,7 @@ VALUES = {
 HEADS = {
     "gamma": [0.7, 3, "0.7", None, 1e14],
     "weight": [[0.5, -1.0, 1.5, 0.25, -0.5], [0.1] * 2, [1, 2, 3, 4, 5], [], [None] * 5, 3],
-    "bias": [-0.2, 5e-324, 123456789012345678, True],
+    "bias": [-0.2, 5e-324, 123456789012345, True],
     "grid": [None, [30, 40], [30.0, 40.0], [30.5, 40], [4096, 4097], [0, 1], [1, 2, 3]],
     "uncertainty_weight": [None, [0.0] * 5, [0.1, 0, 0, 0, -2.5e-3], [0.1]],
 }
@@ -108,30 +108,31 @@ def declared(name, dtype, shape):
 
 
 def drawn(rng: random.Random, path: Path) -> None:
-    """A model with a drawn graph and contract; most are right."""
-    seldom = rng.random() < 0.5  # values that may be wrong, for few keys
-    keys = rng.sample(sorted(VALUES), rng.randint(0, 2 if seldom else 6))
+    """A model with a drawn graph and contract, of which some go together."""
+
+    def one(values):  # the first are right, and likelier
+        return values[int(len(values) * rng.random() ** 3)]
+
+    keys = rng.sample(sorted(VALUES), rng.randint(0, 5))
     contract = {
-        **(USUAL if rng.random() < 0.9 else {}),
-        **{key: rng.choice(VALUES[key][: 1 + rng.randrange(len(VALUES[key]))]) for key in keys},
+        **(USUAL if rng.random() < 0.95 else {}),
+        **{key: one(VALUES[key]) for key in keys if key != "unknown" or rng.random() < 0.1},
     }
     if rng.random() < 0.4:
-        contract["difficulty_head"] = {
-            key: rng.choice(some[: 1 + rng.randrange(len(some))]) for key, some in HEADS.items()
-        }
-    image = IMAGES[min(rng.randrange(len(IMAGES)), rng.randrange(len(IMAGES)))]
+        contract["difficulty_head"] = {key: one(values) for key, values in HEADS.items()}
+    image = one(IMAGES)
     if image[0].startswith("float") and rng.random() < 0.9:
         contract |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.1]}
     inputs = [declared("image", *image)]
     if rng.random() < 0.15:
         inputs.append(declared("mask", "float32", [1, 5, 1, 1]))
-    outputs = [declared("logits", *OUTPUTS[min(rng.randrange(7), rng.randrange(7))])]
+    outputs = [declared("logits", *one(OUTPUTS))]
     others = rng.sample(["difficulty", "embedding", "other", "queries"], rng.choice([0, 0, 1, 2]))
-    outputs += [declared(name, *rng.choice(OUTPUTS)) for name in others]
+    outputs += [declared(name, *one(OUTPUTS)) for name in others]
     nodes = [helper.make_node("Identity", ["image"], ["logits"])]
     model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs))
     text = json.dumps(contract, ensure_ascii=rng.random() < 0.5)
-    if rng.random() < 0.15:  # another text, mostly no JSON
+    if rng.random() < 0.1:  # another text, mostly no JSON
         at = rng.randrange(len(text))
         text = text[:at] + rng.choice(['"', ",", "1e999", "NaN", "\\u12", " ", "\t"]) + text[at:]
     helper.set_model_props(model, {"deal": text, "more": "x"})
@@ -142,14 +143,15 @@ def test_drawn_contracts_and_graphs_are_taken_and_refused_alike(tmp_path):
     rng = random.Random(5)
     path = tmp_path / "m.onnx"
     taken = 0
-    for _ in range(600):
+    for _ in range(400):
         drawn(rng, path)
         taken += agree(path)
-    assert 150 < taken < 500
+    assert 50 < taken < 300
 
 
 def test_mutated_files_are_taken_and_refused_alike(tmp_path):
     (tmp_path / "w.bin").write_bytes(bytes(12))
+    (tmp_path / "m.json").write_text('{"input_size": [32, 64]}')  # which the graphs do not say
     rng = random.Random(8)
     path = tmp_path / "m.onnx"
     taken = 0
