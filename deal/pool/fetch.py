@@ -6,21 +6,35 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from threading import Lock
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from deal.errors import ItemError
 from deal.machine.meter import Meter
 from deal.machine.threads import overlapped
 from deal.pool.inside import Held, InOrder
-from deal.pool.remote import DOWNLOADS, RemoteObject
-from deal.types import Decoded, PoolItem
+from deal.pool.remote import DOWNLOADS
+from deal.types import MAX_PIXELS, Decoded, PoolItem
 
 __all__ = ["DOWNLOADS", "Fetcher", "without_content"]
 
 T = TypeVar("T")
 
+
+@runtime_checkable
+class Distant(Protocol):
+    """A locator whose image may lie in a store, where a request takes long and many go at once."""
+
+    @property
+    def far(self) -> int:
+        """Bytes that come from there; 0 if it lies here."""
+
+    def read(
+        self, max_pixels: int = MAX_PIXELS, again: Callable[[str], object] | None = None
+    ) -> bytes:
+        """See `deal.pool.remote.RemoteObject.read`."""
+
+
 _ROOM = 2**28  # bytes that wait to be decoded
-_USUAL = 2**20  # of an object whose size nobody tells
 
 
 class Fetcher:
@@ -65,7 +79,7 @@ class Fetcher:
     def _download(self, entry: T) -> T:
         assert isinstance(entry, PoolItem)
         locator = entry.locator
-        assert isinstance(locator, RemoteObject)
+        assert isinstance(locator, Distant)
 
         def fetch(max_pixels: int) -> Callable[[], bytes]:
             data = locator.read(max_pixels, self._again)
@@ -87,8 +101,8 @@ def without_content(item: PoolItem) -> PoolItem:
 
 
 def _size(entry: object) -> int:
-    if isinstance(entry, PoolItem) and isinstance(entry.locator, RemoteObject):
-        return entry.locator.size or _USUAL
+    if isinstance(entry, PoolItem) and isinstance(entry.locator, Distant):
+        return entry.locator.far
     return 0
 
 

@@ -5,11 +5,9 @@ file; after that a message is read by its time, through the file's index.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH113
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import weakref
@@ -22,7 +20,7 @@ from typing import Any
 
 from deal.errors import ItemError, PoolError
 from deal.pool.ids import path_to_id
-from deal.pool.inside import InOrder, Parent, check_size, stamp_of
+from deal.pool.inside import InOrder, check_size
 from deal.pool.mcap_messages import (
     COMPRESSED,
     FOREIGN,
@@ -34,6 +32,7 @@ from deal.pool.mcap_messages import (
     require_mcap,
     why,
 )
+from deal.pool.parent import Parent, exists
 from deal.pool.raw import raw_image
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
@@ -94,7 +93,11 @@ class _Index:
 
 
 def list_mcap(
-    path: str, relative: str, wanted: Sequence[str], say: Callable[[str], None]
+    path: str,
+    relative: str,
+    wanted: Sequence[str],
+    say: Callable[[str], None],
+    endpoint: str | None = None,
 ) -> Iterator[PoolItem | FailedItem]:
     """List the images of a log, in the order of their log times.
 
@@ -116,9 +119,9 @@ def list_mcap(
     require_mcap()
     shown = path_to_id(relative)
     try:
-        parent = Parent(path, stamp_of(path))
-        index = _index(path, parent.stamp)
-        topics = list_topics(path) if index.problem is None else _known(index)
+        parent = Parent.of(path, endpoint)
+        index = _index(parent)
+        topics = list_topics(path, endpoint) if index.problem is None else _known(index)
     except (ItemError, PoolError) as error:
         text = error.message if isinstance(error, ItemError) else str(error)
         yield _failed(Parent(path, ""), shown, text)
@@ -135,7 +138,7 @@ def list_mcap(
             inside += f".{count - 1}"
         yield PoolItem(
             shown + inside,
-            path_to_id(path) + inside,
+            parent.shown + inside,
             LogMessage(parent, place),
             parent.stamp,
             sequence=f"{shown}#{topic}",
@@ -146,31 +149,31 @@ def list_mcap(
         yield _failed(parent, shown, index.problem)
 
 
-def locate_in_mcap(path: str) -> LogMessage | None:
+def locate_in_mcap(path: str, endpoint: str | None = None) -> LogMessage | None:
     """The message that a stored path ``FILE#/TOPIC@STAMP`` means; None if it means none.
 
     Raises ItemError (``io``).
     """
     match = re.fullmatch(r"(.*?\.mcap)#(.*)@(-?\d+)(?:\.(\d+))?", path, re.DOTALL | re.IGNORECASE)
-    if match is None or not os.path.isfile(match[1]):
+    if match is None or not exists(match[1]):
         return None
     try:
         require_mcap()
     except PoolError as error:
         raise ItemError("io", str(error)) from error
-    parent = Parent(match[1], stamp_of(match[1]))
-    index = _index(match[1], parent.stamp)
+    parent = Parent.of(match[1], endpoint)
+    index = _index(parent)
     stamp, skipped = int(match[3]), int(match[4] or 0)
     for place, one in enumerate(index.stamp):
         if one == stamp and index.topics[index.topic[place]] == match[2]:
             if skipped == 0:
                 return LogMessage(parent, place)
             skipped -= 1
-    raise ItemError("io", f"{path_to_id(match[1])} no longer holds this message")
+    raise ItemError("io", f"{parent.shown} no longer holds this message")
 
 
 def _failed(parent: Parent, shown: str, reason: str) -> FailedItem:
-    item = PoolItem(f"{shown}#", path_to_id(parent.path), LogMessage(parent, 0), parent.stamp)
+    item = PoolItem(f"{shown}#", parent.shown, LogMessage(parent, 0), parent.stamp)
     return FailedItem(item, "io", reason)
 
 
@@ -197,14 +200,14 @@ def _chosen(
 
 
 @lru_cache(maxsize=16)
-def _index(path: str, stamp: str) -> _Index:
+def _index(parent: Parent) -> _Index:
     """Read the stamps of all images; ItemError (``io``) if the file is no MCAP."""
     index = _Index()
     topics: dict[str, int] = {}
     frames: dict[str, int] = {}
     times: dict[tuple[int, int], int] = {}
     try:
-        with open(path, "rb") as file:
+        with parent.open() as file:
             for schema, channel, message in image_messages(file):
                 topic = topics.setdefault(channel.topic, len(topics))
                 if topic == len(index.topics):
@@ -236,8 +239,8 @@ class _Cursor:
     """Reads messages in their order; one that is far is looked up by its time."""
 
     def __init__(self, parent: Parent) -> None:
-        self._index = _index(parent.path, parent.stamp)
-        self._file = open(parent.path, "rb")  # noqa: SIM115 (as long as the cursor)
+        self._index = _index(parent)
+        self._file = parent.open()  # as long as the cursor
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         self._next = 0

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from deal._install import pip_install
 from deal.errors import ItemError, PoolError
 from deal.pool.ids import path_to_id
+from deal.pool.parent import Parent
 from deal.text import one_line
 
 __all__ = [
@@ -62,12 +63,14 @@ def require_mcap() -> None:
         raise PoolError(f"reading MCAP needs two packages: {pip_install('mcap')}") from error
 
 
-def list_topics(path: str) -> list[Topic]:
+def list_topics(path: str, endpoint: str | None = None) -> list[Topic]:
     """The topics of a log, by name; PoolError if it cannot be read."""
     require_mcap()
     try:
-        with open(path, "rb") as file:
+        with Parent.of(path, endpoint).open() as file:
             return sorted(_topics(file))
+    except ItemError as error:
+        raise PoolError(f"{path_to_id(path)!r}: {error.message}") from error
     except Exception as error:  # damaged files make the library raise almost anything
         raise PoolError(
             f"{path_to_id(path)!r} is not a readable MCAP file: {why(error)}"

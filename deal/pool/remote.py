@@ -48,6 +48,7 @@ ATTEMPTS = 8
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds
 _TIMEOUT = 60.0
 _PAGE = 1000
+_USUAL = 2**20  # bytes of an object whose size nobody tells
 _NOT_YET = (*CONTAINER_SUFFIXES, ".csv", ".jsonl", ".parquet", ".tsv", ".txt")
 
 
@@ -100,7 +101,14 @@ class RemoteObject:
         data: bytes = self._tried(lambda: self._get(max_pixels), again)
         return data
 
-    def read_range(self, start: int, length: int) -> bytes:
+    @property
+    def far(self) -> int:
+        """Bytes that are to come, as far as they are known."""
+        return self.size or _USUAL
+
+    def read_range(
+        self, start: int, length: int, again: Callable[[str], object] | None = None
+    ) -> bytes:
         """Bytes of an object in a store, which must have its tag; ItemError (``io``)."""
 
         def request() -> bytes:
@@ -109,7 +117,7 @@ class RemoteObject:
             with translated():
                 return bytes(get_obstore().get(store, key, options=options).bytes())
 
-        data: bytes = self._tried(request)
+        data: bytes = self._tried(request, again)
         return data
 
     def _tried(

@@ -32,7 +32,7 @@ WHENCE = (
 )
 
 
-REMOTE = ("store", "remote-parquet")
+REMOTE = ("store", "remote-tar", "remote-parquet", "remote-video", "remote-log")
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,20 @@ def video(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(file, file, name_of, {"every": "1f"})
 
 
-def remote_parquet(pool: Path, folder: Path, endpoint: str) -> Source:
-    local = parquet(pool, folder, endpoint)
-    bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
-    bucket.fill(folder, "data/")
-    place = f"s3://{bucket.name}/data/train-"
-    options = {"endpoint_url": endpoint}
-    return Source(f"{place}*.parquet", f"{place}000.parquet", local.name_of, options)
+def far(local: Callable[[Path, Path, str], Source]) -> Callable[[Path, Path, str], Source]:
+    """The same files in a bucket."""
+
+    def source(pool: Path, folder: Path, endpoint: str) -> Source:
+        here = local(pool, folder, endpoint)
+        bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
+        bucket.fill(folder, "data/")
+        named, first = (
+            text.replace(f"{folder}/", f"s3://{bucket.name}/data/")
+            for text in (here.named, here.first)
+        )
+        return Source(named, first, here.name_of, {**here.options, "endpoint_url": endpoint})
+
+    return source
 
 
 def log(pool: Path, folder: Path, endpoint: str) -> Source:
@@ -132,8 +139,11 @@ SOURCES = {
     "parquet": parquet,
     "video": video,
     "store": store,
-    "remote-parquet": remote_parquet,
     "log": log,
+    "remote-tar": far(tar),
+    "remote-parquet": far(parquet),
+    "remote-video": far(video),
+    "remote-log": far(log),
 }
 
 
@@ -150,7 +160,13 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(
+    params=[
+        # What is special of these is tested in tests/pool/test_remote_inside.py.
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("remote-") else [])
+        for name in SOURCES
+    ]
+)
 def source(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Source:
