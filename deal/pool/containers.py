@@ -72,7 +72,7 @@ def list_inside(
     if path.lower().endswith(PARQUET):
         yield from list_parquet(path, relative, reading.image_column, say, far)
     elif path.lower().endswith(".mcap"):
-        yield from list_mcap(path, relative, reading.topic, say, far)
+        yield from list_mcap(path, relative, reading.topic, say, far, Every.parse(reading.every))
     elif path.lower().endswith(VIDEO_SUFFIXES):
         yield from list_video(path, relative, Every.parse(reading.every), far)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypedDict
@@ -71,6 +71,29 @@ class Every:
     seconds: Fraction = Fraction(0)
     frames: int = 0
     keyframes: bool = False
+
+    def chosen(self, times: Sequence[int], keys: Sequence[int], unit: Fraction) -> Iterator[int]:
+        """Times of the frames that are asked for.
+
+        Parameters
+        ----------
+        times : sequence of int
+            Of all frames, ascending, in units of ``unit`` seconds.
+        keys : sequence of int
+            Of keyframes.
+        unit : Fraction
+        """
+        if self.keyframes:
+            yield from keys
+        elif self.frames:
+            yield from times[:: self.frames]
+        elif times:
+            step = self.seconds / unit
+            following = Fraction(times[0])
+            for time in times:
+                if time >= following:
+                    yield time
+                    following += ((time - following) // step + 1) * step
 
     @classmethod
     def parse(cls, text: str) -> Every:

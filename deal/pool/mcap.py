@@ -1,4 +1,4 @@
-"""Robot logs in MCAP: images of ROS 2 topics, compressed or raw.
+"""Robot logs in MCAP: images of ROS 2 and Foxglove topics, compressed, raw or as video.
 
 One pass over the messages of the image topics tells their stamps and frames, and is kept for the
 file; after that a message is read by its time, through the file's index.
@@ -14,16 +14,18 @@ import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 from deal.errors import ItemError, PoolError
 from deal.pool.ids import path_to_id
-from deal.pool.inside import InOrder, check_size
+from deal.pool.inside import Every, InOrder, check_size
 from deal.pool.mcap_messages import (
     COMPRESSED,
     FOREIGN,
+    VIDEO,
     Topic,
     decoded,
     header_of,
@@ -32,8 +34,10 @@ from deal.pool.mcap_messages import (
     require_mcap,
     why,
 )
+from deal.pool.mcap_video import VideoTopic, is_keyframe
 from deal.pool.parent import Parent, exists
 from deal.pool.raw import raw_image
+from deal.pool.video import check_pixels, pixels_of
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
 __all__ = ["LogMessage", "list_mcap", "locate_in_mcap"]
@@ -64,6 +68,11 @@ class LogMessage(InOrder):
     def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
         """See `InOrder`."""
         with self.parent.opened():
+            index = _index(self.parent)
+            if index.topics[index.topic[self.place]] in index.videos:
+                frame = _video(self.parent, index.topic[self.place]).frame(index.count[self.place])
+                check_pixels(frame.width, frame.height, max_pixels)
+                return partial(pixels_of, frame)
             schema, message = _cursor(self.parent).at(self.place)
         return partial(_image, schema, message, max_pixels)
 
@@ -75,9 +84,12 @@ class _Index:
     Attributes
     ----------
     topics : list of str
-    topic, time, repeat, stamp, frame : arrays
+    topic, time, repeat, stamp, frame, count : arrays
         Per message: index of its topic, log time, how many of its topic have this log time before
-        it, header stamp (ns), index of its ``frame_id`` in ``frames``.
+        it, header stamp (ns), index of its ``frame_id`` in ``frames``, how many of its topic are
+        before it.
+    videos : dict
+        Topics of compressed video → which of their messages are keyframes.
     problem : str or None
         Why the file was not read to its end.
     """
@@ -88,8 +100,27 @@ class _Index:
     repeat: array[int] = field(default_factory=lambda: array("q"))
     stamp: array[int] = field(default_factory=lambda: array("q"))
     frame: array[int] = field(default_factory=lambda: array("q"))
+    count: array[int] = field(default_factory=lambda: array("q"))
     frames: list[str] = field(default_factory=list)
+    videos: dict[str, array[int]] = field(default_factory=dict)
     problem: str | None = None
+
+    def places(self, topic: int) -> array[int]:
+        """Places of the messages of a topic."""
+        return array("q", (place for place, one in enumerate(self.topic) if one == topic))
+
+    def wanted(self, every: Every) -> set[int]:
+        """Places of the frames of videos that are asked for and can be decoded."""
+        found: set[int] = set()
+        for name, keys in self.videos.items():
+            places = self.places(self.topics.index(name))
+            if keys:
+                places = places[keys[0] :]
+                first = {self.stamp[place]: place for place in reversed(places)}
+                times = array("q", sorted(first))
+                held = array("q", sorted(self.stamp[places[key - keys[0]]] for key in keys))
+                found.update(first[time] for time in every.chosen(times, held, Fraction(1, 10**9)))
+        return found
 
 
 def list_mcap(
@@ -98,6 +129,7 @@ def list_mcap(
     wanted: Sequence[str],
     say: Callable[[str], None],
     endpoint: str | None = None,
+    every: Every = Every(seconds=Fraction(1)),  # noqa: B008 (frozen)
 ) -> Iterator[PoolItem | FailedItem]:
     """List the images of a log, in the order of their log times.
 
@@ -110,6 +142,10 @@ def list_mcap(
         Topics; by default all of images.
     say : callable
         Called with notes for the user.
+    endpoint : str, optional
+        ``--endpoint-url``.
+    every : Every
+        Which frames of topics of video.
 
     Raises
     ------
@@ -127,6 +163,14 @@ def list_mcap(
         yield _failed(Parent(path, ""), shown, text)
         return
     chosen = _chosen(shown, topics, wanted, say)
+    frames = index.wanted(every)
+    for name, keys in index.videos.items():
+        lost = keys[0] if keys else len(index.places(index.topics.index(name)))
+        if name in chosen and lost:
+            say(
+                f"{shown}: the log holds no keyframe of {name} before its first {lost} frames, "
+                "which are left out"
+            )
     ids: dict[str, int] = {}
     for place in range(len(index.time)):
         topic = index.topics[index.topic[place]]
@@ -136,6 +180,8 @@ def list_mcap(
         count = ids[inside] = ids.get(inside, 0) + 1
         if count > 1:  # of several messages with one stamp
             inside += f".{count - 1}"
+        if topic in index.videos and place not in frames:
+            continue
         yield PoolItem(
             shown + inside,
             parent.shown + inside,
@@ -206,6 +252,7 @@ def _index(parent: Parent) -> _Index:
     topics: dict[str, int] = {}
     frames: dict[str, int] = {}
     times: dict[tuple[int, int], int] = {}
+    counts: dict[int, int] = {}
     try:
         with parent.open() as file:
             for schema, channel, message in image_messages(file):
@@ -218,6 +265,12 @@ def _index(parent: Parent) -> _Index:
                     index.frames.append(frame)
                 key = (topic, message.log_time)
                 times[key] = times.get(key, -1) + 1
+                index.count.append(counts.get(topic, 0))
+                counts[topic] = index.count[-1] + 1
+                if schema.name in VIDEO:
+                    keys = index.videos.setdefault(channel.topic, array("q"))
+                    if _is_keyframe(schema, message):
+                        keys.append(index.count[-1])
                 index.topic.append(topic)
                 index.time.append(message.log_time)
                 index.repeat.append(times[key])
@@ -279,6 +332,26 @@ class _Cursor:
 def _cursor(parent: Parent) -> _Cursor:
     """A cursor that all threads share."""
     return _Cursor(parent)
+
+
+@lru_cache(maxsize=4)
+def _video(parent: Parent, topic: int) -> VideoTopic:
+    """A reader that all threads share."""
+    index = _index(parent)
+    times = array("q", (index.time[place] for place in index.places(topic)))
+    name = index.topics[topic]
+    file = parent.open()
+    found = VideoTopic(file, name, times, index.videos[name])
+    weakref.finalize(found, file.close)
+    return found
+
+
+def _is_keyframe(schema: Any, message: Any) -> bool:
+    try:
+        fields = decoded(schema, message)
+    except ItemError:
+        return False
+    return is_keyframe(str(fields.format), bytes(fields.data))
 
 
 def _image(schema: Any, message: Any, max_pixels: int) -> bytes | Decoded:

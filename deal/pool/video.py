@@ -33,7 +33,14 @@ from deal.pool.parent import Parent, exists
 from deal.text import one_line
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
-__all__ = ["VideoFrame", "list_video", "locate_in_video", "require_av"]
+__all__ = [
+    "VideoFrame",
+    "check_pixels",
+    "list_video",
+    "locate_in_video",
+    "pixels_of",
+    "require_av",
+]
 
 # A seek costs about as much as decoding so many frames.
 _WORTH_A_SEEK = 4
@@ -66,13 +73,8 @@ class VideoFrame(InOrder):
         """See `InOrder`."""
         with self.parent.opened():
             frame = _reader(self.parent).frame(self.pts)
-        if frame.width * frame.height > max_pixels:
-            raise ItemError(
-                "too_large",
-                f"{frame.width}×{frame.height} pixels, more than {max_pixels}; --max-pixels allows "
-                "more",
-            )
-        return partial(_pixels, frame)
+        check_pixels(frame.width, frame.height, max_pixels)
+        return partial(pixels_of, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +104,10 @@ class _Track:
     def chosen(self, every: Every) -> Iterator[int]:
         """Times of the frames that are asked for; of those in one millisecond the first."""
         last = None
-        for pts in self._wanted(every):
+        for pts in every.chosen(self.times, self.keys, self.unit):
             if self.milliseconds(pts) != last:
                 yield pts
             last = self.milliseconds(pts)
-
-    def _wanted(self, every: Every) -> Iterator[int]:
-        if every.keyframes:
-            yield from self.keys
-        elif every.frames:
-            yield from self.times[:: every.frames]
-        elif self.times:
-            step = every.seconds / self.unit
-            following = Fraction(self.times[0])
-            for pts in self.times:
-                if pts >= following:
-                    yield pts
-                    following += ((pts - following) // step + 1) * step
 
 
 def require_av() -> Any:
@@ -357,8 +346,17 @@ def _reader(parent: Parent) -> _Reader:
     return _Reader(parent)
 
 
-def _pixels(frame: Any) -> Decoded:
-    """RGB of a frame, upright."""
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise ItemError (``too_large``) for a frame of more pixels."""
+    if width * height > max_pixels:
+        raise ItemError(
+            "too_large",
+            f"{width}×{height} pixels, more than {max_pixels}; --max-pixels allows more",
+        )
+
+
+def pixels_of(frame: Any) -> Decoded:
+    """RGB of a frame of PyAV, upright; ItemError (``decode``)."""
     try:
         image = frame.to_ndarray(format="rgb24")
     except (ValueError, MemoryError, OSError) as error:
