@@ -17,6 +17,7 @@ from deal.cli.ranking import (
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.reading import endpoint_option
 from deal.cli.replay import replayed, split_options, stream_options
 from deal.errors import UsageError
 from deal.text import printable
@@ -83,6 +84,7 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
     first_day=True,
     help="Print one JSON document instead of the table.",
 )
+@endpoint_option(_POOL)
 def command(
     out: tuple[str, ...],
     output: str | None,

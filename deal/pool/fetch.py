@@ -12,7 +12,9 @@ from deal.errors import ItemError
 from deal.machine.meter import Meter
 from deal.machine.threads import overlapped
 from deal.pool.inside import Held, InOrder
+from deal.pool.reach import Reach
 from deal.pool.remote import DOWNLOADS
+from deal.pool.schemes import is_remote
 from deal.types import MAX_PIXELS, Decoded, PoolItem
 
 __all__ = ["DOWNLOADS", "Fetcher", "without_content"]
@@ -57,9 +59,13 @@ class Fetcher:
         self._meter = meter
         self._max_pixels = max_pixels
         self._lock = Lock()
+        self._reach = Reach()
 
     def __call__(self, entries: Iterable[T]) -> Iterator[T]:
-        """Yield items with what they hold, and other entries as they are, in their order."""
+        """Yield items with what they hold, and other entries as they are, in their order.
+
+        Raises PoolError where nobody answers for a store (:mod:`deal.pool.reach`).
+        """
         loaded = overlapped(entries, self._download, _size, threads=DOWNLOADS, room=_ROOM)
         return map(self._in_order, loaded)
 
@@ -73,7 +79,8 @@ class Fetcher:
     def _in_order(self, entry: T) -> T:
         if isinstance(entry, PoolItem) and isinstance(entry.locator, InOrder):
             with self._meter("fetch"):
-                return _held(entry, entry.locator.fetch, self._max_pixels)
+                heard = self._reach.heard if is_remote(entry.uri) else _ignored
+                return _held(entry, entry.locator.fetch, self._max_pixels, heard)
         return entry
 
     def _download(self, entry: T) -> T:
@@ -86,7 +93,7 @@ class Fetcher:
             return lambda: data
 
         with self._meter("download"):
-            return _held(entry, fetch, self._max_pixels)
+            return _held(entry, fetch, self._max_pixels, self._reach.heard)
 
     def _again(self, reason: str) -> None:
         with self._lock:
@@ -106,13 +113,24 @@ def _size(entry: object) -> int:
     return 0
 
 
-def _held(item: T, fetch: Callable[[int], Callable[[], bytes | Decoded]], max_pixels: int) -> T:
+def _held(
+    item: T,
+    fetch: Callable[[int], Callable[[], bytes | Decoded]],
+    max_pixels: int,
+    heard: Callable[[ItemError | None], object],
+) -> T:
     assert isinstance(item, PoolItem)
     try:
         rest = fetch(max_pixels)
+        heard(None)
     except ItemError as error:
+        heard(error)
         rest = _raising(error)
     return replace(item, locator=Held(item.locator, rest))
+
+
+def _ignored(error: ItemError | None) -> None:
+    pass
 
 
 def _raising(error: ItemError) -> Callable[[], bytes | Decoded]:

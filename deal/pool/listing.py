@@ -24,6 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.inside import Reading
 from deal.pool.locator import LocalFile, Stored, lies_inside, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.reach import Reach
 from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
 from deal.pool.schemes import STORES, is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
@@ -114,10 +116,11 @@ class Pool:
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
+        versioned = partial(_versioned, reach=Reach())
         entries = overlapped(
-            self._entries(), _versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
+            self._entries(), versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
         )
-        return map(_versioned, entries)
+        return map(versioned, entries)
 
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
@@ -380,13 +383,18 @@ def _unknown(entry: PoolItem | FailedItem) -> int:
     return int(isinstance(entry.locator, (RemoteObject, Stored)) and is_remote(entry.uri))
 
 
-def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
+def _versioned(entry: PoolItem | FailedItem, reach: Reach) -> PoolItem | FailedItem:
     if isinstance(entry, FailedItem) or entry.source_version:
         return entry
     locator = entry.locator
     try:
         if isinstance(locator, (Stored, RemoteObject)):
             locator = locator.found()
-        return replace(entry, locator=locator, source_version=locator.version())
+        known = replace(entry, locator=locator, source_version=locator.version())
+        if is_remote(entry.uri):
+            reach.heard()
+        return known
     except ItemError as error:
+        if is_remote(entry.uri):
+            reach.heard(error)
         return FailedItem(entry, error.code, error.message)

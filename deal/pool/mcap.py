@@ -304,6 +304,9 @@ class _Cursor:
         with self._lock:
             try:
                 return self._at(place)
+            except ItemError:
+                self._next = -1
+                raise
             except Exception as error:
                 self._next = -1
                 raise ItemError("io", f"the log is damaged here: {why(error)}") from error

@@ -24,6 +24,7 @@ from deal.errors import ItemError, PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES
 from deal.pool.ids import path_to_id
 from deal.pool.inside import check_size
+from deal.pool.reach import SilentError
 from deal.pool.schemes import STORES, WEB, scheme_of
 from deal.pool.stores import (
     CHANGED,
@@ -129,7 +130,8 @@ class RemoteObject:
                 return request()
             except RequestError as error:
                 if not error.passing or attempt == ATTEMPTS - 1:
-                    raise ItemError("io", error.reason) from error
+                    kind = SilentError if error.silent else ItemError
+                    raise kind("io", error.reason) from error
                 if again is not None:
                     again(error.reason)
                 wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
@@ -302,7 +304,8 @@ def _web_failure(error: Exception) -> RequestError:
         passing = error.code in (408, 429) or error.code >= 500
         return RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
     reason = one_line(getattr(error, "reason", None) or error) or type(error).__name__
-    return RequestError(reason, passing=isinstance(error, (OSError, HTTPException)))
+    passing = isinstance(error, (OSError, HTTPException))
+    return RequestError(reason, passing=passing, silent=isinstance(error, OSError))
 
 
 def _told(reply: Any) -> tuple[int | None, str]:

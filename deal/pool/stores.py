@@ -26,12 +26,20 @@ CHANGED = "412: it has changed since it was listed: run the same command again"
 
 
 class RequestError(Exception):
-    """A request that failed; ``passing`` if it may succeed when it is repeated."""
+    """A request that failed.
 
-    def __init__(self, reason: str, *, passing: bool) -> None:
+    Attributes
+    ----------
+    reason : str
+    passing : bool
+        It may succeed when it is repeated.
+    silent : bool
+        Nobody answered.
+    """
+
+    def __init__(self, reason: str, *, passing: bool, silent: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.passing = passing
+        self.reason, self.passing, self.silent = reason, passing, silent
 
 
 def get_obstore() -> Any:
@@ -98,7 +106,7 @@ class translated:  # noqa: N801
         code = int(status[1]) if status else None
         passing = name == "GenericError" and (code is None or code in (408, 429) or code >= 500)
         reason = f"{code}: {_STATUS.get(code, 'the store refuses')}" if code else text
-        raise RequestError(reason, passing=passing) from error
+        raise RequestError(reason, passing=passing, silent=passing and code is None) from error
 
 
 _STATUS = {

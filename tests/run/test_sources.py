@@ -22,8 +22,8 @@ from deal.pool.decode import decode_bytes
 from deal.pool.locator import read_file
 from deal.run.pipeline import score_pool
 from tests.helpers.logs import writing_log
-from tests.helpers.runs import SIZE, Deal, rows, write_pool
-from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving
+from tests.helpers.runs import SIZE, Deal, assert_refused, rows, write_pool
+from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving, store_environment
 
 COUNT = 12
 WHENCE = (
@@ -304,6 +304,47 @@ def test_requests_that_are_repeated_are_told_once(
     assert f"{count} requests for images were repeated ({count} × 503" in note
     row = rows(tmp_path / "out")["007.png"]
     assert (row["error_code"], row["error"][:3]) == ("io", "403")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_store_that_nobody_answers_for_ends_the_run_in_one_line(
+    deal: Deal, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    store_environment(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    lines = [
+        {"uri": f"s3://gone/{i}.png", **({"source_version": "9-x"} if known else {})}
+        for i in range(3 * COUNT)
+    ]
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    command = ["score", manifest, "--model", model, "--output", tmp_path / "out", "--quiet"]
+    assert_refused(deal(*command), 1, "nobody answers for any of the first images", "--endpoint-url")
+
+
+def test_a_store_that_goes_away_for_a_while_costs_rows_and_not_the_run(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_environment(monkeypatch, endpoint)
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    bucket = Bucket(endpoint, "flickering")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    with serving(Between(endpoint)) as between:
+        late = {f"/flickering/{number:03}.png" for number in range(2, COUNT)}
+        answered = threading.Event()
+
+        def refuse(method: str, path: str, count: int) -> int | None:
+            if path in late:
+                answered.wait(60)
+                return 0  # the connection is cut
+            answered.set()
+            return None
+
+        between.refuse = refuse
+        report = score_pool(
+            "s3://flickering", model=model, output=tmp_path / "out", endpoint_url=between.address
+        )
+    assert (report.scored, report.errors) == (2, {"io": COUNT - 2})
 
 
 def test_many_objects_are_on_their_way_at_once(

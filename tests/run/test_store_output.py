@@ -59,7 +59,12 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
 
 
 def test_what_reads_results_reads_them_in_a_store(
-    deal: Deal, model: Path, tmp_path: Path, out: str
+    deal: Deal,
+    model: Path,
+    tmp_path: Path,
+    out: str,
+    endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_pool(tmp_path / "pool", COUNT)
     scored = ["score", tmp_path / "pool", "--model", model, "--spread", "off"]
@@ -77,6 +82,9 @@ def test_what_reads_results_reads_them_in_a_store(
     assert code == 0, stderr
     assert f"ranking  {ranked}/selection.csv" in stdout
     assert len((place(ranked) / "selection.csv").read_text().splitlines()) == 3
+
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert deal("select", out, "--endpoint-url", endpoint)[0] == 0
 
     page = tmp_path / "pool.html"
     code, _, stderr = deal("view", out, "--selection", ranked, "--output", page)
