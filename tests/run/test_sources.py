@@ -319,7 +319,9 @@ def test_a_store_that_nobody_answers_for_ends_the_run_in_one_line(
     manifest = tmp_path / "list.jsonl"
     manifest.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     command = ["score", manifest, "--model", model, "--output", tmp_path / "out", "--quiet"]
-    assert_refused(deal(*command), 1, "nobody answers for any of the first images", "--endpoint-url")
+    assert_refused(
+        deal(*command), 1, "nobody answers for any of the first images", "--endpoint-url"
+    )
 
 
 def test_a_store_that_goes_away_for_a_while_costs_rows_and_not_the_run(
