@@ -30,7 +30,12 @@ _HEADING = "Parameters\n----------\n"
 _NEXT_HEADING = re.compile(r"\n\n\S[^\n]*\n-{3,}\n")
 
 
-def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Callable[[T], T]:
+def takes(
+    types: type,
+    *concerns: Callable[..., Any],
+    otherwise: str = "",
+    without: Mapping[str, str] | None = None,
+) -> Callable[[T], T]:
     """Decorate a function or class whose ``**options`` are those of ``concerns``.
 
     Parameters
@@ -42,6 +47,8 @@ def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Ca
         under "Parameters" of their docstrings.
     otherwise : str
         What to say of an unknown option that is near none.
+    without : mapping of str to str, optional
+        Options of similar calls that this one does not have, with what to do instead.
     """
     options = {
         parameter.name: parameter.replace(annotation=_written(types.__annotations__, parameter))
@@ -50,6 +57,7 @@ def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Ca
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     documents = [_documented(concern) for concern in concerns]
+    refused = without or {}
 
     def decorate(target: T) -> T:
         function = target.__init__ if inspect.isclass(target) else target
@@ -59,6 +67,8 @@ def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Ca
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
+            for name in given.keys() & refused.keys():
+                raise UsageError(f"{target.__name__} has no option {name!r}; {refused[name]}")
             refuse_unknown(target.__name__, given, known, otherwise)
             return function(*args, **given)
 
