@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,6 @@ import pyarrow as pa
 
 from deal._options import refuse_unknown, takes
 from deal.errors import ItemError, UsageError
-from deal.machine.meter import Meter
 from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.fetch import Fetcher
@@ -27,7 +27,7 @@ from deal.scoring.options import Network, Pixels, Runtime, Scoring, ScoringOptio
 from deal.scoring.session import Session
 from deal.types import Locator, PoolItem
 
-__all__ = ["ITEM_COLUMNS", "BatchScorer"]
+__all__ = ["ITEM_COLUMNS", "BatchScorer", "items_of", "rows_of_failed"]
 
 _TEXT = pa.string()
 ITEM_COLUMNS: dict[str, pa.DataType] = {
@@ -131,12 +131,15 @@ class BatchScorer:
         self._decode_threads = decode_threads
         self._max_pixels = max_pixels
         self._endpoint_url = endpoint_url
-        scoring = Scoring.of(**options)
-        network = replace(scoring.network, model_options=dict(scoring.network.model_options or {}))
-        threads = default_threads(scoring.runtime)
-        runtime = replace(scoring.runtime, threads=threads)
-        self._scoring = replace(scoring, network=network, runtime=runtime)
+        self._scoring = _for_one_process(Scoring.of(**options))
         self._opened: _Opened | None = None
+
+    @classmethod
+    def of(cls, model: Sequence[str], scoring: Scoring, **own: Any) -> BatchScorer:
+        """With options that are parsed already; ``own`` are those of this class alone."""
+        scorer = cls(model, **own)
+        scorer._scoring = _for_one_process(scoring)
+        return scorer
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -148,6 +151,31 @@ class BatchScorer:
         ``deal.fingerprint`` in it tells which results the rows may join. Opens the network.
         """
         return self._open().schema
+
+    @property
+    def device(self) -> str:
+        """The device in use: ``cpu`` or ``cuda:<index>``. Opens the network."""
+        return self._open().session.device
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Warnings about the model, one sentence each; usually empty. Opens the network."""
+        return self._open().session.doubts
+
+    @property
+    def has_committee(self) -> bool:
+        """Whether several members vote. Opens the network."""
+        return self._open().session.has_committee
+
+    @property
+    def has_difficulty(self) -> bool:
+        """Whether the model gives difficulty, as in `Scorer`. Opens the network."""
+        return self._open().session.has_difficulty
+
+    @property
+    def busy_seconds(self) -> dict[str, float]:
+        """Busy seconds by stage since the network was opened, as in `RunReport`."""
+        return {} if self._opened is None else dict(self._opened.session.meter.seconds)
 
     def __call__(self, items: pa.Table) -> pa.Table:
         """Score the images of a table.
@@ -179,7 +207,7 @@ class BatchScorer:
             The network cannot be opened.
         """
         opened = self._open()
-        listed = [self._versioned(item) for item in self._items(items)]
+        listed = [self._versioned(item) for item in items_of(items, self._endpoint_url)]
         found: list[Outcome] = [one for one in listed if isinstance(one, Outcome)]
         todo = [one for one in listed if isinstance(one, PoolItem)]
         for outcome in found:
@@ -188,7 +216,8 @@ class BatchScorer:
             for outcome in self._outcomes(opened, todo, executor):
                 self._check(outcome)
                 found.append(outcome)
-        return _in_order(found, items.column("id").to_pylist(), opened)
+        classes = len(opened.session.spec.classes)
+        return _in_order(found, items.column("id").to_pylist(), opened.schema, classes)
 
     def close(self) -> None:
         """Release the network; the next call opens it again. Closing twice is harmless."""
@@ -208,20 +237,6 @@ class BatchScorer:
             )
         return self._opened
 
-    def _items(self, items: pa.Table) -> Iterator[PoolItem]:
-        columns = _columns(items)
-        for row in zip(*columns.values(), strict=True):
-            values = dict(zip(columns, row, strict=True))
-            data, error = values.pop("bytes", None), values.pop("read_error", None)
-            version = values.pop("source_version", None) or ""
-            locator: Locator
-            if "bytes" in columns or error is not None:
-                locator = Given(data, error or "the image could not be read")
-            else:
-                locator = locate(values["uri"], version, endpoint_url=self._endpoint_url)
-            values["attributes"] = dict(values.get("attributes") or ())
-            yield PoolItem(**values, locator=locator, source_version=version)
-
     def _versioned(self, item: PoolItem) -> PoolItem | Outcome:
         """The item with a version; its failure if there is no such image."""
         if item.source_version:
@@ -234,7 +249,7 @@ class BatchScorer:
     def _outcomes(
         self, opened: _Opened, items: Sequence[PoolItem], executor: ThreadPoolExecutor
     ) -> Iterator[Outcome]:
-        fetcher = Fetcher(Meter(), max_pixels=self._max_pixels)
+        fetcher = Fetcher(opened.session.meter, max_pixels=self._max_pixels)
         ahead = self._decode_threads + opened.batch_size
 
         def decoded() -> Iterator[Ready | Outcome]:
@@ -253,6 +268,29 @@ class BatchScorer:
             for index, error in outcome.failures.items():
                 item = outcome.images[index][0]
                 raise ItemError(error.code, f"image {item.id!r}: {error.message}")
+
+
+def _for_one_process(scoring: Scoring) -> Scoring:
+    """With a core per process unless more are asked for, and nothing that cannot be pickled."""
+    network = replace(scoring.network, model_options=dict(scoring.network.model_options or {}))
+    runtime = replace(scoring.runtime, threads=default_threads(scoring.runtime))
+    return replace(scoring, network=network, runtime=runtime)
+
+
+def items_of(items: pa.Table, endpoint_url: str | None = None) -> Iterator[PoolItem]:
+    """The items of a table; raises UsageError as `BatchScorer` does."""
+    columns = _columns(items)
+    for row in zip(*columns.values(), strict=True):
+        values = dict(zip(columns, row, strict=True))
+        data, error = values.pop("bytes", None), values.pop("read_error", None)
+        version = values.pop("source_version", None) or ""
+        locator: Locator
+        if "bytes" in columns or error is not None:
+            locator = Given(data, error or "the image could not be read")
+        else:
+            locator = locate(values["uri"], version, endpoint_url=endpoint_url)
+        values["attributes"] = dict(values.get("attributes") or ())
+        yield PoolItem(**values, locator=locator, source_version=version)
 
 
 def _columns(items: pa.Table) -> dict[str, list[Any]]:
@@ -280,9 +318,18 @@ def _columns(items: pa.Table) -> dict[str, list[Any]]:
 _KNOWN = f"it may have {', '.join(ITEM_COLUMNS)}"
 
 
-def _in_order(outcomes: Sequence[Outcome], ids: Sequence[str], opened: _Opened) -> pa.Table:
+def rows_of_failed(failed: Sequence[tuple[PoolItem, ItemError]], schema: pa.Schema) -> pa.Table:
+    """Rows of images that no network saw, with the reason of each; ``schema`` has the metadata."""
+    outcomes = [Outcome.failure(item, error) for item, error in failed]
+    classes = len(json.loads(schema.metadata[b"deal.classes"]))
+    return _in_order(outcomes, [item.id for item, _ in failed], schema, classes)
+
+
+def _in_order(
+    outcomes: Sequence[Outcome], ids: Sequence[str], schema: pa.Schema, classes: int
+) -> pa.Table:
     """Outcomes as one table, in the order of the ids."""
-    bare, classes = images_schema(), len(opened.session.spec.classes)
+    bare = schema.remove_metadata()
     tables = [bare.empty_table()]
 
     def add(images: Columns, regions: Mapping[str, Any] | None = None) -> None:
@@ -294,4 +341,4 @@ def _in_order(outcomes: Sequence[Outcome], ids: Sequence[str], opened: _Opened) 
     table = pa.concat_tables(tables)
     place = {item_id: row for row, item_id in enumerate(table.column("id").to_pylist())}
     rows = np.array([place[item_id] for item_id in ids], np.int64)
-    return table.take(rows).combine_chunks().replace_schema_metadata(opened.schema.metadata)
+    return table.take(rows).combine_chunks().replace_schema_metadata(schema.metadata)

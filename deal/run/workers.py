@@ -11,16 +11,12 @@ in the order of the pool, so batches, and therefore all numbers, are the same in
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deal.errors import ItemError, OutputError
 from deal.machine.cores import available_cores
@@ -34,6 +30,7 @@ from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError
 from deal.run.rows import Outcome
 from deal.run.sessions import Layout, default_threads
+from deal.run.signals import until_signal
 from deal.run.steps import Batch, Ready, Steps, batched, with_segments
 from deal.scoring.session import Session
 from deal.types import FailedItem, PoolItem
@@ -137,7 +134,7 @@ class Line:
             stages.stop()
             self._ledger.say_stopping()
 
-        with _until_signal(stop) as received, stages:
+        with until_signal(stop) as received, stages:
             for outcome in stages:
                 with self.meter("write"):
                     for settled in self._followers.settle(outcome):
@@ -250,31 +247,3 @@ def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) ->
         if stages.stopped:
             return
         yield item
-
-
-@contextmanager
-def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as usual.
-
-    Signals can only be handled in the main thread; in other threads nothing changes.
-    """
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        for other, handler in previous.items():
-            signal.signal(other, handler)
-        stop()
-
-    if threading.current_thread() is threading.main_thread():
-        for name in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(name)
-            if handler is not signal.SIG_IGN:
-                previous[name] = handler
-                signal.signal(name, handle)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
