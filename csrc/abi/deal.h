@@ -109,7 +109,14 @@ typedef enum deal_status {
   DEAL_ERROR_INTERNAL = 5, /* a bug: please report it */
 } deal_status;
 
-typedef enum deal_dtype { DEAL_FLOAT32 = 0, DEAL_FLOAT16 = 1, DEAL_BFLOAT16 = 2 } deal_dtype;
+typedef enum deal_dtype {
+  DEAL_FLOAT32 = 0,
+  DEAL_FLOAT16 = 1,
+  DEAL_BFLOAT16 = 2,
+  DEAL_INT8 = 3,
+  DEAL_UINT8 = 4,
+  DEAL_FLOAT64 = 5, /* of deal_model alone: logits are converted to float32 before */
+} deal_dtype;
 typedef enum deal_device { DEAL_CPU = 0, DEAL_CUDA = 1 } deal_device;
 
 /* The convention of all three resizes, as PyTorch's interpolate(mode="bilinear"). */
