@@ -102,7 +102,7 @@ test-emulated: $(VENV)/testing build/emulated/_native.so
 
 # Longer runs add up: docs/reliability.md has the sums of all that are recorded.
 MINUTES ?= 20
-torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
+torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized build/fuzz_stream_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
 
@@ -157,8 +157,11 @@ build/sanitized/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) -c $< -o $@
 
-build/libdeal.so.1: $(PLAIN:%=build/c/%.o)
-	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -pthread $^ -o $@
+EXPORTS := csrc/cmake/exports.map
+
+build/libdeal.so.1: $(PLAIN:%=build/c/%.o) $(EXPORTS)
+	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -Wl,--version-script=$(EXPORTS) -pthread \
+	  $(filter %.o,$^) -o $@
 
 build/libdeal.so: build/libdeal.so.1
 	ln -sf libdeal.so.1 $@

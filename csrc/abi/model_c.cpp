@@ -17,7 +17,7 @@
 namespace deal {
 namespace {
 
-constexpr size_t kLargestContract = size_t{1} << 24;  // bytes of JSON
+constexpr size_t kLargestContract = size_t{1} << 22;  // bytes of JSON
 
 // Hands out parts of the caller's block; without one it only counts.
 class Packer {
@@ -197,7 +197,7 @@ void check_head_fits(const Contract& c) {
 
 std::string_view contract_text(std::string_view json, const char* source) {
   if (json.size() > kLargestContract) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is larger than 16 MiB", source);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is larger than 4 MiB", source);
   }
   return json;
 }
