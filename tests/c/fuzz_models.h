@@ -153,7 +153,7 @@ static void random_contract(bytes* to) {
 
 static void random_model(bytes* to) {
   static const int64_t image[] = {-1, -1, -1, 3}, sized[] = {2, 3, 64, 96}, mask[] = {1, 3, 1, 1};
-  static const int64_t logits[] = {-1, 3, -1, -1}, last[] = {-1, -1, -1, 3}, list[] = {-1, 9, 4};
+  static const int64_t logits[] = {-1, 3, -1, -1}, last[] = {-1, -1, -1, 3}, list[] = {-1, 9, 4, 4};
   static const int inputs[] = {2, 1, 10, 11, 3}, outputs[] = {1, 10, 16, 11, 7};
   bytes graph = {0}, contract = {0};
   const int element = inputs[one_in(3) ? below(5) : 0];
