@@ -12,6 +12,8 @@
 # make check           formatting, lint and types
 # make docs            the documentation as a site: build/docs/index.html; a warning is an error
 # make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
+# make packages        Debian packages of the C library for amd64 and arm64, and wheels, into build/packages;
+#                      PYTHONS="python3.11 ..." for which; docs/howto/packages.md
 # make cuda            compile the CUDA kernels for two architectures; needs nvcc, no GPU.
 #                      For every one that nvcc knows: make cuda NVCC_CODES=-arch=all
 # make gpu             on a machine with a GPU: build, prove and measure it into OUTPUT; no network
@@ -24,7 +26,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,7 +35,8 @@ help:
 # ---- Python -------------------------------------------------------------------------------------
 
 HEADERS := $(wildcard csrc/*/*.h csrc/*/*.def)
-NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(wildcard csrc/*/*)
+NATIVE := $(filter-out csrc/cmake/%,$(wildcard csrc/*/*))
+NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(NATIVE)
 # The files of a group of csrc/sources.txt, without what follows the last dot.
 sources = $(basename $(shell sed -n 's/^$(1) //p' csrc/sources.txt))
 
@@ -124,7 +127,7 @@ label-studio: $(VENV)/scoring $(SERVED)/installed
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE) examples/consumer/*.c* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
@@ -167,6 +170,10 @@ build/libdeal.so: build/libdeal.so.1
 	ln -sf libdeal.so.1 $@
 
 libdeal: build/libdeal.so
+
+# Compiled by CMake (CMakeLists.txt), from the same list of sources, with the same flags.
+packages: $(VENV)/scoring
+	PYTHON=$(PYTHON) csrc/cmake/packages.sh $(PYTHONS)
 
 C_TESTS := test_deal test_deal_calls test_quantised test_scores test_stream test_isa
 C_FUZZERS := fuzz_deal fuzz_stream
