@@ -24,6 +24,8 @@ BUILD = HERE.parents[1] / "build" / "ros2"
 PACKAGES = ("ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs")
 TOPICS = ("/front/image/compressed", "/rear/image/compressed")
 IMAGES, BUDGET, SECOND = 50, 10, 10**9
+START = 1_700_000_000 * SECOND
+DAMAGED = TOPICS[0], START - SECOND
 RULES = ["--budget", str(BUDGET), "--min-gap", "1s"]
 
 
@@ -80,11 +82,14 @@ def publish(work: Path) -> None:
 
     wait(
         "the node is not there",
-        lambda: all(one.get_subscription_count() for one in publishers.values())
-        and node.count_publishers("/deal/decisions"),
+        lambda: (
+            all(one.get_subscription_count() for one in publishers.values())
+            and node.count_publishers("/deal/decisions")
+        ),
     )
-    for topic, stamp, path in trip(work):
-        message = CompressedImage(format="jpeg", data=path.read_bytes())
+    images = [(topic, stamp, path.read_bytes()) for topic, stamp, path in trip(work)]
+    for topic, stamp, data in [(*DAMAGED, b"no image"), *images]:
+        message = CompressedImage(format="jpeg", data=data)
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         publishers[topic].publish(message)
         rclpy.spin_once(node, timeout_sec=0)
@@ -103,9 +108,8 @@ def publish(work: Path) -> None:
 def trip(work: Path) -> list[tuple[str, int, Path]]:
     """Topic, stamp and file of every image; the cameras take turns, five images per second."""
     pool = sorted((work / "pool").iterdir())
-    start = 1_700_000_000 * SECOND
     return [
-        (TOPICS[index % 2], start + index * SECOND // 5, pool[index % len(pool)])
+        (TOPICS[index % 2], START + index * SECOND // 5, pool[index % len(pool)])
         for index in range(IMAGES)
     ]
 
@@ -143,7 +147,10 @@ def main() -> None:
         assert files(work / "desk") == kept, "other images than deal stream keeps"
 
         told = json.loads((work / "told.json").read_text())
-        assert {one["id"] for one in told} == {frame_id(*one[:2]) for one in trip(work)}
+        damaged = [one["id"] for one in told if one["why"] == "decode"]
+        assert damaged == [frame_id(*DAMAGED)]
+        ids = {frame_id(topic, stamp) for topic, stamp, _ in trip(work)}
+        assert {one["id"] for one in told} == {*ids, *damaged}
         last = {one["id"]: one["action"] for one in told}
         assert {name for name, action in last.items() if action == "keep"} == set(kept)
 

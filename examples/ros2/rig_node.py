@@ -1,12 +1,12 @@
-"""A ROS 2 node that keeps the best images of a trip.
+r"""A ROS 2 node that keeps the best images of a trip.
 
-    python examples/ros2/rig_node.py --model model.onnx --output trip/ \\
-        --topic /front/image/compressed --topic /rear/image/compressed --budget 500 --min-gap 2s
+    python examples/ros2/rig_node.py --model model.onnx --output trip/ --budget 500 --min-gap 2s \
+        --topic /front/image/compressed --topic /rear/image/compressed
 
 It subscribes to sensor_msgs/CompressedImage, scores every image, and keeps the files of the best in
-OUTPUT/frames. Every decision goes out on /deal/decisions, one std_msgs/String of JSON each: an image
-may be kept, and evicted later by better ones. Ctrl-C or SIGTERM ends the trip: all that waits is
-decided, and with --mcap the kept images are written as a log that `deal-score` and Foxglove read.
+OUTPUT/frames. Every decision goes out on /deal/decisions, one std_msgs/String of JSON each: an
+image may be kept, and evicted later by better ones. Ctrl-C or SIGTERM ends the trip: all that waits
+is decided, and with --mcap the kept images are written as a log that `deal-score` and others read.
 It may be killed, too: the next start in the same folder goes on with what is on disk.
 """
 
@@ -87,12 +87,13 @@ class RigNode(Node):  # type: ignore[misc]
         self.images = 0
         self._publisher = self.create_publisher(String, DECISIONS, QoSProfile(depth=1000))
         policy = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
-        profile = QoSProfile(
-            history=QoSHistoryPolicy.KEEP_LAST, depth=queue, reliability=policy
-        )
+        profile = QoSProfile(history=QoSHistoryPolicy.KEEP_LAST, depth=queue, reliability=policy)
         for topic in topics:
             self.create_subscription(
-                CompressedImage, topic, lambda message, topic=topic: self._take(topic, message), profile
+                CompressedImage,
+                topic,
+                lambda message, topic=topic: self._take(topic, message),
+                profile,
             )
 
     def _take(self, topic: str, message: CompressedImage) -> None:
