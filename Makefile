@@ -9,6 +9,8 @@
 # make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
 #                      counts go to bench/results/reliability.jsonl and docs/reliability.md
 # make label-studio    tasks into a real Label Studio server on this machine and back; installs it first
+# make rig             build examples/rig with OpenVINO from PyPI and hold it to deal; KILLS=5
+# make ros2            run examples/ros2 with ROS 2 from PyPI, and hold it to deal
 # make check           formatting, lint and types
 # make docs            the documentation as a site: build/docs/index.html; a warning is an error
 # make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
@@ -26,7 +28,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -124,10 +126,17 @@ $(SERVED)/installed: | $(BIN)/python
 label-studio: $(VENV)/scoring $(SERVED)/installed
 	$(SERVED)/bin/python -m tests.annotation.serving
 
+# Each has an environment of its own in build/, made by its check.
+KILLS ?= 5
+rig: $(VENV)/scoring
+	$(BIN)/python examples/rig/check.py --kills $(KILLS)
+ros2: $(VENV)/testing
+	$(BIN)/python examples/ros2/check.py
+
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(NATIVE) examples/consumer/*.c* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE) examples/consumer/*.c* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu examples/rig/*.?pp
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
