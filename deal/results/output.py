@@ -14,7 +14,6 @@ and no region without its image once the folder is opened again:
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -46,8 +45,8 @@ from deal.results.parts import (
     publish,
     read_ids,
     read_part,
-    write_json_atomic,
 )
+from deal.results.records import record_paths, write_record
 from deal.results.schema import (
     fingerprint,
     images_schema,
@@ -289,14 +288,8 @@ class Output:
 
         That of the run before becomes ``runs/<shard>-0001.json``, or the next number.
         """
-        path, *earlier = self._run_paths()
-        values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
         with _changing(self.path):
-            if path.exists():
-                last = max((int(old.stem.rpartition("-")[2]) for old in earlier), default=0)
-                path.rename(path.with_name(f"{path.stem}-{last + 1:04}.json"))
-            write_json_atomic(path, values)
-        return path
+            return write_record(self.path, self.shard, self.fingerprint, record)
 
     def forget(self) -> None:
         """Give back the memory of what is done, when nothing more will be written."""
@@ -309,13 +302,6 @@ class Output:
     def close(self) -> None:
         """Give the folder back; rows still buffered are lost."""
         self._lock.release()
-
-    def _run_paths(self) -> list[Path]:
-        """The record of this shard's latest run, there or not, and those of earlier ones."""
-        path = self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
-        numbered = re.compile(re.escape(path.stem) + r"-\d+\.json")
-        earlier = [old for old in path.parent.glob("*.json") if numbered.fullmatch(old.name)]
-        return [path, *earlier]
 
     def _concerns(self, part: Path) -> bool:
         """Whether rows of this shard may be in the part, and no living process owns it.
@@ -374,7 +360,7 @@ class Output:
                 elif self._concerns(part):
                     ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
-        for path in self._run_paths():
+        for path in record_paths(self.path, self.shard):
             path.unlink(missing_ok=True)
         for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
