@@ -253,6 +253,13 @@ class Choice:
             self.limits.load(rows)
 
     def _choose(self, rows: NDArray[np.int64]) -> None:
+        if self.near is None and self.limits is None and not self.rules:
+            # All that fit before the first that does not.
+            spent = np.cumsum(np.concatenate([[self.spent], self.weights[rows]]))
+            count = int(np.searchsorted(spent, self._limit, "right")) - 1
+            self.taken.extend(rows[:count].tolist())
+            self.spent = float(spent[count])
+            rows = rows[count:]
         if self.near is None:
             for row in rows.tolist():
                 if self._fits(row) and self._admits(row):

@@ -171,9 +171,8 @@ class Sources:
 
     def expected(self, rows: int) -> int:
         """Estimate the rows of all sources by their sizes, while `read` has yielded so many."""
-        sources = self._sources()
-        known = sum(_bytes(source) for source in sources[: len(self._coming)])
-        return math.ceil(rows * sum(map(_bytes, sources)) / max(known, 1))
+        sizes = [_bytes(source) for source in self._sources()]
+        return math.ceil(rows * sum(sizes) / max(sum(sizes[: len(self._coming)]), 1))
 
     def settle(self) -> bool:
         """Leave out second rows from now on (:mod:`deal.results.repeats`); True if there are any.
