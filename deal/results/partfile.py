@@ -25,7 +25,7 @@ from pyarrow import parquet
 from deal.errors import ResultsError
 from deal.machine.files import check_regular
 
-__all__ = ["Part", "deal_metadata", "write_part"]
+__all__ = ["Part", "deal_metadata", "write_part", "write_tables"]
 
 _KEY = b"deal.checksums"
 _ZEROS = b"crc32:00000000"
@@ -33,6 +33,7 @@ _OWN = re.compile(rb"crc32:[0-9a-f]{8}")
 _TAIL = 8  # bytes: length of the footer, "PAR1"
 _FIRST_READ = 1 << 16
 _READ = 1 << 22
+_GROUP_ROWS = 8192
 
 
 class Part:
@@ -87,6 +88,11 @@ class Part:
     ) -> None:
         self._parquet.close()
         self._file.close()
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The footer as metadata of a table."""
+        return {key.encode(): value.encode() for key, value in self.footer.items()}
 
     @property
     def columns(self) -> list[str]:
@@ -200,14 +206,20 @@ def deal_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 def write_part(table: pa.Table, file: BinaryIO) -> None:
     """Write a table, with its metadata and the checksums; the file is made in memory."""
-    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != _KEY}
-    table = table.replace_schema_metadata(metadata or None)
+    write_tables(table.schema, [table], file)
+
+
+def write_tables(schema: pa.Schema, tables: Iterable[pa.Table], file: BinaryIO) -> None:
+    """Write tables of one schema as one part, in row groups of at least 8192 rows."""
+    metadata = {k: v for k, v in (schema.metadata or {}).items() if k != _KEY}
+    schema = schema.with_metadata(metadata or None)
     sink = pa.BufferOutputStream()
-    blank = b" ".join([_ZEROS, *[b"00000000"] * table.num_columns])
+    blank = b" ".join([_ZEROS, *[b"00000000"] * len(schema)])
     with parquet.ParquetWriter(
-        sink, table.schema, compression="zstd", write_page_checksum=True
+        sink, schema, compression="zstd", write_page_checksum=True
     ) as writer:
-        writer.write_table(table)
+        for table in _gathered(tables):
+            writer.write_table(table.replace_schema_metadata(schema.metadata))
         writer.add_key_value_metadata({_KEY: blank})
     data = bytearray(sink.getvalue())
     columns = _columns(parquet.read_metadata(pa.BufferReader(data)))
@@ -219,6 +231,17 @@ def write_part(table: pa.Table, file: BinaryIO) -> None:
     end = len(data) - int.from_bytes(data[-_TAIL:-4], "little") - _TAIL
     view[start : start + len(_ZEROS)] = b"crc32:%08x" % zlib.crc32(view[end:])
     file.write(data)
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _columns(metadata: parquet.FileMetaData) -> dict[str, list[tuple[int, int]]]:
