@@ -165,7 +165,7 @@ build/libdeal.so: build/libdeal.so.1
 
 libdeal: build/libdeal.so
 
-C_TESTS := test_deal test_deal_calls test_scores test_stream test_isa
+C_TESTS := test_deal test_deal_calls test_quantised test_scores test_stream test_isa
 C_FUZZERS := fuzz_deal fuzz_stream
 C_TEST_HEADERS := $(wildcard tests/c/*.h csrc/abi/*.h)
 
@@ -250,6 +250,7 @@ build/$(ARM)/%: tests/c/%.c $(C_TEST_HEADERS) $(PLAIN:%=build/$(ARM)/%.o)
 ctest-neon: $(C_TESTS:%=build/$(ARM)/%)
 	$(RUN_ARM) build/$(ARM)/test_deal --no-fork
 	$(RUN_ARM) build/$(ARM)/test_deal_calls
+	$(RUN_ARM) build/$(ARM)/test_quantised
 	$(RUN_ARM) build/$(ARM)/test_scores
 	$(RUN_ARM) build/$(ARM)/test_stream
 	$(RUN_ARM) build/$(ARM)/test_isa neon

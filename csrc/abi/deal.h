@@ -65,6 +65,9 @@
  *     and instruction set (in the default floating-point mode, which the kernel does not change).
  *   - NaN and infinite inputs are counted, and such an image is not scored. Values beyond 1e37,
  *     such as the lowest float that masks a class, count as 1e37 of their sign.
+ *   - INT8 and UINT8, as accelerators give them, are scored where they lie, in any layout (of
+ *     [B, h, w, C] stride[2] is 1): results have the bits of the float32 values that they stand
+ *     for, on the CPU.
  *
  * Shapes: M members of a committee (1 to 64), B images, C classes (1 to 256), logits h x w, raster
  * H x W, attention grid gh x gw, R regions. Formulas: docs/explanation/mathematics.md (Xie et al.,
@@ -109,7 +112,14 @@ typedef enum deal_status {
   DEAL_ERROR_INTERNAL = 5, /* a bug: please report it */
 } deal_status;
 
-typedef enum deal_dtype { DEAL_FLOAT32 = 0, DEAL_FLOAT16 = 1, DEAL_BFLOAT16 = 2 } deal_dtype;
+typedef enum deal_dtype {
+  DEAL_FLOAT32 = 0,
+  DEAL_FLOAT16 = 1,
+  DEAL_BFLOAT16 = 2,
+  DEAL_INT8 = 3,
+  DEAL_UINT8 = 4,
+  DEAL_FLOAT64 = 5, /* of deal_model alone: logits are converted to float32 before */
+} deal_dtype;
 typedef enum deal_device { DEAL_CPU = 0, DEAL_CUDA = 1 } deal_device;
 
 /* The convention of all three resizes, as PyTorch's interpolate(mode="bilinear"). */
@@ -161,6 +171,8 @@ typedef struct deal_tensor {
   int64_t batch, channels, height, width;
   int64_t stride[5];  /* in elements: member, image, channel, row, column; may be 0 or negative */
   int64_t size_bytes; /* of the buffer; a request whose strides span more is refused. 0: unknown */
+  float scale;        /* of INT8 and UINT8, of which q stands for (q - zero_point) * scale */
+  int32_t zero_point; /* a value of the dtype */
 } deal_tensor;
 
 typedef struct deal_head {

@@ -1,5 +1,6 @@
 /*
- * deal.hpp - deal.h and deal_stream.h for C++17: errors are exceptions, and memory frees itself.
+ * deal.hpp - deal.h, deal_stream.h and deal_model.h for C++17: errors are exceptions, and memory
+ * frees itself.
  *
  * Usage
  *
@@ -27,8 +28,12 @@
  *       std::puts(deal_why_name(decision.why));  // DEAL_KEEP, DEAL_EVICT or DEAL_DROP
  *     });
  *
- * Rules: those of the two headers. A call that fails throws deal::Error. Objects move, and are not
- * copied; one thread uses an object at a time. What this header itself allocates is told below.
+ *     const deal::Model model("model.onnx");
+ *     input.head = model->head, input.sampling = model->sampling;
+ *     for (const deal_session_entry& entry : model.session_entries()) std::puts(entry.key);
+ *
+ * Rules: those of the three headers. A call that fails throws deal::Error. Objects move, and are
+ * not copied; one thread uses an object at a time. What this header itself allocates is told below.
  */
 #ifndef DEAL_HPP
 #define DEAL_HPP
@@ -43,6 +48,7 @@
 #include <vector>
 
 #include "deal.h"
+#include "deal_model.h"
 #include "deal_stream.h"
 
 namespace deal {
@@ -122,6 +128,46 @@ inline Thumbnail thumbnail(const std::uint8_t* rgb, std::int64_t height, std::in
   check(deal_thumbnail(rgb, stride, height, width, made.data()));
   return made;
 }
+
+/* Neighbours in memory, to loop over. */
+template <class T>
+class Range {
+ public:
+  Range(const T* first, std::int64_t count) noexcept : first_(first), count_(count) {}
+  const T* begin() const noexcept { return first_; }
+  const T* end() const noexcept { return first_ + count_; }
+  std::size_t size() const noexcept { return static_cast<std::size_t>(count_); }
+  const T& operator[](std::size_t i) const noexcept { return first_[i]; }
+
+ private:
+  const T* first_;
+  std::int64_t count_;
+};
+
+/* What scoring needs to know of an ONNX model. Allocates in the constructor. */
+class Model {
+ public:
+  explicit Model(const std::string& path) {
+    check(deal_model_read(path.c_str(), nullptr, 0, &model_));
+    block_.resize(static_cast<std::size_t>(model_.block_bytes));
+    check(deal_model_read(path.c_str(), block_.data(), model_.block_bytes, &model_));
+  }
+
+  const deal_model* operator->() const noexcept { return &model_; }
+  const deal_model& get() const noexcept { return model_; }
+  Range<const char*> class_names() const noexcept { return {model_.class_name, model_.classes}; }
+  Range<deal_session_entry> session_entries() const noexcept {
+    return {model_.session_entry, model_.session_entries};
+  }
+  Range<deal_dropout_input> dropouts() const noexcept { return {model_.dropout, model_.dropouts}; }
+  Range<const char*> weight_files() const noexcept {
+    return {model_.weight_file, model_.weight_files};
+  }
+
+ private:
+  std::vector<char> block_;
+  deal_model model_ = make<deal_model>();
+};
 
 /* The selector of a stream. Allocates once, in the constructor. */
 class Stream {

@@ -36,7 +36,12 @@ void check_device(const deal_context& context, const Request& r) {
   const int32_t device = context.cuda != nullptr ? DEAL_CUDA : DEAL_CPU;
   const char* const names[] = {"the CPU", "a CUDA device"};
   for (const TensorView* t : {&r.logits, &r.difficulty}) {
-    if (t->data == nullptr || t->device == device) continue;
+    if (t->data == nullptr) continue;
+    if (device == DEAL_CUDA && t->element_size == 1) {
+      fail(DEAL_ERROR_UNSUPPORTED,
+           "int8 and uint8 are scored on the CPU alone: let the network give floats");
+    }
+    if (t->device == device) continue;
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s: on %s, but the context computes on %s",
          t == &r.logits ? "logits" : "difficulty", names[t->device], names[device]);
   }

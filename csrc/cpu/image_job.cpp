@@ -76,8 +76,8 @@ void ImageJob::make_grid() {
   const int64_t gh = r_.grid_height, gw = r_.grid_width;
   if (r_.difficulty.data != nullptr) {
     for (int64_t y = 0; y < gh; ++y) {
-      k_.load_row(r_.difficulty.row(b_, 0, y), r_.difficulty.dtype, r_.difficulty.column_stride,
-                  image_.grid + y * gw, gw);
+      k_.load_row(r_.difficulty.row(b_, 0, y), encoding_of(r_.difficulty),
+                  r_.difficulty.column_stride, image_.grid + y * gw, gw);
     }
     return;
   }

@@ -10,6 +10,7 @@ import click
 from deal.acquisitions import acquisition_names
 from deal.cli.common import print_note
 from deal.cli.grouped import FC, option
+from deal.cli.limits import limit_options
 from deal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,9 +111,10 @@ _RANKING_OPTIONS = [
         "--budget",
         metavar="AMOUNT",
         first_day=True,
-        help="How much to select: 500, 5%, regions:2000, pixels:5e6 (unmasked raster pixels) or "
-        "clicks:20000 (estimated clicks of an annotator). Percentages work with units too: "
-        "pixels:5%. Rows that no longer fit are skipped. Default: rank everything.",
+        help="How much to select: 500, 5%, 2GB (files of this size together), regions:2000, "
+        "pixels:5e6 (unmasked raster pixels) or clicks:20000 (estimated clicks of an annotator). "
+        "Percentages work with units too: pixels:5%. Rows that no longer fit are skipped. "
+        "Default: rank everything.",
     ),
     option(
         _BUDGET,
@@ -199,6 +201,7 @@ _RANKING_OPTIONS = [
         help="Count the gaps of --spread and --min-gap for each camera of a sequence alone, or for "
         "all its cameras together.",
     ),
+    *limit_options(_RULES),
     option(
         _RULES,
         "--max-per-image",

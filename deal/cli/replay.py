@@ -25,20 +25,6 @@ _LIMITS = [
     ),
     option(
         _STREAM,
-        "--max-bytes",
-        metavar="2GB",
-        help="Keep files of at most this size together, with context.",
-    ),
-    option(
-        _STREAM,
-        "--window",
-        metavar="1h",
-        help="Windows of time with limits of their own: --window-budget, --window-bytes.",
-    ),
-    option(_STREAM, "--window-budget", type=int, metavar="N", help="Keep N images per window."),
-    option(_STREAM, "--window-bytes", metavar="200MB", help="Keep so many bytes per window."),
-    option(
-        _STREAM,
         "--look-ahead",
         metavar="8s",
         help="How long an image may wait for the decision about its neighbours. Default: four "
@@ -73,10 +59,6 @@ _LIMITS = [
 ]
 
 _LIMIT_NAMES = (
-    "max_bytes",
-    "window",
-    "window_budget",
-    "window_bytes",
     "look_ahead",
     "context_before",
     "context_after",

@@ -10,11 +10,18 @@ import click
 
 from deal.acquisitions import acquisition_names
 from deal.cli.common import print_note
-from deal.cli.grouped import GroupedCommand, option
+from deal.cli.grouped import FC, GroupedCommand, option
+from deal.cli.limits import limit_options
 from deal.errors import UsageError
 from deal.text import printable
 
 _POOL, _MODEL, _RANKING, _RULES, _OUT = "Pool", "Model", "Ranking", "Rules", "Output"
+
+
+def _limits(function: FC) -> FC:
+    for decorate in reversed(limit_options(_RULES)):
+        function = decorate(function)
+    return function
 
 
 @click.command(
@@ -80,7 +87,6 @@ _POOL, _MODEL, _RANKING, _RULES, _OUT = "Pool", "Model", "Ranking", "Rules", "Ou
     first_day=True,
     help="Keep so many frames, or frames of so many bytes.",
 )
-@option(_RULES, "--max-bytes", metavar="2GB", help="Limit the bytes besides the number of frames.")
 @option(
     _RULES,
     "--min-gap",
@@ -94,9 +100,7 @@ _POOL, _MODEL, _RANKING, _RULES, _OUT = "Pool", "Model", "Ranking", "Rules", "Ou
     metavar="8s",
     help="How long a frame may wait for its neighbours. Default: four times --min-gap.",
 )
-@option(_RULES, "--window", metavar="1h", help="Windows of time with limits of their own.")
-@option(_RULES, "--window-budget", type=int, metavar="N", help="Keep N frames per window.")
-@option(_RULES, "--window-bytes", metavar="200MB", help="Keep so many bytes per window.")
+@_limits
 @option(
     _RULES,
     "--near-duplicates",

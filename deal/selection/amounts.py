@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from deal.errors import UsageError
 
-__all__ = ["parse_bytes", "parse_duration"]
+__all__ = ["names_bytes", "parse_bytes", "parse_duration"]
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 _NANOSECONDS = {
@@ -45,6 +45,12 @@ def parse_bytes(value: str | int | None, name: str) -> int | None:
     if amount == 0:
         raise UsageError(f"{name} {value!r}: write an amount above 0, such as 2GB")
     return amount
+
+
+def names_bytes(text: str) -> bool:
+    """Whether a text is an amount with a unit of bytes, such as ``2GB``."""
+    match = _AMOUNT.fullmatch(text)
+    return match is not None and match[2] != "" and match[2] in _BYTES
 
 
 def _amount(value: object, units: dict[str, int], name: str, such: str) -> int:

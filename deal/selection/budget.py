@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError, UsageError
+from deal.selection.amounts import names_bytes, parse_bytes
 
 __all__ = [
     "COSTS",
@@ -24,7 +25,7 @@ __all__ = [
     "parse_budget",
 ]
 
-UNITS = ("images", "regions", "pixels", "clicks")
+UNITS = ("images", "regions", "pixels", "clicks", "bytes")
 COSTS = ("count", "pixels", "clicks")
 
 
@@ -40,8 +41,9 @@ class Budget:
         The percentage of the rows that have a score (excluded rows too), or of their pixels or
         clicks. If neither amount nor percentage is given, everything is selected.
     unit : str, optional
-        One of ``images``, ``regions``, ``pixels`` and ``clicks``; None counts rows of whichever
-        table is ranked.
+        One of ``images``, ``regions``, ``pixels``, ``clicks`` and ``bytes``; None counts rows of
+        whichever table is ranked. Bytes do not limit the number of rows: they are a limit of
+        their own (:mod:`deal.selection.limits`).
     """
 
     amount: Fraction | None = None
@@ -65,6 +67,8 @@ class Budget:
 
     def resolve(self, total: float) -> float:
         """Return the budget for a pool that costs ``total``; a share of rows is rounded up."""
+        if self.unit == "bytes":
+            return total
         if self.amount is not None:
             whole = self.amount.denominator == 1
             return int(self.amount) if whole else float(self.amount)
@@ -111,7 +115,7 @@ class ClickModel:
 def parse_budget(budget: str | int | Budget | None) -> Budget:
     """Read ``50``, ``"5%"``, ``"regions:2000"``, ``"pixels:5e6"`` or ``"clicks:10%"``.
 
-    None selects everything.
+    ``"2GB"`` are bytes. None selects everything.
 
     Raises
     ------
@@ -125,6 +129,8 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
         return budget
     text = str(budget).strip()
     unit, colon, amount = text.rpartition(":")
+    if unit == "bytes" or (not colon and names_bytes(text)):
+        return Budget(amount=Fraction(parse_bytes(amount, "budget") or 0), unit="bytes")
     if colon and unit not in UNITS:
         raise UsageError(
             f"budget {text!r}: unknown unit {unit!r}; use one of {', '.join(UNITS)}, as in "
@@ -144,7 +150,8 @@ def parse_budget(budget: str | int | Budget | None) -> Budget:
         pass
     raise UsageError(
         f"budget must be a positive number of images or a percentage above 0% and up to 100%, "
-        f"such as 50 or 5%, or have a unit: regions:2000, pixels:5e6, clicks:20000; not {text!r}"
+        "such as 50 or 5%, or have a unit: 2GB, regions:2000, pixels:5e6, clicks:20000; not "
+        f"{text!r}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.selection.limits import LimitRule
 from deal.selection.near import NearDuplicates
 
 __all__ = ["Cap", "Choice", "Rule", "Spacing"]
@@ -173,12 +174,14 @@ class Choice:
         The budget.
     rules : sequence of Rule
     near : NearDuplicates, optional
+    limits : LimitRule, optional
 
     Attributes
     ----------
     weights : ndarray of float64 [n]
     rules : list of Rule
     near : NearDuplicates or None
+    limits : LimitRule or None
     taken : array of int64
         In the order in which they were taken.
     spent : float
@@ -190,9 +193,10 @@ class Choice:
         limit: float,
         rules: list[Rule],
         near: NearDuplicates | None = None,
+        limits: LimitRule | None = None,
     ) -> None:
         self.weights, self._limit = weights, limit
-        self.rules, self.near = rules, near
+        self.rules, self.near, self.limits = rules, near, limits
         self.taken = array("q")  # a list would take five times the memory
         self.spent = 0.0
 
@@ -200,6 +204,8 @@ class Choice:
         """Take rows regardless of the rules; the rules count them for later rows."""
         for rule in self.rules:
             rule.load(rows)
+        if self.limits is not None:
+            self.limits.load(rows)
         for row in rows.tolist():
             self._take(row)
         if self.near is not None:
@@ -213,7 +219,8 @@ class Choice:
         if not len(order):
             return
         least = float(self.weights[order].min())
-        reads = self.near is not None or any(rule.reads for rule in self.rules)
+        reads = self.near is not None or self.limits is not None
+        reads |= any(rule.reads for rule in self.rules)
         read = ahead = 0
         for start in range(0, len(order), _BLOCK):
             if self.spent + least > self._limit:
@@ -234,11 +241,13 @@ class Choice:
             rule.load(rows)
         if self.near is not None:
             self.near.load(rows)
+        if self.limits is not None:
+            self.limits.load(rows)
 
     def _choose(self, rows: NDArray[np.int64]) -> None:
         if self.near is None:
             for row in rows.tolist():
-                if self._fits(row):
+                if self._fits(row) and self._admits(row):
                     self._take(row)
             return
         for start in range(0, len(rows), _PART):
@@ -246,7 +255,7 @@ class Choice:
             part = part[self.fits(part)]
             self.near.prepare(part)
             for row in part.tolist():
-                if self._fits(row) and self.near.allows(row):
+                if self._fits(row) and self.near.allows(row) and self._admits(row):
                     self._take(row)
                     self.near.take(row)
 
@@ -263,6 +272,8 @@ class Choice:
         fitting = self.spent + self.weights[rows] <= self._limit
         for rule in self.rules:
             fitting &= rule.allows(rows)
+        if self.limits is not None:
+            fitting &= self.limits.allows(rows)
         return np.asarray(fitting)
 
     def remaining(self, rows: NDArray[np.int64]) -> int:
@@ -275,8 +286,13 @@ class Choice:
             return False
         return all(rule.allows_one(row) for rule in self.rules)
 
+    def _admits(self, row: int) -> bool:
+        return self.limits is None or self.limits.admits(row)
+
     def _take(self, row: int) -> None:
         self.taken.append(row)
         self.spent += float(self.weights[row])
         for rule in self.rules:
             rule.take(row)
+        if self.limits is not None:
+            self.limits.take(row)

@@ -12,6 +12,7 @@ from deal.acquisitions.lookup import find
 from deal.acquisitions.options import AcquisitionOptions, function_options
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
+from deal.selection.limits import Limits
 from deal.selection.rules import (
     Diverse,
     Gap,
@@ -54,6 +55,10 @@ class SelectOptions(AcquisitionOptions, total=False):
     quota: str | Quota | Iterable[str | Quota]
     min_gap: str | Gap | None
     gap_per: Literal["camera", "sequence"]
+    max_bytes: int | str | None
+    window: int | str | None
+    window_budget: int | None
+    window_bytes: int | str | None
     exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     diverse: str | float | Diverse | None
@@ -91,6 +96,8 @@ class Ranking:
     min_gap : Gap, optional
     gap_per : ``camera`` or ``sequence``
         Whether cameras of a sequence keep gaps apart from each other.
+    limits : Limits
+        Limits of bytes, and of windows of time.
     sequence_from : str, optional
         Regular expression that gives the sequence of every id it matches.
     exclude : IdList
@@ -119,6 +126,7 @@ class Ranking:
     quotas: tuple[Quota, ...] = ()
     min_gap: Gap | None = None
     gap_per: str = "camera"
+    limits: Limits = field(default_factory=Limits)
     sequence_from: str | None = None
     exclude: IdList = field(default_factory=IdList)
     include: IdList = field(default_factory=IdList)
@@ -146,6 +154,10 @@ class Ranking:
         quota: str | Quota | Iterable[str | Quota] = (),
         min_gap: str | Gap | None = None,
         gap_per: str = "camera",
+        max_bytes: int | str | None = None,
+        window: int | str | None = None,
+        window_budget: int | None = None,
+        window_bytes: int | str | None = None,
         exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
         diverse: str | float | Diverse | None = None,
@@ -172,7 +184,8 @@ class Ranking:
         budget : int or str, optional
             ``500`` (rows), ``"5%"`` (of the rows that have a score, rounded up),
             ``"regions:2000"``, ``"pixels:5e6"`` (raster pixels that no mask hides, ``n_pixels``)
-            or ``"clicks:20000"``; every unit also takes a percentage. None ranks everything.
+            or ``"clicks:20000"``; every unit also takes a percentage. ``"2GB"`` limits the bytes
+            of the files, as ``max_bytes`` does. None ranks everything.
         table : ``images`` or ``regions``, optional
             The table to rank; by default images, or regions if the budget counts regions.
         by : ``score`` or ``score-per-cost``, optional
@@ -208,6 +221,16 @@ class Ranking:
             ``timestamp_ns``, ``30f`` by the last number in the stem of the id.
         gap_per : ``camera`` or ``sequence``
             Whether gaps count for each camera of a sequence alone, or for all of them together.
+        max_bytes : int or str, optional
+            Bytes that the files of all images take together: ``2GB``. The best are taken that fit:
+            the first that does not fit ends the list.
+        window : int or str, optional
+            Windows of time that have limits of their own: ``1h``, or nanoseconds, by
+            ``timestamp_ns``. An image that ``min_gap`` refuses is refused before its window counts.
+        window_budget : int, optional
+            Images to take from each window.
+        window_bytes : int or str, optional
+            Bytes that the files of each window take together.
         exclude : path or several
             Lists of ids (CSV with a column ``id``, or text) to leave out.
         include : path or several
@@ -229,6 +252,11 @@ class Ranking:
             A value is invalid, values contradict each other, or a list cannot be read.
         """
         parsed = parse_budget(budget)
+        if parsed.unit == "bytes":
+            if max_bytes is not None:
+                raise UsageError(f"budget {budget} is in bytes already: leave max_bytes out")
+            assert parsed.amount is not None
+            max_bytes = int(parsed.amount)
         table = table or parsed.table or "images"
         if parsed.table not in (None, table):
             raise UsageError(f"a budget of {parsed.table} does not go with table {table!r}")
@@ -253,6 +281,12 @@ class Ranking:
             near_duplicates=parse_near_duplicates(near_duplicates),
             min_gap=parse_gap(min_gap),
             gap_per=gap_per,
+            limits=Limits.of(
+                max_bytes=max_bytes,
+                window=window,
+                window_budget=window_budget,
+                window_bytes=window_bytes,
+            ),
             exclude=read_id_lists(_paths(exclude)),
             include=read_id_lists(_paths(include)),
             diverse=parse_diverse(diverse),
@@ -306,6 +340,7 @@ class Ranking:
             "near_duplicates": str(self.near_duplicates),
             "min_gap": None if self.min_gap is None else self.min_gap.text,
             **({} if self.gap_per == "camera" else {"gap_per": self.gap_per}),
+            **self.limits.to_dict(),
             **({} if self.sequence_from is None else {"sequence_from": self.sequence_from}),
             "exclude": _described(self.exclude),
             "include": _described(self.include),
@@ -365,6 +400,20 @@ class Ranking:
 
             if self.metric not in METRICS:
                 raise UsageError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
+        if self.limits:
+            refused = {
+                "regions": self.table != "images",
+                "diverse": self.diverse is not None,
+                f"acquisition {bound.name!r}, which picks by distance": bound.greedy,
+                f"spread {self.spread}, which gives way to fill a budget": (
+                    self.spread.kind == "gap"
+                ),
+            }
+            for what, given in refused.items():
+                if given:
+                    raise UsageError(
+                        f"limits of bytes and windows do not go with {what}: leave one of them out"
+                    )
         both = (self.exclude.images & self.include.images) | (
             self.exclude.regions & self.include.regions
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError, ResultsError, UsageError
 from deal.machine.files import replacing
-from deal.selection.amounts import parse_bytes, parse_duration
+from deal.selection.amounts import parse_duration
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
 from deal.selection.document import Selection
 from deal.selection.gather import Rows, gather
+from deal.selection.limits import file_sizes, read_times
 from deal.selection.order import digest, rank
 from deal.selection.ranking import Ranking
 from deal.selection.rules import Gap, NearLimit, Spread
@@ -49,10 +50,6 @@ _COLUMNS = ("arrival", "id", "score", "action", "why")
 class StreamLimits:
     """Rules of a stream that `select` does not have; see `Stream`."""
 
-    max_bytes: int | str | None = None
-    window: int | str | None = None
-    window_budget: int | None = None
-    window_bytes: int | str | None = None
     look_ahead: int | str | None = None
     context_before: int | str | None = None
     context_after: int | str | None = None
@@ -64,10 +61,7 @@ class StreamLimits:
         levels = ranking.near_duplicates.levels
         return StreamRules(
             budget=budget,
-            max_bytes=parse_bytes(self.max_bytes, "max_bytes"),
-            window_ns=parse_duration(self.window, "window"),
-            window_budget=self.window_budget,
-            window_bytes=parse_bytes(self.window_bytes, "window_bytes"),
+            **asdict(ranking.limits),
             min_gap_ns=None if ranking.min_gap is None else ranking.min_gap.size,
             look_ahead_ns=parse_duration(self.look_ahead, "look_ahead"),
             context_before_ns=parse_duration(self.context_before, "context_before"),
@@ -83,7 +77,7 @@ class StreamLimits:
     @property
     def needs_times(self) -> str | None:
         """The name of an option that needs timestamps, if one is given."""
-        for name in ("window", "context_before", "context_after"):
+        for name in ("context_before", "context_after"):
             if getattr(self, name) is not None:
                 return name
         return None
@@ -98,7 +92,7 @@ class Replay:
     selection : Selection
         The ranked frames, best first, then the random sample.
     offline : Selection
-        What `select` takes from the whole pool with the same budget, gap, draw and near-duplicates.
+        What `select` takes from the whole pool with the same limits, gap, draw and near-duplicates.
     decisions : list of Decision
         The last decision about every frame, in the order of arrival.
     counters : StreamCounters
@@ -201,6 +195,9 @@ def replay(
     budget = int(ranking.budget.resolve(float(len(order))))
     if not len(order):
         raise ResultsError("none of the rows has a score: there is nothing to replay")
+    if ranking.limits.window_ns is not None and not len(rows.times):
+        rows.times = np.zeros(len(rows), np.int64)
+        rows.times[order] = read_times(stored, order, "a window")
     arrivals = _arrivals(rows, order)
     kinds = [name for name in ("sequence", "camera") if name in rows.groups]
     names: dict[str, list[str | None]] = {str(name): _texts(rows, name) for name in kinds}
@@ -272,6 +269,8 @@ def _arrivals(rows: Rows, order: NDArray[np.int64]) -> NDArray[np.int64]:
     )
     if not len(rows.times):
         return order[np.argsort(by_id[order])]
+    if "sequence" not in rows.groups:
+        return order[np.lexsort((by_id[order], rows.times[order]))]
     codes = rows.groups["sequence"].codes
     first = np.full(int(codes.max(initial=0)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, codes[order], rows.times[order])
@@ -306,11 +305,12 @@ def _push(
             last[d.id] = d
 
     ids: list[str] = []
+    counts_bytes = rules.max_bytes is not None or rules.window_bytes is not None
     for start in range(0, len(arrivals), _STEP):
         step = arrivals[start : start + _STEP]
         step_ids = rows.ids.take(_array(step)).to_pylist()
         ids += step_ids
-        sizes = _sizes(stored, step) if rules.max_bytes or rules.window_bytes else None
+        sizes = file_sizes(stored, step).tolist() if counts_bytes else None
         signatures, known = np.empty((0, 0), np.uint8), np.zeros(len(step), bool)
         if rules.near_duplicates is not None:
             signatures, known = read_signatures(stored, step)
@@ -330,23 +330,6 @@ def _push(
                 waiting = max(waiting, stream.counters.waiting)
     note(stream.end())
     return [last[name] for name in ids], waiting, writes
-
-
-def _sizes(stored: Sources, step: NDArray[np.int64]) -> list[int]:
-    """Bytes of the files, from what is stored of their versions."""
-    table = stored.take(step, ["source_version"])
-    texts = (
-        table.column("source_version").to_pylist()
-        if "source_version" in table.column_names
-        else [None] * len(step)
-    )
-    sizes = [str(text).partition("-")[0] for text in texts]
-    if not all(size.isdecimal() for size in sizes):
-        raise ResultsError(
-            "a limit of bytes needs the sizes of the files, which are not stored for every row: "
-            "score the pool again, or leave the limit out"
-        )
-    return [int(size) for size in sizes]
 
 
 def _array(rows: NDArray[np.int64]) -> pa.Array:

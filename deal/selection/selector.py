@@ -28,6 +28,7 @@ from deal.selection.gather import (
     scored_pieces,
 )
 from deal.selection.greedy import Cap, Choice, Rule, Spacing
+from deal.selection.limits import LimitRule, read_measures
 from deal.selection.order import digest, name_hashes, rank
 from deal.selection.ranking import Ranking, SelectOptions
 from deal.selection.rules import IdList
@@ -134,6 +135,10 @@ def _choose(
     labeled = np.flatnonzero(excluded & scored)
     spreading = Spreading.of(stored, rows, ranking, bound, order, limit, labeled)
     choice = _choice(rows, ranking, limit, order, spreading)
+    if ranking.limits:
+        choice.limits = LimitRule(
+            ranking.limits, lambda some: read_measures(stored, ranking.limits, some)
+        )
     first = order[included[order]]
     choice.take(first)
     if len(first) and choice.spent > limit:
@@ -141,10 +146,14 @@ def _choose(
             f"the {len(first)} included rows cost {_plain(choice.spent)}, more than the budget of "
             f"{_plain(limit)}: give a larger budget or a shorter list"
         )
+    if choice.limits is not None:
+        choice.limits.check_included(len(first))
     spreading.cover(labeled)
     open_rows = order[~(included | excluded)[order]]
     if ranking.stochastic is not None:
         open_rows = _drawn(rows, ranking, open_rows)
+    if ranking.limits.window_ns is not None and ranking.min_gap is not None:
+        open_rows = _apart(rows, ranking, order, first, open_rows)
     extra: dict[str, Any] = {}
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
@@ -159,6 +168,8 @@ def _choose(
     else:
         spreading.choose(choice, open_rows)
     taken = np.frombuffer(choice.taken, np.int64)
+    if choice.limits is not None and ranking.limits.counts_bytes:
+        extra["bytes"] = choice.limits.spent
     extra["spreading"] = spreading.to_dict(taken, order[~excluded[order]])
     notes += spreading.notes()
     if len(order) and rows.unscored:
@@ -259,6 +270,26 @@ def _choice(
     return Choice(weights, limit, [*rules, *spreading.rules], spreading.near)
 
 
+def _apart(
+    rows: Rows,
+    ranking: Ranking,
+    order: NDArray[np.int64],
+    first: NDArray[np.int64],
+    among: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Rows ``among``, best first, that the gap alone would take after the ``first``.
+
+    A rig decides the gap before its windows, so an image that its window refuses later has already
+    kept others away.
+    """
+    assert ranking.min_gap is not None
+    gap = Spacing(_sequences(rows), rows.times, ranking.min_gap.size, image_codes(rows, order))
+    alone = Choice(np.broadcast_to(1.0, len(rows)), float("inf"), [gap])
+    alone.take(first)
+    alone.choose(among)
+    return np.array(alone.taken[len(first) :], np.int64)
+
+
 def _sequences(rows: Rows) -> NDArray[np.integer]:
     """Codes [n] of sequences, or of the cameras of sequences where gaps count for each camera."""
     codes = rows.groups["sequence"].codes.astype(np.int64)
@@ -341,6 +372,10 @@ def _budget_notes(
             f"the budget of {_plain(limit)} {ranking.budget.cost} pays for none of the "
             f"{len(order)} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
         )
+    elif choice.limits is not None and choice.limits.closed and not choice.taken:
+        yield "the limit of bytes is below the size of the best image: give a larger one"
+    elif ranking.budget.unit == "bytes":
+        return
     elif ranking.budget != Budget() and ranking.budget.cost == "count" and choice.spent < limit:
         yield (
             f"the rules allow {len(choice.taken)} of the budget of {_plain(limit)} {what}: no "

@@ -58,8 +58,10 @@ _SCENE = {True: 300, False: 10_000_000_000}  # frames, or nanoseconds
 
 
 def _by_default(ranking: Ranking, bound: Bound) -> bool:
-    """Whether ``auto`` spreads this selection: a budget of images, not a random baseline."""
+    """Whether ``auto`` spreads this selection: a budget of images alone, no random baseline."""
     counts_images = ranking.table == "images" and ranking.budget.cost == "count"
+    if ranking.limits:  # as on a rig, which cannot fill up a budget afterwards
+        return False
     return counts_images and ranking.budget != Budget() and bound.name != "random"
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 
 from deal.errors import UsageError
 from deal.selection.amounts import parse_bytes, parse_duration
+from deal.selection.limits import Limits
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
 __all__ = ["StreamOptions", "StreamRules"]
@@ -71,12 +72,12 @@ class StreamRules:
                 raise UsageError(
                     f"{name} must be a whole number from 1 to {_MOST_FRAMES}, not {value!r}"
                 )
-        if self.window_ns is None and (self.window_budget or self.window_bytes):
-            raise UsageError("window_budget and window_bytes need a window, such as window='1h'")
-        if self.window_ns is not None and not (self.window_budget or self.window_bytes):
-            raise UsageError("a window needs window_budget or window_bytes, its limits")
-        if self.window_ns == 0:
-            raise UsageError("a window must last longer than 0")
+        Limits(
+            max_bytes=self.max_bytes,
+            window_ns=self.window_ns,
+            window_budget=self.window_budget,
+            window_bytes=self.window_bytes,
+        )
         if self.near_duplicates is not None and not 0 <= self.near_duplicates <= 255:
             raise UsageError(
                 f"near_duplicates must be 0 to 255 grey levels, not {self.near_duplicates!r}"

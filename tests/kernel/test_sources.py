@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
-FOLDERS = ["abi", "pixel", "cpu", "stream", "cuda", "python"]
+FOLDERS = ["abi", "pixel", "cpu", "stream", "model", "cuda", "python"]
 FILES = sorted(path.relative_to(CSRC) for path in CSRC.rglob("*") if path.is_file())
 LIST = [
     line.split()

@@ -86,9 +86,8 @@ def test_every_frame_has_a_last_decision_and_the_writes_are_counted():
 
 
 def test_limits_of_a_stream_hold():
-    found = of_drives(
-        StreamLimits(max_bytes=12_000, window="10s", window_budget=3), budget=40, min_gap="1s"
-    )
+    limits: dict[str, Any] = {"max_bytes": 12_000, "window": "10s", "window_budget": 3}
+    found = of_drives(budget=40, min_gap="1s", **limits)
     data = drives()
     time = dict(zip(data["id"], data["timestamp_ns"].tolist(), strict=True))
     size = dict(zip(data["id"], range(1000, 1000 + COUNT), strict=True))
@@ -119,7 +118,7 @@ def test_context_is_kept_but_not_selected():
         ({"budget": 5, "spread": "2s"}, {}, "give --min-gap"),
         ({"budget": 5, "stochastic": "softrank"}, {}, "softrank needs the ranks"),
         ({"budget": "pixels:5"}, {}, "cannot follow a cost"),
-        ({"budget": 5}, {"window": "1h"}, "a window needs window_budget"),
+        ({"budget": 5, "window": "1h"}, {}, "a window needs window_budget"),
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(options, limits, message):
@@ -131,12 +130,13 @@ def test_what_is_not_stored_is_named():
     lacking = {name: column for name, column in drives().items() if name != "timestamp_ns"}
     with pytest.raises(ResultsError, match="timestamp_ns"):
         replay(pa.table(lacking), ranked(budget=5, min_gap="2s"))
-    limits = StreamLimits(window="1h", window_budget=2)
     with pytest.raises(ResultsError, match="timestamp_ns"):
-        replay(pa.table(lacking), ranked(budget=5), limits)
+        replay(pa.table(lacking), ranked(budget=5, window="1h", window_budget=2))
+    with pytest.raises(ResultsError, match="timestamp_ns"):
+        replay(pa.table(lacking), ranked(budget=5), StreamLimits(context_after="1s"))
     unsized = {**drives(), "source_version": ["etag"] * COUNT}
     with pytest.raises(ResultsError, match="needs the sizes of the files"):
-        replay(pa.table(unsized), ranked(budget=5), StreamLimits(max_bytes="1GB"))
+        replay(pa.table(unsized), ranked(budget=5, max_bytes="1GB"))
     with pytest.raises(ResultsError, match="none of the rows has a score"):
         replay(pa.table({**drives(), "status": ["error"] * COUNT}), ranked(budget=5))
 
@@ -165,5 +165,5 @@ def test_the_command_writes_the_selection_and_a_reason_per_frame(out, tmp_path, 
     assert len(rows) == COUNT
     assert sum(row["action"] == "keep" for row in rows) == 12
     capsys.readouterr()
-    assert cli.run(cli.deal, ["select", str(out), *rules, "--max-bytes", "1GB"], "deal") == 2
-    assert "--max-bytes is a rule of streams: give --as-stream too" in capsys.readouterr().err
+    assert cli.run(cli.deal, ["select", str(out), *rules, "--pending", "9"], "deal") == 2
+    assert "--pending is a rule of streams: give --as-stream too" in capsys.readouterr().err
