@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
 import deal
 from deal.run.batch_scorer import BatchScorer
@@ -103,39 +102,6 @@ def test_an_image_that_ends_its_process_is_a_row_and_the_others_are_scored(
     assert "the process that reads and scores it ended 5 times" in row["error"]
     assert row["uri"] == expected.pop("007.png")["uri"]
     assert found == expected
-
-
-def test_a_manifest_of_one_block_and_a_data_set_of_bytes_are_divided(
-    pool: Path, model: Path, stored: Path, tmp_path: Path
-) -> None:
-    import ray
-
-    expected = rows(stored)
-    ids = sorted(expected)
-    table = pa.table(
-        {
-            "id": ids,
-            "uri": [expected[one]["uri"] for one in ids],
-            "bytes": [(pool / one).read_bytes() for one in ids],
-        }
-    )
-    parquet.write_table(table, tmp_path / "images.parquet")
-    parquet.write_table(table.drop_columns("bytes"), tmp_path / "manifest.parquet")
-
-    one_block = ray.data.read_parquet(str(tmp_path / "manifest.parquet"))
-    out = tmp_path / "uris"
-    assert score(one_block, model=model, output=out, block_rows=4).scored == 11
-    assert rows(out) == expected
-    assert len(parts(out)) == 3
-
-    content = ray.data.read_parquet(str(tmp_path / "images.parquet"))
-    out = tmp_path / "bytes"
-    assert score(content, model=model, output=out, block_rows=5).scored == 11
-    for row in rows(out).values():
-        del row["source_version"]
-        assert row == {k: v for k, v in expected[row["id"]].items() if k in row}
-    report = score(content, model=model, output=out, block_rows=5)
-    assert (report.skipped, report.scored, report.errors) == (11, 0, {"decode": 1})
 
 
 def test_other_settings_and_repeated_ids_are_refused_before_any_work(
