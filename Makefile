@@ -8,6 +8,7 @@
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
 #                      counts go to bench/results/reliability.jsonl and docs/reliability.md
+# make ray             clusters whose images, workers, nodes and drivers die: minutes
 # make label-studio    tasks into a real Label Studio server on this machine and back; installs it first
 # make rig             build examples/rig with OpenVINO from PyPI and hold it to deal; KILLS=5
 # make ros2            run examples/ros2 with ROS 2 from PyPI, and hold it to deal
@@ -28,7 +29,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -110,6 +111,9 @@ MINUTES ?= 20
 torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized build/fuzz_stream_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
+
+ray: $(VENV)/testing
+	$(BIN)/python -m pytest -q -p no:randomly tests/ray tests/ray/campaign.py
 
 # An environment of its own, since Label Studio brings along a hundred packages.
 SERVED := build/label-studio
