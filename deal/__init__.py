@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
     from deal.rig.recorder import Recorder
+    from deal.run.batch_scorer import BatchScorer
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
@@ -87,6 +88,7 @@ else:  # type checkers take a module with __getattr__ to have every name
         __name__,
         {
             "Annotation": "deal.annotation.export",
+            "BatchScorer": "deal.run.batch_scorer",
             "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
@@ -137,6 +139,7 @@ else:  # type checkers take a module with __getattr__ to have every name
 
 __all__ = [
     "Annotation",
+    "BatchScorer",
     "Collection",
     "Components",
     "DealError",

@@ -17,7 +17,6 @@ until `deal compact`, and a part is rewritten only if it still is what was read.
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -40,8 +39,8 @@ from deal.results.parts import (
     part_name,
     part_size,
     publish,
-    write_json_atomic,
 )
+from deal.results.records import record_paths, write_record
 from deal.results.schema import (
     fingerprint,
     images_schema,
@@ -283,14 +282,8 @@ class Output:
 
         That of the run before becomes ``runs/<shard>-0001.json``, or the next number.
         """
-        path, *earlier = self._run_paths()
-        values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
         with _changing(self.path):
-            if path.exists():
-                last = max((int(old.stem.rpartition("-")[2]) for old in earlier), default=0)
-                path.rename(path.with_name(f"{path.stem}-{last + 1:04}.json"))
-            write_json_atomic(path, values)
-        return path
+            return write_record(self.path, self.shard, self.fingerprint, record)
 
     def forget(self) -> None:
         """Give back the memory of what is done, when nothing more will be written."""
@@ -304,17 +297,10 @@ class Output:
         """Give the folder back; rows still buffered are lost."""
         self._lock.release()
 
-    def _run_paths(self) -> list[Path]:
-        """The record of this shard's latest run, there or not, and those of earlier ones."""
-        path = self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
-        numbered = re.compile(re.escape(path.stem) + r"-\d+\.json")
-        earlier = [old for old in path.parent.glob("*.json") if numbered.fullmatch(old.name)]
-        return [path, *earlier]
-
     def _overwrite(self) -> None:
         """Remove all parts of other settings, and all rows of this shard."""
         self._stock.clear()
-        for path in self._run_paths():
+        for path in record_paths(self.path, self.shard):
             path.unlink(missing_ok=True)
         for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
