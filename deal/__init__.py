@@ -27,6 +27,12 @@ Select from frames as they come, on a rig::
     for decision in stream.push("0001.jpg", score=0.3, timestamp_ns=time_ns):
         print(decision.action, decision.id, decision.why)          # keep, evict or drop
 
+Score on an engine of your own choice, many processes at once, into one output::
+
+    deal.results.write(table, "out/")                              # rows of image columns
+    deal.results.open("out/").missing("pool.parquet")              # what has no row yet
+    deal.results.compact("out/")                                   # few parts of many
+
 Add an acquisition function of your own with ``@deal.acquisition``.
 
 Public names are imported on first use, so that ``import deal`` stays light.
@@ -40,6 +46,7 @@ from deal._namesake import warn_of_namesake
 from deal._version import __version__
 
 if TYPE_CHECKING:
+    import deal.results as results
     from deal.acquisitions.binding import acquisition_scores
     from deal.acquisitions.plugins import load_plugin
     from deal.acquisitions.registry import acquisition, acquisition_names
@@ -66,6 +73,7 @@ if TYPE_CHECKING:
     from deal.results.frames import Results
     from deal.results.reading import read_regions, read_results
     from deal.rig.recorder import Recorder
+    from deal.run.batch_scorer import BatchScorer
     from deal.run.pipeline import score_pool
     from deal.run.progress import InterruptedRunError, Progress, RunReport
     from deal.scoring.scorer import Scorer
@@ -80,6 +88,7 @@ else:  # type checkers take a module with __getattr__ to have every name
         __name__,
         {
             "Annotation": "deal.annotation.export",
+            "BatchScorer": "deal.run.batch_scorer",
             "Collection": "deal.annotation.collect",
             "Components": "deal.regions.sources",
             "DealError": "deal.errors",
@@ -120,6 +129,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "read_regions": "deal.results.reading",
             "read_results": "deal.results.reading",
             "read_spec": "deal.model.spec",
+            "results": "deal.results",
             "score_logits": "deal.kernel.statistics",
             "score_pool": "deal.run.pipeline",
             "select": "deal.selection",
@@ -129,6 +139,7 @@ else:  # type checkers take a module with __getattr__ to have every name
 
 __all__ = [
     "Annotation",
+    "BatchScorer",
     "Collection",
     "Components",
     "DealError",
@@ -170,6 +181,7 @@ __all__ = [
     "read_regions",
     "read_results",
     "read_spec",
+    "results",
     "score_logits",
     "score_pool",
     "select",

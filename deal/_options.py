@@ -17,7 +17,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, ForwardRef, TypeVar
 
 from deal.errors import UsageError
@@ -30,7 +30,12 @@ _HEADING = "Parameters\n----------\n"
 _NEXT_HEADING = re.compile(r"\n\n\S[^\n]*\n-{3,}\n")
 
 
-def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Callable[[T], T]:
+def takes(
+    types: type,
+    *concerns: Callable[..., Any],
+    otherwise: str = "",
+    without: Mapping[str, str] | None = None,
+) -> Callable[[T], T]:
     """Decorate a function or class whose ``**options`` are those of ``concerns``.
 
     Parameters
@@ -42,14 +47,17 @@ def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Ca
         under "Parameters" of their docstrings.
     otherwise : str
         What to say of an unknown option that is near none.
+    without : mapping of str to str, optional
+        Options of similar calls that this one does not have, with what to do instead.
     """
+    refused = without or {}
     options = {
         parameter.name: parameter.replace(annotation=_written(types.__annotations__, parameter))
         for concern in concerns
         for parameter in inspect.signature(concern).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in refused
     }
-    documents = [_documented(concern) for concern in concerns]
+    documents = [_documented(concern, refused) for concern in concerns]
 
     def decorate(target: T) -> T:
         function = target.__init__ if inspect.isclass(target) else target
@@ -59,6 +67,8 @@ def takes(types: type, *concerns: Callable[..., Any], otherwise: str = "") -> Ca
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
+            for name in given.keys() & refused.keys():
+                raise UsageError(f"{target.__name__} has no option {name!r}; {refused[name]}")
             refuse_unknown(target.__name__, given, known, otherwise)
             return function(*args, **given)
 
@@ -92,10 +102,12 @@ def _written(annotations: Mapping[str, Any], parameter: inspect.Parameter) -> An
     return annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
 
 
-def _documented(concern: Callable[..., Any]) -> str:
+def _documented(concern: Callable[..., Any], refused: Container[str]) -> str:
     _, _, rest = (inspect.getdoc(concern) or "").partition(_HEADING)
     end = _NEXT_HEADING.search(rest)
-    return rest[: end.start() if end else len(rest)].rstrip()
+    text = rest[: end.start() if end else len(rest)].rstrip()
+    parts = re.split(r"\n(?=\S)", text)
+    return "\n".join(part for part in parts if part.partition(" : ")[0] not in refused)
 
 
 def _with_parameters(document: str, documents: list[str]) -> str:

@@ -83,6 +83,9 @@ class ItemError(Exception):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type[ItemError], tuple[str, str]]:
+        return type(self), (self.code, self.message)
+
 
 # A traceback names the class as users import it: deal.UsageError.
 for _name in __all__:

@@ -30,6 +30,7 @@ _GROUPS = {
         "select",
         "view",
         "Scorer",
+        "BatchScorer",
         "RunReport",
         "Selection",
         "Progress",

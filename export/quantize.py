@@ -29,6 +29,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from deal.export.files import is_large, save
+from deal.export.float_layers import kept_in_float
 from deal.export.graph import Layer, constants_of, drop_unused, session_of
 from deal.machine.working import scratch_folder
 
@@ -144,6 +145,8 @@ def quantised(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model
+    if not for_gpu:
+        kept_in_float(result)
     return result
 
 

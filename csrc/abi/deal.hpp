@@ -1,5 +1,6 @@
 /*
- * deal.hpp - deal.h and deal_stream.h for C++17: errors are exceptions, and memory frees itself.
+ * deal.hpp - the C interface for C++17: errors are exceptions, and memory
+ * frees itself.
  *
  * Usage
  *
@@ -27,8 +28,12 @@
  *       std::puts(deal_why_name(decision.why));  // DEAL_KEEP, DEAL_EVICT or DEAL_DROP
  *     });
  *
- * Rules: those of the two headers. A call that fails throws deal::Error. Objects move, and are not
- * copied; one thread uses an object at a time. What this header itself allocates is told below.
+ *     const deal::Model model("model.onnx");
+ *     input.head = model->head, input.sampling = model->sampling;
+ *     for (const deal_session_entry& entry : model.session_entries()) std::puts(entry.key);
+ *
+ * Rules: those of the C headers. A call that fails throws deal::Error. Objects move, and are
+ * not copied; one thread uses an object at a time. What this header itself allocates is told below.
  */
 #ifndef DEAL_HPP
 #define DEAL_HPP
@@ -43,6 +48,8 @@
 #include <vector>
 
 #include "deal.h"
+#include "deal_model.h"
+#include "deal_select.h"
 #include "deal_stream.h"
 
 namespace deal {
@@ -88,6 +95,12 @@ class Context {
     enqueue(input, output, stream);
     finish();
   }
+  /* What the context did since it was created, and the memory it holds. */
+  deal_context_counters counters() const {
+    auto counters = make<deal_context_counters>();
+    check(deal_context_count(context_.get(), &counters));
+    return counters;
+  }
   deal_context* get() const noexcept { return context_.get(); }
 
  private:
@@ -122,6 +135,72 @@ inline Thumbnail thumbnail(const std::uint8_t* rgb, std::int64_t height, std::in
   check(deal_thumbnail(rgb, stride, height, width, made.data()));
   return made;
 }
+
+/* Rows far from each other, in the order of the picks. Allocates the vector, and what deal_k_center
+ * does. */
+inline std::vector<std::int64_t> k_center(const deal_k_center_options& options,
+                                          std::int64_t count) {
+  std::vector<std::int64_t> picks(static_cast<std::size_t>(count > 0 ? count : 0));
+  check(deal_k_center(&options, count, picks.data(), nullptr));
+  return picks;
+}
+
+/* An RGB image of packed rows, or of any strides in bytes, resized to [height, width, 3] as a model
+ * of this filter takes it. Allocates the vector. */
+inline std::vector<std::uint8_t> resize(const std::uint8_t* rgb, std::int64_t height,
+                                        std::int64_t width, deal_filter filter,
+                                        std::int64_t out_height, std::int64_t out_width,
+                                        const std::int64_t* stride = nullptr) {
+  const bool fits = out_height > 0 && out_width > 0 && out_height < 65536 && out_width < 65536;
+  std::vector<std::uint8_t> made(fits ? static_cast<std::size_t>(out_height * out_width * 3) : 1);
+  check(deal_resize(rgb, stride, height, width, filter, made.data(), out_height, out_width));
+  return made;
+}
+
+/* Neighbours in memory, to loop over. */
+template <class T>
+class Range {
+ public:
+  Range(const T* first, std::int64_t count) noexcept : first_(first), count_(count) {}
+  const T* begin() const noexcept { return first_; }
+  const T* end() const noexcept { return first_ + count_; }
+  std::size_t size() const noexcept { return static_cast<std::size_t>(count_); }
+  const T& operator[](std::size_t i) const noexcept { return first_[i]; }
+
+ private:
+  const T* first_;
+  std::int64_t count_;
+};
+
+/* What scoring needs to know of an ONNX model. Allocates in the constructor. */
+class Model {
+ public:
+  explicit Model(const std::string& path) {
+    check(deal_model_read(path.c_str(), nullptr, 0, &model_));
+    block_.resize(static_cast<std::size_t>(model_.block_bytes));
+    check(deal_model_read(path.c_str(), block_.data(), model_.block_bytes, &model_));
+  }
+
+  Model(Model&&) = default; /* what lies in the block stays where it is */
+  Model& operator=(Model&&) = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const deal_model* operator->() const noexcept { return &model_; }
+  const deal_model& get() const noexcept { return model_; }
+  Range<const char*> class_names() const noexcept { return {model_.class_name, model_.classes}; }
+  Range<deal_session_entry> session_entries() const noexcept {
+    return {model_.session_entry, model_.session_entries};
+  }
+  Range<deal_dropout_input> dropouts() const noexcept { return {model_.dropout, model_.dropouts}; }
+  Range<const char*> weight_files() const noexcept {
+    return {model_.weight_file, model_.weight_files};
+  }
+
+ private:
+  std::vector<char> block_;
+  deal_model model_ = make<deal_model>();
+};
 
 /* The selector of a stream. Allocates once, in the constructor. */
 class Stream {

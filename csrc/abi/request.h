@@ -10,6 +10,8 @@ namespace deal {
 struct TensorView {
   const char* data;
   int32_t dtype, device;
+  float scale;  // of integers, and likewise
+  int32_t zero_point;
   int64_t element_size;
   int64_t members, batch, channels, height, width;
   int64_t member_stride, batch_stride, channel_stride, row_stride, column_stride;  // in elements

@@ -47,6 +47,23 @@ void check_size(const deal_tensor& t, int64_t element_size, const char* name) {
   }
 }
 
+bool is_quantised(const deal_tensor& t) { return t.dtype == DEAL_INT8 || t.dtype == DEAL_UINT8; }
+
+// Bounds that keep every value far from infinity; NaN fails the comparison.
+void check_quantisation(const deal_tensor& t, const char* name) {
+  if (!is_quantised(t)) return;
+  if (!(t.scale > 0.0f && t.scale <= 1e30f)) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT,
+         "%s.scale is %g; integers need the scale of their quantisation, above 0 and at most 1e30",
+         name, static_cast<double>(t.scale));
+  }
+  const int32_t low = t.dtype == DEAL_INT8 ? INT8_MIN : 0;
+  if (t.zero_point < low || t.zero_point > low + UINT8_MAX) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.zero_point is %d; %d to %d are possible", name,
+         t.zero_point, low, low + UINT8_MAX);
+  }
+}
+
 TensorView view_tensor(const deal_tensor* tensor, const char* name) {
   const deal_tensor t = read_struct(tensor, name);
   if (t.data == nullptr) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.data is NULL", name);
@@ -66,15 +83,18 @@ TensorView view_tensor(const deal_tensor* tensor, const char* name) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s has the shape [%lld, %lld, %lld, %lld]", name,
          ll(t.batch), ll(t.channels), ll(t.height), ll(t.width));
   }
-  if (t.dtype != DEAL_FLOAT32 && t.dtype != DEAL_FLOAT16 && t.dtype != DEAL_BFLOAT16) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s.dtype %d is not float32, float16 or bfloat16", name,
-         t.dtype);
+  if (t.dtype < DEAL_FLOAT32 || t.dtype > DEAL_UINT8) {
+    fail(DEAL_ERROR_INVALID_ARGUMENT,
+         "%s.dtype %d is not float32, float16, bfloat16, int8 or uint8", name, t.dtype);
   }
+  check_quantisation(t, name);
   TensorView view = {};
   view.data = static_cast<const char*>(t.data);
   view.dtype = t.dtype;
   view.device = t.device;
-  view.element_size = t.dtype == DEAL_FLOAT32 ? 4 : 2;
+  view.scale = t.scale;
+  view.zero_point = t.zero_point;
+  view.element_size = t.dtype == DEAL_FLOAT32 ? 4 : is_quantised(t) ? 1 : 2;
   if (!aligned(t.data, view.element_size)) {
     fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is not aligned to its elements; pass a copy", name);
   }

@@ -56,11 +56,19 @@ struct CommitteeRow {
   int32_t* values[kCommittee];  // of [W]; mutual information may be rounded below zero
 };
 
+// What the elements of a tensor stand for: dtype is a deal_dtype, the rest is of integers.
+struct Encoding {
+  int32_t dtype;
+  float scale;
+  int32_t zero_point;
+};
+
 struct Kernels {
   const char* name;
 
-  // n values of a row as floats within +-1e37. dtype is a deal_dtype, step in elements.
-  void (*load_row)(const void* source, int32_t dtype, int64_t step, float* out, int64_t n);
+  // n values of a row as floats within +-1e37; step in elements.
+  void (*load_row)(const void* source, const Encoding& encoding, int64_t step, float* out,
+                   int64_t n);
   int64_t (*count_nonfinite)(const void* source, int32_t dtype, int64_t step, int64_t n);
 
   // out = sigmoid(resize(row)); returns the smallest and largest unmasked value.

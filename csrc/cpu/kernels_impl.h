@@ -21,20 +21,40 @@ DEAL_INLINE void each_of(const void* source, int64_t step, int64_t n, const Take
   }
 }
 
-inline void load_row(const void* source, int32_t dtype, int64_t step, float* __restrict out,
-                     int64_t n) {
-  if (dtype == DEAL_FLOAT32) {
-    each_of<float>(source, step, n, [&](int64_t i, float v) { out[i] = bounded(v); });
-  } else if (dtype == DEAL_FLOAT16) {
-    each_of<uint16_t>(source, step, n, [&](int64_t i, uint16_t v) { out[i] = half_to_float(v); });
-  } else {
-    each_of<uint16_t>(source, step, n,
-                      [&](int64_t i, uint16_t v) { out[i] = bounded(bfloat_to_float(v)); });
+// Integers as the numbers they stand for; the difference is exact, so each is rounded once.
+template <class T>
+DEAL_INLINE void dequantise(const void* source, const Encoding& encoding, int64_t step,
+                            float* __restrict out, int64_t n) {
+  const int32_t zero = encoding.zero_point;
+  const float scale = encoding.scale;
+  each_of<T>(source, step, n,
+             [&](int64_t i, T v) { out[i] = static_cast<float>(v - zero) * scale; });
+}
+
+inline void load_row(const void* source, const Encoding& encoding, int64_t step,
+                     float* __restrict out, int64_t n) {
+  switch (encoding.dtype) {
+    case DEAL_FLOAT32:
+      each_of<float>(source, step, n, [&](int64_t i, float v) { out[i] = bounded(v); });
+      return;
+    case DEAL_FLOAT16:
+      each_of<uint16_t>(source, step, n, [&](int64_t i, uint16_t v) { out[i] = half_to_float(v); });
+      return;
+    case DEAL_BFLOAT16:
+      each_of<uint16_t>(source, step, n,
+                        [&](int64_t i, uint16_t v) { out[i] = bounded(bfloat_to_float(v)); });
+      return;
+    case DEAL_INT8:
+      dequantise<int8_t>(source, encoding, step, out, n);
+      return;
+    default:
+      dequantise<uint8_t>(source, encoding, step, out, n);
   }
 }
 
 inline int64_t count_nonfinite(const void* source, int32_t dtype, int64_t step, int64_t n) {
   int64_t count = 0;
+  if (dtype == DEAL_INT8 || dtype == DEAL_UINT8) return 0;
   if (dtype == DEAL_FLOAT32) {
     each_of<float>(source, step, n,
                    [&](int64_t, float v) { count += (as_int(v) & 0x7f800000) == 0x7f800000; });

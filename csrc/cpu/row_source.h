@@ -11,6 +11,10 @@
 
 namespace deal {
 
+inline Encoding encoding_of(const TensorView& tensor) {
+  return {tensor.dtype, tensor.scale, tensor.zero_point};
+}
+
 // Belongs to one thread. Keeps the two source rows it used last, so each is converted once.
 class RowSource {
  public:
@@ -38,7 +42,7 @@ class RowSource {
     }
     const int k = held_[0] == keep ? 1 : 0;
     for (int64_t c = 0; c < tensor_.channels; ++c) {
-      kernels.load_row(tensor_.row(image_, c, y), tensor_.dtype, tensor_.column_stride,
+      kernels.load_row(tensor_.row(image_, c, y), encoding_of(tensor_), tensor_.column_stride,
                        converted_[k] + c * stride_, tensor_.width);
     }
     held_[k] = y;

@@ -300,6 +300,15 @@ def _run(
     report.spec = opened.spec
     for doubt in (*opened.doubts, *doubts_of_spec(opened.spec)):
         report.add("doubtful", doubt)
+    if entries := opened.needed_entries():
+        again = opened.spec.precision == "int8" and len(entries) == 1
+        remedy = f"; or deal export {report.model} -o NEW.onnx --precision int8" if again else ""
+        report.add(
+            "assumed",
+            "your own sessions of ONNX Runtime have the entry "
+            f"{' and '.join(map('='.join, entries))}, without which they give other logits: "
+            f"set it there{remedy}",
+        )
     _predict(report, opened, images)
 
 

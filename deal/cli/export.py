@@ -226,6 +226,7 @@ def command(
     checkpoint: HfExport | None = None
     of_static: Parity | None = None
     conversion: Conversion | None = None
+    kept: list[str] = []
     with cleared_on_sigterm(), scratch_folder() as folder:
         source = model
         changes = converts or static is not None
@@ -248,7 +249,9 @@ def command(
             headed = str(folder / "headed.onnx") if changes else output
             _put_head(source, difficulty_head, headed)
             source = headed
-        if converts:
+        if precision == "int8" and is_onnx and _is_int8(source):
+            kept = _keep_in_float(source, output)
+        elif converts:
             conversion = _convert(source, output, precision, images, quiet, options)
         elif static is not None:
             of_static = _make_static(source, output, static, images, tolerance)
@@ -257,6 +260,8 @@ def command(
         document = {} if told is None else told.to_dict()
         if conversion is not None:
             document["conversion"] = conversion.to_dict()
+        if kept:
+            document["kept_in_float"] = kept
         if of_static is not None:
             document["static"] = of_static.to_dict()
         click.echo(json.dumps(document, indent=1))
@@ -266,6 +271,11 @@ def command(
         lines += parity_lines(parity, "PyTorch against ONNX Runtime")
     if conversion is not None:
         lines += conversion_lines(conversion)
+    if kept:
+        lines.append(
+            f"int8 already; every session of ONNX Runtime now computes {', '.join(kept)} in "
+            "float32, and the logits have the same bits"
+        )
     if of_static is not None:
         lines += parity_lines(of_static, "static against any size")
     click.echo("\n".join([*lines, f"model: {printable(output)}"]))
@@ -358,6 +368,24 @@ def _convert(
     options["search_seconds"] = 60 * options.pop("search_minutes")
     with Stages(enabled=not quiet) as progress:
         return convert(source, output, precision, images=images, progress=progress, **options)
+
+
+def _is_int8(model: str) -> bool:
+    from deal.model.spec import read_spec
+
+    return read_spec(model).precision == "int8"
+
+
+def _keep_in_float(model: str, output: str) -> list[str]:
+    try:
+        from deal.export.float_layers import rewrite
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise DealError(
+            f"--precision needs the package onnx: {pip_install('convert', 'ort')}"
+        ) from error
+    return rewrite(model, output)
 
 
 def _make_static(

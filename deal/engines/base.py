@@ -198,6 +198,14 @@ class Engine(ABC):
         shape = (count, *(spec.input_size or (side, side)), 3)
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
+    def needed_entries(self) -> tuple[tuple[str, str], ...]:
+        """Entries of ONNX Runtime's sessions, key and value, without which logits are others.
+
+        Tried on noise; empty if a session as its makers open it gives the same bits, and for
+        engines that have no such session.
+        """
+        return ()
+
     @abstractmethod
     def _run(self, images: Images, masks: Masks) -> EngineOutput:
         """Run images [B, H, W, 3] and return the network's unconverted outputs."""

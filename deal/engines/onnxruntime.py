@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -44,7 +45,8 @@ QDQ_IN_FLOAT = ("session.disable_quant_qdq", "1")
 
 FLOAT_STAYS = ("optimization.disable_specified_optimizers", "WeightBiasQuantization")
 """Session entry: compute a convolution in float32 if an int8 model has it in float32. Otherwise
-ONNX Runtime rounds its weights to 8 bits, with one scale for all channels."""
+ONNX Runtime rounds its weights to 8 bits, with one scale for all channels. What ``deal export``
+writes for CPUs needs no entry (:mod:`deal.export.float_layers`); older and other models may."""
 
 _AS_ONNX = ("session.load_model_format", "ONNX")  # even if the first bytes look like ORT format
 
@@ -71,8 +73,9 @@ class OnnxRuntimeEngine(HostEngine):
     ) -> None:
         spec = read_spec(path, options)
         super().__init__(spec, "cpu")
+        self._threads = threads or available_cores()
         in_float = _check_sums(spec)
-        self._session = open_session(path, threads or available_cores(), in_float=in_float)
+        self._session = open_session(path, self._threads, in_float=in_float)
         self._outputs = spec.output_names
         types = {value.name: value.type for value in self._session.get_outputs()}
         # NumPy has no bfloat16, so ONNX Runtime cannot return such outputs as arrays.
@@ -82,6 +85,19 @@ class OnnxRuntimeEngine(HostEngine):
         """The graph's inputs by name, for uint8 RGB [B, H, W, 3] of a size that it takes."""
         return self._feeds(self._prepared(images), self._keep_all)
 
+    def needed_entries(self) -> tuple[tuple[str, str], ...]:
+        """As of every engine: a second session, without the entries, runs on the same noise."""
+        path = self.spec.path
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as onnx:
+            if onnx.find(b"DequantizeLinear") < 0:  # no name, no such operator
+                return ()
+        plain = load(path, self._threads, ["CPUExecutionProvider"], plain=True)
+        feeds, names = self.feeds(self.noise(self.spec.batch or 1)), [self._outputs["logits"]]
+        ours, theirs = (self._values(item, names, feeds)[0] for item in (self._session, plain))
+        if ours.tobytes() == theirs.tobytes():
+            return ()
+        return (FLOAT_STAYS, QDQ_IN_FLOAT) if _check_sums(self.spec) else (FLOAT_STAYS,)
+
     def _feeds(self, batch: NDArray[Any], masks: Masks) -> dict[str, NDArray[Any]]:
         names = [layer.input for layer in self.spec.dropout]
         return {self.spec.input_name: batch, **dict(zip(names, masks, strict=True))}
@@ -89,7 +105,7 @@ class OnnxRuntimeEngine(HostEngine):
     def _infer(self, batch: NDArray[Any], masks: Masks) -> EngineOutput:
         feeds = self._feeds(batch, masks)
         try:
-            values = self._values(list(self._outputs.values()), feeds)
+            values = self._values(self._session, list(self._outputs.values()), feeds)
         except Exception as error:  # the runtime's exceptions share no other base
             raise not_run(self.spec, batch.shape, error) from error
         outputs = dict(zip(self._outputs, values, strict=True))
@@ -100,12 +116,14 @@ class OnnxRuntimeEngine(HostEngine):
             None if embedding is None else embedding.astype(np.float32),
         )
 
-    def _values(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def _values(
+        self, session: Any, names: list[str], feeds: dict[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
         if not self._has_bfloat16:
-            values: list[NDArray[Any]] = self._session.run(names, feeds)
+            values: list[NDArray[Any]] = session.run(names, feeds)
             return values
         given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
-        return [_as_array(value) for value in self._session.run_with_ort_values(names, given)]
+        return [_as_array(value) for value in session.run_with_ort_values(names, given)]
 
 
 def _as_array(value: Any) -> NDArray[Any]:
@@ -127,15 +145,26 @@ def open_session(path: Path, threads: int, *, in_float: bool = False) -> Any:
     return load(path, threads, ["CPUExecutionProvider"], in_float=in_float)
 
 
-def load(path: Path, threads: int, providers: list[Any], *, in_float: bool = False) -> Any:
-    """Open an ``InferenceSession`` on these providers; ModelError if that fails."""
+def load(
+    path: Path,
+    threads: int,
+    providers: list[Any],
+    *,
+    in_float: bool = False,
+    plain: bool = False,
+) -> Any:
+    """Open an ``InferenceSession`` on these providers; ModelError if that fails.
+
+    ``plain`` leaves out the entries that change logits.
+    """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
     # Idle threads that busy-wait would take cores from decoding and from other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(*_AS_ONNX)
-    options.add_session_config_entry(*FLOAT_STAYS)
+    if not plain:
+        options.add_session_config_entry(*FLOAT_STAYS)
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)
     options.log_severity_level = 4  # failures are raised; other messages do not concern users

@@ -15,7 +15,15 @@ from typing import BinaryIO
 
 from deal.errors import OutputError
 
-__all__ = ["check_regular", "lock", "replacing", "sync_folder", "write_text", "writing"]
+__all__ = [
+    "check_regular",
+    "lock",
+    "remove_if_old",
+    "replacing",
+    "sync_folder",
+    "write_text",
+    "writing",
+]
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _LEFT_OVER = 3600.0  # seconds; a process of another machine may still write a younger file
@@ -117,9 +125,14 @@ def _sweep(path: Path) -> None:
         for entry in os.scandir(path.parent):
             match = name.fullmatch(entry.name)
             if match and _is_gone(int(match[1])):
-                with suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > _LEFT_OVER:
-                        Path(entry.path).unlink()
+                remove_if_old(Path(entry.path))
+
+
+def remove_if_old(temporary: Path) -> None:
+    """Remove a temporary file that nobody can still be writing, since it is an hour old."""
+    with suppress(OSError):
+        if time.time() - temporary.stat().st_mtime > _LEFT_OVER:
+            temporary.unlink()
 
 
 def _is_gone(process: int) -> bool:

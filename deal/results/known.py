@@ -47,7 +47,7 @@ class Known:
 
     def leader(self, item_id: str) -> int | None:
         """Digest of the id that a row loaded from disk repeats; None if it repeats none."""
-        return self._leaders.get(digest(item_id))
+        return self._leaders.get(digest(item_id)) or None
 
     def differs(self, item: PoolItem) -> bool:
         """Whether the pool gives something else of the item than a row loaded from disk has.
@@ -68,6 +68,10 @@ class Known:
         """Note the rows of a part that was read."""
         ids = rows.column("id").to_pylist()
         self.store(part, ids, rows.column("source_version").to_pylist())
+        if len(self._leaders):  # an item whose better row is in this part
+            for item_id in ids:
+                if self.leader(item_id) is not None:
+                    self._leaders[digest(item_id)] = 0
         repeated = rows.filter(pc.equal(rows.column("status"), "duplicate"))
         pairs = (repeated.column(name).to_pylist() for name in ("id", "duplicate_of"))
         for item_id, leader in zip(*pairs, strict=True):

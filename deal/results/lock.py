@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,34 @@ from deal.errors import OutputError
 from deal.machine.files import lock, writing
 from deal.pool.ids import Shard
 
-__all__ = ["OutputLock"]
+__all__ = ["OutputLock", "changing_alone"]
+
+
+@contextmanager
+def changing_alone(root: Path) -> Iterator[None]:
+    """Keep every run from an output folder; OutputError if one is writing it."""
+    with _exclusive(root):
+        for path in sorted(root.glob("_lock-*")):
+            with writing(root):
+                holder = _living(path, root)
+            if holder is not None:
+                raise OutputError(
+                    f"{root} is in use by process {holder['pid']} on {holder['host']}; wait for it "
+                    "or stop it"
+                )
+        yield
+
+
+@contextmanager
+def _exclusive(root: Path) -> Iterator[None]:
+    with writing(root):
+        file = os.open(root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with writing(root):
+            lock(file, root, wait=True)
+        yield
+    finally:
+        os.close(file)
 
 
 class OutputLock:
@@ -53,17 +80,9 @@ class OutputLock:
                 raise
             self._file = file
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Hold ``_lock``: nobody else joins, leaves or rewrites parts meanwhile; OutputError."""
-        with writing(self._root):
-            file = os.open(self._root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            with writing(self._root):
-                lock(file, self._root, wait=True)
-            yield
-        finally:
-            os.close(file)
+        return _exclusive(self._root)
 
     def release(self) -> None:
         """Give the shard back; a second time does nothing. It never fails.
@@ -81,14 +100,9 @@ class OutputLock:
             os.close(file)
 
     def _check_other(self, path: Path, shard: Shard, fingerprint: str) -> None:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if lock(file, self._root, wait=False):
-                path.unlink()  # its process is gone
-                return
-            holder = _holder(os.pread(file, 4096, 0))
-        finally:
-            os.close(file)
+        holder = _living(path, self._root)
+        if holder is None:
+            return
         who = f"{self._root} is in use by process {holder['pid']} on {holder['host']}"
         if path == self._path:
             raise OutputError(f"{who}; wait for it, stop it, or choose another --output")
@@ -99,6 +113,18 @@ class OutputLock:
                 f"{who}, which splits the pool into {holder['count']} shards, not {shard.count}; "
                 "use the same --shard …/n for all, or choose another --output"
             )
+
+
+def _living(path: Path, root: Path) -> dict[str, Any] | None:
+    """Who holds a lock; None, and the file is gone, if its process is."""
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if lock(file, root, wait=False):
+            path.unlink()
+            return None
+        return _holder(os.pread(file, 4096, 0))
+    finally:
+        os.close(file)
 
 
 def _holder(text: bytes) -> dict[str, Any]:

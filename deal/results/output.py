@@ -14,7 +14,6 @@ and no region without its image once the folder is opened again:
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,15 +25,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import OutputError, ResultsError
-from deal.machine.files import writing
+from deal.machine.files import remove_if_old, writing
 from deal.pool.ids import Shard
+from deal.results.claim import check_part, take_over
 from deal.results.known import DESCRIPTION, Known, redescribed
 from deal.results.lock import OutputLock
 from deal.results.maps import remove_foreign_maps, remove_maps
 from deal.results.partfile import deal_metadata
 from deal.results.parts import (
     FOLDERS,
-    check_part,
     count_rows,
     footer,
     keep_rows,
@@ -46,8 +45,8 @@ from deal.results.parts import (
     publish,
     read_ids,
     read_part,
-    write_json_atomic,
 )
+from deal.results.records import record_paths, write_record
 from deal.results.schema import (
     fingerprint,
     images_schema,
@@ -273,6 +272,8 @@ class Output:
             A part is gone, or something else changed it.
         """
         for name, rows in self._part_counts.items():
+            if not self._is_own(name):
+                continue
             part = self.path / "images" / name
             with _changing(self.path):
                 found = count_rows(part)
@@ -287,14 +288,8 @@ class Output:
 
         That of the run before becomes ``runs/<shard>-0001.json``, or the next number.
         """
-        path, *earlier = self._run_paths()
-        values = {**record, "shard": str(self.shard), "fingerprint": self.fingerprint}
         with _changing(self.path):
-            if path.exists():
-                last = max((int(old.stem.rpartition("-")[2]) for old in earlier), default=0)
-                path.rename(path.with_name(f"{path.stem}-{last + 1:04}.json"))
-            write_json_atomic(path, values)
-        return path
+            return write_record(self.path, self.shard, self.fingerprint, record)
 
     def forget(self) -> None:
         """Give back the memory of what is done, when nothing more will be written."""
@@ -308,25 +303,25 @@ class Output:
         """Give the folder back; rows still buffered are lost."""
         self._lock.release()
 
-    def _run_paths(self) -> list[Path]:
-        """The record of this shard's latest run, there or not, and those of earlier ones."""
-        path = self.path / "runs" / f"{self.shard.index}-of-{self.shard.count}.json"
-        numbered = re.compile(re.escape(path.stem) + r"-\d+\.json")
-        earlier = [old for old in path.parent.glob("*.json") if numbered.fullmatch(old.name)]
-        return [path, *earlier]
-
     def _concerns(self, part: Path) -> bool:
         """Whether rows of this shard may be in the part, and no living process owns it.
 
-        Only shards of an equal count are written at the same time, each in its own parts.
+        Only shards of an equal count are written at the same time, each in its own parts. Parts of
+        engines belong to no shard.
         """
         owner = part_shard(part.name)
-        return owner is not None and (owner == self.shard or owner.count != self.shard.count)
+        return owner is None or owner == self.shard or owner.count != self.shard.count
+
+    def _is_own(self, part: str) -> bool:
+        """Whether no other process may change the part while this one runs."""
+        return self.shard.count == 1 or part_shard(part) == self.shard
 
     def _recover(self, overwrite: bool) -> None:
         for folder in FOLDERS:
             for path in (self.path / folder).glob("_*"):
-                if self._concerns(path):
+                if part_shard(path.name) is None:
+                    remove_if_old(path)  # an engine may be writing it
+                elif self._concerns(path):
                     path.unlink()
         if overwrite:
             self._overwrite()
@@ -346,22 +341,26 @@ class Output:
             if part_shard(part.name) == self.shard
         ]
         self._next_number = max(own, default=-1) + 1
+        take_over(self.path, deal_metadata(self._metadata))
 
     def _overwrite(self) -> None:
         for folder in FOLDERS:
             for part in list_parts(self.path / folder):
-                if part_shard(part.name) is None:
-                    continue
+                foreign = part_shard(part.name) is None
                 try:
-                    equal = footer(part).get("deal.fingerprint") == self.fingerprint
+                    found = footer(part)
+                    foreign = foreign and "deal.schema" not in found
+                    equal = found.get("deal.fingerprint") == self.fingerprint
                 except (OSError, ResultsError):
                     equal = False
+                if foreign:
+                    continue
                 if not equal or part_shard(part.name) == self.shard:
                     part.unlink()
                 elif self._concerns(part):
                     ids = read_ids(part)
                     keep_rows(part, pa.array([not self.shard.contains(i) for i in ids.to_pylist()]))
-        for path in self._run_paths():
+        for path in record_paths(self.path, self.shard):
             path.unlink(missing_ok=True)
         for name in ("previews.jpg", "selection.csv", "selection.json"):
             (self.path / name).unlink(missing_ok=True)
@@ -370,37 +369,49 @@ class Output:
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``, and second rows.
 
-        An item has two where hosts whose locks do not reach each other wrote the same folder.
+        An item has two where hosts whose locks do not reach each other wrote the same folder, or
+        an engine wrote it twice. Which of them counts is that of :mod:`deal.results.repeats`.
         """
         columns = ["id", "status", "source_version", "duplicate_of", *DESCRIPTION]
         table = read_part(part, columns)
         ids = table.column("id").to_pylist()
         mine = pa.array([self.shard.contains(item_id) for item_id in ids], pa.bool_())
-        seen = pa.array([item_id in self._known for item_id in ids], pa.bool_())
-        gone = pc.or_(pc.equal(table.column("status"), "error"), seen).combine_chunks()
-        gone = pc.and_(mine, gone)
+        is_ok = pc.equal(table.column("status"), "ok").to_pylist()
+        better = [
+            item_id
+            for item_id, ok in zip(ids, is_ok, strict=True)
+            if ok and self._known.leader(item_id) is not None and self.shard.contains(item_id)
+        ]
+        self._remove(better)
+        stay = {*better}
+        seen = [item_id in self._known and item_id not in stay for item_id in ids]
+        gone = pc.or_(pc.equal(table.column("status"), "error"), pa.array(seen, pa.bool_()))
+        gone = pc.and_(mine, gone.combine_chunks())
         keep_rows(part, pc.invert(gone))
         self._part_counts[part.name] = len(ids) - (pc.sum(gone).as_py() or 0)
         self._known.load(part.name, table.filter(pc.and_not(mine, gone)))
 
     def _drop(self, ids: Sequence[str]) -> None:
-        """Drop stored rows of these items, and their regions."""
+        """Drop stored rows of these items, and their regions and maps."""
+        stale = [item_id for item_id in ids if item_id in self._known]
+        for item_id in stale:
+            remove_maps(self.path, item_id)
+        if stale:
+            with self._lock.exclusive():
+                self._remove(stale)
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Drop stored rows of these items, and their regions, while nobody else may."""
         stale = defaultdict(list)
         for item_id in ids:
-            part_of = self._known.part(item_id)
-            if part_of is not None:
-                stale[part_of].append(item_id)
-                remove_maps(self.path, item_id)
-        if not stale:
-            return
-        with self._lock.exclusive():
-            for name, gone in stale.items():
-                part = self.path / "images" / name
-                if part.exists():
-                    keep = pc.invert(pc.is_in(read_ids(part), pa.array(gone)))
-                    keep_rows(part, keep)
-                    self._part_counts[name] = pc.sum(keep).as_py() or 0
-                    self._drop_orphans(name)
+            stale[self._known.part(item_id)].append(item_id)
+        for name, gone in stale.items():
+            part = None if name is None else self.path / "images" / name
+            if name is not None and part is not None and part.exists():
+                keep = pc.invert(pc.is_in(read_ids(part), pa.array(gone)))
+                keep_rows(part, keep)
+                self._part_counts[name] = pc.sum(keep).as_py() or 0
+                self._drop_orphans(name)
 
     def _drop_orphans(self, name: str) -> None:
         """Drop regions whose image has no row in the part of the same name."""

@@ -1,39 +1,43 @@
 """Parts: the Parquet files of an output folder, each of which appears, changes and goes atomically.
 
-``images/part-0-of-1-000000.parquet`` is the first part of shard 0/1; the regions of its images, if
-any, are in the part of the same name under ``regions/``. Names that start with ``_`` are
-temporary and belong to no table.
+``images/part-0-of-1-000000.parquet`` is the first part of shard 0/1, ``images/batch-….parquet`` one
+of :func:`deal.results.write`; what a part holds is told by its footer, not by its name. The
+regions of its images, if any, are in the part of the same name under ``regions/``. Names that
+start with ``_`` are temporary and belong to no table.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deal.errors import OutputError
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
-from deal.results.partfile import Part, write_part
-from deal.results.schema import SCHEMA_VERSIONS, settings_difference
+from deal.results.partfile import Part, write_part, write_tables
 
 __all__ = [
     "FOLDERS",
-    "check_part",
+    "batch_name",
     "count_rows",
+    "first_part",
     "footer",
     "keep_rows",
     "list_parts",
+    "merged_name",
     "part_name",
     "part_number",
     "part_shard",
     "part_size",
     "publish",
+    "publish_tables",
     "read_ids",
     "read_part",
     "write_json_atomic",
@@ -41,11 +45,29 @@ __all__ = [
 
 FOLDERS = ("images", "regions")
 _NAME = re.compile(r"part-(\d+)-of-(\d+)-(\d{6,})\.parquet")
+_BATCH = re.compile(r"batch-([0-9a-f]{16})-[0-9a-f]+\.parquet")
+_LAST = 2**63 - 1
 
 
 def part_name(shard: Shard, number: int) -> str:
     """Name of a part, in ``images/`` and ``regions/`` alike."""
     return f"part-{shard.index}-of-{shard.count}-{number:06d}.parquet"
+
+
+def batch_name() -> str:
+    """Name of a part whose writer knows of no other: unique, and before all that are older."""
+    return f"batch-{_LAST - time.time_ns():016x}-{uuid4().hex[:8]}.parquet"
+
+
+def merged_name(root: Path, parts: Sequence[Path]) -> str:
+    """Name of the part that takes the place of some parts of one shard, or of some batches."""
+    first = parts[0].name
+    shard = part_shard(first)
+    if shard is None:
+        match = _BATCH.fullmatch(first)
+        return f"batch-{match[1] if match else 16 * 'f'}-{uuid4().hex[:8]}.parquet"
+    names = [part.name for folder in FOLDERS for part in list_parts(root / folder)]
+    return part_name(shard, 1 + max(part_number(n) for n in names if part_shard(n) == shard))
 
 
 def part_shard(name: str) -> Shard | None:
@@ -74,42 +96,20 @@ def part_size(part_rows: int, stored: int) -> int:
 
 def list_parts(folder: Path) -> list[Path]:
     """Visible Parquet files of a folder, sorted by name; empty when there is no such folder."""
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("_"))
+    parts = (path for path in folder.glob("*.parquet") if not path.name.startswith("_"))
+    return sorted(parts, key=str)  # a fifth of the time that comparing paths takes
+
+
+def first_part(folder: Path) -> Path | None:
+    """Any visible Parquet file of a folder, found without listing all; None if there is none."""
+    found = (path for path in folder.glob("*.parquet") if not path.name.startswith("_"))
+    return next(found, None)
 
 
 def footer(path: Path) -> dict[str, str]:
     """The ``deal.*`` metadata of a part; errors as `Part` raises them."""
     with Part(path) as part:
         return part.footer
-
-
-def check_part(path: Path, own: Mapping[str, str]) -> None:
-    """Hold a part of an output against the metadata of those that are to be written beside it.
-
-    Raises
-    ------
-    OutputError
-        It is someone else's, or of another schema or other settings.
-    ResultsError
-        It is damaged.
-    """
-    try:
-        found = footer(path)
-    except FileNotFoundError:
-        return  # another shard has just dropped its last row
-    if part_shard(path.name) is None or "deal.schema" not in found:
-        raise OutputError(f"{path} was not written by deal-score; choose another --output")
-    root = path.parent.parent
-    if found["deal.schema"] not in SCHEMA_VERSIONS:  # parts of an older one stay as they are
-        raise OutputError(
-            f"{root} holds results of schema {found['deal.schema']}, which this version of deal "
-            "does not know; use the version that wrote them, --overwrite or another --output"
-        )
-    if found["deal.fingerprint"] != own["deal.fingerprint"]:
-        raise OutputError(
-            f"{root} holds results of other settings ({settings_difference(found, own)}); use "
-            "--overwrite or another --output"
-        )
 
 
 def count_rows(path: Path) -> int:
@@ -136,6 +136,12 @@ def publish(table: pa.Table, path: Path) -> None:
     """Write a part so that it is either not there (or as before) or complete and on disk."""
     with replacing(path, alone=True) as file:
         write_part(table, file)
+
+
+def publish_tables(schema: pa.Schema, tables: Iterable[pa.Table], path: Path) -> None:
+    """As :func:`publish`, for tables of one schema that come one after the other."""
+    with replacing(path, alone=True) as file:
+        write_tables(schema, tables, file)
 
 
 def keep_rows(path: Path, keep: pa.Array) -> None:

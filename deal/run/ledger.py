@@ -12,7 +12,7 @@ from deal.errors import DealError, ItemError, TooManyErrorsError
 from deal.results.output import Output
 from deal.run.config import ErrorLimit
 from deal.run.progress import Progress
-from deal.run.rows import Columns, Outcome, single_rows, to_rows, unstorable
+from deal.run.rows import Outcome, each_storable, to_rows
 from deal.scoring.doubts import PoolDoubts
 from deal.scoring.faults import NetworkItemError
 from deal.types import PoolItem
@@ -168,22 +168,11 @@ class Ledger:
         outcomes, self._waiting, self._rows = self._waiting, [], 0
         with self._lock:
             for images, regions in to_rows(outcomes):
-                try:
-                    self.output.write(images, regions)
-                except (ValueError, TypeError, OverflowError):  # Arrow or NumPy refuses a value
-                    self._write_singly(images, regions)
-
-    def _write_singly(self, images: Columns, regions: Columns | None) -> None:
-        """Write rows one by one; a row that cannot be stored becomes an error row."""
-        for row, own in single_rows(images, regions):
-            try:
-                self.output.write(row, own)
-            except (ValueError, TypeError, OverflowError) as error:
-                self.output.write(unstorable(row, error))
-                self.scored -= row["status"] == ["ok"]
-                self.duplicates -= row["status"] == ["duplicate"]
-                self.errors.subtract([code for code in row.get("error_code", []) if code])
-                self.errors["internal"] += 1
+                for row in each_storable(images, regions, self.output.write):
+                    self.scored -= row["status"] == ["ok"]
+                    self.duplicates -= row["status"] == ["duplicate"]
+                    self.errors.subtract([code for code in row.get("error_code", []) if code])
+                    self.errors["internal"] += 1
 
     def _judge(self, outcome: Outcome) -> None:
         """Update the counts that show whether the network is at fault."""

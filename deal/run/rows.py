@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from deal.errors import ItemError
 from deal.scoring.batch_scores import BatchScores, stacked
 from deal.types import Decoded, PoolItem
 
-__all__ = ["Columns", "Image", "Outcome", "Shape", "single_rows", "to_rows", "unstorable"]
+__all__ = ["Columns", "Image", "Outcome", "Shape", "each_storable", "to_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,31 @@ def to_rows(outcomes: Sequence[Outcome]) -> Iterator[tuple[Columns, Columns | No
         yield {**_described([image for image, _ in repeated]), **marks}, None
 
 
-def single_rows(
+def each_storable(
+    images: Columns, regions: Columns | None, write: Callable[[Columns, Columns | None], None]
+) -> Iterator[Columns]:
+    """Write columns; yield each row that cannot be stored, for which an error row is written.
+
+    ``write`` takes columns of images and of regions, all of one image or of many, and raises before
+    it has kept any of them if Arrow or NumPy refuses a value.
+    """
+    try:
+        write(images, regions)
+        return
+    except _UNSTORABLE:
+        pass
+    for row, own in _single_rows(images, regions):
+        try:
+            write(row, own)
+        except _UNSTORABLE as error:
+            write(_unstorable(row, error), None)
+            yield row
+
+
+_UNSTORABLE = (ValueError, TypeError, OverflowError)
+
+
+def _single_rows(
     images: Columns, regions: Columns | None
 ) -> Iterator[tuple[Columns, Columns | None]]:
     """Split columns into those of single images."""
@@ -125,7 +149,7 @@ def single_rows(
         yield row, {"id": [item_id] * len(own), **table}
 
 
-def unstorable(row: Columns, error: Exception) -> Columns:
+def _unstorable(row: Columns, error: Exception) -> Columns:
     """The error row for a row that cannot be stored: its image, and the reason."""
     reason = " ".join(str(error).split())
     return {

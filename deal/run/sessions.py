@@ -19,10 +19,11 @@ from deal.errors import ItemError, ModelError
 from deal.machine.cores import available_cores
 from deal.pool.decode import decode
 from deal.run.config import ScoreConfig
+from deal.scoring.options import Runtime
 from deal.scoring.session import Session
 from deal.types import PoolItem
 
-__all__ = ["Layout", "default_threads", "layout_for"]
+__all__ = ["Layout", "default_batch_size", "default_threads", "layout_for"]
 
 # Batches in flight: the network runs on one while the next is prepared and the last one scored.
 _SESSIONS_CUDA = 2
@@ -65,10 +66,14 @@ class Layout:
         return [f"--sessions auto chose {self.sessions}x{self.threads} (sessions x threads): {why}"]
 
 
-def default_threads(config: ScoreConfig) -> int:
+def default_threads(runtime: Runtime) -> int:
     """Threads of one session by default: 1, as sessions share the cores; torch has one session."""
-    runtime = config.scoring.runtime
     return runtime.threads or (available_cores() if runtime.engine == "torch" else 1)
+
+
+def default_batch_size(runtime: Runtime, session: Session) -> int:
+    """Images of a batch by default: 1 on the CPU, where larger ones gain nothing."""
+    return runtime.batch_size or (1 if session.device == "cpu" else session.batch_size)
 
 
 def layout_for(config: ScoreConfig, scorer: Session, left: int) -> Layout:
@@ -82,12 +87,13 @@ def layout_for(config: ScoreConfig, scorer: Session, left: int) -> Layout:
     left : int
         Number of images that are not scored yet.
     """
-    cores, threads, runtime = available_cores(), default_threads(config), config.scoring.runtime
+    cores, runtime = available_cores(), config.scoring.runtime
+    threads = default_threads(runtime)
     on_cpu = scorer.device == "cpu"
     sessions = max(cores // threads, 1)
     if not on_cpu:
         sessions = 1 if runtime.engine == "torch" else _SESSIONS_CUDA
-    batch_size = runtime.batch_size or (1 if on_cpu else scorer.batch_size)
+    batch_size = default_batch_size(runtime, scorer)
     if isinstance(config.sessions, int):
         return Layout(config.sessions, threads, batch_size)
     if config.sessions is None:

@@ -11,58 +11,31 @@ in the order of the pool, so batches, and therefore all numbers, are the same in
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deal.errors import DealError, ItemError, ModelError, OutputError
+from deal.errors import ItemError, OutputError
 from deal.machine.cores import available_cores
 from deal.machine.meter import Meter
-from deal.machine.room import Room
 from deal.machine.threads import Stages, ordered
-from deal.pool.decode import decode
-from deal.pool.fetch import DOWNLOADS, Fetcher, without_content
-from deal.pool.signature import Thumbnail, thumbnail
-from deal.regions.sources import GivenSegments
+from deal.pool.fetch import DOWNLOADS, Fetcher
+from deal.pool.signature import Thumbnail
 from deal.run.config import ScoreConfig
 from deal.run.dedup import Followers, Neighbours
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError
-from deal.run.rows import Outcome, Shape
+from deal.run.rows import Outcome
 from deal.run.sessions import Layout, default_threads
-from deal.scoring.faults import fault, network_fault
-from deal.scoring.inputs import ImageExtras
+from deal.run.signals import until_signal
+from deal.run.steps import Batch, Ready, Steps, batched, with_segments
 from deal.scoring.session import Session
 from deal.types import FailedItem, PoolItem
 
 __all__ = ["Line", "open_session"]
-
-# Batches that may wait for more images of their size before the fullest goes incomplete.
-_OPEN_BATCHES = 4
-# Bytes that all threads together decode at once: one of the largest images, or many usual ones.
-_IN_FLIGHT = 2**31
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """An image prepared for the network, with its extras; all images of a batch share ``size``."""
-
-    item: PoolItem
-    shape: Shape
-    image: NDArray[np.uint8]
-    extras: ImageExtras
-    size: tuple[tuple[int, int], tuple[int, int]]
-    thumbnail: Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +46,6 @@ class Stored:
     leader: int | None
 
 
-Batch = list[Ready]
 Source = Callable[[Stages[Batch, Outcome]], Iterable[Ready | Outcome]]
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -81,7 +53,7 @@ Out = TypeVar("Out")
 
 def open_session(config: ScoreConfig) -> Session:
     """Open the network of a run; raises as `Session` does."""
-    runtime = replace(config.scoring.runtime, threads=default_threads(config))
+    runtime = replace(config.scoring.runtime, threads=default_threads(config.scoring.runtime))
     return Session(config.model, replace(config.scoring, runtime=runtime), config.region_score)
 
 
@@ -118,9 +90,7 @@ class Line:
         self._scorer = scorer
         self._ledger = ledger
         self._followers = Followers()
-        self._room = Room(_IN_FLIGHT)
-        self._alone = threading.Lock()
-        self._sizes_run: set[object] = set()
+        self._steps = Steps(scorer, max_pixels=config.max_pixels)
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.
@@ -150,7 +120,7 @@ class Line:
 
     def _pass(self, source: Source) -> None:
         """Score what the source decodes; raises InterruptedRunError after a signal."""
-        fits = self.layout.threads == default_threads(self._config)
+        fits = self.layout.threads == default_threads(self._config.scoring.runtime)
         first = self._first_session if fits else self._further_session
         sessions = self.layout.sessions
         workers = [first, *[self._further_session] * (sessions - 1)]
@@ -164,7 +134,7 @@ class Line:
             stages.stop()
             self._ledger.say_stopping()
 
-        with _until_signal(stop) as received, stages:
+        with until_signal(stop) as received, stages:
             for outcome in stages:
                 with self.meter("write"):
                     for settled in self._followers.settle(outcome):
@@ -186,18 +156,11 @@ class Line:
         self, decoded: Iterable[Ready | Outcome], stages: Stages[Batch, Outcome]
     ) -> Iterator[Batch]:
         """Yield batches of decoded images; failures and duplicates bypass the network."""
-        groups: dict[object, Batch] = {}
-        for ready in decoded:
-            if isinstance(ready, Outcome):
-                stages.emit(ready)
-                continue
-            group = groups.setdefault(ready.size, [])
-            group.append(ready)
-            if len(group) == self.layout.batch_size:
-                yield groups.pop(ready.size)
-            elif sum(map(len, groups.values())) == _OPEN_BATCHES * self.layout.batch_size:
-                yield groups.pop(max(groups, key=lambda key: len(groups[key])))
-        yield from groups.values()
+        for entry in batched(decoded, self.layout.batch_size):
+            if isinstance(entry, Outcome):
+                stages.emit(entry)
+            else:
+                yield entry
 
     def _new(self, stages: Stages[Batch, Outcome]) -> Iterator[Ready | Outcome]:
         """Decode images that no earlier run stored."""
@@ -222,7 +185,7 @@ class Line:
                 self._ledger.skip()
                 continue
             else:
-                ready = self._decode(entry.item)
+                ready = self._steps.decoded(entry.item)
             if isinstance(ready, Ready):
                 leader = neighbours.duplicate_of(ready.item, ready.thumbnail)
                 if leader is not None:
@@ -239,7 +202,7 @@ class Line:
                 yield item
 
     def _ready(self, items: Iterable[PoolItem]) -> Iterator[Ready | Outcome]:
-        return self._ahead(self._decode, items)
+        return self._ahead(self._steps.decoded, items)
 
     def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """Map a function over items in the decode threads, some items ahead, in order."""
@@ -257,54 +220,14 @@ class Line:
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))
                 continue
-            yield self._with_segments(entry)
-
-    def _with_segments(self, item: PoolItem) -> PoolItem:
-        """Make the item's version also depend on its file of segments."""
-        regions = self._config.scoring.choice.regions
-        version = regions.version(item.id) if isinstance(regions, GivenSegments) else None
-        if version is None:
-            return item
-        return replace(item, source_version=f"{item.source_version}+{version}")
+            yield with_segments(entry, self._config.scoring.choice.regions)
 
     def _decode_new(self, entry: PoolItem | Stored) -> Ready | Outcome | Stored:
-        return entry if isinstance(entry, Stored) else self._decode(entry)
+        return entry if isinstance(entry, Stored) else self._steps.decoded(entry)
 
     def _thumbnail(self, item: PoolItem) -> Thumbnail | None:
-        ready = self._decode(item)
+        ready = self._steps.decoded(item)
         return ready.thumbnail if isinstance(ready, Ready) else None
-
-    def _decode(self, item: PoolItem) -> Ready | Outcome:
-        with self.meter("decode"):
-            ready = self._attempt(item)
-            if isinstance(ready, Outcome) and ready.failures[0].code == "memory":
-                with self._room.take(self._room.size):  # other threads may have held the memory
-                    ready = self._attempt(item, alone=True)
-            return ready
-
-    def _attempt(self, item: PoolItem, *, alone: bool = False) -> Ready | Outcome:
-        """Decode and prepare an image; any error becomes its row."""
-        shape = None
-        try:
-            scorer = self._scorer
-            decoded = decode(
-                item,
-                max_pixels=self._config.max_pixels,
-                at_least=scorer.at_least,
-                room=None if alone else self._room,
-            )
-            item = without_content(item)
-            small = thumbnail(decoded.image)
-            shape = Shape.of(decoded, small.tobytes())
-            image, extras = scorer.prepared(
-                decoded.image, original=decoded.size, item_id=item.id, camera=item.camera
-            )
-            return Ready(item, shape, image, extras, scorer.sizes(decoded.size), small)
-        except DealError:
-            raise
-        except Exception as error:
-            item = without_content(item)
-            return Outcome.failure(item, fault(error, "decoding and preparing it"), shape)
 
     def _first_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
         return self._session(self._scorer, work)
@@ -316,39 +239,7 @@ class Line:
 
     def _session(self, scorer: Session, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
-            yield from self._scored(scorer, batch)
-
-    def _scored(self, scorer: Session, batch: Batch) -> Iterator[Outcome]:
-        """Score a batch; if it fails, score image by image, so that one cannot fail the others."""
-        try:
-            yield self._together(scorer, batch)
-            return
-        except Exception as error:
-            if isinstance(error, DealError) and not isinstance(error, ModelError):
-                raise
-            failure = self._failure(error, batch[0])
-        if len(batch) > 1:
-            for ready in batch:
-                yield from self._scored(scorer, [ready])
-            return
-        outcome = None
-        if failure.code == "memory":
-            with self._alone:  # another session may have used up the memory
-                try:
-                    outcome = self._together(scorer, batch)
-                except (MemoryError, ModelError, RuntimeError) as error:
-                    failure = self._failure(error, batch[0])
-        yield outcome or Outcome.failure(batch[0].item, failure, batch[0].shape)
-
-    def _together(self, scorer: Session, batch: Batch) -> Outcome:
-        scores = scorer.score_batch(
-            [ready.image for ready in batch], [ready.extras for ready in batch]
-        )
-        self._sizes_run.update(ready.size for ready in batch)
-        return Outcome([(ready.item, ready.shape) for ready in batch], scores, scores.failures)
-
-    def _failure(self, error: Exception, ready: Ready) -> ItemError:
-        return network_fault(error, ready.size[0], fits=ready.size in self._sizes_run)
+            yield from self._steps.scored(scorer, batch)
 
 
 def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
@@ -356,31 +247,3 @@ def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) ->
         if stages.stopped:
             return
         yield item
-
-
-@contextmanager
-def _until_signal(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call ``stop`` at the first SIGINT or SIGTERM and list it; a second one acts as usual.
-
-    Signals can only be handled in the main thread; in other threads nothing changes.
-    """
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        for other, handler in previous.items():
-            signal.signal(other, handler)
-        stop()
-
-    if threading.current_thread() is threading.main_thread():
-        for name in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(name)
-            if handler is not signal.SIG_IGN:
-                previous[name] = handler
-                signal.signal(name, handle)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

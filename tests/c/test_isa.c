@@ -1,13 +1,6 @@
 /* Every instruction set of this build and processor gives the bits of the portable loops. Names of
  * instruction sets as arguments have to be among those tested. */
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "deal.h"
+#include "all_outputs.h"
 
 typedef struct shape {
   int members, classes, h, w, H, W, gh, gw, cell, attention, uncertainty;
@@ -29,42 +22,11 @@ static const shape shapes[] = {
     {3, 7, 9, 14, 33, 50, 5, 6, 7, DEAL_ATTENTION_AUTO},
     {1, 9, 12, 16, 20, 31, 0, 0, 10, DEAL_ATTENTION_AUTO, 1},
 };
-enum { LEVELS = DEAL_HISTOGRAM_LEVELS };
-
-typedef struct table {
-  size_t size;
-  char* data;
-} table;
 
 static uint32_t state;
 static float uniform(void) { /* -1...1 */
   state = state * 1664525u + 1013904223u;
   return (float)(state >> 8) / 8388608.0f - 1.0f;
-}
-
-/* All outputs one after another. Zeroed, so that outputs not written compare equal. */
-static void* take(table* t, size_t size) {
-  void* at = t->data == NULL ? NULL : t->data + t->size;
-  t->size += (size + 63) / 64 * 64;
-  return at;
-}
-
-static void place(table* t, const shape* s, size_t regions, deal_output* o) {
-  const size_t image_row = 1, image_levels = LEVELS, image_classes = (size_t)s->classes;
-  const size_t region_row = regions;
-  const size_t gh = (size_t)(s->gh ? s->gh : s->h), gw = (size_t)(s->gw ? s->gw : s->w);
-  const bool committee = s->members > 1;
-  t->size = 0;
-#define OUT(field, count) o->field = take(t, (count) * sizeof *o->field)
-#define DEAL_COLUMN(table, name, type, shape, part)   \
-  if (committee || strcmp(#part, "committee") != 0) { \
-    OUT(DEAL_FIELD(table, name), table##_##shape);    \
-  }
-#include "columns.def"
-  OUT(nonfinite, image_row);
-  OUT(difficulty_grid, gh * gw);
-  OUT(difficulty_map, (size_t)(s->H * s->W)), OUT(class_map, (size_t)(s->H * s->W));
-#undef OUT
 }
 
 static table score(int isa, const shape* s, deal_dtype dtype, int variant) {
@@ -104,23 +66,7 @@ static table score(int isa, const shape* s, deal_dtype dtype, int variant) {
     input.mask = mask;
     input.mask_shared = 1;
   }
-  const int cells = ((s->H + s->cell - 1) / s->cell) * ((s->W + s->cell - 1) / s->cell);
-  table t = {0};
-  deal_output output = {sizeof output};
-  place(&t, s, variant & 2 ? 8 : (size_t)cells, &output);
-  t.data = calloc(1, t.size);
-  place(&t, s, variant & 2 ? 8 : (size_t)cells, &output);
-  deal_context_options options = {sizeof options};
-  options.threads = 1;
-  options.isa = isa;
-  deal_context* context = NULL;
-  if (deal_context_create(&options, &context) != DEAL_OK ||
-      deal_enqueue(context, &input, &output, NULL) != DEAL_OK || deal_finish(context) != DEAL_OK ||
-      *output.n_pixels == 0) {
-    fprintf(stderr, "isa %d: %s\n", isa, deal_last_error());
-    exit(1);
-  }
-  deal_context_destroy(context);
+  const table t = score_all(isa, &input);
   free(wide), free(narrow), free(map), free(mask);
   return t;
 }
@@ -132,11 +78,7 @@ int main(int count, char** names) {
   } sets[] = {{DEAL_ISA_AVX2, "avx2"}, {DEAL_ISA_AVX512, "avx512"}, {DEAL_ISA_NEON, "neon"}};
   int compared = 0, differ = 0, wanted = count - 1;
   for (size_t k = 0; k < sizeof sets / sizeof *sets; ++k) {
-    deal_context_options options = {sizeof options};
-    options.isa = sets[k].isa;
-    deal_context* context = NULL;
-    if (deal_context_create(&options, &context) != DEAL_OK) continue;
-    deal_context_destroy(context);
+    if (!has_isa(sets[k].isa)) continue;
     for (int i = 1; i < count; ++i) wanted -= strcmp(names[i], sets[k].name) == 0;
     printf("%s ", sets[k].name);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; ++i) {

@@ -88,7 +88,7 @@ def test_images_of_another_camera_than_before_are_scored_with_its_mask(
 # Slows decoding down and makes every row visible at once, so that a run can be caught half-way.
 SLOWLY = """
 import sys, time
-import deal.run.ledger, deal.run.workers as workers
+import deal.run.ledger, deal.run.steps as workers
 from deal.cli import deal as command, run
 from tests.helpers.runs import assert_refused
 decode = workers.decode
@@ -151,7 +151,7 @@ def test_a_run_that_was_ended_goes_on_with_the_same_command(
 
 STUCK = """
 import sys, time
-import deal.run.workers as workers
+import deal.run.steps as workers
 from deal.cli import main
 def stuck(item, **limits):
     print("reading", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import click
@@ -24,10 +25,12 @@ def surface() -> str:
     return "\n".join([*_names(), "", *_commands("deal", cli.deal)]) + "\n"
 
 
-def _names() -> Iterator[str]:
-    for name in deal.__all__:
-        value = getattr(deal, name)
-        if inspect.isclass(value):
+def _names(module: ModuleType = deal, prefix: str = "") -> Iterator[str]:
+    for short in module.__all__:
+        name, value = prefix + short, getattr(module, short)
+        if inspect.ismodule(value):
+            yield from _names(value, f"{name}.")
+        elif inspect.isclass(value):
             bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object)
             yield f"class {name}({bases})" if bases else f"class {name}"
             yield from _members(value)

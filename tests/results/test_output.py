@@ -39,9 +39,8 @@ def test_parts_have_deterministic_names_and_continue(tmp_path: Path) -> None:
             for item_id in batch:
                 write(output, item_id)
     numbers = ["part-0-of-1-000000", "part-0-of-1-000001", "part-0-of-1-000002"]
-    assert files(tmp_path) == ["_lock"] + [
-        f"{folder}/{name}.parquet" for folder in ("images", "regions") for name in numbers
-    ]
+    parts = [f"{folder}/{name}.parquet" for folder in ("images", "regions") for name in numbers]
+    assert files(tmp_path) == ["_lock", *parts, "results.json"]
     assert list(stored(tmp_path)) == ["a", "b", "c", "d"]
 
 
@@ -261,7 +260,7 @@ def test_overwrite_removes_what_deal_wrote_and_nothing_else(tmp_path: Path) -> N
     other = {**SETTINGS, "raster": "image"}
     with open_output(tmp_path, settings=other, overwrite=True) as output:
         assert output.done_count == 0
-    assert files(tmp_path) == ["_lock", "images/notes.txt", "thesis.pdf"]
+    assert files(tmp_path) == ["_lock", "images/notes.txt", "results.json", "thesis.pdf"]
 
 
 def test_overwrite_with_equal_settings_starts_afresh(tmp_path: Path) -> None:

@@ -64,9 +64,8 @@ def test_items_have_the_time_of_their_files_and_sequences_of_their_names(tmp_pat
     write(tmp_path / "front/1.jpg", time_ns=LONG_AGO + 5)
     watch = Watch(str(tmp_path), sequence_from="^([a-z]+)/")
     assert watch.present() == ["front/1.jpg"]
-    found: list[PoolItem] = []
-    for item in watch.frames(lambda: bool(found)):
-        found += [] if item is None else [item]
+    frames = watch.frames(lambda: False)
+    found = [item for _, item in zip(range(9), frames, strict=False) if item is not None]
     assert [(i.id, i.sequence, i.timestamp_ns) for i in found] == [
         ("front/1.jpg", "front", LONG_AGO + 5)
     ]

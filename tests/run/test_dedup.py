@@ -158,7 +158,7 @@ def test_a_second_run_decodes_nothing_anew(
     score: Callable[..., RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score()
-    monkeypatch.setattr("deal.run.workers.decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("deal.run.steps.decode", lambda *_, **__: pytest.fail("decoded again"))
     assert (score().skipped, score().duplicates) == (9, 0)
 
 

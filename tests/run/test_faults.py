@@ -17,7 +17,7 @@ from deal.errors import DealError, ModelError
 from deal.machine.room import Room
 from deal.results.output import Output
 from deal.run import ledger as ledger_module
-from deal.run import workers as workers_module
+from deal.run import steps as steps_module
 from deal.run.pipeline import score_pool
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.session import Session
@@ -108,7 +108,7 @@ def test_a_lack_of_memory_that_passes_costs_no_image(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed: list[int] = []
-    score_batch, decode = Session.score_batch, workers_module.decode
+    score_batch, decode = Session.score_batch, steps_module.decode
 
     def once(self: Session, images: Any, extras: Any) -> BatchScores:
         if len(failed) < 1:
@@ -122,7 +122,7 @@ def test_a_lack_of_memory_that_passes_costs_no_image(
         return decode(item, **options)
 
     monkeypatch.setattr(Session, "score_batch", once)
-    monkeypatch.setattr(workers_module, "decode", once_decoded)
+    monkeypatch.setattr(steps_module, "decode", once_decoded)
     report = score_pool(pool, model=model, output=tmp_path / "out")
     assert (report.scored, report.errors) == (12, {})
 
@@ -198,14 +198,14 @@ def test_a_value_that_cannot_be_stored_costs_its_row_alone(
 ) -> None:
     expected = score_pool(pool, model=model, output=tmp_path / "right", regions=regions)
     assert expected.scored == 12
-    decode = workers_module.decode
+    decode = steps_module.decode
 
     def odd(item: Any, **options: Any) -> Decoded:
         decoded = decode(item, **options)
         orientation = 255 if item.id == "007.png" else 1  # int8 in the schema
         return Decoded(decoded.image, orientation, decoded.color_mode)
 
-    monkeypatch.setattr(workers_module, "decode", odd)
+    monkeypatch.setattr(steps_module, "decode", odd)
     report = score_pool(pool, model=model, output=tmp_path / "out", regions=regions)
     assert (report.scored, report.errors, report.exit_code) == (11, {"internal": 1}, 3)
     stored, right = rows(tmp_path / "out"), rows(tmp_path / "right")

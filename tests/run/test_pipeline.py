@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from deal import read_results, select
+from deal.run import ending as ending_module
 from deal.run import ledger as ledger_module
-from deal.run import pipeline as pipeline_module
-from deal.run import workers as line_module
+from deal.run import steps as steps_module
 from deal.run.pipeline import Progress, score_pool
 from deal.run.sketch import QuantileSketch
 from deal.scoring.batch_scores import BatchScores
@@ -125,7 +125,7 @@ def test_batches_hold_images_of_one_size_in_the_order_of_the_pool(
 def backlog(pool: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:
     """How many images were decoded but not yet stored, whenever one is stored."""
     decoded, waiting = [], []
-    decode = line_module.decode
+    decode = steps_module.decode
 
     def counting(item: Any, **limits: Any) -> Any:
         decoded.append(item.id)
@@ -134,7 +134,7 @@ def backlog(pool: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **options
     def progress(state: Progress) -> None:
         waiting.append(len(decoded) - state.done)
 
-    monkeypatch.setattr(line_module, "decode", counting)
+    monkeypatch.setattr(steps_module, "decode", counting)
     score_pool(pool, output=output, progress=progress, **options)
     return waiting
 
@@ -255,7 +255,7 @@ def test_the_shard_that_ends_last_ranks_them_all(
             others[0].join(2)  # time enough to overtake, were it allowed to
         return selection
 
-    monkeypatch.setattr(pipeline_module, "select_by", select_while_the_other_shard_runs)
+    monkeypatch.setattr(ending_module, "select_by", select_while_the_other_shard_runs)
     score_pool(pool, model=model, output=out, shard="0/2")
     others[0].join()
     assert len((out / "selection.csv").read_text().splitlines()) == 1 + 12

@@ -1,0 +1,250 @@
+"""Build examples/rig and hold it to deal: scores, kept frames, kill -9, a full disk.
+
+    python examples/rig/check.py [--kills 100] [--seed 0]
+
+Needs deal in this environment, a C++ compiler, CMake and libjpeg-turbo's headers. OpenVINO comes
+from PyPI into build/rig/venv. Where it cannot be installed, the check is skipped: exit code 0, and
+one line says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import deal
+from deal.rig.journal import END, FRAME, RECORD_BYTES, Record
+from deal.selection.stream import Stream, number_of
+from deal.selection.stream_rules import StreamRules
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / "build" / "rig"
+DEMO = Path(deal.__file__).parent / "demo"
+FRAMES, BUDGET, FPS = 120, 12, 10
+GAP, NEAR = 0.2, 0.5
+RULES = ["--budget", str(BUDGET), "--min-gap", str(GAP), "--fps", str(FPS)]
+
+
+def build() -> str | None:
+    """Make build/rig/rig; return why not, if OpenVINO or libjpeg-turbo cannot be had."""
+    for tool in ("cmake", "c++"):
+        if shutil.which(tool) is None:
+            return f"{tool} is missing: apt-get install cmake g++"
+    python = BUILD / "venv" / "bin" / "python"
+    where = "import openvino, os; print(os.path.dirname(openvino.__file__))"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
+    found = told(python, "-c", where)
+    if found.returncode != 0:
+        installed = told(python, "-m", "pip", "install", "--quiet", "openvino")
+        if installed.returncode != 0:
+            return f"pip cannot install openvino: {installed.stderr.strip().splitlines()[-1]}"
+        found = told(python, "-c", where)
+    openvino = Path(found.stdout.strip()) / "cmake"
+    cache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    library, prefix = BUILD / "libdeal", BUILD / "prefix"
+    static = [*cache, "-DBUILD_SHARED_LIBS=OFF"]
+    needed("cmake", "-S", HERE.parents[1], "-B", library, *static)
+    needed("cmake", "--build", library, "--parallel", "2")
+    needed("cmake", "--install", library, "--prefix", prefix)
+    places = [f"-DOpenVINO_DIR={openvino}", f"-DCMAKE_PREFIX_PATH={prefix}"]
+    configured = told("cmake", "-S", HERE, "-B", BUILD, *places, *cache)
+    if configured.returncode != 0:
+        if "Could NOT find JPEG" in configured.stderr:
+            return "libjpeg-turbo is missing: apt-get install libjpeg62-turbo-dev"
+        raise SystemExit(configured.stderr)
+    needed("cmake", "--build", BUILD, "--parallel", "2")
+    return None
+
+
+def told(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it prints."""
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def needed(*command: str | Path) -> None:
+    """Run a command that has to succeed; else what it printed is shown."""
+    done = told(*command)
+    if done.returncode != 0:
+        raise SystemExit(done.stdout + done.stderr)
+
+
+def command(frames: Path, output: Path, *rules: str) -> list[str]:
+    """The command line of the rig."""
+    return [str(BUILD / "rig"), str(DEMO / "model.onnx"), str(frames), str(output), *rules]
+
+
+def rig(frames: Path, output: Path, *rules: str) -> None:
+    """Run the rig to its end."""
+    subprocess.run(command(frames, output, *rules), check=True, stdout=subprocess.DEVNULL)
+
+
+def records(output: Path) -> list[Record]:
+    """The whole records of a journal, which is not touched."""
+    data = (output / "journal.bin").read_bytes()
+    found: list[Record] = []
+    for at in range(0, len(data), RECORD_BYTES):
+        record = Record.decoded(data[at : at + RECORD_BYTES], len(found))
+        if record is None:
+            break
+        found.append(record)
+    return found
+
+
+def kept_by(journal: list[Record], **options: object) -> set[int]:
+    """What the selector of Python keeps of the frames in a journal."""
+    stream = Stream.of(StreamRules.of(budget=BUDGET, **options))  # type: ignore[arg-type]
+    for record in journal:
+        if record.kind == END:
+            stream.finish()
+        elif record.kind == FRAME:
+            stream.take(record.frame, str(record.frame.number))
+    return stream.kept_numbers()
+
+
+def files(output: Path) -> dict[str, bytes]:
+    """The kept files: those with final names."""
+    folder = output / "frames"
+    found = folder.iterdir() if folder.exists() else ()
+    return {path.name: path.read_bytes() for path in found if path.suffix != ".new"}
+
+
+def check_scores(work: Path) -> str:
+    """The scores of the rig against deal's, in float32 by OpenVINO and by ONNX Runtime."""
+    pool = DEMO / "pool"
+    results = deal.score_pool(pool, model=DEMO / "model.onnx", output=work / "scored", threads=1)
+    table = deal.read_results(results.output).table
+    signatures = dict(zip(table["id"].to_pylist(), table["thumbnail"].to_pylist(), strict=True))
+    worst = dict.fromkeys(("entropy", "ds:entropy", "tail:entropy"), 0.0)
+    for name in worst:
+        output = work / name.replace(":", "-")
+        rig(pool, output, "--budget", "5", "--acquisition", name)
+        scores = deal.acquisition_scores(table, name)
+        expected = {
+            number_of(frame): (score, bytes(signatures[frame]))
+            for frame, score in zip(table["id"].to_pylist(), scores, strict=True)
+        }
+        frames = [record.frame for record in records(output) if record.kind == FRAME]
+        assert len(frames) == len(expected) == 24
+        for frame in frames:
+            score, signature = expected[frame.number]
+            assert frame.signature == signature, "an image is decoded to other pixels"
+            worst[name] = max(worst[name], abs(frame.score - score))
+    assert worst["entropy"] <= 1e-5
+    found = ", ".join(f"{name} within {difference:.0e}" for name, difference in worst.items())
+    return f"24 frames: the same signatures; {found} of deal score"
+
+
+def check_kept(drive: Path, work: Path) -> str:
+    """The kept frames against `deal stream` over the same frames."""
+    manifest = work / "trip.csv"
+    lines = [
+        f"{path},{path.name},{round(1e9 / FPS * index)}"
+        for index, path in enumerate(sorted(drive.iterdir()))
+    ]
+    manifest.write_text("\n".join(["uri,id,timestamp_ns", *lines]) + "\n")
+    desk = ["--acquisition", "entropy", "--budget", str(BUDGET), "--min-gap", f"{GAP}s"]
+    model = ["--model", str(DEMO / "model.onnx"), "--output", str(work / "desk")]
+    near = ["--near-duplicates", str(NEAR)]
+    stream = [sys.executable, "-m", "deal", "stream", str(manifest), *desk, *near, *model]
+    subprocess.run(stream, check=True, stdout=subprocess.DEVNULL)
+    rig(drive, work / "near", *RULES, *near)
+    assert files(work / "near") == files(work / "desk")
+    tables = []
+    for folder in ("near", "desk"):
+        with (work / folder / "selection.csv").open(newline="") as file:
+            tables.append([(row["rank"], row["id"]) for row in csv.DictReader(file)])
+    assert tables[0] == tables[1]
+    return f"{len(tables[0])} of {FRAMES} frames kept, as deal stream does, in the same order"
+
+
+def check_kills(drive: Path, work: Path, kills: int, seed: int) -> str:
+    """Kill it at any moment: never above budget, and the same files after a restart."""
+    rng = random.Random(seed)
+    started = time.monotonic()
+    rig(drive, work / "whole", *RULES)
+    seconds = time.monotonic() - started
+    whole = files(work / "whole")
+    assert len(whole) == BUDGET
+    done, folders, midway = 0, 0, 0
+    while done < kills:
+        output = work / f"killed-{folders}"
+        folders += 1
+        for _ in range(min(rng.randint(1, 3), kills - done)):
+            # Also while a restart reads the journal, so the moment is any of the whole run.
+            process = subprocess.Popen(
+                command(drive, output, *RULES), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            time.sleep(rng.uniform(0, seconds))
+            process.kill()
+            process.wait()
+            done += 1
+            found = files(output)
+            assert len(found) <= BUDGET, "above budget"
+            assert all((drive / name).read_bytes() == data for name, data in found.items())
+            if (output / "journal.bin").exists():
+                midway += 0 < len(records(output)) <= FRAMES
+        rig(drive, output, *RULES)
+        assert files(output) == whole, f"other files after a kill: {output}"
+        kept = kept_by(records(output), min_gap=f"{GAP}s")
+        assert kept == {number_of(name) for name in whole}
+        assert {path.suffix for path in (output / "frames").iterdir()} == {".jpg"}
+    return f"{done} x kill -9, {midway} midway: files == journal == budget {BUDGET}"
+
+
+def check_full_disk(drive: Path, work: Path) -> str:
+    """Files that cannot be written whole: a reason, a running program, and all of it later."""
+    output = work / "full"
+    # Python ignores the signal of this limit, and so do programs that inherit its signals.
+    limited = subprocess.run(
+        command(drive, output, *RULES),
+        capture_output=True,
+        text=True,
+        check=False,
+        restore_signals=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)),
+    )
+    assert limited.returncode == 1, limited
+    assert "File too large; what is kept so far is safe" in limited.stderr
+    assert len(files(output)) <= BUDGET
+    rig(drive, output, *RULES)
+    assert files(output) == files(work / "whole")
+    return "a full disk: told, nothing lost, and the same files once there is room"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all checks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    missing = build()
+    if missing is not None:
+        print(f"skipped: {missing}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        drive = work / "drive"
+        drive.mkdir()
+        images = sorted((DEMO / "pool").glob("*.jpg"))
+        for index in range(FRAMES):
+            shutil.copy(images[index % len(images)], drive / f"{index:03}.jpg")
+        print(check_scores(work))
+        print(check_kept(drive, work))
+        print(check_kills(drive, work, given.kills, given.seed))
+        print(check_full_disk(drive, work))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+#include "network.hpp"
+
+#include <stdexcept>
+
+namespace {
+
+deal_context_options one_thread() {
+  auto options = deal::make<deal_context_options>();
+  options.threads = 1;  // the other cores belong to the rig's own work
+  return options;
+}
+
+[[noreturn]] void refuse(const std::string& what) { throw std::runtime_error(what); }
+
+void check_simple(const deal_model& model) {
+  if (model.input_dtype != DEAL_UINT8 && model.input_dtype != DEAL_FLOAT32) {
+    refuse("the network takes neither uint8 nor float32: export it with such an input");
+  }
+  if (model.output_dtype != DEAL_FLOAT32 || model.probabilities || model.sigmoid) {
+    refuse("the network does not give float32 logits of each class: export it without softmax");
+  }
+  if (model.dropouts > 0) refuse("the network has inputs besides the image: export it without");
+  if (model.difficulty_name != nullptr) {
+    refuse("the network computes its difficulty itself, which this example does not read");
+  }
+}
+
+}  // namespace
+
+Network::Network(const std::string& model, const std::string& acquisition)
+    : model_(model), context_(one_thread()), acquisition_(deal::acquisition(acquisition.c_str())) {
+  check_simple(model_.get());
+  ov::Core core;
+  // Without the hint, processors with bfloat16 would compute in bfloat16: other scores.
+  compiled_ = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32),
+                                 ov::inference_num_threads(1), ov::num_streams(1));
+  request_ = compiled_.create_infer_request();
+
+  // What the acquisition functions read, of a batch of one.
+  const auto classes = static_cast<std::size_t>(model_->classes);
+  acquisition_.classes = model_->classes;
+  counts_.resize(5 + 3 * DEAL_HISTOGRAM_LEVELS + classes);
+  std::int64_t* count = counts_.data();
+  const auto take = [](auto& next, std::size_t size) {
+    auto* taken = next;
+    next += size;
+    return taken;
+  };
+  output_.nonfinite = take(count, 1);
+  output_.n_pixels = take(count, 1);
+  output_.boundary_pixels = take(count, 1);
+  output_.entropy_hist = take(count, DEAL_HISTOGRAM_LEVELS);
+  output_.class_pixels = take(count, classes);
+  numbers_.resize(9 + 3 * classes);
+  double* number = numbers_.data();
+  output_.entropy_mean = take(number, 1);
+  output_.margin_mean = take(number, 1);
+  output_.least_confidence_mean = take(number, 1);
+  output_.class_entropy_sum = take(number, classes);
+  if (model_->head == nullptr) return;
+  output_.difficulty_hist = take(count, DEAL_HISTOGRAM_LEVELS);
+  output_.difficulty_hist_image = take(count, DEAL_HISTOGRAM_LEVELS);
+  output_.difficulty_mean = take(number, 1);
+  output_.difficulty_min = take(number, 1);
+  output_.difficulty_max = take(number, 1);
+  output_.difficulty_weighted_entropy_mean = take(number, 1);
+  output_.difficulty_weighted_margin_mean = take(number, 1);
+  output_.difficulty_weighted_least_confidence_mean = take(number, 1);
+  output_.class_difficulty_sum = take(number, classes);
+  output_.class_difficulty_weighted_entropy_sum = take(number, classes);
+}
+
+double Network::score(const Image& image) {
+  const deal_model& m = model_.get();
+  const bool is_any = m.input_height == 0;
+  const bool fits = is_any
+                        ? image.height % m.size_multiple == 0 && image.width % m.size_multiple == 0
+                        : image.height == m.input_height && image.width == m.input_width;
+  if (!fits) {
+    refuse("the frame is " + std::to_string(image.height) + "x" + std::to_string(image.width) +
+           ", and the network takes " + std::to_string(m.input_height) + "x" +
+           std::to_string(m.input_width) + ": let the camera deliver that size");
+  }
+  fill(image);
+  request_.infer();
+
+  const ov::Tensor found = request_.get_tensor(m.output_name);
+  const ov::Shape shape = found.get_shape();
+  const bool last = m.output_layout == DEAL_NHWC;  // channels
+  auto logits = deal::make<deal_tensor>();
+  logits.data = found.data<float>();
+  logits.size_bytes = static_cast<std::int64_t>(found.get_byte_size());
+  logits.batch = 1;
+  logits.channels = static_cast<std::int64_t>(shape[last ? 3 : 1]);
+  logits.height = static_cast<std::int64_t>(shape[last ? 1 : 2]);
+  logits.width = static_cast<std::int64_t>(shape[last ? 2 : 3]);
+  logits.stride[1] = logits.channels * logits.height * logits.width;
+  logits.stride[2] = last ? 1 : logits.height * logits.width;
+  logits.stride[3] = logits.width * (last ? logits.channels : 1);
+  logits.stride[4] = last ? logits.channels : 1;
+
+  auto input = deal::make<deal_input>();
+  input.logits = &logits;
+  input.head = m.head;
+  input.sampling = m.sampling;
+  input.raster_height = image.height;
+  input.raster_width = image.width;
+  context_.compute(input, output_);
+  return deal::score(acquisition_, output_, 1).front();
+}
+
+void Network::fill(const Image& image) {
+  const deal_model& m = model_.get();
+  const bool planes = m.input_layout == DEAL_NCHW;
+  const auto height = static_cast<std::size_t>(image.height);
+  const auto width = static_cast<std::size_t>(image.width);
+  const ov::Shape shape = planes ? ov::Shape{1, 3, height, width} : ov::Shape{1, height, width, 3};
+  ov::Tensor tensor = request_.get_tensor(m.input_name);
+  tensor.set_shape(shape);
+  const std::size_t pixels = height * width;
+  const auto write = [&](auto* to, auto value) {
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      const std::uint8_t* from = image.rgb.data() + (m.input_bgr ? 2 - channel : channel);
+      auto* at = to + (planes ? channel * pixels : channel);
+      const std::size_t step = planes ? 1 : 3;
+      for (std::size_t i = 0; i < pixels; ++i) at[i * step] = value(from[3 * i], channel);
+    }
+  };
+  if (m.input_dtype == DEAL_UINT8) {
+    write(tensor.data<std::uint8_t>(), [](std::uint8_t level, std::size_t) { return level; });
+  } else {
+    write(tensor.data<float>(), [&](std::uint8_t level, std::size_t channel) {
+      return static_cast<float>((level / 255.0 - m.mean[channel]) / m.std[channel]);
+    });
+  }
+}
