@@ -1,9 +1,9 @@
 """Score a folder of images with Spark: one part per Arrow batch, written where it is scored.
 
-    spark-submit examples/engines/with_spark.py /pool model.onnx /scored
+    PYSPARK_PYTHON=$(which python) python examples/engines/with_spark.py /pool model.onnx /scored
 
-The folder may be anything that Spark reads (hdfs://, s3a://); model and output lie where every
-executor finds them. Afterwards: deal select /scored --budget 500
+Or by spark-submit. The folder may be anything that Spark reads (hdfs://, s3a://); model and output
+lie where every executor finds them. Afterwards: deal select /scored --budget 500
 """
 
 import sys
