@@ -23,7 +23,7 @@ from deal.errors import DealError, EngineUnavailableError, TooManyErrorsError, U
 from deal.machine.files import writing
 from deal.pool.inside import Reading
 from deal.pool.remote_path import is_in_store
-from deal.ray.cluster import Need, address_of, connected, load, workers_for
+from deal.ray.cluster import Need, address_of, aloud, connected, load, workers_for
 from deal.ray.items import Listed, check_unique, listed
 from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, one_line, where
 from deal.ray.remote import run_there
@@ -121,6 +121,7 @@ def score(
         "actors": actors,
         "block_rows": block_rows,
     }
+    progress = aloud(progress)
     with connected(address):
         if load().util.client.ray.is_connected():
             if not is_paths:

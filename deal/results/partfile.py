@@ -72,8 +72,9 @@ class Part:
                 # Said not to read ahead, since most parts are small: a fifth less time.
                 self._parquet = parquet.ParquetFile(self._file, pre_buffer=False)
                 metadata = self._parquet.metadata
-                self.footer = deal_metadata(metadata.metadata)
-                own = (metadata.metadata or {}).get(_KEY)
+                entries = metadata.metadata or {}
+                self.footer = deal_metadata(entries)
+                own = entries.get(_KEY)
                 self._sums = None if own is None else own.split()[1:]
                 self.rows = metadata.num_rows
             except BaseException:

@@ -199,6 +199,9 @@ def part_batches(part: Part, names: Sequence[str], batch_rows: int) -> Iterator[
     kinds = IMAGE_COLUMNS | REGION_COLUMNS
     for batch in part.batches(columns, batch_rows):
         present = set(batch.schema.names)
+        if present.issuperset(names):
+            yield batch.select(list(names)).replace_schema_metadata()
+            continue
         arrays = [
             batch.column(name) if name in present else pa.nulls(batch.num_rows, kinds[name][0])
             for name in names

@@ -198,7 +198,7 @@ def replay(
         raise ResultsError("none of the rows has a score: there is nothing to replay")
     if ranking.limits.window_ns is not None and not len(rows.times):
         rows.times = np.zeros(len(rows), np.int64)
-        rows.times[order] = read_times(stored, order, "a window")
+        rows.times[order] = read_times(rows.source, rows.numbers[order], "a window")
     arrivals = _arrivals(rows, order)
     kinds = [name for name in ("sequence", "camera") if name in rows.groups]
     names: dict[str, list[str | None]] = {str(name): _texts(rows, name) for name in kinds}

@@ -291,7 +291,10 @@ class Sources:
                 wanted = list(dict.fromkeys([*own, "id"]))
             for batch in part_batches(part, wanted, _LARGE_ROWS):
                 table = without(pa.Table.from_batches([batch]), self._second, part.path)
-                yield table.select(own) if join is None else join(table)
+                if join is not None:
+                    yield join(table)
+                else:
+                    yield table if own == wanted else table.select(own)
 
 
 def _bytes(source: pa.Table | Path) -> int:
