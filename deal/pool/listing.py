@@ -138,6 +138,10 @@ class Pool:
                 return len(table)
         return sum(1 for _ in self._entries())
 
+    def listed(self) -> _Listing:
+        """List the items without looking up their versions."""
+        return self._entries()
+
     def _entries(self) -> _Listing:
         passed: Counter[str] = Counter()
         said: dict[str, None] = {}  # in the order in which it was said first

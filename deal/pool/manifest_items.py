@@ -55,16 +55,19 @@ def list_manifest(
     else:
         rows = read_manifest(path, say)
     for row in rows:
-        if is_remote(row.path):
-            check_readable(row.path)
-            uri, version = row.path, row.source_version or ""
+        path = row.path
+        if is_remote(path):
+            check_readable(path)
+            uri, version = path, row.source_version or ""
             locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
             if lies_inside(uri):
                 locator = locate(uri, version, endpoint_url=reading.endpoint_url)
             version = version if isinstance(locator, RemoteObject) and locator.etag else ""
         else:
-            uri, version = path_to_id(row.path), ""
-            locator = LocalFile(row.path) if _is_file(row.path) else locate(uri)
+            uri, version = path_to_id(path), ""
+            # Of a file, as far as can be told without looking: most are.
+            is_file = "#" not in path and ".tar/" not in path.lower()
+            locator = LocalFile(path) if is_file else locate(uri)
         item_id = row.id or path_to_id(row.relative)
         yield PoolItem(
             item_id,
@@ -76,8 +79,3 @@ def list_manifest(
             row.timestamp_ns,
             row.attributes,
         )
-
-
-def _is_file(path: str) -> bool:
-    """Whether a name is that of a file, as far as can be told without looking: most are."""
-    return "#" not in path and ".tar/" not in path.lower()
