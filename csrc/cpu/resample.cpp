@@ -10,6 +10,8 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/processor.h"
+
 namespace deal {
 namespace {
 
@@ -144,7 +146,7 @@ __attribute__((target("avx2"))) void column_avx2(const uint8_t* rows, int64_t st
 void resample_rgb(const uint8_t* image, int64_t height, int64_t width, uint8_t* out,
                   int64_t out_height, int64_t out_width, ResampleFilter filter, bool vector) {
 #ifdef DEAL_RESAMPLE_AVX2
-  const bool avx2 = vector && __builtin_cpu_supports("avx2");
+  const bool avx2 = vector && processor().avx2;
 #else
   (void)vector;
 #endif
