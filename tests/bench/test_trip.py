@@ -44,7 +44,8 @@ def _differ(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_scored_trip_is_compared(tmp_path):
     rows = [{**row, "margin_mean": 1 - row["entropy_mean"]} for row in random_drive(5).rows]
     with Output.open(tmp_path / "out", settings={"m": 1}, classes=["road"]) as output:
-        output.write({name: [row[name] for row in rows] for name in rows[0]}, None)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        output.write({**columns, "class_entropy_sum": np.ones((len(rows), 1))}, None)
     found = {row.name: row.value.median for row in compared(str(tmp_path / "out"))}
     assert [name.partition(",")[0] for name in found].count("frames that select takes too") == 5
     assert found["frames that select takes too, budget"] == 1.0
