@@ -247,6 +247,13 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @count("--frames", 108_000, "Number of frames.")
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="OUT",
+    help="Also replay a scored trip: which frames of deal select are kept, and the ratio to the "
+    "exact optimum (needs SciPy).",
+)
 @outputs
 def stream(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the selector of streams, frame by frame, in a C program on one core."""
