@@ -20,8 +20,9 @@ if folder not in Path(deal.__file__).resolve().parents:
 
 logits = (np.arange(6 * 12 * 16) * 37 % 101 / 16).astype(np.float32).reshape(1, 6, 12, 16)
 images = deal.score_logits(logits, size=(90, 120), align_corners=False).images
-print("entropy %.17g margin %.17g" % (images["entropy_mean"][0], images["margin_mean"][0]), end=" ")
-print("score %.17g" % deal.acquisition_scores(images, "entropy")[0])
+entropy, margin = images["entropy_mean"][0], images["margin_mean"][0]
+score = deal.acquisition_scores(images, "entropy")[0]
+print(f"entropy {entropy:.17g} margin {margin:.17g} score {score:.17g}")
 
 rng = np.random.Generator(np.random.PCG64(0))
 found = hashlib.sha256()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deal._install import pip_install
 from deal.errors import EngineUnavailableError, UsageError
 from deal.machine.cores import available_cores
 
-__all__ = ["Need", "address_of", "connected", "load", "workers_for"]
+__all__ = ["Need", "address_of", "aloud", "connected", "load", "workers_for"]
+
+T = TypeVar("T")
 
 _PORT = 10001
 _QUIET = ("ray.data", "ray._private.worker")
@@ -74,7 +76,9 @@ def connected(address: str | None) -> Iterator[None]:
             yield
         return
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray starts
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {}
+    if address is None or "://" not in address:  # a server of clients has settings of its own
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"num_cpus": available_cores(), "include_dashboard": False}
     with _quiet():
@@ -106,6 +110,19 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+def aloud(function: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """A function of the caller that prints where it would outside of :func:`connected`."""
+    if function is None:
+        return None
+    stdout, call = sys.stdout, function
+
+    def spoken(value: T) -> None:
+        with redirect_stdout(stdout):
+            call(value)
+
+    return spoken
 
 
 def workers_for(actors: int | tuple[int, int] | str, need: Need, *, reads: bool) -> tuple[int, int]:

@@ -41,9 +41,7 @@ def hashed(ids: list[str], regions: np.ndarray | None = None) -> np.ndarray:
     return name_hashes(pa.array(ids, pa.large_string()), regions)
 
 
-def drawn_order(
-    how: Stochastic, scores: np.ndarray, hashes: np.ndarray, seed: int
-) -> np.ndarray:
+def drawn_order(how: Stochastic, scores: np.ndarray, hashes: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(-how.draws(scores, hashes, seed, np.sort(scores)), kind="stable")
 
 
