@@ -251,6 +251,11 @@ def stream(as_json: bool, output: str | None, **options: Any) -> None:
 @click.option("--budget", default="1%", show_default=True, metavar="N|P%", help="Rows to select.")
 @rounds(2)
 @click.option(
+    "--narrow",
+    is_flag=True,
+    help="Rows hold only what ds needs, in parts of one size: 10⁸ rows take 2 GB.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False),
     metavar="DIR",
@@ -258,7 +263,7 @@ def stream(as_json: bool, output: str | None, **options: Any) -> None:
 )
 @outputs
 def scale(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal select over millions of rows."""
+    """Time deal select over millions of rows, beside DuckDB if it is installed."""
     from deal.bench.scale import run
 
     show(run(**options), as_json, output)
