@@ -286,6 +286,7 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
 @count("--width", 256, "Numbers per feature vector.")
 @count("--picks", 1000, "Number of picks.")
 @count("--threads", 2, "Number of threads.")
+@count("--parts", 0, "Measure the search in so many parts instead.", least=0)
 @rounds(3)
 @outputs
 def core_set(as_json: bool, output: str | None, **options: Any) -> None:
