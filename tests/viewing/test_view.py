@@ -24,7 +24,7 @@ from deal import (
     select,
     view,
 )
-from deal.bench.scale import write_results
+from deal.bench.made_up import write_results
 from deal.results.maps import map_path, read_map
 from deal.viewing.pack import Pack
 from deal.viewing.pictures import KINDS
