@@ -73,7 +73,7 @@ class ItemError(Exception):
     ----------
     code : str
         The ``error_code`` column: ``io``, ``decode``, ``too_large``, ``size``, ``memory``,
-        ``segments``, ``network``, ``nonfinite``, ``mask`` or ``internal``.
+        ``segments``, ``network``, ``nonfinite``, ``mask``, ``crash`` or ``internal``.
     message : str
         The ``error`` column, one line.
     """

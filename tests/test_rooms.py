@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "deal"
 
 # Top to bottom; "deal" are the public names. What lies in no room is below them all.
 ORDER = """
-__main__ cli doctor checking bench report loop export deal annotation viewing fitting rig run
+__main__ cli doctor checking bench report loop export deal annotation viewing fitting rig ray run
 scoring engines selection acquisitions regions training results labeled model kernel pool machine
 synthetic
 """

@@ -86,6 +86,24 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @click.argument("pool", nargs=-1)
+@click.option(
+    "--model",
+    type=click.Path(exists=True),
+    metavar="FILE",
+    help="ONNX model. Default: the bundled one.",
+)
+@count("--images", 2000, "Number of images to generate.")
+@rounds(1)
+@outputs
+def ray(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time deal-score beside deal.ray.score on this machine."""
+    from deal.bench.cluster import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
+@click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
 @count("--images", 40, "Number of images.", least=2)
 @rounds(5)

@@ -184,6 +184,14 @@ _BATCH_SIZE = (
 )
 @option(
     _RUN,
+    "--on",
+    metavar="ray[://HOST]",
+    help="Score on a Ray cluster: ray starts one on this machine, ray://auto uses the one that "
+    "this machine belongs to, ray://HOST[:PORT] another one, whose machines have to find all files "
+    "under the same names. A worker takes --threads CPUs, with --device cuda a GPU too.",
+)
+@option(
+    _RUN,
     "--threads",
     type=int,
     metavar="N",
@@ -295,6 +303,7 @@ def command(
     demo: bool,
     list_topics: bool,
     top: int,
+    on: str | None,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -332,10 +341,15 @@ def command(
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Pillow warns of odd tags by line numbers of its own; what matters is in the image's row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    from deal.run.pipeline import score_pool
-
     with Display(enabled=not quiet) as display:
-        report = score_pool(pool, progress=display, **options)
+        if on is None:
+            from deal.run.pipeline import score_pool
+
+            report = score_pool(pool, progress=display, **options)
+        else:
+            from deal.ray.scoring import score
+
+            report = score(pool, on=on, progress=display, **_for_cluster(options))
     for note in report.notes:
         print_note(note)
     if not options["csv_safe"]:
@@ -346,6 +360,17 @@ def command(
         print_selection(report.selection, top)
         _print_summary(report)
     return report.exit_code
+
+
+def _for_cluster(options: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that a cluster does not have, unless they were given."""
+    given = click.get_current_context().get_parameter_source
+    alone = ("regions", "keep_regions", "outlines", "sessions", "decode_threads", "dedup", "shard")
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in alone or given(name) is not ParameterSource.DEFAULT
+    }
 
 
 def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]:

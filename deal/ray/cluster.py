@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from deal._install import pip_install
 from deal.errors import EngineUnavailableError, UsageError
 from deal.machine.cores import available_cores
 
-__all__ = ["Need", "address_of", "connected", "load", "workers_for"]
+__all__ = ["Need", "address_of", "aloud", "connected", "load", "workers_for"]
+
+T = TypeVar("T")
 
 _PORT = 10001
 _QUIET = ("ray.data", "ray._private.worker")
@@ -71,7 +75,10 @@ def connected(address: str | None) -> Iterator[None]:
         with _quiet():
             yield
         return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray starts
+    options: dict[str, Any] = {}
+    if address is None or "://" not in address:  # a server of clients has settings of its own
+        options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"num_cpus": available_cores(), "include_dashboard": False}
     with _quiet():
@@ -92,16 +99,30 @@ def connected(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Ray Data says of blocks and retries is said by deal in its own words."""
+    """What Ray says of blocks and retries deal says in its own words; stdout is for results."""
     loggers = [logging.getLogger(name) for name in _QUIET]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # where Ray's own threads would print
+            yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+def aloud(function: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """A function of the caller that prints where it would outside of :func:`connected`."""
+    if function is None:
+        return None
+    stdout, call = sys.stdout, function
+
+    def spoken(value: T) -> None:
+        with redirect_stdout(stdout):
+            call(value)
+
+    return spoken
 
 
 def workers_for(actors: int | tuple[int, int] | str, need: Need, *, reads: bool) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import DealError, EngineUnavailableError, TooManyErrorsError, UsageError
 from deal.machine.files import writing
 from deal.pool.inside import Reading
-from deal.ray.cluster import Need, address_of, connected, load, workers_for
+from deal.ray.cluster import Need, address_of, aloud, connected, load, workers_for
 from deal.ray.items import Listed, check_unique, listed
 from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, one_line, where
 from deal.ray.remote import run_there
@@ -120,6 +120,7 @@ def score(
         "actors": actors,
         "block_rows": block_rows,
     }
+    progress = aloud(progress)
     with connected(address):
         if load().util.client.ray.is_connected():
             if not is_paths:

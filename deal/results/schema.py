@@ -86,8 +86,8 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "status": (_TEXT, "ok, error, duplicate or skipped"),
     "error_code": (
         _TEXT,
-        "io, decode, too_large, size, memory, segments, network, nonfinite, mask or internal; "
-        "null unless error",
+        "io, decode, too_large, size, memory, segments, network, nonfinite, mask, crash or "
+        "internal; null unless error",
     ),
     "error": (_TEXT, "the reason, on one line; null unless error"),
     "duplicate_of": (_TEXT, "id of the image this one repeats; null unless duplicate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from deal.errors import ResultsError
 from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
+from deal.pool.remote_path import place
 from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
 
 if TYPE_CHECKING:
@@ -84,14 +86,15 @@ class Sources:
                 self._tables.append(source)
             else:
                 folders.append(source)
-        self._folders = [Path(folder) for folder in folders]
+        self._folders = [place(folder) for folder in folders]
         self._parts = list_results(folders, table)
         if folders and not self._parts:  # only for regions: every folder has a part of images
             raise ResultsError(
                 f"{self._folders[0]} holds no regions: score with --regions, such as grid:40"
             )
         self._first: tuple[Path, dict[str, str]] | None = None
-        self._lengths: list[int] = []
+        self._lengths: list[int] = []  # rows of each source
+        self._coming: list[int] = []  # the same, as far as the pass has come
         self._second: SecondRows = {}
         self.fingerprint, self.classes = self._settings()
 
@@ -100,7 +103,7 @@ class Sources:
 
         A column that a table lacks is left out; a column that a part lacks is null.
         """
-        lengths = []
+        self._coming = lengths = []
         sources = self._sources()
 
         def load(task: Sequence[int]) -> list[Iterable[pa.Table]]:
@@ -166,6 +169,11 @@ class Sources:
         taken = list(self._ahead(summaries, touched))
         names = taken[0].column_names if taken and summary else columns
         return _in_order(taken, names, order)
+
+    def expected(self, rows: int) -> int:
+        """Estimate the rows of all sources by their sizes, while `read` has yielded so many."""
+        sizes = [_bytes(source) for source in self._sources()]
+        return math.ceil(rows * sum(sizes) / max(sum(sizes[: len(self._coming)]), 1))
 
     def settle(self) -> bool:
         """Leave out second rows from now on (:mod:`deal.results.repeats`); True if there are any.
@@ -283,12 +291,15 @@ class Sources:
                 wanted = list(dict.fromkeys([*own, "id"]))
             for batch in part_batches(part, wanted, _LARGE_ROWS):
                 table = without(pa.Table.from_batches([batch]), self._second, part.path)
-                yield table.select(own) if join is None else join(table)
+                if join is not None:
+                    yield join(table)
+                else:
+                    yield table if own == wanted else table.select(own)
 
 
 def _bytes(source: pa.Table | Path) -> int:
     try:
-        return source.stat().st_size if isinstance(source, Path) else _TASK_BYTES
+        return source.stat().st_size if isinstance(source, Path) else source.nbytes
     except FileNotFoundError:  # a run has just removed the last row of the part
         return 0
 
