@@ -121,6 +121,7 @@ def test_sessions_run_every_batch_and_pass_failures_on(tiny):
         sessions.run([*batches, np.zeros((1, 8, 8), np.uint8)])
 
 
+@pytest.mark.slow
 def test_a_child_has_its_own_peak_and_says_why_it_failed():
     ballast = np.ones(2**25)  # 256 MiB that are not the child's
     child = run_child([sys.executable, "-S", "-c", "pass"])
@@ -215,6 +216,7 @@ def test_the_head_is_timed_beside_both_peers(monkeypatch):
     assert "left out" in head_bench.run(rounds=1).notes[0]
 
 
+@pytest.mark.slow
 def test_memory_of_a_tiny_network_is_measured():
     result = CliRunner().invoke(
         command, ["memory", "--small", "4", "--large", "8", "--tiny", "--json"]
@@ -228,6 +230,7 @@ def test_memory_of_a_tiny_network_is_measured():
     assert values["8 images / 4 images, once scored"] > 0
 
 
+@pytest.mark.slow
 def test_frames_are_timed_in_c_without_allocations(tmp_path, monkeypatch):
     from deal.bench.checkout import programs_folder
     from deal.bench.latency import run

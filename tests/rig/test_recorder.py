@@ -55,6 +55,7 @@ record(Path(sys.argv[1]), RULES[sys.argv[2]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gap", "bytes and windows"])
 def test_a_process_that_is_killed_ends_in_the_same_set_after_a_rerun(name, tmp_path):
     whole = record(tmp_path / "whole", RULES[name])
