@@ -10,9 +10,13 @@
 #                      counts go to bench/results/reliability.jsonl and docs/reliability.md
 # make ray             clusters whose images, workers, nodes and drivers die: minutes
 # make label-studio    tasks into a real Label Studio server on this machine and back; installs it first
+# make rig             build examples/rig with OpenVINO from PyPI and hold it to deal; KILLS=5
+# make ros2            run examples/ros2 with ROS 2 from PyPI, and hold it to deal
 # make check           formatting, lint and types
 # make docs            the documentation as a site: build/docs/index.html; a warning is an error
 # make libdeal         the kernel as a C library: build/libdeal.so, header csrc/abi/deal.h
+# make packages        Debian packages of the C library for amd64 and arm64, and wheels, into build/packages;
+#                      PYTHONS="python3.11 ..." for which; docs/howto/packages.md
 # make cuda            compile the CUDA kernels for two architectures; needs nvcc, no GPU.
 #                      For every one that nvcc knows: make cuda NVCC_CODES=-arch=all
 # make gpu             on a machine with a GPU: build, prove and measure it into OUTPUT; no network
@@ -25,7 +29,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture ray label-studio check docs libdeal cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,7 +38,8 @@ help:
 # ---- Python -------------------------------------------------------------------------------------
 
 HEADERS := $(wildcard csrc/*/*.h csrc/*/*.def)
-NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(wildcard csrc/*/*)
+NATIVE := $(filter-out csrc/cmake/%,$(wildcard csrc/*/*))
+NATIVE_INPUTS := setup.py pyproject.toml deal/_version.py csrc/sources.txt $(NATIVE)
 # The files of a group of csrc/sources.txt, without what follows the last dot.
 sources = $(basename $(shell sed -n 's/^$(1) //p' csrc/sources.txt))
 
@@ -103,7 +108,7 @@ test-emulated: $(VENV)/testing build/emulated/_native.so
 
 # Longer runs add up: docs/reliability.md has the sums of all that are recorded.
 MINUTES ?= 20
-torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized
+torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized build/fuzz_stream_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
 
@@ -125,10 +130,17 @@ $(SERVED)/installed: | $(BIN)/python
 label-studio: $(VENV)/scoring $(SERVED)/installed
 	$(SERVED)/bin/python -m tests.annotation.serving
 
+# Each has an environment of its own in build/, made by its check.
+KILLS ?= 5
+rig: $(VENV)/scoring
+	$(BIN)/python examples/rig/check.py --kills $(KILLS)
+ros2: $(VENV)/testing
+	$(BIN)/python examples/ros2/check.py
+
 check: $(VENV)/testing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*/* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu
+	$(BIN)/clang-format --dry-run --Werror $(NATIVE) examples/consumer/*.c* tests/c/*.c tests/c/*.h tests/c/*.cpp tests/c/*/* bench/*.c bench/*.h bench/gpu/*.cu examples/rig/*.?pp
 	$(BIN)/mypy -p deal  # deal/export and deal/bench are links, so this checks all of it
 
 $(VENV)/documenting: $(VENV)/testing
@@ -161,13 +173,20 @@ build/sanitized/%.o: csrc/%.cpp $(HEADERS)
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(SANITIZE) -c $< -o $@
 
-build/libdeal.so.1: $(PLAIN:%=build/c/%.o)
-	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -pthread $^ -o $@
+EXPORTS := csrc/cmake/exports.map
+
+build/libdeal.so.1: $(PLAIN:%=build/c/%.o) $(EXPORTS)
+	$(CXX) -shared -Wl,-soname,libdeal.so.1 -Wl,-z,defs -Wl,--version-script=$(EXPORTS) -pthread \
+	  $(filter %.o,$^) -o $@
 
 build/libdeal.so: build/libdeal.so.1
 	ln -sf libdeal.so.1 $@
 
 libdeal: build/libdeal.so
+
+# Compiled by CMake (CMakeLists.txt), from the same list of sources, with the same flags.
+packages: $(VENV)/scoring
+	PYTHON=$(PYTHON) csrc/cmake/packages.sh $(PYTHONS)
 
 C_TESTS := test_deal test_deal_calls test_quantised test_scores test_stream test_isa
 C_FUZZERS := fuzz_deal fuzz_stream

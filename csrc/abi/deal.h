@@ -50,6 +50,9 @@
  *     stage without any output is skipped.
  *   - A context serves one thread at a time; several contexts may run at once. No state is global.
  *     A context does not survive fork(): create one in the child.
+ *   - A context of threads = 1 starts no thread and takes no lock: all work is the caller's, with
+ * its priority and affinity. Others start threads - 1, named deal-1 and so on, which wait awake for
+ *     about 0.1 ms before they sleep; on_thread_start may set their priority and affinity.
  *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
  *     failure. No function throws, prints or exits. deal_enqueue allocates only when a shape needs
  *     more memory than any shape before it, never after deal_reserve for that shape.
@@ -151,6 +154,8 @@ typedef enum deal_region_kind {
 
 typedef struct deal_context deal_context;
 typedef void (*deal_log_callback)(void* user, const char* message);
+/* Called by a thread of the context before its first work; number: 1 to threads - 1. */
+typedef void (*deal_thread_callback)(void* user, int32_t number);
 
 typedef struct deal_context_options {
   size_t struct_size;
@@ -160,7 +165,17 @@ typedef struct deal_context_options {
   int32_t isa;          /* deal_isa, of the CPU */
   deal_log_callback log;
   void* log_user;
+  deal_thread_callback on_thread_start; /* where a rig sets priority or affinity; NULL: none */
+  void* thread_user;
 } deal_context_options;
+
+typedef struct deal_context_counters {
+  size_t struct_size;
+  int64_t frames;           /* images scored; on a CUDA context those of every deal_finish */
+  int64_t nonfinite_frames; /* of them not scored for NaN or infinite inputs */
+  int64_t host_bytes;       /* working memory that the context holds now */
+  int64_t device_bytes;     /* likewise, on a CUDA device */
+} deal_context_counters;
 
 typedef struct deal_tensor {
   size_t struct_size;
@@ -300,6 +315,9 @@ DEAL_API const char* deal_last_error(void);
 
 DEAL_API deal_status deal_context_create(const deal_context_options* options, deal_context** out);
 DEAL_API void deal_context_destroy(deal_context* context); /* NULL is allowed */
+/* Tells what the context did since it was created, and the memory it holds. */
+DEAL_API deal_status deal_context_count(const deal_context* context,
+                                        deal_context_counters* counters);
 
 DEAL_API deal_status deal_output_sizes(const deal_input* input, deal_sizes* sizes);
 DEAL_API deal_status deal_reserve(deal_context* context, const deal_input* input);

@@ -1,5 +1,5 @@
 /*
- * deal.hpp - deal.h, deal_stream.h and deal_model.h for C++17: errors are exceptions, and memory
+ * deal.hpp - the C interface for C++17: errors are exceptions, and memory
  * frees itself.
  *
  * Usage
@@ -32,7 +32,7 @@
  *     input.head = model->head, input.sampling = model->sampling;
  *     for (const deal_session_entry& entry : model.session_entries()) std::puts(entry.key);
  *
- * Rules: those of the three headers. A call that fails throws deal::Error. Objects move, and are
+ * Rules: those of the C headers. A call that fails throws deal::Error. Objects move, and are
  * not copied; one thread uses an object at a time. What this header itself allocates is told below.
  */
 #ifndef DEAL_HPP
@@ -49,6 +49,7 @@
 
 #include "deal.h"
 #include "deal_model.h"
+#include "deal_select.h"
 #include "deal_stream.h"
 
 namespace deal {
@@ -94,6 +95,12 @@ class Context {
     enqueue(input, output, stream);
     finish();
   }
+  /* What the context did since it was created, and the memory it holds. */
+  deal_context_counters counters() const {
+    auto counters = make<deal_context_counters>();
+    check(deal_context_count(context_.get(), &counters));
+    return counters;
+  }
   deal_context* get() const noexcept { return context_.get(); }
 
  private:
@@ -129,6 +136,27 @@ inline Thumbnail thumbnail(const std::uint8_t* rgb, std::int64_t height, std::in
   return made;
 }
 
+/* Rows far from each other, in the order of the picks. Allocates the vector, and what deal_k_center
+ * does. */
+inline std::vector<std::int64_t> k_center(const deal_k_center_options& options,
+                                          std::int64_t count) {
+  std::vector<std::int64_t> picks(static_cast<std::size_t>(count > 0 ? count : 0));
+  check(deal_k_center(&options, count, picks.data(), nullptr));
+  return picks;
+}
+
+/* An RGB image of packed rows, or of any strides in bytes, resized to [height, width, 3] as a model
+ * of this filter takes it. Allocates the vector. */
+inline std::vector<std::uint8_t> resize(const std::uint8_t* rgb, std::int64_t height,
+                                        std::int64_t width, deal_filter filter,
+                                        std::int64_t out_height, std::int64_t out_width,
+                                        const std::int64_t* stride = nullptr) {
+  const bool fits = out_height > 0 && out_width > 0 && out_height < 65536 && out_width < 65536;
+  std::vector<std::uint8_t> made(fits ? static_cast<std::size_t>(out_height * out_width * 3) : 1);
+  check(deal_resize(rgb, stride, height, width, filter, made.data(), out_height, out_width));
+  return made;
+}
+
 /* Neighbours in memory, to loop over. */
 template <class T>
 class Range {
@@ -152,6 +180,11 @@ class Model {
     block_.resize(static_cast<std::size_t>(model_.block_bytes));
     check(deal_model_read(path.c_str(), block_.data(), model_.block_bytes, &model_));
   }
+
+  Model(Model&&) = default; /* what lies in the block stays where it is */
+  Model& operator=(Model&&) = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
 
   const deal_model* operator->() const noexcept { return &model_; }
   const deal_model& get() const noexcept { return model_; }

@@ -105,8 +105,9 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
       deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "%d threads; 0 (every core) to 1024", o.threads);
     }
     const int threads = o.threads == 0 ? deal::available_cores() : o.threads;
+    const deal::ThreadPool::Start start = {o.on_thread_start, o.thread_user};
     if (o.device == DEAL_CUDA && deal::has_cuda()) {
-      context->cuda = deal::make_cuda_scorer(o.device_index, threads);
+      context->cuda = deal::make_cuda_scorer(o.device_index, threads, start);
       snprintf(line, sizeof line, "deal: CUDA device %d, %d threads", o.device_index, threads);
     } else {
       if (o.device != DEAL_CPU) {
@@ -114,7 +115,7 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
                    o.device);
       }
       const deal::Kernels& kernels = deal::choose_kernels(o.isa);
-      context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels);
+      context->cpu = std::make_unique<deal::CpuScorer>(threads, kernels, start);
       snprintf(line, sizeof line, "deal: %d threads, %s kernels", threads, kernels.name);
     }
     if (o.log != nullptr) o.log(o.log_user, line);
@@ -123,6 +124,18 @@ DEAL_API deal_status deal_context_create(const deal_context_options* options, de
 }
 
 DEAL_API void deal_context_destroy(deal_context* context) { delete context; }
+
+DEAL_API deal_status deal_context_count(const deal_context* context,
+                                        deal_context_counters* counters) {
+  return deal::guarded([&] {
+    if (context == nullptr) deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "context is NULL");
+    const size_t struct_size = deal::read_struct(counters, "deal_context_counters").struct_size;
+    deal_context_counters found =
+        context->cuda != nullptr ? context->cuda->counters() : context->cpu->counters();
+    found.struct_size = struct_size;
+    memcpy(counters, &found, std::min(struct_size, sizeof found));
+  });
+}
 
 DEAL_API deal_status deal_output_sizes(const deal_input* input, deal_sizes* sizes) {
   return deal::guarded([&] {

@@ -27,7 +27,8 @@
  *   - Loads no weights and runs nothing: the file is mapped into memory and its header walked. It
  *     must not be shortened meanwhile. Takes memory while it reads, and gives it back.
  *   - A file that is no ONNX model, that contradicts its contract, or that Python's deal refuses
- *     is DEAL_ERROR_INVALID_ARGUMENT with the reason and the remedy.
+ *     is DEAL_ERROR_INVALID_ARGUMENT with the reason and the remedy. So are names with a NUL and
+ *     heads with numbers beyond 1e15, which Python reads.
  *   - All pointers of deal_model point into the block, which must outlive them.
  */
 #ifndef DEAL_MODEL_H
@@ -120,6 +121,13 @@ typedef struct deal_model {
 /* Reads the ONNX file at path into block [size]. With a block of NULL only block_bytes is set. */
 DEAL_API deal_status deal_model_read(const char* path, void* block, int64_t size,
                                      deal_model* model);
+
+/* Resizes an RGB image into out [out_height, out_width, 3], as scoring does before the network,
+ * with its bits. stride: bytes from row to row, column to column and channel to channel; NULL for
+ * packed rows. The filter is a deal_filter. Takes memory for the rows, and gives it back. */
+DEAL_API deal_status deal_resize(const uint8_t* rgb, const int64_t* stride, int64_t height,
+                                 int64_t width, int32_t filter, uint8_t* out, int64_t out_height,
+                                 int64_t out_width);
 
 #ifdef __cplusplus
 }

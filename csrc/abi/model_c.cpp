@@ -7,6 +7,7 @@
 #include "abi/deal_model.h"
 #include "abi/guard.h"
 #include "abi/validate.h"
+#include "cpu/resample.h"
 #include "model/contract.h"
 #include "model/files.h"
 #include "model/onnx_header.h"
@@ -16,7 +17,7 @@
 namespace deal {
 namespace {
 
-constexpr size_t kLargestContract = size_t{1} << 24;  // bytes of JSON
+constexpr size_t kLargestContract = size_t{1} << 22;  // bytes of JSON
 
 // Hands out parts of the caller's block; without one it only counts.
 class Packer {
@@ -196,7 +197,7 @@ void check_head_fits(const Contract& c) {
 
 std::string_view contract_text(std::string_view json, const char* source) {
   if (json.size() > kLargestContract) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is larger than 16 MiB", source);
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s is larger than 4 MiB", source);
   }
   return json;
 }
@@ -256,6 +257,33 @@ DEAL_API deal_status deal_model_read(const char* path, void* block, int64_t size
     }
     found.struct_size = struct_size;
     memcpy(model, &found, std::min(struct_size, sizeof found));
+  });
+}
+
+DEAL_API deal_status deal_resize(const uint8_t* rgb, const int64_t* stride, int64_t height,
+                                 int64_t width, int32_t filter, uint8_t* out, int64_t out_height,
+                                 int64_t out_width) {
+  return deal::guarded([&] {
+    if (rgb == nullptr || out == nullptr) {
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "rgb or out is NULL");
+    }
+    constexpr int64_t kSide = 65535;  // sums of weights, and bytes of a row, stay far from overflow
+    for (const int64_t side : {height, width, out_height, out_width}) {
+      if (side >= 1 && side <= kSide) continue;
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "a side of %lld pixels; 1 to %lld are possible",
+                 deal::ll(side), deal::ll(kSide));
+    }
+    deal::RgbView image = deal::packed(rgb, height, width);
+    if (stride != nullptr) std::copy(stride, stride + 3, image.stride);
+    if (filter == DEAL_NEAREST) {
+      deal::nearest_rgb(image, out, out_height, out_width);
+    } else if (filter == DEAL_BILINEAR_ANTIALIAS || filter == DEAL_BICUBIC_ANTIALIAS) {
+      deal::resample_rgb(image, out, out_height, out_width,
+                         filter == DEAL_BICUBIC_ANTIALIAS ? deal::ResampleFilter::kBicubic
+                                                          : deal::ResampleFilter::kBilinear);
+    } else {
+      deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "filter %d is no deal_filter", filter);
+    }
   });
 }
 

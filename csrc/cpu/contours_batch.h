@@ -16,7 +16,9 @@ namespace deal {
 
 class BatchContours {
  public:
-  explicit BatchContours(int threads) : pool_(threads) {}
+  BatchContours(int threads, ThreadPool::Start start) : pool_(threads, start) {}
+
+  size_t bytes() const { return memory_.size(); }
 
   void reserve(const Request& request);
   // Labels [B, H, W], mask and segments of the request: on the host. Counts of bad inputs [B].

@@ -28,7 +28,7 @@ void add_boundary(const int32_t* regions, int64_t offset, uint64_t flags, int64_
 
 }  // namespace
 
-void ImageJob::run(int first, int count) {
+bool ImageJob::run(int first, int count) {
   Sums& total = w_.rows[first].sums;
   for (int s = first; s < first + count; ++s) w_.rows[s].sums.clear();
   count_nonfinite();
@@ -53,6 +53,7 @@ void ImageJob::run(int first, int count) {
   write_image(r_, total, b_, out_);
   if (needs_.contours) image_.contours.write(out_, b_, good);
   write_maps(good);
+  return good;
 }
 
 void ImageJob::count_nonfinite() {

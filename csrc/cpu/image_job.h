@@ -25,8 +25,8 @@ class ImageJob {
         b_(b),
         team_(team) {}
 
-  // May use the row workspaces first...first + count - 1.
-  void run(int first, int count);
+  // May use the row workspaces first...first + count - 1. False if inputs are not finite.
+  bool run(int first, int count);
 
  private:
   void count_nonfinite();

@@ -209,6 +209,16 @@ int64_t KCenter::farthest() {
   return row_of(best);
 }
 
+void KCenter::pick(int64_t given, int64_t count, int64_t first, int64_t* picks, double* distances) {
+  for (int64_t k = 0; k < count && !stop_; ++k) {
+    if (k == 0 && first < 0 && given == 0) first = central();
+    picks[k] = k == 0 && first >= 0 ? first : farthest();
+    if (stop_) return;
+    const double distance = take(picks[k]);
+    if (distances != nullptr) distances[k] = distance;
+  }
+}
+
 double KCenter::take(int64_t r) {
   const double squared = refresh(r, 0.0f);
   bound_[r] = -1.0f;

@@ -46,6 +46,9 @@ class KCenter {
   // Makes a candidate a center; returns its distance, in the unit of the metric, to its nearest
   // center until then: infinite if there was none.
   double take(int64_t row);
+  // Picks count rows after prepare() with `given` centers: first, or if it is negative the central
+  // row where there are no centers, then the farthest. distances may be NULL.
+  void pick(int64_t given, int64_t count, int64_t first, int64_t* picks, double* distances);
   // The work ended early: nothing that was returned since counts.
   bool stopped() const { return stop_; }
 

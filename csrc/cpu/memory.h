@@ -61,6 +61,7 @@ class Block64 {
   Block64& operator=(const Block64&) = delete;
 
   char* data() const { return data_; }
+  size_t size() const { return size_; }
   // Grows, never shrinks; what was in it is lost. New memory is touched here, so that scoring
   // meets no page faults; what padding holds never matters.
   void grow(size_t size) {

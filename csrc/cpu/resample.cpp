@@ -139,16 +139,53 @@ __attribute__((target("avx2"))) void column_avx2(const uint8_t* rows, int64_t st
 
 #endif
 
+// A row without gaps: the widest loads reach beyond its end.
+void copy_row(const RgbView& image, int64_t y, uint8_t* to) {
+  const uint8_t* const from = image.data + y * image.stride[0];
+  if (image.has_packed_pixels()) {
+    std::memcpy(to, from, static_cast<size_t>(3 * image.width));
+    return;
+  }
+  for (int64_t x = 0; x < image.width; ++x) {
+    for (int64_t c = 0; c < 3; ++c) {
+      to[3 * x + c] = from[x * image.stride[1] + c * image.stride[2]];
+    }
+  }
+}
+
+// Where the positions of an axis lie; Pillow adds up the steps (ImagingScaleAffine).
+std::vector<int64_t> nearest_positions(int64_t in, int64_t out) {
+  const double step = static_cast<double>(in) / static_cast<double>(out);
+  std::vector<int64_t> found;
+  double at = step * 0.5;
+  for (int64_t i = 0; i < out; ++i, at += step) {
+    found.push_back(std::min(static_cast<int64_t>(at), in - 1));
+  }
+  return found;
+}
+
 }  // namespace
 
-void resample_rgb(const uint8_t* image, int64_t height, int64_t width, uint8_t* out,
-                  int64_t out_height, int64_t out_width, ResampleFilter filter, bool vector) {
+void nearest_rgb(const RgbView& image, uint8_t* out, int64_t out_height, int64_t out_width) {
+  const std::vector<int64_t> rows = nearest_positions(image.height, out_height);
+  const std::vector<int64_t> columns = nearest_positions(image.width, out_width);
+  for (const int64_t y : rows) {
+    for (const int64_t x : columns) {
+      for (int64_t c = 0; c < 3; ++c) {
+        *out++ = image.data[y * image.stride[0] + x * image.stride[1] + c * image.stride[2]];
+      }
+    }
+  }
+}
+
+void resample_rgb(const RgbView& image, uint8_t* out, int64_t out_height, int64_t out_width,
+                  ResampleFilter filter, bool vector) {
+  const int64_t height = image.height, width = image.width;
 #ifdef DEAL_RESAMPLE_AVX2
   const bool avx2 = vector && __builtin_cpu_supports("avx2");
 #else
   (void)vector;
 #endif
-  const uint8_t* rows = image;
   const int64_t stride = 3 * out_width;
   std::vector<uint8_t> resized;
   if (out_width != width) {
@@ -157,18 +194,21 @@ void resample_rgb(const uint8_t* image, int64_t height, int64_t width, uint8_t* 
     std::vector<uint8_t> row(static_cast<size_t>(3 * (width + x.taps) + kPad));
     for (int64_t y = 0; y < height; ++y) {
       uint8_t* to = resized.data() + y * stride;
+      copy_row(image, y, row.data());
 #ifdef DEAL_RESAMPLE_AVX2
       if (avx2) {
-        std::memcpy(row.data(), image + y * 3 * width, static_cast<size_t>(3 * width));
         row_avx2(row.data(), x.first.data(), x.count.data(), x.weights.data(), x.taps, out_width,
                  to);
         continue;
       }
 #endif
-      row_portable(image + y * 3 * width, x, out_width, to);
+      row_portable(row.data(), x, out_width, to);
     }
-    rows = resized.data();
+  } else if (!image.is_packed()) {
+    resized.resize(static_cast<size_t>(height * stride));
+    for (int64_t y = 0; y < height; ++y) copy_row(image, y, resized.data() + y * stride);
   }
+  const uint8_t* const rows = resized.empty() ? image.data : resized.data();
   if (out_height == height) {
     std::memcpy(out, rows, static_cast<size_t>(height * stride));
     return;

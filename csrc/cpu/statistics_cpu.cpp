@@ -13,17 +13,28 @@ void CpuScorer::reserve(const Request& request) {
   memory_.grow(counter.used());
 }
 
+deal_context_counters CpuScorer::counters() const {
+  deal_context_counters found = {};
+  found.frames = frames_;
+  found.nonfinite_frames = nonfinite_frames_;
+  found.host_bytes = static_cast<int64_t>(memory_.size());
+  return found;
+}
+
 void CpuScorer::score(const Request& request, const deal_output& output) {
   reserve(request);
   Carver carver(memory_.data());
   workspace_.carve(carver, request);
   workspace_.fill(request);
   const int64_t batch = request.logits.batch;
+  frames_ += batch;
   if (workspace_.images_in_work(request) == 1) {
     Team team(&pool_);
     for (int64_t b = 0; b < batch; ++b) {
-      ImageJob(kernels_, request, output, workspace_, workspace_.images[0], b, team)
-          .run(0, pool_.size());
+      const bool good =
+          ImageJob(kernels_, request, output, workspace_, workspace_.images[0], b, team)
+              .run(0, pool_.size());
+      nonfinite_frames_ += !good;
     }
     return;
   }
@@ -39,8 +50,10 @@ void CpuScorer::score(const Request& request, const deal_output& output) {
         Team alone(slot);
         for (int64_t b = next++; b < request.logits.batch; b = next++) {
           Workspace& workspace = self->workspace_;
-          ImageJob(self->kernels_, request, output, workspace, workspace.images[slot], b, alone)
-              .run(slot, 1);
+          const bool good =
+              ImageJob(self->kernels_, request, output, workspace, workspace.images[slot], b, alone)
+                  .run(slot, 1);
+          self->nonfinite_frames_ += !good;
         }
       },
       &shared);

@@ -1,6 +1,8 @@
 #include "cpu/thread_pool.h"
 
 #include <sched.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <system_error>
@@ -25,7 +27,7 @@ bool soon(Condition&& condition) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int size) : size_(size), owner_(getpid()) {
+ThreadPool::ThreadPool(int size, Start start) : size_(size), start_(start), owner_(getpid()) {
   pthread_mutex_init(&mutex_, nullptr);
   pthread_cond_init(&wake_, nullptr);
   pthread_cond_init(&done_, nullptr);
@@ -60,6 +62,11 @@ bool ThreadPool::alive() const { return getpid() == owner_; }
 
 void* ThreadPool::enter(void* worker) {
   auto* self = static_cast<Worker*>(worker);
+  char name[16];  // the longest that Linux takes
+  snprintf(name, sizeof name, "deal-%d", self->slot);
+  prctl(PR_SET_NAME, name);
+  const Start& start = self->pool->start_;
+  if (start.call != nullptr) start.call(start.user, self->slot);
   self->pool->serve(self->slot);
   return nullptr;
 }

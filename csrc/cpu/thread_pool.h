@@ -15,7 +15,13 @@ class ThreadPool {
   // Job: work(user, slot), called once a slot; slots are 0...size-1 and run side by side.
   using Work = void (*)(void* user, int slot);
 
-  explicit ThreadPool(int size);
+  // Called by each thread but the caller's before its first work, with its slot; may be NULL.
+  struct Start {
+    void (*call)(void* user, int32_t slot);
+    void* user;
+  };
+
+  explicit ThreadPool(int size, Start start = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -36,6 +42,7 @@ class ThreadPool {
   void stop(size_t started);
 
   const int size_;
+  const Start start_;
   const pid_t owner_;
   std::vector<Worker> workers_;
   pthread_mutex_t mutex_;

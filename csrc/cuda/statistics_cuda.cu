@@ -124,7 +124,8 @@ struct HostCopies {
 
 class Scorer : public CudaScorer {
  public:
-  Scorer(int device, int threads) : device_(device), contours_(threads) {
+  Scorer(int device, int threads, ThreadPool::Start start)
+      : device_(device), contours_(threads, start) {
     UseDevice use(device_);
     done_.create();
   }
@@ -207,6 +208,17 @@ class Scorer : public CudaScorer {
       if (request_.segments != nullptr) on_host.segments = copies.segments;
       contours_.write(on_host, copies.labels, sums.nonfinite, output_);
     }
+    frames_ += request_.logits.batch;
+    for (int64_t b = 0; b < request_.logits.batch; ++b) nonfinite_ += sums.nonfinite[b] != 0;
+  }
+
+  deal_context_counters counters() const override {
+    deal_context_counters found = {};
+    found.frames = frames_;
+    found.nonfinite_frames = nonfinite_;
+    found.host_bytes = static_cast<int64_t>(results_.size() + contours_.bytes());
+    found.device_bytes = static_cast<int64_t>(memory_.size());
+    return found;
   }
 
  private:
@@ -292,6 +304,7 @@ class Scorer : public CudaScorer {
   BatchContours contours_;
   Event done_;
   bool in_flight_ = false;
+  int64_t frames_ = 0, nonfinite_ = 0;
   Request request_ = {};
   deal_output output_ = {};
 };
@@ -327,14 +340,15 @@ void check_code(int device) {
 
 bool has_cuda() { return true; }
 
-std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads) {
+std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads,
+                                             ThreadPool::Start start) {
   const int count = count_devices();
   if (device_index < 0 || device_index >= count) {
     throw DeviceError("CUDA device " + std::to_string(device_index) +
                       " does not exist: this machine has " + std::to_string(count));
   }
   check_code(device_index);
-  return std::make_unique<Scorer>(device_index, threads);
+  return std::make_unique<Scorer>(device_index, threads, start);
 }
 
 int cuda_device_of(const void* memory) {

@@ -9,6 +9,7 @@
 #include "abi/deal.h"
 #include "abi/failure.h"
 #include "abi/request.h"
+#include "cpu/thread_pool.h"
 
 namespace deal {
 
@@ -23,11 +24,13 @@ class CudaScorer {
   virtual void enqueue(const Request& request, const deal_output& output, void* stream) = 0;
   // Waits for what was launched and writes the tables of its output.
   virtual void finish() = 0;
+  virtual deal_context_counters counters() const = 0;
 };
 
 bool has_cuda();
 // Threads trace the lines between predicted classes, in finish().
-std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads);
+std::unique_ptr<CudaScorer> make_cuda_scorer(int device_index, int threads,
+                                             ThreadPool::Start start);
 
 // Index of the device that the memory belongs to.
 int cuda_device_of(const void* memory);

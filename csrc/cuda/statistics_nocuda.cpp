@@ -9,7 +9,7 @@ namespace {
 }  // namespace
 
 bool has_cuda() { return false; }
-std::unique_ptr<CudaScorer> make_cuda_scorer(int, int) { refuse(); }
+std::unique_ptr<CudaScorer> make_cuda_scorer(int, int, ThreadPool::Start) { refuse(); }
 int cuda_device_of(const void*) { refuse(); }
 void cuda_wait(uintptr_t, uintptr_t, int) { refuse(); }
 

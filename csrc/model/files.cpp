@@ -17,6 +17,18 @@
 namespace deal {
 namespace {
 
+// By statx: `stat` has a newer version in later C libraries, and the library would need those.
+struct FileFacts {
+  struct statx about = {};
+  bool found;
+
+  FileFacts(int folder, const char* path, int flags)
+      : found(statx(folder, path, flags, STATX_TYPE | STATX_SIZE | STATX_NLINK, &about) == 0) {}
+  explicit FileFacts(const std::string& path) : FileFacts(AT_FDCWD, path.c_str(), 0) {}
+
+  bool is(uint16_t type) const { return found && (about.stx_mode & S_IFMT) == type; }
+};
+
 struct Descriptor {
   int number;
   ~Descriptor() {
@@ -55,8 +67,8 @@ std::string blobs_of(const std::string& model) {
     folder = folder_of(folder);
     if (folder.substr(folder.rfind('/') + 1) != "snapshots") continue;
     const std::string blobs = folder_of(folder) + "/blobs";
-    struct stat found;
-    return lstat(blobs.c_str(), &found) == 0 && S_ISDIR(found.st_mode) ? resolved(blobs) : "";
+    const FileFacts itself(AT_FDCWD, blobs.c_str(), AT_SYMLINK_NOFOLLOW);
+    return itself.is(S_IFDIR) ? resolved(blobs) : "";
   }
   return "";
 }
@@ -81,11 +93,9 @@ void check_weight_file(const std::string& model, const std::string& name) {
   if (!is_below(target, folder) && !is_below(target, blobs_of(model))) {
     refuse("outside the model's folder: put the weights beside the model");
   }
-  struct stat found;
-  if (stat(target.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) {
-    refuse("which is not a regular file: copy it beside the model");
-  }
-  if (found.st_nlink > 1) {
+  const FileFacts facts(target);
+  if (!facts.is(S_IFREG)) refuse("which is not a regular file: copy it beside the model");
+  if (facts.about.stx_nlink > 1) {
     refuse("a file with several names (hard links), which may be in any folder: copy it");
   }
 }
@@ -95,12 +105,11 @@ void check_weight_file(const std::string& model, const std::string& name) {
 MappedFile::MappedFile(const std::string& path) {
   // Without O_NONBLOCK opening a pipe might never end.
   const Descriptor file = {open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
-  struct stat found;
-  if (file.number < 0 || fstat(file.number, &found) != 0) {
-    fail(DEAL_ERROR_INVALID_ARGUMENT, "%s", strerror(errno));
-  }
-  if (!S_ISREG(found.st_mode)) fail(DEAL_ERROR_INVALID_ARGUMENT, "not a regular file");
-  size_ = static_cast<size_t>(found.st_size);
+  if (file.number < 0) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s", strerror(errno));
+  const FileFacts facts(file.number, "", AT_EMPTY_PATH);
+  if (!facts.found) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s", strerror(errno));
+  if (!facts.is(S_IFREG)) fail(DEAL_ERROR_INVALID_ARGUMENT, "not a regular file: give an ONNX file");
+  size_ = facts.about.stx_size;
   if (size_ == 0) return;
   data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number, 0);
   if (data_ != MAP_FAILED) return;
@@ -113,8 +122,7 @@ MappedFile::~MappedFile() {
 }
 
 bool file_exists(const std::string& path) {
-  struct stat found;
-  return stat(path.c_str(), &found) == 0;
+  return FileFacts(path).found;
 }
 
 std::string side_car_of(const std::string& model) {

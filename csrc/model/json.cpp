@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include <charconv>
+
 namespace deal {
 namespace {
 
@@ -134,9 +136,10 @@ JsonReader::Number JsonReader::number() {
   if (found.whole && text.size() > kMostDigits) refuse("the number is too large");
   if (!isfinite(found.value)) refuse("the number is too large");
   constexpr double kMost = 9.2e18;
-  if (found.whole) {
-    found.integer = fabs(found.value) < kMost ? strtoll(text.c_str(), nullptr, 10)
-                                              : (found.value > 0 ? INT64_MAX : INT64_MIN);
+  if (found.whole && fabs(found.value) < kMost) {
+    std::from_chars(text.data(), text.data() + text.size(), found.integer);
+  } else if (found.whole) {
+    found.integer = found.value > 0 ? INT64_MAX : INT64_MIN;
   }
   return found;
 }

@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 
 #include "abi/failure.h"
 
@@ -33,7 +33,7 @@ class JsonReader {
   // Calls fn(key) for each member; it has to read or skip the value.
   template <class Fn>
   void object(Fn&& fn) {
-    std::unordered_set<std::string> keys;
+    std::set<std::string> keys;
     open('{');
     for (bool first = true; more('}', first); first = false) {
       const std::string key = string_here();

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
-#include <unordered_set>
+#include <set>
 
 #include "model/text.h"
 #include "model/wire.h"
@@ -164,7 +164,7 @@ OnnxHeader parse_onnx(std::string_view model) {
     header.has_contract = true;
   }
   if (!graph.found) no_model("no graph");
-  std::unordered_set<std::string_view> weights;
+  std::set<std::string_view> weights;
   for (WireReader reader(graph.bytes()); reader.next(field);) {
     const uint32_t n = field.number;
     if (n != 5 && n != 11 && n != 12 && n != 15) continue;

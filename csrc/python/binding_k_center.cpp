@@ -61,11 +61,7 @@ py::tuple k_center_greedy(const Dense<float>& features, int64_t count, bool cosi
                    threads > 0 ? threads : available_cores(), kernels_of(isa), SignalCheck());
     const py::gil_scoped_release release;
     bad = greedy.prepare(centers.data(), centers.size(), count);
-    for (int64_t k = 0; k < count && bad.empty() && !greedy.stopped(); ++k) {
-      if (k == 0 && !first && centers.size() == 0) first = greedy.central();
-      rows[k] = k == 0 && first ? *first : greedy.farthest();
-      if (!greedy.stopped()) far[k] = greedy.take(rows[k]);
-    }
+    if (bad.empty()) greedy.pick(centers.size(), count, first.value_or(-1), rows, far);
     stopped = greedy.stopped();
   }
   if (stopped) throw py::error_already_set();

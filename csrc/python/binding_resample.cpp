@@ -20,7 +20,7 @@ Image resample(const Image& image, int64_t height, int64_t width, bool bicubic, 
   uint8_t* to = out.mutable_data();
   {
     const py::gil_scoped_release release;
-    resample_rgb(from, image.shape(0), image.shape(1), to, height, width,
+    resample_rgb(packed(from, image.shape(0), image.shape(1)), to, height, width,
                  bicubic ? ResampleFilter::kBicubic : ResampleFilter::kBilinear, vector);
   }
   return out;

@@ -100,7 +100,7 @@ def command(
     --store-maps.
     """
     from deal.pool.schemes import refuse_scheme
-    from deal.selection import select
+    from deal.selection.selector import ranking_of, select_by
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
@@ -115,7 +115,12 @@ def command(
     of_stream, options = split_options(options)
     keywords = ranking_keywords(options)
     stream = replayed(out, of_stream, keywords)
-    selection = select(out, **keywords) if stream is None else stream.selection
+    if stream is None:
+        only_printed = output is None and not as_json and store_maps == "none"
+        described = max(top, 0) if only_printed else None
+        selection = select_by(out, ranking_of(**keywords), described=described)
+    else:
+        selection = stream.selection
     if output is not None:
         selection.write(output, csv_safe=csv_safe)
         if stream is not None:

@@ -12,6 +12,7 @@ from deal.cli.common import Size
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError
 from deal.text import printable
+from deal.training.recipe import NETWORKS
 
 __all__ = ["command"]
 
@@ -26,6 +27,8 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
         "deal train --dataset synthetic --width 0.5 --output runs/demo",
         "deal train --dataset camvid --data CamVid --output runs/camvid",
         "deal train --dataset folder --data mine --size 360x480 --output runs/mine",
+        "deal train --dataset folder --data mine --network lite0 --weights imagenet --freeze 7 "
+        "--cache 4 --optimizer adamw --lr 0.0001 --output runs/frozen",
     ],
 )
 @option(
@@ -68,11 +71,14 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _NETWORK,
     "--network",
-    type=click.Choice(["paper", "light"]),
+    type=click.Choice(NETWORKS),
     default="light",
     show_default=True,
+    metavar="NAME",
     first_day=True,
-    help="paper: DeepLabv3+ on MobileNetV2. light: the same with separable convolutions.",
+    help="paper: DeepLabv3+ on MobileNetV2. light: the same with separable convolutions. lite0, "
+    "lite1, lite2: EfficientNet-Lite with a small perceptron on four scales; lite0-aspp: with the "
+    "decoder of light; lite0-lraspp: with LR-ASPP; lite0-fast: a shorter encoder with LR-ASPP.",
 )
 @option(
     _NETWORK,
@@ -89,8 +95,24 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     type=click.Path(),
     metavar="FILE",
     first_day=True,
-    help="Start from torchvision's MobileNetV2 state dict, or from a checkpoint of the same "
-    "network trained on any classes.",
+    help="Start from the encoder's ImageNet weights: imagenet takes those of the installed package "
+    "(lite0, lite1, lite2), a file those of torchvision's MobileNetV2 (paper, light). Or start "
+    "from a checkpoint of the same network trained on any classes.",
+)
+@option(
+    _NETWORK,
+    "--freeze",
+    type=click.IntRange(min=0),
+    metavar="STAGE",
+    help="Keep the encoder's weights up to this stage, 0 (the stem) to 7 (all of it), and the "
+    "statistics of their batch norms.",
+)
+@option(
+    _NETWORK,
+    "--freeze-norm/--no-freeze-norm",
+    default=False,
+    show_default=True,
+    help="Keep the statistics of every batch norm of the encoder, as small batches need.",
 )
 @option(
     _NETWORK,
@@ -140,7 +162,24 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     default=0.01,
     show_default=True,
     metavar="RATE",
-    help="Learning rate at the start. SGD decays it polynomially, with power 0.9.",
+    help="Learning rate of the encoder at the start. It decays polynomially, with power 0.9.",
+)
+@option(
+    _TRAINING,
+    "--optimizer",
+    type=click.Choice(["sgd", "adamw"]),
+    default="sgd",
+    show_default=True,
+    help="Optimizer; adamw needs lower rates, such as --lr 0.0001.",
+)
+@option(
+    _TRAINING,
+    "--warmup",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="STEPS",
+    help="Raise the learning rate from 0 in the first STEPS steps.",
 )
 @option(
     _TRAINING,
@@ -149,8 +188,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     default=10.0,
     show_default=True,
     metavar="FACTOR",
-    help="Multiply --lr by this for ASPP, decoder and difficulty branch. It is 1 when training "
-    "from scratch.",
+    help="Multiply --lr by this for everything but the encoder.",
 )
 @option(
     _TRAINING,
@@ -159,7 +197,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     default=5e-4,
     show_default=True,
     metavar="RATE",
-    help="Weight decay of SGD.",
+    help="Weight decay.",
 )
 @option(
     _TRAINING,
@@ -204,6 +242,16 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     show_default=True,
     metavar="J",
     help="Change brightness, contrast and saturation randomly, by factors of 1 ± J.",
+)
+@option(
+    _TRAINING,
+    "--cache",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Keep the features of frozen stages (--freeze) on disk for N augmentations of each image, "
+    "which the epochs take in turn; each is computed once.",
 )
 @option(
     _TRAINING,

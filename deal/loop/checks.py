@@ -22,8 +22,8 @@ from deal.loop.records import named
 from deal.results.schema import images_schema, regions_schema
 from deal.run.config import ScoreConfig
 from deal.selection import Ranking, select_by
+from deal.selection.attributes import frame_numbers
 from deal.selection.budget import parse_budget
-from deal.selection.gather import frame_numbers
 from deal.selection.rules import IdList
 from deal.types import COMMITTEE_COLUMNS
 

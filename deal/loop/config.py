@@ -19,6 +19,7 @@ from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
 from deal.selection.ranking import SelectOptions, flat_options
+from deal.training.recipe import IMAGENET
 
 __all__ = [
     "FULL",
@@ -321,7 +322,8 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     if "training" in values:
         values["training"] = training_config(values["training"])
     for section, name in (("data", "root"), ("training", "weights")):
-        if isinstance(path := getattr(values.get(section), name, None), str):
+        path = getattr(values.get(section), name, None)
+        if isinstance(path, str) and (section, path) != ("training", IMAGENET):
             values[section] = replace(values[section], **{name: str(folder / path)})
     plugins = values.get("plugins", [])
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):

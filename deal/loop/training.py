@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 
 from deal.errors import UsageError
 from deal.loop.records import record
-from deal.training.recipe import Recipe
+from deal.training.recipe import NETWORKS, Recipe
 
 __all__ = ["CommandConfig", "TrainingConfig", "training_config"]
 
 # Values that a recipe allows, checked before any work without importing PyTorch.
 _CHOICES = {
-    "network": ("light", "paper"),
+    "network": NETWORKS,
+    "optimizer": ("sgd", "adamw"),
     "precision": ("fp32", "bf16"),
     "device": ("auto", "cpu", "cuda"),
     "compile": (None, "default", "reduce-overhead"),
@@ -60,8 +61,8 @@ class TrainingConfig(Recipe):
         """Settings that all runs of an experiment share; devices and compiling may differ."""
         values = asdict(self)
         del values["device"], values["compile"]
-        if not self.uncertainty:  # as in runs that are older than this key
-            del values["uncertainty"]
+        for name in self.younger():  # as in runs that are older than these keys
+            del values[name]
         if self.weights is not None:
             values["weights"] = Path(self.weights).name
         return values

@@ -13,7 +13,7 @@ from deal.loop.table import Experiment
 from deal.report.markdown import name as shown
 from deal.report.markdown import table
 from deal.report.scenes import scenes_of
-from deal.selection.gather import frame_numbers
+from deal.selection.attributes import frame_numbers
 
 __all__ = ["pick_sections"]
 

@@ -26,7 +26,7 @@ from deal.report.markdown import name as shown
 from deal.report.scenes import Scene, scenes_of
 from deal.results.reading import read_results
 from deal.selection import parse_budget, select
-from deal.selection.gather import frame_numbers
+from deal.selection.attributes import frame_numbers
 from deal.selection.rules import parse_gap
 
 __all__ = ["Picks", "PoolReport", "report_pool"]

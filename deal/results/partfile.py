@@ -147,18 +147,21 @@ class Part:
     def _check_columns(self, columns: Sequence[str] | None) -> None:
         if self._sums is None:
             return
-        found = _columns(self._parquet.metadata)
-        if len(found) != len(self._sums):
+        metadata = self._parquet.metadata
+        names = _leaves(metadata.schema)
+        known = dict.fromkeys(names)
+        if len(known) != len(self._sums):
             raise ValueError("it has other columns than it was written with")
-        for (name, chunks), stored in zip(found.items(), self._sums, strict=True):
-            if columns is None or name in columns:
-                pieces = (
-                    self._at(at, min(_READ, start + size - at))
-                    for start, size in chunks
-                    for at in range(start, start + size, _READ)
-                )
-                if _sum(pieces) != int(stored, 16):
-                    raise ValueError(f"the checksum of its column {name!r} does not fit")
+        sums = dict(zip(known, self._sums, strict=True))
+        wanted = known if columns is None else [name for name in columns if name in known]
+        for name, chunks in _chunks(metadata, names, wanted).items():
+            pieces = (
+                self._at(at, min(_READ, start + size - at))
+                for start, size in chunks
+                for at in range(start, start + size, _READ)
+            )
+            if _sum(pieces) != int(sums[name], 16):
+                raise ValueError(f"the checksum of its column {name!r} does not fit")
 
     def _at(self, start: int, size: int) -> bytes:
         data: bytes = self._file.read_at(size, start)
@@ -222,7 +225,9 @@ def write_tables(schema: pa.Schema, tables: Iterable[pa.Table], file: BinaryIO) 
             writer.write_table(table.replace_schema_metadata(schema.metadata))
         writer.add_key_value_metadata({_KEY: blank})
     data = bytearray(sink.getvalue())
-    columns = _columns(parquet.read_metadata(pa.BufferReader(data)))
+    written = parquet.read_metadata(pa.BufferReader(data))
+    leaves = _leaves(written.schema)
+    columns = _chunks(written, leaves, dict.fromkeys(leaves))
     view = memoryview(data)
     sums = (_sum(view[at : at + size] for at, size in chunks) for chunks in columns.values())
     value = b" ".join([_ZEROS, *(b"%08x" % one for one in sums)])
@@ -244,18 +249,33 @@ def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _columns(metadata: parquet.FileMetaData) -> dict[str, list[tuple[int, int]]]:
-    """Of each column, where in the file its chunks are, and how long: in bytes."""
-    found: dict[str, list[tuple[int, int]]] = {}
+def _leaves(schema: parquet.ParquetSchema) -> tuple[str, ...]:
+    """The column to which each leaf of a schema belongs, as chunks of a file are counted."""
+    global _last
+    if _last is None or not _last[0].equals(schema):
+        paths = (schema.column(index).path for index in range(len(schema)))
+        _last = schema, tuple(path.partition(".")[0] for path in paths)
+    return _last[1]
+
+
+# All parts of an output have one schema, and to walk through it takes longer than to read a column.
+_last: tuple[parquet.ParquetSchema, tuple[str, ...]] | None = None
+
+
+def _chunks(
+    metadata: parquet.FileMetaData, leaves: Sequence[str], columns: Iterable[str]
+) -> dict[str, list[tuple[int, int]]]:
+    """Of each of the columns, where in the file its chunks are, and how long: in bytes."""
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in columns}
+    indices = [index for index, name in enumerate(leaves) if name in found]
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
-        for index in range(metadata.num_columns):
+        for index in indices:
             chunk = row_group.column(index)
             start = chunk.data_page_offset
             if chunk.has_dictionary_page:
                 start = min(start, chunk.dictionary_page_offset)
-            name = chunk.path_in_schema.partition(".")[0]
-            found.setdefault(name, []).append((start, chunk.total_compressed_size))
+            found[leaves[index]].append((start, chunk.total_compressed_size))
     return found
 
 

@@ -18,9 +18,11 @@ __all__ = [
     "UNITS",
     "Budget",
     "ClickModel",
+    "check_costs",
     "cost_columns",
     "costs",
     "decimal",
+    "keys_of",
     "number_of",
     "parse_budget",
 ]
@@ -180,7 +182,7 @@ def cost_columns(cost: str, clicks: ClickModel) -> tuple[str, ...]:
 def costs(
     columns: Mapping[str, NDArray[Any]], cost: str, clicks: ClickModel, rows: int
 ) -> NDArray[np.float64]:
-    """Return the cost of each row, float64 [n].
+    """Return the cost of each row, float64 [n]; NaN where a value is missing.
 
     Parameters
     ----------
@@ -188,11 +190,6 @@ def costs(
         The columns that :func:`cost_columns` names; NaN where the results have no value.
     cost : ``count``, ``pixels`` or ``clicks``
         Pixels are raster pixels that no mask hides (``n_pixels``).
-
-    Raises
-    ------
-    ResultsError
-        A value is missing.
     """
     total = np.ones(rows) if cost == "count" else np.zeros(rows)
     if cost == "pixels":
@@ -205,11 +202,33 @@ def costs(
         ):
             if constant:
                 total += constant * columns[column]
-    missing = int(np.isnan(total).sum())
+    return total
+
+
+def check_costs(missing: int, rows: int, cost: str, clicks: ClickModel) -> None:
+    """Raise ResultsError if the costs of some of the rows are missing."""
     if missing:
         names = " and ".join(cost_columns(cost, clicks))
         raise ResultsError(
             f"{missing} of {rows} rows have no {names}, which their cost in {cost} needs: score "
             "the pool again on the CPU, or choose a budget that counts rows"
         )
-    return total
+
+
+def keys_of(
+    scores: NDArray[np.float64], costs: NDArray[np.float64] | None, by: str
+) -> NDArray[np.float64]:
+    """Keys that decide the order; a row that costs nothing goes first if its score is above 0.
+
+    Parameters
+    ----------
+    scores : ndarray of float64 [n]
+    costs : ndarray of float64 [n], optional
+    by : ``score`` or ``score-per-cost``
+    """
+    if by == "score" or costs is None:
+        return scores + 0.0  # one zero, so that equal keys have equal bits
+    with np.errstate(divide="ignore", invalid="ignore"):
+        keys = scores / costs
+    keys[(costs == 0) & (scores == 0)] = 0.0
+    return np.asarray(keys + 0.0)

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
-from deal.selection.gather import Rows
 from deal.selection.ranking import Ranking
 from deal.selection.reasons import Reason, reason_of, usual_levels
-from deal.selection.sources import Sources
+from deal.selection.rows import Rows
 from deal.selection.why import class_codes, class_texts, region_texts
 
 if TYPE_CHECKING:
@@ -52,13 +51,12 @@ class Texts:
 
 
 def read_texts(
-    stored: Sources,
     rows: Rows,
     taken: NDArray[np.int64],
     bound: Bound,
     totals: NDArray[np.int64] | None,
 ) -> Texts:
-    """Read the columns of the selected rows that ranking did not need.
+    """Read the columns of selected rows that ranking did not need.
 
     The rows are read in pieces of at least ten thousand, so that wide columns and Python strings
     take memory for one piece at a time.
@@ -66,7 +64,7 @@ def read_texts(
     import pyarrow as pa
 
     reason = reason_of(bound)
-    usual = usual_levels(stored) if reason.against_pool else None
+    usual = usual_levels(rows.source) if reason.against_pool and len(taken) else None
 
     def why(piece: pa.Table) -> pa.ChunkedArray | None:
         return None if reason.fixed else class_codes(reason, bound, piece, totals, usual)
@@ -80,36 +78,46 @@ def read_texts(
         return pa.table({name: column for name, column in kept.items() if column is not None})
 
     columns = ["uri", *reason.columns, *(() if rows.regions is None else _OUTLINE)]
-    table = stored.take(taken, list(dict.fromkeys(columns)), summary)
+    table = rows.read(taken, list(dict.fromkeys(columns)), summary)
     return Texts({name: table.column(name) for name in table.column_names}, reason, usual)
 
 
 def to_table(
-    stored: Sources,
     rows: Rows,
+    taken: NDArray[np.int64],
     texts: Texts,
     bound: Bound,
     ranking: Ranking,
+    described: int,
 ) -> pa.Table:
-    """Make the table of a `Selection` from the selected rows."""
+    """Make the table of a `Selection`; ``texts`` are of the first rows taken, so many."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    nothing = pa.nulls(len(rows), pa.string())
-    why = texts.why(bound, len(rows))
-    tops = region_texts(stored, ranking, rows.ids) if rows.regions is None else None
+    def whole(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+        parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        rest = pa.nulls(len(taken) - described, column.type)
+        return pa.chunked_array([*parts, rest], column.type)
+
+    ids = rows.ids.take(pa.array(taken))
+    nothing = pa.nulls(described, pa.string())
+    why = texts.why(bound, described)
+    tops = None
+    if rows.regions is None:
+        tops = region_texts(rows.source, ranking, ids[:described])
     if tops is not None:
         why = pc.binary_join_element_wise(why, tops, "; ", null_handling="skip")
         why = pc.if_else(pc.equal(why, ""), None, why)
+    numbers = pa.nulls(len(taken), pa.int32()) if rows.regions is None else rows.regions[taken]
     return pa.table(
         {
-            "id": rows.ids,
-            "score": rows.scores,
-            "uri": texts.columns.get("uri", nothing),
-            "region": pa.nulls(len(rows), pa.int32()) if rows.regions is None else rows.regions,
-            "polygon": texts.columns.get("polygon", nothing),
-            "cost": rows.costs,
-            "why": why,
+            "id": ids,
+            "score": rows.scores[taken],
+            "uri": whole(texts.columns.get("uri", nothing)),
+            "region": numbers,
+            "polygon": whole(texts.columns.get("polygon", nothing)),
+            "cost": rows.costs[taken],
+            "why": whole(why),
         }
     )
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from deal.acquisitions.k_center import features, k_center_greedy
 from deal.errors import ResultsError
-from deal.selection.gather import Rows
 from deal.selection.greedy import Choice
 from deal.selection.order import rank
 from deal.selection.ranking import Ranking
-from deal.selection.sources import Sources
+from deal.selection.rows import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +29,6 @@ FEATURE_COLUMNS = {
 
 
 def choose_apart(
-    sources: Sources,
     rows: Rows,
     ranking: Ranking,
     choice: Choice,
@@ -66,7 +64,7 @@ def choose_apart(
     known = np.unique(np.concatenate([candidates, labeled, np.array(choice.taken, np.int64)]))
     # Sorted by id, so that ties of distance do not depend on the order in which rows are stored.
     known = known[rank(rows.ids.take(pa.array(known)), np.zeros(len(known)))]
-    vectors = _features(sources, known, ranking.features)
+    vectors = _features(rows, known, ranking.features)
     finite = np.isfinite(vectors).all(axis=1)
     place = np.full(len(rows), -1, np.int64)
     place[known[finite]] = np.flatnonzero(finite)
@@ -106,8 +104,8 @@ def choose_apart(
     return metadata, notes if lacking else []
 
 
-def _features(sources: Sources, known: NDArray[np.int64], which: str) -> NDArray[np.float32]:
-    table: pa.Table = sources.take(known, ["id", *FEATURE_COLUMNS[which]])
+def _features(rows: Rows, known: NDArray[np.int64], which: str) -> NDArray[np.float32]:
+    table: pa.Table = rows.read(known, ["id", *FEATURE_COLUMNS[which]])
     if (
         len(known)
         and which == "embedding"

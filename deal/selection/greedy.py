@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deal.selection.limits import LimitRule
 from deal.selection.near import NearDuplicates
+from deal.selection.reach import TooFewRowsError
 
 __all__ = ["Cap", "Choice", "Rule", "Spacing"]
 
@@ -211,12 +212,15 @@ class Choice:
         if self.near is not None:
             self.near.cover(rows)
 
-    def choose(self, order: NDArray[np.int64]) -> None:
+    def choose(self, order: NDArray[np.int64], *, more: bool = False) -> None:
         """Go through rows, best first, and take each row that still fits.
 
-        A row that does not fit is skipped: a later one that costs less may fit.
+        A row that does not fit is skipped: a later one that costs less may fit. With ``more``,
+        there are rows after these, of the same cost, and TooFewRowsError says that they are needed.
         """
         if not len(order):
+            if more:
+                raise TooFewRowsError
             return
         least = float(self.weights[order].min())
         reads = self.near is not None or self.limits is not None
@@ -225,14 +229,18 @@ class Choice:
         for start in range(0, len(order), _BLOCK):
             if self.spent + least > self._limit:
                 return
-            if start + _BLOCK > read and reads and read < len(order):
+            if start + _BLOCK > read and reads and (more or read < len(order)):
                 # Rows in rank order lie in all parts, so few large readings are best.
                 ahead = min(max(2 * ahead, 2 * self.remaining(order), _BLOCK), _AHEAD)
                 read = start + ahead
+                if more and read > len(order):
+                    raise TooFewRowsError
                 self._load(order[start:read])
             block = order[start : start + _BLOCK]
             # A row that does not fit now never will, so most of a long tail is ruled out at once.
             self._choose(block[self.fits(block)])
+        if more and self.spent + least <= self._limit:
+            raise TooFewRowsError
 
     def _load(self, rows: NDArray[np.int64]) -> None:
         """Read ahead what rules need to know of the rows that still fit."""
@@ -245,6 +253,13 @@ class Choice:
             self.limits.load(rows)
 
     def _choose(self, rows: NDArray[np.int64]) -> None:
+        if self.near is None and self.limits is None and not self.rules:
+            # All that fit before the first that does not.
+            spent = np.cumsum(np.concatenate([[self.spent], self.weights[rows]]))
+            count = int(np.searchsorted(spent, self._limit, "right")) - 1
+            self.taken.extend(rows[:count].tolist())
+            self.spent = float(spent[count])
+            rows = rows[count:]
         if self.near is None:
             for row in rows.tolist():
                 if self._fits(row) and self._admits(row):

@@ -6,7 +6,6 @@ ten million Python strings.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "digest",
+    "Digest",
     "mixed",
     "name_hashes",
     "rank",
     "repeated",
     "text_buffers",
     "text_hashes",
+    "twice",
 ]
 
-_BLOCK = 65_536  # rows per block of the digest; part of the definition of the digest
 _STEP = 8192  # rows worked on at once
 
 
@@ -84,49 +83,49 @@ def repeated(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> int | N
     import pyarrow as pa
 
     hashes = name_hashes(ids, regions)
-    ascending = np.sort(hashes)
-    double = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    double = twice(np.sort(hashes))
     if not len(double):
         return None
     suspects = np.flatnonzero(np.isin(hashes, double))
     names = ids.take(pa.array(suspects)).to_pylist()
     numbers = [0] * len(suspects) if regions is None else regions[suspects].tolist()
     seen: set[tuple[str, int]] = set()
-    twice = []
+    again = []
     for row, name in zip(suspects.tolist(), zip(names, numbers, strict=True), strict=True):
         if name in seen:
-            twice.append((name, row))
+            again.append((name, row))
         seen.add(name)
-    return min(twice)[1] if twice else None
+    return min(again)[1] if again else None
 
 
-def digest(
-    ids: pa.Array,
-    scores: NDArray[np.float64],
-    order: NDArray[np.int64],
-    regions: NDArray[np.int32] | None = None,
-) -> str:
-    """SHA-256 over the ranked rows; it does not depend on the order in which they were stored.
+def twice(ascending: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Values that occur more than once in a sorted array."""
+    return np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
 
-    For every 65,536 rows in rank order, it covers the lengths of their ids in bytes (int64), the
-    ids (UTF-8), the regions if any (int32) and the scores (float64); little-endian.
+
+class Digest:
+    """A digest of ranked rows, 128 bits; the order in which rows come does not change it.
+
+    Each row has two hashes of 64 bits, made of its name and its score, and each half of the digest
+    is the sum of one of them. So digests of parts of a pool can be added. A sum of hashes notices
+    what changes by accident; unlike SHA-256 it is no proof against somebody who wants it to fit.
     """
-    import pyarrow as pa
 
-    state = hashlib.sha256()
-    ends = _ends(ids)
-    for start in range(0, len(order), _BLOCK):
-        rows = order[start : start + _BLOCK]
-        steps = [rows[first : first + _STEP] for first in range(0, len(rows), _STEP)]
-        for step in steps:
-            state.update((ends[step + 1] - ends[step]).astype("<i8").data)
-        for step in steps:
-            state.update(text_buffers(ids.take(pa.array(step)))[1].data)
-        if regions is not None:
-            state.update(regions[rows].astype("<i4").data)
-        for step in steps:  # 0.0 and -0.0 tie, so they are digested as one number
-            state.update((scores[step] + 0.0).astype("<f8").data)
-    return state.hexdigest()
+    def __init__(self) -> None:
+        self._sums = [0, 0]
+
+    def add(self, hashes: NDArray[np.uint64], scores: NDArray[np.float64]) -> None:
+        """Add rows: hashes of their names (:func:`name_hashes`) and scores, [n] each."""
+        for start in range(0, len(hashes), _STEP):
+            names = hashes[start : start + _STEP]
+            # 0.0 and -0.0 tie, so they are one number.
+            numbers = mixed((scores[start : start + _STEP] + 0.0).view(np.uint64))
+            first = mixed(names ^ numbers)
+            for half, values in enumerate((first, mixed(first + names))):
+                self._sums[half] = (self._sums[half] + int(values.sum(dtype=np.uint64))) % 2**64
+
+    def __str__(self) -> str:
+        return "".join(f"{half:016x}" for half in self._sums)
 
 
 def text_buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

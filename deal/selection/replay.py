@@ -26,10 +26,11 @@ from deal.selection.amounts import parse_duration
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
 from deal.selection.document import Selection
-from deal.selection.gather import Rows, gather
+from deal.selection.gather import gather
 from deal.selection.limits import file_sizes, read_times
-from deal.selection.order import digest, rank
+from deal.selection.order import rank
 from deal.selection.ranking import Ranking
+from deal.selection.rows import Rows
 from deal.selection.rules import Gap, NearLimit, Spread
 from deal.selection.selector import select_by
 from deal.selection.sources import Source, Sources
@@ -204,7 +205,7 @@ def replay(
     groups = len({tuple(texts[row] for texts in names.values()) for row in order.tolist()})
     rules = limits.rules(ranking, max(budget, 1), max(groups, 1))
     stream = Stream.of(rules)
-    last, waiting, writes = _push(stream, stored, rows, rules, arrivals, names)
+    last, waiting, writes = _push(stream, rows, rules, arrivals, names)
     kept = [d for d in stream.kept() if d.why != "context"]
     number_of = {decision.id: row for row, decision in zip(arrivals.tolist(), last, strict=True)}
     taken = np.array([number_of[d.id] for d in kept], np.int64)
@@ -218,10 +219,10 @@ def replay(
         "selected": len(taken),
         "spent": len(taken),
         "fingerprint": stored.fingerprint,
-        "scores_sha256": digest(rows.ids, rows.scores, order, rows.regions),
+        "scores_digest": str(rows.pool.digest),
     }
-    texts = read_texts(stored, rows, taken, bound, totals)
-    table = to_table(stored, rows.take(taken), texts, bound, ranking)
+    texts = read_texts(rows, taken, bound, totals)
+    table = to_table(rows, taken, texts, bound, ranking, len(taken))
     return Replay(
         selection=Selection(table, metadata),
         offline=offline,
@@ -286,7 +287,6 @@ def _texts(rows: Rows, name: str) -> list[str | None]:
 
 def _push(
     stream: Stream,
-    stored: Sources,
     rows: Rows,
     rules: StreamRules,
     arrivals: NDArray[np.int64],
@@ -310,10 +310,10 @@ def _push(
         step = arrivals[start : start + _STEP]
         step_ids = rows.ids.take(_array(step)).to_pylist()
         ids += step_ids
-        sizes = file_sizes(stored, step).tolist() if counts_bytes else None
+        sizes = file_sizes(rows.source, rows.numbers[step]).tolist() if counts_bytes else None
         signatures, known = np.empty((0, 0), np.uint8), np.zeros(len(step), bool)
         if rules.near_duplicates is not None:
-            signatures, known = read_signatures(stored, step)
+            signatures, known = read_signatures(rows, step)
         for index, row in enumerate(step.tolist()):
             note(
                 stream.push(

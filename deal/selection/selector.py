@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -19,26 +18,22 @@ from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
 from deal.selection.diverse import choose_apart
 from deal.selection.document import Selection
-from deal.selection.gather import (
-    Rows,
-    gather,
-    image_codes,
-    notes_on_quotas,
-    pool_totals,
-    scored_pieces,
-)
+from deal.selection.gather import gather, notes_on_quotas, pool_totals, scored_pieces
 from deal.selection.greedy import Cap, Choice, Rule, Spacing
 from deal.selection.limits import LimitRule, read_measures
-from deal.selection.order import digest, name_hashes, rank
+from deal.selection.named import Named, lacking
+from deal.selection.order import rank
 from deal.selection.ranking import Ranking, SelectOptions
+from deal.selection.reach import Reach, TooFewRowsError
+from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
-from deal.selection.spreading import Spreading, asks_for_places
+from deal.selection.spreading import Spreading, asks_for_places, near_levels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["score_sources", "select", "select_by"]
+__all__ = ["ranking_of", "score_sources", "select", "select_by"]
 
 _TIES = "score descending, then id ascending (UTF-8 bytes)"
 _REGION_TIES = "score descending, then id ascending (UTF-8 bytes), then region ascending"
@@ -73,41 +68,69 @@ def select(
         A source has no results or lacks a column that is needed, the sources were scored with
         different settings, or an id occurs twice.
     """
+    return select_by(sources, ranking_of(sequence_from=sequence_from, **options))
+
+
+def ranking_of(*, sequence_from: str | None = None, **options: Unpack[SelectOptions]) -> Ranking:
+    """The settings of `select` as a record; raises UsageError as `select` does."""
     if sequence_from is not None:
         sequence_pattern(sequence_from)
-    return select_by(sources, replace(Ranking.of(**options), sequence_from=sequence_from))
+    return replace(Ranking.of(**options), sequence_from=sequence_from)
 
 
-def select_by(sources: Source | Iterable[Source], ranking: Ranking) -> Selection:
-    """Select by the settings of a `Ranking`; raises the errors of `select`."""
+def select_by(
+    sources: Source | Iterable[Source], ranking: Ranking, *, described: int | None = None
+) -> Selection:
+    """Select by the settings of a `Ranking`; raises the errors of `select`.
+
+    With ``described``, only so many of the first rows get ``uri``, ``polygon`` and ``why``: for
+    them all files have to be read again, which takes half of the time.
+    """
     stored = Sources(sources, ranking.table)
     bound = ranking.bind(stored.classes)
-    rows, totals = gather(stored, bound, ranking, with_places=asks_for_places(ranking, bound))
+    compares = near_levels(ranking, bound) is not None or ranking.spread.kind == "gap"
+    reach = Reach.of(ranking, bound, compares=compares)
+    while True:
+        rows, totals = gather(
+            stored, bound, ranking, reach, with_places=asks_for_places(ranking, bound)
+        )
+        _trim()
+        try:
+            return _selected(rows, bound, ranking, totals, described)
+        except TooFewRowsError:
+            reach = reach.further()
+
+
+def _selected(
+    rows: Rows,
+    bound: Bound,
+    ranking: Ranking,
+    totals: NDArray[np.int64] | None,
+    described: int | None,
+) -> Selection:
+    """Choose from rows; TooFewRowsError if they are not enough."""
+    order = rank(rows.ids, rows.keys, regions=rows.regions)
     _trim()
-    order = rank(rows.ids, _keys(rows, ranking), regions=rows.regions)
-    _trim()
-    choice, extra, notes = _choose(stored, bound, ranking, rows, order)
+    choice, extra, notes = _choose(bound, ranking, rows, order)
     taken = np.frombuffer(choice.taken, np.int64)
     metadata: dict[str, Any] = {
         "format": 1,
         **ranking.to_dict(bound),
         "ties": _ties(rows, ranking),
-        "rows": len(rows),
-        "scored": len(order),
+        "rows": rows.pool.rows,
+        "scored": rows.pool.scored,
         "selected": len(taken),
         "spent": _plain(choice.spent),
-        "fingerprint": stored.fingerprint,
+        "fingerprint": rows.source.fingerprint,
+        "scores_digest": str(rows.pool.digest),
+        **extra,
     }
-    del choice
+    del choice, order
     _trim()
-    with ThreadPoolExecutor(1) as executor:  # digest and choice each take seconds for many rows
-        hashed = executor.submit(digest, rows.ids, rows.scores, order, rows.regions)
-        texts = read_texts(stored, rows, taken, bound, totals)
-    metadata |= {"scores_sha256": hashed.result(), **extra}
-    rows = rows.take(taken)
-    del order, taken, hashed
+    some = len(taken) if described is None else min(described, len(taken))
+    texts = read_texts(rows, taken[:some], bound, totals)
     _trim()
-    table = to_table(stored, rows, texts, bound, ranking)
+    table = to_table(rows, taken, texts, bound, ranking, some)
     _trim()
     return Selection(table, metadata, tuple(notes))
 
@@ -120,67 +143,86 @@ def _trim() -> None:
 
 
 def _choose(
-    stored: Sources, bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
+    bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
 ) -> tuple[Choice, dict[str, Any], list[str]]:
     """Return the rows that are taken, further metadata, and notes for the user."""
+    pool, of_regions = rows.pool, rows.regions is not None
     scored = ~np.isnan(rows.scores)
-    excluded = _named(rows, ranking.exclude)
-    included = _named(rows, ranking.include)
-    limit = ranking.budget.resolve(_total(rows, order, ranking))
+    excluded, included = (
+        Named(names, of_regions=of_regions).rows(rows.ids, rows.regions)
+        for names in (ranking.exclude, ranking.include)
+    )
+    limit = ranking.budget.resolve(_total(rows, ranking))
+    first = order[rows.first[order]]
+    if not rows.is_whole and len(first) < limit + pool.named:
+        raise TooFewRowsError
     notes = [
-        *(notes_on_quotas(rows, ranking) if len(order) else ()),
-        *_lacking(ranking.exclude, rows, excluded, "exclude", "not in the results"),
-        *_lacking(ranking.include, rows, included & scored, "include", "no scored rows"),
+        *(notes_on_quotas(rows, ranking) if pool.scored else ()),
+        *_lacking(rows, ranking.exclude, excluded, "exclude", "not in the results"),
+        *_lacking(rows, ranking.include, included & scored, "include", "no scored rows"),
     ]
     labeled = np.flatnonzero(excluded & scored)
-    spreading = Spreading.of(stored, rows, ranking, bound, order, limit, labeled)
+    spreading = Spreading.of(rows, ranking, bound, order, limit, labeled)
     choice = _choice(rows, ranking, limit, order, spreading)
     if ranking.limits:
         choice.limits = LimitRule(
-            ranking.limits, lambda some: read_measures(stored, ranking.limits, some)
+            ranking.limits,
+            lambda some: read_measures(rows.source, ranking.limits, rows.numbers[some]),
         )
-    first = order[included[order]]
-    choice.take(first)
-    if len(first) and choice.spent > limit:
+    wanted = order[included[order]]
+    choice.take(wanted)
+    if len(wanted) and choice.spent > limit:
         raise ResultsError(
-            f"the {len(first)} included rows cost {_plain(choice.spent)}, more than the budget of "
+            f"the {len(wanted)} included rows cost {_plain(choice.spent)}, more than the budget of "
             f"{_plain(limit)}: give a larger budget or a shorter list"
         )
     if choice.limits is not None:
-        choice.limits.check_included(len(first))
+        choice.limits.check_included(len(wanted))
     spreading.cover(labeled)
-    open_rows = order[~(included | excluded)[order]]
-    if ranking.stochastic is not None:
-        open_rows = _drawn(rows, ranking, open_rows)
+    is_open = ~(included | excluded)
+    open_rows = order[(is_open & rows.drawn)[order]]
+    if rows.draws is not None:
+        open_rows = open_rows[np.argsort(-rows.draws[open_rows], kind="stable")]
     if ranking.limits.window_ns is not None and ranking.min_gap is not None:
-        open_rows = _apart(rows, ranking, order, first, open_rows)
+        open_rows = _apart(rows, ranking, order, wanted, open_rows)
     extra: dict[str, Any] = {}
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
-            spent = np.cumsum(choice.weights[open_rows])
-            most = ranking.diverse.resolve(limit, float(spent[-1]) if len(spent) else 0.0)
-            fitting = np.searchsorted(spent, most, "right")
-            open_rows = open_rows[: max(int(fitting), 1)]
-        extra, lacking = choose_apart(
-            stored, rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
+            open_rows = _best(rows, ranking, choice, open_rows, limit)
+        extra, lacks = choose_apart(
+            rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
         )
-        notes += lacking
+        notes += lacks
     else:
-        spreading.choose(choice, open_rows)
+        later = order[(is_open & rows.sampled & ~rows.drawn)[order]]
+        spreading.choose(choice, open_rows, later, more=not rows.is_whole)
     taken = np.frombuffer(choice.taken, np.int64)
     if choice.limits is not None and ranking.limits.counts_bytes:
         extra["bytes"] = choice.limits.spent
-    extra["spreading"] = spreading.to_dict(taken, order[~excluded[order]])
+    extra["spreading"] = spreading.to_dict(taken, first[~excluded[first]])
     notes += spreading.notes()
-    if len(order) and rows.unscored:
+    if pool.scored and pool.unscored:
         notes.append(
-            f"{rows.unscored} of {len(rows)} rows are ok but have no value for {bound.name}: they "
+            f"{pool.unscored} of {pool.rows} rows are ok but have no value for {bound.name}: they "
             "are not ranked"
         )
     if not bound.greedy:
-        notes += _tie_notes(_keys(rows, ranking)[order], ranking)
+        notes += _tie_notes(pool, ranking)
     notes += _budget_notes(rows, ranking, limit, order, choice)
     return choice, extra, notes
+
+
+def _best(
+    rows: Rows, ranking: Ranking, choice: Choice, open_rows: NDArray[np.int64], limit: float
+) -> NDArray[np.int64]:
+    """The best rows, from which those that lie apart are picked."""
+    assert ranking.diverse is not None
+    spent = np.cumsum(choice.weights[open_rows])
+    most = ranking.diverse.resolve(limit, float(spent[-1]) if len(spent) else 0.0)
+    fitting = max(int(np.searchsorted(spent, most, "right")), 1)
+    if fitting >= len(open_rows) and not rows.is_whole:
+        raise TooFewRowsError
+    return open_rows[:fitting]
 
 
 def score_sources(
@@ -210,32 +252,17 @@ def _ties(rows: Rows, ranking: Ranking) -> str:
     return _TIES if rows.regions is None else _REGION_TIES
 
 
-def _drawn(rows: Rows, ranking: Ranking, among: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows ``among``, best first, in the order in which they are drawn."""
-    assert ranking.stochastic is not None
-    hashes = name_hashes(rows.ids, rows.regions)[among]
-    order = ranking.stochastic.order(_keys(rows, ranking)[among], hashes, ranking.seed)
-    return among[order]
-
-
-def _keys(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
-    """Keys that decide the order; a row that costs nothing goes first if its score is above 0."""
-    if ranking.by == "score":
-        return rows.scores
-    with np.errstate(divide="ignore", invalid="ignore"):
-        keys = rows.scores / rows.costs
-    keys[(rows.costs == 0) & (rows.scores == 0)] = 0.0
-    return np.asarray(keys)
-
-
 def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
     """What each row takes from the budget, which may count rows although they have a cost."""
     return np.broadcast_to(1.0, len(rows)) if ranking.budget.cost == "count" else rows.costs
 
 
-def _total(rows: Rows, order: NDArray[np.int64], ranking: Ranking) -> float:
+def _total(rows: Rows, ranking: Ranking) -> float:
+    """What all rows that have a score cost together."""
+    if ranking.budget.cost == "count":
+        return float(rows.pool.scored)
     # Sorted, so that the sum does not depend on the order in which rows were stored.
-    return float(np.sort(_weights(rows, ranking)[order]).sum())
+    return float(np.sort(rows.costs[~np.isnan(rows.keys)]).sum())
 
 
 def _choice(
@@ -300,52 +327,18 @@ def _sequences(rows: Rows) -> NDArray[np.integer]:
     return codes
 
 
-def _named(rows: Rows, names: IdList) -> NDArray[np.bool_]:
-    """Which rows a list names, bool [n]; naming a region also names its image."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    listed = set(names.images)
-    if rows.regions is None:
-        listed |= {name for name, _ in names.regions}
-    named = np.zeros(len(rows), dtype=bool)
-    if listed:
-        values = pa.array(sorted(listed), pa.large_string())
-        named |= pc.is_in(rows.ids, values).to_numpy(zero_copy_only=False)
-    if rows.regions is not None and names.regions:
-        values = pa.array(sorted({name for name, _ in names.regions}), pa.large_string())
-        near = np.flatnonzero(pc.is_in(rows.ids, values).to_numpy(zero_copy_only=False))
-        pairs = zip(
-            rows.ids.take(pa.array(near)).to_pylist(), rows.regions[near].tolist(), strict=True
-        )
-        named[near] |= np.array([pair in names.regions for pair in pairs], dtype=bool)
-    return named
-
-
 def _lacking(
-    names: IdList, rows: Rows, named: NDArray[np.bool_], option: str, what: str
+    rows: Rows, names: IdList, found: NDArray[np.bool_], option: str, what: str
 ) -> Iterator[str]:
-    """Yield a note on names in a list that no row has."""
-    import pyarrow as pa
-
-    found = rows.ids.filter(pa.array(named)).to_pylist()
-    images = set(found)
-    lacking = len(names.images - images)
-    if rows.regions is None:
-        lacking += len({name for name, _ in names.regions} - images - names.images)
-    elif names.regions:
-        pairs = set(zip(found, rows.regions[named].tolist(), strict=True))
-        lacking += len(names.regions - pairs)
-    if lacking:
-        yield f"{lacking} of the {len(names)} names to {option} are {what}"
+    return lacking(names, rows.ids, rows.regions, found, option, what)
 
 
-def _tie_notes(keys: NDArray[np.float64], ranking: Ranking) -> Iterator[str]:
+def _tie_notes(pool: Pool, ranking: Ranking) -> Iterator[str]:
     """Yield a note if only ids, or chance, decide the order of the ranked rows."""
-    if len(keys) > 1 and (keys == keys[0]).all():
+    if pool.scored > 1 and pool.least == pool.most:
         what = "their ids alone decide" if ranking.stochastic is None else "chance alone decides"
         yield (
-            f"all {len(keys)} scores are equal ({keys[0]:g}), so {what} the order: "
+            f"all {pool.scored} scores are equal ({pool.most:g}), so {what} the order: "
             "choose another acquisition function"
         )
 
@@ -357,20 +350,20 @@ def _budget_notes(
     order: NDArray[np.int64],
     choice: Choice,
 ) -> Iterator[str]:
-    what = ranking.table
-    if not len(order):
-        yield f"none of the {len(rows)} rows has a score: nothing to rank"
-    elif ranking.budget.amount is not None and limit > _total(rows, order, ranking):
+    what, scored = ranking.table, rows.pool.scored
+    if not scored:
+        yield f"none of the {rows.pool.rows} rows has a score: nothing to rank"
+    elif ranking.budget.amount is not None and limit > _total(rows, ranking):
         unit = "" if ranking.budget.cost == "count" else f" {ranking.budget.cost}"
         taken = len(choice.taken)
         whole = f"all {taken} {what} are"
-        if taken < len(order):
-            whole = f"the rules leave {taken} of its {len(order)} {what}, which are"
+        if taken < scored:
+            whole = f"the rules leave {taken} of its {scored} {what}, which are"
         yield f"the budget of {_plain(limit)}{unit} is larger than the pool: {whole} selected"
     elif not choice.taken and choice.weights[order].min() > limit:
         yield (
             f"the budget of {_plain(limit)} {ranking.budget.cost} pays for none of the "
-            f"{len(order)} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
+            f"{scored} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
         )
     elif choice.limits is not None and choice.limits.closed and not choice.taken:
         yield "the limit of bytes is below the size of the best image: give a larger one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +92,8 @@ class Sources:
                 f"{self._folders[0]} holds no regions: score with --regions, such as grid:40"
             )
         self._first: tuple[Path, dict[str, str]] | None = None
-        self._lengths: list[int] = []
+        self._lengths: list[int] = []  # rows of each source
+        self._coming: list[int] = []  # the same, as far as the pass has come
         self._second: SecondRows = {}
         self.fingerprint, self.classes = self._settings()
 
@@ -100,7 +102,7 @@ class Sources:
 
         A column that a table lacks is left out; a column that a part lacks is null.
         """
-        lengths = []
+        self._coming = lengths = []
         sources = self._sources()
 
         def load(task: Sequence[int]) -> list[Iterable[pa.Table]]:
@@ -166,6 +168,11 @@ class Sources:
         taken = list(self._ahead(summaries, touched))
         names = taken[0].column_names if taken and summary else columns
         return _in_order(taken, names, order)
+
+    def expected(self, rows: int) -> int:
+        """Estimate the rows of all sources by their sizes, while `read` has yielded so many."""
+        sizes = [_bytes(source) for source in self._sources()]
+        return math.ceil(rows * sum(sizes) / max(sum(sizes[: len(self._coming)]), 1))
 
     def settle(self) -> bool:
         """Leave out second rows from now on (:mod:`deal.results.repeats`); True if there are any.
@@ -288,7 +295,7 @@ class Sources:
 
 def _bytes(source: pa.Table | Path) -> int:
     try:
-        return source.stat().st_size if isinstance(source, Path) else _TASK_BYTES
+        return source.stat().st_size if isinstance(source, Path) else source.nbytes
     except FileNotFoundError:  # a run has just removed the last row of the part
         return 0
 

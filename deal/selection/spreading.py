@@ -36,13 +36,13 @@ from deal.errors import ResultsError
 from deal.pool.signature import BYTES, centred, limit_of
 from deal.selection.budget import Budget
 from deal.selection.diverse import FEATURE_COLUMNS
-from deal.selection.gather import Rows
 from deal.selection.greedy import Choice, Spacing
-from deal.selection.kinds import SAMPLE, KindRule, Kinds
+from deal.selection.kinds import KindRule, Kinds
 from deal.selection.near import NearDuplicates
-from deal.selection.order import name_hashes, rank
+from deal.selection.order import rank
 from deal.selection.places import Place
 from deal.selection.ranking import Ranking
+from deal.selection.rows import Rows
 from deal.selection.rules import AUTO_LEVELS
 from deal.selection.sources import Sources
 
@@ -107,7 +107,6 @@ class Spreading:
     @classmethod
     def of(
         cls,
-        stored: Sources,
         rows: Rows,
         ranking: Ranking,
         bound: Bound,
@@ -120,7 +119,7 @@ class Spreading:
         Parameters
         ----------
         order : ndarray of int64
-            All ranked rows, best first.
+            The ranked rows, best first.
         limit : float
             The budget.
         labeled : ndarray of int64
@@ -135,24 +134,23 @@ class Spreading:
         made = cls(rows, levels=levels, strict=ranking.near_duplicates.kind == "levels")
         if rows.regions is not None and (levels is not None or ranking.spread.kind == "gap"):
             images = rows.ids.dictionary_encode().indices.to_numpy()
-        if levels is not None and _has_thumbnails(stored, order, must=made.strict):
+        if levels is not None and _has_thumbnails(rows, order, must=made.strict):
             made.near = NearDuplicates(
-                lambda some: read_signatures(stored, some), limit_of(levels), images
+                lambda some: read_signatures(rows, some), limit_of(levels), images
             )
         # With a budget for all of them there is nothing to choose.
-        scarce = limit < len(order) - len(labeled) or ranking.budget.cost != "count"
+        scarce = limit < rows.pool.scored - len(labeled) or ranking.budget.cost != "count"
         if rows.places is None or not scarce:
             return made
         wanted = ranking.spread.gap
-        scored = np.zeros(len(rows), bool)
-        scored[order] = True
-        made.place = rows.places.find(
-            scored,
-            rows.ids,
-            lambda a, b: _distances(stored, a, b),
+        assert rows.names is not None
+        place = rows.places.find(
+            rows.names,
+            lambda a, b: _distances(rows.source, a, b),
             None if wanted is None else wanted.frames,
         )
-        rows.places = None
+        made.place = None if place is None else place.of(rows.numbers)
+        rows.places = rows.names = place = None
         picks = int(limit) + len(labeled)
         if made.place is not None:
             made.gap = _gap(made.place, picks) if wanted is None else wanted.size
@@ -163,7 +161,7 @@ class Spreading:
         elif wanted is not None:
             raise ResultsError(_lacking(wanted.text, wanted.frames))
         else:
-            made._divide(stored, ranking, order, picks, int(limit), labeled)
+            made._divide(ranking, order, picks, int(limit), labeled)
         return made
 
     def _again(self, choice: Choice, order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -186,14 +184,32 @@ class Spreading:
             for row in labeled.tolist():
                 rule.take(row)
 
-    def choose(self, choice: Choice, order: NDArray[np.int64]) -> None:
-        """Take rows of the order, best first, until the budget is filled."""
+    def choose(
+        self, choice: Choice, order: NDArray[np.int64], later: NDArray[np.int64], *, more: bool
+    ) -> None:
+        """Take rows of the order, best first, until the budget is filled.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            Rows that come first.
+        later : ndarray of int64
+            Some of the rows that come after them.
+        more : bool
+            Whether there are rows beyond ``order``.
+
+        Raises
+        ------
+        TooFewRowsError
+            The choice needs to know rows beyond ``order``.
+        """
         first = len(choice.taken)
+        whole = np.concatenate([order, later])
         if self.kind_rule is not None:
             mask = np.zeros(len(self.rows), bool)
             mask[self.representatives] = True
-            choice.choose(order[mask[order]])
-        choice.choose(self._again(choice, order))
+            choice.choose(whole[mask[whole]])
+        choice.choose(self._again(choice, order), more=more)
         spread = len(choice.taken)
         for gap in self._gaps():
             if choice.is_full(order):
@@ -211,7 +227,7 @@ class Spreading:
             choice.choose(self._again(choice, order))
             self.repeated = len(choice.taken) - before
         place = np.empty(len(self.rows), np.int64)
-        place[order] = np.arange(len(order))
+        place[whole] = np.arange(len(whole))
         chosen = np.array(choice.taken[first:], np.int64)
         choice.reorder(first, chosen[np.argsort(place[chosen])])
 
@@ -258,11 +274,8 @@ class Spreading:
         unit = "frames" if place.frames else "seconds"
         scale = 1 if place.frames else 1e9
         placed = taken[place.sequences[taken] >= 0]
-        starts = np.full(place.count, np.iinfo(np.int64).max)
-        known = place.sequences >= 0
-        np.minimum.at(starts, place.sequences[known], place.times[known])
         sequences = place.sequences[placed]
-        scenes = (place.times[placed] - starts[sequences]) // _SCENE[place.frames]
+        scenes = (place.times[placed] - place.starts[sequences]) // _SCENE[place.frames]
         return {
             "unit": unit,
             "gap": self.gap / scale,
@@ -285,7 +298,6 @@ class Spreading:
 
     def _divide(
         self,
-        stored: Sources,
         ranking: Ranking,
         order: NDArray[np.int64],
         picks: int,
@@ -298,12 +310,11 @@ class Spreading:
         count = -(-limit // _PER_KIND)
         if count < 2:
             return
-        hashes = name_hashes(self.rows.ids)[order]
-        sample = order[np.argsort(hashes, kind="stable")[:SAMPLE]]
+        sample = np.flatnonzero(self.rows.sampled)
         sample = sample[rank(self.rows.ids.take(pa.array(sample)), np.zeros(len(sample)))]
         columns = FEATURE_COLUMNS[ranking.features]
         try:
-            kinds = Kinds(stored.take(sample, ["id", *columns]), count)
+            kinds = Kinds(self.rows.read(sample, ["id", *columns]), count)
         except ResultsError:
             return
         share = picks * kinds.sizes / max(int(kinds.sizes.sum()), 1)
@@ -313,7 +324,7 @@ class Spreading:
             return pa.table({"kind": kinds.of(piece)})
 
         def read(rows: NDArray[np.int64]) -> NDArray[np.int32]:
-            found = stored.take(rows, ["id", *columns], summary)
+            found = self.rows.read(rows, ["id", *columns], summary)
             return np.asarray(found.column("kind").to_numpy(), np.int32)
 
         self.kinds = kinds
@@ -346,9 +357,15 @@ def _left(choice: Choice, order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def read_signatures(
+    rows: Rows, some: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Signatures uint8 [k, 192] of some rows, and which of them are stored, bool [k]."""
+    return _signatures(rows.source, rows.numbers[some])
+
+
+def _signatures(
     stored: Sources, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Signatures uint8 [k, 192] of rows, and which of them are stored, bool [k]."""
     import pyarrow as pa
 
     table = stored.take(rows, ["thumbnail"]) if len(rows) else pa.table({})
@@ -366,25 +383,25 @@ def read_signatures(
     return data[column.offset : column.offset + len(column)], known
 
 
-def _has_thumbnails(stored: Sources, order: NDArray[np.int64], *, must: bool) -> bool:
+def _has_thumbnails(rows: Rows, order: NDArray[np.int64], *, must: bool) -> bool:
     """Whether there is a column of thumbnails; those of an earlier version are null.
 
     With ``must``, ResultsError if none is stored.
     """
-    known = read_signatures(stored, order[:1024])[1] if must else np.ones(1, bool)
+    known = read_signatures(rows, order[:1024])[1] if must else np.ones(1, bool)
     if len(order) and not known.any():
         raise ResultsError(
             "near_duplicates compares thumbnails, which these results lack, as an earlier version "
             "stored them: score the pool again (deal-score --overwrite), or give near_duplicates "
             "off"
         )
-    return len(order) > 0 and "thumbnail" in stored.take(order[:1], ["thumbnail"]).column_names
+    return len(order) > 0 and "thumbnail" in rows.read(order[:1], ["thumbnail"]).column_names
 
 
 def _distances(stored: Sources, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Distances of pairs of rows, of the pairs where both have a signature."""
+    """Distances of pairs of rows of the pool, of the pairs where both have a signature."""
     rows = np.unique(np.concatenate([a, b]))
-    signatures, known = read_signatures(stored, rows)
+    signatures, known = _signatures(stored, rows)
     first, second = np.searchsorted(rows, a), np.searchsorted(rows, b)
     both = known[first] & known[second]
     one, other = signatures[first[both]], signatures[second[both]]

@@ -53,10 +53,14 @@ class Stochastic:
     def __str__(self) -> str:
         return f"{self.kind}:{repr(self.beta).removesuffix('.0')}"
 
-    def order(
-        self, scores: NDArray[np.float64], hashes: NDArray[np.uint64], seed: int
-    ) -> NDArray[np.int64]:
-        """Return the order in which rows are drawn.
+    def draws(
+        self,
+        scores: NDArray[np.float64],
+        hashes: NDArray[np.uint64],
+        seed: int,
+        ascending: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Numbers whose descending order is the order in which rows are drawn: float64 [n].
 
         Sorting log-weights plus Gumbel noise gives such a draw (Kool et al., ICML 2019,
         arXiv 1903.06059). The noise is a hash of seed and name, so it is the same in any shard or
@@ -65,31 +69,30 @@ class Stochastic:
         Parameters
         ----------
         scores : ndarray of float64 [n]
-            Descending.
         hashes : ndarray of uint64 [n]
             Hashes of the rows' names (:func:`deal.selection.order.name_hashes`).
         seed : int
-
-        Raises
-        ------
-        ResultsError
-            A score is below 0, so ``power`` cannot draw by it.
+        ascending : ndarray of float64 [m]
+            The scores of all rows that are drawn from, sorted, for ``softrank``.
         """
         if self.kind == "softrank":
-            weights = _ranks(scores)
+            weights = _ranks(scores, ascending)
             log(weights, out=weights)
             weights *= -self.beta
-        elif len(scores) and scores[-1] < 0:
-            raise ResultsError(
-                "stochastic power needs scores of at least 0, and some are below: give softrank, "
-                "which draws by ranks"
-            )
         else:
             weights = log(scores)
             weights *= self.beta
             np.clip(weights, -_LIMIT, _LIMIT, out=weights)
         weights -= _negative_gumbel(hashes, seed)
-        return np.argsort(np.negative(weights, out=weights), kind="stable")
+        return weights
+
+    def check(self, least: float) -> None:
+        """Raise ResultsError if ``power`` cannot draw by scores of which this is the least."""
+        if self.kind == "power" and least < 0:
+            raise ResultsError(
+                "stochastic power needs scores of at least 0, and some are below: give softrank, "
+                "which draws by ranks"
+            )
 
 
 def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
@@ -110,11 +113,10 @@ def _refused(given: object) -> UsageError:
     )
 
 
-def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1 for descending scores [n]; rows of equal score share their mean rank."""
-    starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))[: len(scores)]
-    sizes = np.diff(starts, append=len(scores))
-    return np.repeat(starts + (sizes + 1) / 2, sizes)
+def _ranks(scores: NDArray[np.float64], ascending: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1 of scores [n] among all of them; rows of equal score share their mean rank."""
+    below, upto = (np.searchsorted(ascending, scores, side) for side in ("left", "right"))
+    return np.asarray((len(ascending) - upto) + (upto - below + 1) / 2)
 
 
 def _negative_gumbel(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:

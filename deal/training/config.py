@@ -56,6 +56,4 @@ class TrainConfig(Recipe):
         }
         if self.weights is not None:
             recipe["weights"] = Path(self.weights).name
-        if not self.uncertainty:
-            del recipe["uncertainty"]
-        return recipe
+        return {key: value for key, value in recipe.items() if key not in self.younger()}

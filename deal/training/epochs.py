@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deal.errors import DealError
 from deal.training.augment import Augmentation
-from deal.training.batches import Batch, batch_maker
+from deal.training.batches import batch_maker
 from deal.training.checkpoint import CheckpointMeta
 from deal.training.clock import BatchClock
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset
+from deal.training.features import FeatureBatches, OnFeatures
 from deal.training.preparation import (
     build_optimizer,
     class_weights,
     compiled,
+    freeze,
     initial_module,
     place,
 )
-from deal.training.step import ALIGN_CORNERS, MEAN, STD, training_step
+from deal.training.recipe import normalization_of
+from deal.training.step import ALIGN_CORNERS, training_step
 
 __all__ = ["Epoch", "Training"]
+
+_Inputs = tuple[Tensor | tuple[Tensor, ...], Tensor]  # of the network, and labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +103,15 @@ class Training:
         self.per_epoch = len(data.train) // config.batch_size
         self.steps = steps or config.epochs * self.per_epoch
         torch.manual_seed(config.seed)
+        mean, std = normalization_of(config.network)
         self.meta = CheckpointMeta(
             network=config.network,
             width=config.width,
             classes=data.classes,
             palette=data.palette,
             ignore_index=data.ignore_index,
-            mean=MEAN,
-            std=STD,
+            mean=mean,
+            std=std,
             align_corners=ALIGN_CORNERS,
             grid=config.grid,
             input_size=data.size,
@@ -112,6 +120,7 @@ class Training:
         )
         module, self.started_from = initial_module(config, self.meta)
         self.module = place(module, device)
+        self._resting = freeze(config, self.module)
         self._forward = compiled(config, self.module)
         self._optimizer = build_optimizer(config, self.module)
         augment = Augmentation(
@@ -119,10 +128,21 @@ class Training:
             scale=config.scale,
             blur=config.blur,
             color_jitter=config.color_jitter,
-            mean=MEAN,
+            mean=mean,
             ignore_index=data.ignore_index,
         )
-        self._make_batch = batch_maker(data.train, augment, device)
+        self._make_batch: Callable[[Sequence[int], Sequence[tuple[int, ...]]], _Inputs]
+        self._make_batch = make = batch_maker(data.train, augment, device)
+        if config.cache and config.freeze is not None:
+            self._forward = OnFeatures(self.module, config.freeze)
+            self._make_batch = FeatureBatches(
+                make,
+                self._forward,
+                images=len(data.train),
+                variants=config.cache,
+                folder=Path(config.output),
+                autocast=config.precision == "bf16",
+            )
         self._weights = class_weights(data).to(device) if config.class_balance else None
 
     def order(self, epoch: int) -> NDArray[np.int64]:
@@ -140,15 +160,17 @@ class Training:
         """
         started, clock = time.perf_counter(), BatchClock(self.device)
         self.module.train()
+        for part in self._resting:
+            part.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         first = (epoch - 1) * self.per_epoch
         count = min(self.per_epoch, self.steps - first)
-        for index, (images, labels) in enumerate(self._batches(epoch, count, clock)):
+        for index, (inputs, labels) in enumerate(self._batches(epoch, count, clock)):
             sums += training_step(
                 self.config,
                 self._forward,
                 self._optimizer,
-                images,
+                inputs,
                 labels,
                 progress=(first + index, self.steps),
                 ignore_index=self.data.ignore_index,
@@ -183,11 +205,13 @@ class Training:
         if state.get("cuda_rng") is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])
 
-    def _batches(self, epoch: int, count: int, clock: BatchClock) -> Iterator[Batch]:
+    def _batches(self, epoch: int, count: int, clock: BatchClock) -> Iterator[_Inputs]:
         order, size = self.order(epoch), self.config.batch_size
+        # Features that are kept take the augmentations of the first epochs in turn.
+        variant = 1 + (epoch - 1) % self.config.cache if self.config.cache else epoch
         for start in range(0, count * size, size):
             chosen = order[start : start + size].tolist()
-            seeds = [self.augment_seed(epoch, index) for index in chosen]
+            seeds = [self.augment_seed(variant, index) for index in chosen]
             with clock.running():
                 batch = self._make_batch(chosen, seeds)
             yield batch

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deal.errors import ModelError, UsageError
+from deal.training.depthwise import DepthwiseConv2d
+from deal.training.encoder import Encoder
 
-__all__ = ["MobileNetV2", "load_imagenet_weights", "scaled_channels"]
+__all__ = ["MobileNetV2", "ReLU6", "scaled_channels"]
 
 # Expansion, output channels, blocks, stride: table 2 of Sandler et al., arXiv 1801.04381.
 _STAGES = (
@@ -23,7 +23,8 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_LOW_LEVEL_BLOCKS = 4  # features.0 to features.3 end at stride 4
+_LOW_LEVEL = 2  # the stage that ends at stride 4; stage 0 is the stem
+_ENDS = (0, *itertools.accumulate((blocks for _, _, blocks, _ in _STAGES), initial=1))
 _OUTPUT_STRIDE = 16
 # torchvision's network also has a 1280-channel convolution and a classifier, unused here.
 _UNUSED_PREFIXES = ("features.18.", "classifier.")
@@ -36,10 +37,10 @@ def scaled_channels(channels: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-class _ReLU6(nn.ReLU6):
+class ReLU6(nn.ReLU6):
     """ReLU6 that is exported faster, since the exporter is slow to decompose hardtanh."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (its name in the base class)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102 (as in the base class)
         if torch.compiler.is_exporting():
             return torch.clamp(input, 0.0, 6.0)
         return super().forward(input)
@@ -58,11 +59,11 @@ class _ConvNormActivation(nn.Sequential):
     ) -> None:
         padding = dilation * (kernel - 1) // 2
         super().__init__(
-            nn.Conv2d(
-                inputs, outputs, kernel, stride, padding, dilation, groups=groups, bias=False
-            ),
+            DepthwiseConv2d(outputs, kernel, stride, padding, dilation)
+            if groups > 1
+            else nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=False),
             nn.BatchNorm2d(outputs),
-            _ReLU6(inplace=True),
+            ReLU6(inplace=True),
         )
 
 
@@ -86,7 +87,7 @@ class _InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Encoder):
     """Features at stride 4 and stride 16; the last stage is dilated instead of strided.
 
     Parameter names are those of torchvision's ``mobilenet_v2`` (``features.0.0.weight`` …) up to
@@ -96,13 +97,11 @@ class MobileNetV2(nn.Module):
     ----------
     width : float
         Channel multiplier; ImageNet weights exist for 1.
-
-    Attributes
-    ----------
-    width : float
-    low_channels, high_channels : int
-        Channels of the two outputs: 24 and 320 at width 1.
     """
+
+    source = "torchvision's mobilenet_v2"
+    last = len(_STAGES)
+    taps = (_LOW_LEVEL, len(_STAGES))
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -130,60 +129,12 @@ class MobileNetV2(nn.Module):
                 )
                 channels = outputs
         self.features = nn.Sequential(*blocks)
-        self.low_channels = scaled_channels(24, width)
-        self.high_channels = channels
+        self.channels = scaled_channels(24, width), channels
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map [B,3,H,W] to features at stride 4 and 16, [B,24,⌈H/4⌉,⌈W/4⌉] and [B,320,…]."""
-        low: Tensor = self.features[:_LOW_LEVEL_BLOCKS](x)
-        return low, self.features[_LOW_LEVEL_BLOCKS:](low)
+    def stage(self, number: int) -> nn.Module:
+        """The module of a stage."""
+        return self.features[_ENDS[number] : _ENDS[number + 1]]
 
-
-def load_imagenet_weights(backbone: MobileNetV2, path: str | Path) -> None:
-    """Load torchvision's MobileNetV2 state dict from a file into ``backbone``.
-
-    Parameters
-    ----------
-    backbone : MobileNetV2
-        A backbone of width 1.
-    path : path of the state dict, read with ``weights_only=True``.
-
-    Raises
-    ------
-    ModelError
-        The file cannot be read, or names or shapes are not those of torchvision's network.
-    UsageError
-        The backbone has another width.
-    """
-    try:
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises pickle, zip, OS and runtime errors alike
-        reason = error.strerror if isinstance(error, OSError) else "it is none, or is damaged"
-        raise ModelError(f"weights {path} cannot be read as a state dict: {reason}") from error
-    if not isinstance(values, Mapping) or not all(isinstance(v, Tensor) for v in values.values()):
-        raise ModelError(f"weights {path}: expected a state dict of torchvision's mobilenet_v2")
-    if backbone.width != 1:
-        raise UsageError(f"weights {path} are of width 1, not {backbone.width}: leave out width")
-    found = {key: v for key, v in values.items() if not key.startswith(_UNUSED_PREFIXES)}
-    wanted = backbone.state_dict()
-    # Old checkpoints lack the counters of batch normalisation; they do not matter here.
-    missing = [
-        key for key in wanted if key not in found and not key.endswith("num_batches_tracked")
-    ]
-    unknown = [key for key in found if key not in wanted]
-    shapes = [
-        f"{key} is {list(found[key].shape)}, not {list(wanted[key].shape)}"
-        for key in wanted
-        if key in found and found[key].shape != wanted[key].shape
-    ]
-    if missing or unknown or shapes:
-        parts = (
-            f"{len(missing)} missing (first {missing[0]})" if missing else "",
-            f"{len(unknown)} unknown (first {unknown[0]})" if unknown else "",
-            shapes[0] if shapes else "",
-        )
-        raise ModelError(
-            f"weights {path} do not fit torchvision's mobilenet_v2 at width 1: "
-            + "; ".join(part for part in parts if part)
-        )
-    backbone.load_state_dict(found, strict=False)
+    def renamed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Released weights by the names of this module, without those of the classifier."""
+        return {key: v for key, v in values.items() if not key.startswith(_UNUSED_PREFIXES)}

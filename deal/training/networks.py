@@ -1,4 +1,4 @@
-"""DeepLabv3+ on MobileNetV2: the paper's network and a light variant."""
+"""Segmentation networks: DeepLabv3+ on MobileNetV2, and EfficientNet-Lite with several decoders."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from deal.errors import UsageError
+from deal.training.decoders import LrAsppDecoder, MlpDecoder
+from deal.training.depthwise import DepthwiseConv2d
+from deal.training.efficientnet import EfficientNetLite
+from deal.training.encoder import Encoder
 from deal.training.mobilenet import MobileNetV2, scaled_channels
+from deal.training.recipe import NETWORKS, normalization_of
 
-__all__ = ["NETWORKS", "DeepLab", "InputNormalization", "build_network"]
-
-NETWORKS = ("paper", "light")
+__all__ = ["DeepLab", "InputNormalization", "SegmentationNetwork", "build_network"]
 
 _RATES = (6, 12, 18)
 _LOW_LEVEL_CHANNELS = 48
 _HEAD_CHANNELS = 256
+_LITE_HEAD_CHANNELS = 128
+_SHORT = 5  # stages of an encoder without the dilated ones
 
 
 class InputNormalization(nn.Module):
@@ -51,7 +56,7 @@ def _convolution(
             nn.ReLU(inplace=True),
         )
     return nn.Sequential(
-        nn.Conv2d(inputs, inputs, kernel, 1, padding, dilation, groups=inputs, bias=False),
+        DepthwiseConv2d(inputs, kernel, 1, padding, dilation),
         nn.BatchNorm2d(inputs),
         nn.ReLU(inplace=True),
         nn.Conv2d(inputs, outputs, 1, bias=False),
@@ -111,50 +116,70 @@ class _Decoder(nn.Module):
         return logits
 
 
-class DeepLab(nn.Module):
-    """DeepLabv3+ on MobileNetV2 at output stride 16; logits stay on the stride-4 grid.
+class SegmentationNetwork(nn.Module):
+    """Normalisation, an encoder and a decoder.
+
+    Parameters
+    ----------
+    backbone : Encoder
+    mean, std : sequence of 3 float
+        Mean and deviation of the input, of values in 0…1.
+    """
+
+    backbone: Encoder
+    decoder: nn.Module
+
+    def __init__(self, backbone: Encoder, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.normalization = InputNormalization(mean, std)
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map RGB [B,3,H,W] in 0…255 to logits [B,C,h,w], on the grid of stride 4 or 8."""
+        return self.decode(self.backbone(self.normalization(x)))
+
+    def decode(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Map the encoder's features to logits."""
+        logits: Tensor = self.decoder(features)
+        return logits
+
+
+class DeepLab(SegmentationNetwork):
+    """DeepLabv3+ at output stride 16; logits stay on the stride-4 grid.
 
     ASPP with rates 6, 12, 18 and image pooling; a decoder with a 48-channel low-level branch and
     two 3×3 convolutions. Source: Chen et al., arXiv 1802.02611, as used by DEAL (arXiv 2010.08705).
 
     Parameters
     ----------
+    backbone : Encoder
     num_classes : int
     separable : bool
-        Depthwise-separable ASPP and decoder convolutions: the light network.
-    width : float
-        Multiplies the channels of the backbone and the 256 of ASPP and decoder.
+        Depthwise-separable ASPP and decoder convolutions.
+    channels : int
+        Channels of ASPP and decoder.
     mean, std : sequence of 3 float
         Mean and deviation of the input, of values in 0…1.
     """
 
     def __init__(
         self,
+        backbone: Encoder,
         num_classes: int,
         *,
         separable: bool,
-        width: float = 1.0,
-        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        channels: int = _HEAD_CHANNELS,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
     ) -> None:
-        super().__init__()
-        channels = scaled_channels(_HEAD_CHANNELS, width)
-        self.normalization = InputNormalization(mean, std)
-        self.backbone = MobileNetV2(width)
-        self.aspp = _Aspp(self.backbone.high_channels, channels, separable=separable)
-        self.decoder = _Decoder(
-            self.backbone.low_channels, channels, channels, num_classes, separable=separable
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        super().__init__(backbone, mean, std)
+        low, *_, high = backbone.channels
+        self.aspp = _Aspp(high, channels, separable=separable)
+        self.decoder = _Decoder(low, channels, channels, num_classes, separable=separable)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map RGB [B,3,H,W] in 0…255 to logits [B,C,⌈H/4⌉,⌈W/4⌉]."""
-        low, high = self.backbone(self.normalization(x))
-        logits: Tensor = self.decoder(low, self.aspp(high))
+    def decode(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Map the encoder's features to logits."""
+        logits: Tensor = self.decoder(features[0], self.aspp(features[-1]))
         return logits
 
 
@@ -163,10 +188,61 @@ def build_network(
     num_classes: int,
     *,
     width: float = 1.0,
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-    std: tuple[float, ...] = (0.229, 0.224, 0.225),
-) -> DeepLab:
-    """Build ``paper`` or ``light`` (see :class:`DeepLab`); UsageError on any other name."""
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> SegmentationNetwork:
+    """Build one of :data:`deal.training.recipe.NETWORKS`, freshly initialised.
+
+    Parameters
+    ----------
+    name : str
+    num_classes : int
+    width : float
+        Multiplies the channels of the encoder, and those of ASPP and decoder of ``paper`` and
+        ``light``.
+    mean, std : sequence of 3 float, optional
+        Mean and deviation of the input, of values in 0…1; by default those of the encoder's
+        ImageNet weights.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown.
+    """
     if name not in NETWORKS:
         raise UsageError(f"network {name!r} is unknown; choose one of {', '.join(NETWORKS)}")
-    return DeepLab(num_classes, separable=name == "light", width=width, mean=mean, std=std)
+    own_mean, own_std = normalization_of(name)
+    normalization = {"mean": mean or own_mean, "std": std or own_std}
+    encoder, _, decoder = name.partition("-")
+    if encoder in ("paper", "light"):
+        network: SegmentationNetwork = DeepLab(
+            MobileNetV2(width),
+            num_classes,
+            separable=encoder == "light",
+            channels=scaled_channels(_HEAD_CHANNELS, width),
+            **normalization,
+        )
+        return _initialized(network)
+    short = decoder == "fast"
+    backbone = EfficientNetLite(encoder, width, **({"stages": _SHORT} if short else {}))
+    channels = backbone.channels
+    if decoder == "aspp":
+        network = DeepLab(
+            backbone, num_classes, separable=True, channels=_LITE_HEAD_CHANNELS, **normalization
+        )
+        return _initialized(network)
+    network = SegmentationNetwork(backbone, **normalization)
+    if decoder in ("lraspp", "fast"):
+        network.decoder = LrAsppDecoder(channels[1], channels[-1], num_classes)
+    else:
+        network.decoder = MlpDecoder(channels, num_classes)
+    return _initialized(network)
+
+
+def _initialized(network: SegmentationNetwork) -> SegmentationNetwork:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network

@@ -16,6 +16,7 @@ from deal.training.checkpoint import CheckpointMeta, build_module, load_checkpoi
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset
 from deal.training.difficulty import WithDifficulty
+from deal.training.networks import SegmentationNetwork
 from deal.training.weights import load_weights, refuse_other
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "class_weights",
     "compiled",
     "find_device",
+    "freeze",
     "initial_module",
     "place",
     "poly_factor",
@@ -31,9 +33,12 @@ __all__ = [
 _POWER = 0.9
 
 
-def poly_factor(step: int, total: int) -> float:
-    """Learning rate of ``step`` (from 0) as a fraction of the first: (1 − step/total)^0.9."""
-    return math.pow(1 - step / total, _POWER)
+def poly_factor(step: int, total: int, warmup: int = 0) -> float:
+    """Learning rate of ``step`` (from 0) as a fraction of the first: (1 − step/total)^0.9.
+
+    In the first ``warmup`` steps it is multiplied by (step + 1)/(warmup + 1).
+    """
+    return math.pow(1 - step / total, _POWER) * min(1.0, (step + 1) / (warmup + 1))
 
 
 def find_device(name: str) -> torch.device:
@@ -77,22 +82,48 @@ def compiled(config: TrainConfig, module: WithDifficulty) -> nn.Module:
     return typing.cast(nn.Module, torch.compile(module, mode=config.compile))
 
 
-def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.SGD:
-    """SGD in which all parts but the backbone learn ``head_lr_factor`` times as fast."""
+def freeze(config: TrainConfig, module: WithDifficulty) -> list[nn.Module]:
+    """Stop the training of the encoder's frozen stages.
+
+    Returns
+    -------
+    list of Module
+        What has to stay in evaluation mode: frozen stages, or with ``freeze_norm`` every batch norm
+        of the encoder.
+    """
+    network = module.module
+    assert isinstance(network, SegmentationNetwork)
+    backbone, last = network.backbone, -1 if config.freeze is None else config.freeze
+    resting = [backbone.stage(number) for number in range(last + 1)]
+    for part in resting:
+        part.requires_grad_(False)
+    if config.freeze_norm:
+        resting += [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    return resting
+
+
+def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.Optimizer:
+    """SGD or AdamW in which all but the encoder learns ``head_lr_factor`` times as fast."""
     backbone: list[nn.Parameter] = []
     head: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
-        (backbone if name.startswith("module.backbone.") else head).append(parameter)
+        if parameter.requires_grad:
+            (backbone if name.startswith("module.backbone.") else head).append(parameter)
     groups = [
         {"params": backbone, "initial_lr": config.lr},
         {"params": head, "initial_lr": config.lr * config.head_lr_factor},
     ]
+    fused = head[0].device.type == "cuda"  # one kernel for all parameters
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused
+        )
     return torch.optim.SGD(
         groups,
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        fused=backbone[0].device.type == "cuda",  # one kernel for all parameters
+        fused=fused,
     )
 
 

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from deal.errors import UsageError
 
-__all__ = ["Recipe"]
+__all__ = ["ENCODER_STAGES", "IMAGENET", "NETWORKS", "Recipe", "normalization_of"]
+
+_LITE = tuple(
+    f"lite{size}{decoder}" for size in range(3) for decoder in ("", "-aspp", "-lraspp", "-fast")
+)
+NETWORKS = ("paper", "light", *_LITE)
+"""``paper``, ``light``: DeepLabv3+ on MobileNetV2. ``lite0`` to ``lite2``: EfficientNet-Lite with a
+perceptron on four scales; ``-aspp``: with the decoder of ``light``, 128 channels; ``-lraspp``: with
+LR-ASPP; ``-fast``: with LR-ASPP on an encoder without its last two stages."""
+
+ENCODER_STAGES = 7
+"""Stages of every encoder after its stem, which is stage 0 (``-fast`` ends with stage 5)."""
+
+IMAGENET = "imagenet"
+"""``weights`` that an installed package has."""
+
+
+_Three = tuple[float, float, float]
+
+
+def normalization_of(network: str) -> tuple[_Three, _Three]:
+    """Mean and deviation, of values in 0…1, that a network's ImageNet weights were trained with."""
+    if network in _LITE:
+        mean, std = 127 / 255, 128 / 255
+        return (mean, mean, mean), (std, std, std)
+    return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+_YOUNGER = ("uncertainty", "optimizer", "warmup", "freeze", "freeze_norm", "cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +44,8 @@ class Recipe:
 
     Attributes
     ----------
-    network : ``light`` or ``paper``
+    network : str
+        One of :data:`NETWORKS`.
     width : float
         Multiplies the channels.
     batch_size : int
@@ -24,7 +53,18 @@ class Recipe:
         Learning rate of the backbone at the start; it falls to 0 by the poly schedule.
     head_lr_factor : float
         Factor on ``lr`` for ASPP, decoder and difficulty branch.
+    optimizer : ``sgd`` or ``adamw``
     momentum, weight_decay : float
+        ``momentum`` is that of SGD.
+    warmup : int
+        Steps in which the learning rate rises from 0 to its schedule.
+    freeze : int or None
+        Last stage of the encoder that is not trained, 0 (the stem) to 7 (all of it).
+    freeze_norm : bool
+        Batch norm of the whole encoder keeps its statistics; frozen stages always do.
+    cache : int
+        Augmented variants of each image whose features of the frozen stages are kept on disk, so
+        that these stages run once per variant and not once per step; 0 keeps none.
     alpha : float
         Weight of the difficulty loss.
     class_balance : bool
@@ -45,8 +85,8 @@ class Recipe:
         Mode of ``torch.compile`` for the steps: ``default`` or ``reduce-overhead`` (CUDA graphs).
         Compiling takes about a minute at the start of every training.
     weights : str or None
-        torchvision's MobileNetV2 state dict, or a checkpoint of the same network and width with any
-        classes (:func:`deal.training.weights.load_weights`).
+        ``imagenet``, a state dict of the encoder's released weights, or a checkpoint of the same
+        network and width with any classes (:func:`deal.training.weights.load_weights`).
     """
 
     network: str = "light"
@@ -54,6 +94,7 @@ class Recipe:
     batch_size: int = 4
     lr: float = 0.01
     head_lr_factor: float = 1.0
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     alpha: float = 1.0
@@ -68,6 +109,18 @@ class Recipe:
     device: str = "auto"
     compile: str | None = None
     weights: str | None = None
+    warmup: int = 0
+    freeze: int | None = None
+    freeze_norm: bool = False
+    cache: int = 0
+
+    def younger(self) -> frozenset[str]:
+        """Names of fields that older runs lack, where their value is that of older runs."""
+        return frozenset(
+            field.name
+            for field in fields(Recipe)
+            if field.name in _YOUNGER and getattr(self, field.name) == field.default
+        )
 
     def check(self, called: Callable[[str], str], positive: tuple[str, ...] = ()) -> None:
         """Raise UsageError for values that are invalid or contradict each other.
@@ -86,6 +139,19 @@ class Recipe:
         if self.batch_size < 2:
             raise UsageError(
                 f"{called('batch_size')} must be at least 2: batch normalisation needs a batch"
+            )
+        last = 5 if self.network.endswith("-fast") else ENCODER_STAGES
+        if self.freeze is not None and not 0 <= self.freeze <= last:
+            raise UsageError(
+                f"{called('freeze')} must be a stage of {self.network}'s encoder, 0 (the stem) to "
+                f"{last} (all of it), not {self.freeze}"
+            )
+        for name in ("warmup", "cache"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{called(name)} must not be negative, not {getattr(self, name)}")
+        if self.cache and self.freeze is None:
+            raise UsageError(
+                f"{called('cache')} keeps features of frozen stages: give {called('freeze')} too"
             )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"{called('scale')} needs LOW and HIGH with 0 < LOW <= HIGH")

@@ -1,4 +1,4 @@
-"""One step of training, and the constants that every training shares."""
+"""One step of training, and what every training shares."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from deal.training.config import TrainConfig
 from deal.training.losses import joint_loss
 from deal.training.preparation import poly_factor
 
-__all__ = ["ALIGN_CORNERS", "MEAN", "STD", "training_step"]
+__all__ = ["ALIGN_CORNERS", "training_step"]
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 ALIGN_CORNERS = True  # as in the released code of DEAL
 
 
@@ -20,7 +18,7 @@ def training_step(
     config: TrainConfig,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
+    inputs: Tensor | tuple[Tensor, ...],
     labels: Tensor,
     *,
     progress: tuple[int, int],
@@ -32,11 +30,12 @@ def training_step(
     Parameters
     ----------
     config : TrainConfig
-        Only ``precision`` and ``alpha`` are used.
+        Only ``precision``, ``alpha`` and ``warmup`` are used.
     module : Module
-        A :class:`deal.training.difficulty.WithDifficulty`, compiled or not.
+        A :class:`deal.training.difficulty.WithDifficulty`, compiled or not; or a
+        :class:`deal.training.features.OnFeatures`.
     optimizer
-    images : Tensor of uint8 [B, 3, H, W], channels last
+    inputs : Tensor of uint8 [B, 3, H, W], channels last; or what ``module`` takes
     labels : Tensor of int64 [B, H, W]
     progress : (step, of)
         Step, counted from 0, and the number of steps; they set the learning rate by
@@ -49,11 +48,11 @@ def training_step(
     Tensor of float32 [3]
         The loss, its segmentation part and its difficulty part, on the device, without gradients.
     """
-    factor = poly_factor(*progress)
+    factor = poly_factor(*progress, config.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        logits, difficulty = module(images)
+    with torch.autocast(labels.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        logits, difficulty = module(inputs)
     loss = joint_loss(
         logits,
         difficulty,

@@ -115,6 +115,7 @@ def _read_resumable(path: Path, config: TrainConfig) -> dict[str, Any] | None:
         raise OutputError(f"{path} cannot be read; use --overwrite to start again") from error
     wanted = asdict(config)
     stored["output"] = wanted["output"]  # a folder may move
+    stored = {**{key: wanted[key] for key in config.younger()}, **stored}
     changed = sorted(k for k in wanted.keys() | stored if wanted.get(k) != stored.get(k))
     if changed:
         raise OutputError(

@@ -88,7 +88,7 @@ def head_of(
     subtitle = " · ".join(
         [pool.output.resolve().name, *models[:1], *([] if run is None else [_date(run["started"])])]
     )
-    key = sha256(f"{pool.fingerprint} {pool.metadata.get('scores_sha256')} {selected}".encode())
+    key = sha256(f"{pool.fingerprint} {pool.metadata.get('scores_digest')} {selected}".encode())
     means = pool.shares[np.asarray(pool.places) > 0]
     return {
         "format": 1,

@@ -15,7 +15,8 @@ from deal.errors import ResultsError
 from deal.pool.locator import locate
 from deal.results.schema import STATUSES
 from deal.selection import Ranking
-from deal.selection.gather import frame_numbers, pool_totals, scored_pieces
+from deal.selection.attributes import frame_numbers
+from deal.selection.gather import pool_totals, scored_pieces
 from deal.selection.order import name_hashes, rank, repeated
 from deal.selection.reasons import Reason, reason_of, usual_levels
 from deal.selection.sources import Sources

@@ -51,20 +51,31 @@ def build() -> str | None:
         found = told(python, "-c", where)
     openvino = Path(found.stdout.strip()) / "cmake"
     cache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    configured = told("cmake", "-S", HERE, "-B", BUILD, f"-DOpenVINO_DIR={openvino}", *cache)
+    library, prefix = BUILD / "libdeal", BUILD / "prefix"
+    static = [*cache, "-DBUILD_SHARED_LIBS=OFF"]
+    needed("cmake", "-S", HERE.parents[1], "-B", library, *static)
+    needed("cmake", "--build", library, "--parallel", "2")
+    needed("cmake", "--install", library, "--prefix", prefix)
+    places = [f"-DOpenVINO_DIR={openvino}", f"-DCMAKE_PREFIX_PATH={prefix}"]
+    configured = told("cmake", "-S", HERE, "-B", BUILD, *places, *cache)
     if configured.returncode != 0:
-        if "JPEG" in configured.stderr:
+        if "Could NOT find JPEG" in configured.stderr:
             return "libjpeg-turbo is missing: apt-get install libjpeg62-turbo-dev"
         raise SystemExit(configured.stderr)
-    built = told("cmake", "--build", BUILD, "--parallel", "2")
-    if built.returncode != 0:
-        raise SystemExit(built.stdout + built.stderr)
+    needed("cmake", "--build", BUILD, "--parallel", "2")
     return None
 
 
 def told(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command and keep what it prints."""
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def needed(*command: str | Path) -> None:
+    """Run a command that has to succeed; else what it printed is shown."""
+    done = told(*command)
+    if done.returncode != 0:
+        raise SystemExit(done.stdout + done.stderr)
 
 
 def command(frames: Path, output: Path, *rules: str) -> list[str]:

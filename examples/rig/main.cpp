@@ -146,6 +146,8 @@ int run(const Options& options) {
         frame.score = network.score(image);
         frame.signature = deal::thumbnail(image.rgb.data(), image.height, image.width);
       }
+    } catch (const deal::Error&) {  // of the settings: every frame would fail
+      throw;
     } catch (const std::runtime_error& error) {  // of the frame; the rig goes on
       std::fprintf(stderr, "warning: %s: %s\n", frame.id.c_str(), error.what());
       ++failed;

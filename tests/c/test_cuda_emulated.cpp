@@ -265,6 +265,15 @@ void test_order_of_calls() {
     CHECK(entropy > 0.0 && entropy != before, "each replay reads the logits as they are then");
     before = entropy;
   }
+  deal_context_counters counters;
+  DEAL_INIT(counters);
+  CHECK(deal_context_count(context, &counters) == DEAL_OK, deal_last_error());
+  CHECK(counters.frames == 2 && counters.nonfinite_frames == 0, "one per replay");
+  CHECK(counters.device_bytes > 0 && counters.host_bytes > 0, "memory of both");
+  z.dtype = DEAL_INT8, z.scale = 1.0f;
+  CHECK(deal_enqueue(context, &input, &output, nullptr) == DEAL_ERROR_UNSUPPORTED, "");
+  CHECK(strstr(deal_last_error(), "on the CPU alone") != nullptr, deal_last_error());
+  z.dtype = DEAL_FLOAT32;
   cudaGraphExecDestroy(executable);
   cudaStreamDestroy(stream);
   z.device = DEAL_CPU;

@@ -1,5 +1,6 @@
 /* The C ABI from C11: versions and sizes, and the status and text of every wrong call. */
 #include <math.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -186,6 +187,68 @@ static void test_logs_go_to_the_callback(void) {
   deal_context_destroy(context);
 }
 
+static deal_status score_once(deal_context* context) {
+  deal_tensor logits = make_logits();
+  double entropy[B];
+  deal_input input = {sizeof input, &logits, H, W, DEAL_ALIGN_CORNERS};
+  deal_output output = {sizeof output};
+  output.entropy_mean = entropy;
+  return deal_enqueue(context, &input, &output, NULL);
+}
+
+static void test_counters_tell_frames_and_memory(void) {
+  for (int threads = 1; threads <= 4; threads += 3) { /* one image a thread, and one after another */
+    deal_context* context = make_context(threads);
+    deal_context_counters counters;
+    DEAL_INIT(counters);
+    CHECK(deal_context_count(context, &counters) == DEAL_OK);
+    CHECK(counters.frames == 0 && counters.nonfinite_frames == 0 && counters.host_bytes == 0);
+    CHECK(score_once(context) == DEAL_OK);
+    const float kept = logits_data[C * h * w];
+    logits_data[C * h * w] = NAN;
+    CHECK(score_once(context) == DEAL_OK);
+    logits_data[C * h * w] = kept;
+    CHECK(deal_context_count(context, &counters) == DEAL_OK);
+    CHECK(counters.frames == 2 * B && counters.nonfinite_frames == 1);
+    CHECK(counters.host_bytes > B * C * h * w && counters.device_bytes == 0);
+    counters.struct_size = offsetof(deal_context_counters, host_bytes); /* of an older header */
+    counters.host_bytes = -7;
+    CHECK(deal_context_count(context, &counters) == DEAL_OK && counters.host_bytes == -7);
+    CHECK(deal_context_count(NULL, &counters) == DEAL_ERROR_INVALID_ARGUMENT);
+    CHECK(deal_context_count(context, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+    deal_context_destroy(context);
+  }
+}
+
+static pthread_t creator;
+static _Atomic int started[8], in_creator;
+
+static void on_start(void* user, int32_t number) {
+  ++started[number];
+  CHECK(user == &creator);
+  in_creator += pthread_equal(pthread_self(), creator) != 0;
+}
+
+static void test_every_thread_of_a_context_starts_with_the_callback(void) {
+  creator = pthread_self();
+  for (int threads = 1; threads <= 3; threads += 2) {
+    memset((void*)started, 0, sizeof started);
+    deal_context_options options;
+    DEAL_INIT(options);
+    options.threads = threads;
+    options.on_thread_start = on_start;
+    options.thread_user = &creator;
+    deal_context* context = NULL;
+    CHECK(deal_context_create(&options, &context) == DEAL_OK);
+    CHECK(score_once(context) == DEAL_OK); /* waits until every thread has worked */
+    for (int number = 0; number < 8; ++number) {
+      CHECK(started[number] == (number >= 1 && number < threads));
+    }
+    deal_context_destroy(context);
+  }
+  CHECK(in_creator == 0);
+}
+
 int main(void) {
   fill_logits();
   CHECK(deal_abi_version() == DEAL_ABI_VERSION);
@@ -198,5 +261,7 @@ int main(void) {
   test_wrong_calls_say_what_is_wrong();
   test_areas_are_numbered_and_maps_checked();
   test_logs_go_to_the_callback();
+  test_counters_tell_frames_and_memory();
+  test_every_thread_of_a_context_starts_with_the_callback();
   return report_checks();
 }

@@ -49,6 +49,7 @@ static void test_logits_become_scores() {
   deal::Context context(std::move(first));
   context.reserve(input);
   context.compute(input, output);
+  CHECK(context.counters().frames == 2 && context.counters().host_bytes > 0);
   const std::vector<double> scores = deal::score(deal::acquisition("entropy"), output, 2);
   CHECK(scores.size() == 2 && scores[0] == entropy[0] && scores[0] > 0.0);
   logits.width = 6;
@@ -133,12 +134,45 @@ static void test_a_stream_is_restored() {
   CHECK(stream.kept().size() == 2);
 }
 
+/* What a model file tells; from the root of the repository, as the Makefile runs this. */
+static void test_a_model_is_read() {
+  const deal::Model first("deal/demo/model.onnx");
+  deal::Model moved("deal/demo/model.onnx");
+  const deal::Model model(std::move(moved)); /* its pointers stay right */
+  CHECK(first->classes == model->classes && model.class_names().size() == 9);
+  CHECK(std::string(model.class_names()[0]) == "sky");
+  CHECK(model->head != nullptr && model->head->channels == 9);
+  CHECK(model->input_height == 240 && model->input_width == 320);
+  int entries = 0;
+  for (const deal_session_entry& entry : model.session_entries()) {
+    entries += std::strcmp(entry.value, "WeightBiasQuantization") == 0;
+  }
+  CHECK(entries == 1);
+  CHECK(has(thrown(DEAL_ERROR_INVALID_ARGUMENT, [] { deal::Model("none.onnx"); }), "none.onnx"));
+}
+
+static void test_images_are_resized_and_rows_picked() {
+  const std::vector<std::uint8_t> grey(12 * 16 * 3, 77);
+  const auto small = deal::resize(grey.data(), 12, 16, DEAL_BILINEAR_ANTIALIAS, 3, 5);
+  CHECK(small == std::vector<std::uint8_t>(45, 77));
+  const auto wrong = [&] { deal::resize(grey.data(), 12, 16, DEAL_NEAREST, 0, 5); };
+  CHECK(has(thrown(DEAL_ERROR_INVALID_ARGUMENT, wrong), "side"));
+  const float points[] = {0.0f, 1.0f, 2.0f, 9.0f};
+  auto options = deal::make<deal_k_center_options>();
+  options.features = points, options.rows = 4, options.width = 1, options.threads = 1;
+  options.metric = DEAL_EUCLIDEAN;
+  CHECK((deal::k_center(options, 2) == std::vector<std::int64_t>{2, 3}));
+  CHECK(has(thrown(DEAL_ERROR_INVALID_ARGUMENT, [&] { deal::k_center(options, 5); }), "only 4"));
+}
+
 int main() {
   test_logits_become_scores();
   test_a_signature_is_an_array();
   test_a_stream_tells_every_decision();
   test_what_a_thrower_missed_is_told_afterwards();
   test_a_stream_is_restored();
+  test_a_model_is_read();
+  test_images_are_resized_and_rows_picked();
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-"""The C headers: their examples compile as C11 and as C++17 without a warning."""
+"""The C headers: their examples, and those of the guide, compile without a warning."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def test_the_example_compiles_without_a_warning(header, standard, tmp_path):
         f"{GIVEN if header in ('deal.h', 'deal.hpp') else ''}"
         f"int main(void) {{\n{example(header)}\n  return 0;\n}}\n"
     )
+    assert compiled(compiler, standard, source) == ""
+
+
+def compiled(compiler, standard, source):
+    """What the compiler says."""
     command = [compiler, f"-std={standard}", *WARNINGS, f"-I{ABI}", "-fsyntax-only", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+GUIDE = (ABI.parents[1] / "docs/howto/c.md").read_text()
+PROGRAMS = re.findall(r"^```(c|cpp)\n(.*?)^```", GUIDE, re.M | re.S)
+
+
+@pytest.mark.parametrize(("language", "program"), PROGRAMS)
+def test_the_programs_of_the_guide_compile_without_a_warning(language, program, tmp_path):
+    compiler, standard = ("g++", "c++17") if language == "cpp" else ("gcc", "c11")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    source = tmp_path / f"program.{language}"
+    source.write_text(program)
+    assert compiled(compiler, standard, source) == ""
+
+
+def test_the_guide_has_programs_of_both_languages():
+    assert {language for language, _ in PROGRAMS} == {"c", "cpp"}

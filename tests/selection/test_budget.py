@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deal.errors import ResultsError, UsageError
-from deal.selection.budget import Budget, ClickModel, cost_columns, costs, parse_budget
+from deal.selection.budget import Budget, ClickModel, check_costs, cost_columns, costs, parse_budget
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,9 @@ def test_clicks_are_corners_length_and_a_fixed_part() -> None:
 
 def test_rows_without_a_cost_are_counted() -> None:
     with pytest.raises(ResultsError, match="1 of 2 rows have no n_pixels, which their cost in pix"):
-        costs({"n_pixels": np.array([4.0, np.nan])}, "pixels", ClickModel(), 2)
+        check_costs(1, 2, "pixels", ClickModel())
+    given = {"n_pixels": np.array([4.0, np.nan])}
+    assert np.isnan(costs(given, "pixels", ClickModel(), 2)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("constants", [(0, 0, 0), (-1, 0, 1), (1, math.nan, 1), (1, 0, math.inf)])

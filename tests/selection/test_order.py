@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deal.selection import order
-from deal.selection.order import digest, rank, repeated
+from deal.selection.order import Digest, rank, repeated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -66,13 +66,30 @@ def test_hashes_depend_on_every_byte_and_on_the_length() -> None:
     assert len(set(order.name_hashes(large(sorted(unique))).tolist())) == len(unique)
 
 
-def test_the_digest_is_of_the_ranked_rows_alone() -> None:
-    ids, scores = large(["a", "b", "cc"]), np.array([0.5, np.nan, 1.0])
-    ranked = rank(ids, scores)
-    whole = digest(ids, scores, ranked)
-    moved = large(["cc", "a"])
-    assert digest(moved, np.array([1.0, 0.5]), np.array([0, 1])) == whole
-    assert digest(moved, np.array([1.0, 0.25]), np.array([0, 1])) != whole
-    assert digest(large(["c", "ca"]), np.array([1.0, 0.5]), np.array([0, 1])) != whole
-    zeros = [digest(large(["a"]), np.array([zero]), np.array([0])) for zero in (0.0, -0.0)]
-    assert zeros[0] == zeros[1]
+def digest(ids: list[str], scores: list[float]) -> str:
+    found = Digest()
+    found.add(order.name_hashes(large(ids)), np.array(scores))
+    return str(found)
+
+
+def test_the_digest_depends_on_every_name_and_score_and_not_on_their_order() -> None:
+    whole = digest(["a", "cc", "b"], [0.5, 1.0, 0.25])
+    assert digest(["b", "a", "cc"], [0.25, 0.5, 1.0]) == whole
+    assert len(whole) == 32
+    others = [
+        (["a", "cc"], [0.5, 1.0]),
+        (["a", "cc", "b"], [0.5, 1.0, 0.5]),
+        (["a", "cc", "b"], [1.0, 0.5, 0.25]),  # scores change places
+        (["a", "cd", "b"], [0.5, 1.0, 0.25]),
+        ([], []),
+    ]
+    assert len({whole, *(digest(*rows) for rows in others)}) == 6
+    assert digest(["a"], [0.0]) == digest(["a"], [-0.0])
+
+
+def test_digests_of_parts_add_up() -> None:
+    ids, scores = [str(n) for n in range(20_000)], np.arange(20_000) / 7
+    found = Digest()
+    for part in (slice(0, 9000), slice(9000, None)):
+        found.add(order.name_hashes(large(ids[part])), scores[part])
+    assert str(found) == digest(ids, scores.tolist())

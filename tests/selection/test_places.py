@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deal.selection.order import name_hashes
 from deal.selection.places import Place, Places, frame_names
 
 names = st.lists(
@@ -71,12 +72,12 @@ def found(
         for name, kind in kinds.items()
     ]
     column = pa.array(ids, pa.large_string())
-    places.add(column, *given)
+    places.add(column, np.ones(len(ids), bool), *given)
 
     def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.array([] if looks is None else [looks(x, y) for x, y in zip(a, b, strict=True)])
 
-    return places.find(np.ones(len(ids), bool), column, compare, frames)
+    return places.find(name_hashes(column), compare, frames)
 
 
 def drive(name: str, count: int, step: int = 1) -> list[str]:

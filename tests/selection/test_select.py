@@ -77,7 +77,7 @@ def test_the_hash_covers_rows_beyond_the_budget() -> None:
     one = select(table(["a", "b"], [0.9, 0.1]), acquisition="entropy", budget=1)
     other = select(table(["a", "b"], [0.9, 0.2]), acquisition="entropy", budget=1)
     assert one.ids == other.ids
-    assert one.metadata["scores_sha256"] != other.metadata["scores_sha256"]
+    assert one.metadata["scores_digest"] != other.metadata["scores_digest"]
 
 
 def test_metadata_names_every_option() -> None:

@@ -1,4 +1,4 @@
-"""The C interface under sanitizers: tests/c/fuzz_deal.c, twenty thousand requests a case."""
+"""The C interface under sanitizers: tests/c/fuzz_deal.c and fuzz_stream.c, many cases at a time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ from pathlib import Path
 
 from tests.torture.cases import Case, Finding
 
-__all__ = ["abi"]
+__all__ = ["abi", "streams"]
 
 _ROOT = Path(__file__).parents[2]
-_REQUESTS = 20_000
 
 
 @contextmanager
 def abi(folder: Path) -> Iterator[Case]:
     """Right and wrong requests: a status, and results that add up."""
-    program = _ROOT / "build" / "fuzz_deal_sanitized"
+    yield _fuzzer("fuzz_deal_sanitized", 20_000, "requests")
+
+
+@contextmanager
+def streams(folder: Path) -> Iterator[Case]:
+    """Random rules and frames: within every limit after every push, one last decision per frame."""
+    yield _fuzzer("fuzz_stream_sanitized", 5_000, "streams")
+
+
+def _fuzzer(name: str, count: int, unit: str) -> Case:
+    program = _ROOT / "build" / name
     make = ["make", "--silent", str(program.relative_to(_ROOT))]
     subprocess.run(make, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def case(rng: random.Random) -> Mapping[str, int]:
-        arguments = [str(program), str(rng.getrandbits(60)), str(_REQUESTS)]
+        arguments = [str(program), str(rng.getrandbits(60)), str(count)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Finding(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
-        counts: dict[str, int] = json.loads(done.stdout)
-        return {"requests": counts["cases"]}
+        return {unit: json.loads(done.stdout)["cases"]}
 
-    yield case
+    return case

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.torture.abi import abi
+from tests.torture.abi import abi, streams
 from tests.torture.cases import Kind
 from tests.torture.documents import heads, manifests, parts, side_cars
 from tests.torture.headers import headers
@@ -25,4 +25,5 @@ KINDS = {
     "side-cars": Kind(side_cars, "edited side-cars of models", 25_000, caged=True),
     "parts": Kind(parts, "damaged parts of tables", 25_000, caged=True),
     "abi": Kind(abi, "requests to the C interface, under sanitizers", 10_000_000, share=6),
+    "streams": Kind(streams, "streams of random rules and frames, in C", 10_000_000, share=6),
 }

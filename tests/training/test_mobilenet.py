@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from deal.errors import ModelError
-from deal.training.mobilenet import MobileNetV2, load_imagenet_weights, scaled_channels
+from deal.training.mobilenet import MobileNetV2, scaled_channels
+from deal.training.weights import load_encoder
 
 
 def torchvision_state(seed: int = 3) -> dict[str, torch.Tensor]:
@@ -58,7 +59,7 @@ def test_last_stage_is_dilated_except_the_block_that_would_have_strided():
 
 def test_width_scales_channels_to_multiples_of_eight():
     assert [scaled_channels(c, 0.5) for c in (16, 24, 32, 320)] == [8, 16, 16, 160]
-    assert MobileNetV2(0.5).high_channels == 160
+    assert MobileNetV2(0.5).channels == (16, 160)
 
 
 def test_imagenet_weights_load_from_torchvisions_file(tmp_path):
@@ -66,7 +67,7 @@ def test_imagenet_weights_load_from_torchvisions_file(tmp_path):
     torch.save(state, tmp_path / "mobilenet_v2.pth")
     torch.manual_seed(0)
     backbone = MobileNetV2()
-    load_imagenet_weights(backbone, tmp_path / "mobilenet_v2.pth")
+    load_encoder(backbone, tmp_path / "mobilenet_v2.pth")
     for name, value in backbone.state_dict().items():
         torch.testing.assert_close(value, state[name], rtol=0, atol=0)
 
@@ -75,7 +76,7 @@ def test_weights_without_batch_counters_load_too(tmp_path):
     state = {k: v for k, v in torchvision_state().items() if "num_batches" not in k}
     torch.save(state, tmp_path / "old.pth")
     backbone = MobileNetV2()
-    load_imagenet_weights(backbone, tmp_path / "old.pth")
+    load_encoder(backbone, tmp_path / "old.pth")
     assert torch.equal(backbone.features[0][0].weight, state["features.0.0.weight"])
 
 
@@ -104,7 +105,7 @@ def test_other_weights_are_refused_by_name(tmp_path, damage, message):
     damage(state)
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(ModelError, match=message):
-        load_imagenet_weights(MobileNetV2(), tmp_path / "other.pth")
+        load_encoder(MobileNetV2(), tmp_path / "other.pth")
 
 
 class Exploit:
@@ -120,10 +121,10 @@ def test_files_that_are_no_state_dict_are_refused_and_never_run(tmp_path, capsys
     else:
         torch.save(content, path)
     with pytest.raises(ModelError, match=r"weights .*weights\.pth"):
-        load_imagenet_weights(MobileNetV2(), path)
+        load_encoder(MobileNetV2(), path)
     assert "code ran" not in capsys.readouterr().out
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"none\.pth cannot be read"):
-        load_imagenet_weights(MobileNetV2(), tmp_path / "none.pth")
+        load_encoder(MobileNetV2(), tmp_path / "none.pth")

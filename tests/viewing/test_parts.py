@@ -34,7 +34,7 @@ def test_a_stored_selection_is_read_as_it_was_written(tmp_path: Path, safe: bool
     assert [names[row] for row in rows] == list(selection.ids)
     assert chosen.rows_in(pa.array(["none of them"], pa.large_string())).null_count == 6
     assert chosen.metadata["budget"] == "6"
-    assert chosen.metadata["scores_sha256"] == selection.metadata["scores_sha256"]
+    assert chosen.metadata["scores_digest"] == selection.metadata["scores_digest"]
     assert "selection" not in chosen.metadata
 
 
@@ -45,7 +45,7 @@ def test_a_folder_without_a_selection_has_none(tmp_path: Path) -> None:
 
 
 def rows(ids: list[str], **columns: object) -> pa.Table:
-    from deal.selection.gather import frame_numbers
+    from deal.selection.attributes import frame_numbers
 
     none = [None] * len(ids)
     table = pa.table(

@@ -1,0 +1,61 @@
+"""What rows say of themselves in texts: attributes, sequences, numbers of frames."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["column_of", "frame_numbers", "optional", "texts"]
+
+_COLUMNS = ("camera", "sequence")
+# The last number, of up to 18 digits, in a stem such as frame_000123 or clip.mp4#frame=123.
+_EXTENSION, _FRAME = r"\.[A-Za-z][A-Za-z0-9]*$", r"(?P<frame>\d{1,18})[^\d/]*$"
+
+
+def column_of(attribute: str) -> str | None:
+    """The column that holds an attribute; None for the folder, which is part of the id."""
+    if attribute == "folder":
+        return None
+    return attribute if attribute in _COLUMNS else "attributes"
+
+
+def optional(piece: pa.Table, name: str, pattern: re.Pattern[str] | None) -> pa.ChunkedArray | None:
+    """A column that may be missing; the sequence may also come from the id."""
+    if name == "sequence" and pattern is not None:
+        return texts(piece, name, pattern)
+    return piece.column(name) if name in piece.column_names else None
+
+
+def texts(piece: pa.Table, attribute: str, sequences: re.Pattern[str] | None) -> pa.ChunkedArray:
+    """Texts of an attribute; ``sequences`` gives that of every id that it matches."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if attribute == "folder":
+        return pc.replace_substring_regex(piece.column("id"), r"/?[^/]*$", "", max_replacements=1)
+    if attribute in ("camera", "sequence") and attribute not in piece.column_names:
+        found = pa.chunked_array([pa.nulls(len(piece), pa.string())])
+    else:
+        found = piece.column(column_of(attribute))
+    if attribute == "sequence" and sequences is not None:
+        # Python's expressions, as at scoring: those of Arrow are of another dialect.
+        matches = map(sequences.search, piece.column("id").to_pylist())
+        derived = pa.array([match and match[1] for match in matches], pa.string())
+        return pc.coalesce(derived, found.cast(pa.string()))
+    if attribute in _COLUMNS:
+        return found
+    if pa.types.is_null(found.type):
+        return found.cast(pa.string())
+    return pc.map_lookup(found, attribute, "first")
+
+
+def frame_numbers(piece: pa.Table) -> pa.ChunkedArray:
+    """The last number in the stem of each id, int64 [n]; null without one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    stems = pc.replace_substring_regex(piece.column("id"), _EXTENSION, "", max_replacements=1)
+    return pc.struct_field(pc.extract_regex(stems, _FRAME), "frame").cast(pa.int64())
