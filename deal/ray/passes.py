@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from deal.errors import DealError, ItemError
-from deal.ray.cluster import Need, load
+from deal.ray.cluster import Need, load, one_line
 from deal.ray.worker import Attempts, Done, Worker
 from deal.results.batches import write
 from deal.run.batch_scorer import BatchScorer, items_of, rows_of_failed
 
-__all__ = ["Dataset", "in_blocks", "no_worker", "one_by_one", "one_line", "where"]
+__all__ = ["Dataset", "in_blocks", "no_worker", "one_by_one", "where"]
 
 Dataset: TypeAlias = Any
 """A ``ray.data.Dataset``, whose types come with ray."""
@@ -176,8 +176,3 @@ def no_worker(need: Need, patience: float) -> DealError:
         "status shows them), or its autoscaler adds no such node; wait for them, ask for less, or "
         "raise patience"
     )
-
-
-def one_line(error: Exception) -> str:
-    """An error of Ray, which may be pages long, as a line."""
-    return " ".join(str(error).split())[:300]
