@@ -55,6 +55,8 @@ _GROUPS = {
     "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions", "Results"),
 }
 _MODULES = {
+    "On a cluster": ("deal.ray",),
+    "Results that engines write": ("deal.results",),
     "Training (needs PyTorch)": ("deal.training",),
     "Export": ("deal.export.onnx", "deal.export.head"),
 }
@@ -62,7 +64,8 @@ _MODULES = {
 
 def api() -> str:
     """Return the API reference: a directive for each public name, under headings."""
-    names = [name for name in deal.__all__ if not name.startswith("__")]
+    public = [name for name in deal.__all__ if not name.startswith("__")]
+    names = [name for name in public if not inspect.ismodule(getattr(deal, name))]
     named = {name for group in _GROUPS.values() for name in group}
     errors = [name for name in names if _is_error(getattr(deal, name))]
     more = [name for name in names if name not in named and name not in errors]

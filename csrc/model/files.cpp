@@ -108,7 +108,8 @@ MappedFile::MappedFile(const std::string& path) {
   if (file.number < 0) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s", strerror(errno));
   const FileFacts facts(file.number, "", AT_EMPTY_PATH);
   if (!facts.found) fail(DEAL_ERROR_INVALID_ARGUMENT, "%s", strerror(errno));
-  if (!facts.is(S_IFREG)) fail(DEAL_ERROR_INVALID_ARGUMENT, "not a regular file: give an ONNX file");
+  if (!facts.is(S_IFREG))
+    fail(DEAL_ERROR_INVALID_ARGUMENT, "not a regular file: give an ONNX file");
   size_ = facts.about.stx_size;
   if (size_ == 0) return;
   data_ = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number, 0);
@@ -121,9 +122,7 @@ MappedFile::~MappedFile() {
   if (size_ != 0) munmap(data_, size_);
 }
 
-bool file_exists(const std::string& path) {
-  return FileFacts(path).found;
-}
+bool file_exists(const std::string& path) { return FileFacts(path).found; }
 
 std::string side_car_of(const std::string& model) {
   const size_t slash = model.rfind('/');

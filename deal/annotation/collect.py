@@ -21,6 +21,7 @@ from deal.labeled.labels import DEFAULT_VOID
 from deal.model.palette import class_colours
 from deal.model.strict_json import read_json_object
 from deal.pool.decode import MAX_PIXELS
+from deal.pool.schemes import refuse_scheme
 
 __all__ = ["Collection", "Problem", "collect"]
 
@@ -128,6 +129,7 @@ def collect(
         raise UsageError(f"from {from_!r}: choose one of {', '.join(TOOLS)}")
     if not 0 <= val <= 1:
         raise UsageError(f"val {val!r}: a share from 0 to 1 is needed")
+    refuse_scheme(output, "--output", "give a folder on this machine")
     sources = [exported] if isinstance(exported, (str, os.PathLike)) else list(exported)
     renamed = _class_map(class_map)
     lines, described = ([], None) if tasks is None else read_tasks(Path(tasks))

@@ -30,6 +30,8 @@ from deal.annotation.record import Picture
 from deal.annotation.scripts import SCRIPTS
 from deal.errors import OutputError
 from deal.pool.decode import MAX_PIXELS
+from deal.pool.remote_path import place
+from deal.pool.schemes import refuse_scheme
 
 __all__ = ["Annotation", "annotate"]
 
@@ -149,10 +151,11 @@ def annotate(
     options = Options(
         to, shape, tolerance, min_area, images, image_url, batch, regions, predictions
     )
-    results, folder = Path(results), Folder(Path(output))
+    refuse_scheme(output, "--output", "give a folder on this machine")
+    results, folder = place(results, what="OUT"), Folder(Path(output))
     folder.check(overwrite=overwrite)
     ranked = results / "selection.csv"
-    picks, notes = read_picks(Path(selection or ranked))
+    picks, notes = read_picks(place(selection or ranked))
     if regions == "image":
         picks = by_image(picks)
     sources, classes = find_images(results, picks)

@@ -32,6 +32,7 @@ _COMMANDS = (
     "view",
     "annotate",
     "collect",
+    "compact",
     "report",
     "check",
     "fit-head",

@@ -12,6 +12,7 @@ import click
 from deal.cli.common import print_note
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar
+from deal.cli.reading import endpoint_option
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -140,6 +141,7 @@ _WHAT, _LABELS, _IMAGES, _OUT = "What", "Predictions", "Images", "Output"
 )
 @option(_OUT, "--json", "as_json", is_flag=True, help="Print one JSON document.")
 @option(_OUT, "--quiet", "-q", is_flag=True, help="Show no progress.")
+@endpoint_option(_IMAGES)
 def command(out: str, output: str, as_json: bool, quiet: bool, **options: Any) -> int:
     """Write the selected images of OUT as tasks for a labeling tool, in rank order.
 

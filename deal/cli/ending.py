@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["TerminatedError", "cleared_on_sigterm", "end_at_signals"]
+__all__ = ["TerminatedError", "cleared_on_sigterm", "end_at_signals", "ended_by_signal"]
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -32,6 +32,31 @@ def cleared_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has asked to end; a second one ends the command at once."""
+    asked: list[int] = []
+    before: dict[int, object] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    except ValueError:  # not the main thread, to which signals are no matter
+        pass
+    try:
+        yield lambda: bool(asked)
+    finally:
+        restore()
 
 
 def end_at_signals() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from deal.cli.grouped import option
 from deal.errors import UsageError
 from deal.text import printable
 
-__all__ = ["print_topics", "reading_options"]
+__all__ = ["endpoint_option", "print_topics", "reading_options"]
 
 FC = TypeVar("FC", bound=Callable[..., Any])
 
@@ -69,6 +70,24 @@ def reading_options(heading: str) -> Callable[[FC], FC]:
         return function
 
     return decorate
+
+
+def endpoint_option(heading: str) -> Callable[[FC], FC]:
+    """Add ``--endpoint-url`` to a command that reads stored results or images."""
+
+    def use(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            os.environ["AWS_ENDPOINT_URL"] = value  # as users say it to all tools of S3
+
+    return option(
+        heading,
+        "--endpoint-url",
+        metavar="URL",
+        expose_value=False,
+        callback=use,
+        help="Where the store of OUT and of its images speaks S3, such as http://minio:9000. "
+        "Default: the environment variable AWS_ENDPOINT_URL.",
+    )
 
 
 def print_topics(pool: tuple[str, ...], *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import click
 
 from deal.cli.grouped import CommandGroup, GroupedCommand, option
 from deal.cli.ranking import seed_option
+from deal.cli.reading import endpoint_option
 from deal.cli.report_difficulty import difficulty
 from deal.cli.report_files import check_output, output_options, show
 
@@ -99,6 +100,7 @@ command.add_command(difficulty)
     metavar="MODULE",
     help="Load your own acquisition functions from a module or .py file. Repeatable.",
 )
+@endpoint_option(_WHAT)
 @output_options
 def pool(
     out: tuple[str, ...],

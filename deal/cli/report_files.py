@@ -54,8 +54,11 @@ def check_output(output: str | None) -> None:
     import tempfile
     from pathlib import Path
 
+    from deal.pool.schemes import refuse_scheme
+
     if output is None:
         return
+    refuse_scheme(output, "--output", "give a file on this machine")
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file")

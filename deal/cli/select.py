@@ -17,6 +17,7 @@ from deal.cli.ranking import (
     ranking_keywords,
     ranking_options,
 )
+from deal.cli.reading import endpoint_option
 from deal.cli.replay import replayed, split_options, stream_options
 from deal.errors import UsageError
 from deal.text import printable
@@ -83,6 +84,7 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
     first_day=True,
     help="Print one JSON document instead of the table.",
 )
+@endpoint_option(_POOL)
 def command(
     out: tuple[str, ...],
     output: str | None,
@@ -99,15 +101,19 @@ def command(
     OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
     --store-maps.
     """
-    from deal.pool.schemes import refuse_scheme
+    from deal.pool.remote_path import is_in_store, place
     from deal.selection.selector import ranking_of, select_by
 
     if output == "":
         raise UsageError("the name of --output is empty: give a folder")
     if output is not None:
-        refuse_scheme(output, "--output", "give a local folder, and copy it afterwards")
+        place(output, what="--output")
     for folder in out:
-        refuse_scheme(folder, "OUT", "copy the folder here, and give the copy")
+        place(folder, what="OUT")
+        if store_maps != "none" and is_in_store(folder):
+            raise UsageError(
+                f"--store-maps writes into OUT, which must be on this machine: copy {folder} here"
+            )
     if previews < 0:
         raise UsageError(f"--previews must be at least 0, not {previews}")
     if previews and output is None:
@@ -152,7 +158,8 @@ def command(
     else:
         print_selection(selection, top)
         if output is not None:
-            click.echo(f"ranking  {printable(str(Path(output, 'selection.csv')))}")
+            ranked = place(output) / "selection.csv"
+            click.echo(f"ranking  {printable(str(ranked))}")
         if sheet is not None:
             click.echo(f"previews {printable(str(sheet))}")
         if store_maps != "none":

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from deal.acquisitions import acquisition_names
 from deal.cli.common import print_note
+from deal.cli.ending import ended_by_signal
 from deal.cli.grouped import FC, GroupedCommand, option
 from deal.cli.limits import limit_options
 from deal.errors import UsageError
 from deal.text import printable
+
+if TYPE_CHECKING:
+    from deal.types import FailedItem, PoolItem
 
 _POOL, _MODEL, _RANKING, _RULES, _OUT = "Pool", "Model", "Ranking", "Rules", "Output"
 
@@ -29,6 +35,7 @@ def _limits(function: FC) -> FC:
     short_help="Keep the best frames of a stream, within budgets.",
     examples=[
         "deal stream trip.csv --model model.onnx --budget 500 --min-gap 2s --output kept",
+        "deal stream spool --watch --model model.onnx --budget 2GB --output kept",
         "camera | deal stream - --model model.onnx --budget 2GB --output kept",
     ],
 )
@@ -38,6 +45,20 @@ def _limits(function: FC) -> FC:
     "--sequence-from",
     metavar="REGEX",
     help="Read the sequence of an image from its id: the first group of REGEX.",
+)
+@option(
+    _POOL,
+    "--watch",
+    is_flag=True,
+    first_day=True,
+    help="Go on as files come into the folder POOL, until Ctrl-C or SIGTERM. The time of a frame "
+    "is that of the last change of its file.",
+)
+@option(
+    _POOL,
+    "--until-idle",
+    metavar="30s",
+    help="End --watch when no file has come for so long.",
 )
 @option(
     _MODEL,
@@ -129,6 +150,21 @@ def _limits(function: FC) -> FC:
     first_day=True,
     help="Gets frames/, selection.csv, selection.json, decisions.csv and the journal.",
 )
+@option(
+    _OUT,
+    "--mcap",
+    type=click.Path(),
+    metavar="FILE",
+    help="At the end of the trip, write the kept frames and their scores into a log of ROS 2.",
+)
+@option(
+    _OUT,
+    "--link",
+    metavar="COMMAND",
+    help="While frames come, send the best kept ones by this command, one at a time, such as "
+    "'rclone copy {} remote:'; {} is the file. What is sent is never evicted and counts in the "
+    "limits.",
+)
 def command(
     pool: tuple[str, ...],
     sequence_from: str | None,
@@ -140,42 +176,56 @@ def command(
     budget: str,
     max_bytes: str | None,
     output: str,
+    watch: bool,
+    until_idle: str | None,
+    link: str | None,
+    mcap: str | None,
     **options: Any,
 ) -> None:
     """Score frames as they come, and keep the best of them as files.
 
-    POOL is a folder, glob or manifest, or - for JSON lines on stdin, such as
-    {"uri": "a.jpg", "timestamp_ns": 1700000000000000000}. Killed at any moment, the same command
-    goes on: over a POOL it ends with the same files; of frames on stdin those that waited are lost.
+    POOL is a folder, glob or manifest; a folder that is watched (--watch); or - for JSON lines on
+    stdin, such as {"uri": "a.jpg", "timestamp_ns": 1700000000000000000}. Killed at any moment, the
+    same command goes on: over a POOL it ends with the same files; of frames on stdin those that
+    waited are lost. Ctrl-C or SIGTERM end a trip with --watch or - as its end does.
     """
     from deal.acquisitions import bind
-    from deal.pool.listing import Pool
-    from deal.rig.live import read_lines, record_pool
+    from deal.rig.command import LinkCommand
+    from deal.rig.live import record_pool
+    from deal.rig.log import require_writer, write_log
     from deal.rig.recorder import Recorder
     from deal.scoring.scorer import Scorer
 
+    if mcap is not None:
+        require_writer()
     frames, limit = _budget(budget, max_bytes)
     function = {name: options.pop(name) for name in ("levels", "edges", "tail", "focus")}
     timed = ("min_gap", "window", "context_before", "context_after")
     needs_times = next((name for name in timed if options[name] is not None), None)
-    with Scorer(model, device=device, threads=threads) as scorer:
+    given = {name: value for name, value in options.items() if value is not None}
+    rules: dict[str, Any] = {"budget": frames, "max_bytes": limit, "seed": seed, **given}
+    source = _source(pool, sequence_from, output, watch, until_idle)
+    with ExitStack() as opened:
+        scorer = opened.enter_context(Scorer(model, device=device, threads=threads))
         bound = bind(acquisition, classes=scorer.spec.classes, seed=seed, **function)
-        given = {name: value for name, value in options.items() if value is not None}
-        rules: dict[str, Any] = {"budget": frames, "max_bytes": limit, "seed": seed, **given}
-        piped = pool == ("-",)
-        with Recorder(output, again=not piped, remember=True, **rules) as recorder:
-            items = (
-                read_lines(sys.stdin) if piped else Pool(list(pool), sequence_from=sequence_from)
-            )
-            report = record_pool(
-                items,
-                scorer,
-                bound,
-                recorder,
-                needs_times=None if needs_times is None else "--" + needs_times.replace("_", "-"),
-                metadata={"stream": rules, "stochastic": rules.get("stochastic")},
-            )
-            counters = recorder.counters
+        recorder = opened.enter_context(
+            Recorder(output, again=source.again, remember=True, **rules)
+        )
+        ended = opened.enter_context(ended_by_signal()) if source.is_live else lambda: False
+        sender = None if link is None else LinkCommand(recorder, link)
+        report = record_pool(
+            source.frames(ended),
+            scorer,
+            bound,
+            recorder,
+            needs_times=None if needs_times is None else "--" + needs_times.replace("_", "-"),
+            metadata={"stream": rules, "stochastic": rules.get("stochastic")},
+            between=None if sender is None else sender.go_on,
+            at_end=None if sender is None else sender.finish,
+        )
+        counters = recorder.counters
+        if mcap is not None:
+            write_log(Path(mcap), recorder, {"acquisition": bound.name, "stream": rules})
     if report.failed:
         first, why = next(iter(report.failed.items()))
         print_note(
@@ -186,20 +236,61 @@ def command(
             f"{counters.forced} frames were decided while a better neighbour was undecided: give a "
             "longer --look-ahead"
         )
+    if sender is not None and sender.failures:
+        print_note(f"--link failed {sender.failures} times: what was not sent lies in frames/, too")
     click.echo(f"{report.kept} of {report.frames} frames kept, {counters.bytes:,} bytes")
+    if sender is not None:
+        click.echo(f"{report.sent} of them sent")
     click.echo(f"frames     {printable(str(Path(output, 'frames')))}")
     click.echo(f"ranking    {printable(str(Path(output, 'selection.csv')))}")
     click.echo(f"reasons    {printable(str(Path(output, 'decisions.csv')))}")
+    if mcap is not None:
+        click.echo(f"log        {printable(mcap)}")
+
+
+class _Source(NamedTuple):
+    """Where frames come from: whether the same ones come after a restart, and whether they wait."""
+
+    frames: Callable[[Callable[[], bool]], Iterable[PoolItem | FailedItem | None]]
+    again: bool | list[str]
+    is_live: bool
+
+
+def _source(
+    pool: tuple[str, ...],
+    sequence_from: str | None,
+    output: str,
+    watch: bool,
+    until_idle: str | None,
+) -> _Source:
+    from deal.pool.listing import Pool
+    from deal.rig.sources import Watch, read_lines
+    from deal.selection.amounts import parse_duration
+
+    idle = parse_duration(until_idle, "--until-idle")
+    if idle is not None and not watch:
+        raise UsageError("--until-idle needs --watch: it ends the watching of a folder")
+    if watch:
+        if len(pool) != 1:
+            raise UsageError(f"--watch watches one folder, not {len(pool)}")
+        folder = Watch(pool[0], skip=output, sequence_from=sequence_from)
+        seconds = None if idle is None else idle / 1e9
+        return _Source(lambda ended: folder.frames(ended, seconds), folder.present(), True)
+    if pool == ("-",):
+        return _Source(lambda ended: read_lines(sys.stdin, ended), False, True)
+    return _Source(lambda ended: Pool(list(pool), sequence_from=sequence_from), True, False)
 
 
 def _budget(budget: str, max_bytes: str | None) -> tuple[int, str | None]:
     """Frames and bytes; a budget in bytes alone has room for frames of 4 kB."""
-    from deal.selection.amounts import parse_bytes
+    from deal.selection.budget import parse_budget
 
-    if budget.strip().isdecimal():
-        return int(budget), max_bytes
+    parsed = parse_budget(budget)
+    if parsed.amount is None or parsed.unit not in (None, "images", "bytes"):
+        raise UsageError(f"--budget {budget!r}: write a number of frames, or bytes: 500 or 2GB")
+    amount = int(parsed.amount)
+    if parsed.unit != "bytes":
+        return amount, max_bytes
     if max_bytes is not None:
         raise UsageError(f"--budget {budget} is in bytes already: leave --max-bytes out")
-    amount = parse_bytes(budget, "--budget")
-    assert amount is not None
-    return min(amount // 4096 + 1, 200_000), budget
+    return min(amount // 4096 + 1, 200_000), f"{amount}B"

@@ -10,6 +10,7 @@ import click
 
 from deal.cli.common import print_note
 from deal.cli.grouped import GroupedCommand, option
+from deal.cli.reading import endpoint_option
 from deal.text import printable
 
 _PAGE, _POOL, _SERVE = "Page", "Pool", "Server"
@@ -93,6 +94,7 @@ _PAGE, _POOL, _SERVE = "Page", "Pool", "Server"
     help="Serve the page and all images of the pool on this machine until Ctrl-C, for pools whose "
     "thumbnails do not fit into a page.",
 )
+@endpoint_option(_POOL)
 def command(out: tuple[str, ...], plugins: tuple[str, ...], **options: Any) -> None:
     """Write one page to look at the results in OUT: a file that needs no server and no network.
 

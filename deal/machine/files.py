@@ -9,9 +9,9 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from deal.errors import OutputError
 
@@ -29,6 +29,13 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _LEFT_OVER = 3600.0  # seconds; a process of another machine may still write a younger file
 
 
+@runtime_checkable
+class _Elsewhere(Protocol):
+    """A path that is no file of this machine, and has its own way to be written whole."""
+
+    def replacing(self) -> AbstractContextManager[BinaryIO]: ...
+
+
 @contextmanager
 def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
     """Open a file that replaces ``path``, and is safely on disk, when the block ends.
@@ -43,6 +50,10 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
         beside ``path``, so a file left by a kill is overwritten. Otherwise the name contains the
         process id, and the next writer removes files left by a kill.
     """
+    if isinstance(path, _Elsewhere):
+        with path.replacing() as file:
+            yield file
+        return
     if not alone:
         _sweep(path)
     temporary = path.with_name(f"_{path.name}" if alone else f"_{path.name}.{os.getpid()}.tmp")
@@ -66,6 +77,8 @@ def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:
     OSError
         The file does not exist or is not a regular file.
     """
+    if isinstance(path, _Elsewhere):
+        return
     mode = os.stat(path).st_mode  # noqa: PTH116 (names that are not UTF-8 are plain strings)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
@@ -147,6 +160,8 @@ def _is_gone(process: int) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Write a folder to disk, so that a rename in it survives a power cut."""
+    if isinstance(folder, _Elsewhere):
+        return
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(file)

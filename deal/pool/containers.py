@@ -27,7 +27,9 @@ __all__ = [
     "expand_braces",
     "holds_images",
     "list_container",
+    "list_inside",
     "refuse_packed",
+    "require_readers",
 ]
 
 PARQUET = ".parquet"
@@ -55,22 +57,31 @@ def list_container(
 ) -> Iterator[PoolItem | FailedItem]:
     """List what a file holds; its name below the root is what the ids begin with."""
     path = os.path.join(root, relative)
+    yield from list_inside(path, relative, reading, passed, say)
+
+
+def list_inside(
+    path: str,
+    relative: str,
+    reading: Reading,
+    passed: Counter[str],
+    say: Callable[[str], None],
+) -> Iterator[PoolItem | FailedItem]:
+    """List what a file holds, on this machine or in a store; ids begin with ``relative``."""
+    far = reading.endpoint_url
     if path.lower().endswith(PARQUET):
-        yield from list_parquet(path, relative, reading.image_column, say)
+        yield from list_parquet(path, relative, reading.image_column, say, far)
     elif path.lower().endswith(".mcap"):
-        yield from list_mcap(path, relative, reading.topic, say)
+        yield from list_mcap(path, relative, reading.topic, say, far, Every.parse(reading.every))
     elif path.lower().endswith(VIDEO_SUFFIXES):
-        yield from list_video(path, relative, Every.parse(reading.every))
+        yield from list_video(path, relative, Every.parse(reading.every), far)
     else:
-        yield from list_tar(path, relative, passed, say)
+        yield from list_tar(path, relative, passed, say, far)
 
 
 def check_container(path: str, shown: str) -> None:
     """PoolError, with the remedy, for a file that can never be listed."""
-    if path.lower().endswith(VIDEO_SUFFIXES):
-        require_av()
-    if path.lower().endswith(".mcap"):
-        require_mcap()
+    require_readers(path)
     try:
         with open(path, "rb") as file:
             start = file.read(8)
@@ -79,6 +90,14 @@ def check_container(path: str, shown: str) -> None:
     remedy = unpacking(path, start)
     if remedy is not None:
         raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+
+
+def require_readers(path: str) -> None:
+    """PoolError if a library is missing that reads files of this name."""
+    if path.lower().endswith(VIDEO_SUFFIXES):
+        require_av()
+    if path.lower().endswith(".mcap"):
+        require_mcap()
 
 
 def refuse_packed(path: str, shown: str) -> None:

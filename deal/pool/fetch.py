@@ -6,21 +6,37 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from threading import Lock
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from deal.errors import ItemError
 from deal.machine.meter import Meter
 from deal.machine.threads import overlapped
 from deal.pool.inside import Held, InOrder
-from deal.pool.remote import DOWNLOADS, RemoteObject
-from deal.types import Decoded, PoolItem
+from deal.pool.reach import Reach
+from deal.pool.remote import DOWNLOADS
+from deal.pool.schemes import is_remote
+from deal.types import MAX_PIXELS, Decoded, PoolItem
 
 __all__ = ["DOWNLOADS", "Fetcher", "without_content"]
 
 T = TypeVar("T")
 
+
+@runtime_checkable
+class Distant(Protocol):
+    """A locator whose image may lie in a store, where a request takes long and many go at once."""
+
+    @property
+    def far(self) -> int:
+        """Bytes that come from there; 0 if it lies here."""
+
+    def read(
+        self, max_pixels: int = MAX_PIXELS, again: Callable[[str], object] | None = None
+    ) -> bytes:
+        """See `deal.pool.remote.RemoteObject.read`."""
+
+
 _ROOM = 2**28  # bytes that wait to be decoded
-_USUAL = 2**20  # of an object whose size nobody tells
 
 
 class Fetcher:
@@ -43,9 +59,13 @@ class Fetcher:
         self._meter = meter
         self._max_pixels = max_pixels
         self._lock = Lock()
+        self._reach = Reach()
 
     def __call__(self, entries: Iterable[T]) -> Iterator[T]:
-        """Yield items with what they hold, and other entries as they are, in their order."""
+        """Yield items with what they hold, and other entries as they are, in their order.
+
+        Raises PoolError where nobody answers for a store (:mod:`deal.pool.reach`).
+        """
         loaded = overlapped(entries, self._download, _size, threads=DOWNLOADS, room=_ROOM)
         return map(self._in_order, loaded)
 
@@ -59,20 +79,21 @@ class Fetcher:
     def _in_order(self, entry: T) -> T:
         if isinstance(entry, PoolItem) and isinstance(entry.locator, InOrder):
             with self._meter("fetch"):
-                return _held(entry, entry.locator.fetch, self._max_pixels)
+                heard = self._reach.heard if is_remote(entry.uri) else _ignored
+                return _held(entry, entry.locator.fetch, self._max_pixels, heard)
         return entry
 
     def _download(self, entry: T) -> T:
         assert isinstance(entry, PoolItem)
         locator = entry.locator
-        assert isinstance(locator, RemoteObject)
+        assert isinstance(locator, Distant)
 
         def fetch(max_pixels: int) -> Callable[[], bytes]:
             data = locator.read(max_pixels, self._again)
             return lambda: data
 
         with self._meter("download"):
-            return _held(entry, fetch, self._max_pixels)
+            return _held(entry, fetch, self._max_pixels, self._reach.heard)
 
     def _again(self, reason: str) -> None:
         with self._lock:
@@ -87,18 +108,29 @@ def without_content(item: PoolItem) -> PoolItem:
 
 
 def _size(entry: object) -> int:
-    if isinstance(entry, PoolItem) and isinstance(entry.locator, RemoteObject):
-        return entry.locator.size or _USUAL
+    if isinstance(entry, PoolItem) and isinstance(entry.locator, Distant):
+        return entry.locator.far
     return 0
 
 
-def _held(item: T, fetch: Callable[[int], Callable[[], bytes | Decoded]], max_pixels: int) -> T:
+def _held(
+    item: T,
+    fetch: Callable[[int], Callable[[], bytes | Decoded]],
+    max_pixels: int,
+    heard: Callable[[ItemError | None], object],
+) -> T:
     assert isinstance(item, PoolItem)
     try:
         rest = fetch(max_pixels)
+        heard(None)
     except ItemError as error:
+        heard(error)
         rest = _raising(error)
     return replace(item, locator=Held(item.locator, rest))
+
+
+def _ignored(error: ItemError | None) -> None:
+    pass
 
 
 def _raising(error: ItemError) -> Callable[[], bytes | Decoded]:

@@ -1,19 +1,13 @@
-"""What images inside other files share: the file they lie in, and limits of their size."""
-
-# Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH116
+"""What images inside other files share: how they are asked for, read in order, and their size."""
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO, TypedDict
+from typing import TypedDict
 
 from deal.errors import ItemError, UsageError
 from deal.types import MAX_PIXELS, Decoded, Locator
@@ -22,11 +16,9 @@ __all__ = [
     "Every",
     "Held",
     "InOrder",
-    "Parent",
     "Reading",
     "ReadingOptions",
     "check_size",
-    "stamp_of",
 ]
 
 
@@ -79,6 +71,29 @@ class Every:
     seconds: Fraction = Fraction(0)
     frames: int = 0
     keyframes: bool = False
+
+    def chosen(self, times: Sequence[int], keys: Sequence[int], unit: Fraction) -> Iterator[int]:
+        """Times of the frames that are asked for.
+
+        Parameters
+        ----------
+        times : sequence of int
+            Of all frames, ascending, in units of ``unit`` seconds.
+        keys : sequence of int
+            Of keyframes.
+        unit : Fraction
+        """
+        if self.keyframes:
+            yield from keys
+        elif self.frames:
+            yield from times[:: self.frames]
+        elif times:
+            step = self.seconds / unit
+            following = Fraction(times[0])
+            for time in times:
+                if time >= following:
+                    yield time
+                    following += ((time - following) // step + 1) * step
 
     @classmethod
     def parse(cls, text: str) -> Every:
@@ -139,53 +154,6 @@ class Held:
     def read(self, max_pixels: int = MAX_PIXELS) -> bytes | Decoded:
         """See `Locator`."""
         return self.rest()
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The file that images lie in, as it was when it was listed.
-
-    Attributes
-    ----------
-    path : str
-        In ``os.fsdecode`` form.
-    stamp : str
-        ``<size>-<mtime_ns>``, or ``<size>-<etag>`` of an object in a store.
-    endpoint : str, optional
-        ``--endpoint-url``.
-    """
-
-    path: str
-    stamp: str
-    endpoint: str | None = None
-
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """The open file; ItemError (``io``) if it cannot be read or is another one by now."""
-        try:
-            with open(self.path, "rb") as file:
-                if _stamp(os.fstat(file.fileno())) != self.stamp:
-                    raise ItemError(
-                        "io", "the file it lies in has changed since: run the same command again"
-                    )
-                yield file
-        except OSError as error:
-            raise ItemError("io", f"cannot read the file it lies in: {error.strerror}") from error
-
-
-def stamp_of(path: str) -> str:
-    """``<size>-<mtime_ns>``; ItemError (``io``) for what is not a regular file."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise ItemError("io", f"cannot read the file: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ItemError("io", "not a regular file")
-    return _stamp(status)
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def check_size(size: int, max_pixels: int) -> None:

@@ -24,6 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -38,14 +39,15 @@ from deal.pool.containers import (
     refuse_packed,
 )
 from deal.pool.digests import DigestMap, digest
+from deal.pool.far import check_far, list_far
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
-from deal.pool.ids import Shard, id_to_path, path_to_id, sequence_pattern
+from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.inside import Reading
 from deal.pool.locator import LocalFile, Stored, lies_inside, locate
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
-from deal.pool.parquet import list_parquet
+from deal.pool.reach import Reach
 from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
-from deal.pool.schemes import is_remote, refuse_scheme, scheme_of
+from deal.pool.schemes import STORES, is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
 from deal.types import FailedItem, Locator, PoolItem
 
@@ -114,10 +116,11 @@ class Pool:
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
+        versioned = partial(_versioned, reach=Reach())
         entries = overlapped(
-            self._entries(), _versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
+            self._entries(), versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
         )
-        return map(_versioned, entries)
+        return map(versioned, entries)
 
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
@@ -243,8 +246,9 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if not name:  # an unset variable of a script, not the current folder
         raise PoolError("a pool source is empty: name a folder, glob, image or manifest")
     if is_remote(name):
-        if name.lower().endswith(PARQUET):
-            return lambda: _remote_tables(name, found)
+        if name.lower().endswith(_NAMED) and scheme_of(name) in STORES:
+            files = check_far(name, found.reading)
+            return lambda: list_far(files, found.reading, found.passed, found.say)
         return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"
@@ -313,15 +317,6 @@ def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
     )
 
 
-def _remote_tables(name: str, found: _Found) -> _Listing:
-    """The images of Parquet files in a store."""
-    reading = found.reading
-    for file in list_store(name, reading.endpoint_url, Counter(), (PARQUET,)):
-        yield from list_parquet(
-            file.uri, id_to_path(file.id), reading.image_column, found.say, reading.endpoint_url
-        )
-
-
 def _suffix_of(name: str) -> tuple[str, ...]:
     return tuple(suffix for suffix in _NAMED if name.lower().endswith(suffix))
 
@@ -342,7 +337,7 @@ def _manifest(name: str, reading: Reading, say: Callable[[str], None]) -> _Listi
             uri, version = row.path, row.source_version or ""
             locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
             if lies_inside(uri):
-                locator = locate(uri, endpoint_url=reading.endpoint_url)
+                locator = locate(uri, version, endpoint_url=reading.endpoint_url)
             version = version if isinstance(locator, RemoteObject) and locator.etag else ""
         else:
             uri, version = path_to_id(row.path), ""
@@ -385,16 +380,21 @@ def _unknown(entry: PoolItem | FailedItem) -> int:
     """1 for an item whose version a server has to be asked for."""
     if isinstance(entry, FailedItem) or entry.source_version:
         return 0
-    return int(isinstance(entry.locator, RemoteObject))
+    return int(isinstance(entry.locator, (RemoteObject, Stored)) and is_remote(entry.uri))
 
 
-def _versioned(entry: PoolItem | FailedItem) -> PoolItem | FailedItem:
+def _versioned(entry: PoolItem | FailedItem, reach: Reach) -> PoolItem | FailedItem:
     if isinstance(entry, FailedItem) or entry.source_version:
         return entry
     locator = entry.locator
     try:
         if isinstance(locator, (Stored, RemoteObject)):
             locator = locator.found()
-        return replace(entry, locator=locator, source_version=locator.version())
+        known = replace(entry, locator=locator, source_version=locator.version())
+        if is_remote(entry.uri):
+            reach.heard()
+        return known
     except ItemError as error:
+        if is_remote(entry.uri):
+            reach.heard(error)
         return FailedItem(entry, error.code, error.message)

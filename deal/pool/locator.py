@@ -10,15 +10,18 @@ opens stored images again by the columns ``uri`` and ``source_version`` (:func:`
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image
 
 from deal.errors import ItemError
+from deal.pool.formats import VIDEO_SUFFIXES
 from deal.pool.ids import id_to_path
-from deal.pool.inside import check_size, stamp_of
+from deal.pool.inside import check_size
 from deal.pool.mcap import locate_in_mcap
+from deal.pool.parent import stamp_of
 from deal.pool.parquet import locate_in_parquet
 from deal.pool.remote import RemoteObject
 from deal.pool.schemes import is_remote
@@ -27,6 +30,11 @@ from deal.pool.video import locate_in_video
 from deal.types import MAX_PIXELS, Decoded, Locator
 
 __all__ = ["LocalFile", "Stored", "lies_inside", "locate", "read_file", "read_uri"]
+
+
+_INSIDE = re.compile(
+    rf"\.tar/|\.parquet#|\.mcap#|({'|'.join(map(re.escape, VIDEO_SUFFIXES))})#t=", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +81,16 @@ class Stored:
 
     def found(self) -> Locator:
         """What it is; ItemError if the file that it lies in no longer holds it."""
-        if is_remote(self.uri):
-            inside = locate_in_parquet(self.uri, self.endpoint)
-            return inside or RemoteObject(self.uri, self.endpoint)
-        path = id_to_path(self.uri)
-        if os.path.lexists(path):
+        far = is_remote(self.uri)
+        path = self.uri if far else id_to_path(self.uri)
+        if not far and os.path.lexists(path):
             return LocalFile(path)
         return (
-            locate_in_tar(path, self.hint)
-            or locate_in_parquet(path)
-            or locate_in_video(path)
-            or locate_in_mcap(path)
-            or LocalFile(path)
+            locate_in_tar(path, self.hint, self.endpoint)
+            or locate_in_parquet(path, self.endpoint)
+            or locate_in_video(path, self.endpoint)
+            or locate_in_mcap(path, self.endpoint)
+            or (RemoteObject(path, self.endpoint) if far else LocalFile(path))
         )
 
 
@@ -108,8 +114,8 @@ def locate(uri: str, version: str = "", *, endpoint_url: str | None = None) -> L
 
 
 def lies_inside(uri: str) -> bool:
-    """Whether an address is that of an image in a table, as far as can be told by its looks."""
-    return ".parquet#" in uri.lower()
+    """Whether an address is that of an image inside a file, as far as can be told by its looks."""
+    return _INSIDE.search(uri) is not None
 
 
 def read_uri(

@@ -1,31 +1,31 @@
-"""Robot logs in MCAP: images of ROS 2 topics, compressed or raw.
+"""Robot logs in MCAP: images of ROS 2 and Foxglove topics, compressed, raw or as video.
 
 One pass over the messages of the image topics tells their stamps and frames, and is kept for the
 file; after that a message is read by its time, through the file's index.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH113
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import weakref
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 from deal.errors import ItemError, PoolError
 from deal.pool.ids import path_to_id
-from deal.pool.inside import InOrder, Parent, check_size, stamp_of
+from deal.pool.inside import Every, InOrder, check_size
 from deal.pool.mcap_messages import (
     COMPRESSED,
     FOREIGN,
+    VIDEO,
     Topic,
     decoded,
     header_of,
@@ -34,7 +34,10 @@ from deal.pool.mcap_messages import (
     require_mcap,
     why,
 )
+from deal.pool.mcap_video import VideoTopic, is_keyframe
+from deal.pool.parent import Parent, exists
 from deal.pool.raw import raw_image
+from deal.pool.video import check_pixels, pixels_of
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
 __all__ = ["LogMessage", "list_mcap", "locate_in_mcap"]
@@ -65,6 +68,11 @@ class LogMessage(InOrder):
     def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
         """See `InOrder`."""
         with self.parent.opened():
+            index = _index(self.parent)
+            if index.topics[index.topic[self.place]] in index.videos:
+                frame = _video(self.parent, index.topic[self.place]).frame(index.count[self.place])
+                check_pixels(frame.width, frame.height, max_pixels)
+                return partial(pixels_of, frame)
             schema, message = _cursor(self.parent).at(self.place)
         return partial(_image, schema, message, max_pixels)
 
@@ -76,9 +84,12 @@ class _Index:
     Attributes
     ----------
     topics : list of str
-    topic, time, repeat, stamp, frame : arrays
+    topic, time, repeat, stamp, frame, count : arrays
         Per message: index of its topic, log time, how many of its topic have this log time before
-        it, header stamp (ns), index of its ``frame_id`` in ``frames``.
+        it, header stamp (ns), index of its ``frame_id`` in ``frames``, how many of its topic are
+        before it.
+    videos : dict
+        Topics of compressed video → which of their messages are keyframes.
     problem : str or None
         Why the file was not read to its end.
     """
@@ -89,12 +100,36 @@ class _Index:
     repeat: array[int] = field(default_factory=lambda: array("q"))
     stamp: array[int] = field(default_factory=lambda: array("q"))
     frame: array[int] = field(default_factory=lambda: array("q"))
+    count: array[int] = field(default_factory=lambda: array("q"))
     frames: list[str] = field(default_factory=list)
+    videos: dict[str, array[int]] = field(default_factory=dict)
     problem: str | None = None
+
+    def places(self, topic: int) -> array[int]:
+        """Places of the messages of a topic."""
+        return array("q", (place for place, one in enumerate(self.topic) if one == topic))
+
+    def wanted(self, every: Every) -> set[int]:
+        """Places of the frames of videos that are asked for and can be decoded."""
+        found: set[int] = set()
+        for name, keys in self.videos.items():
+            places = self.places(self.topics.index(name))
+            if keys:
+                places = places[keys[0] :]
+                first = {self.stamp[place]: place for place in reversed(places)}
+                times = array("q", sorted(first))
+                held = array("q", sorted(self.stamp[places[key - keys[0]]] for key in keys))
+                found.update(first[time] for time in every.chosen(times, held, Fraction(1, 10**9)))
+        return found
 
 
 def list_mcap(
-    path: str, relative: str, wanted: Sequence[str], say: Callable[[str], None]
+    path: str,
+    relative: str,
+    wanted: Sequence[str],
+    say: Callable[[str], None],
+    endpoint: str | None = None,
+    every: Every = Every(seconds=Fraction(1)),  # noqa: B008 (frozen)
 ) -> Iterator[PoolItem | FailedItem]:
     """List the images of a log, in the order of their log times.
 
@@ -107,6 +142,10 @@ def list_mcap(
         Topics; by default all of images.
     say : callable
         Called with notes for the user.
+    endpoint : str, optional
+        ``--endpoint-url``.
+    every : Every
+        Which frames of topics of video.
 
     Raises
     ------
@@ -116,14 +155,22 @@ def list_mcap(
     require_mcap()
     shown = path_to_id(relative)
     try:
-        parent = Parent(path, stamp_of(path))
-        index = _index(path, parent.stamp)
-        topics = list_topics(path) if index.problem is None else _known(index)
+        parent = Parent.of(path, endpoint)
+        index = _index(parent)
+        topics = list_topics(path, endpoint) if index.problem is None else _known(index)
     except (ItemError, PoolError) as error:
         text = error.message if isinstance(error, ItemError) else str(error)
         yield _failed(Parent(path, ""), shown, text)
         return
     chosen = _chosen(shown, topics, wanted, say)
+    frames = index.wanted(every)
+    for name, keys in index.videos.items():
+        lost = keys[0] if keys else len(index.places(index.topics.index(name)))
+        if name in chosen and lost:
+            say(
+                f"{shown}: the log holds no keyframe of {name} before its first {lost} frames, "
+                "which are left out"
+            )
     ids: dict[str, int] = {}
     for place in range(len(index.time)):
         topic = index.topics[index.topic[place]]
@@ -133,9 +180,11 @@ def list_mcap(
         count = ids[inside] = ids.get(inside, 0) + 1
         if count > 1:  # of several messages with one stamp
             inside += f".{count - 1}"
+        if topic in index.videos and place not in frames:
+            continue
         yield PoolItem(
             shown + inside,
-            path_to_id(path) + inside,
+            parent.shown + inside,
             LogMessage(parent, place),
             parent.stamp,
             sequence=f"{shown}#{topic}",
@@ -146,31 +195,31 @@ def list_mcap(
         yield _failed(parent, shown, index.problem)
 
 
-def locate_in_mcap(path: str) -> LogMessage | None:
+def locate_in_mcap(path: str, endpoint: str | None = None) -> LogMessage | None:
     """The message that a stored path ``FILE#/TOPIC@STAMP`` means; None if it means none.
 
     Raises ItemError (``io``).
     """
     match = re.fullmatch(r"(.*?\.mcap)#(.*)@(-?\d+)(?:\.(\d+))?", path, re.DOTALL | re.IGNORECASE)
-    if match is None or not os.path.isfile(match[1]):
+    if match is None or not exists(match[1]):
         return None
     try:
         require_mcap()
     except PoolError as error:
         raise ItemError("io", str(error)) from error
-    parent = Parent(match[1], stamp_of(match[1]))
-    index = _index(match[1], parent.stamp)
+    parent = Parent.of(match[1], endpoint)
+    index = _index(parent)
     stamp, skipped = int(match[3]), int(match[4] or 0)
     for place, one in enumerate(index.stamp):
         if one == stamp and index.topics[index.topic[place]] == match[2]:
             if skipped == 0:
                 return LogMessage(parent, place)
             skipped -= 1
-    raise ItemError("io", f"{path_to_id(match[1])} no longer holds this message")
+    raise ItemError("io", f"{parent.shown} no longer holds this message")
 
 
 def _failed(parent: Parent, shown: str, reason: str) -> FailedItem:
-    item = PoolItem(f"{shown}#", path_to_id(parent.path), LogMessage(parent, 0), parent.stamp)
+    item = PoolItem(f"{shown}#", parent.shown, LogMessage(parent, 0), parent.stamp)
     return FailedItem(item, "io", reason)
 
 
@@ -197,14 +246,15 @@ def _chosen(
 
 
 @lru_cache(maxsize=16)
-def _index(path: str, stamp: str) -> _Index:
+def _index(parent: Parent) -> _Index:
     """Read the stamps of all images; ItemError (``io``) if the file is no MCAP."""
     index = _Index()
     topics: dict[str, int] = {}
     frames: dict[str, int] = {}
     times: dict[tuple[int, int], int] = {}
+    counts: dict[int, int] = {}
     try:
-        with open(path, "rb") as file:
+        with parent.open() as file:
             for schema, channel, message in image_messages(file):
                 topic = topics.setdefault(channel.topic, len(topics))
                 if topic == len(index.topics):
@@ -215,6 +265,12 @@ def _index(path: str, stamp: str) -> _Index:
                     index.frames.append(frame)
                 key = (topic, message.log_time)
                 times[key] = times.get(key, -1) + 1
+                index.count.append(counts.get(topic, 0))
+                counts[topic] = index.count[-1] + 1
+                if schema.name in VIDEO:
+                    keys = index.videos.setdefault(channel.topic, array("q"))
+                    if _is_keyframe(schema, message):
+                        keys.append(index.count[-1])
                 index.topic.append(topic)
                 index.time.append(message.log_time)
                 index.repeat.append(times[key])
@@ -236,8 +292,8 @@ class _Cursor:
     """Reads messages in their order; one that is far is looked up by its time."""
 
     def __init__(self, parent: Parent) -> None:
-        self._index = _index(parent.path, parent.stamp)
-        self._file = open(parent.path, "rb")  # noqa: SIM115 (as long as the cursor)
+        self._index = _index(parent)
+        self._file = parent.open()  # as long as the cursor
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         self._next = 0
@@ -248,6 +304,9 @@ class _Cursor:
         with self._lock:
             try:
                 return self._at(place)
+            except ItemError:
+                self._next = -1
+                raise
             except Exception as error:
                 self._next = -1
                 raise ItemError("io", f"the log is damaged here: {why(error)}") from error
@@ -276,6 +335,26 @@ class _Cursor:
 def _cursor(parent: Parent) -> _Cursor:
     """A cursor that all threads share."""
     return _Cursor(parent)
+
+
+@lru_cache(maxsize=4)
+def _video(parent: Parent, topic: int) -> VideoTopic:
+    """A reader that all threads share."""
+    index = _index(parent)
+    times = array("q", (index.time[place] for place in index.places(topic)))
+    name = index.topics[topic]
+    file = parent.open()
+    found = VideoTopic(file, name, times, index.videos[name])
+    weakref.finalize(found, file.close)
+    return found
+
+
+def _is_keyframe(schema: Any, message: Any) -> bool:
+    try:
+        fields = decoded(schema, message)
+    except ItemError:
+        return False
+    return is_keyframe(str(fields.format), bytes(fields.data))
 
 
 def _image(schema: Any, message: Any, max_pixels: int) -> bytes | Decoded:

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 from deal.errors import ItemError, PoolError
 from deal.pool.decode import is_image
 from deal.pool.ids import path_to_id
-from deal.pool.inside import InOrder, Parent, check_size, stamp_of
+from deal.pool.inside import InOrder, check_size
 from deal.pool.manifest import Describing
 from deal.pool.manifest_tables import column_values
-from deal.pool.remote import RemoteObject
+from deal.pool.parent import Parent
 from deal.pool.remote_file import RemoteFile
 from deal.pool.schemes import is_remote
 from deal.text import one_line
@@ -63,11 +63,8 @@ class TableCell(InOrder):
 
     def fetch(self, max_pixels: int = MAX_PIXELS) -> Callable[[], bytes | Decoded]:
         """See `InOrder`."""
-        if is_remote(self.parent.path):  # each request names the version that it wants
+        with self.parent.opened():
             data = _cursor(self.parent, self.column).at(self.row)
-        else:
-            with self.parent.opened():
-                data = _cursor(self.parent, self.column).at(self.row)
         if data is None:
             raise ItemError("io", f"row {self.row} has no bytes in the column {self.column!r}")
         check_size(len(data), max_pixels)
@@ -96,7 +93,7 @@ def image_column(path: str, wanted: str | None = None, endpoint: str | None = No
         The file cannot be read, it has no such column, or several hold images.
     """
     try:
-        parent = _parent(path, endpoint)
+        parent = Parent.of(path, endpoint)
     except ItemError as error:
         raise PoolError(f"{path_to_id(path)!r}: {error.message}") from error
     return _image_column(parent, wanted)
@@ -164,7 +161,7 @@ def list_parquet(
 
     shown = path_to_id(relative)
     try:
-        parent = _parent(path, endpoint)
+        parent = Parent.of(path, endpoint)
         with _opened(parent) as file:
             column = _image_column(parent, wanted)
             if column is None:
@@ -205,7 +202,7 @@ def locate_in_parquet(path: str, endpoint: str | None = None) -> TableCell | Non
         return None
     if not is_remote(file) and not os.path.isfile(file):
         return None
-    parent = _parent(file, endpoint)
+    parent = Parent.of(file, endpoint)
     try:
         found = _image_column(parent, column or None)
     except PoolError as error:
@@ -215,19 +212,12 @@ def locate_in_parquet(path: str, endpoint: str | None = None) -> TableCell | Non
     return TableCell(parent, found, int(number))
 
 
-def _parent(path: str, endpoint: str | None) -> Parent:
-    """The file as it is now; ItemError (``io``)."""
-    if not is_remote(path):
-        return Parent(path, stamp_of(path))
-    return Parent(path, RemoteObject(path, endpoint).version(), endpoint)
-
-
 def _opened(parent: Parent) -> Any:
     from pyarrow import parquet
 
-    if not is_remote(parent.path):
+    if not parent.is_far:
         return parquet.ParquetFile(parent.path, pre_buffer=False, buffer_size=_BUFFER)
-    file = RemoteFile(RemoteObject.of_version(parent.path, parent.endpoint, parent.stamp))
+    file = RemoteFile(parent.object())
     return parquet.ParquetFile(file, pre_buffer=False, buffer_size=_FAR_BUFFER)
 
 

@@ -7,7 +7,6 @@ the environment or from the machine's role.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -21,12 +20,22 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
-from deal._install import pip_install
 from deal.errors import ItemError, PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES
 from deal.pool.ids import path_to_id
 from deal.pool.inside import check_size
+from deal.pool.reach import SilentError
 from deal.pool.schemes import STORES, WEB, scheme_of
+from deal.pool.stores import (
+    CHANGED,
+    RequestError,
+    first_line,
+    get_obstore,
+    obstore_or_remedy,
+    open_store,
+    store_errors,
+    translated,
+)
 from deal.pool.walk import HIDDEN, Pattern
 from deal.text import one_line
 from deal.types import MAX_PIXELS, PoolItem
@@ -40,6 +49,7 @@ ATTEMPTS = 8
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds
 _TIMEOUT = 60.0
 _PAGE = 1000
+_USUAL = 2**20  # bytes of an object whose size nobody tells
 _NOT_YET = (*CONTAINER_SUFFIXES, ".csv", ".jsonl", ".parquet", ".tsv", ".txt")
 
 
@@ -92,16 +102,23 @@ class RemoteObject:
         data: bytes = self._tried(lambda: self._get(max_pixels), again)
         return data
 
-    def read_range(self, start: int, length: int) -> bytes:
+    @property
+    def far(self) -> int:
+        """Bytes that are to come, as far as they are known."""
+        return self.size or _USUAL
+
+    def read_range(
+        self, start: int, length: int, again: Callable[[str], object] | None = None
+    ) -> bytes:
         """Bytes of an object in a store, which must have its tag; ItemError (``io``)."""
 
         def request() -> bytes:
             store, key = _store_of(self.uri, self.endpoint)
             options = {"if_match": f'"{self.etag}"', "range": (start, start + length)}
-            with _translated():
-                return bytes(_obstore().get(store, key, options=options).bytes())
+            with translated():
+                return bytes(get_obstore().get(store, key, options=options).bytes())
 
-        data: bytes = self._tried(request)
+        data: bytes = self._tried(request, again)
         return data
 
     def _tried(
@@ -111,9 +128,10 @@ class RemoteObject:
         for attempt in range(ATTEMPTS):
             try:
                 return request()
-            except _RequestError as error:
+            except RequestError as error:
                 if not error.passing or attempt == ATTEMPTS - 1:
-                    raise ItemError("io", error.reason) from error
+                    kind = SilentError if error.silent else ItemError
+                    raise kind("io", error.reason) from error
                 if again is not None:
                     again(error.reason)
                 wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
@@ -125,8 +143,8 @@ class RemoteObject:
             with _web(self.uri, "HEAD") as reply:
                 return _told(reply)
         store, key = _store_of(self.uri, self.endpoint)
-        with _translated():
-            meta = _obstore().head(store, key)
+        with translated():
+            meta = get_obstore().head(store, key)
         return meta["size"], _bare(meta["e_tag"])
 
     def _get(self, max_pixels: int) -> bytes:
@@ -135,36 +153,24 @@ class RemoteObject:
                 size, etag = _told(reply)
                 check_size(size or 0, max_pixels)
                 if self.etag and etag and etag != self.etag:
-                    raise _RequestError(_CHANGED, passing=False)
+                    raise RequestError(CHANGED, passing=False)
                 data = reply.read(16 * max_pixels + 2**20 + 1)
                 check_size(len(data), max_pixels)
                 if size is not None and len(data) < size:
-                    raise _RequestError(f"{len(data)} of its {size} bytes came", passing=True)
+                    raise RequestError(f"{len(data)} of its {size} bytes came", passing=True)
                 return bytes(data)
         store, key = _store_of(self.uri, self.endpoint)
         options = {"if_match": f'"{self.etag}"'} if self.etag else {}
-        with _translated():
-            reply = _obstore().get(store, key, options=options)
+        with translated():
+            reply = get_obstore().get(store, key, options=options)
             check_size(reply.meta["size"], max_pixels)
             return bytes(reply.bytes())
-
-
-_CHANGED = "412: it has changed since it was listed: run the same command again"
-
-
-class _RequestError(Exception):
-    """A request that failed; ``passing`` if it may succeed when it is repeated."""
-
-    def __init__(self, reason: str, *, passing: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.passing = passing
 
 
 @lru_cache(maxsize=64)
 def _check_scheme(scheme: str) -> None:
     if scheme in STORES:
-        _obstore_or_remedy()
+        obstore_or_remedy()
 
 
 def check_readable(uri: str) -> None:
@@ -242,111 +248,30 @@ def _matched(pattern: Pattern, name: str) -> bool:
 
 
 def _listed(base: str, prefix: str, endpoint: str | None) -> Iterator[dict[str, Any]]:
-    obstore = _obstore_or_remedy()
-    errors: tuple[type[Exception], ...] = (*_errors(), ValueError, OSError)
+    obstore = obstore_or_remedy()
+    errors: tuple[type[Exception], ...] = (*store_errors(), ValueError, OSError)
     shown = base + prefix
     try:
-        store = _store(base, endpoint, True)
+        store = open_store(base, endpoint, True)
         for page in obstore.list(store, prefix=prefix or None, chunk_size=_PAGE):
             yield from page
     except errors as error:
-        text = _first(error)
+        text = first_line(error)
         remedy = "check the address, --endpoint-url, the region and the credentials (AWS_…, …)"
         if "empty path segment" in text:
             remedy = "rename that object, which no folder can hold, or choose another prefix"
         raise PoolError(f"{shown!r} cannot be listed: {text}; {remedy}") from error
 
 
-def _obstore() -> Any:
-    import obstore
-
-    return obstore
-
-
-def _obstore_or_remedy() -> Any:
-    try:
-        return _obstore()
-    except ImportError as error:
-        raise PoolError(f"reading object storage needs obstore: {pip_install('cloud')}") from error
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    import obstore.exceptions
-
-    return (obstore.exceptions.BaseError,)
-
-
-def _store(base: str, endpoint: str | None, repeating: bool) -> Any:
-    """A store that all threads share."""
-    if endpoint is None and base.partition("://")[0].lower() in ("s3", "s3a"):
-        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-        endpoint = next(filter(None, map(os.environ.get, names)), None)
-    return _opened_store(base, endpoint, repeating)
-
-
-@lru_cache(maxsize=64)
-def _opened_store(base: str, endpoint: str | None, repeating: bool) -> Any:
-    import obstore.store
-
-    from_url: Any = obstore.store.from_url
-    name = "base_url" if base.lower().startswith("gs://") else "endpoint"
-    config: dict[str, Any] = {} if endpoint is None else {name: endpoint}
-    client = {"allow_http": True} if (endpoint or "").startswith("http://") else {}
-    # Requests for objects are repeated here, so that users hear of it.
-    retry = {} if repeating else {"retry_config": {"max_retries": 0}}
-    return from_url(base, client_options=client, **config, **retry)
-
-
 def _store_of(uri: str, endpoint: str | None) -> tuple[Any, str]:
     try:
-        _obstore_or_remedy()
+        obstore_or_remedy()
     except PoolError as error:
         raise ItemError("io", str(error)) from error
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
-    with _translated():
-        return _store(f"{scheme}://{bucket}/", endpoint, False), key
-
-
-class _translated:  # noqa: N801
-    """Errors of obstore as `_RequestError`."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, (*_errors(), OSError, ValueError)):
-            return
-        name, text = type(error).__name__, _first(error)
-        if isinstance(error, FileNotFoundError):
-            raise _RequestError("404: the store has no such object", passing=False) from error
-        if name == "PreconditionError":
-            raise _RequestError(_CHANGED, passing=False) from error
-        if name in ("PermissionDeniedError", "UnauthenticatedError"):
-            reason = "403: the store refuses to give it: check the credentials and its permissions"
-            raise _RequestError(reason, passing=False) from error
-        status = re.search(r"status code: (\d{3})", str(error))
-        code = int(status[1]) if status else None
-        passing = name == "GenericError" and (code is None or code in (408, 429) or code >= 500)
-        reason = f"{code}: {_STATUS.get(code, 'the store refuses')}" if code else text
-        raise _RequestError(reason, passing=passing) from error
-
-
-_STATUS = {
-    301: "the bucket lies in another region: set AWS_REGION",
-    408: "the store waited too long",
-    429: "the store is asked too often",
-    500: "the store failed",
-    502: "the store failed",
-    503: "the store is asked too often",
-    504: "the store waited too long",
-}
-
-
-def _first(error: BaseException) -> str:
-    """What an error of the library says, without its insides."""
-    text = str(error).partition("Debug source:")[0].partition("<?xml")[0]
-    return one_line(text).rstrip(" :")[:300]
+    with translated():
+        return open_store(f"{scheme}://{bucket}/", endpoint, False), key
 
 
 def _bare(etag: str | None) -> str:
@@ -354,7 +279,7 @@ def _bare(etag: str | None) -> str:
 
 
 class _web:  # noqa: N801
-    """The reply of a web server; errors as `_RequestError`."""
+    """The reply of a web server; errors as `RequestError`."""
 
     def __init__(self, uri: str, method: str) -> None:
         address = quote(uri, safe="%/:?#[]@!$&'()*+,;=-._~")
@@ -374,12 +299,13 @@ class _web:  # noqa: N801
             raise _web_failure(error) from error
 
 
-def _web_failure(error: Exception) -> _RequestError:
+def _web_failure(error: Exception) -> RequestError:
     if isinstance(error, urllib.error.HTTPError):
         passing = error.code in (408, 429) or error.code >= 500
-        return _RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
+        return RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
     reason = one_line(getattr(error, "reason", None) or error) or type(error).__name__
-    return _RequestError(reason, passing=isinstance(error, (OSError, HTTPException)))
+    passing = isinstance(error, (OSError, HTTPException))
+    return RequestError(reason, passing=passing, silent=isinstance(error, OSError))
 
 
 def _told(reply: Any) -> tuple[int | None, str]:

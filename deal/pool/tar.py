@@ -8,7 +8,7 @@ Memory: about 200 bytes per member of the archive that is being listed.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH113, PTH119
+# ruff: noqa: PTH119
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from deal.errors import ItemError
 from deal.pool.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES
-from deal.pool.ids import path_to_id
-from deal.pool.inside import Parent, check_size, stamp_of
+from deal.pool.ids import id_to_path, path_to_id
+from deal.pool.inside import check_size
+from deal.pool.parent import Parent, exists
+from deal.pool.remote_file import RemoteFile
+from deal.pool.schemes import is_remote
 from deal.pool.walk import HIDDEN
 from deal.types import MAX_PIXELS, FailedItem, PoolItem
 
@@ -63,9 +66,18 @@ class TarMember:
         """``<size>-<mtime_ns>-<offset>`` of the archive, as it was when it was listed."""
         return f"{self.parent.stamp}-{self.offset}"
 
-    def read(self, max_pixels: int = MAX_PIXELS) -> bytes:
-        """See `Locator`."""
+    @property
+    def far(self) -> int:
+        """Bytes that come from a store; 0 on this machine."""
+        return self.size if self.parent.is_far else 0
+
+    def read(
+        self, max_pixels: int = MAX_PIXELS, again: Callable[[str], object] | None = None
+    ) -> bytes:
+        """See `Locator` and `deal.pool.remote.RemoteObject.read`."""
         check_size(self.size, max_pixels)
+        if self.parent.is_far:
+            return self.parent.object().read_range(self.offset, self.size, again)
         with self.parent.opened() as file:
             data = os.pread(file.fileno(), self.size, self.offset)
         if len(data) < self.size:
@@ -111,7 +123,11 @@ def unpacking(name: str, start: bytes = b"") -> str | None:
 
 
 def list_tar(
-    path: str, relative: str, passed: Counter[str], say: Callable[[str], None]
+    path: str,
+    relative: str,
+    passed: Counter[str],
+    say: Callable[[str], None],
+    endpoint: str | None = None,
 ) -> Iterator[PoolItem | FailedItem]:
     """List the images of an archive in its order, with what was lost at the end.
 
@@ -124,20 +140,23 @@ def list_tar(
         Counts the members that were passed over.
     say : callable
         Called with notes for the user.
+    endpoint : str, optional
+        ``--endpoint-url``.
     """
+    here = path if is_remote(path) else path_to_id(path)
 
     def failed(name: str, reason: str, version: str) -> FailedItem:
         item = PoolItem(
             path_to_id(f"{relative}/{name}"),
-            path_to_id(f"{path}/{name}"),
-            TarMember(Parent(path, version), 0, 0),
+            f"{here}/{path_to_id(name)}",
+            TarMember(Parent(path, version, endpoint), 0, 0),
             version,
         )
         return FailedItem(item, "io", reason)
 
     try:
-        parent = Parent(path, stamp_of(path))
-        index = _index(path, parent.stamp)
+        parent = Parent.of(path, endpoint)
+        index = _index(parent)
     except ItemError as error:
         yield failed("", error.message, "")
         return
@@ -146,7 +165,7 @@ def list_tar(
         say(f"{shown} has no end mark: it may have been cut short between two members")
     passed.update(index.passed)
     unread = 0
-    with open(path, "rb") as file:
+    with parent.open() as file:
         for member in index.images.values():
             found = TarMember(parent, member.offset, member.size)
             known: dict[str, Any] = {}
@@ -158,7 +177,7 @@ def list_tar(
                     unread += 1
             yield PoolItem(
                 path_to_id(f"{relative}/{member.name}"),
-                path_to_id(f"{path}/{member.name}"),
+                f"{here}/{path_to_id(member.name)}",
                 found,
                 found.version(),
                 **known,
@@ -169,7 +188,7 @@ def list_tar(
         yield failed(f"@{offset}" if name is None else name, reason, f"{parent.stamp}-{offset}")
 
 
-def locate_in_tar(path: str, version: str) -> TarMember | None:
+def locate_in_tar(path: str, version: str, endpoint: str | None = None) -> TarMember | None:
     """The member that a stored path ``ARCHIVE/NAME`` means; None if it means none.
 
     ``version`` (:meth:`TarMember.version`) saves a pass over the archive where it is unchanged.
@@ -178,25 +197,44 @@ def locate_in_tar(path: str, version: str) -> TarMember | None:
     """
     for match in re.finditer(r"\.tar/", path, re.IGNORECASE):
         archive, name = path[: match.end() - 1], path[match.end() :]
-        if not os.path.isfile(archive):
+        if not exists(archive):
             continue
-        parent = Parent(archive, stamp_of(archive))
+        try:
+            parent = Parent.of(archive, endpoint)
+        except ItemError as error:
+            if error.message.startswith("404") and is_remote(archive):
+                continue  # a folder of that name
+            raise
         known = re.fullmatch(re.escape(parent.stamp) + r"-(\d+)", version.partition("+")[0])
         if known is not None and int(known[1]) >= _BLOCK:
-            with open(archive, "rb") as file:
-                header = os.pread(file.fileno(), _BLOCK, int(known[1]) - _BLOCK)
+            header = _header(parent, int(known[1]) - _BLOCK)
             try:
                 info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
             except tarfile.HeaderError:
                 pass
             else:
                 return TarMember(parent, int(known[1]), info.size)
-        index = _index(archive, parent.stamp)
+        index = _index(parent)
+        name = id_to_path(name) if parent.is_far else name
         if name not in index.images:
-            raise ItemError("io", f"the archive {path_to_id(archive)} no longer holds it")
+            raise ItemError("io", f"the archive {parent.shown} no longer holds it")
         member = index.images[name]
         return TarMember(parent, member.offset, member.size)
     return None
+
+
+def _header(parent: Parent, offset: int) -> bytes:
+    if parent.is_far:
+        return parent.object().read_range(offset, _BLOCK)
+    with parent.opened() as file:
+        return os.pread(file.fileno(), _BLOCK, offset)
+
+
+def _at(file: BinaryIO, size: int, offset: int) -> bytes:
+    raw = getattr(file, "raw", None)
+    if isinstance(raw, RemoteFile):
+        return raw.at(offset, size)
+    return os.pread(file.fileno(), size, offset)
 
 
 def _sidecar(name: str, sidecars: dict[str, _Member]) -> _Member | None:
@@ -213,7 +251,7 @@ def _described(file: BinaryIO, member: _Member) -> dict[str, Any]:
     """What a .json file says of an image, as a manifest would; ValueError."""
     if member.size > _LARGEST_JSON:
         raise ValueError("too large")
-    values = json.loads(os.pread(file.fileno(), member.size, member.offset))
+    values = json.loads(_at(file, member.size, member.offset))
     if not isinstance(values, dict):
         raise ValueError("not an object")
     time = values.get("timestamp_ns")
@@ -232,19 +270,19 @@ def _described(file: BinaryIO, member: _Member) -> dict[str, Any]:
     return {**known, "attributes": texts}
 
 
-@lru_cache(maxsize=4)
-def _index(path: str, stamp: str) -> _Index:
+@lru_cache(maxsize=16)
+def _index(parent: Parent) -> _Index:
     """Index an archive; ItemError (``io``) if it is none, or cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with parent.open() as file:
             index = _Index()
-            size = os.fstat(file.fileno()).st_size
+            size = file.seek(0, os.SEEK_END)
             if size == 0:
                 raise ItemError("io", "the archive is empty: 0 bytes")
-            start = os.pread(file.fileno(), 8, 0)
+            start = _at(file, 8, 0)
             remedy = unpacking("", start)
             if remedy is not None:
-                raise ItemError("io", f"the archive is compressed: {unpacking(path, start)}")
+                raise ItemError("io", f"the archive is compressed: {unpacking(parent.path, start)}")
             for info, lost in _headers(file, size, index):
                 if info is None:
                     index.lost.append(lost)
@@ -264,7 +302,7 @@ def _headers(
     nothing = (0, None, "")
     offset = 0
     while offset < size:
-        block = os.pread(file.fileno(), _BLOCK, offset)
+        block = _at(file, _BLOCK, offset)
         if not block.strip(b"\0"):  # the end mark; a second archive may follow, as cat makes
             offset = _after_zeros(file, offset)
             index.has_end = True
@@ -349,7 +387,7 @@ def _take(index: _Index, info: tarfile.TarInfo, size: int) -> None:
 
 def _after_zeros(file: BinaryIO, offset: int) -> int:
     """Offset of the next block that is not all zero; the size of the file if none is."""
-    while data := os.pread(file.fileno(), _CHUNK, offset):
+    while data := _at(file, _CHUNK, offset):
         rest = data.lstrip(b"\0")
         if rest:
             return offset + (len(data) - len(rest)) // _BLOCK * _BLOCK
@@ -359,7 +397,7 @@ def _after_zeros(file: BinaryIO, offset: int) -> int:
 
 def _next_header(file: BinaryIO, offset: int) -> int | None:
     """Offset of the next block that is a whole header."""
-    while data := os.pread(file.fileno(), _CHUNK, offset):
+    while data := _at(file, _CHUNK, offset):
         for match in re.finditer(b"ustar", data):
             start = match.start() - 257
             if start >= 0 and start % _BLOCK == 0:

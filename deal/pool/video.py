@@ -7,11 +7,9 @@ pixels are those of decoding the whole film.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH113
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from array import array
@@ -30,11 +28,19 @@ from deal._install import pip_install
 from deal.errors import ItemError, PoolError
 from deal.pool.formats import VIDEO_SUFFIXES
 from deal.pool.ids import path_to_id
-from deal.pool.inside import Every, InOrder, Parent, stamp_of
+from deal.pool.inside import Every, InOrder
+from deal.pool.parent import Parent, exists
 from deal.text import one_line
 from deal.types import MAX_PIXELS, Decoded, FailedItem, PoolItem
 
-__all__ = ["VideoFrame", "list_video", "locate_in_video", "require_av"]
+__all__ = [
+    "VideoFrame",
+    "check_pixels",
+    "list_video",
+    "locate_in_video",
+    "pixels_of",
+    "require_av",
+]
 
 # A seek costs about as much as decoding so many frames.
 _WORTH_A_SEEK = 4
@@ -67,13 +73,8 @@ class VideoFrame(InOrder):
         """See `InOrder`."""
         with self.parent.opened():
             frame = _reader(self.parent).frame(self.pts)
-        if frame.width * frame.height > max_pixels:
-            raise ItemError(
-                "too_large",
-                f"{frame.width}×{frame.height} pixels, more than {max_pixels}; --max-pixels allows "
-                "more",
-            )
-        return partial(_pixels, frame)
+        check_pixels(frame.width, frame.height, max_pixels)
+        return partial(pixels_of, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +104,10 @@ class _Track:
     def chosen(self, every: Every) -> Iterator[int]:
         """Times of the frames that are asked for; of those in one millisecond the first."""
         last = None
-        for pts in self._wanted(every):
+        for pts in every.chosen(self.times, self.keys, self.unit):
             if self.milliseconds(pts) != last:
                 yield pts
             last = self.milliseconds(pts)
-
-    def _wanted(self, every: Every) -> Iterator[int]:
-        if every.keyframes:
-            yield from self.keys
-        elif every.frames:
-            yield from self.times[:: every.frames]
-        elif self.times:
-            step = every.seconds / self.unit
-            following = Fraction(self.times[0])
-            for pts in self.times:
-                if pts >= following:
-                    yield pts
-                    following += ((pts - following) // step + 1) * step
 
 
 def require_av() -> Any:
@@ -131,7 +119,9 @@ def require_av() -> Any:
     return av
 
 
-def list_video(path: str, relative: str, every: Every) -> Iterator[PoolItem | FailedItem]:
+def list_video(
+    path: str, relative: str, every: Every, endpoint: str | None = None
+) -> Iterator[PoolItem | FailedItem]:
     """List the frames of a video that are asked for, in the order of their times.
 
     Raises PoolError without PyAV.
@@ -139,8 +129,8 @@ def list_video(path: str, relative: str, every: Every) -> Iterator[PoolItem | Fa
     require_av()
     shown = path_to_id(relative)
     try:
-        parent = Parent(path, stamp_of(path))
-        track = _track(path, parent.stamp)
+        parent = Parent.of(path, endpoint)
+        track = _track(parent)
     except ItemError as error:
         yield _failed(Parent(path, ""), shown, error)
         return
@@ -148,7 +138,7 @@ def list_video(path: str, relative: str, every: Every) -> Iterator[PoolItem | Fa
         place = f"#t={_seconds(track.milliseconds(pts))}"
         yield PoolItem(
             shown + place,
-            path_to_id(path) + place,
+            parent.shown + place,
             VideoFrame(parent, pts),
             parent.stamp,
             sequence=shown,
@@ -158,7 +148,7 @@ def list_video(path: str, relative: str, every: Every) -> Iterator[PoolItem | Fa
         yield _failed(parent, shown, ItemError("io", track.problem))
 
 
-def locate_in_video(path: str) -> VideoFrame | None:
+def locate_in_video(path: str, endpoint: str | None = None) -> VideoFrame | None:
     """The frame that a stored path ``FILE#t=SECONDS`` means; None if it means none.
 
     Raises ItemError (``io``).
@@ -167,23 +157,23 @@ def locate_in_video(path: str) -> VideoFrame | None:
     if match is None or not match[1].lower().endswith(VIDEO_SUFFIXES):
         return None
     file, sign = match[1], -1 if match[2] else 1
-    if not os.path.isfile(file):
+    if not exists(file):
         return None
     try:
         require_av()
     except PoolError as error:
         raise ItemError("io", str(error)) from error
-    parent = Parent(file, stamp_of(file))
-    track = _track(file, parent.stamp)
+    parent = Parent.of(file, endpoint)
+    track = _track(parent)
     wanted = sign * (int(match[3]) * 1000 + int(match[4]))
     place = bisect_left(track.times, wanted, key=track.milliseconds)
     if place == len(track.times) or track.milliseconds(track.times[place]) != wanted:
-        raise ItemError("io", f"{path_to_id(file)} no longer has a frame at this time")
+        raise ItemError("io", f"{parent.shown} no longer has a frame at this time")
     return VideoFrame(parent, track.times[place])
 
 
 def _failed(parent: Parent, shown: str, error: ItemError) -> FailedItem:
-    item = PoolItem(f"{shown}#", path_to_id(parent.path), VideoFrame(parent, 0), parent.stamp)
+    item = PoolItem(f"{shown}#", parent.shown, VideoFrame(parent, 0), parent.stamp)
     return FailedItem(item, error.code, error.message)
 
 
@@ -193,13 +183,13 @@ def _seconds(milliseconds: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _track(path: str, stamp: str) -> _Track:
+def _track(parent: Parent) -> _Track:
     """Read all packets of a video; ItemError (``io``, ``decode``)."""
     av = require_av()
     times, keys = array("q"), array("q")
     untimed, problem = 0, None
     try:
-        with av.open(path) as container:
+        with _opened(parent) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise ItemError("decode", "the file holds no video")
@@ -241,13 +231,17 @@ def _shortfall(container: Any, stream: Any, count: int, times: array[int]) -> st
     return None
 
 
+def _opened(parent: Parent) -> Any:
+    return require_av().open(parent.open() if parent.is_far else parent.path)
+
+
 class _Reader:
     """Decodes the frames of a video; one that follows the last costs only what is between."""
 
     def __init__(self, parent: Parent) -> None:
         self._av = require_av()
-        self._path = parent.path
-        self._track = _track(parent.path, parent.stamp)
+        self._parent = parent
+        self._track = _track(parent)
         self._lock = threading.Lock()
         self._last: int | None = None  # time of the last frame that was given out or passed
         self._decoded: deque[Any] = deque()
@@ -255,7 +249,7 @@ class _Reader:
 
     def _open(self) -> None:
         """Begin anew at the start of the file."""
-        self._container = self._av.open(self._path)
+        self._container = _opened(self._parent)
         self._stream = self._container.streams.best("video")
         # The frames of a run come from one thread, so that FFmpeg's own may work beside it.
         self._stream.thread_type = "AUTO"
@@ -352,8 +346,17 @@ def _reader(parent: Parent) -> _Reader:
     return _Reader(parent)
 
 
-def _pixels(frame: Any) -> Decoded:
-    """RGB of a frame, upright."""
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise ItemError (``too_large``) for a frame of more pixels."""
+    if width * height > max_pixels:
+        raise ItemError(
+            "too_large",
+            f"{width}×{height} pixels, more than {max_pixels}; --max-pixels allows more",
+        )
+
+
+def pixels_of(frame: Any) -> Decoded:
+    """RGB of a frame of PyAV, upright; ItemError (``decode``)."""
     try:
         image = frame.to_ndarray(format="rgb24")
     except (ValueError, MemoryError, OSError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from deal.errors import UsageError
 from deal.machine.files import writing
 from deal.pool.listing import Pool
+from deal.pool.remote_path import place
 from deal.results.claim import check_metadata, claim, claimed, take_over
 from deal.results.known import Known
 from deal.results.partfile import deal_metadata
@@ -57,7 +57,7 @@ def write(table: pa.Table, output: Source) -> str:
         The output holds results of other settings, or cannot be written.
     """
     rows = _checked(table)
-    root = Path(output)
+    root = place(output)
     with writing(root):
         (root / "images").mkdir(parents=True, exist_ok=True)
         claim(root, deal_metadata(rows.schema.metadata))
@@ -82,8 +82,8 @@ class StoredResults:
     """
 
     def __init__(self, output: Source) -> None:
-        self.output = os.fspath(output)
-        self._root = Path(output)
+        self._root = place(output)
+        self.output = str(self._root)
 
     @property
     def metadata(self) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from deal.errors import OutputError
 from deal.machine.files import replacing
+from deal.pool.remote_path import RemotePath
 from deal.results.parts import first_part, footer
 from deal.results.schema import SCHEMA_VERSIONS, settings_difference
 
@@ -108,6 +109,10 @@ def _parse(path: Path, text: bytes) -> dict[str, str]:
 
 def _create(path: Path, text: bytes) -> None:
     """Create a file with its text in one step; nothing if there is one already."""
+    if isinstance(path, RemotePath):
+        with suppress(FileExistsError):
+            path.create(text)
+        return
     temporary = path.with_name(f"_{path.name}.{uuid4().hex}")
     try:
         temporary.write_bytes(text)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from deal.errors import UsageError
 from deal.machine.files import sync_folder, writing
 from deal.pool.ids import Shard
+from deal.pool.remote_path import place
 from deal.results.lock import changing_alone
 from deal.results.partfile import Part
 from deal.results.parts import (
@@ -31,9 +32,9 @@ from deal.results.parts import (
 from deal.results.reading import list_results
 from deal.results.repeats import SecondRows, second_rows, without
 
-__all__ = ["PART_ROWS", "Compacted", "compact"]
+__all__ = ["Compacted", "compact"]
 
-PART_ROWS = 65_536
+_FEWEST, _MOST, _PARTS = 2048, 65_536, 128
 Source = str | os.PathLike[str]
 _PIECE_ROWS = 8192
 
@@ -58,18 +59,18 @@ class Compacted:
     removed: int
 
 
-def compact(output: Source, *, part_rows: int = PART_ROWS) -> Compacted:
-    """Merge small parts of an output into parts of ``part_rows`` rows.
+def compact(output: Source, *, part_rows: int | None = None) -> Compacted:
+    """Merge small parts of an output into fewer.
 
-    A part of at least half as many rows stays as it is. Rows keep their bits, and nothing is lost
-    or doubled if the process is killed.
+    A part of at least half as many rows as wanted stays as it is. Rows keep their bits, and
+    nothing is lost or doubled if the process is killed.
 
     Parameters
     ----------
     output : path
-        An output folder that no run is writing.
-    part_rows : int
-        At most so many rows a part.
+        A folder, or one in object storage, that no run of ``deal-score`` is writing; engines may.
+    part_rows : int, optional
+        At most so many rows per part. By default a 128th of the rows, from 2,048 to 65,536.
 
     Raises
     ------
@@ -80,9 +81,9 @@ def compact(output: Source, *, part_rows: int = PART_ROWS) -> Compacted:
     OutputError
         A run writes the output, or it cannot be written.
     """
-    if part_rows < 1:
+    if part_rows is not None and part_rows < 1:
         raise UsageError(f"part_rows must be at least 1, not {part_rows}")
-    root = Path(output)
+    root = place(output)
     list_results(root)
     with writing(root), changing_alone(root):
         parts = list_results(root)
@@ -93,10 +94,11 @@ def compact(output: Source, *, part_rows: int = PART_ROWS) -> Compacted:
             with Part(path) as part:
                 counts[path] = part.rows - len(second.get(path, ()))
                 kind = (part_shard(path.name), part.footer.get("deal.schema", ""))
-            if 2 * counts[path] < part_rows or path in second:
-                alike[kind].append(path)
-        for small in alike.values():
-            for group in _groups(small, counts, part_rows):
+            alike[kind].append(path)
+        wanted = part_rows or min(max(sum(counts.values()) // _PARTS, _FEWEST), _MOST)
+        for paths in alike.values():
+            small = [path for path in paths if 2 * counts[path] < wanted or path in second]
+            for group in _groups(small, counts, wanted):
                 if len(group) > 1 or group[0] in second:
                     _merge(root, group, second)
     removed = sum(len(ids) for ids in second.values())

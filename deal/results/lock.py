@@ -18,15 +18,20 @@ from typing import Any
 from deal.errors import OutputError
 from deal.machine.files import lock, writing
 from deal.pool.ids import Shard
+from deal.pool.remote_path import RemotePath
 
 __all__ = ["OutputLock", "changing_alone"]
 
 
 @contextmanager
 def changing_alone(root: Path) -> Iterator[None]:
-    """Keep every run from an output folder; OutputError if one is writing it."""
+    """Keep every run from an output folder; OutputError if one is writing it.
+
+    In a store nothing is kept out.
+    """
     with _exclusive(root):
-        for path in sorted(root.glob("_lock-*")):
+        locks = [] if isinstance(root, RemotePath) else sorted(root.glob("_lock-*"))
+        for path in locks:
             with writing(root):
                 holder = _living(path, root)
             if holder is not None:
@@ -39,6 +44,9 @@ def changing_alone(root: Path) -> Iterator[None]:
 
 @contextmanager
 def _exclusive(root: Path) -> Iterator[None]:
+    if isinstance(root, RemotePath):
+        yield
+        return
     with writing(root):
         file = os.open(root / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -52,6 +60,9 @@ def _exclusive(root: Path) -> Iterator[None]:
 class OutputLock:
     """The right to write one shard of an output folder.
 
+    Object storage has no locks and needs none: parts have unique names, a part that is rewritten
+    must still be what was read, and ``results.json`` keeps other settings out.
+
     Raises
     ------
     OutputError
@@ -62,6 +73,8 @@ class OutputLock:
         self._root = root
         self._path = root / f"_lock-{shard.index}-of-{shard.count}"
         self._file: int | None = None
+        if isinstance(root, RemotePath):
+            return
         with self.exclusive(), writing(root):
             for path in sorted(root.glob("_lock-*")):
                 self._check_other(path, shard, fingerprint)

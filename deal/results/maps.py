@@ -2,7 +2,7 @@
 
 ``OUT/maps/KIND/`` holds one file per image, at the path of its id. A file also says which settings
 and which version of the image it comes from, so that a resumed run knows what it need not draw
-again.
+again. Outputs in object storage have none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from deal.errors import ResultsError, UsageError
 from deal.machine.files import replacing, writing
+from deal.pool.remote_path import RemotePath, place
 
 __all__ = [
     "KINDS",
@@ -63,7 +64,7 @@ def map_path(output: str | os.PathLike[str], kind: str, item_id: str) -> Path:
     path = "/".join([*folders, name])
     if len(path.encode()) > _LONGEST:
         path = f"%-{_digest(item_id)}"
-    return Path(output) / "maps" / kind / f"{path}.png"
+    return place(output) / "maps" / kind / f"{path}.png"
 
 
 def to_stored(kind: str, values: NDArray[Any], num_classes: int) -> NDArray[Any]:
@@ -144,6 +145,8 @@ def read_map(output: str | os.PathLike[str], kind: str, item_id: str) -> NDArray
         The file is there but cannot be read.
     """
     path = map_path(output, kind, item_id)
+    if isinstance(path, RemotePath):
+        return None
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
@@ -163,6 +166,8 @@ def map_stamp(output: str | os.PathLike[str], kind: str, item_id: str) -> str | 
 
 def remove_maps(output: str | os.PathLike[str], item_id: str) -> None:
     """Remove the maps of an image whose row is about to change."""
+    if isinstance(output, RemotePath):
+        return
     for kind in KINDS:
         with suppress(FileNotFoundError, NotADirectoryError):
             map_path(output, kind, item_id).unlink()
@@ -178,6 +183,8 @@ def remove_foreign_maps(output: str | os.PathLike[str], fingerprint: str) -> Non
 
 
 def _stamp_of(path: Path) -> str | None:
+    if isinstance(path, RemotePath):
+        return None
     try:
         with Image.open(path) as image:
             return str(image.info.get(_STAMP, ""))

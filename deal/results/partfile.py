@@ -24,6 +24,8 @@ from pyarrow import parquet
 
 from deal.errors import ResultsError
 from deal.machine.files import check_regular
+from deal.pool.remote_path import RemotePath
+from deal.results.remote_part import RemotePart
 
 __all__ = ["Part", "deal_metadata", "write_part", "write_tables"]
 
@@ -49,6 +51,8 @@ class Part:
     rows : int
     footer : dict of str to str
         The ``deal.*`` entries of its metadata, but for the checksums.
+    tag : dict or None
+        Of a part in a store: which version of it was opened.
 
     Raises
     ------
@@ -62,15 +66,15 @@ class Part:
         self.path = path
         self.rows = -1  # as long as that is not known
         with self._reading():
-            check_regular(path)
-            self._file = pa.OSFile(str(path), "rb")
+            self._file, self.tag = _open(path)
             try:
                 self._check_end()
                 # Said not to read ahead, since most parts are small: a fifth less time.
                 self._parquet = parquet.ParquetFile(self._file, pre_buffer=False)
                 metadata = self._parquet.metadata
-                self.footer = deal_metadata(metadata.metadata)
-                own = (metadata.metadata or {}).get(_KEY)
+                entries = metadata.metadata or {}
+                self.footer = deal_metadata(entries)
+                own = entries.get(_KEY)
                 self._sums = None if own is None else own.split()[1:]
                 self.rows = metadata.num_rows
             except BaseException:
@@ -196,6 +200,14 @@ class Part:
             f"{self.path} is damaged ({reason}): delete {delete}, and run the same deal-score "
             f"command again; {images} scored again"
         )
+
+
+def _open(path: Path) -> tuple[pa.NativeFile, dict[str, str] | None]:
+    if not isinstance(path, RemotePath):
+        check_regular(path)
+        return pa.OSFile(str(path), "rb"), None
+    data, tag = RemotePart.opened(path)
+    return (pa.BufferReader(data) if isinstance(data, bytes) else pa.PythonFile(data, "r")), tag
 
 
 def deal_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:

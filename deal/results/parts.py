@@ -8,6 +8,7 @@ start with ``_`` are temporary and belong to no table.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
+from deal.pool.remote_path import RemotePath
 from deal.results.partfile import Part, write_part, write_tables
 
 __all__ = [
@@ -44,14 +46,17 @@ __all__ = [
 ]
 
 FOLDERS = ("images", "regions")
-_NAME = re.compile(r"part-(\d+)-of-(\d+)-(\d{6,})\.parquet")
+_NAME = re.compile(r"part-(\d+)-of-(\d+)-(\d{6,})(?:-[0-9a-f]{8})?\.parquet")
 _BATCH = re.compile(r"batch-([0-9a-f]{16})-[0-9a-f]+\.parquet")
 _LAST = 2**63 - 1
 
 
-def part_name(shard: Shard, number: int) -> str:
-    """Name of a part, in ``images/`` and ``regions/`` alike."""
-    return f"part-{shard.index}-of-{shard.count}-{number:06d}.parquet"
+def part_name(shard: Shard, number: int, run: str = "") -> str:
+    """Name of a part, in ``images/`` and ``regions/`` alike.
+
+    In a store, where no lock keeps two runs of one shard apart, it also tells the run: 8 digits.
+    """
+    return f"part-{shard.index}-of-{shard.count}-{number:06d}{run and f'-{run}'}.parquet"
 
 
 def batch_name() -> str:
@@ -67,7 +72,8 @@ def merged_name(root: Path, parts: Sequence[Path]) -> str:
         match = _BATCH.fullmatch(first)
         return f"batch-{match[1] if match else 16 * 'f'}-{uuid4().hex[:8]}.parquet"
     names = [part.name for folder in FOLDERS for part in list_parts(root / folder)]
-    return part_name(shard, 1 + max(part_number(n) for n in names if part_shard(n) == shard))
+    number = 1 + max(part_number(name) for name in names if part_shard(name) == shard)
+    return part_name(shard, number, uuid4().hex[:8] if isinstance(root, RemotePath) else "")
 
 
 def part_shard(name: str) -> Shard | None:
@@ -132,8 +138,20 @@ def read_ids(path: Path) -> pa.Array:
     return read_part(path, ["id"]).column("id").combine_chunks()
 
 
-def publish(table: pa.Table, path: Path) -> None:
-    """Write a part so that it is either not there (or as before) or complete and on disk."""
+def publish(table: pa.Table, path: Path, tag: dict[str, str] | None = None) -> None:
+    """Write a part so that it is either not there (or as before) or complete and on disk.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    path : Path
+    tag : dict, optional
+        In a store: of the version that is replaced; FileExistsError if it is no longer that.
+    """
+    if tag is not None and isinstance(path, RemotePath):
+        with path.replacing(tag) as file:
+            write_part(table, file)
+        return
     with replacing(path, alone=True) as file:
         write_part(table, file)
 
@@ -152,7 +170,13 @@ def keep_rows(path: Path, keep: pa.Array) -> None:
         path.unlink()
         sync_folder(path.parent)
         return
-    publish(read_part(path).filter(keep), path)
+    with Part(path) as part:
+        table = part.read()
+    if len(table) != len(keep):
+        raise FileExistsError(
+            errno.EEXIST, "another process changed it meanwhile: run the same command again"
+        )
+    publish(table.filter(keep), path, part.tag)
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

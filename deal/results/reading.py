@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deal.errors import ResultsError
+from deal.pool.remote_path import place
 from deal.results.frames import Results
 from deal.results.partfile import Part
 from deal.results.parts import list_parts
@@ -157,7 +158,7 @@ def list_results(sources: Source | Sequence[Source], table: str = "images") -> l
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
     found: list[Path] = []
-    for source in map(Path, sources):
+    for source in map(place, sources):
         if not list_parts(source / "images"):
             raise ResultsError(
                 f"{source} holds no results; name a folder that deal-score --output wrote"
@@ -198,6 +199,9 @@ def part_batches(part: Part, names: Sequence[str], batch_rows: int) -> Iterator[
     kinds = IMAGE_COLUMNS | REGION_COLUMNS
     for batch in part.batches(columns, batch_rows):
         present = set(batch.schema.names)
+        if present.issuperset(names):
+            yield batch.select(list(names)).replace_schema_metadata()
+            continue
         arrays = [
             batch.column(name) if name in present else pa.nulls(batch.num_rows, kinds[name][0])
             for name in names

@@ -18,10 +18,11 @@ from pathlib import Path
 from deal.machine.files import sync_folder
 from deal.selection.stream import Frame
 
-__all__ = ["END", "FRAME", "LOST", "RECORD_BYTES", "RULES", "Journal", "Record"]
+__all__ = ["END", "FRAME", "LOST", "PINNED", "RECORD_BYTES", "RULES", "SENT", "Journal", "Record"]
 
-RULES, FRAME, LOST, END = range(4)
-"""Kinds of records: the rules of the stream; a frame; a frame whose data is gone; a trip's end."""
+RULES, FRAME, LOST, END, PINNED, SENT = range(6)
+"""Kinds of records: the rules of the stream; a frame; a frame whose data is gone; a trip's end; a
+frame that a link begins to send; one that is sent."""
 
 _MAGIC = b"DEAL"
 _RECORD = struct.Struct("<4sIQIiQqqdQQ192s")

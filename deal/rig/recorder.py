@@ -11,27 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack
-from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deal._options import takes
 from deal.errors import OutputError, UsageError
-from deal.machine.files import lock, sync_folder
-from deal.rig.journal import END, FRAME, LOST, RULES, Journal, Record
+from deal.machine.files import lock
+from deal.rig.files import FrameFiles, make_folder
+from deal.rig.journal import END, FRAME, LOST, PINNED, RULES, SENT, Journal, Record
+from deal.rig.link import Link
+from deal.rig.places import Place, Places
 from deal.selection.stream import Decision, Frame, Stream, StreamCounters, number_of
 from deal.selection.stream_rules import StreamOptions, StreamRules
 
 __all__ = ["Recorder"]
-
-_SAFE = "/ !#$&'()+,;=@[]{}~-_."
-_NEW = ".new"  # what a frame's file is called until the journal knows of it
 
 
 @takes(StreamOptions, StreamRules.of)
@@ -44,11 +44,12 @@ class Recorder:
     Parameters
     ----------
     folder : path
-        Gets ``frames/ID``, and ``journal.bin``.
-    again : bool
+        Gets ``frames/ID``, ``journal.bin``, and ``places.jsonl`` with the names of sequences and
+        cameras.
+    again : bool or iterable of str
         After a restart all frames are pushed once more from the first on, as from a folder of
         images: what was lost is then written again, and the result is that without the stop.
-        Otherwise frames whose data is gone are struck out.
+        Ids say which frames come once more. Others whose data is gone are struck out.
     remember : bool
         Keep the last decision about every frame in ``decided``, by the number of the frame.
 
@@ -64,18 +65,21 @@ class Recorder:
         self,
         folder: str | os.PathLike[str],
         *,
-        again: bool = False,
+        again: bool | Iterable[str] = False,
         remember: bool = False,
         **options: Unpack[StreamOptions],
     ) -> None:
         self.folder = Path(folder)
-        self._frames = self.folder / "frames"
+        self._files = FrameFiles(self.folder / "frames")
         self._rules = StreamRules.of(**options)
-        self._again = again
+        self._again = again is not False
+        self._coming = None if isinstance(again, bool) else set(map(number_of, again))
         self._remember = remember
         self.decided: dict[int, Decision] = {}
         self._held: dict[int, bytes] = {}  # frames that are undecided, or not written yet
         self._names: dict[int, str] = {}  # of files, and of what is held
+        self._homes: dict[int, tuple[int, int]] = {}  # hashes of sequence and camera
+        self._link = Link(self._rules)
         self._written: set[int] = set()  # kept, with a file
         self._unwritten: set[int] = set()  # kept, without a file
         self._evicted: list[Path] = []
@@ -83,7 +87,7 @@ class Recorder:
         self._renamed: list[int] = []
         with ExitStack() as opened:
             try:
-                self._frames.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder / "frames")
                 held = opened.enter_context(open(self.folder / "lock", "wb"))
                 if not lock(held.fileno(), self.folder, wait=False):
                     raise UsageError(
@@ -91,6 +95,7 @@ class Recorder:
                     )
                 self._journal = Journal(self.folder / "journal.bin")
                 opened.callback(self._journal.close)
+                self._places = Places(self.folder / "places.jsonl")
                 self._stream = self._recovered()
             except OSError as error:
                 raise self._failed(error) from error
@@ -102,12 +107,8 @@ class Recorder:
         return self._stream.counters
 
     def path_of(self, frame_id: str) -> Path:
-        """Where the file of a kept frame lies: the id below ``frames``, odd characters encoded."""
-        parts = quote(frame_id.encode("utf-8", "surrogatepass"), safe=_SAFE).split("/")
-        shown = ["%2E" + part[1:] if part.startswith(".") else part or "%" for part in parts]
-        if shown[-1].endswith(_NEW):
-            shown[-1] = shown[-1].removesuffix(_NEW) + "%2Enew"
-        return self._frames.joinpath(*shown)
+        """Where the file of a kept frame lies: its id below ``frames`` (:mod:`deal.rig.names`)."""
+        return self._files.path_of(frame_id)
 
     def push(
         self,
@@ -134,6 +135,7 @@ class Recorder:
             The disk is full or fails. The frame is taken nevertheless, and held in memory; the next
             call tries again to write it.
         """
+        self.path_of(frame_id)  # refuses a name that is too long
         frame = self._stream.frame(
             frame_id,
             score=score,
@@ -156,12 +158,16 @@ class Recorder:
             return []
         self._names[number] = frame_id
         self._held[number] = data
+        if sequence is not None or camera is not None:
+            self._places.add((frame.sequence, frame.camera), (sequence, camera))
+        self._meet(frame)
         self._journal.append(Record(FRAME, frame))
         return self._carry_out(self._stream.take(frame, frame_id))
 
     def end(self) -> list[Decision]:
         """Decide all that waits, as at the end of a trip; raises OutputError as :meth:`push`."""
         self._journal.append(Record(END))
+        self._link.end()
         decisions = self._carry_out(self._stream.finish())
         self._flush(sync=True)
         return decisions
@@ -169,6 +175,68 @@ class Recorder:
     def kept(self) -> list[Decision]:
         """All kept frames, best first."""
         return self._stream.kept()
+
+    def place_of(self, frame_id: str) -> Place:
+        """The sequence and the camera of a kept frame; None where it had none."""
+        return self._places.of(self._homes.get(number_of(frame_id), (0, 0)))
+
+    # ---- over a link that takes nothing back ----------------------------------------------------
+
+    def to_send(self) -> Decision | None:
+        """The frame that a link is to send now, which is never evicted from now on.
+
+        It is the best kept frame that is not sent and is older than the look-ahead (or any, after
+        :meth:`end`). It counts in every limit. None if there is none. A frame of which
+        :meth:`sent` was not called comes again, also after a restart.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or fails; nothing is pinned then that is not on disk.
+        """
+        found = self._link.next(self._stream.kept(), self._written)
+        if found is None:
+            return None
+        number = number_of(found.id)
+        if number not in self._link.pinned:
+            self._stream.pin(number)
+            self._link.pinned.add(number)
+            self._journal.append(Record(PINNED, Frame(number, 0, 0, 0.0, 0, 0, None)))
+            self._flush(sync=True)
+        return found
+
+    def sent(self, frame_id: str) -> None:
+        """Note that the frame of :meth:`to_send` has arrived.
+
+        Raises
+        ------
+        UsageError
+            No frame with this id is being sent.
+        OutputError
+            The disk is full or fails; the frame may be sent once more after a restart.
+        """
+        number = number_of(frame_id)
+        if number not in self._link.pinned or number in self._link.sent:
+            raise UsageError(f"{frame_id!r} is not being sent: ask to_send() for the next frame")
+        self._link.sent[number] = None
+        self._journal.append(Record(SENT, Frame(number, 0, 0, 0.0, 0, 0, None)))
+        self._flush(sync=True)
+
+    def drain(self, send: Callable[[Decision, Path], object]) -> Decision | None:
+        """Send a frame by a function of its decision and file, if there is one to send.
+
+        The function raises what it likes if the frame has not arrived: it comes again then. See
+        :meth:`to_send`; returns the decision about the frame that was sent.
+        """
+        found = self.to_send()
+        if found is not None:
+            send(found, self.path_of(found.id))
+            self.sent(found.id)
+        return found
+
+    def sent_ids(self) -> list[str]:
+        """Ids of the frames that were sent, in this order."""
+        return [self._names[number] for number in self._link.sent if number in self._names]
 
     def close(self) -> None:
         """Write what is left; frames that wait are lost unless :meth:`end` was called."""
@@ -194,6 +262,10 @@ class Recorder:
         known = self._stream.knows(number)
         return known and number in self._names and number not in self._unwritten
 
+    def is_known(self, frame_id: str) -> bool:
+        """Whether a frame is kept, or waits for its decision."""
+        return self._stream.knows(number_of(frame_id))
+
     def _was_pushed(self, number: int) -> bool:
         """Whether an earlier run pushed a frame that is neither kept nor waits."""
         if self._stream.knows(number) or not len(self._before):
@@ -213,8 +285,14 @@ class Recorder:
             if not decision.waiting:
                 self._held.pop(number, None)
                 self._names.pop(number, None)
+                self._homes.pop(number, None)
         self._flush(sync=bool(told))
         return [decision for _, decision in told]
+
+    def _meet(self, frame: Frame) -> None:
+        """Remember where a frame comes from, and that time has gone on."""
+        self._homes[frame.number] = (frame.sequence, frame.camera)
+        self._link.meet(frame.timestamp_ns)
 
     def _note(self, told: list[tuple[int, Decision]]) -> None:
         if self._remember:
@@ -222,6 +300,8 @@ class Recorder:
 
     def _evict(self, number: int, *, hold: bool) -> None:
         self._unwritten.discard(number)
+        if number in self._renamed:
+            self._evicted.append(self._files.new_path_of(self._names[number]))
         if number not in self._written:
             return
         self._written.discard(number)
@@ -243,6 +323,7 @@ class Recorder:
                 self._journal.sync()
                 self._remove()
                 self._write_new()
+            self._places.sync()
             self._journal.sync()
             self._remove()
             self._rename()
@@ -253,42 +334,21 @@ class Recorder:
         for number in sorted(self._unwritten - set(self._renamed)):
             if number not in self._held or number not in self._names:
                 continue  # lost in a stop; it comes again
-            path = self.path_of(self._names[number])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(path.name + _NEW)
-            try:
-                with open(new, "wb") as file:
-                    file.write(self._held[number])
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError:
-                new.unlink(missing_ok=True)
-                raise
+            self._files.write_new(self._names[number], self._held[number])
             self._renamed.append(number)
 
     def _remove(self) -> None:
-        for path in self._evicted:
-            path.unlink(missing_ok=True)
-        folders = {path.parent for path in self._evicted}
+        self._files.remove(self._evicted)
         self._evicted.clear()
-        for folder in folders:
-            if folder.exists():
-                sync_folder(folder)
 
     def _rename(self) -> None:
-        folders = set()
-        for number in self._renamed:
-            if number not in self._unwritten:  # evicted meanwhile
-                continue
-            path = self.path_of(self._names[number])
-            path.with_name(path.name + _NEW).replace(path)
-            folders.add(path.parent)
+        renamed = [number for number in self._renamed if number in self._unwritten]
+        self._files.publish(self._names[number] for number in renamed)
+        for number in renamed:  # the others were evicted meanwhile
             self._unwritten.discard(number)
             self._written.add(number)
             self._held.pop(number, None)
         self._renamed.clear()
-        for folder in folders:
-            sync_folder(folder)
 
     # ---- after a restart -----------------------------------------------------------------------
 
@@ -305,12 +365,13 @@ class Recorder:
                 f"{self.folder} was recorded with other rules: choose another folder, or the rules "
                 "that it began with"
             )
-        files = self._files()
+        files = self._files.found()
         lost = {record.frame.number for record in records if record.kind == LOST}
         while True:
             stream = self._pushed(records, lost, files)
             gone = (stream.kept_numbers() | stream.waiting_numbers()) - set(files)
-            if self._again or not gone:
+            gone -= gone if self._again and self._coming is None else self._coming or set()
+            if not gone:
                 break
             for number in sorted(gone):
                 self._journal.append(Record(LOST, Frame(number, 0, 0, 0.0, 0, 0, None)))
@@ -328,10 +389,7 @@ class Recorder:
             files.pop(number)[0].unlink(missing_ok=True)
         for number, (path, name) in files.items():
             self._names[number] = name
-            final = self.path_of(name)
-            if path != final:
-                path.replace(final)
-                sync_folder(final.parent)
+            self._files.rename(path, name)
         self._written = set(files)
         self._unwritten = kept - set(files)
         return stream
@@ -341,31 +399,25 @@ class Recorder:
     ) -> Stream:
         stream = Stream.of(self._rules)
         self.decided.clear()
+        self._homes.clear()
+        self._link = Link(self._rules)
         for record in records:
             number = record.frame.number
             if record.kind == END:
+                self._link.end()
                 self._note(stream.finish())
             elif record.kind == FRAME and number not in lost and not stream.knows(number):
                 name = files[number][1] if number in files else f"#{number}"
+                self._meet(record.frame)
                 self._note(stream.take(record.frame, name))
+            elif record.kind == PINNED:
+                with suppress(ValueError):  # its data is lost
+                    stream.pin(number)
+                    self._link.pinned.add(number)
+            elif record.kind == SENT and number in self._link.pinned:
+                self._link.sent[number] = None
+        self._homes = {n: home for n, home in self._homes.items() if stream.knows(n)}
         return stream
-
-    def _files(self) -> dict[int, tuple[Path, str]]:
-        """Files of frames by number, with their ids; a final name wins over a new file."""
-        found: dict[int, tuple[Path, str]] = {}
-        for new in (True, False):
-            for path in sorted(self._frames.rglob("*")):
-                if path.is_dir() or path.name.endswith(_NEW) != new:
-                    continue
-                shown = list(path.relative_to(self._frames).parts)
-                shown[-1] = shown[-1].removesuffix(_NEW if new else "")
-                parts = ["" if part == "%" else part for part in shown]
-                name = unquote("/".join(parts), errors="surrogatepass")
-                number = number_of(name)
-                if number in found:
-                    found[number][0].unlink(missing_ok=True)
-                found[number] = path, name
-        return found
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(

@@ -14,7 +14,7 @@ from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
 from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
-from deal.pool.schemes import refuse_scheme
+from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
@@ -31,7 +31,6 @@ __all__ = [
     "parse_sessions",
 ]
 
-COPY = "copy it when the run is done (aws s3 sync, gcloud storage rsync, azcopy)"
 STORE_MAPS = ("none", "selected", "all")
 AUTO = "auto"  # value of ``sessions``: measure on the first image of the pool
 
@@ -191,12 +190,28 @@ class ScoreConfig(RunSettings):
             raise UsageError("--sessions auto also chooses the threads: leave out --threads")
         if self.save_manifest is not None and not self.save_manifest.endswith(".jsonl"):
             raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
+        if isinstance(self.output, RemotePath):
+            self._check_store()
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
         if self.store_maps not in STORE_MAPS:
             raise UsageError(
                 f"store_maps must be {', '.join(STORE_MAPS[:-1])} or {STORE_MAPS[-1]}, not "
                 f"{self.store_maps!r}"
+            )
+
+    def _check_store(self) -> None:
+        """Refuse what an output in object storage cannot do."""
+        if self.overwrite:
+            raise UsageError(
+                f"--overwrite removes nothing in object storage, where another machine may write "
+                f"meanwhile: remove {self.output} with the tools of the store, or choose another "
+                "--output"
+            )
+        if self.store_maps != "none":
+            raise UsageError(
+                "--store-maps needs an --output on this machine: leave it out, copy the results "
+                "when the run is done, and run deal select COPY --store-maps selected"
             )
 
     @classmethod
@@ -212,7 +227,6 @@ class ScoreConfig(RunSettings):
 
         Raises UsageError for invalid values.
         """
-        refuse_scheme(output, "--output", f"results are stored in a local folder; {COPY}")
         given: dict[str, Any] = dict(options)
         scoring = {name: given.pop(name) for name in _SCORING if name in given}
         own = {item.name for item in fields(RunSettings)}
@@ -227,7 +241,7 @@ class ScoreConfig(RunSettings):
         return cls(
             pool=_paths(pool),
             model=_paths(model),
-            output=Path(output),
+            output=place(output, options.get("endpoint_url"), "--output"),
             scoring=Scoring.of(**scoring),
             reading=Reading(**reading),
             ranking=Ranking.of(**given),

@@ -18,6 +18,7 @@ from deal.kernel.geometry import box_outline
 from deal.machine.files import replacing
 from deal.model.palette import class_colours
 from deal.pool.decode import MAX_PIXELS
+from deal.pool.remote_path import place
 from deal.run.overlays import Rings, hot_cells, rings_of_cells, rings_of_wkt
 from deal.run.reopen import (
     StoredImage,
@@ -126,7 +127,7 @@ def write_previews(
     if not session.has_difficulty:
         notes.append("the model has no difficulty head: the previews show entropy")
     key = _key(selection, session, function, drawn[0])
-    path = Path(folder) / "previews.jpg"
+    path = place(folder) / "previews.jpg"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:

@@ -18,6 +18,7 @@ from deal.model.head import DifficultyHead
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.pool.locator import locate
+from deal.pool.remote_path import place
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
 from deal.scoring.maps import Maps
@@ -68,7 +69,7 @@ def latest_run(output: Source) -> dict[str, Any] | None:
         A record cannot be read.
     """
     runs = []
-    for path in sorted(Path(output).glob("runs/*-of-*.json")):
+    for path in sorted(place(output).glob("runs/*-of-*.json")):
         try:
             record = json.loads(path.read_bytes())
             runs.append((str(record["started"]), path.name, record))
@@ -130,7 +131,7 @@ def reopen(
     if isinstance(stored["difficulty"], dict):
         options["difficulty_head"] = DifficultyHead.from_dict(stored["difficulty"])
     if stored.get("mask") is not None:
-        options["mask"] = load_masks(Path(output), stored["mask"])
+        options["mask"] = load_masks(place(output), stored["mask"])
     session = Session.open(paths, **options)
     try:
         _check_same(output, stored, session)
@@ -150,7 +151,7 @@ def ranking_function(output: Source) -> dict[str, Any] | None:
         is not known here.
     """
     try:
-        metadata = json.loads((Path(output) / "selection.json").read_bytes())
+        metadata = json.loads((place(output) / "selection.json").read_bytes())
     except (OSError, ValueError):
         run = latest_run(output)
         metadata = {} if run is None else run["settings"].get("ranking", {})
@@ -289,9 +290,9 @@ def _found(output: Source, path: str, run: Mapping[str, Any]) -> str:
     """Where the model of a run lies; a relative path may count from the folder the run ran in."""
     name = id_to_path(path)
     for folder in ("", id_to_path(run.get("working_folder", ""))):
-        place = Path(folder) / name
-        if place.exists():
-            return str(place)
+        found = Path(folder) / name
+        if found.exists():
+            return str(found)
     raise ResultsError(
         f"the model that scored {output} is gone: {path} does not exist; give the same model as "
         "--model FILE"

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def load_masks(output: Path, settings: Mapping[str, Any]) -> Masks:
             return None
         path = _kept(output, digest)
         try:
-            mask = np.load(path, allow_pickle=False)
+            mask = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ResultsError(
                 f"the mask that {output} was scored with cannot be read ({path}): run the same "

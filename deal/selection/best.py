@@ -7,8 +7,8 @@ Orders are total, so neither pieces nor their sequence change which rows are kep
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class First:
     most : callable
         How many rows are wanted. It is asked once, when more rows have come than are kept anyway;
         None keeps all.
+    exactly : bool
+        Whether never more are wanted, even if all are kept.
 
     Attributes
     ----------
@@ -42,13 +44,16 @@ class First:
         Whether there are more rows than those that are kept.
     """
 
-    def __init__(self, column: str, most: Callable[[], int | None]) -> None:
+    def __init__(
+        self, column: str, most: Callable[[], int | None], *, exactly: bool = False
+    ) -> None:
         self.column = column
+        self._exactly = exactly
         self.left_out = False
         self._ask = most
         self._most: int | None = None
         self._asked = False
-        self._least: np.generic | None = None
+        self._least: Any = None
 
     @property
     def most(self) -> int | None:
@@ -57,18 +62,24 @@ class First:
             self._most, self._asked = self._ask(), True
         return self._most
 
-    def may_hold(self, table: pa.Table) -> NDArray[np.bool_]:
-        """Which of the rows may be among the first, bool [n]."""
-        scored = np.asarray(~np.isnan(table.column("key").to_numpy()))
+    def may_hold(self, scored: NDArray[np.bool_], values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which rows may be among the first, bool [n], by the values of their column."""
         if self._least is None:
             return scored
-        found = scored & (table.column(self.column).to_numpy() >= self._least)
+        found = scored & (values >= self._least)
         self.left_out |= bool(found.sum() < scored.sum())
         return np.asarray(found)
 
+    def found(self, table: pa.Table) -> NDArray[np.bool_]:
+        """Which of all rows that are kept are the first, bool [n]."""
+        if self.left_out or self._exactly:
+            return self.of(table)
+        return np.asarray(~np.isnan(table.column("key").to_numpy()))
+
     def of(self, table: pa.Table) -> NDArray[np.bool_]:
         """Which of the rows are the first, bool [n]; later ones need not come again."""
-        found = self.may_hold(table)
+        found = np.asarray(~np.isnan(table.column("key").to_numpy()))
+        found = self.may_hold(found, table.column(self.column).to_numpy()).copy()
         rows = np.flatnonzero(found)
         if self.most is None or len(rows) <= self.most:
             return found
@@ -99,15 +110,23 @@ class BestRows:
         self._rows = 0
         self._room = _AT_ONCE
 
-    def add(self, table: pa.Table) -> None:
-        """Add rows with ``key``, ``id``, perhaps ``region``, `NAMED`, and columns of orders."""
+    def add(self, columns: Mapping[str, pa.Array | NDArray[Any]]) -> None:
+        """Add rows: columns ``key``, ``id``, perhaps ``region``, `NAMED`, and those of orders."""
         import pyarrow as pa
 
-        kept = table.column(NAMED).to_numpy().copy()
+        scored = ~np.isnan(columns["key"])
+        kept = columns[NAMED].copy()
         for order in self.orders:
-            kept |= order.may_hold(table)
+            kept |= order.may_hold(scored, columns[order.column])
         if not kept.all():
-            table = table.filter(pa.array(kept))
+            rows = np.flatnonzero(kept)
+            columns = {
+                name: values.take(pa.array(rows)) if isinstance(values, pa.Array) else values[rows]
+                for name, values in columns.items()
+            }
+        # Of many rows, ids are longer together than the offsets of short strings reach.
+        columns = {**columns, "id": pa.array(columns["id"]).cast(pa.large_string())}
+        table = pa.table(columns)
         if len(table):
             self._tables.append(table)
             self._rows += len(table)
@@ -125,7 +144,7 @@ class BestRows:
             self._shrink()
         table = pa.concat_tables(self._tables).combine_chunks() if self._tables else empty
         self._tables = []
-        return table, [order.of(table) for order in self.orders]
+        return table, [order.found(table) for order in self.orders]
 
     def _shrink(self) -> None:
         import pyarrow as pa

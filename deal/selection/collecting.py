@@ -50,11 +50,9 @@ class Keys:
         self._lists = [Named(names, of_regions=of_regions) for names in lists if len(names)]
 
     def ids(self, piece: pa.Table) -> tuple[pa.Array, NDArray[np.int32] | None]:
-        """Ids, and numbers of regions if rows are regions."""
-        import pyarrow as pa
-
+        """Ids as strings, and numbers of regions if rows are regions."""
         require(piece, ["id", *(["region"] if self._of_regions else [])])
-        ids = piece.column("id").cast(pa.large_string()).combine_chunks()
+        ids = whole(piece.column("id"))
         if not self._of_regions:
             return ids, None
         return ids, piece.column("region").to_numpy().astype(np.int32)
@@ -137,14 +135,12 @@ class Collected:
 
         self._first = First("key", most)
         self._drawn = None if ascending is None else First("draw", most)
-        self._sample = First("sample", lambda: SAMPLE) if with_places else None
+        self._sample = First("sample", lambda: SAMPLE, exactly=True) if with_places else None
         orders = (self._first, self._drawn, self._sample)
         self._best = BestRows(*(order for order in orders if order is not None))
 
     def add(self, piece: pa.Table, scores: NDArray[np.float64]) -> None:
         """Add rows: a piece with `columns`, and the score of each row."""
-        import pyarrow as pa
-
         require(piece, self._needs)
         pool, scored = self._pool, ~np.isnan(scores)
         ids, regions = self._keys.ids(piece)
@@ -179,7 +175,7 @@ class Collected:
             pool.most = float(np.fmax(pool.most, np.fmax.reduce(keys[scored])))
             pool.digest.add(hashes[scored], scores[scored])
         self._names.extend(hashes)
-        self._best.add(pa.table(columns))
+        self._best.add(columns)
 
     def repeated(self) -> NDArray[np.uint64]:
         """Hashes of names that stand more than once; call it when all rows have come."""
@@ -213,7 +209,7 @@ class Collected:
         return Rows(
             source=self._sources,
             numbers=column("number"),
-            ids=_whole(table.column("id")),
+            ids=whole(table.column("id")),
             regions=column("region") if "region" in table.column_names else None,
             scores=column("score").copy(),  # picks by distance write theirs into it
             keys=column("key"),
@@ -300,7 +296,8 @@ def require(piece: pa.Table, columns: list[str] | tuple[str, ...]) -> None:
             )
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
     import pyarrow as pa
 
     found = column.combine_chunks()

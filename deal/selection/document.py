@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError
 from deal.machine.files import replacing
+from deal.pool.remote_path import place
 from deal.selection.heading import heading
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Selection:
         OutputError
             The folder cannot be written.
         """
-        folder = Path(output)
+        folder = place(output)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in (

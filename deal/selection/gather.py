@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.errors import ResultsError
-from deal.selection.collecting import Collected, Keys, is_ok
+from deal.selection.collecting import Collected, Keys, is_ok, whole
 from deal.selection.growing import Growing
 from deal.selection.order import name_hashes
 from deal.selection.ranking import Ranking
@@ -114,7 +114,7 @@ def _repeated(sources: Sources, hashes: NDArray[np.uint64]) -> tuple[str, int | 
     seen: set[tuple[str, int | None]] = set()
     again = []
     for piece in sources.read(_key(sources.table)):
-        ids = piece.column("id").cast(pa.large_string()).combine_chunks()
+        ids = whole(piece.column("id"))
         regions = None
         if sources.table == "regions":
             regions = piece.column("region").to_numpy().astype(np.int32)

@@ -40,6 +40,8 @@ class Named:
         import pyarrow.compute as pc
 
         found = np.zeros(len(ids), dtype=bool)
+        if len(self._images) or len(self._of_pairs):
+            ids = ids.cast(pa.large_string())
         if len(self._images):
             found |= pc.is_in(ids, self._images).to_numpy(zero_copy_only=False)
         if regions is not None and len(self._of_pairs):

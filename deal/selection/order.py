@@ -129,7 +129,7 @@ class Digest:
 
 
 def text_buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Offsets [n + 1] from 0 and bytes of a large_string array without nulls."""
+    """Offsets [n + 1] from 0 and bytes of an array of strings, large or not, without nulls."""
     if not len(ids):
         return np.zeros(1, np.int64), np.empty(0, np.uint8)
     ends, data = _ends(ids), ids.buffers()[2]
@@ -139,10 +139,14 @@ def text_buffers(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 
 
 def _ends(ids: pa.Array) -> NDArray[np.int64]:
-    """Offsets of the ids of a large_string array in its buffer, and the end: a view [n + 1]."""
+    """Offsets of strings in their buffer, and the end: int64 [n + 1]."""
+    import pyarrow as pa
+
     if not len(ids):
         return np.zeros(1, np.int64)
-    return np.frombuffer(ids.buffers()[1], np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    width = np.int64 if pa.types.is_large_string(ids.type) else np.int32
+    ends = np.frombuffer(ids.buffers()[1], width)[ids.offset : ids.offset + len(ids) + 1]
+    return ends.astype(np.int64, copy=False)
 
 
 def name_hashes(ids: pa.Array, regions: NDArray[np.int32] | None = None) -> NDArray[np.uint64]:
@@ -163,7 +167,11 @@ def text_hashes(
     padded = np.concatenate([data, np.zeros(8, np.uint8)])
     words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
     value = mixed(lengths.astype(np.uint64))
-    for step in range(0, int(lengths.max(initial=0)), 8):
+    whole = int(lengths.min()) & ~7 if len(lengths) else 0
+    for step in range(0, whole, 8):  # all pieces have these bytes
+        value ^= words[starts + step]
+        _mix(value)
+    for step in range(whole, int(lengths.max(initial=0)), 8):
         rows = np.flatnonzero(lengths > step)
         word = words[starts[rows] + step]
         cut = np.clip(8 - (lengths[rows] - step), 0, 7).astype(np.uint64) * np.uint64(8)
@@ -174,7 +182,15 @@ def text_hashes(
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64 (Steele et al. 2014): a bijection in which every input bit affects all others."""
-    values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(values ^ (values >> np.uint64(31)))
+    found = np.array(values, np.uint64)
+    _mix(found)
+    return found
+
+
+def _mix(values: NDArray[np.uint64]) -> None:
+    """Replace values by those of `mixed`."""
+    values += np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        values ^= values >> np.uint64(shift)
+        values *= np.uint64(factor)
+    values ^= values >> np.uint64(31)

@@ -14,7 +14,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError, ResultsError, UsageError
 from deal.machine.files import replacing
+from deal.pool.remote_path import place
 from deal.selection.amounts import parse_duration
 from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
@@ -146,7 +146,7 @@ class Replay:
         """
         from deal.selection.document import quote
 
-        path = Path(output) / "decisions.csv"
+        path = place(output) / "decisions.csv"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
@@ -198,7 +198,7 @@ def replay(
         raise ResultsError("none of the rows has a score: there is nothing to replay")
     if ranking.limits.window_ns is not None and not len(rows.times):
         rows.times = np.zeros(len(rows), np.int64)
-        rows.times[order] = read_times(stored, order, "a window")
+        rows.times[order] = read_times(rows.source, rows.numbers[order], "a window")
     arrivals = _arrivals(rows, order)
     kinds = [name for name in ("sequence", "camera") if name in rows.groups]
     names: dict[str, list[str | None]] = {str(name): _texts(rows, name) for name in kinds}

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from deal.errors import UsageError
 from deal.machine.files import check_regular
+from deal.pool.remote_path import place
 from deal.pool.signature import MOST_LEVELS
 from deal.selection.budget import decimal, number_of
 from deal.selection.document import COLUMNS, unguarded
@@ -293,7 +294,7 @@ def read_id_lists(paths: Sequence[str]) -> IdList:
     """
     images: set[str] = set()
     regions: set[tuple[str, int]] = set()
-    for path in map(Path, paths):
+    for path in map(place, paths):
         try:
             check_regular(path, pipes=True)  # of a shell: --exclude <(cut …)
             with path.open(newline="", encoding="utf-8-sig") as file:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from deal.errors import ResultsError
 from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
+from deal.pool.remote_path import place
 from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Sources:
                 self._tables.append(source)
             else:
                 folders.append(source)
-        self._folders = [Path(folder) for folder in folders]
+        self._folders = [place(folder) for folder in folders]
         self._parts = list_results(folders, table)
         if folders and not self._parts:  # only for regions: every folder has a part of images
             raise ResultsError(
@@ -290,7 +291,10 @@ class Sources:
                 wanted = list(dict.fromkeys([*own, "id"]))
             for batch in part_batches(part, wanted, _LARGE_ROWS):
                 table = without(pa.Table.from_batches([batch]), self._second, part.path)
-                yield table.select(own) if join is None else join(table)
+                if join is not None:
+                    yield join(table)
+                else:
+                    yield table if own == wanted else table.select(own)
 
 
 def _bytes(source: pa.Table | Path) -> int:

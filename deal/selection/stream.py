@@ -263,6 +263,10 @@ class Stream:
         """:meth:`end`, with the numbers of the frames."""
         return self._told(self._native.end())
 
+    def pin(self, number: int) -> None:
+        """:meth:`sent` by the number of a frame; raises ValueError if it is no unsent pick."""
+        self._native.sent(number)
+
     def knows(self, number: int) -> bool:
         """Whether a frame is kept, or waits."""
         return number in self._names

@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import DealError, ResultsError, UsageError
+from deal.pool.remote_path import RemotePath, place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,7 @@ def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chos
     import pyarrow as pa
     from pyarrow import csv
 
-    path = Path(folder)
+    path = place(folder)
     if not (path / "selection.json").exists() or not (path / "selection.csv").exists():
         if needed:
             raise ResultsError(
@@ -82,11 +83,12 @@ def read_chosen(folder: str | os.PathLike[str], *, needed: bool = False) -> Chos
         return Chosen({}, nothing, nothing, nothing)
     text = pa.large_string()
     try:
-        with open(path / "selection.json", encoding="utf-8") as file:
+        with (path / "selection.json").open(encoding="utf-8") as file:
             head, found, _ = file.read(_HEAD_BYTES).partition(_END_OF_HEAD)
         metadata = json.loads(head.rstrip().rstrip(",") + "}" if found else head)
+        ranked = path / "selection.csv"
         table = csv.read_csv(
-            path / "selection.csv",
+            BytesIO(ranked.read_bytes()) if isinstance(ranked, RemotePath) else ranked,
             parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 include_columns=["id", "why", "polygon"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -101,7 +100,7 @@ def head_of(
             "of": "" if pool.reason.against_pool else _carried(pool.reason.opening),
         },
         "key": key.hexdigest()[:24],
-        "folder": shlex.quote(os.fspath(pool.output)),
+        "folder": shlex.quote(str(pool.output)),
         "command": _command(pool, run),
         "tiles": tiles,
         "facts": _facts(pool, run, models),
@@ -164,7 +163,7 @@ def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
         if first is not None and words:
             return shlex.join([first, *words])
     name = pool.metadata.get("acquisition") or pool.acquisition
-    words = ["deal", "select", os.fspath(pool.output), "--acquisition", name, *_own(pool.metadata)]
+    words = ["deal", "select", str(pool.output), "--acquisition", name, *_own(pool.metadata)]
     if pool.metadata.get("budget") is not None:
         words += ["--budget", str(pool.metadata["budget"])]
     for name, option in _RULES.items():
@@ -193,7 +192,7 @@ def _own(metadata: Mapping[str, Any]) -> Iterator[str]:
 def _facts(pool: Pool, run: Mapping[str, Any] | None, models: list[str]) -> list[list[str]]:
     metadata = pool.metadata
     facts = [
-        ["Output", os.fspath(pool.output)],
+        ["Output", str(pool.output)],
         ["Images", f"{pool.total:,}"],
         ["By status", ", ".join(f"{n:,} {s}" for s, n in pool.counts.items() if n)],
         ["Score", f"{label(pool.acquisition)}, --acquisition {pool.acquisition}"],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deal.errors import ResultsError
 from deal.pool.locator import locate
+from deal.pool.remote_path import place
 from deal.results.schema import STATUSES
 from deal.selection import Ranking
 from deal.selection.attributes import frame_numbers
@@ -201,7 +202,7 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
         why = chosen.why.take(pa.array(np.where(picks[kept] > 0, picks[kept] - 1.0, 0), pa.int64()))
         why = pc.if_else(pa.array(picks[kept] > 0), why, pa.scalar(None, pa.large_string()))
     return Pool(
-        output=Path(output),
+        output=place(output),
         classes=classes,
         fingerprint=stored.fingerprint or "",
         acquisition=bound.name,

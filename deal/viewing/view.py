@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from deal.errors import OutputError, UsageError
 from deal.machine.files import write_text
+from deal.pool.remote_path import RemotePath, place
+from deal.pool.schemes import refuse_scheme
 from deal.run.overlays import rings_of_wkt
 from deal.viewing.chosen import Chosen, read_chosen
 from deal.viewing.compare import Comparison, compare
@@ -153,7 +155,13 @@ def page_path(sources: Source | Sequence[Source], output: Source | None) -> Path
     """
     if output is None:
         several = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-        return Path(several[-1] if several else ".") / "view.html"
+        folder = place(several[-1] if several else ".", what="OUT")
+        if isinstance(folder, RemotePath):
+            raise UsageError(
+                f"{folder} lies in object storage, where no browser reads: give --output FILE.html"
+            )
+        return folder / "view.html"
+    refuse_scheme(output, "--output", "give a file on this machine")
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file such as pool.html")
@@ -358,8 +366,8 @@ def _palette(output: Source, model: Source | None) -> Any:
 
 def _told(against: Comparison, outputs: Sequence[Source]) -> dict[str, Any]:
     return {
-        "before": Path(outputs[0]).resolve().name,
-        "after": Path(outputs[1]).resolve().name,
+        "before": place(outputs[0]).resolve().name,
+        "after": place(outputs[1]).resolve().name,
         "measure": against.measure,
         "by_class": [[n, round(b, 6), round(a, 6)] for n, b, a in against.by_class],
         "common": against.common,

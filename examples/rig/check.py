@@ -1,10 +1,11 @@
 """Build examples/rig and hold it to deal: scores, kept frames, kill -9, a full disk.
 
-    python examples/rig/check.py [--kills 100] [--seed 0]
+    python examples/rig/check.py [--kills 100] [--seed 0] [--onnxruntime-headers DIR]
 
 Needs deal in this environment, a C++ compiler, CMake and libjpeg-turbo's headers. OpenVINO comes
 from PyPI into build/rig/venv. Where it cannot be installed, the check is skipped: exit code 0, and
-one line says why.
+one line says why. With the folder of onnxruntime_c_api.h the rig is also built with the library of
+ONNX Runtime that deal uses here, and has to give the same bits.
 """
 
 from __future__ import annotations
@@ -49,20 +50,23 @@ def build() -> str | None:
         if installed.returncode != 0:
             return f"pip cannot install openvino: {installed.stderr.strip().splitlines()[-1]}"
         found = told(python, "-c", where)
-    openvino = Path(found.stdout.strip()) / "cmake"
+    return configured(BUILD, f"-DOpenVINO_DIR={found.stdout.strip()}/cmake")
+
+
+def configured(folder: Path, *settings: str, prefixes: Sequence[Path] = ()) -> str | None:
+    """Compile libdeal and the rig into a folder; return what is missing, if something is."""
     cache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
     library, prefix = BUILD / "libdeal", BUILD / "prefix"
-    static = [*cache, "-DBUILD_SHARED_LIBS=OFF"]
-    needed("cmake", "-S", HERE.parents[1], "-B", library, *static)
+    needed("cmake", "-S", HERE.parents[1], "-B", library, "-DBUILD_SHARED_LIBS=OFF", *cache)
     needed("cmake", "--build", library, "--parallel", "2")
     needed("cmake", "--install", library, "--prefix", prefix)
-    places = [f"-DOpenVINO_DIR={openvino}", f"-DCMAKE_PREFIX_PATH={prefix}"]
-    configured = told("cmake", "-S", HERE, "-B", BUILD, *places, *cache)
-    if configured.returncode != 0:
-        if "Could NOT find JPEG" in configured.stderr:
+    places = f"-DCMAKE_PREFIX_PATH={';'.join(map(str, (prefix, *prefixes)))}"
+    done = told("cmake", "-S", HERE, "-B", folder, places, *settings, *cache)
+    if done.returncode != 0:
+        if "Could NOT find JPEG" in done.stderr:
             return "libjpeg-turbo is missing: apt-get install libjpeg62-turbo-dev"
-        raise SystemExit(configured.stderr)
-    needed("cmake", "--build", BUILD, "--parallel", "2")
+        raise SystemExit(done.stderr)
+    needed("cmake", "--build", folder, "--parallel", "2")
     return None
 
 
@@ -221,6 +225,41 @@ def check_full_disk(drive: Path, work: Path) -> str:
     return "a full disk: told, nothing lost, and the same files once there is room"
 
 
+def check_onnxruntime(headers: Path, work: Path) -> str:
+    """The bundled int8 model through ONNX Runtime's C API: every score has the bits of deal's."""
+    import onnxruntime
+    from PIL import Image
+
+    from deal.synthetic import scene
+
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    (work / "release" / "lib").mkdir(parents=True)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (work / "release" / "lib" / name).symlink_to(library)
+    (work / "release" / "include").symlink_to(headers.resolve())
+    folder = work / "build"
+    missing = configured(folder, "-DRIG_RUNTIME=onnxruntime", prefixes=[work / "release"])
+    assert missing is None, missing
+    frames = work / "scenes"
+    frames.mkdir()
+    for seed in range(50):
+        Image.fromarray(scene(seed, (360, 480))[0]).save(frames / f"{seed:02}.jpg", quality=90)
+    model, name = HERE.parents[1] / "models" / "camvid-light-int8.onnx", "ds:entropy"
+    output = work / "int8"
+    needed(folder / "rig", model, frames, output, "--budget", "5", "--acquisition", name)
+    results = deal.score_pool(frames, model=model, output=work / "scored-int8", threads=1)
+    table = deal.read_results(results.output).table
+    expected = {
+        number_of(frame): score
+        for frame, score in zip(
+            table["id"].to_pylist(), deal.acquisition_scores(table, name), strict=True
+        )
+    }
+    found = {r.frame.number: r.frame.score for r in records(output) if r.kind == FRAME}
+    assert found == expected, "other bits than those of deal score"
+    return f"ONNX Runtime's C API: {len(found)} of 50 int8 scores have the bits of deal score"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all checks."""
     parser = argparse.ArgumentParser(
@@ -228,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--onnxruntime-headers", type=Path, metavar="DIR")
     given = parser.parse_args(arguments)
     missing = build()
     if missing is not None:
@@ -244,6 +284,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(check_kept(drive, work))
         print(check_kills(drive, work, given.kills, given.seed))
         print(check_full_disk(drive, work))
+        if given.onnxruntime_headers is None:
+            print("skipped: ONNX Runtime's C API, whose headers no wheel has; they are in its")
+            print("releases: --onnxruntime-headers onnxruntime-linux-x64-1.27.0/include")
+        else:
+            print(check_onnxruntime(given.onnxruntime_headers, work))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include "network.hpp"
 
 #include <stdexcept>
+#include <utility>
 
 namespace {
 
@@ -12,7 +13,9 @@ deal_context_options one_thread() {
 
 [[noreturn]] void refuse(const std::string& what) { throw std::runtime_error(what); }
 
-void check_simple(const deal_model& model) {
+// The model, if it is one that this example can run.
+deal::Model simple(deal::Model&& read) {
+  const deal_model& model = read.get();
   if (model.input_dtype != DEAL_UINT8 && model.input_dtype != DEAL_FLOAT32) {
     refuse("the network takes neither uint8 nor float32: export it with such an input");
   }
@@ -23,19 +26,16 @@ void check_simple(const deal_model& model) {
   if (model.difficulty_name != nullptr) {
     refuse("the network computes its difficulty itself, which this example does not read");
   }
+  return std::move(read);
 }
 
 }  // namespace
 
 Network::Network(const std::string& model, const std::string& acquisition)
-    : model_(model), context_(one_thread()), acquisition_(deal::acquisition(acquisition.c_str())) {
-  check_simple(model_.get());
-  ov::Core core;
-  // Without the hint, processors with bfloat16 would compute in bfloat16: other scores.
-  compiled_ = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32),
-                                 ov::inference_num_threads(1), ov::num_streams(1));
-  request_ = compiled_.create_infer_request();
-
+    : model_(simple(deal::Model(model))),
+      runtime_(model, model_),
+      context_(one_thread()),
+      acquisition_(deal::acquisition(acquisition.c_str())) {
   // What the acquisition functions read, of a batch of one.
   const auto classes = static_cast<std::size_t>(model_->classes);
   acquisition_.classes = model_->classes;
@@ -81,19 +81,16 @@ double Network::score(const Image& image) {
            ", and the network takes " + std::to_string(m.input_height) + "x" +
            std::to_string(m.input_width) + ": let the camera deliver that size");
   }
-  fill(image);
-  request_.infer();
+  fill(image, runtime_.input(image.height, image.width));
+  const auto [data, shape] = runtime_.run();
 
-  const ov::Tensor found = request_.get_tensor(m.output_name);
-  const ov::Shape shape = found.get_shape();
   const bool last = m.output_layout == DEAL_NHWC;  // channels
   auto logits = deal::make<deal_tensor>();
-  logits.data = found.data<float>();
-  logits.size_bytes = static_cast<std::int64_t>(found.get_byte_size());
+  logits.data = data;
   logits.batch = 1;
-  logits.channels = static_cast<std::int64_t>(shape[last ? 3 : 1]);
-  logits.height = static_cast<std::int64_t>(shape[last ? 1 : 2]);
-  logits.width = static_cast<std::int64_t>(shape[last ? 2 : 3]);
+  logits.channels = shape[last ? 3 : 1];
+  logits.height = shape[last ? 1 : 2];
+  logits.width = shape[last ? 2 : 3];
   logits.stride[1] = logits.channels * logits.height * logits.width;
   logits.stride[2] = last ? 1 : logits.height * logits.width;
   logits.stride[3] = logits.width * (last ? logits.channels : 1);
@@ -109,15 +106,10 @@ double Network::score(const Image& image) {
   return deal::score(acquisition_, output_, 1).front();
 }
 
-void Network::fill(const Image& image) {
+void Network::fill(const Image& image, void* input) const {
   const deal_model& m = model_.get();
   const bool planes = m.input_layout == DEAL_NCHW;
-  const auto height = static_cast<std::size_t>(image.height);
-  const auto width = static_cast<std::size_t>(image.width);
-  const ov::Shape shape = planes ? ov::Shape{1, 3, height, width} : ov::Shape{1, height, width, 3};
-  ov::Tensor tensor = request_.get_tensor(m.input_name);
-  tensor.set_shape(shape);
-  const std::size_t pixels = height * width;
+  const std::size_t pixels = image.rgb.size() / 3;
   const auto write = [&](auto* to, auto value) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
       const std::uint8_t* from = image.rgb.data() + (m.input_bgr ? 2 - channel : channel);
@@ -127,9 +119,9 @@ void Network::fill(const Image& image) {
     }
   };
   if (m.input_dtype == DEAL_UINT8) {
-    write(tensor.data<std::uint8_t>(), [](std::uint8_t level, std::size_t) { return level; });
+    write(static_cast<std::uint8_t*>(input), [](std::uint8_t level, std::size_t) { return level; });
   } else {
-    write(tensor.data<float>(), [&](std::uint8_t level, std::size_t channel) {
+    write(static_cast<float*>(input), [&](std::uint8_t level, std::size_t channel) {
       return static_cast<float>((level / 255.0 - m.mean[channel]) / m.std[channel]);
     });
   }

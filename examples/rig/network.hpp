@@ -1,4 +1,4 @@
-// An ONNX network on OpenVINO, its logits scored by libdeal.
+// An ONNX network, its logits scored by libdeal.
 #pragma once
 
 #include <cstdint>
@@ -6,26 +6,27 @@
 #include <vector>
 
 #include <deal.hpp>
-#include <openvino/openvino.hpp>
 
 #include "jpeg.hpp"
+#include "runtime.hpp"
 
 class Network {
  public:
   // Reads what deal must know from the model's file. `acquisition` is a name such as "entropy" or
   // "ds:entropy", of a function that scores one image alone. Throws std::exception.
   Network(const std::string& model, const std::string& acquisition);
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
 
   // The score of a frame; NaN if the network gives no finite logits. Throws std::runtime_error
   // for a frame of another size than the network takes.
   double score(const Image& image);
 
  private:
-  void fill(const Image& image);
+  void fill(const Image& image, void* input) const;
 
   deal::Model model_;
-  ov::CompiledModel compiled_;
-  ov::InferRequest request_;
+  Runtime runtime_;
   deal::Context context_;
   deal_acquisition acquisition_;
   deal_output output_ = deal::make<deal_output>();

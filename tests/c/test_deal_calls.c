@@ -197,7 +197,8 @@ static deal_status score_once(deal_context* context) {
 }
 
 static void test_counters_tell_frames_and_memory(void) {
-  for (int threads = 1; threads <= 4; threads += 3) { /* one image a thread, and one after another */
+  for (int threads = 1; threads <= 4;
+       threads += 3) { /* one image a thread, and one after another */
     deal_context* context = make_context(threads);
     deal_context_counters counters;
     DEAL_INIT(counters);

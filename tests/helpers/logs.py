@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COMPRESSED", "IMAGE", "Log", "writing_log"]
+__all__ = ["COMPRESSED", "IMAGE", "Foxglove", "Log", "writing_foxglove", "writing_log"]
 
 _HEADER = """
 ================================================================================
@@ -60,6 +60,68 @@ def writing_log(path: Path, **options: Any) -> Iterator[Log]:
         writer = Writer(file, **options)
         yield Log(writer)
         writer.finish()
+
+
+@contextmanager
+def writing_foxglove(path: Path, **options: Any) -> Iterator[Foxglove]:
+    """Write a log of Foxglove's messages; ``options`` are those of the library's writer."""
+    from mcap_protobuf.writer import Writer
+
+    with path.open("wb") as file, Writer(file, **options) as writer:
+        yield Foxglove(writer)
+
+
+class Foxglove:
+    """Writes messages of the schemas that Foxglove publishes; times in nanoseconds."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._types = _foxglove_types()
+
+    def message(self, name: str, topic: str, time: int, frame: str = "", **fields: Any) -> None:
+        kind = self._types[f"foxglove.{name}"]
+        message = kind(frame_id=frame, **fields)
+        message.timestamp.seconds, message.timestamp.nanos = divmod(time, 10**9)
+        self._writer.write_message(topic, message, time, time)
+
+
+def _foxglove_types() -> Any:
+    """Classes of its messages, with the fields of github.com/foxglove/foxglove-sdk."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+
+    field = descriptor_pb2.FieldDescriptorProto
+    text, data, fixed = field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_FIXED32
+    of_file = {"frame_id": (4, text), "data": (2, data), "format": (3, text)}
+    schemas = {
+        "CompressedImage": of_file,
+        "CompressedVideo": {"frame_id": (2, text), "data": (3, data), "format": (4, text)},
+        "RawImage": {
+            "frame_id": (7, text),
+            "width": (2, fixed),
+            "height": (3, fixed),
+            "encoding": (4, text),
+            "step": (5, fixed),
+            "data": (6, data),
+        },
+    }
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    for name, fields in schemas.items():
+        file = descriptor_pb2.FileDescriptorProto(
+            name=f"foxglove/{name}.proto",
+            package="foxglove",
+            syntax="proto3",
+            dependency=["google/protobuf/timestamp.proto"],
+        )
+        kind = file.message_type.add(name=name)
+        for field_name, (number, type_) in {"timestamp": (1, None), **fields}.items():
+            one = kind.field.add(name=field_name, number=number, label=field.LABEL_OPTIONAL)
+            one.type = type_ or field.TYPE_MESSAGE
+            if type_ is None:
+                one.type_name = ".google.protobuf.Timestamp"
+        pool.AddSerializedFile(file.SerializeToString())
+    files = [f"foxglove/{name}.proto" for name in schemas]
+    return message_factory.GetMessageClassesForFiles(files, pool)
 
 
 def _header(stamp: int | None, time: int, frame: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-__all__ = ["NUMBERS", "Between", "Bucket", "s3_server", "serving"]
+__all__ = ["NUMBERS", "Between", "Bucket", "s3_server", "serving", "store_environment"]
 
 
 NUMBERS = count()
@@ -54,6 +54,16 @@ class Bucket:
         reply.read()
         connection.close()
         assert reply.status < 300, (method, path, reply.status)
+
+
+def store_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Credentials and address as the environment gives them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @contextmanager

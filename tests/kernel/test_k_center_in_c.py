@@ -33,15 +33,15 @@ class Options(Structure):
     ]
 
 
-def picked_by_c(features, count, *, candidates=None, centers=(), first=None, **options):
+def picked_by_c(array, count, *, candidates=None, centers=(), first=None, **options):
     """Picks and distances, or the error."""
     mask = None if candidates is None else np.ascontiguousarray(candidates, np.uint8)
     taken = np.array(centers, np.int64)
     picks, distances = np.full(max(count, 0), -1, np.int64), np.full(max(count, 0), np.nan)
     given = {
-        "features": features.ctypes.data,
-        "rows": features.shape[0],
-        "width": features.shape[1],
+        "features": array.ctypes.data,
+        "rows": array.shape[0],
+        "width": array.shape[1],
         "candidates": None if mask is None else mask.ctypes.data,
         "centers": taken.ctypes.data if len(taken) else None,
         "center_count": len(taken),
@@ -101,7 +101,3 @@ def test_wrong_requests_are_refused_with_the_reason():
     # A row that is neither candidate nor center may hold anything.
     picks, _ = picked_by_c(broken, 2, candidates=[1, 1, 0, 1])
     assert 2 not in picks
-
-
-def test_the_struct_is_that_of_the_header():
-    assert ctypes.sizeof(Options) == 88

@@ -16,7 +16,7 @@ from deal.pool.inside import Reading
 from deal.pool.listing import Pool
 from deal.pool.locator import read_uri
 from deal.types import Decoded, FailedItem, PoolItem
-from tests.helpers.logs import writing_log
+from tests.helpers.logs import COMPRESSED, writing_log
 from tests.helpers.runs import Deal, assert_refused
 
 pytest.importorskip("mcap_ros2", reason="mcap-ros2-support is not installed")
@@ -237,14 +237,12 @@ def test_what_is_no_log_is_a_row_beside_others(tmp_path: Path, content: bytes) -
 def test_topics_that_are_not_read_are_told(tmp_path: Path) -> None:
     with writing_log(tmp_path / "t.mcap") as log:
         log.compressed("/a", jpeg(0), T0)
-        video = "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
-        video += "=" * 80 + "\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
-        message = {"timestamp": {"sec": 1, "nanosec": 2}, "frame_id": "", "data": b"", "format": ""}
-        log.other("foxglove_msgs/msg/CompressedVideo", video, "/film", message, T0)
+        message = {"header": {"stamp": {"sec": 1, "nanosec": 2}, "frame_id": ""}, "data": b""}
+        log.other("sensor_msgs/CompressedImage", COMPRESSED, "/film", {**message, "format": ""}, T0)
     pool = Pool(tmp_path / "t.mcap")
     assert len(list(pool)) == 1
     (note,) = pool.notes()
-    assert "/film is left out: foxglove_msgs/msg/CompressedVideo is not read" in note
+    assert "/film is left out: sensor_msgs/CompressedImage is not read" in note
 
 
 def test_the_command_lists_topics_without_a_model(deal: Deal, tmp_path: Path) -> None:

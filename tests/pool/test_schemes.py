@@ -31,13 +31,13 @@ def test_the_scheme_of_an_address(source: str | Path, scheme: str | None) -> Non
     assert scheme_of(source) == scheme
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_an_output_in_a_bucket_is_refused_before_the_model_is_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
+@pytest.mark.parametrize("output", ["https://host/out", Path("s3://bucket/out")])
+def test_an_output_that_is_no_place_is_refused_before_the_model_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"--output 's3:/.*local folder.*aws s3 sync"):
-        deal.score_pool("frames", model="none.onnx", output=kind("s3://bucket/out"))
+    with pytest.raises(UsageError, match=r"--output '.*/out' is an address, not a path"):
+        deal.score_pool("frames", model="none.onnx", output=output)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_commands_refuse_addresses_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = ["frames", "--model", "none.onnx"] if command == "score" else ["out"]
-    assert_refused(deal(command, *given, "--output", "s3://bucket/out"), 2, "s3://bucket/out")
+    assert_refused(deal(command, *given, "--output", "https://host/out"), 2, "https://host/out")
     assert list(tmp_path.iterdir()) == []
 
 

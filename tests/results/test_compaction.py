@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 import deal
+from deal import cli
 from deal.errors import OutputError, ResultsError, UsageError
 from deal.results import compaction
 from deal.results.parts import count_rows, list_parts
@@ -131,3 +136,39 @@ def test_it_waits_for_no_run_and_needs_results(tmp_path: Path) -> None:
         deal.results.compact(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="part_rows must be at least 1"):
         deal.results.compact(tmp_path, part_rows=0)
+
+
+@pytest.mark.parametrize("moment", ["while a part is written", "before parts go"])
+def test_a_process_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, moment: str) -> None:
+    before = scored(tmp_path, 3)
+    program = (
+        "import sys, pathlib, deal.results.compaction as c\n"
+        "from deal.results import parts\n"
+        "wait = lambda *a, **k: (print('here', flush=True), sys.stdin.read())\n"
+        "if 'written' in sys.argv[2]:\n"
+        "    parts.write_tables = lambda schema, tables, file: (file.write(b'PAR1'), wait())\n"
+        "else:\n"
+        "    pathlib.Path.unlink = wait\n"
+        "c.compact(sys.argv[1])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), moment],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    assert content(tmp_path) == before
+    assert deal.results.compact(tmp_path).after == 1
+    assert content(tmp_path) == before
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    scored(tmp_path, 3)
+    assert cli.run(cli.deal, ["compact", str(tmp_path)], "deal") == 0
+    assert capfd.readouterr().out == f"{tmp_path}: 6 rows, 3 → 1 parts\n"
+    assert cli.run(cli.deal, ["compact", str(tmp_path), "--json"], "deal") == 0
+    assert json.loads(capfd.readouterr().out)["after"] == 1
+    assert cli.run(cli.deal, ["compact", str(tmp_path / "none")], "deal") == 1
+    assert "holds no results" in capfd.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from deal import cli
 DEMO = Path(deal.__file__).parent / "demo"
 MODEL = str(DEMO / "model.onnx")
 POOL = DEMO / "pool"
+SECOND = 10**9
 RULES = ["--acquisition", "ds:entropy", "--budget", "5"]
 
 
@@ -45,6 +47,10 @@ def picked(folder: Path) -> list[str]:
         return [row["id"] for row in csv.DictReader(file)]
 
 
+def reading(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def kept(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "frames").iterdir()}
 
@@ -64,6 +70,18 @@ def test_a_stream_keeps_the_files_that_select_picks_from_the_whole_pool(scored, 
     desk = deal.select(scored, acquisition="ds:entropy", budget=5, **off)
     assert picked(out) == list(desk.ids)
     assert kept(out) == {name: (POOL / name).read_bytes() for name in desk.ids}
+    columns = ("rank", "id", "score", "region", "polygon", "cost", "why")
+    rows, expected = (
+        [[r[c] for c in columns] for r in reading(text)]
+        for text in (
+            (out / "selection.csv").read_text(),
+            desk.to_csv(),
+        )
+    )
+    assert rows == expected
+    assert all("%" in row[-1] for row in rows)
+    assert stream(POOL, *RULES, "-o", out) == 0  # scores the kept frames once more
+    assert [[r[c] for c in columns] for r in reading((out / "selection.csv").read_text())] == rows
     document = json.loads((out / "selection.json").read_text())
     assert document["selected"] == 5
     assert [row["score"] for row in document["selection"]] == desk.scores.tolist()
@@ -109,7 +127,11 @@ def test_frames_come_as_json_lines(trip, tmp_path, monkeypatch, capsys):
         (["--budget", "5", "--acquisition", "core-set"], "needs the whole pool"),
         (["--budget", "5", "--acquisition", "balanced:entropy"], "needs the whole pool"),
         (["--budget", "1GB", "--max-bytes", "1GB"], "leave --max-bytes out"),
-        (["--budget", "some"], "--budget 'some': write an amount"),
+        (["--budget", "some"], "budget must be a positive number"),
+        (["--budget", "5%"], "--budget '5%': write a number of frames, or bytes"),
+        (["--budget", "5", "--until-idle", "9s"], "--until-idle needs --watch"),
+        (["--budget", "5", "--watch", "more"], "--watch watches one folder, not 2"),
+        (["--budget", "5", "--link", "cp '"], "close the quote"),
     ],
 )
 def test_what_a_stream_cannot_do_is_refused(arguments, message, tmp_path, capsys):
@@ -138,3 +160,63 @@ def test_a_killed_command_ends_in_the_same_files_after_a_rerun(trip, tmp_path):
     for name in ("selection.csv", "decisions.csv"):
         text = (out / name).read_text().replace(str(out), str(whole))
         assert text == (whole / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["entropy", "de", "random", "margin", "tail:difficulty"])
+def test_why_is_what_select_says(name, scored, tmp_path):
+    out = tmp_path / "kept"
+    assert stream(POOL, "--acquisition", name, "--budget", 4, "-o", out) == 0
+    desk = deal.select(scored, acquisition=name, budget=4, spread="off", near_duplicates="off")
+    found = [(row["id"], row["why"]) for row in reading((out / "selection.csv").read_text())]
+    assert found == [(row["id"], row["why"]) for row in desk.records()]
+
+
+def test_windows_and_bytes_keep_what_select_picks(trip, tmp_path):
+    limits = ["--acquisition", "ds:entropy", "--min-gap", "1s"]
+    limits += ["--window", "4s", "--window-budget", "2", "--budget", "200kB"]
+    deal.score_pool(trip, model=MODEL, output=tmp_path / "scored", threads=1, max_errors=1)
+    command = ["select", str(tmp_path / "scored"), *limits, "-o", str(tmp_path / "desk")]
+    assert cli.run(cli.deal, command, "deal") == 0
+    assert stream(trip, *limits, "-o", tmp_path / "rig") == 0
+    assert picked(tmp_path / "rig") == picked(tmp_path / "desk")
+    assert 0 < len(picked(tmp_path / "rig")) < 24
+
+
+@pytest.mark.parametrize("ending", [pytest.param("idle", marks=pytest.mark.slow), "signal"])
+def test_a_watched_folder_ends_as_its_frames_listed_at_once(ending, tmp_path):
+    spool, out = tmp_path / "spool", tmp_path / "kept"
+    spool.mkdir()
+    names = sorted(path.name for path in POOL.glob("*.jpg"))[:6]
+    for index, name in enumerate(names[:3]):
+        (spool / name).write_bytes((POOL / name).read_bytes())
+        os.utime(spool / name, ns=(index * SECOND, index * SECOND))
+    command = [sys.executable, "-m", "deal", "stream", str(spool), "--watch", "--model", MODEL]
+    command += ["--budget", "3", "--min-gap", "1s", "-o", str(out), "--threads", "1"]
+    command += ["--until-idle", "3s"] if ending == "idle" else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        journal = out / "journal.bin"
+        _wait(lambda: journal.exists() and journal.stat().st_size >= 4 * 264)
+        for index, name in enumerate(names[3:], 3):
+            part = spool / f".{name}"
+            part.write_bytes((POOL / name).read_bytes())
+            os.utime(part, ns=(index * SECOND, index * SECOND))
+            part.rename(spool / name)
+        _wait(lambda: journal.stat().st_size >= 7 * 264)
+        if ending == "signal":
+            process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert "3 of 6 frames kept" in told
+    manifest = tmp_path / "trip.csv"
+    lines = [f"{POOL / name},{name},{index * SECOND}" for index, name in enumerate(names)]
+    manifest.write_text("\n".join(["uri,id,timestamp_ns", *lines]) + "\n")
+    assert stream(manifest, "--budget", 3, "--min-gap", "1s", "-o", tmp_path / "listed") == 0
+    assert picked(out) == picked(tmp_path / "listed")
+    assert (out / "decisions.csv").read_text() == (tmp_path / "listed/decisions.csv").read_text()
+
+
+def _wait(condition: Any) -> None:
+    stop = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < stop
+        time.sleep(0.02)

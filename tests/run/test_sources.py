@@ -22,8 +22,8 @@ from deal.pool.decode import decode_bytes
 from deal.pool.locator import read_file
 from deal.run.pipeline import score_pool
 from tests.helpers.logs import writing_log
-from tests.helpers.runs import SIZE, Deal, rows, write_pool
-from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving
+from tests.helpers.runs import SIZE, Deal, assert_refused, rows, write_pool
+from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving, store_environment
 
 COUNT = 12
 WHENCE = (
@@ -32,7 +32,7 @@ WHENCE = (
 )
 
 
-REMOTE = ("store", "remote-parquet")
+REMOTE = ("store", "remote-tar", "remote-parquet", "remote-video", "remote-log")
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,20 @@ def video(pool: Path, folder: Path, endpoint: str) -> Source:
     return Source(file, file, name_of, {"every": "1f"})
 
 
-def remote_parquet(pool: Path, folder: Path, endpoint: str) -> Source:
-    local = parquet(pool, folder, endpoint)
-    bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
-    bucket.fill(folder, "data/")
-    place = f"s3://{bucket.name}/data/train-"
-    options = {"endpoint_url": endpoint}
-    return Source(f"{place}*.parquet", f"{place}000.parquet", local.name_of, options)
+def far(local: Callable[[Path, Path, str], Source]) -> Callable[[Path, Path, str], Source]:
+    """The same files in a bucket."""
+
+    def source(pool: Path, folder: Path, endpoint: str) -> Source:
+        here = local(pool, folder, endpoint)
+        bucket = Bucket(endpoint, f"pool-{next(NUMBERS)}")
+        bucket.fill(folder, "data/")
+        named, first = (
+            text.replace(f"{folder}/", f"s3://{bucket.name}/data/")
+            for text in (here.named, here.first)
+        )
+        return Source(named, first, here.name_of, {**here.options, "endpoint_url": endpoint})
+
+    return source
 
 
 def log(pool: Path, folder: Path, endpoint: str) -> Source:
@@ -132,8 +139,11 @@ SOURCES = {
     "parquet": parquet,
     "video": video,
     "store": store,
-    "remote-parquet": remote_parquet,
     "log": log,
+    "remote-tar": far(tar),
+    "remote-parquet": far(parquet),
+    "remote-video": far(video),
+    "remote-log": far(log),
 }
 
 
@@ -150,7 +160,13 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(
+    params=[
+        # What is special of these is tested in tests/pool/test_remote_inside.py.
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("remote-") else [])
+        for name in SOURCES
+    ]
+)
 def source(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Source:
@@ -288,6 +304,49 @@ def test_requests_that_are_repeated_are_told_once(
     assert f"{count} requests for images were repeated ({count} × 503" in note
     row = rows(tmp_path / "out")["007.png"]
     assert (row["error_code"], row["error"][:3]) == ("io", "403")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_store_that_nobody_answers_for_ends_the_run_in_one_line(
+    deal: Deal, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    store_environment(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    lines = [
+        {"uri": f"s3://gone/{i}.png", **({"source_version": "9-x"} if known else {})}
+        for i in range(3 * COUNT)
+    ]
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    command = ["score", manifest, "--model", model, "--output", tmp_path / "out", "--quiet"]
+    assert_refused(
+        deal(*command), 1, "nobody answers for any of the first images", "--endpoint-url"
+    )
+
+
+def test_a_store_that_goes_away_for_a_while_costs_rows_and_not_the_run(
+    endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_environment(monkeypatch, endpoint)
+    monkeypatch.setattr("deal.pool.remote.FIRST_WAIT", 0.001)
+    bucket = Bucket(endpoint, "flickering")
+    bucket.fill(write_pool(tmp_path / "pool", COUNT))
+    with serving(Between(endpoint)) as between:
+        late = {f"/flickering/{number:03}.png" for number in range(2, COUNT)}
+        answered = threading.Event()
+
+        def refuse(method: str, path: str, count: int) -> int | None:
+            if path in late:
+                answered.wait(60)
+                return 0  # the connection is cut
+            answered.set()
+            return None
+
+        between.refuse = refuse
+        report = score_pool(
+            "s3://flickering", model=model, output=tmp_path / "out", endpoint_url=between.address
+        )
+    assert (report.scored, report.errors) == (2, {"io": COUNT - 2})
 
 
 def test_many_objects_are_on_their_way_at_once(
