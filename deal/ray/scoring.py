@@ -23,9 +23,9 @@ from deal.errors import DealError, EngineUnavailableError, TooManyErrorsError, U
 from deal.machine.files import writing
 from deal.pool.inside import Reading
 from deal.pool.remote_path import is_in_store
-from deal.ray.cluster import Need, address_of, aloud, connected, load, workers_for
+from deal.ray.cluster import Need, address_of, aloud, connected, load, one_line, workers_for
 from deal.ray.items import Listed, check_unique, listed
-from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, one_line, where
+from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, where
 from deal.ray.remote import run_there
 from deal.ray.worker import Done, Facts, facts_of
 from deal.results.batches import StoredResults, write

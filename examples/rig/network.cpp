@@ -26,7 +26,28 @@ deal::Model simple(deal::Model&& read) {
   if (model.difficulty_name != nullptr) {
     refuse("the network computes its difficulty itself, which this example does not read");
   }
+  if (model.placing != DEAL_PLACE_STRETCH && model.placing != DEAL_PLACE_NONE) {
+    refuse("the network wants boxed or cropped images, which this example does not make");
+  }
   return std::move(read);
+}
+
+// The image at the size that the network takes, with the bits that deal gives it.
+Image as_taken(const Image& image, const deal_model& model) {
+  const bool is_any = model.input_height == 0;
+  const bool fits =
+      is_any ? image.height % model.size_multiple == 0 && image.width % model.size_multiple == 0
+             : image.height == model.input_height && image.width == model.input_width;
+  if (fits) return image;
+  if (is_any || model.placing == DEAL_PLACE_NONE) {
+    refuse("the network does not take frames of " + std::to_string(image.height) + "x" +
+           std::to_string(image.width) + ": let the camera deliver another size");
+  }
+  Image made{model.input_height, model.input_width, {}};
+  made.rgb.resize(static_cast<std::size_t>(3 * made.height * made.width));
+  deal::check(deal_resize(image.rgb.data(), nullptr, image.height, image.width, model.filter,
+                          made.rgb.data(), made.height, made.width));
+  return made;
 }
 
 }  // namespace
@@ -72,16 +93,8 @@ Network::Network(const std::string& model, const std::string& acquisition)
 
 double Network::score(const Image& image) {
   const deal_model& m = model_.get();
-  const bool is_any = m.input_height == 0;
-  const bool fits = is_any
-                        ? image.height % m.size_multiple == 0 && image.width % m.size_multiple == 0
-                        : image.height == m.input_height && image.width == m.input_width;
-  if (!fits) {
-    refuse("the frame is " + std::to_string(image.height) + "x" + std::to_string(image.width) +
-           ", and the network takes " + std::to_string(m.input_height) + "x" +
-           std::to_string(m.input_width) + ": let the camera deliver that size");
-  }
-  fill(image, runtime_.input(image.height, image.width));
+  const Image resized = as_taken(image, m);
+  fill(resized, runtime_.input(resized.height, resized.width));
   const auto [data, shape] = runtime_.run();
 
   const bool last = m.output_layout == DEAL_NHWC;  // channels
@@ -100,8 +113,8 @@ double Network::score(const Image& image) {
   input.logits = &logits;
   input.head = m.head;
   input.sampling = m.sampling;
-  input.raster_height = image.height;
-  input.raster_width = image.width;
+  input.raster_height = resized.height;
+  input.raster_width = resized.width;
   context_.compute(input, output_);
   return deal::score(acquisition_, output_, 1).front();
 }

@@ -18,8 +18,8 @@ class Network {
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
-  // The score of a frame; NaN if the network gives no finite logits. Throws std::runtime_error
-  // for a frame of another size than the network takes.
+  // The score of a frame, which is resized as deal does it; NaN if the network gives no finite
+  // logits. Throws std::runtime_error for a frame that cannot be brought to the network's size.
   double score(const Image& image);
 
  private:

@@ -69,11 +69,11 @@ def test_every_page_of_the_site_is_in_a_table_of_contents() -> None:
 
 def test_every_public_name_is_in_the_reference(generated: ModuleType) -> None:
     text = generated.api()
-    for module in (deal, deal.results, deal.training):
+    for module in (deal, deal.ray, deal.results, deal.training):
         for name in module.__all__:
             if not name.startswith("__") and not inspect.ismodule(getattr(module, name)):
-                place = re.escape(f"{module.__name__}.{name}")
-                assert re.search(rf":: {place}$", text, re.MULTILINE), name
+                full = rf":: {re.escape(module.__name__)}\.{name}$"
+                assert re.search(full, text, re.MULTILINE), name
 
 
 def options(command: click.Command) -> set[str]:

@@ -210,6 +210,7 @@ def test_images_inside_files_are_scored_previewed_and_found_again(
         assert other["entropy_hist"] == row["entropy_hist"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_one_row_per_image(
     model: Path, tmp_path: Path, source: Source
 ) -> None:
