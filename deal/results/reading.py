@@ -99,8 +99,11 @@ def iter_results(
     yield pa.RecordBatch.from_pylist([], schema=schema)
     for path in parts:
         part = open_part(path)
-        if part is None:
-            continue
+        if part is None:  # its rows may be in a part that was not there when parts were listed
+            raise ResultsError(
+                f"{path} went while the results were read, to deal compact or to a run: run the "
+                "same command again"
+            )
         with part:
             for batch in part_batches(part, wanted, batch_rows):
                 batch = without(batch, second, path)

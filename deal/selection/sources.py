@@ -259,7 +259,9 @@ class Sources:
             return self._table_pieces(source, columns)
         part = open_part(source)
         if part is None:
-            return ()
+            raise ResultsError(
+                f"{source} has changed while it was read: run the same command again"
+            )
         pieces = self._part_pieces(part, columns)
         return list(pieces) if part.rows <= _LARGE_ROWS else pieces
 

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+import deal
 from deal.errors import ResultsError
 from deal.results.output import Output
 from deal.results.reading import iter_results, read_regions, read_results
 from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS, images_schema
+from tests.helpers.outputs import open_output
+from tests.helpers.outputs import write as write_rows
 
 
 def score(path: Path, ids: str, settings: dict[str, Any] | None = None, rows: int = 2) -> None:
@@ -149,3 +152,14 @@ def test_a_damaged_part_is_named_with_the_remedy(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(ResultsError, match=r"000001\.parquet is damaged .*delete it"):
         read_results(tmp_path)
+
+
+def test_a_part_that_goes_while_results_are_read_is_told(tmp_path: Path) -> None:
+    with open_output(tmp_path, part_rows=1) as output:
+        write_rows(output, "a")
+        write_rows(output, "b")
+    batches = iter_results(tmp_path, ["id"])
+    next(batches)
+    deal.results.compact(tmp_path)
+    with pytest.raises(ResultsError, match="went while the results were read"):
+        list(batches)
