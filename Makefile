@@ -3,7 +3,8 @@
 # make test-emulated   of it CUDA's, emulated on the CPU
 # make ctest           of it those of the C library; ctest-sanitized: under sanitizers;
 #                      ctest-threads: under the one of data races
-# make test-fast       the Python tests without the slow ones
+# make test-python     of it those of pytest
+# make test-fast       of these all but the slow ones
 # make test-matrix     tests under other processors, numbers of threads, locales, zones and users
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
@@ -29,7 +30,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-fast test-matrix test-programs test-emulated torture ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-python test-fast test-matrix test-programs test-emulated torture ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -88,7 +89,11 @@ WORKERS ?= auto
 # With that variable, as in many containers, every worker would compile every test anew.
 PYTEST := env --unset=PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-test: $(VENV)/testing build/failing_calls.so ctest test-emulated
+# Programs are compiled and C tests run beside pytest, so that no core waits for another.
+test: $(VENV)/testing
+	$(MAKE) --no-print-directory --jobs=4 test-python ctest test-emulated
+
+test-python: $(VENV)/testing build/failing_calls.so
 	$(PYTEST)
 
 test-fast: $(VENV)/testing build/failing_calls.so
@@ -327,6 +332,9 @@ build/test_cuda_emulated_sanitized: tests/c/test_cuda_emulated.cpp $(LIBRARY:%=b
 build/emulated/%.o: csrc/%.cpp $(HEADERS) | $(VENV)/testing
 	@mkdir -p $(@D)
 	$(CXX) $(LIBRARY_FLAGS) $(CXXFLAGS) $$($(BIN)/python -m pybind11 --includes) -c $< -o $@
+
+# The thin binding takes a compiler longest, and nothing waits for it.
+$(filter build/emulated/python/%,$(BINDING:%=build/emulated/%.o)): CXXFLAGS := -O0
 
 build/emulated/_native.so: $(LIBRARY:%=build/c/%.o) $(EMULATED:%=build/emulated/%.o) $(BINDING:%=build/emulated/%.o)
 	$(CXX) -shared -pthread $^ -o $@

@@ -17,17 +17,19 @@ import json, resource, subprocess, sys, time
 start = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+peak, cpu = used.ru_maxrss * 1024, used.ru_utime + used.ru_stime
 text = done.stderr.decode(errors="replace")[-2000:]
-print(json.dumps([done.returncode, seconds, peak, text]))
+print(json.dumps([done.returncode, seconds, cpu, peak, text]))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """Wall seconds of a whole process, start to exit, and its peak resident bytes."""
+    """Wall and CPU seconds of a whole process, start to exit, and its peak resident bytes."""
 
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -43,7 +45,7 @@ def run_child(arguments: Sequence[str]) -> Child:
         check=True,
         stdout=subprocess.PIPE,
     )
-    status, seconds, peak, text = json.loads(launched.stdout)
+    status, seconds, cpu, peak, text = json.loads(launched.stdout)
     if status != 0:
         raise RuntimeError(f"{' '.join(arguments)} ended with status {status}: {text}")
-    return Child(seconds, peak)
+    return Child(seconds, cpu, peak)

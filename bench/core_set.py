@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions.k_center import k_center_greedy
+from deal.acquisitions.partitioned import picks_of_parts
 from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, single, spread
@@ -65,13 +66,24 @@ def numpy_k_center(
 
 
 def run(
-    *, rows: int = 100_000, width: int = 256, picks: int = 1000, threads: int = 2, rounds: int = 3
+    *,
+    rows: int = 100_000,
+    width: int = 256,
+    picks: int = 1000,
+    threads: int = 2,
+    rounds: int = 3,
+    parts: int = 0,
 ) -> Report:
     """Time ``k_center_greedy`` beside NumPy, and measure the peak memory of a process of its own.
 
     First picks of a part are held against brute force in float64; then, with all rows, each pick
     has to be as far as any row is by NumPy's distances.
+
+    With ``parts``, the search in so many parts is measured instead: how far the farthest row is
+    from the picks, divided by the same of one search.
     """
+    if parts:
+        return _run_parts(rows, width, picks, threads, rounds, parts)
     memory = _peak(rows, width, picks, threads)
     lines = []
     for kind in KINDS:
@@ -107,6 +119,53 @@ def run(
             Row("peak of a process, features in it", single(memory / 2**20), "MiB"),
             Row("peak / features", single(memory / size), "ratio", "<= 2"),
         ),
+    )
+
+
+def _in_parts(x: NDArray[np.float32], picks: int, threads: int, parts: int) -> NDArray[np.int64]:
+    """Rows that are picked among the picks of so many parts."""
+    cut = zip(np.array_split(np.arange(len(x)), parts), np.array_split(x, parts), strict=True)
+    found = picks_of_parts(cut, picks, centers=x[:0], threads=threads)
+    return found[k_center_greedy(x[found], picks, threads=threads)[0]]
+
+
+def _run_parts(rows: int, width: int, picks: int, threads: int, rounds: int, parts: int) -> Report:
+    lines = []
+    for kind in KINDS:
+        x = make_features(rows, width, kind)
+
+        def whole(x: NDArray[np.float32] = x) -> NDArray[np.int64]:
+            return k_center_greedy(x, picks, threads=threads)[0]
+
+        def partitioned(x: NDArray[np.float32] = x) -> NDArray[np.int64]:
+            return _in_parts(x, picks, threads, parts)
+
+        # The next pick is the farthest row.
+        reached = [
+            k_center_greedy(x, 1, centers=f(), threads=threads)[1][0] for f in (whole, partitioned)
+        ]
+        seconds = interleave({"one": whole, "parts": partitioned}, rounds=rounds, warmup=0)
+        lines += [
+            Row(
+                f"radius of parts / of one search, {kind}",
+                single(reached[1] / reached[0]),
+                "ratio",
+                "<= 1.1",
+            ),
+            Row(f"core-set in parts, {kind}", spread(seconds["parts"]), "s"),
+            Row(f"core-set in one search, {kind}", spread(seconds["one"]), "s"),
+        ]
+    return Report(
+        question="core-set-parts",
+        settings={
+            "rows": rows,
+            "width": width,
+            "picks": picks,
+            "threads": threads,
+            "rounds": rounds,
+            "parts": parts,
+        },
+        rows=tuple(lines),
     )
 
 

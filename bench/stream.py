@@ -23,13 +23,14 @@ _RULES = {
 }
 
 
-def run(*, frames: int = 108_000) -> Report:
+def run(*, frames: int = 108_000, results: str | None = None) -> Report:
     """Push a made-up drive, 30 frames per second and a budget of 500, by three sets of rules.
 
     Builds ``bench/stream.c`` and the C library of this checkout in the cache, and runs it. Times
     are CPU time of the thread, each push by itself, with the reading of the clock in it. The
     program counts every ``malloc``, ``calloc``, ``realloc`` and aligned allocation of the process
-    between the first and the last push.
+    between the first and the last push. With ``results``, a scored trip, the rows of
+    :func:`deal.bench.trip.compared` follow.
 
     Raises
     ------
@@ -56,6 +57,10 @@ def run(*, frames: int = 108_000) -> Report:
         if found["counts_allocations"]:
             rows.append(_row(f"allocations, {name}", found["allocations"], "calls", "<= 0"))
     rows.append(_row("reading the clock", 1e6 * found["clock"], "µs"))
+    if results is not None:
+        from deal.bench.trip import compared
+
+        rows += compared(results)
     return Report(
         question="stream",
         settings={

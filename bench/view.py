@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deal.bench.child import deal_program
+from deal.bench.made_up import ids, write_results
 from deal.bench.report import Report, Row
-from deal.bench.scale import ids, write_results
 from deal.bench.timing import single, spread
 from deal.errors import UsageError
 

@@ -27,8 +27,13 @@ Select from frames as they come, on a rig::
     for decision in stream.push("0001.jpg", score=0.3, timestamp_ns=time_ns):
         print(decision.action, decision.id, decision.why)          # keep, evict or drop
 
+Score on a Ray cluster::
+
+    deal.ray.score("pool.parquet", model="model.onnx", output="out/")
+
 Score on an engine of your own choice, many processes at once, into one output::
 
+    rows = deal.BatchScorer("model.onnx")(items)                   # tables: id, uri, bytes, …
     deal.results.write(table, "out/")                              # rows of image columns
     deal.results.open("out/").missing("pool.parquet")              # what has no row yet
     deal.results.compact("out/")                                   # few parts of many
@@ -46,6 +51,7 @@ from deal._namesake import warn_of_namesake
 from deal._version import __version__
 
 if TYPE_CHECKING:
+    import deal.ray as ray
     import deal.results as results
     from deal.acquisitions.binding import acquisition_scores
     from deal.acquisitions.plugins import load_plugin
@@ -126,6 +132,7 @@ else:  # type checkers take a module with __getattr__ to have every name
             "difficulty_map": "deal.kernel.statistics",
             "fit_head": "deal.fitting",
             "load_plugin": "deal.acquisitions.plugins",
+            "ray": "deal.ray",
             "read_regions": "deal.results.reading",
             "read_results": "deal.results.reading",
             "read_spec": "deal.model.spec",
@@ -178,6 +185,7 @@ __all__ = [
     "difficulty_map",
     "fit_head",
     "load_plugin",
+    "ray",
     "read_regions",
     "read_results",
     "read_spec",

@@ -55,6 +55,7 @@ _GROUPS = {
     "Models and results": ("ModelSpec", "read_spec", "read_results", "read_regions", "Results"),
 }
 _MODULES = {
+    "On a cluster": ("deal.ray",),
     "Results that engines write": ("deal.results",),
     "Training (needs PyTorch)": ("deal.training",),
     "Export": ("deal.export.onnx", "deal.export.head"),

@@ -317,8 +317,8 @@ def to_onnx(
 
 
 def _side(name: str, multiple: int) -> Any:
-    # Below 32 pixels some feature maps have size 1, which would be another program to trace.
-    side = torch.export.Dim(name, min=-(-32 // multiple))
+    # Up to 32 pixels some feature maps have size 1, which would be another program to trace.
+    side = torch.export.Dim(name, min=-(-33 // multiple))
     return side if multiple == 1 else multiple * side
 
 

@@ -24,6 +24,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "demo_file", lambda name: model)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo")
 def test_what_works_here_is_found_working() -> None:
     found = findings()

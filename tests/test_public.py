@@ -76,7 +76,10 @@ def test_the_types_of_options_name_the_options_that_are_documented():
 
 @pytest.mark.parametrize(
     "call",
-    [deal.score_pool, deal.Scorer, deal.BatchScorer, deal.select, deal.acquisition_scores],
+    [
+        *(deal.score_pool, deal.ray.score, deal.Scorer, deal.BatchScorer),
+        *(deal.select, deal.acquisition_scores),
+    ],
 )
 def test_help_documents_every_option(call):
     documented = inspect.getdoc(call).partition("Parameters\n----------\n")[2]

@@ -1,4 +1,4 @@
-"""Prints a line of examples/consumer, and a hash of every statistic of random logits.
+"""Prints the line of examples/consumer, a hash of every statistic of random logits, and what ran.
 
 Builds for different processors, by different compilers, print the same: wheels.sh compares them.
 The argument is the folder that deal has to be imported from.
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import deal
+from deal import _native
 
 folder = Path(sys.argv[1]).resolve()
 if folder not in Path(deal.__file__).resolve().parents:
@@ -46,3 +47,4 @@ for case in range(60):
         for name, column in columns.items():
             found.update(name.encode() + np.ascontiguousarray(column).tobytes())
 print(found.hexdigest())
+print(_native.build_info().split()[0])

@@ -4,6 +4,7 @@
 
 #include "abi/deal.h"
 #include "abi/failure.h"
+#include "cpu/processor.h"
 
 namespace deal {
 namespace {
@@ -11,16 +12,8 @@ namespace {
 // The loops for an instruction set; NULL where the compiler or the processor lacks it.
 const Kernels* kernels_for(int32_t isa) {
   if (isa == DEAL_ISA_PORTABLE) return &portable_kernels();
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (isa == DEAL_ISA_AVX2 && avx2) return avx2_kernels();
-  if (isa == DEAL_ISA_AVX512 && avx2 && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return avx512_kernels();
-  }
-#endif
+  if (isa == DEAL_ISA_AVX2 && processor().avx2) return avx2_kernels();
+  if (isa == DEAL_ISA_AVX512 && processor().avx512) return avx512_kernels();
   if (isa == DEAL_ISA_NEON) return neon_kernels();
   return nullptr;
 }

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/processor.h"
+
 namespace deal {
 namespace {
 
@@ -182,7 +184,7 @@ void resample_rgb(const RgbView& image, uint8_t* out, int64_t out_height, int64_
                   ResampleFilter filter, bool vector) {
   const int64_t height = image.height, width = image.width;
 #ifdef DEAL_RESAMPLE_AVX2
-  const bool avx2 = vector && __builtin_cpu_supports("avx2");
+  const bool avx2 = vector && processor().avx2;
 #else
   (void)vector;
 #endif

@@ -180,6 +180,11 @@ def annotate(
             "where it was when it was scored"
         )
     notes += _notes(options, written, maker.turned)
+    if maker.copied:
+        notes.append(
+            f"{maker.copied} images are no files of their own (they lie in archives, videos, logs "
+            "or stores), so FiftyOne gets copies of them in images/"
+        )
     _describe(folder, options, legend, lines)
     of_regions = any(pick.regions for pick in picks)
     told = [*notes, *(f"left out: {line}" for line in left_out)]

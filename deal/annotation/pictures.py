@@ -58,6 +58,8 @@ class Maker:
         What ``tasks.csv`` says of the picks so far.
     turned : int
         Images that EXIF turns.
+    copied : int
+        Images that were to be named, and are in the folder since they are no files.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Maker:
         self._options, self._folder, self._predictor = options, folder, predictor
         self._max_pixels, self._digits = max_pixels, max(len(str(count)), 4)
         self.lines: list[Line] = []
-        self.turned = 0
+        self.turned = self.copied = 0
 
     def leave_out(self, pick: Pick, reason: str, task: Task | None = None) -> None:
         """Note a pick of which there is no picture."""
@@ -138,11 +140,13 @@ class Maker:
         """Put a picture into the folder, if it is to be there, and return its name."""
         options, folder = self._options, Path(task.folder, "images")
         if view.inside is None:
-            if not options.files:
+            path = file_of(task.source.uri)
+            copied = options.to == "fiftyone" and path is None  # it opens files alone
+            self.copied += copied and not options.files
+            if not options.files and not copied:
                 return _named(options, task)
             if image.is_shown_alike(options.format.suffixes):
                 name = f"{base}{image.suffix}"
-                path = file_of(task.source.uri)
                 if options.images == "link" and path is not None:
                     self._folder.link(folder / name, str(path))
                 else:
@@ -170,10 +174,8 @@ def _numbers(pick: Pick) -> str:
 
 def _named(options: Options, task: Task) -> str:
     """How a tool names an image that it finds elsewhere."""
-    if options.to == "fiftyone":
-        path = file_of(task.source.uri)
-        if path is None:
-            raise ItemError("io", "it is no file that FiftyOne opens: use --images copy")
+    path = file_of(task.source.uri)
+    if options.to == "fiftyone" and path is not None:
         return str(path.absolute())
     if options.to != "cvat" or options.image_url is None:
         return task.pick.id

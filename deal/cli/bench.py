@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_model, bench_spread
+from deal.cli import bench_model, bench_sources, bench_spread
 from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -23,6 +23,7 @@ def command() -> None:
 
 
 command.add_command(bench_model.command)
+command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
 
 _SHAPE_HELP = "Shape of the logits and of the raster: those of this data set."
@@ -247,6 +248,13 @@ def latency(as_json: bool, output: str | None, **options: Any) -> None:
 
 @command.command()
 @count("--frames", 108_000, "Number of frames.")
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="OUT",
+    help="Also replay a scored trip: which frames of deal select are kept, and the ratio to the "
+    "exact optimum (needs SciPy).",
+)
 @outputs
 def stream(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the selector of streams, frame by frame, in a C program on one core."""
@@ -269,6 +277,11 @@ def stream(as_json: bool, output: str | None, **options: Any) -> None:
 @click.option("--budget", default="1%", show_default=True, metavar="N|P%", help="Rows to select.")
 @rounds(2)
 @click.option(
+    "--narrow",
+    is_flag=True,
+    help="Rows hold only what ds needs, in parts of one size: 10⁸ rows take 2 GB.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False),
     metavar="DIR",
@@ -276,7 +289,7 @@ def stream(as_json: bool, output: str | None, **options: Any) -> None:
 )
 @outputs
 def scale(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal select over millions of rows."""
+    """Time deal select over millions of rows, beside DuckDB if it is installed."""
     from deal.bench.scale import run
 
     show(run(**options), as_json, output)
@@ -299,6 +312,7 @@ def acquisition(as_json: bool, output: str | None, **options: Any) -> None:
 @count("--width", 256, "Numbers per feature vector.")
 @count("--picks", 1000, "Number of picks.")
 @count("--threads", 2, "Number of threads.")
+@count("--parts", 0, "Measure the search in so many parts instead.", least=0)
 @rounds(3)
 @outputs
 def core_set(as_json: bool, output: str | None, **options: Any) -> None:

@@ -43,13 +43,15 @@ from deal.pool.far import check_far, list_far
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES
 from deal.pool.ids import Shard, path_to_id, sequence_pattern
 from deal.pool.inside import Reading
-from deal.pool.locator import LocalFile, Stored, lies_inside, locate
+from deal.pool.locator import LocalFile, Stored
 from deal.pool.manifest import MANIFEST_SUFFIXES, read_manifest
+from deal.pool.manifest_batches import TableManifest
+from deal.pool.manifest_items import is_table_manifest, list_manifest
 from deal.pool.reach import Reach
-from deal.pool.remote import DOWNLOADS, RemoteObject, check_readable, list_store
+from deal.pool.remote import DOWNLOADS, RemoteObject, list_store
 from deal.pool.schemes import STORES, is_remote, refuse_scheme, scheme_of
 from deal.pool.walk import SKIPPED, Pattern, passed_over, walk
-from deal.types import FailedItem, Locator, PoolItem
+from deal.types import FailedItem, PoolItem
 
 __all__ = ["IMAGE_SUFFIXES", "Pool"]
 
@@ -122,16 +124,33 @@ class Pool:
         )
         return map(versioned, entries)
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a shard is a range of rows, as of one manifest in Parquet, and no hash of ids."""
+        return self.shard.count > 1 and is_table_manifest(self.sources, self.reading)
+
     def count(self) -> int:
         """Count the items without touching the images; raises all that listing can raise."""
+        if not self._skip and is_table_manifest(self.sources, self.reading):
+            table = TableManifest(os.path.abspath(self.sources[0]), self.shard, lambda note: None)
+            table.check()
+            if len(table):
+                return len(table)
         return sum(1 for _ in self._entries())
+
+    def listed(self) -> _Listing:
+        """List the items without looking up their versions."""
+        return self._entries()
 
     def _entries(self) -> _Listing:
         passed: Counter[str] = Counter()
         said: dict[str, None] = {}  # in the order in which it was said first
         self.passed, self._said = passed, said
-        found = _Found(self.reading, passed, lambda note: said.setdefault(note))
+        rows = self.shard if self.takes_rows else Shard()
+        found = _Found(self.reading, passed, lambda note: said.setdefault(note), rows)
         listing = _listing(self.sources, self.sequence_from, found, self._skip)
+        if self.shard.count == 1 or self.takes_rows:
+            return listing
         return (entry for entry in listing if self.shard.contains(_item(entry).id))
 
     def notes(self) -> list[str]:
@@ -146,6 +165,7 @@ class _Found(NamedTuple):
     reading: Reading
     passed: Counter[str]
     say: Callable[[str], None]
+    rows: Shard  # of a manifest in Parquet
 
 
 def _item(entry: PoolItem | FailedItem) -> PoolItem:
@@ -171,11 +191,15 @@ def _listing(
     pattern = None if sequence_from is None else sequence_pattern(sequence_from)
     opened = [_open_source(name, found) for name in names]
     _refuse_overlap(names)
-    structural = len(names) == 1 and not _is_manifest(names[0])
+    structural = len(names) == 1 and (
+        not _is_manifest(names[0]) or is_table_manifest(names, found.reading)
+    )
     items = opened[0]() if structural else _unique(names, opened)
     if skip:
         items = _without(items, skip, found.passed)
     first = next(items, None)
+    if first is None and found.rows.count > 1:
+        return items
     if first is None:
         others = passed_over(found.passed)
         raise PoolError(
@@ -264,8 +288,8 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         if _is_manifest(path):
             next(read_manifest(path), None)
             shown = _names(name)
-            return lambda: _manifest(
-                path, found.reading, lambda note: found.say(f"manifest {shown}: {note}")
+            return lambda: list_manifest(
+                path, found.reading, lambda note: found.say(f"manifest {shown}: {note}"), found.rows
             )
         if path.lower().endswith(IMAGE_SUFFIXES):
             return lambda: iter([_image(folder, file)])
@@ -328,35 +352,6 @@ def _containers(root: str, pattern: list[str], found: _Found) -> _Listing:
             yield from list_container(root, file, found.reading, found.passed, found.say)
         else:
             yield _unlisted(root, *file)
-
-
-def _manifest(name: str, reading: Reading, say: Callable[[str], None]) -> _Listing:
-    for row in read_manifest(name, say):
-        if is_remote(row.path):
-            check_readable(row.path)
-            uri, version = row.path, row.source_version or ""
-            locator: Locator = RemoteObject.of_version(uri, reading.endpoint_url, version)
-            if lies_inside(uri):
-                locator = locate(uri, version, endpoint_url=reading.endpoint_url)
-            version = version if isinstance(locator, RemoteObject) and locator.etag else ""
-        else:
-            uri, version = path_to_id(row.path), ""
-            locator = LocalFile(row.path) if _is_file(row.path) else locate(uri)
-        yield PoolItem(
-            id=row.id or path_to_id(row.relative),
-            uri=uri,
-            locator=locator,
-            source_version=version,
-            sequence=row.sequence,
-            camera=row.camera,
-            timestamp_ns=row.timestamp_ns,
-            attributes=row.attributes,
-        )
-
-
-def _is_file(path: str) -> bool:
-    """Whether a name is that of a file, as far as can be told without looking: most are."""
-    return "#" not in path and ".tar/" not in path.lower()
 
 
 def _image(root: str, relative: str) -> PoolItem:

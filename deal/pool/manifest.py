@@ -28,15 +28,30 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from deal.errors import PoolError
-from deal.pool.manifest_tables import Stamp, malformed, read_rows
+from deal.pool.manifest_tables import (
+    Stamp,
+    batch_rows,
+    malformed,
+    read_rows,
+    reading_table,
+    simple_columns,
+    table_batches,
+)
 from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
 from deal.pool.schemes import REMOTE, is_remote
 
-__all__ = ["MANIFEST_SUFFIXES", "Described", "Describing", "ManifestRow", "read_manifest"]
+__all__ = [
+    "MANIFEST_SUFFIXES",
+    "Described",
+    "Describing",
+    "ManifestRow",
+    "ParquetRows",
+    "read_manifest",
+]
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -62,8 +77,7 @@ class Described:
     attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
+class ManifestRow(NamedTuple):
     """One image of a manifest.
 
     Attributes
@@ -120,6 +134,60 @@ def read_manifest(
         raise PoolError(f"manifest {path!r} cannot be read: {error.strerror or error}") from error
 
 
+class ParquetRows:
+    """The rows of a manifest in Parquet, in batches and one by one.
+
+    Parameters
+    ----------
+    path : str
+    say : callable
+        Called with notes for the user.
+
+    Raises
+    ------
+    PoolError
+        It cannot be read, or lacks the column ``uri``.
+
+    Attributes
+    ----------
+    total : int
+    """
+
+    def __init__(self, path: str, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._folder = os.path.dirname(os.path.abspath(path))
+        self._columns = _Columns(path, say)
+        self._describe = Describing(path, say)
+        with reading_table(path) as file:
+            self._columns.check(list(file.schema_arrow.names))
+            self.total: int = file.metadata.num_rows
+
+    def meant(self, batch: Any) -> list[str]:
+        """Names of the columns by what they mean."""
+        return [self._columns.named({name: name}).popitem()[0] for name in batch.schema.names]
+
+    def batches(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
+        """Rows from ``first`` to before ``last``: line of the first of a batch, and the batch."""
+        with reading_table(self._path) as file:
+            for line, batch in table_batches(file, first, last):
+                yield line, simple_columns(batch)
+
+    def one_by_one(self, line: int, batch: Any) -> Iterator[ManifestRow]:
+        """The rows of a batch; PoolError."""
+        for at, raw in batch_rows(batch, line):
+            values = self._columns.named(raw)
+            uri = values.pop("uri", None)
+            yield _row(self._path, self._folder, at, uri, self._describe(at, values))
+
+    def count_times(self, column: Any) -> None:
+        """Take the numbers of ``timestamp_ns`` into what all rows together tell."""
+        self._describe.count_times(column)
+
+    def check(self) -> None:
+        """Raise PoolError for what all rows together tell."""
+        self._describe.check()
+
+
 class Describing:
     """Makes values, by what their columns mean, what they say of an image."""
 
@@ -143,6 +211,10 @@ class Describing:
             source_version=text.pop("source_version", None),
             attributes=text,
         )
+
+    def count_times(self, column: Any) -> None:
+        """As a call for each row would, for whole numbers of ``timestamp_ns``."""
+        self._times.count(column)
 
     def check(self) -> None:
         """Raise PoolError for what all rows together tell."""
@@ -249,6 +321,16 @@ class _Times:
         self._say(f"its column 'timestamp' is the time of the images, read as {what}")
         del values["timestamp"]
         return found
+
+    def count(self, column: Any) -> None:
+        """Of whole numbers of ``timestamp_ns``: how many there are, and in which units."""
+        import pyarrow.compute as pc
+
+        ends = pc.min_max(column).as_py()
+        self._count += len(column) - column.null_count
+        if ends["min"] is not None and len(self._seen) < 2:
+            # Units are spans of numbers, one above the other: both ends in one, all in one.
+            self._seen |= {unit_of(ends["min"]), unit_of(ends["max"])}
 
     def check(self) -> None:
         """PoolError if all of ``timestamp_ns`` is in another unit."""

@@ -10,6 +10,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
@@ -20,11 +21,21 @@ from deal.machine.files import check_regular
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["Stamp", "column_values", "malformed", "read_rows"]
+__all__ = [
+    "Stamp",
+    "batch_rows",
+    "column_values",
+    "malformed",
+    "read_rows",
+    "reading_table",
+    "simple_columns",
+    "table_batches",
+]
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_BATCH = 16_384  # rows
 _LONGEST_LINE = 1 << 24  # characters
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -171,24 +182,67 @@ def _jsonl(path: str, lines: Iterator[str]) -> Rows:
 
 
 def _parquet(path: str, header: Callable[[list[str]], None]) -> Rows:
+    with reading_table(path) as file:
+        header(list(file.schema_arrow.names))
+        for line, batch in table_batches(file, 0, file.metadata.num_rows):
+            yield from batch_rows(batch, line)
+
+
+@contextmanager
+def reading_table(path: str) -> Iterator[Any]:
+    """An open Parquet file; PoolError for whatever a reader of a damaged one raises."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
-            header(list(file.schema_arrow.names))
-            line = 0
-            for batch in file.iter_batches(batch_size=4096):
-                columns = map(column_values, batch.columns)
-                for values in zip(*columns, strict=True):
-                    line += 1
-                    yield line, dict(zip(batch.schema.names, values, strict=True))
+            yield file
     except OSError as error:
         if error.errno is not None:
             raise
         raise _unreadable(path, error) from error
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:
         raise _unreadable(path, error) from error
+
+
+def table_batches(file: Any, first: int, last: int) -> Iterator[tuple[int, Any]]:
+    """Rows from ``first`` to before ``last``: line (from 1) of the first of a batch, and the batch.
+
+    Only row groups that hold some of them are read.
+    """
+    start = 0
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if start < last and start + rows > first:
+            at = start
+            for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group]):
+                skipped = max(first - at, 0)
+                wanted = batch.slice(skipped, max(min(last - at, len(batch)) - skipped, 0))
+                if len(wanted):
+                    yield at + skipped + 1, wanted
+                at += len(batch)
+        start += rows
+
+
+def simple_columns(batch: Any) -> Any:
+    """A batch whose texts are plain strings: neither in a dictionary nor of the large type."""
+    import pyarrow
+
+    columns = []
+    for column in batch.columns:
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pyarrow.types.is_large_string(column.type):
+            column = column.cast(pyarrow.string())
+        columns.append(column)
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def batch_rows(batch: Any, line: int) -> Rows:
+    """The rows of a batch, of which ``line`` is that of the first."""
+    columns = map(column_values, batch.columns)
+    for index, values in enumerate(zip(*columns, strict=True)):
+        yield line + index, dict(zip(batch.schema.names, values, strict=True))
 
 
 def _unreadable(path: str, error: Exception) -> PoolError:

@@ -14,7 +14,7 @@ from deal._install import pip_install
 from deal.errors import EngineUnavailableError, UsageError
 from deal.machine.cores import available_cores
 
-__all__ = ["Need", "address_of", "aloud", "connected", "load", "workers_for"]
+__all__ = ["Need", "address_of", "aloud", "connected", "load", "one_line", "workers_for"]
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def connected(address: str | None) -> Iterator[None]:
         try:
             ray.init(address or "local", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             where = f"the cluster {address}" if address else "a cluster on this machine"
             raise EngineUnavailableError(
                 f"{where} does not answer ({reason}): see that it runs (ray status), or leave out "
@@ -123,6 +123,11 @@ def aloud(function: Callable[[T], None] | None) -> Callable[[T], None] | None:
             call(value)
 
     return spoken
+
+
+def one_line(error: Exception) -> str:
+    """An error of Ray, which may be pages long, as a line."""
+    return " ".join(str(error).split())[:300]
 
 
 def workers_for(actors: int | tuple[int, int] | str, need: Need, *, reads: bool) -> tuple[int, int]:

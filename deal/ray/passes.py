@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from deal.errors import DealError, ItemError
-from deal.ray.cluster import Need, load
+from deal.ray.cluster import Need, load, one_line
 from deal.ray.worker import Attempts, Done, Worker
 from deal.results.batches import write
 from deal.run.batch_scorer import BatchScorer, items_of, rows_of_failed
 
-__all__ = ["Dataset", "in_blocks", "no_worker", "one_by_one", "one_line", "where"]
+__all__ = ["Dataset", "in_blocks", "no_worker", "one_by_one", "where"]
 
 Dataset: TypeAlias = Any
 """A ``ray.data.Dataset``, whose types come with ray."""
@@ -99,55 +99,87 @@ def one_by_one(
 
     Raises DealError as :func:`in_blocks` does, and if a worker fails in another way.
     """
-    ray = load()
-    make = ray.remote(Worker).options(
-        num_cpus=need.cpus, num_gpus=need.gpus, max_restarts=0, max_task_retries=0
-    )
-    todo = deque(range(len(items)))
-    deaths: Counter[int] = Counter()
-    idle: list[Any] = []
-    running: dict[Any, tuple[int, Any]] = {}
+    lost = _Lost(items, scorer, schema, output, need)
     rows: list[pa.Table] = []
-    started = False
-    while todo or running:
-        while todo and len(running) < lanes:
-            worker = idle.pop() if idle else make.remote(scorer, output)
-            place = todo.popleft()
-            running[worker.rows.remote(items.slice(place, 1))] = place, worker
-        ready, _ = ray.wait(list(running), timeout=None if started else patience)
-        if not ready:
-            raise no_worker(need, patience)
-        started = True
-        place, worker = running.pop(ready[0])
-        try:
-            found = ray.get(ready[0])
-        except ray.exceptions.RayTaskError as error:
-            raise DealError(
-                f"a worker failed on {items.column('id')[place].as_py()!r}: {one_line(error)}; "
-                "please report it"
-            ) from error
-        except (ray.exceptions.RayActorError, ray.exceptions.RaySystemError) as error:
-            deaths[place] += 1
-            if deaths[place] < _LIVES_ALONE:
-                todo.append(place)
-                continue
-            crash = ItemError(
-                "crash",
-                f"the process that reads and scores it ended {_LIVES + _LIVES_ALONE} times, at "
-                f"last with this image alone: {one_line(error)}",
-            )
-            (item,) = items_of(items.slice(place, 1))
-            found = rows_of_failed([(item, crash)], schema)
-        else:
-            idle.append(worker)
-        if isinstance(found, DealError):
-            raise found
-        rows.append(found)
-        if len(rows) == _PART:
-            yield _written(rows, output)
-            rows = []
+    try:
+        for found in lost.rows(lanes, patience):
+            rows.append(found)
+            if len(rows) == _PART:
+                yield _written(rows, output)
+                rows = []
+    finally:
+        lost.close()
     if rows:
         yield _written(rows, output)
+
+
+class _Lost:
+    """Items whose block was lost, and the workers that score them."""
+
+    def __init__(
+        self, items: pa.Table, scorer: BatchScorer, schema: pa.Schema, output: str, need: Need
+    ) -> None:
+        self._ray = load()
+        self._items, self._schema, self._need = items, schema, need
+        made = self._ray.remote(Worker).options(
+            num_cpus=need.cpus, num_gpus=need.gpus, max_restarts=0, max_task_retries=0
+        )
+        self._new: Callable[[], Any] = lambda: made.remote(scorer, output)
+        self._deaths: Counter[int] = Counter()
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[int, Any]] = {}
+
+    def rows(self, lanes: int, patience: float) -> Iterator[pa.Table]:
+        """Score the items with so many workers; yield the row of each."""
+        todo = deque(range(len(self._items)))
+        wait: float | None = patience  # for the first of them
+        while todo or self._running:
+            while todo and len(self._running) < lanes:
+                place = todo.popleft()
+                worker = self._idle.pop() if self._idle else self._new()
+                self._running[worker.rows.remote(self._items.slice(place, 1))] = place, worker
+            ready, _ = self._ray.wait(list(self._running), timeout=wait)
+            if not ready:
+                raise no_worker(self._need, patience)
+            wait = None
+            place, worker = self._running.pop(ready[0])
+            found = self._row(place, worker, ready[0])
+            if found is None:
+                todo.append(place)
+            else:
+                yield found
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in [*self._idle, *(worker for _, worker in self._running.values())]:
+            self._ray.kill(worker)
+
+    def _row(self, place: int, worker: Any, ready: Any) -> pa.Table | None:
+        """The row of an item; None if it is to be tried again."""
+        errors = self._ray.exceptions
+        try:
+            found = self._ray.get(ready)
+        except errors.RayTaskError as error:
+            name = self._items.column("id")[place].as_py()
+            raise DealError(
+                f"a worker failed on {name!r}: {one_line(error)}; please report it"
+            ) from error
+        except (errors.RayActorError, errors.RaySystemError) as error:
+            self._deaths[place] += 1
+            return self._crashed(place, error) if self._deaths[place] == _LIVES_ALONE else None
+        self._idle.append(worker)
+        if isinstance(found, DealError):
+            raise found
+        return found
+
+    def _crashed(self, place: int, error: Exception) -> pa.Table:
+        crash = ItemError(
+            "crash",
+            f"the process that reads and scores it ended {_LIVES + _LIVES_ALONE} times, at last "
+            f"with this image alone: {one_line(error)}",
+        )
+        (item,) = items_of(self._items.slice(place, 1))
+        return rows_of_failed([(item, crash)], self._schema)
 
 
 def where(blocks: Dataset, ids: pa.Array) -> pa.Table:
@@ -176,8 +208,3 @@ def no_worker(need: Need, patience: float) -> DealError:
         "status shows them), or its autoscaler adds no such node; wait for them, ask for less, or "
         "raise patience"
     )
-
-
-def one_line(error: Exception) -> str:
-    """An error of Ray, which may be pages long, as a line."""
-    return " ".join(str(error).split())[:300]

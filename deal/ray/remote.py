@@ -6,8 +6,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from deal.errors import DealError
-from deal.ray.cluster import load
+from deal._install import pip_install
+from deal.errors import DealError, EngineUnavailableError
+from deal.ray.cluster import load, one_line
 from deal.run.progress import Progress, RunReport
 
 __all__ = ["run_there"]
@@ -47,12 +48,19 @@ def run_there(function: Run, progress: Callable[[Progress], None] | None) -> Run
     ray = load()
     there: Any = ray.remote(_There).options(num_cpus=0, max_concurrency=2).remote()
     result = there.run.remote(function)
+    ended = False
     try:
-        while not ray.wait([result], timeout=_LOOK_UP)[0]:
+        while not ended:
+            ended = bool(ray.wait([result], timeout=_LOOK_UP)[0])
             last = ray.get(there.last.remote())
             if progress is not None and last is not None:
                 progress(last)
         found: RunReport | DealError = ray.get(result)
+    except ray.exceptions.RayError as error:
+        raise EngineUnavailableError(
+            f"the cluster cannot run deal ({one_line(error)}): install the same version on every "
+            f"machine of it, {pip_install('ray', 'ort')}"
+        ) from error
     finally:
         ray.kill(there)
     if isinstance(found, DealError):

@@ -22,9 +22,10 @@ from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import DealError, EngineUnavailableError, TooManyErrorsError, UsageError
 from deal.machine.files import writing
 from deal.pool.inside import Reading
-from deal.ray.cluster import Need, address_of, aloud, connected, load, workers_for
+from deal.pool.remote_path import is_in_store
+from deal.ray.cluster import Need, address_of, aloud, connected, load, one_line, workers_for
 from deal.ray.items import Listed, check_unique, listed
-from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, one_line, where
+from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, where
 from deal.ray.remote import run_there
 from deal.ray.worker import Done, Facts, facts_of
 from deal.results.batches import StoredResults, write
@@ -153,7 +154,9 @@ class _Run:
         runtime = config.scoring.runtime
         on_gpu = runtime.device.startswith("cuda")
         self._need = Need(cpus=runtime.threads or 1, gpus=float(on_gpu))
-        self._output = os.path.abspath(config.output)  # noqa: PTH100 (workers have folders of their own)
+        self._output = str(config.output)
+        if not is_in_store(config.output):  # workers have folders of their own
+            self._output = os.path.abspath(config.output)  # noqa: PTH100
         self._scorer = BatchScorer.of(
             config.model,
             replace(config.scoring, runtime=replace(runtime, device="cuda" if on_gpu else "cpu")),

@@ -78,6 +78,7 @@ class Output:
         shard: Shard,
         part_rows: int,
         lock: OutputLock,
+        by_rows: bool = False,
     ) -> None:
         self.path = path
         self.shard = shard
@@ -88,7 +89,7 @@ class Output:
         self._images: list[pa.Table] = []
         self._regions: list[pa.Table] = []
         self._rows = 0
-        self._stock = Stock(path, shard, deal_metadata(self._metadata))
+        self._stock = Stock(path, shard, deal_metadata(self._metadata), by_rows=by_rows)
         self._run = uuid4().hex[:8] if isinstance(path, RemotePath) else ""
         self._lock = lock
 
@@ -102,6 +103,7 @@ class Output:
         overwrite: bool = False,
         shard: Shard | None = None,
         part_rows: int = 512,
+        by_rows: bool = False,
     ) -> Output:
         """Create or reopen an output folder and bring it into order.
 
@@ -121,6 +123,9 @@ class Output:
             Processes that write shards of equal ``count`` may share the folder.
         part_rows : int
             Of the first parts; later ones have more (:func:`deal.results.parts.part_size`).
+        by_rows : bool
+            The shard is a range of rows of a manifest, not a hash of ids
+            (`deal.pool.listing.Pool.takes_rows`).
 
         Raises
         ------
@@ -139,7 +144,7 @@ class Output:
                 (path / folder).mkdir(parents=True, exist_ok=True)
             lock = OutputLock(path, shard, fingerprint(settings))
             try:
-                output = cls(path, settings, classes, shard, part_rows, lock)
+                output = cls(path, settings, classes, shard, part_rows, lock, by_rows)
                 with lock.exclusive():
                     if overwrite:
                         output._overwrite()
@@ -167,7 +172,7 @@ class Output:
     @property
     def done_count(self) -> int:
         """Items of this shard whose rows are stored."""
-        return len(self._stock.known)
+        return self._stock.done_count
 
     def is_done(self, item_id: str, source_version: str) -> bool:
         """Whether a row of the item, made from this version of its file, is stored.

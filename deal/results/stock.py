@@ -45,6 +45,9 @@ class Stock:
     shard : Shard
     metadata : mapping of str to str
         Of the parts that this shard writes.
+    by_rows : bool
+        The shard is a range of rows of a manifest, so no hash tells which items are its own: those
+        in its own parts are, and those in parts of no living shard may be.
 
     Attributes
     ----------
@@ -54,8 +57,12 @@ class Stock:
         Of the shard's next part.
     """
 
-    def __init__(self, path: Path, shard: Shard, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, shard: Shard, metadata: Mapping[str, str], *, by_rows: bool = False
+    ) -> None:
         self._path, self._shard, self._metadata = path, shard, metadata
+        self._by_rows = by_rows
+        self._others = 0  # items of other shards that are known, too
         self.known = Known()
         self.next_number = 0
         self._counts: dict[str, int] = {}  # rows of each part, of whatever shard
@@ -65,6 +72,11 @@ class Stock:
         self.next_number += 1
         self._counts[part] = len(ids)  # the number of a part that is gone may come again
         self.known.store(part, ids, versions)
+
+    @property
+    def done_count(self) -> int:
+        """Items of the shard that are done, as far as can be told."""
+        return max(len(self.known) - self._others, 0)
 
     def check(self) -> None:
         """Count the rows of the parts against what was stored in them; OutputError."""
@@ -177,9 +189,9 @@ class Stock:
                 if table is None:
                     continue
                 check_metadata(self._path, deal_metadata(table.schema.metadata), self._metadata)
-                _, mine, gone = self._standing(table)
+                _, mine, gone = self._standing(part, table)
                 self._counts[part.name] = len(table)
-                self.known.load(part.name, table.filter(pc.and_not(mine, gone)))
+                self._know(part, table, mine, gone)
 
     def _load(self, part: Path) -> None:
         """Learn what is done; drop this shard's rows with status ``error``, and second rows.
@@ -188,13 +200,23 @@ class Stock:
         an engine wrote it twice. Which of them counts is that of :mod:`deal.results.repeats`.
         """
         table = read_part(part, _KNOWN_COLUMNS)
-        better, mine, gone = self._standing(table)
+        better, mine, gone = self._standing(part, table)
         self.remove(better)
         keep_rows(part, pc.invert(gone))
         self._counts[part.name] = len(table) - (pc.sum(gone).as_py() or 0)
-        self.known.load(part.name, table.filter(pc.and_not(mine, gone)))
+        self._know(part, table, mine, gone)
 
-    def _standing(self, table: pa.Table) -> tuple[list[str], pa.Array, pa.Array]:
+    def _know(self, part: Path, table: pa.Table, mine: pa.Array, gone: pa.Array) -> None:
+        own = part_shard(part.name) == self._shard
+        if self._by_rows and not own:
+            error = pc.equal(table.column("status"), "error").combine_chunks()
+            table = table.filter(pc.invert(pc.or_(gone, error)))
+            self._others += len(table)
+        else:
+            table = table.filter(pc.and_not(mine, gone))
+        self.known.load(part.name, table)
+
+    def _standing(self, part: Path, table: pa.Table) -> tuple[list[str], pa.Array, pa.Array]:
         """Hold rows of a part against what is known.
 
         Returns
@@ -205,12 +227,15 @@ class Stock:
             Rows of this shard; of these those that do not count.
         """
         ids = table.column("id").to_pylist()
-        mine = pa.array([self._shard.contains(item_id) for item_id in ids], pa.bool_())
+        # All rows of its own parts; of others by hash, so that no two shards drop the same row.
+        own = self._by_rows and part_shard(part.name) == self._shard
+        is_mine = [own or self._shard.contains(item_id) for item_id in ids]
+        mine = pa.array(is_mine, pa.bool_())
         is_ok = pc.equal(table.column("status"), "ok").to_pylist()
         better = [
             item_id
-            for item_id, ok in zip(ids, is_ok, strict=True)
-            if ok and self.known.leader(item_id) is not None and self._shard.contains(item_id)
+            for item_id, ok, its in zip(ids, is_ok, is_mine, strict=True)
+            if ok and its and self.known.leader(item_id) is not None
         ]
         stay = {*better}
         seen = [item_id in self.known and item_id not in stay for item_id in ids]

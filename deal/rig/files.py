@@ -1,6 +1,6 @@
 """The files of kept frames on disk: written beside their names, renamed, removed, found again.
 
-Each step is on disk when its call returns, folders that were made among it.
+Each step but `write_new` is on disk when its call returns, folders that were made among it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class FrameFiles:
         return path.with_name(path.name + NEW)
 
     def write_new(self, frame_id: str, data: bytes) -> None:
-        """Write a file beside its name, which it gets by :meth:`publish`; raises OSError."""
+        """Write a file beside its name, which it gets by :meth:`publish`; raises OSError.
+
+        :meth:`sync_new` brings its name to disk.
+        """
         new = self.new_path_of(frame_id)
         make_folder(new.parent)
         try:
@@ -43,6 +46,11 @@ class FrameFiles:
         except OSError:
             new.unlink(missing_ok=True)
             raise
+
+    def sync_new(self, frame_ids: Iterable[str]) -> None:
+        """Wait until the names of new files are on disk; raises OSError."""
+        for folder in sorted({self.path_of(frame_id).parent for frame_id in frame_ids}):
+            sync_folder(folder)
 
     def publish(self, frame_ids: Iterable[str]) -> None:
         """Give files that were written their names; raises OSError."""

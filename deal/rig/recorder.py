@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Unpack
@@ -82,7 +83,7 @@ class Recorder:
         self._link = Link(self._rules)
         self._written: set[int] = set()  # kept, with a file
         self._unwritten: set[int] = set()  # kept, without a file
-        self._evicted: list[Path] = []
+        self._evicted: dict[int, list[Path]] = {}  # files to remove, by frame
         self._before = np.empty(0, np.uint64)  # numbers of an earlier run's frames, sorted
         self._renamed: list[int] = []
         with ExitStack() as opened:
@@ -277,6 +278,7 @@ class Recorder:
         self._note(told)
         for number, decision in told:
             if decision.action == "keep":
+                self._evicted.pop(number, None)  # it was to be removed from a disk that failed
                 if number not in self._written:
                     self._unwritten.add(number)
                 continue
@@ -300,15 +302,16 @@ class Recorder:
 
     def _evict(self, number: int, *, hold: bool) -> None:
         self._unwritten.discard(number)
-        if number in self._renamed:
-            self._evicted.append(self._files.new_path_of(self._names[number]))
+        path = self.path_of(self._names[number])
+        if number in self._renamed:  # the disk failed before it had its name, or just after
+            self._renamed.remove(number)
+            self._evicted[number] = [self._files.new_path_of(self._names[number]), path]
         if number not in self._written:
             return
         self._written.discard(number)
-        path = self.path_of(self._names[number])
         if hold:  # it may be kept once more
             self._held[number] = path.read_bytes()
-        self._evicted.append(path)
+        self._evicted[number] = [path]
 
     def _flush(self, *, sync: bool) -> None:
         """Bring the disk to what the stream has decided, in the order that a power cut allows."""
@@ -336,15 +339,15 @@ class Recorder:
                 continue  # lost in a stop; it comes again
             self._files.write_new(self._names[number], self._held[number])
             self._renamed.append(number)
+        self._files.sync_new(self._names[number] for number in self._renamed)
 
     def _remove(self) -> None:
-        self._files.remove(self._evicted)
+        self._files.remove(chain.from_iterable(self._evicted.values()))
         self._evicted.clear()
 
     def _rename(self) -> None:
-        renamed = [number for number in self._renamed if number in self._unwritten]
-        self._files.publish(self._names[number] for number in renamed)
-        for number in renamed:  # the others were evicted meanwhile
+        self._files.publish(self._names[number] for number in self._renamed)
+        for number in self._renamed:
             self._unwritten.discard(number)
             self._written.add(number)
             self._held.pop(number, None)

@@ -94,6 +94,7 @@ def score_pool(
             classes=scorer.spec.classes,
             overwrite=config.overwrite,
             shard=config.shard,
+            by_rows=items.takes_rows,
         ) as results:
             save_masks(mask, config.output)
             by_camera = mask is not None and bool(mask.cameras)

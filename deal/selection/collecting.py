@@ -210,7 +210,7 @@ class Collected:
             source=self._sources,
             numbers=column("number"),
             ids=whole(table.column("id")),
-            regions=column("region") if "region" in table.column_names else None,
+            regions=column("region") if self._sources.table == "regions" and pool.rows else None,
             scores=column("score").copy(),  # picks by distance write theirs into it
             keys=column("key"),
             costs=column("cost") if "cost" in table.column_names else np.ones(len(table)),

@@ -13,6 +13,7 @@ import pytest
 
 import deal
 from tests.helpers.models import CLASSES
+from tests.helpers.runs import write_pool
 from tests.helpers.tool_exports import task_rows
 
 
@@ -105,6 +106,25 @@ def run_script(folder: Path, name: str, fake: str, last: str) -> Any:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_fiftyone_gets_files_of_images_that_are_none_where_they_are_only_named(
+    model: Path, tmp_path: Path
+) -> None:
+    pool = write_pool(tmp_path / "pool", 2)
+    subprocess.run(["tar", "-cf", tmp_path / "a.tar", "000.png"], cwd=pool, check=True)
+    (pool / "000.png").unlink()
+    deal.score_pool([pool, tmp_path / "a.tar"], model=model, output=tmp_path / "out", spread="off")
+    tasks = tmp_path / "tasks"
+    found = deal.annotate(tmp_path / "out", to="fiftyone", images="none", output=tasks)
+    assert (found.count, found.left_out) == (2, ())
+    assert "1 images are no files of their own" in found.notes[0]
+    last = "print(json.dumps([[s.args[0], s.fields['deal_id']] for s in calls]))"
+    loaded = run_script(tasks, "load_fiftyone.py", FAKE_FIFTYONE, last)
+    files = {item_id: Path(path) for path, item_id in loaded}
+    assert files["001.png"] == pool / "001.png"
+    assert files["a.tar/000.png"].parent == tasks / "images"
+    assert all(path.is_file() for path in files.values())
 
 
 def test_the_script_for_fiftyone_loads_images_masks_and_heat(out, tmp_path):

@@ -40,6 +40,7 @@ def rows(report: deal.bench.report.Report) -> dict[tuple[str, str], float]:
     return {(row.name, row.unit): row.value.median for row in report.rows}
 
 
+@pytest.mark.slow
 def test_what_is_skipped_and_picked_is_counted(pool: Path, model: str) -> None:
     report = dedup.run(
         pool=[str(pool)], model=model, sequence_from="^(.)_", thresholds="0,2", budget="12"

@@ -207,6 +207,7 @@ def test_without_known_rates_of_issue_a_note_says_so(monkeypatch, tmp_path):
     assert "compute capability 90" in read_lines(record.path).notes[0]
 
 
+@pytest.mark.slow
 def test_nothing_that_proves_kernels_needs_onnx_runtime_or_a_decoder():
     modules = [f"deal.bench.gpu.{path.stem}" for path in Path(run.__file__).parent.glob("*.py")]
     modules.remove("deal.bench.gpu.__init__")
@@ -313,6 +314,7 @@ def test_only_what_disproves_something_fails_the_command():
     assert run.failed(found) == ["kernel"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
 def test_the_program_that_counts_exponentials_compiles(tmp_path):
     from deal.bench.gpu.rates import exponential_program

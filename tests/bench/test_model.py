@@ -29,6 +29,7 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(bench, "available_cores", lambda: 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_cores")
 def test_every_stage_of_every_model_has_its_percentiles(own, tmp_path):
     other = save_model(tmp_path / "other.onnx", props=metadata(precision="fp16"), seed=8)
@@ -93,6 +94,7 @@ def test_grids_that_differ_are_not_compared(own, tmp_path, monkeypatch):
     assert report.to_dict()["variants"][1]["agreement"] is None
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_plain_table_or_json(own, tmp_path):
     pool, file = write_pool(tmp_path / "pool", 2), tmp_path / "r.json"
     words = ["model", str(own), "--images", str(pool), "--frames", "3", "-o", str(file)]

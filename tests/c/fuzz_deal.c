@@ -11,6 +11,7 @@
 #define _GNU_SOURCE /* memfd_create */
 #include "fuzz_calls.h"
 #include "fuzz_models.h"
+#include "fuzz_streams.h"
 #include "fuzz_structs.h"
 
 /* ---- results ---- */
@@ -235,6 +236,8 @@ int main(int argc, char** argv) {
       resize_case();
     } else if (kind < 600) {
       k_center_case();
+    } else if (kind < 700) {
+      stream_case();
     } else {
       score_case();
     }

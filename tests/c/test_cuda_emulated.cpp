@@ -94,8 +94,8 @@ struct Run {
   }
 
   deal_status score(int32_t device, bool maps) {
-    deal_tensor z = {sizeof z, logits.data(), k.dtype, device, k.members, k.b,
-                     k.c,      k.h,           k.w,     {},     0};
+    deal_tensor z = {sizeof z, logits.data(), k.dtype, device, k.members, k.b, k.c,
+                     k.h,      k.w,           {},      0,      0.0f,      0};
     const int64_t member = k.b * k.c * k.h * k.w;
     const int64_t plain[5] = {member, k.c * k.h * k.w, k.h * k.w, k.w, 1};
     const int64_t last[5] = {member, k.c * k.h * k.w, 1, k.w * k.c, k.c};
@@ -110,6 +110,8 @@ struct Run {
                      grid_height(),
                      grid_width(),
                      {0, grid_cells(), 0, grid_width(), 1},
+                     0,
+                     0.0f,
                      0};
     const float* const u = k.uncertainty ? uncertainty_weight.data() : nullptr;
     deal_head head = {sizeof head, weight.data(), k.c, 0.8f, -0.4f, k.gh, k.gw, k.attention, u};
@@ -223,7 +225,8 @@ void test_segment_ids_beyond_the_count_are_told() {
 
 void test_order_of_calls() {
   float data[2 * 4] = {1, 2, 3, 4, 5, 6, 7, 8};
-  deal_tensor z = {sizeof z, data, DEAL_FLOAT32, DEAL_CUDA, 1, 1, 2, 2, 2, {0, 8, 4, 2, 1}, 0};
+  deal_tensor z = {sizeof z, data, DEAL_FLOAT32,    DEAL_CUDA, 1,    1, 2,
+                   2,        2,    {0, 8, 4, 2, 1}, 0,         0.0f, 0};
   deal_input input = {};
   input.struct_size = sizeof input;
   input.logits = &z;

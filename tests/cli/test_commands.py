@@ -207,6 +207,7 @@ def test_select_does_not_take_an_empty_name_for_the_current_folder(
     assert not (tmp_path / "selection.csv").exists()
 
 
+@pytest.mark.slow
 def test_closed_and_narrow_streams_break_nothing(
     deal: Deal, pool: Path, model: Path, tmp_path: Path
 ) -> None:

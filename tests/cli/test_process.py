@@ -27,6 +27,7 @@ def test_python_m_deal_is_deal() -> None:
     assert done.stdout.startswith("deal, version ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["-c", SCORE, "--help-all"], ["-m", "deal", "doctor"]])
 def test_a_reader_that_goes_is_no_error(arguments: list[str]) -> None:
     read, write = os.pipe()

@@ -122,6 +122,7 @@ def half_way(model: Path, tmp_path: Path) -> Any:
     process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
@@ -184,6 +185,7 @@ def test_a_second_signal_ends_a_run_that_waits_for_a_file_system(
     assert not list((tmp_path / "out").glob("images/*"))
 
 
+@pytest.mark.slow
 def test_a_second_process_on_one_output_is_refused(half_way: Any, deal: Deal) -> None:
     process, arguments = half_way
     assert_refused(deal(*arguments), 1, f"in use by process {process.pid}", "--output")

@@ -15,6 +15,7 @@ TINY = ["--dataset", "synthetic", "--scenes", "5", "--size", "32x48", "--width",
 TINY += ["--epochs", "1", "--batch-size", "2", "--grid", "4x6"]
 
 
+@pytest.mark.slow
 def test_training_ends_with_iou_by_class_and_the_checkpoint(tmp_path):
     output = tmp_path / "run"
     result = CliRunner().invoke(command, [*TINY, "--output", str(output)])

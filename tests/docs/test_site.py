@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 from types import ModuleType
@@ -68,10 +69,11 @@ def test_every_page_of_the_site_is_in_a_table_of_contents() -> None:
 
 def test_every_public_name_is_in_the_reference(generated: ModuleType) -> None:
     text = generated.api()
-    for module, names in (("deal", deal.__all__), ("deal.training", deal.training.__all__)):
-        for name in names:
-            if not name.startswith("__"):
-                assert re.search(rf":: {re.escape(module)}\.{name}$", text, re.MULTILINE), name
+    for module in (deal, deal.ray, deal.results, deal.training):
+        for name in module.__all__:
+            if not name.startswith("__") and not inspect.ismodule(getattr(module, name)):
+                full = rf":: {re.escape(module.__name__)}\.{name}$"
+                assert re.search(full, text, re.MULTILINE), name
 
 
 def options(command: click.Command) -> set[str]:

@@ -30,6 +30,7 @@ def checked(bindings, sources, fake=""):
     return tensorrt_bindings.run(bindings, json.dumps(TYPES), fake, *sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bindings", BINDINGS)
 def test_everything_that_is_used_is_there(bindings):
     found = checked(bindings, SOURCES, FAKE if FAKE.exists() else "")

@@ -394,7 +394,7 @@ ADAPTER = "it holds an adapter (PEFT): merge it"
             "whose code comes with the checkpoint",
         ),
         ("config.json", {"quantization_config": {"bits": 8}}, "holds quantized weights"),
-        ("config.json", {"hidden_sizes": [8, 16, 16, 24]}, "cannot read"),
+        ("config.json", {"hidden_sizes": [8, 24]}, "cannot read"),
         ("config.json", {"model_type": "none"}, "cannot read"),
         ("preprocessor_config.json", {"size": {"width": 5}}, "cannot read"),
         ("preprocessor_config.json", {"image_mean": [0.5] * 2}, "Correct preprocessor_config.json"),

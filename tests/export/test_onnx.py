@@ -237,6 +237,7 @@ def test_command_checks_on_given_images_and_prints_json(checkpoint, instant, tmp
     assert not (tmp_path / "m.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_takes_a_head_that_was_fitted_afterwards(checkpoint, instant, tmp_path):
     fitted = DifficultyHead(0.3, [0.1, 0.2, -0.3, 0.4, -0.5], 0.05)
     head, output = tmp_path / "head.json", tmp_path / "headed.onnx"

@@ -108,6 +108,7 @@ def test_the_int8_model_keeps_to_the_logits(model, converted, tmp_path):
     assert list(converted[1].fidelity.scores) == ["ds", "ds:entropy", "de", "entropy"]
 
 
+@pytest.mark.slow
 def test_the_same_model_and_images_give_the_same_bytes(model, converted, pools, tmp_path):
     images, held_out = map(str, pools)
     again = tmp_path / "again.onnx"
@@ -226,6 +227,7 @@ def test_a_layer_kept_float_between_int8_layers_is_computed_in_float(tmp_path):
         assert run(made, feed).tobytes() == logits.tobytes()  # in a plain session, too
 
 
+@pytest.mark.slow
 def test_a_model_that_selects_others_is_not_written(model, pools, tmp_path, monkeypatch):
     monkeypatch.setitem(deal.export.fidelity.LIMITS, "spearman", 1.1)
     images, held_out = map(str, pools)

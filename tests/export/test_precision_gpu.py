@@ -131,6 +131,7 @@ def test_targets_that_mean_nothing_are_refused(tmp_path, precision, options, mes
         convert("missing.onnx", tmp_path / "out.onnx", precision, **options)
 
 
+@pytest.mark.slow
 def test_the_command_converts_for_gpus(converted, pools, tmp_path):
     images, held_out = map(str, pools)
     output = tmp_path / "int8.onnx"

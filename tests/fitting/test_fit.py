@@ -93,6 +93,7 @@ def test_a_head_is_found_that_is_as_good_as_the_one_behind_the_errors(world, tmp
     }
 
 
+@pytest.mark.slow
 def test_without_attention_gamma_is_zero(world, fitted, tmp_path):
     report = fit(world, tmp_path / "head.json", attention=False)
     assert report.head.gamma == 0
@@ -141,6 +142,7 @@ def test_the_file_is_a_head_and_says_where_it_comes_from(world, fitted):
         assert str(folder) not in path.read_text()
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(world, tmp_path):
     one, two, other = (tmp_path / name for name in ("1.json", "2.json", "3.json"))
     fit(world, one, threads=1)

@@ -82,7 +82,11 @@ def _key(
     for path in sorted(_sources(network)):
         add(str(path), path.read_bytes())
     for name, module in network.named_modules():
-        told = {key: repr(value) for key, value in vars(module).items() if key[0] != "_"}
+        told = {
+            key: repr(value)
+            for key, value in vars(module).items()
+            if key[0] != "_" and key != "name_or_path"  # where transformers read it from
+        }
         add(f"{name} {type(module).__qualname__}", json.dumps(told, sort_keys=True).encode())
     for name, value in (*network.named_parameters(), *network.named_buffers()):
         content = value.detach().cpu().numpy().tobytes()

@@ -27,21 +27,30 @@ _VIT = {
     "image_size": 64,
     "patch_size": 16,
     "hidden_size": 16,
-    "num_hidden_layers": 4,
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
-_BEIT = {**_VIT, "out_indices": [1, 2, 3, 4], "auxiliary_channels": 8}
+_BEIT = {
+    **_VIT,
+    "num_hidden_layers": 4,
+    "out_indices": [1, 2, 3, 4],
+    "auxiliary_channels": 8,
+}
 
 
 def _segformer(labels: int) -> Any:
     return transformers.SegformerForSemanticSegmentation(
         transformers.SegformerConfig(
             num_labels=labels,
-            depths=[1, 1, 1, 1],
-            hidden_sizes=[8, 16, 16, 16],
+            num_encoder_blocks=2,  # one whose keys are reduced, and one whose are not
+            depths=[1, 1],
+            sr_ratios=[4, 1],
+            patch_sizes=[7, 3],
+            strides=[4, 2],
+            hidden_sizes=[8, 16],
             decoder_hidden_size=16,
-            num_attention_heads=[1, 1, 2, 2],
+            num_attention_heads=[1, 2],
+            mlp_ratios=[4, 4],
         )
     )
 
@@ -75,8 +84,10 @@ def _data2vec(labels: int) -> Any:
 def _dpt(labels: int) -> Any:
     config = transformers.DPTConfig(
         **_VIT,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 16, 16],
+        num_hidden_layers=2,
+        backbone_out_indices=[0, 1],
+        reassemble_factors=[4, 2],
+        neck_hidden_sizes=[8, 16],
         fusion_hidden_size=16,
         num_labels=labels,
     )

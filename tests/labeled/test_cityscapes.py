@@ -69,6 +69,7 @@ def test_val_is_taken_from_train_and_the_official_val_is_test(root):
     assert train == sorted(train)
 
 
+@pytest.mark.slow
 def test_of_the_2975_training_images_300_are_held_out_the_same_everywhere(tmp_path):
     for kind, suffix in (("leftImg8bit", "leftImg8bit"), ("gtFine", "gtFine_labelIds")):
         folder = tmp_path / kind / "train" / "city"

@@ -93,6 +93,7 @@ def test_a_command_trains_every_round_on_the_files_labeled_so_far(make, root):
     assert f"Training: by the command `{sys.executable} {SCRIPT} {{labeled}} {{output}}`" in text
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_killed_does_not_train_again_what_is_trained(make, tmp_path):
     counter = tmp_path / "trainings"
     code = (

@@ -165,6 +165,7 @@ def test_two_methods_of_a_seed_have_one_start_and_two_seeds_have_two(make_config
     assert "## Difference to random" in text
 
 
+@pytest.mark.slow
 def test_the_pool_of_a_round_can_be_a_common_random_part(make_config, monkeypatch):
     config = make_config(rounds__pool_subset="40%", training__epochs=1)
     run_loop(config, methods=["random"])

@@ -76,6 +76,7 @@ def test_any_name_survives_the_round_trip_through_a_folder(names: set[bytes]) ->
 # --- shards
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.text(), st.integers(1, 40))
 def test_every_id_is_in_exactly_one_shard(item_id: str, count: int) -> None:

@@ -165,6 +165,7 @@ def test_very_deep_folders_do_not_end_the_listing(tmp_path: Path) -> None:
     assert isinstance(last, PoolItem)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_folders(tmp_path: Path) -> None:
     def peak(folders: int) -> int:
         root = tmp_path / str(folders)

@@ -43,8 +43,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def two_nodes() -> Iterator[Cluster]:
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Two nodes with a CPU each, the first of which takes clients, too."""
+    # As if deal were installed on their machines.
+    monkeypatch.setenv("PYTHONPATH", str(Path(deal.__file__).parent.parent))
     ray.shutdown()  # the cluster of the tests before
     head = {"num_cpus": 1, "ray_client_server_port": 20123}
     cluster = Cluster(initialize_head=True, head_node_args=head)

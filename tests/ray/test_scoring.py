@@ -143,7 +143,7 @@ def test_too_few_resources_are_said_and_nothing_waits_for_ever(
         def there(self) -> None: ...
 
     other = Other.remote()
-    ray.get(other.there.remote())
+    ray.get(other.there.remote(), timeout=60)
     started = time.monotonic()
     with pytest.raises(deal.DealError, match="no worker with 1 CPU started within 1 s"):
         score(pool, **run, patience=1)

@@ -104,6 +104,7 @@ def test_every_frame_has_a_reason_and_a_second_run_changes_nothing(trip, tmp_pat
     assert {name: (out / name).read_bytes() for name in names} | kept(out) == before
 
 
+@pytest.mark.slow
 def test_frames_come_as_json_lines(trip, tmp_path, monkeypatch, capsys):
     lines = [
         json.dumps({"uri": str(path), "id": path.name, "timestamp_ns": index * 500_000_000})
@@ -145,6 +146,7 @@ def test_a_budget_in_bytes_is_kept(tmp_path):
     assert 0 < sum(map(len, kept(out).values())) <= 60_000
 
 
+@pytest.mark.slow
 def test_a_killed_command_ends_in_the_same_files_after_a_rerun(trip, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "killed"
     arguments = [str(trip), *RULES, "--min-gap", "1s", "--model", MODEL]

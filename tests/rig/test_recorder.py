@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,56 +16,7 @@ from deal.errors import OutputError, UsageError
 from deal.rig.journal import FRAME, RECORD_BYTES, Journal, Record
 from deal.rig.recorder import Recorder
 from deal.selection.stream import Frame
-from deal.selection.stream_rules import StreamOptions
-
-SECOND = 10**9
-COUNT = 120
-RULES: dict[str, StreamOptions] = {
-    "budget": {"budget": 7},
-    "gap": {"budget": 9, "min_gap": "2s"},
-    "bytes and windows": {
-        "budget": 20,
-        "max_bytes": 400,
-        "window": "10s",
-        "window_budget": 4,
-        "min_gap": "1s",
-    },
-    "context": {"budget": 3, "min_gap": "1s", "context_before": "1s", "context_after": "1s"},
-    "near": {"budget": 9, "near_duplicates": 1.5, "random_share": 0.3},
-}
-
-
-def push(recorder: Recorder, index: int) -> None:
-    rng = random.Random(index)
-    data = bytes(rng.randrange(256) for _ in range(rng.randrange(5, 40)))
-    scene = random.Random(index // 5)
-    recorder.push(
-        f"drive/{index:03}.jpg",
-        data,
-        score=rng.random(),
-        timestamp_ns=index * SECOND // 3,
-        signature=bytes(scene.randrange(200) + rng.randrange(3) for _ in range(192)),
-    )
-
-
-def record(folder: Path, rules: StreamOptions, count: int = COUNT) -> dict[str, bytes]:
-    """Push frames from the first on, end the trip, and return the files that are kept."""
-    with Recorder(folder, again=True, **rules) as recorder:
-        for index in range(count):
-            push(recorder, index)
-        if count == COUNT:
-            recorder.end()
-        assert {d.id for d in recorder.kept()} == set(files(folder))
-    return files(folder)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    frames = folder / "frames"
-    return {
-        str(path.relative_to(frames)): path.read_bytes()
-        for path in frames.rglob("*")
-        if path.is_file()
-    }
+from tests.helpers.trips import COUNT, RULES, files, push, record
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -99,13 +49,13 @@ def test_a_journal_that_is_cut_anywhere_ends_in_the_same_set(name, tmp_path):
 
 PROGRAM = """
 import sys
-from pathlib import Path
-from tests.rig.test_recorder import RULES, record
+from tests.helpers.trips import RULES, record
 print("begun", flush=True)
 record(Path(sys.argv[1]), RULES[sys.argv[2]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gap", "bytes and windows"])
 def test_a_process_that_is_killed_ends_in_the_same_set_after_a_rerun(name, tmp_path):
     whole = record(tmp_path / "whole", RULES[name])

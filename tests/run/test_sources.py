@@ -210,6 +210,7 @@ def test_images_inside_files_are_scored_previewed_and_found_again(
         assert other["entropy_hist"] == row["entropy_hist"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_one_row_per_image(
     model: Path, tmp_path: Path, source: Source
 ) -> None:
@@ -304,6 +305,34 @@ def test_requests_that_are_repeated_are_told_once(
     assert f"{count} requests for images were repeated ({count} × 503" in note
     row = rows(tmp_path / "out")["007.png"]
     assert (row["error_code"], row["error"][:3]) == ("io", "403")
+
+
+def test_the_shards_of_a_manifest_resume_and_leave_each_other_alone(
+    model: Path, tmp_path: Path
+) -> None:
+    write_pool(tmp_path / "pool", COUNT)
+    broken = tmp_path / "pool" / "001.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"broken")
+    names = [f"{number:03}.png" for number in range(COUNT)]
+    manifest = tmp_path / "pool" / "list.parquet"
+    pq.write_table(pa.table({"uri": names}), manifest, row_group_size=5)
+
+    def run(shard: str, output: str) -> tuple[int, int, dict[str, int]]:
+        report = score_pool(manifest, model=model, output=tmp_path / output, shard=shard)
+        return report.scored, report.skipped, dict(report.errors)
+
+    assert run("0/2", "out") == (5, 0, {"decode": 1})
+    assert run("1/2", "out") == (6, 0, {})
+    broken.write_bytes(whole)
+    assert run("1/2", "out") == (0, 6, {})
+    assert run("0/2", "out") == (1, 5, {})
+    assert sorted(rows(tmp_path / "out")) == names
+
+    assert run("0/1", "whole") == (COUNT, 0, {})  # then by two machines
+    assert [run(f"{index}/2", "whole") for index in (0, 1)] == [(0, 6, {})] * 2
+    assert run("2/3", "whole") == (0, 4, {})
+    assert rows(tmp_path / "whole") == rows(tmp_path / "out")
 
 
 @pytest.mark.parametrize("known", [True, False])

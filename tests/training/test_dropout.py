@@ -48,6 +48,7 @@ def test_masks_multiply_the_output_of_their_layer_only_while_asked():
     torch.testing.assert_close(network(x), x)
 
 
+@pytest.mark.slow
 def test_graph_and_checkpoint_agree_under_the_same_masks(paper):
     images = np.stack(scenes(2))
     files = {"torch": paper.checkpoint, "ort": paper.model}
@@ -63,6 +64,7 @@ def test_graph_and_checkpoint_agree_under_the_same_masks(paper):
     assert np.abs(quiet - dropped).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_base_statistics_do_not_change_by_asking_for_passes(paper):
     with (
         Scorer(paper.model, device="cpu", dropout_passes=3) as scorer,

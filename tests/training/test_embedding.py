@@ -37,6 +37,7 @@ def save(folder, network):
     return folder / "best.pt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["paper", "light", "exported"])
 @pytest.mark.parametrize("shape", [(1, 48, 64), (3, 33, 47), (2, 130, 97)])
 def test_the_classifier_of_the_embedding_is_the_mean_of_the_logits(paper, network, shape, tmp_path):
@@ -57,6 +58,7 @@ def test_the_classifier_of_the_embedding_is_the_mean_of_the_logits(paper, networ
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_the_embedding_follows_the_contract_and_the_check_compares_it(paper):
     spec = read_spec(paper.model)
     assert (spec.output_name, spec.embedding_name) == ("logits", "embedding")

@@ -201,6 +201,7 @@ def test_what_is_said_of_a_network_is_checked_before_it_is_traced(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("kept_exports")
 @pytest.mark.parametrize("embedding", [False, True])
 def test_dropout_of_a_network_that_does_not_take_64_pixels(tmp_path, embedding):

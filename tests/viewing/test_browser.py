@@ -17,6 +17,8 @@ from tests.viewing.conftest import SCRIPT
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+pytestmark = pytest.mark.slow
+
 
 def kept(tab: Page) -> int:
     return int(tab.inner_text(".kept-count b"))

@@ -24,7 +24,7 @@ from deal import (
     select,
     view,
 )
-from deal.bench.scale import write_results
+from deal.bench.made_up import write_results
 from deal.results.maps import map_path, read_map
 from deal.viewing.pack import Pack
 from deal.viewing.pictures import KINDS
@@ -133,6 +133,7 @@ def test_the_same_results_make_the_same_page(scored: Path, page: Path, tmp_path:
     assert again.read_bytes() == page.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_larger_pool_is_sampled_with_every_pick(large: Path) -> None:
     made = make_page(large, rows=200, thumbnails=0)
     head, columns = shown(made.text)
@@ -153,6 +154,7 @@ def test_images_that_are_gone_are_said_not_hidden(large: Path) -> None:
     assert "There are no overlays" in head["no_maps"]
 
 
+@pytest.mark.slow
 def test_pictures_get_smaller_until_the_page_has_room(
     scored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +318,7 @@ def test_a_pool_in_which_nothing_could_be_scored_is_shown(tmp_path: Path) -> Non
     assert not columns["place"].any()
 
 
+@pytest.mark.slow
 def test_stored_maps_are_laid_over_the_picks_unless_the_image_has_changed(tmp_path: Path) -> None:
     pool, output = tmp_path / "pool", tmp_path / "out"
     shutil.copytree(DEMO / "pool", pool)
