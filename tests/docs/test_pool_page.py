@@ -15,8 +15,8 @@ from PIL import Image
 
 from deal import read_results
 from tests.helpers.logs import writing_log
-from tests.helpers.pages import ROOT, Shell
-from tests.helpers.stores import Bucket, s3_server
+from tests.helpers.pages import ROOT, Shell, run_page
+from tests.helpers.stores import Bucket, s3_server, store_environment
 
 STAMP = 1_714_557_604_033_333_333
 _ROW = re.compile(
@@ -96,3 +96,17 @@ def test_the_commands_of_the_table_of_sources(
         for shown in re.findall(r"`([^`]+[#/][^`]+)`", line["ids"]):
             pattern = re.sub(r"\d+", r"\\d+", re.escape(shown))
             assert any(re.fullmatch(pattern, item_id) for item_id in found[line["source"]])
+
+
+@pytest.mark.slow
+def test_the_page_of_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    fill(folder)
+    (folder / "model.onnx").symlink_to(ROOT / "deal/demo/model.onnx")
+    with s3_server() as endpoint:
+        store_environment(monkeypatch, endpoint)
+        bucket = Bucket(endpoint, "bucket")
+        bucket.fill(folder / "drives", "drives/")
+        bucket.fill(folder / "shards", "shards/")
+        assert run_page(ROOT / "docs/sources.md", Shell(folder, tmp_path / "programs")) >= 18
