@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from deal.errors import ResultsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Chunk", "Columns", "Scores", "Table", "chunks", "column_names"]
+__all__ = ["Chunk", "Columns", "Scores", "Table", "chunks", "column_names", "is_ok"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 Scores: TypeAlias = NDArray[np.float64]
@@ -31,7 +32,7 @@ class Chunk:
     Attributes
     ----------
     columns : mapping of column name to ndarray [m] or [m, K]
-        Columns of the m usable rows, C-contiguous.
+        Columns of the m usable rows, C-contiguous; those of numbers.
     ok : ndarray of bool [n]
         Rows whose ``status`` is ``ok``.
     usable : ndarray of bool [n]
@@ -65,19 +66,34 @@ def _of_mapping(columns: Mapping[str, Any], names: Sequence[str]) -> Iterator[Ch
 
 def _of_table(table: pa.Table, names: Sequence[str]) -> Iterator[Chunk]:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     for batch in table.select(names).to_batches(CHUNK_ROWS):
         ok = np.ones(batch.num_rows, dtype=bool)
         if "status" in names:
-            ok = pc.equal(batch.column("status"), "ok").fill_null(False).to_numpy(False)
+            ok = is_ok(batch.column("status"))
         usable = ok.copy()
         for column in batch.columns:
             usable &= column.is_valid().to_numpy(False)
         # Usually all rows are usable, and copying lists takes longer than scoring them.
         rows = batch if usable.all() else batch.filter(pa.array(usable))
-        arrays = map(_to_numpy, names, rows.columns)
-        yield Chunk(dict(zip(names, arrays, strict=True)), ok, usable)
+        read = [name for name in names if name != "status"]  # texts would become objects
+        yield Chunk({name: _to_numpy(name, rows.column(name)) for name in read}, ok, usable)
+
+
+def is_ok(status: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which values of a column ``status`` are ``ok``, bool [n]."""
+    import pyarrow.compute as pc
+
+    ok, no = _scalars()
+    return np.asarray(pc.fill_null(pc.equal(status, ok), no))
+
+
+@cache
+def _scalars() -> tuple[pa.Scalar, pa.Scalar]:
+    """Values as Arrow has them; to make one from Python's may take longer than to compare rows."""
+    import pyarrow as pa
+
+    return pa.scalar("ok"), pa.scalar(False)
 
 
 def _to_numpy(name: str, array: pa.Array) -> NDArray[Any]:

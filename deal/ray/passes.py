@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ _PART = 512  # rows
 def in_blocks(
     blocks: Dataset,
     scorer: BatchScorer,
-    output: str,
+    output: Path,
     wanted: pa.Array | None,
     need: Need,
     actors: tuple[int, int],
@@ -89,7 +90,7 @@ def one_by_one(
     items: pa.Table,
     scorer: BatchScorer,
     schema: pa.Schema,
-    output: str,
+    output: Path,
     need: Need,
     lanes: int,
     *,
@@ -117,7 +118,7 @@ class _Lost:
     """Items whose block was lost, and the workers that score them."""
 
     def __init__(
-        self, items: pa.Table, scorer: BatchScorer, schema: pa.Schema, output: str, need: Need
+        self, items: pa.Table, scorer: BatchScorer, schema: pa.Schema, output: Path, need: Need
     ) -> None:
         self._ray = load()
         self._items, self._schema, self._need = items, schema, need
@@ -195,7 +196,7 @@ def where(blocks: Dataset, ids: pa.Array) -> pa.Table:
     return pa.concat_tables(table for table in tables if len(table))
 
 
-def _written(rows: list[pa.Table], output: str) -> Done:
+def _written(rows: list[pa.Table], output: Path) -> Done:
     table = pa.concat_tables(rows)
     write(table, output)
     return Done.of_rows(table, {})

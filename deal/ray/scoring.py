@@ -22,7 +22,7 @@ from deal.acquisitions.options import OF_PLUGINS, function_options
 from deal.errors import DealError, EngineUnavailableError, TooManyErrorsError, UsageError
 from deal.machine.files import writing
 from deal.pool.inside import Reading
-from deal.pool.remote_path import is_in_store
+from deal.pool.remote_path import RemotePath
 from deal.ray.cluster import Need, address_of, aloud, connected, load, one_line, workers_for
 from deal.ray.items import Listed, check_unique, listed
 from deal.ray.passes import Dataset, in_blocks, no_worker, one_by_one, where
@@ -31,7 +31,7 @@ from deal.ray.worker import Done, Facts, facts_of
 from deal.results.batches import StoredResults, write
 from deal.results.output import Output
 from deal.results.records import write_record
-from deal.run.batch_scorer import BatchScorer, rows_of_failed
+from deal.run.batch_scorer import BatchScorer, check_item_columns, rows_of_failed
 from deal.run.config import PoolOptions, RunSettings, ScoreConfig
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
 from deal.run.progress import Progress, RunReport
@@ -87,7 +87,7 @@ def score(
     model : path or sequence of paths
         As in `score_pool`; workers have to find it under the same name.
     output : path
-        The output folder, on a file system that all workers share.
+        The output folder, on a file system that all workers share, or in object storage.
     on : str
         ``ray``: a cluster of this call's own, on this machine. ``ray://auto``: the one that this
         machine belongs to. ``ray://HOST[:PORT]``: another one; all paths are those of its machines.
@@ -154,9 +154,8 @@ class _Run:
         runtime = config.scoring.runtime
         on_gpu = runtime.device.startswith("cuda")
         self._need = Need(cpus=runtime.threads or 1, gpus=float(on_gpu))
-        self._output = str(config.output)
-        if not is_in_store(config.output):  # workers have folders of their own
-            self._output = os.path.abspath(config.output)  # noqa: PTH100
+        is_remote = isinstance(config.output, RemotePath)
+        self._output = config.output if is_remote else config.output.absolute()
         self._scorer = BatchScorer.of(
             config.model,
             replace(config.scoring, runtime=replace(runtime, device="cuda" if on_gpu else "cpu")),
@@ -341,14 +340,10 @@ def _rows_of_block(total: int, workers: int) -> int:
 def _ids(given: pa.Table | Dataset) -> pa.Table:
     """The items of a table; of a data set their ids and versions alone."""
     if isinstance(given, pa.Table):
+        check_item_columns(given.column_names)
         return given
     names = given.schema().names
-    if "id" not in names:
-        raise UsageError(
-            f"the data set has the columns {', '.join(names)}; it needs 'id' and 'uri'"
-        )
+    check_item_columns(names)
     wanted = [name for name in ("id", "source_version") if name in names]
-    tables = list(
-        given.select_columns(wanted).iter_batches(batch_size=None, batch_format="pyarrow")
-    )
-    return pa.concat_tables(tables)
+    blocks = given.select_columns(wanted)
+    return pa.concat_tables(blocks.iter_batches(batch_size=None, batch_format="pyarrow"))

@@ -7,6 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -133,7 +134,7 @@ class Worker:
     Parameters
     ----------
     scorer : BatchScorer
-    output : str
+    output : Path
     wanted : pyarrow.Array, optional
         Ids to score; rows of others are passed over.
     attempts : callable, optional
@@ -145,7 +146,7 @@ class Worker:
     def __init__(
         self,
         scorer: BatchScorer,
-        output: str,
+        output: Path,
         wanted: pa.Array | None = None,
         attempts: Callable[[str], int] | None = None,
         lives: int = 1,

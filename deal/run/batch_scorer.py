@@ -27,7 +27,7 @@ from deal.scoring.options import Network, Pixels, Runtime, Scoring, ScoringOptio
 from deal.scoring.session import Session
 from deal.types import Locator, PoolItem
 
-__all__ = ["ITEM_COLUMNS", "BatchScorer", "items_of", "rows_of_failed"]
+__all__ = ["ITEM_COLUMNS", "BatchScorer", "check_item_columns", "items_of", "rows_of_failed"]
 
 _TEXT = pa.string()
 ITEM_COLUMNS: dict[str, pa.DataType] = {
@@ -293,10 +293,20 @@ def items_of(items: pa.Table, endpoint_url: str | None = None) -> Iterator[PoolI
         yield PoolItem(**values, locator=locator, source_version=version)
 
 
+def check_item_columns(names: Sequence[str]) -> None:
+    """Raise UsageError unless these are columns of a table of items."""
+    refuse_unknown("a table of items", dict.fromkeys(names), list(ITEM_COLUMNS), _KNOWN)
+    for name in ("id", "uri"):
+        if name not in names:
+            raise UsageError(
+                f"the items have the columns {', '.join(names) or 'none'}; they need {name!r}"
+            )
+
+
 def _columns(items: pa.Table) -> dict[str, list[Any]]:
     """Columns of a table of items as lists of Python values; raises UsageError."""
     names = items.schema.names
-    refuse_unknown("a table of items", dict.fromkeys(names), list(ITEM_COLUMNS), _KNOWN)
+    check_item_columns(names)
     found: dict[str, list[Any]] = {}
     for name in names:
         kind = ITEM_COLUMNS[name]
@@ -308,8 +318,8 @@ def _columns(items: pa.Table) -> dict[str, list[Any]]:
                 f"the column {name!r} of the items is of type {column.type}, not {kind}: cast it"
             ) from error
     for name in ("id", "uri"):
-        if name not in found or None in found[name]:
-            raise UsageError(f"the items need a column {name!r} without nulls: it names each image")
+        if None in found[name]:
+            raise UsageError(f"the column {name!r} of the items has nulls: it names each image")
     if len(set(found["id"])) < len(items):
         raise UsageError("two items have the same id: give every image an id of its own")
     return found

@@ -113,6 +113,7 @@ class BestRows:
     def add(self, columns: Mapping[str, pa.Array | NDArray[Any]]) -> None:
         """Add rows: columns ``key``, ``id``, perhaps ``region``, `NAMED`, and those of orders."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         scored = ~np.isnan(columns["key"])
         kept = columns[NAMED].copy()
@@ -125,8 +126,7 @@ class BestRows:
                 for name, values in columns.items()
             }
         # Of many rows, ids are longer together than the offsets of short strings reach.
-        columns = {**columns, "id": pa.array(columns["id"]).cast(pa.large_string())}
-        table = pa.table(columns)
+        table = pa.table({**columns, "id": pc.cast(columns["id"], pa.large_string())})
         if len(table):
             self._tables.append(table)
             self._rows += len(table)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
+from deal.acquisitions.columns import is_ok
 from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
 from deal.selection.attributes import column_of, frame_numbers, optional, texts
@@ -168,7 +169,7 @@ class Collected:
             self._places.add(ids, scored, *told)
         pool.rows += len(piece)
         pool.scored += int(scored.sum())
-        pool.unscored += int((is_ok(piece) & ~scored).sum())
+        pool.unscored += int((ok_rows(piece) & ~scored).sum())
         pool.named += int((named & scored).sum())
         if scored.any():
             pool.least = float(np.fmin(pool.least, np.fmin.reduce(keys[scored])))
@@ -277,13 +278,11 @@ class Collected:
                 raise ResultsError(f"{gap.rule} {gap.text}: {rows_of} have no {what}; {remedy}")
 
 
-def is_ok(piece: pa.Table) -> NDArray[np.bool_]:
+def ok_rows(piece: pa.Table) -> NDArray[np.bool_]:
     """Which rows are ok, bool [n]; all of a table that does not say."""
-    import pyarrow.compute as pc
-
     if "status" not in piece.column_names:
         return np.ones(len(piece), dtype=bool)
-    return np.asarray(pc.equal(piece.column("status"), "ok").fill_null(False).to_numpy())
+    return is_ok(piece.column("status"))
 
 
 def require(piece: pa.Table, columns: list[str] | tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.errors import ResultsError
-from deal.selection.collecting import Collected, Keys, is_ok, whole
+from deal.selection.collecting import Collected, Keys, ok_rows, whole
 from deal.selection.growing import Growing
 from deal.selection.order import name_hashes
 from deal.selection.ranking import Ranking
@@ -47,7 +47,7 @@ def scored_pieces(
     needs = list(dict.fromkeys([*_key(sources.table), *bound.columns, *columns]))
     for piece in sources.read(needs):
         if bound.greedy:
-            yield piece, np.where(is_ok(piece), 0.0, np.nan)
+            yield piece, np.where(ok_rows(piece), 0.0, np.nan)
         else:
             yield piece, bound.scores(piece, totals)
 

@@ -21,6 +21,7 @@ import deal
 from deal.ray import score
 from deal.run.batch_scorer import BatchScorer
 from tests.helpers.runs import rows
+from tests.helpers.stores import NUMBERS, Bucket, s3_server, store_environment
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # ray's own
 
@@ -194,3 +195,26 @@ def test_an_interrupted_run_says_so_and_continues(
     assert len(rows(out)) >= 4
     score_in_a_cluster_of_its_own(pool, model, out)
     assert rows(out) == rows(stored)
+
+
+def test_pool_and_results_may_lie_in_object_storage(
+    pool: Path, model: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("moto")
+    with s3_server() as endpoint:
+        store_environment(monkeypatch, endpoint)
+        bucket = f"ray{next(NUMBERS)}"
+        Bucket(endpoint, bucket).fill(pool, "pool/")
+        names = f"s3://{bucket}/pool/", str(model), f"s3://{bucket}/out"
+        command = [sys.executable, "-c", DRIVER, *names]
+        found = [
+            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+            for _ in range(2)
+        ]
+        said = [done.stdout.splitlines()[-1] for done in found]
+        assert said == ["0 11 {'decode': 1}", "11 0 {'decode': 1}"]
+        expected = rows(stored)
+        for row in deal.read_results(f"s3://{bucket}/out").table.to_pylist():
+            for name in ("uri", "source_version"):
+                del row[name]
+            assert row == {key: expected[row["id"]][key] for key in row}

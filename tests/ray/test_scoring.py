@@ -115,6 +115,8 @@ def test_other_settings_and_repeated_ids_are_refused_before_any_work(
     twice = pa.table({"id": ["a", "b", "a"], "uri": ["1", "2", "3"]})
     with pytest.raises(deal.PoolError, match="'a': give every image an id of its own"):
         score(twice, model=model, output=tmp_path / "out")
+    with pytest.raises(deal.UsageError, match="did you mean 'camera'"):
+        score(twice.append_column("cameras", [["x"] * 3]), model=model, output=tmp_path / "out")
     with pytest.raises(deal.UsageError, match="ranks by difficulty"):
         score(
             pool,

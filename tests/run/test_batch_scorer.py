@@ -146,7 +146,7 @@ def test_its_schema_is_that_of_the_parts_that_deal_score_wrote(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop_columns("uri"), "need a column 'uri' without nulls"),
+        (lambda t: t.drop_columns("uri"), "columns id, source_version; they need 'uri'"),
         (lambda t: pa.concat_tables([t, t]), "two items have the same id"),
         (lambda t: t.rename_columns(["id", "uri", "source_versoin"]), "mean 'source_version'"),
         (lambda t: t.append_column("timestamp_ns", [["x"] * 10]), "is of type string, not int64"),
