@@ -138,6 +138,7 @@ def test_it_waits_for_no_run_and_needs_results(tmp_path: Path) -> None:
         deal.results.compact(tmp_path, part_rows=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["while a part is written", "before parts go"])
 def test_a_process_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, moment: str) -> None:
     before = scored(tmp_path, 3)

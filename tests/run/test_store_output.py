@@ -29,6 +29,7 @@ def out(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{Bucket(endpoint, f'output-{next(NUMBERS)}').name}/round-1"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_one_row_per_image(
     deal: Deal, model: Path, tmp_path: Path, out: str
 ) -> None:
