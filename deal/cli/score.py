@@ -60,7 +60,8 @@ _BATCH_SIZE = (
     "--shard",
     metavar="I/N",
     default="0/1",
-    help="Score only part I of N of the pool, split by a hash of the id: 0/4 to 3/4.",
+    help="Score only part I of N of the pool, 0/4 to 3/4: split by a hash of the id, or, of one "
+    "manifest in Parquet, by its rows.",
 )
 @option(
     _POOL,
@@ -265,7 +266,8 @@ _BATCH_SIZE = (
     type=click.Path(),
     metavar="DIR",
     first_day=True,
-    help="Folder for the results. Required. If it holds results already, the run is resumed.",
+    help="Folder for the results, also s3://bucket/out (gs, az). Required. If it holds results "
+    "already, the run is resumed.",
 )
 @option(
     _OUT,
@@ -313,7 +315,7 @@ def command(
     POOL is any number of folders (searched recursively), globs, images, manifests (.txt, .csv,
     .tsv, .jsonl or .parquet with a column uri), and files that hold images: 'shards/*.tar',
     'shards/{000..999}.tar', 'data/*.parquet' with a column of images, videos, robot logs
-    (.mcap). In object storage it is prefixes, globs and images: s3://bucket/drives/ (gs, az).
+    (.mcap). All but manifests may lie in object storage: s3://bucket/drives/ (gs, az).
 
     The network runs once per image. If a run is interrupted, the same command resumes it. The
     ranking is DIR/selection.csv and selection.json, the statistics are DIR/images/*.parquet;

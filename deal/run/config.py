@@ -77,7 +77,8 @@ class RunSettings:
     Parameters
     ----------
     shard : str or Shard
-        Score only one part of the pool, chosen by a hash of the id: ``"0/4"`` … ``"3/4"``.
+        Score only one part of the pool, ``"0/4"`` … ``"3/4"``: chosen by a hash of the id, or, of a
+        pool that is one manifest in Parquet, a range of its rows.
     sequence_from : str, optional
         Regular expression that is searched in an image's id; its first group is the name of the
         image's sequence.
@@ -146,6 +147,7 @@ class ScoreConfig(RunSettings):
         ONNX files, or checkpoints for engine ``torch``: one model, or the members of a committee.
         Statistics of a single model are those of the first.
     output : Path
+        On this machine, or in object storage (`deal.pool.remote_path`).
     scoring : Scoring
     reading : Reading
         What is read of files that hold images.
