@@ -79,11 +79,8 @@ def run(*, images: int = 8, rounds: int = 3) -> Report:
         bound = None if target is None else f">= {target:g}"
         rates = [count / value for value in seconds[name]]
         rows.append(Row(name, spread(rates), "images/s", bound))
-    gains = [
-        plain / own
-        for plain, own in zip(seconds[_PLAIN], seconds["light, all layers"], strict=True)
-    ]
-    rows.append(Row(f"{_PLAIN} / light, all layers", spread(gains), "ratio"))
+    gains = ratios(seconds[_PLAIN], seconds["light, all layers"])
+    rows.append(Row(f"{_PLAIN} / light, all layers", gains, "ratio"))
     return Report(
         question="training",
         settings={"images": count, "size": list(_SIZE), "batch": _BATCH, "rounds": rounds},
