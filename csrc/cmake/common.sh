@@ -63,7 +63,7 @@ Dir::Etc "$state/etc"; APT::Architecture "$arch"; APT::Architectures {"$arch";};
 APT::Sandbox::User "$(id -un)"; Acquire::Languages "none";
 END
   (cd "$state" && export APT_CONFIG=$state/conf && apt-get -qq update && apt-get -qq download "$@") || return 1
-  for deb in "$state"/*.deb; do dpkg -x "$deb" "$root"; done
+  for deb in "$state"/*.deb; do dpkg -x "$deb" "$root" || return 1; done
   touch "$root/complete"
 }
 

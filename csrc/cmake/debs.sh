@@ -32,16 +32,14 @@ else
 fi
 
 pack() {
+  local deb
   rm -rf "$root"
   rm -f "$build"/*.deb "$packages"/*_"$name".deb
-  cmake -S . -B "$build" -G Ninja "${cross[@]}"
-  cmake --build "$build" -- -j "${JOBS:-$(nproc)}"
-  (cd "$build" && cpack -G DEB)
-  local deb
-  for deb in "$build"/*.deb; do
-    cp "$deb" "$packages"
-    dpkg -x "$deb" "$root"
-  done
+  cmake -S . -B "$build" -G Ninja "${cross[@]}" &&
+    cmake --build "$build" -- -j "${JOBS:-$(nproc)}" &&
+    (cd "$build" && cpack -G DEB) &&
+    cp "$build"/*.deb "$packages" || return 1
+  for deb in "$build"/*.deb; do dpkg -x "$deb" "$root" || return 1; done
 }
 
 check_library() {

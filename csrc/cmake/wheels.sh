@@ -26,13 +26,13 @@ git ls-files -z --cached --others --exclude-standard | tar --null --files-from=-
 # wheel PYTHON PROCESSOR: compiles, and names the wheel by the oldest glibc that has all it asks for.
 wheel() {
   local python=$1 processor=$2 suffix
-  suffix=$("$python" -c "import sys; print('.cpython-%d%d-$processor-linux-gnu.so' % sys.version_info[:2])")
   rm -rf "$copy/build"
-  (cd "$copy" && DEAL_CUDA=0 DEAL_BUILD_JOBS=${JOBS:-} LDFLAGS=-s CC=$bin/$processor-cc CXX=$bin/$processor-c++ \
-    _PYTHON_HOST_PLATFORM=linux-$processor SETUPTOOLS_EXT_SUFFIX=$suffix \
-    "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$packages/raw" .)
-  "$bin/auditwheel" repair --wheel-dir "$packages" "$packages"/raw/*_"$processor".whl
-  rm "$packages"/raw/*
+  suffix=$("$python" -c "import sys; print('.cpython-%d%d-$processor-linux-gnu.so' % sys.version_info[:2])") &&
+    (cd "$copy" && DEAL_CUDA=0 DEAL_BUILD_JOBS=${JOBS:-} LDFLAGS=-s CC=$bin/$processor-cc CXX=$bin/$processor-c++ \
+      _PYTHON_HOST_PLATFORM=linux-$processor SETUPTOOLS_EXT_SUFFIX=$suffix \
+      "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$packages/raw" .) &&
+    PATH=$bin:$PATH auditwheel repair --wheel-dir "$packages" "$packages"/raw/*_"$processor".whl &&
+    rm "$packages"/raw/*
 }
 
 # bits PROCESSOR WHEEL VERSION: what bits.py prints with the wheel, or nothing where it cannot run.

@@ -338,6 +338,17 @@ def view(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--images", 8, "Generated scenes of an epoch.")
+@rounds(3)
+@outputs
+def training(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time training on one CPU core."""
+    from deal.bench.training import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @rounds(15)
 @outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -271,9 +272,9 @@ def check_complete(path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_kill_at_any_step_leaves_one_row_an_item_after_resuming(tmp_path: Path) -> None:
+    earlier_run(tmp_path / "earlier")
     for step in itertools.count():
-        path = tmp_path / str(step)
-        earlier_run(path)
+        path = shutil.copytree(tmp_path / "earlier", tmp_path / str(step))
         with killed_before(step) as was_killed:
             run(path)
         stored(path)  # never two rows of an item, not even before the resume

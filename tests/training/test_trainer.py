@@ -164,19 +164,15 @@ def test_a_finished_run_is_not_repeated(config, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "damaged",
-    [b"{", b"", bytes(100), b"[]", b"\xff"],
-    ids=["cut", "empty", "zeros", "list", "bytes"],
-)
-def test_a_damaged_summary_is_made_anew(config, damaged):
+def test_a_damaged_summary_is_made_anew(config):
     first = train(config)
     summary = Path(config.output) / "summary.json"
-    summary.write_bytes(damaged)
-    again = train(config)
     seconds = {key for key in first if "seconds" in key}
-    assert {**again, **dict.fromkeys(seconds)} == {**first, **dict.fromkeys(seconds)}
-    assert json.loads(summary.read_text()) == json.loads(json.dumps(again))
+    for damaged in (b"{", b"", bytes(100), b"[]", b"\xff"):
+        summary.write_bytes(damaged)
+        again = train(config)
+        assert {**again, **dict.fromkeys(seconds)} == {**first, **dict.fromkeys(seconds)}, damaged
+        assert json.loads(summary.read_text()) == json.loads(json.dumps(again)), damaged
 
 
 @pytest.mark.slow
