@@ -75,11 +75,11 @@ def connected(address: str | None) -> Iterator[None]:
         with _quiet():
             yield
         return
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray starts
     options: dict[str, Any] = {}
     if address is None or "://" not in address:  # a server of clients has settings of its own
         options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray starts
         options |= {"num_cpus": available_cores(), "include_dashboard": False}
     with _quiet():
         try:
