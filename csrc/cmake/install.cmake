@@ -24,6 +24,7 @@ endif()
 # The prefix is known only when it is installed: the second pass fills it in.
 set(INSTALLED_PREFIX "@CMAKE_INSTALL_PREFIX@")
 configure_file(csrc/cmake/deal.pc.in deal.pc.in @ONLY)
-install(CODE "configure_file(\"${PROJECT_BINARY_DIR}/deal.pc.in\"
+install(CODE "get_filename_component(CMAKE_INSTALL_PREFIX \"\${CMAKE_INSTALL_PREFIX}\" ABSOLUTE)
+  configure_file(\"${PROJECT_BINARY_DIR}/deal.pc.in\"
   \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig/deal.pc\" @ONLY)"
   COMPONENT dev)
