@@ -31,7 +31,7 @@ from deal.ray.worker import Done, Facts, facts_of
 from deal.results.batches import StoredResults, write
 from deal.results.output import Output
 from deal.results.records import write_record
-from deal.run.batch_scorer import BatchScorer, check_item_columns, rows_of_failed
+from deal.run.batch_scorer import check_item_columns, rows_of_failed, scorer_of
 from deal.run.config import PoolOptions, RunSettings, ScoreConfig
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
 from deal.run.progress import Progress, RunReport
@@ -156,7 +156,7 @@ class _Run:
         self._need = Need(cpus=runtime.threads or 1, gpus=float(on_gpu))
         is_remote = isinstance(config.output, RemotePath)
         self._output = config.output if is_remote else config.output.absolute()
-        self._scorer = BatchScorer.of(
+        self._scorer = scorer_of(
             config.model,
             replace(config.scoring, runtime=replace(runtime, device="cuda" if on_gpu else "cpu")),
             decode_threads=self._need.cpus,

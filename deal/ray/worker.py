@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from deal.errors import DealError
 from deal.results.batches import write
-from deal.run.batch_scorer import BatchScorer
+from deal.run.batch_scorer import BatchScorer, session_of
 
 __all__ = ["Attempts", "Done", "Facts", "Worker", "facts_of"]
 
@@ -37,12 +37,13 @@ class Facts:
 def facts_of(scorer: BatchScorer) -> Facts | DealError:
     """Open a model where the workers will open it."""
     try:
+        session = session_of(scorer)
         facts = Facts(
             schema=scorer.schema,
-            has_difficulty=scorer.has_difficulty,
-            has_committee=scorer.has_committee,
-            device=scorer.device,
-            doubts=scorer.doubts,
+            has_difficulty=session.has_difficulty,
+            has_committee=session.has_committee,
+            device=session.device,
+            doubts=session.doubts,
         )
     except DealError as error:
         return error
@@ -170,15 +171,14 @@ class Worker:
         ):
             return _DONE.empty_table()
         try:
-            before = dict(self._scorer.busy_seconds)
+            seconds = session_of(self._scorer).meter.seconds
+            before = dict(seconds)
             rows = self._scorer(items)
             write(rows, self._output)
         except DealError as error:
             return Done(items.column("id").to_pylist(), failure=error).to_table()
-        after = self._scorer.busy_seconds
-        return Done.of_rows(
-            rows, {name: after[name] - before.get(name, 0.0) for name in after}
-        ).to_table()
+        spent = {name: after - before.get(name, 0.0) for name, after in seconds.items()}
+        return Done.of_rows(rows, spent).to_table()
 
     def rows(self, items: pa.Table) -> pa.Table | DealError:
         """Score items and return their rows, without writing them."""

@@ -134,13 +134,6 @@ class BatchScorer:
         self._scoring = _for_one_process(Scoring.of(**options))
         self._opened: _Opened | None = None
 
-    @classmethod
-    def of(cls, model: Sequence[str], scoring: Scoring, **own: Any) -> BatchScorer:
-        """With options that are parsed already; ``own`` are those of this class alone."""
-        scorer = cls(model, **own)
-        scorer._scoring = _for_one_process(scoring)
-        return scorer
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
 
@@ -151,31 +144,6 @@ class BatchScorer:
         ``deal.fingerprint`` in it tells which results the rows may join. Opens the network.
         """
         return self._open().schema
-
-    @property
-    def device(self) -> str:
-        """The device in use: ``cpu`` or ``cuda:<index>``. Opens the network."""
-        return self._open().session.device
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Warnings about the model, one sentence each; usually empty. Opens the network."""
-        return self._open().session.doubts
-
-    @property
-    def has_committee(self) -> bool:
-        """Whether several members vote. Opens the network."""
-        return self._open().session.has_committee
-
-    @property
-    def has_difficulty(self) -> bool:
-        """Whether the model gives difficulty, as in `Scorer`. Opens the network."""
-        return self._open().session.has_difficulty
-
-    @property
-    def busy_seconds(self) -> dict[str, float]:
-        """Busy seconds by stage since the network was opened, as in `RunReport`."""
-        return {} if self._opened is None else dict(self._opened.session.meter.seconds)
 
     def __call__(self, items: pa.Table) -> pa.Table:
         """Score the images of a table.
@@ -268,6 +236,18 @@ class BatchScorer:
             for index, error in outcome.failures.items():
                 item = outcome.images[index][0]
                 raise ItemError(error.code, f"image {item.id!r}: {error.message}")
+
+
+def scorer_of(model: Sequence[str], scoring: Scoring, **own: Any) -> BatchScorer:
+    """A scorer with options that are parsed already; ``own`` are those of the class alone."""
+    scorer = BatchScorer(model, **own)
+    scorer._scoring = _for_one_process(scoring)
+    return scorer
+
+
+def session_of(scorer: BatchScorer) -> Session:
+    """The network of a scorer, opened: its device, what it gives, doubts and busy seconds."""
+    return scorer._open().session
 
 
 def _for_one_process(scoring: Scoring) -> Scoring:

@@ -38,7 +38,7 @@ class Slow(BatchScorer):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     here = sys.modules[__name__]
     ray.cloudpickle.register_pickle_by_value(here)
-    monkeypatch.setattr("deal.ray.scoring.BatchScorer", Slow)
+    monkeypatch.setattr("deal.run.batch_scorer.BatchScorer", Slow)
     yield
     ray.cloudpickle.unregister_pickle_by_value(here)
 

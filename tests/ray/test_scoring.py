@@ -52,7 +52,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     here = sys.modules[__name__]
     cloudpickle.register_pickle_by_value(here)
-    monkeypatch.setattr("deal.ray.scoring.BatchScorer", Poisoned)
+    monkeypatch.setattr("deal.run.batch_scorer.BatchScorer", Poisoned)
     yield
     cloudpickle.unregister_pickle_by_value(here)
 
