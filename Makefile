@@ -84,10 +84,10 @@ picture: $(VENV)/scoring
 	@$(BIN)/deal-score --demo --output out/picture --overwrite --quiet --budget 4 --previews 4 >/dev/null
 	@cp out/picture/previews.jpg docs/images/demo.jpg
 
-# One worker of pytest per core; WORKERS=0 for none, as a debugger needs.
-WORKERS ?= auto
+# Workers of pytest: one more than cores, since some tests wait; WORKERS=0 for none, as a debugger needs.
+WORKERS ?= $(shell workers=$$(($$(nproc) + 1)); echo $$((workers < 8 ? workers : 8)))
 # With that variable, as in many containers, every worker would compile every test anew.
-PYTEST := env --unset=PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTEST := env --unset=PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 # Programs are compiled and C tests run beside pytest, so that no core waits for another.
 test: $(VENV)/testing

@@ -196,6 +196,7 @@ def test_every_function_that_scores_is_timed():
     assert {row.name for row in report.rows} == names
 
 
+@pytest.mark.slow
 def test_the_core_set_is_checked_timed_and_weighed():
     from deal.bench.core_set import make_features, numpy_k_center, run
 

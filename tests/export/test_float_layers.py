@@ -126,6 +126,7 @@ def test_check_names_the_entry_that_an_older_model_needs(old):
     assert check_model(BUNDLED).findings == []
 
 
+@pytest.mark.slow
 def test_an_older_model_is_written_again_with_the_same_bits(old, image, tmp_path):
     path = tmp_path / "new.onnx"
     arguments = [str(old), "-o", str(path), "--precision", "int8"]

@@ -277,6 +277,7 @@ def test_a_name_that_no_list_can_hold_is_refused_before_anything_runs(make, root
         run_loop(make())
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_is_waited_for(make):
     code = (
         "import os, signal, sys, time; os.kill(os.getppid(), signal.SIGINT)\n"

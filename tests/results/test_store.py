@@ -177,6 +177,7 @@ def test_engines_write_into_it_and_ask_what_is_missing(out: Path) -> None:
         deal.results.write(rows("x", settings={**SETTINGS, "raster": "image"}), str(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [0, 1, 3, 7])
 def test_merging_parts_in_it_survives_a_kill(
     out: Path, monkeypatch: pytest.MonkeyPatch, call: int

@@ -14,12 +14,14 @@ from tests.helpers.trips import COUNT, RULES, check_limits, files, push, record
 from tests.torture.journals import journals, power_cuts
 
 
+@pytest.mark.slow
 def test_fifty_journals_that_are_cut_and_flipped_end_in_the_same_set(tmp_path):
     with journals(tmp_path) as case:
         outcomes = {case(random.Random(number)) for number in range(50)}
     assert outcomes == {"cut, a bit flipped, the same set", "cut, the same set"}
 
 
+@pytest.mark.slow
 def test_power_cuts_that_lose_what_was_not_synced_end_in_the_same_set(tmp_path):
     with power_cuts(tmp_path) as case:
         outcomes = {case(random.Random(number)) for number in range(20)}

@@ -241,6 +241,7 @@ def test_shards_of_one_output_make_the_whole(pool: Path, model: Path, tmp_path: 
     assert sketches[0].to_dict() == whole["score_sketch"]
 
 
+@pytest.mark.slow
 def test_the_shard_that_ends_last_ranks_them_all(
     pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

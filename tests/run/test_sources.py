@@ -353,6 +353,7 @@ def test_a_store_that_nobody_answers_for_ends_the_run_in_one_line(
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_for_a_while_costs_rows_and_not_the_run(
     endpoint: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

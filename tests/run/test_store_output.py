@@ -59,6 +59,7 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
     assert rows(place(out)) == local
 
 
+@pytest.mark.slow
 def test_what_reads_results_reads_them_in_a_store(
     deal: Deal,
     model: Path,

@@ -114,6 +114,7 @@ def test_an_image_that_cannot_be_read_is_a_reason(served: Served) -> None:
     assert answer.body.startswith(b"decode: ")
 
 
+@pytest.mark.slow
 def test_a_browser_shows_images_that_the_page_does_not_hold(
     browser: Browser, served: Served
 ) -> None:
