@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["run"]
 
 _SIZE = (360, 480)
 _TARGET = ">= 0.8"
+_INTERVAL = 0.2  # seconds
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +37,7 @@ def run(
     """Score a pool with ``score_pool`` and with ``deal.ray.score`` in turns, on all cores.
 
     CPU seconds are those of this process and of all below it, Ray's own among them; the cluster is
-    started before, and how long that takes is a row of its own.
+    started before, and how long that takes is a row of its own. It idles below ``score_pool``, too.
 
     Parameters
     ----------
@@ -68,10 +70,11 @@ def run(
             tables = []
             for way, call in calls.items():
                 output = folder / f"{way}-{number}"
-                before, began = _cpu_seconds(), time.perf_counter()
-                total = call(sources, model=network, output=output, device="cpu").scored
+                began = time.perf_counter()
+                with _CpuMeter() as meter:
+                    total = call(sources, model=network, output=output, device="cpu").scored
                 walls[way].append(total / (time.perf_counter() - began))
-                spent[way].append(total / (_cpu_seconds() - before))
+                spent[way].append(total / meter.seconds)
                 tables.append(deal.read_results(output).table.sort_by("id"))
             if not tables[0].equals(tables[1]):
                 raise FailedCheckError("Ray stored other rows than deal-score")
@@ -98,10 +101,43 @@ def run(
     )
 
 
-def _cpu_seconds() -> float:
-    """CPU seconds of this process and of all below it, and of those that have ended."""
+class _CpuMeter:
+    """CPU seconds of this process and of all below it while it is open.
+
+    A worker of Ray that has ended leaves its seconds to nobody, so all processes are looked at
+    again and again, and the last that was seen of each counts.
+    """
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+        self._seen = dict(self._before)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _CpuMeter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._seen |= _ticks()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds, once it is closed."""
+        ticks = (count - self._before.get(key, 0) for key, count in self._seen.items())
+        return sum(ticks) / _TICK
+
+    def _watch(self) -> None:
+        while not self._done.wait(_INTERVAL):
+            self._seen |= _ticks()
+
+
+def _ticks() -> dict[tuple[int, int], int]:
+    """Ticks of this process and of all below it, by number and start."""
     parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
+    found: dict[int, tuple[tuple[int, int], int]] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -111,9 +147,10 @@ def _cpu_seconds() -> float:
             continue
         pid = int(entry.name)
         parents[pid] = int(fields[1])
-        ticks[pid] = sum(map(int, fields[11:15]))  # of itself, and of children it has waited for
-    total, below = 0, {os.getpid()}
+        found[pid] = (pid, int(fields[19])), int(fields[11]) + int(fields[12])
+    ticks: dict[tuple[int, int], int] = {}
+    below = {os.getpid()}
     while below:
-        total += sum(ticks[pid] for pid in below)
+        ticks |= dict(found[pid] for pid in below)
         below = {pid for pid, parent in parents.items() if parent in below}
-    return total / _TICK
+    return ticks
