@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 __all__ = ["Encoder"]
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """A classification network without its classifier, as stages that end at growing strides.
 
     Stage 0 is the stem. The outputs of some stages, the taps, are the features for a decoder.
@@ -34,13 +35,13 @@ class Encoder(nn.Module):
     taps: tuple[int, ...]
     channels: tuple[int, ...]
 
+    @abstractmethod
     def stage(self, number: int) -> nn.Module:
         """The module of a stage."""
-        raise NotImplementedError
 
+    @abstractmethod
     def renamed(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Released weights by the names of this module, without those of the classifier."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map normalised images [B,3,H,W] to features [B,c,⌈H/s⌉,⌈W/s⌉] at the strides s."""
