@@ -34,8 +34,8 @@ class Row:
             return None
         relation, bound = self.target.split()
         if relation == ">=":
-            return self.value.median >= float(bound)
-        return self.value.median <= float(bound)
+            return bool(self.value.median >= float(bound))
+        return bool(self.value.median <= float(bound))
 
 
 @dataclass(frozen=True, slots=True)
