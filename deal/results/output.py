@@ -31,7 +31,7 @@ from deal.errors import OutputError, ResultsError
 from deal.machine.files import writing
 from deal.pool.ids import Shard
 from deal.pool.remote_path import RemotePath, place
-from deal.results.known import DESCRIPTION, Known, redescribed
+from deal.results.known import Known, redescribed
 from deal.results.lock import OutputLock
 from deal.results.maps import remove_foreign_maps, remove_maps
 from deal.results.partfile import Part, deal_metadata
@@ -52,9 +52,6 @@ from deal.results.stock import Stock
 from deal.types import PoolItem
 
 __all__ = ["Output"]
-
-_KNOWN_COLUMNS = ["id", "status", "source_version", "duplicate_of", *DESCRIPTION]
-_REQUESTS = 16
 
 
 class Output:

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose gradients a CPU computes several times as fast as PyTorch."""
+"""Depthwise convolutions with a backward pass of their own on the CPU."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution without bias.
 
     Kernels of 5×5 and dilated ones have their own backward pass on the CPU, since PyTorch's takes
-    up to seven times as long. Its gradients differ from PyTorch's by rounding only.
+    several times as long in bfloat16. Its gradients differ from PyTorch's by rounding only.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from deal.training.depthwise import DepthwiseConv2d
 from deal.training.efficientnet import EfficientNetLite
 from deal.training.encoder import Encoder
 from deal.training.mobilenet import MobileNetV2, scaled_channels
-from deal.training.recipe import NETWORKS, normalization_of
+from deal.training.recipe import NETWORKS, last_stage, normalization_of
 
 __all__ = ["DeepLab", "InputNormalization", "SegmentationNetwork", "build_network"]
 
@@ -20,7 +20,6 @@ _RATES = (6, 12, 18)
 _LOW_LEVEL_CHANNELS = 48
 _HEAD_CHANNELS = 256
 _LITE_HEAD_CHANNELS = 128
-_SHORT = 5  # stages of an encoder without the dilated ones
 
 
 class InputNormalization(nn.Module):
@@ -223,8 +222,7 @@ def build_network(
             **normalization,
         )
         return _initialized(network)
-    short = decoder == "fast"
-    backbone = EfficientNetLite(encoder, width, **({"stages": _SHORT} if short else {}))
+    backbone = EfficientNetLite(encoder, width, last_stage(name))
     channels = backbone.channels
     if decoder == "aspp":
         network = DeepLab(

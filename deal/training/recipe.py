@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from deal.errors import UsageError
 
-__all__ = ["ENCODER_STAGES", "IMAGENET", "NETWORKS", "Recipe", "normalization_of"]
+__all__ = ["IMAGENET", "NETWORKS", "Recipe", "last_stage", "normalization_of"]
 
 _LITE = tuple(
     f"lite{size}{decoder}" for size in range(3) for decoder in ("", "-aspp", "-lraspp", "-fast")
@@ -17,8 +17,11 @@ NETWORKS = ("paper", "light", *_LITE)
 perceptron on four scales; ``-aspp``: with the decoder of ``light``, 128 channels; ``-lraspp``: with
 LR-ASPP; ``-fast``: with LR-ASPP on an encoder without its last two stages."""
 
-ENCODER_STAGES = 7
-"""Stages of every encoder after its stem, which is stage 0 (``-fast`` ends with stage 5)."""
+
+def last_stage(network: str) -> int:
+    """Number of the last stage of a network's encoder; the stem is stage 0."""
+    return 5 if network.endswith("-fast") else 7
+
 
 IMAGENET = "imagenet"
 """``weights`` that an installed package has."""
@@ -140,7 +143,7 @@ class Recipe:
             raise UsageError(
                 f"{called('batch_size')} must be at least 2: batch normalisation needs a batch"
             )
-        last = 5 if self.network.endswith("-fast") else ENCODER_STAGES
+        last = last_stage(self.network)
         if self.freeze is not None and not 0 <= self.freeze <= last:
             raise UsageError(
                 f"{called('freeze')} must be a stage of {self.network}'s encoder, 0 (the stem) to "
@@ -152,6 +155,11 @@ class Recipe:
         if self.cache and self.freeze is None:
             raise UsageError(
                 f"{called('cache')} keeps features of frozen stages: give {called('freeze')} too"
+            )
+        if self.cache and self.compile is not None:
+            raise UsageError(
+                f"{called('cache')} and {called('compile')} exclude each other: what follows the "
+                "kept features is not compiled"
             )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"{called('scale')} needs LOW and HIGH with 0 < LOW <= HIGH")

@@ -147,6 +147,7 @@ def test_warm_up_rises_in_equal_steps_to_the_schedule():
         ({"freeze": 8}, r"--freeze must be a stage of lite0's encoder, 0 \(the stem\) to 7"),
         ({"network": "lite0-fast", "freeze": 6}, "to 5"),
         ({"freeze": None, "cache": 2}, "give --freeze too"),
+        ({"cache": 2, "compile": "default"}, "--cache and --compile exclude each other"),
         ({"warmup": -1}, "--warmup must not be negative"),
     ],
 )
