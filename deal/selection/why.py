@@ -129,7 +129,7 @@ def _codes(
     if reason.sums is None:
         shares = bound.class_shares(table, totals)
     else:
-        sums = _filled(table, reason.sums)
+        sums = _filled(table, reason.sums, 0)
         whole = sums.sum(axis=1, keepdims=True)
         shares = np.divide(sums, whole, out=np.zeros_like(sums), where=whole > 0)
     assert shares is not None
@@ -145,7 +145,8 @@ def _majority_codes(table: pa.Table) -> NDArray[np.uint8]:
 
 
 def _excess_codes(table: pa.Table, usual: NDArray[np.int64]) -> NDArray[np.uint8]:
-    pixels, total = _filled(table, "class_pixels"), _filled(table, "n_pixels")
+    pixels = _filled(table, "class_pixels", len(usual))
+    total = _filled(table, "n_pixels")
     levels = class_levels(pixels.astype(np.int64), total.astype(np.int64))
     excess = levels - usual
     return _best_codes(excess, excess >= _LEAST_EXCESS, levels / LEVELS)
@@ -164,21 +165,19 @@ def _best_codes(
     return codes
 
 
-def _filled(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column as float64 [n] or [n, C], 0 where it is null."""
+def _filled(table: pa.Table, name: str, width: int | None = None) -> NDArray[np.float64]:
+    """A column as float64, 0 where it is null: [n], or [n, C] with C of at least ``width``."""
+    found = [(chunk, chunk.columns[name]) for chunk in chunks(table, [name])]
+    if width is not None:
+        # Rows without values do not tell how many classes there are.
+        width = max([width, *(values.shape[1] for _, values in found if values.ndim == 2)])
     parts = []
-    width = 0
-    for chunk in chunks(table, [name]):
-        values = chunk.columns[name]
-        shape = (len(chunk.ok), *values.shape[1:]) if len(values) else (len(chunk.ok),)
-        part = np.zeros(shape)
+    for chunk, values in found:
+        part = np.zeros((len(chunk.ok),) if width is None else (len(chunk.ok), width))
         if len(values):
             part[chunk.usable] = values
-            width = part.shape[1] if part.ndim == 2 else 0
         parts.append(part)
-    if width:
-        parts = [part if part.ndim == 2 else np.zeros((len(part), width)) for part in parts]
-    return np.concatenate(parts) if parts else np.zeros(0)
+    return np.concatenate(parts) if parts else np.zeros((0,) if width is None else (0, width))
 
 
 def region_texts(sources: Sources, ranking: Ranking, ids: pa.Array) -> pa.ChunkedArray | None:

@@ -130,6 +130,17 @@ def test_a_table_without_the_columns_says_nothing(boundary: str) -> None:
     assert why(pool({}).drop_columns(["class_entropy_sum"]), "margin") == {"0.png": None}
 
 
+@pytest.mark.parametrize("name", ["ds", "ds:margin", "entropy", "margin", "boundary"])
+def test_rows_that_all_lack_sums_say_nothing(name: str, boundary: str) -> None:
+    table = pool({}, {})
+    lists = [n for n in table.column_names if n.startswith("class_")]
+    for column in lists:
+        place = table.column_names.index(column)
+        nulls = pa.nulls(len(table), table.column(column).type)
+        table = table.set_column(place, column, nulls)
+    assert set(why(table, boundary if name == "boundary" else name).values()) == {None}
+
+
 def test_a_row_without_sums_says_nothing_and_the_others_do() -> None:
     table = pool({}, {"class_entropy_sum": None}, {"class_entropy_sum": [0.0] * 4})
     assert why(table, "margin") == {
