@@ -279,10 +279,10 @@ class LoopConfig:
                 "[data] size cannot be used with [training] command, which reads the files itself: "
                 "the model's input_size decides the size for scoring"
             )
-        if self.scoring.engine not in ("ort", "trt"):
+        if self.scoring.engine not in ("ort", "openvino", "trt"):
             raise UsageError(
-                f"[scoring] engine must be ort or trt, not {self.scoring.engine!r}: [training] "
-                "command writes ONNX"
+                f"[scoring] engine must be ort, openvino or trt, not {self.scoring.engine!r}: "
+                "[training] command writes ONNX"
             )
 
 

@@ -42,7 +42,7 @@ def method(acquisition="random", **options):
         (
             {"scoring__engine": "nonsense"},
             UsageError,
-            r"\[scoring\] engine 'nonsense' is unknown; choose one of ort, trt, torch",
+            r"\[scoring\] engine 'nonsense' is unknown; choose one of ort, openvino, trt, torch",
         ),
         ({"scoring__device": "gpu"}, UsageError, r"\[scoring\] .*'gpu'"),
         (
