@@ -88,6 +88,7 @@ def draw_pictures(
                 sources=folders,
                 ranking=Ranking.of(**options),
                 count=previews,
+                progress=progress,
             )
             notes += more
     return Pictures(path, tuple(notes))
