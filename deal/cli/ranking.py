@@ -186,6 +186,14 @@ _RANKING_OPTIONS = [
     ),
     option(
         _RULES,
+        "--stratify",
+        metavar="class|ATTR[:P%]",
+        help="Share out P% of the budget, and give out the rest by score. class takes the best of "
+        "each predicted class in turn (class:66%); each sequence, camera, folder or value of a "
+        "column of the manifest takes its share of the pool. P defaults to 100.",
+    ),
+    option(
+        _RULES,
         "--min-gap",
         metavar="2s|30f",
         first_day=True,

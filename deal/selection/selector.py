@@ -29,6 +29,7 @@ from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import Spreading, asks_for_places, near_levels
+from deal.selection.strata import choose_by_strata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +112,7 @@ def _selected(
     """Choose from rows; TooFewRowsError if they are not enough."""
     order = rank(rows.ids, rows.keys, regions=rows.regions)
     _trim()
-    choice, extra, notes = _choose(bound, ranking, rows, order)
+    choice, extra, notes = _choose(bound, ranking, rows, order, totals)
     taken = np.frombuffer(choice.taken, np.int64)
     metadata: dict[str, Any] = {
         "format": 1,
@@ -143,7 +144,11 @@ def _trim() -> None:
 
 
 def _choose(
-    bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
+    bound: Bound,
+    ranking: Ranking,
+    rows: Rows,
+    order: NDArray[np.int64],
+    totals: NDArray[np.int64] | None,
 ) -> tuple[Choice, dict[str, Any], list[str]]:
     """Return the rows that are taken, further metadata, and notes for the user."""
     pool, of_regions = rows.pool, rows.regions is not None
@@ -194,6 +199,8 @@ def _choose(
         )
         notes += lacks
     else:
+        if ranking.stratify is not None:
+            extra["strata"] = choose_by_strata(rows, ranking, bound, totals, choice, open_rows)
         later = order[(is_open & rows.sampled & ~rows.drawn)[order]]
         spreading.choose(choice, open_rows, later, more=not rows.is_whole)
     taken = np.frombuffer(choice.taken, np.int64)
