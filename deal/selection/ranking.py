@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Unpack
 
 from deal.acquisitions import Bound, bind
 from deal.acquisitions.lookup import find
 from deal.acquisitions.options import AcquisitionOptions, function_options
+from deal.acquisitions.registry import POLICIES
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.limits import Limits
@@ -31,42 +32,11 @@ from deal.selection.rules import (
 )
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
-__all__ = ["BY", "FEATURES", "GAP_PER", "Ranking", "SelectOptions", "flat_options"]
+__all__ = ["BY", "FEATURES", "GAP_PER", "Ranking"]
 
 BY = ("score", "score-per-cost")
 FEATURES = ("auto", "embedding", "statistics")
 GAP_PER = ("camera", "sequence")
-
-
-class SelectOptions(AcquisitionOptions, total=False):
-    """Types of the options that :meth:`Ranking.of` documents, and of the acquisition function's."""
-
-    acquisition: str
-    seed: int
-    stochastic: str | Stochastic | None
-    budget: str | int | Budget | None
-    table: Literal["images", "regions"] | None
-    by: Literal["score", "score-per-cost"] | None
-    cost: Literal["count", "pixels", "clicks"] | None
-    click_corner: float
-    click_length: float
-    click_fixed: float
-    max_per_image: int | None
-    spread: str | Spread
-    near_duplicates: str | float | NearLimit
-    quota: str | Quota | Iterable[str | Quota]
-    stratify: str | Strata | None
-    min_gap: str | Gap | None
-    gap_per: Literal["camera", "sequence"]
-    max_bytes: int | str | None
-    window: int | str | None
-    window_budget: int | None
-    window_bytes: int | str | None
-    exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-    include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-    diverse: str | float | Diverse | None
-    features: Literal["auto", "embedding", "statistics"]
-    metric: Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +149,8 @@ class Ranking:
         Parameters
         ----------
         acquisition : str
-            One of `acquisition_names`.
+            One of `acquisition_names`; or ``clasp``, which is ``entropy`` with ``stratify``
+            class:66% and ``stochastic`` power:1, unless these are given.
         seed : int
             Seed of functions that take one, such as ``random``, and of ``stochastic``.
         stochastic : str, optional
@@ -263,6 +234,9 @@ class Ranking:
         UsageError
             A value is invalid, values contradict each other, or a list cannot be read.
         """
+        if policy := POLICIES.get(acquisition):
+            acquisition = policy.acquisition
+            stratify, stochastic = stratify or policy.stratify, stochastic or policy.stochastic
         parsed = parse_budget(budget)
         if parsed.unit == "bytes":
             if max_bytes is not None:
@@ -444,16 +418,6 @@ class Ranking:
                 f"{len(both)} names are in exclude and include, such as {name!r}: drop them from "
                 "one"
             )
-
-
-def flat_options(options: Mapping[str, Any]) -> SelectOptions:
-    """Read the options of a table in a file, which lists a plugin's options among the others."""
-    known = SelectOptions.__annotations__
-    own = {name: value for name, value in options.items() if name not in known}
-    found = {name: value for name, value in options.items() if name in known}
-    if own:
-        found["acquisition_options"] = {**(found.get("acquisition_options") or {}), **own}
-    return cast(SelectOptions, found)
 
 
 def _paths(

@@ -22,8 +22,9 @@ from deal.selection.gather import gather, notes_on_quotas, pool_totals, scored_p
 from deal.selection.greedy import Cap, Choice, Rule, Spacing
 from deal.selection.limits import LimitRule, read_measures
 from deal.selection.named import Named, lacking
+from deal.selection.options import SelectOptions
 from deal.selection.order import rank
-from deal.selection.ranking import Ranking, SelectOptions
+from deal.selection.ranking import Ranking
 from deal.selection.reach import Reach, TooFewRowsError
 from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList

@@ -221,14 +221,13 @@ def _shares(
     """Codes [n] of the groups of an attribute, and what each may take."""
     group = rows.groups[attribute]
     part = choice.limit - choice.spent
-    sizes = np.bincount(
-        group.codes[open_rows], choice.weights[open_rows], minlength=len(group.values)
-    )
+    sizes: NDArray[np.float64] = np.zeros(len(group.values))
+    np.add.at(sizes, group.codes[open_rows], choice.weights[open_rows])
     total = float(sizes.sum())
     if part >= total or not total:
         return group.codes, sizes
     if ranking.budget.cost != "count":
-        return group.codes, sizes * (part / total)
+        return group.codes, np.asarray(sizes * (part / total), np.float64)
     count = int(part)
     whole = [count * int(size) for size in sizes]
     limits = np.array([share // int(total) for share in whole], np.float64)
