@@ -136,7 +136,7 @@ def parse_schedule(text: object) -> Schedule | None:
         )
     except (ValueError, UsageError):
         raise UsageError(
-            f"stochastic {text!r}: write power or softrank, :, and the first and the last BETA, each "
+            f"stochastic {text!r}: write power or softrank, :, and the first and last BETA, each "
             "above 0 and up to 1e6, such as power:1..100"
         ) from None
 
