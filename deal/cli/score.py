@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from deal.cli.common import key_value, print_note, print_selection
+from deal.cli.common import key_value, print_note, print_selection, spare_pandas
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.pictures import previews_option, store_maps_option
@@ -343,6 +343,8 @@ def command(
     # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
     # with the pool; they would be faster, but a run hardly allocates.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if on is None:  # Ray uses pandas itself
+        spare_pandas()
     # Pillow warns of odd tags by line numbers of its own; what matters is in the image's row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with Display(enabled=not quiet) as display:

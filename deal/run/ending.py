@@ -103,6 +103,7 @@ def finished(
             count=config.previews,
             max_pixels=config.max_pixels,
             endpoint_url=config.reading.endpoint_url,
+            progress=progress,
         )
         said += more
     maps: Path | None = None

@@ -24,7 +24,7 @@ from deal.scoring.committee import Committee, Members
 from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.mapmaker import MapMaker
-from deal.scoring.maps import ClassMap, Maps
+from deal.scoring.maps import ClassMap, Maps, ScoreMap
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
 from deal.scoring.statistics import Kernel
@@ -299,13 +299,26 @@ class Session:
         cameras: Sequence[str | None] | None = None,
     ) -> list[Maps | ItemError]:
         """What :meth:`maps` gives, with the reason for each image that fails."""
+        return self._maps.maps(images, cameras, self._measure_here(acquisition))
+
+    def score_maps_or_errors(
+        self,
+        images: Sequence[Image8],
+        *,
+        acquisition: str | Mapping[str, Any] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> list[ScoreMap | ItemError]:
+        """Classes and score of :meth:`maps_or_errors`, without the work for the others."""
+        return self._maps.scores(images, cameras, self._measure_here(acquisition))
+
+    def _measure_here(self, acquisition: str | Mapping[str, Any] | None) -> Measure:
         measure = self.measure(acquisition)
         if measure.of_committee and not self.has_committee:
             raise UsageError(
                 f"{measure.label} needs the votes of a committee: give several models, --flip or "
                 "--dropout-passes"
             )
-        return self._maps.maps(images, cameras, measure)
+        return measure
 
     def measure(self, acquisition: str | Mapping[str, Any] | None = None) -> Measure:
         """What :meth:`maps` shows as ``score`` for a function; raises UsageError."""

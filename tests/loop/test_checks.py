@@ -208,6 +208,11 @@ def test_what_is_picked_needs_no_engine_and_what_is_not_does(make_config, no_cud
         ({"methods": method("focus:entropy", focus=["bus"])}, UsageError, "bus.*road"),
         ({"methods": method(quota="folder=1")}, DealError, "allow only 1 of the 2 images"),
         (
+            {"methods": method(stratify="sequence")},
+            UsageError,
+            "stratify sequence: none of 6 rows has a sequence",
+        ),
+        (
             {"rounds": {"labeled": [2, 4], "regions": "grid:8"}, "methods": method(min_gap="2f")},
             UsageError,
             "min_gap 2f: 6 of 6 rows have no sequence",
