@@ -50,6 +50,17 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--threads", 2, "Number of threads.", least=2)
+@rounds(15)
+@outputs
+def threads(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time one image on several threads, also beside PyTorch's."""
+    from deal.bench.threads import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
 @click.option(

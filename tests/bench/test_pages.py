@@ -143,6 +143,18 @@ def test_what_cannot_be_timed_with_the_kernel_is_said(small_kernel, monkeypatch)
     assert nominal == pytest.approx(2 * rows["native kernel", "ns/(pixel·class)"])
 
 
+def test_threads_are_held_to_one_and_timed_beside_pytorch(monkeypatch):
+    pytest.importorskip("torch")
+    from deal.bench import threads
+
+    for name, value in {"_CALLS": 1, "_PAUSE": 0.0, "_PRODUCT": 16}.items():
+        monkeypatch.setattr(threads, name, value)
+    rows = {row.name: row.value.median for row in threads.run(threads=2, rounds=1).rows}
+    for kind in ("smooth", "noisy"):
+        for way in ("1 thread", "2 threads", "2 threads beside PyTorch's"):
+            assert rows[f"{kind}: {way}"] > 0
+
+
 def test_the_chain_of_the_clock_adds_once_a_cycle():
     from deal.bench import clock
 
