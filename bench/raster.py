@@ -72,9 +72,9 @@ def run(*, pool: Sequence[str], model: str, images: int | None = None) -> Report
             found = kernel.statistics(output, group.size, None, group.mask, Meter())
             seconds[raster] += time.thread_time() - start
             parts[raster].append(found.images)
-    tables = [_joined(parts[raster]) for raster in _RASTERS]
+    full, half = (_joined(parts[raster]) for raster in _RASTERS)
     rows = [
-        *_agreement(*tables, engine.spec.classes),
+        *_agreement(full, half, engine.spec.classes),
         *(
             Row(f"kernel, raster {raster}", single(1e3 * spent / len(items)), "CPU ms/image")
             for raster, spent in seconds.items()
