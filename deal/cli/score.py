@@ -217,10 +217,11 @@ _BATCH_SIZE = (
 @option(
     _WHAT,
     "--raster",
-    type=click.Choice(["input", "image"]),
+    type=click.Choice(["input", "half", "image"]),
     default="input",
     show_default=True,
-    help="Take the statistics over the pixels of the network's input, or of the upright image.",
+    help="Take the statistics over the pixels of the network's input, of half its height and "
+    "width, or of the upright image. Counts, lengths and sizes of regions are in these pixels.",
 )
 @option(
     _WHAT,
