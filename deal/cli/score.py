@@ -157,8 +157,8 @@ _BATCH_SIZE = (
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|trt|torch",
-    help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
+    metavar="ort|openvino|trt|torch",
+    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
 )
 @option(
     _RUN,
@@ -173,7 +173,8 @@ _BATCH_SIZE = (
     _RUN,
     "--precision",
     metavar="fp32|fp16|bf16|int8",
-    help="Demand this precision. Default: the one the model was exported in.",
+    help="Demand this precision. Default: the one the model was exported in. --engine openvino "
+    "also computes an fp32 model in bf16, where the processor has it.",
 )
 @option(
     _RUN,

@@ -43,6 +43,7 @@ Source = str | os.PathLike[str]
 Mapped: TypeAlias = "tuple[str, NDArray[np.uint8], Maps] | tuple[str, None, ItemError]"
 
 _NAMED = ("engine", "flip", "dropout_passes", "dropout_seed", "raster", "scaled_decode")
+_REOPENED = ("ort", "openvino", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def reopen(
         enough: it is the first model that classes and difficulty come from.
     engine : str, optional
         By default the engine that scored; ONNX Runtime instead of TensorRT, whose engine may not be
-        here.
+        here. Always in the precision of the model's file.
     device : str
         As in `deal.Scorer`.
     threads : int, optional
@@ -127,7 +128,8 @@ def reopen(
     options["model_options"] = settings.get("model_options") or {}
     if len(paths) < len(settings.get("model", [])):
         options |= {"flip": False, "dropout_passes": 0}
-    options["engine"] = engine or ("torch" if options.get("engine") == "torch" else "ort")
+    scored_by = options.get("engine")
+    options["engine"] = engine or (scored_by if scored_by in _REOPENED else "ort")
     options |= {"raster": stored["raster"], "device": device, "threads": threads}
     if isinstance(stored["difficulty"], dict):
         options["difficulty_head"] = DifficultyHead.from_dict(stored["difficulty"])

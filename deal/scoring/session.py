@@ -127,6 +127,11 @@ class Session:
         return self._engine.model.device
 
     @property
+    def engine(self) -> str:
+        """Name of the engine in use."""
+        return self._engine.model.name
+
+    @property
     def batch_size(self) -> int:
         """Images that go through the network together."""
         default = _BATCH if self.device == "cpu" else DEFAULT_BATCH
@@ -331,7 +336,10 @@ class Session:
         )
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Settings that change a stored number, as JSON; engine, device and threads do not."""
+        """Settings that change a stored number, as JSON.
+
+        Device and threads do not, and an engine does only by :meth:`Engine.own_numbers`.
+        """
         spec = self.spec
         head = self._head.to_dict() if self._head is not None else None
         committee = self._engine.fingerprint_settings()
@@ -342,6 +350,7 @@ class Session:
             **self._inputs.fingerprint_settings(),
             "regions": self._plan.settings(),
             "precision": spec.precision,
+            **self._engine.model.own_numbers(),
             **({} if committee is None else {"committee": committee}),
         }
 
