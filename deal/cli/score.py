@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from deal.cli.common import key_value, print_note, print_selection
+from deal.cli.common import key_value, print_note, print_selection, spare_pandas
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.pictures import previews_option, store_maps_option
@@ -157,8 +157,8 @@ _BATCH_SIZE = (
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|trt|torch",
-    help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
+    metavar="ort|openvino|trt|torch",
+    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
 )
 @option(
     _RUN,
@@ -173,7 +173,8 @@ _BATCH_SIZE = (
     _RUN,
     "--precision",
     metavar="fp32|fp16|bf16|int8",
-    help="Demand this precision. Default: the one the model was exported in.",
+    help="Demand this precision. Default: the one the model was exported in. --engine openvino "
+    "also computes an fp32 model in bf16, where the processor has it.",
 )
 @option(
     _RUN,
@@ -341,6 +342,8 @@ def command(
     # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
     # with the pool; they would be faster, but a run hardly allocates.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if on is None:  # Ray uses pandas itself
+        spare_pandas()
     # Pillow warns of odd tags by line numbers of its own; what matters is in the image's row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with Display(enabled=not quiet) as display:

@@ -18,7 +18,8 @@ from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
-from deal.selection.ranking import Ranking, SelectOptions
+from deal.selection.options import SelectOptions
+from deal.selection.ranking import Ranking
 
 __all__ = [
     "AUTO",
