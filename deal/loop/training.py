@@ -26,7 +26,7 @@ _CHOICES = {
 
 _WITHOUT_EFFECT = (
     *("batch_size", "alpha", "crop", "scale", "blur", "color_jitter"),
-    *("precision", "compile", "cache"),
+    *("precision", "compile", "cache", "ema"),
 )
 
 
