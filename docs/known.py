@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.loop.files import write_csv
-from deal.loop.statistics import Interval, labels_needed, mean_interval, paired_differences
+from deal.loop.statistics import labels_needed, mean_interval, paired_differences
 from deal.loop.table import read_experiment, write_table
 from deal.report.loop_text import interval_text, signed_text
 
@@ -110,16 +110,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def round_table(name: str) -> list[str]:
-    """mIoU of every method and round, in percent."""
+    """Mean IoU of every method and round, in percent."""
     data = Data(name)
-    rows = [
-        [
-            f"`{method}`",
-            *(interval_text(mean_interval(column)) for column in zip(*of.values(), strict=True)),
-        ]
-        for method, of in data.curves().items()
-        if len({len(curve) for curve in of.values()}) == 1
-    ]
+    rows = []
+    for method, of in data.curves().items():
+        whole = [curve for curve in of.values() if len(curve) == len(data.counts)]
+        if whole:
+            means = [mean_interval(column) for column in zip(*whole, strict=True)]
+            rows.append([f"`{method}`", *map(interval_text, means)])
     if data.full:
         full = interval_text(mean_interval(list(data.full.values())))
         rows.append(["every label", *[""] * (len(data.counts) - 1), full])

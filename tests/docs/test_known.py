@@ -47,9 +47,8 @@ def test_an_effect_is_the_paired_difference_over_the_rounds(trial):
 
 
 def test_a_page_gets_tables_and_what_was_not_run_says_so(trial):
-    page = (
-        "<!-- known rounds trial -->old<!-- /known --> <!-- known classes none --><!-- /known -->"
-    )
+    end = "<!-- /known -->"
+    page = f"<!-- known rounds trial -->old{end} <!-- known classes none -->{end}"
     text = trial.filled(page, [])
     assert "old" not in text
     assert "| `random` | 40.0 ± 0.0 | 50.0 ± 0.0 | 60.0 ± 0.0 |" in text
