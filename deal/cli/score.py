@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from deal.errors import UsageError
 from deal.text import printable
 
 if TYPE_CHECKING:
-    from deal.run.progress import RunReport
+    from deal.run.progress import RunReport, Screened
 
 _POOL, _MODEL, _RUN = "Pool", "Model", "Engine"
 _WHAT, _OUT = "Statistics", "Output"
@@ -151,6 +152,26 @@ _BATCH_SIZE = (
     "size_multiple, resize, pad_value, pad_position, interpolation, mean, std, align_corners, "
     "input_layout, output_layout, batch, output_kind, activation, "
     "dropout, output.",
+)
+@option(
+    _MODEL,
+    "--screen",
+    metavar="auto|FACTOR|FILE",
+    first_day=True,
+    help="Score the whole pool cheaply first, and exactly only what can still reach --budget: at "
+    "FACTOR (0.5) of the height and width of the network's input, with the cheaper model FILE, or, "
+    "with auto, at the factor that costs least. Rows that are not scored exactly get the status "
+    "skipped; the same command without --screen completes them.",
+)
+@option(
+    _MODEL,
+    "--screen-keep",
+    type=float,
+    default=0.99,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of the best possible mean score that the picks reach, with 95% confidence. A "
+    "lower one takes less time; small pools and budgets need a low one.",
 )
 @option(
     _RUN,
@@ -368,6 +389,7 @@ def _for_cluster(options: dict[str, Any]) -> dict[str, Any]:
     """Without the options that a cluster does not have, unless they were given."""
     given = click.get_current_context().get_parameter_source
     alone = ("regions", "keep_regions", "outlines", "sessions", "decode_threads", "dedup", "shard")
+    alone += ("screen", "screen_keep")
     return {
         name: value
         for name, value in options.items()
@@ -395,6 +417,7 @@ def _document(report: RunReport, top: int) -> dict[str, Any]:
         "output": path_to_id(str(report.output)),
         "previews": None if report.previews is None else path_to_id(str(report.previews)),
         "maps": None if report.maps is None else path_to_id(str(report.maps)),
+        **({} if report.screen is None else {"screen": asdict(report.screen)}),
         "selection": report.selection.metadata,
         "top": list(report.selection.records(max(top, 0))),
     }
@@ -411,6 +434,8 @@ def _print_summary(report: RunReport) -> None:
         f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "
         f"{failed} failed; {report.seconds:.1f} s{speed}"
     )
+    if report.screen is not None:
+        click.echo(f"screening    {_screening(report.screen)}")
     if failed:
         codes = ", ".join(f"{count} {code}" for code, count in report.errors.items())
         click.echo(f"quarantined  {codes} (column error in {_shown(report.output / 'images')})")
@@ -420,6 +445,23 @@ def _print_summary(report: RunReport) -> None:
         click.echo(f"previews     {_shown(report.previews)}")
     if report.maps is not None:
         click.echo(f"maps         {_shown(report.maps)}")
+
+
+def _screening(found: Screened) -> str:
+    """What screening did: what is promised, and what it cost."""
+    if found.reason is not None:
+        return f"does not pay here, so all images are scored exactly: {found.reason}"
+    text = (
+        f"mean score of the picks ≥ {found.kept:.3f} of the best possible (95% confidence); "
+        f"{found.exact} images scored exactly, {found.skipped} skipped, {found.screened} screened "
+        f"{found.shown}: about {found.cost:.2f} of the time of the network"
+    )
+    if found.elsewhere:
+        text += (
+            f"; {found.elsewhere} images of other shards still have to be scored exactly: run the "
+            "commands of the other shards again"
+        )
+    return text
 
 
 def _shown(path: Path) -> str:
