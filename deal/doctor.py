@@ -24,6 +24,7 @@ _PACKAGES: dict[str, tuple[str | None, str]] = {
     **dict.fromkeys(("numpy", "pyarrow", "Pillow", "simplejpeg", "click", "rich"), (None, "")),
     "onnxruntime": ("ort", "scoring on ONNX Runtime"),
     "onnxruntime-gpu": ("ort-gpu", "instead of [ort], for CUDA"),
+    "openvino": ("openvino", "scoring on OpenVINO, also in bf16"),
     "tensorrt": ("trt", "scoring on TensorRT"),
     "scikit-image": ("superpixel", "--regions slic:N"),
     "torch": ("train", "training and engine torch"),
@@ -65,6 +66,7 @@ def examine() -> Iterator[Finding]:
     for engine, start in (("ort", _ort), ("torch", _torch)):
         for device in ("cpu", "cuda"):
             yield _tried("engines", f"{engine} on {device}", partial(start, device))
+    yield _tried("engines", "openvino on cpu", _openvino)
     yield _tried("engines", "trt on cuda", _trt)
 
 
@@ -111,6 +113,15 @@ def _ort(device: str) -> str:
 
     engine = open_engine(demo_file("model.onnx"), "ort", device, threads=1, batch_size=1)
     return f"ran the bundled model on {engine.device}"
+
+
+def _openvino() -> str:
+    from deal.engines import open_engine
+    from deal.machine.processor import has_bfloat16
+
+    engine = open_engine(demo_file("model.onnx"), "openvino", threads=1)
+    bf16 = "" if has_bfloat16() else "; this processor does not compute bf16"
+    return f"ran the bundled model on {engine.device}{bf16}"
 
 
 def _trt() -> str:

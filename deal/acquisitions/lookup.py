@@ -5,6 +5,7 @@ from __future__ import annotations
 from deal.acquisitions.plugins import load_installed
 from deal.acquisitions.registry import (
     ALIASES,
+    POLICIES,
     Acquisition,
     acquisition_names,
     registered,
@@ -27,6 +28,11 @@ def find(name: str) -> Acquisition:
     if name not in registry:
         load_installed()
         registry = registered()
+    if name in POLICIES:
+        raise UsageError(
+            f"{name} is a way to select, which deal select, deal-score and deal loop take, and has "
+            f"no scores of its own: score by {POLICIES[name].acquisition}"
+        )
     if name not in registry:
         names = acquisition_names()
         raise UsageError(

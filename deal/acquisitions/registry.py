@@ -18,7 +18,9 @@ from deal.errors import UsageError
 __all__ = [
     "ALIASES",
     "BUILT_IN",
+    "POLICIES",
     "Acquisition",
+    "Policy",
     "acquisition",
     "acquisition_names",
     "all_or_none",
@@ -47,6 +49,28 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
 """Module of this package → names that it registers, so that names are known without NumPy."""
 
 ALIASES = {"ds": "ds:none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A way to select under one name: a function with options, each of which the user may replace.
+
+    Attributes
+    ----------
+    acquisition, stratify, stochastic : str
+        As in :meth:`deal.selection.Ranking.of`.
+    in_rounds : str
+        ``stochastic`` where rounds are counted (`deal loop`).
+    """
+
+    acquisition: str
+    stratify: str
+    stochastic: str
+    in_rounds: str
+
+
+POLICIES = {"clasp": Policy("entropy", "class:66%", "power:1", "power:1..100")}
+"""Names that a selection takes in place of a function: clasp is ClaSP PE, arXiv 2601.13677."""
 TABLES = ("images", "regions")
 RESERVED = ("totals", "classes", "table")
 """Keyword-only parameters of a function that are not options; `Bound` passes them."""
@@ -218,7 +242,7 @@ def suggestion(name: str, names: Sequence[str]) -> str:
 
 
 def _is_built_in(name: str) -> bool:
-    return name in ALIASES or any(name in names for names in BUILT_IN.values())
+    return name in ALIASES or name in POLICIES or any(name in names for names in BUILT_IN.values())
 
 
 def _same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

@@ -134,7 +134,7 @@ def check_model(
         Oriented RGB, to try it on.
     options : mapping, optional
         Keys of the contract that win over the model's own.
-    engine : ``ort`` or ``trt``
+    engine : ``ort``, ``openvino`` or ``trt``
     device : str
         As in :func:`deal.engines.open_engine`.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from deal.cli.common import OWN_PROCESS
 from deal.cli.ending import end_at_signals
 from deal.cli.grouped import CommandGroup
 from deal.cli.streams import finish_output, open_streams
@@ -92,7 +93,7 @@ def score_main() -> None:
 
 def _main(command: click.Command, name: str) -> int:
     open_streams()
-    code = run(command, sys.argv[1:], name)
+    code = run(command, sys.argv[1:], name, own_process=True)
     end_at_signals()
     try:
         finish_output()
@@ -104,7 +105,9 @@ def _main(command: click.Command, name: str) -> int:
     return code
 
 
-def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
+def run(
+    command: click.Command, arguments: Sequence[str], name: str, *, own_process: bool = False
+) -> int:
     """Run a command and return its exit code; errors become one line on stderr.
 
     Parameters
@@ -113,6 +116,8 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     arguments : sequence of str
     name : str
         What the command is called in its help.
+    own_process : bool
+        The process ends with the command, so the command may change what others would rely on.
 
     Returns
     -------
@@ -121,7 +126,12 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     """
     debug = "--debug" in arguments or os.environ.get("DEAL_DEBUG", "0") not in ("", "0")
     try:
-        code = command.main(list(arguments), prog_name=name, standalone_mode=False)
+        code = command.main(
+            list(arguments),
+            prog_name=name,
+            standalone_mode=False,
+            obj=OWN_PROCESS if own_process else None,
+        )
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)

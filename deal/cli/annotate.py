@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import print_note
+from deal.cli.common import print_note, spare_pandas
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar
 from deal.cli.reading import endpoint_option
@@ -150,6 +150,7 @@ def command(out: str, output: str, as_json: bool, quiet: bool, **options: Any) -
 
     Exit status: 0 done; 1 failed; 2 usage; 3 done, but some images were left out.
     """
+    spare_pandas()
     from deal.annotation.export import annotate
 
     if output == "":

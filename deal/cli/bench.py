@@ -352,7 +352,7 @@ def training(as_json: bool, output: str | None, **options: Any) -> None:
 @rounds(15)
 @outputs
 def startup(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time deal-score --help."""
+    """Time the start of deal-score, a small pool, and previews."""
     from deal.bench.startup import run
 
     show(run(**options), as_json, output)

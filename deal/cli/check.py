@@ -49,7 +49,7 @@ _VERDICTS = {0: "good", 1: "refused", 3: "doubtful"}
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|trt",
+    metavar="ort|openvino|trt",
     help="What runs the network.",
 )
 @option(

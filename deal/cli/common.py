@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from deal.selection import Selection
 
 __all__ = [
+    "OWN_PROCESS",
     "Size",
     "key_value",
     "print_note",
     "print_selection",
+    "spare_pandas",
 ]
+
+
+OWN_PROCESS = "own process"
+"""The object of a click context whose command ends with its process."""
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # older ones are not generic
@@ -57,6 +63,17 @@ def key_value(text: str) -> tuple[str, Any]:
         if value.startswith(("[", "{")):
             raise UsageError(f"--model-option {key}: {error}") from error
         return key, value
+
+
+def spare_pandas() -> None:
+    """Keep Arrow from importing pandas if the command has a process of its own.
+
+    What a command calls that takes or gives data frames must not come after it.
+    """
+    if click.get_current_context().obj == OWN_PROCESS:
+        from deal.machine.arrow import without_pandas
+
+        without_pandas()
 
 
 def print_note(text: str) -> None:

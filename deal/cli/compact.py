@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from deal.cli.common import spare_pandas
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.reading import endpoint_option
 from deal.text import printable
@@ -36,6 +37,7 @@ def command(out: str, part_rows: int | None, as_json: bool) -> None:
     is killed, nothing is lost or doubled, and the same command goes on. No run may write OUT
     meanwhile.
     """
+    spare_pandas()
     from deal.results.compaction import compact
 
     done = compact(out, part_rows=part_rows)

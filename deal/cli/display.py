@@ -75,7 +75,9 @@ class Display:
 
     def __call__(self, progress: Progress) -> None:
         """Show where the run is."""
-        self._last = progress
+        last, self._last = self._last, progress
+        if last is not None and last.what != progress.what:
+            self._end(last)
         if progress.stopping:
             if self._enabled:
                 self._show(f"{_STOPPING} ({describe(progress)})")
@@ -87,6 +89,13 @@ class Display:
             self._printed = time.monotonic()
             self._wait = min(2 * self._wait, LAST_LINES)
             print(describe(progress), file=sys.stderr)
+
+    def _end(self, last: Progress) -> None:
+        """Leave a line of what is done, before something else is counted."""
+        if self._bar is not None:
+            self._bar.console.print(describe(last), highlight=False, markup=False)
+        elif self._enabled:
+            print(describe(last), file=sys.stderr)
 
     def _show(self, text: str) -> None:
         if self._bar is not None:

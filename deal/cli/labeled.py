@@ -36,8 +36,8 @@ _MODEL_OPTIONS = [
         "--engine",
         default="ort",
         show_default=True,
-        metavar="ort|trt|torch",
-        help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
+        metavar="ort|openvino|trt|torch",
+        help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
     ),
     option(
         _MODEL,

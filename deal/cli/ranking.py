@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deal.acquisitions import acquisition_names
+from deal.acquisitions.registry import POLICIES
 from deal.cli.common import print_note
 from deal.cli.grouped import FC, option
 from deal.cli.limits import limit_options
@@ -33,7 +34,7 @@ def seed_option(group: str) -> Callable[[FC], FC]:
 
 
 def _complete_name(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in acquisition_names() if name.startswith(incomplete)]
+    return [name for name in [*acquisition_names(), *POLICIES] if name.startswith(incomplete)]
 
 
 _RANKING, _BUDGET, _RULES, _DIVERSITY = "Ranking", "Budget", "Rules", "Diversity"
@@ -46,7 +47,9 @@ _RANKING_OPTIONS = [
         metavar="NAME",
         shell_complete=_complete_name,
         first_day=True,
-        help="Rank by this acquisition function: " + ", ".join(acquisition_names()) + ".",
+        help="Rank by this acquisition function: "
+        + ", ".join(acquisition_names())
+        + "; or clasp: entropy, drawn, with --stratify class:66%.",
     ),
     option(
         _RANKING,
@@ -183,6 +186,14 @@ _RANKING_OPTIONS = [
         help="Limit the share of the budget that each value of an attribute may take "
         "(camera=20%), or one value (camera:front=100). Attributes are camera, sequence, folder "
         "and the columns of the manifest. Repeatable.",
+    ),
+    option(
+        _RULES,
+        "--stratify",
+        metavar="class|ATTR[:P%]",
+        help="Share out P% of the budget, and give out the rest by score. class takes the best of "
+        "each predicted class in turn (class:66%); each sequence, camera, folder or value of a "
+        "column of the manifest takes its share of the pool. P defaults to 100.",
     ),
     option(
         _RULES,

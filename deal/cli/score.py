@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from deal.cli.common import key_value, print_note, print_selection
+from deal.cli.common import key_value, print_note, print_selection, spare_pandas
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.pictures import previews_option, store_maps_option
@@ -23,12 +21,9 @@ from deal.cli.ranking import (
     ranking_options,
 )
 from deal.cli.reading import print_topics, reading_options
+from deal.cli.score_summary import document, print_summary
 from deal.cli.version import version_option
 from deal.errors import UsageError
-from deal.text import printable
-
-if TYPE_CHECKING:
-    from deal.run.progress import RunReport, Screened
 
 _POOL, _MODEL, _RUN = "Pool", "Model", "Engine"
 _WHAT, _OUT = "Statistics", "Output"
@@ -178,8 +173,8 @@ _BATCH_SIZE = (
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|trt|torch",
-    help="Run the network with ONNX Runtime, TensorRT, or PyTorch (the reference).",
+    metavar="ort|openvino|trt|torch",
+    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
 )
 @option(
     _RUN,
@@ -194,7 +189,8 @@ _BATCH_SIZE = (
     _RUN,
     "--precision",
     metavar="fp32|fp16|bf16|int8",
-    help="Demand this precision. Default: the one the model was exported in.",
+    help="Demand this precision. Default: the one the model was exported in. --engine openvino "
+    "also computes an fp32 model in bf16, where the processor has it.",
 )
 @option(
     _RUN,
@@ -362,6 +358,8 @@ def command(
     # Read when Arrow is loaded. Its other allocators keep several times what is in use, which grows
     # with the pool; they would be faster, but a run hardly allocates.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if on is None:  # Ray uses pandas itself
+        spare_pandas()
     # Pillow warns of odd tags by line numbers of its own; what matters is in the image's row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with Display(enabled=not quiet) as display:
@@ -378,18 +376,18 @@ def command(
     if not options["csv_safe"]:
         note_formulas(report.selection)
     if as_json:
-        click.echo(json.dumps(_document(report, top), indent=1))
+        click.echo(json.dumps(document(report, top), indent=1))
     else:
         print_selection(report.selection, top)
-        _print_summary(report)
+        print_summary(report)
     return report.exit_code
 
 
 def _for_cluster(options: dict[str, Any]) -> dict[str, Any]:
     """Without the options that a cluster does not have, unless they were given."""
     given = click.get_current_context().get_parameter_source
-    alone = ("regions", "keep_regions", "outlines", "sessions", "decode_threads", "dedup", "shard")
-    alone += ("screen", "screen_keep")
+    pixels, threads = ("regions", "keep_regions", "outlines"), ("sessions", "decode_threads")
+    alone = (*pixels, *threads, "dedup", "shard", "screen", "screen_keep")
     return {
         name: value
         for name, value in options.items()
@@ -406,65 +404,3 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
     options["model"] = (str(demo_file("model.onnx")),)
     options["output"] = options["output"] or _DEMO_OUTPUT
     return (str(demo_file("pool")),)
-
-
-def _document(report: RunReport, top: int) -> dict[str, Any]:
-    from deal.pool.ids import path_to_id
-
-    names = ("total", "skipped", "scored", "duplicates", "errors", "seconds", "bound_by", "notes")
-    return {
-        **{name: getattr(report, name) for name in (*names, "exit_code")},
-        "output": path_to_id(str(report.output)),
-        "previews": None if report.previews is None else path_to_id(str(report.previews)),
-        "maps": None if report.maps is None else path_to_id(str(report.maps)),
-        **({} if report.screen is None else {"screen": asdict(report.screen)}),
-        "selection": report.selection.metadata,
-        "top": list(report.selection.records(max(top, 0))),
-    }
-
-
-def _print_summary(report: RunReport) -> None:
-    failed = sum(report.errors.values())
-    speed = ""
-    if report.scored:
-        rate = report.scored / report.seconds
-        speed = f", {rate:.1f} images/s, bound by {report.bound_by}"
-    repeated = f"{report.duplicates} near-duplicates, " if report.duplicates else ""
-    click.echo(
-        f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "
-        f"{failed} failed; {report.seconds:.1f} s{speed}"
-    )
-    if report.screen is not None:
-        click.echo(f"screening    {_screening(report.screen)}")
-    if failed:
-        codes = ", ".join(f"{count} {code}" for code, count in report.errors.items())
-        click.echo(f"quarantined  {codes} (column error in {_shown(report.output / 'images')})")
-    click.echo(f"ranking      {_shown(report.output / 'selection.csv')}")
-    click.echo(f"statistics   {_shown(report.output / 'images')}")
-    if report.previews is not None:
-        click.echo(f"previews     {_shown(report.previews)}")
-    if report.maps is not None:
-        click.echo(f"maps         {_shown(report.maps)}")
-
-
-def _screening(found: Screened) -> str:
-    """What screening did: what is promised, and what it cost."""
-    if found.reason is not None:
-        return f"does not pay here, so all images are scored exactly: {found.reason}"
-    text = (
-        f"mean score of the picks ≥ {found.kept:.3f} of the best possible (95% confidence); "
-        f"{found.exact} images scored exactly, {found.skipped} skipped, {found.screened} screened "
-        f"{found.shown}: about {found.cost:.2f} of the time of the network"
-    )
-    if found.elsewhere:
-        text += (
-            f"; {found.elsewhere} images of other shards still have to be scored exactly: run the "
-            "commands of the other shards again"
-        )
-    return text
-
-
-def _shown(path: Path) -> str:
-    from deal.pool.ids import path_to_id
-
-    return printable(path_to_id(str(path)))

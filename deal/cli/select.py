@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import print_note, print_selection
+from deal.cli.common import print_note, print_selection, spare_pandas
 from deal.cli.display import Display
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.pictures import previews_option, store_maps_option
@@ -101,6 +101,7 @@ def command(
     OUT is what `deal score --output OUT` wrote. No network runs, except for --previews and
     --store-maps.
     """
+    spare_pandas()
     from deal.pool.remote_path import is_in_store, place
     from deal.selection.selector import ranking_of, select_by
 
@@ -139,7 +140,7 @@ def command(
 
         keywords.pop("sequence_from", None)
         store = store_maps != "none"
-        with Display(enabled=store and not as_json) as display:
+        with Display(enabled=not as_json) as display:
             pictures = draw_pictures(
                 out,
                 selection,

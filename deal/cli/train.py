@@ -201,6 +201,16 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 )
 @option(
     _TRAINING,
+    "--ema",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="DECAY",
+    help="Evaluate and keep an exponential moving average of the weights with this decay per "
+    "step, such as 0.998.",
+)
+@option(
+    _TRAINING,
     "--alpha",
     type=float,
     default=1.0,

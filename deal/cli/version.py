@@ -14,6 +14,7 @@ __all__ = ["version_option", "version_text"]
 # Engine → distributions that bring it.
 _ENGINES = {
     "ort": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
     "trt": ("tensorrt",),
     "torch": ("torch",),
 }

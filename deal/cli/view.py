@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import print_note
+from deal.cli.common import print_note, spare_pandas
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.reading import endpoint_option
 from deal.text import printable
@@ -101,6 +101,7 @@ def command(out: tuple[str, ...], plugins: tuple[str, ...], **options: Any) -> N
     It filters, sorts and maps the pool, lays difficulty and classes over the picks, and exports
     what you choose. With two folders, the page of the second says what changed since the first.
     """
+    spare_pandas()
     from deal.acquisitions import load_plugin
     from deal.viewing.view import view
 

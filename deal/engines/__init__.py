@@ -1,8 +1,8 @@
 """Engines run the network: uint8 images in, logits out.
 
-``ort`` runs ONNX models on ONNX Runtime, ``trt`` on TensorRT; ``torch`` runs checkpoints of ``deal
-train`` and is the reference. An engine is imported when it is opened, so the others need not be
-installed.
+``ort`` runs ONNX models on ONNX Runtime, ``openvino`` on OpenVINO, ``trt`` on TensorRT; ``torch``
+runs checkpoints of ``deal train`` and is the reference. An engine is imported when it is opened, so
+the others need not be installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "find_device", "open_engine"]
 
-ENGINES = ("ort", "trt", "torch")
+ENGINES = ("ort", "openvino", "trt", "torch")
 
 
 def find_device(engine: str, device: str = "auto") -> int | None:
@@ -38,6 +38,11 @@ def find_device(engine: str, device: str = "auto") -> int | None:
         from deal.engines.onnxruntime_cuda import cuda_index
 
         return cuda_index(device)
+    if engine == "openvino":
+        from deal.engines.openvino import cpu_only
+
+        cpu_only(device)
+        return None
     if engine == "trt":
         from deal.engines.tensorrt_library import import_tensorrt, tensorrt_device
 
@@ -68,13 +73,15 @@ def open_engine(
     Parameters
     ----------
     model : str or Path
-        An ONNX file for ``ort`` and ``trt``, a checkpoint of ``deal train`` for ``torch``.
-    engine : ``ort``, ``trt`` or ``torch``
+        An ONNX file for ``ort``, ``openvino`` and ``trt``, a checkpoint of ``deal train`` for
+        ``torch``.
+    engine : ``ort``, ``openvino``, ``trt`` or ``torch``
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA if the installed engine supports it and the driver finds a device.
     precision : str, optional
         The precision that the model's contract must state, as a safeguard; None runs the model as
-        it is. Engines do not convert models; ``deal export --precision`` does.
+        it is. Engines do not convert models; ``deal export --precision`` does. Only ``openvino``
+        computes a float32 model in ``bf16``, where the processor has it.
     threads : int, optional
         Threads of one inference; None takes every core this process may use.
     options : mapping, optional
@@ -100,6 +107,8 @@ def open_engine(
     opened: Engine
     if engine == "ort":
         opened = _open_ort(path, index, threads, options, batch_size)
+    elif engine == "openvino":
+        opened = _open_openvino(path, precision, threads, options)
     elif engine == "trt":
         assert index is not None
         opened = _open_trt(path, index, options, batch_size)
@@ -124,6 +133,14 @@ def _open_ort(
     if index is None:
         return OnnxRuntimeEngine(path, threads, options)
     return OnnxRuntimeCudaEngine(path, index, threads, options, batch_size)
+
+
+def _open_openvino(
+    path: Path, precision: str | None, threads: int | None, options: Mapping[str, Any] | None
+) -> Engine:
+    from deal.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(path, precision, threads, options)
 
 
 def _open_trt(
@@ -152,7 +169,7 @@ def _open_torch(
 
 def _check_precision(opened: Engine, wanted: str | None) -> None:
     spec = opened.spec
-    if wanted in (None, spec.precision):
+    if wanted in (None, opened.precision):
         return
     if spec.precision is None:
         raise ModelError(

@@ -79,6 +79,9 @@ class Engine(ABC):
         Dtype of the network's output, after :meth:`probe` has run.
     on_device : bool
         Whether outputs stay on a device, as :class:`deal.engines.device.DeviceArray`.
+    precision : str or None
+        The precision in which the network is computed: that of the file, unless the engine was told
+        another one that it has; None if the file does not record its own.
     doubts : tuple of str
         Findings of :meth:`probe` that may be unintended, one sentence each.
     """
@@ -92,6 +95,7 @@ class Engine(ABC):
     def __init__(self, spec: ModelSpec, device: str) -> None:
         self.spec = spec
         self.device = device
+        self.precision = spec.precision
         self.embedding_size: int | None = None
         self._seconds = 0.0
         self._keep_all = keep_all(spec.dropout)
@@ -205,6 +209,13 @@ class Engine(ABC):
         engines that have no such session.
         """
         return ()
+
+    def own_numbers(self) -> dict[str, Any]:
+        """What the engine, and not the file, decides of stored numbers, as JSON; usually nothing.
+
+        Results with different entries are not mixed. Engines that agree within rounding have none.
+        """
+        return {} if self.precision == self.spec.precision else {"precision": self.precision}
 
     @abstractmethod
     def _run(self, images: Images, masks: Masks) -> EngineOutput:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from deal._install import pip_install
 from deal.engines.base import HostEngine
+from deal.engines.onnx_files import computed_in_float, first_line, not_run
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.cores import available_cores
-from deal.machine.processor import has_int8_dot_product
 from deal.model.dropout import Masks
-from deal.model.spec import ModelSpec, read_spec
+from deal.model.spec import read_spec
 from deal.types import EngineOutput
 
 try:
@@ -33,7 +33,6 @@ __all__ = [
     "QDQ_IN_FLOAT",
     "OnnxRuntimeEngine",
     "load",
-    "not_run",
     "open_session",
     "ort",
 ]
@@ -74,7 +73,7 @@ class OnnxRuntimeEngine(HostEngine):
         spec = read_spec(path, options)
         super().__init__(spec, "cpu")
         self._threads = threads or available_cores()
-        in_float = _check_sums(spec)
+        in_float = computed_in_float(spec)
         self._session = open_session(path, self._threads, in_float=in_float)
         self._outputs = spec.output_names
         types = {value.name: value.type for value in self._session.get_outputs()}
@@ -96,7 +95,7 @@ class OnnxRuntimeEngine(HostEngine):
         ours, theirs = (self._values(item, names, feeds)[0] for item in (self._session, plain))
         if ours.tobytes() == theirs.tobytes():
             return ()
-        return (FLOAT_STAYS, QDQ_IN_FLOAT) if _check_sums(self.spec) else (FLOAT_STAYS,)
+        return (FLOAT_STAYS, QDQ_IN_FLOAT) if computed_in_float(self.spec) else (FLOAT_STAYS,)
 
     def _feeds(self, batch: NDArray[Any], masks: Masks) -> dict[str, NDArray[Any]]:
         names = [layer.input for layer in self.spec.dropout]
@@ -173,35 +172,5 @@ def load(
     except Exception as error:  # the runtime's exceptions share no other base
         raise ModelError(
             f"model {path} cannot be loaded by ONNX Runtime {ort.__version__}: re-export it, or "
-            f"upgrade onnxruntime ({_first_line(error)})"
+            f"upgrade onnxruntime ({first_line(error)})"
         ) from error
-
-
-def not_run(spec: ModelSpec, shape: tuple[int, ...], error: Exception) -> ModelError:
-    """The error about a network that does not run on a batch."""
-    return ModelError(
-        f"model {spec.path} does not run on a batch {list(shape)}: set input_size or "
-        f"size_multiple to sizes that it takes; if memory is short, use smaller batches "
-        f"({_first_line(error)})"
-    )
-
-
-def _check_sums(spec: ModelSpec) -> bool:
-    """Whether an int8 model of ``deal export`` is for GPUs and must be computed in float here.
-
-    Raises ModelError if sums of the model would silently overflow on this processor.
-    """
-    facts = spec.provenance.get("conversion")
-    if isinstance(facts, Mapping) and facts.get("target") == "gpu":
-        return True
-    needs_dot_product = isinstance(facts, Mapping) and facts.get("reduce_range") is False
-    if spec.precision == "int8" and needs_dot_product and not has_int8_dot_product():
-        raise ModelError(
-            f"model {spec.path} has int8 weights of 8 bits, whose sums overflow on this processor "
-            "(x86 without VNNI): convert it again with --reduce-range on"
-        )
-    return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

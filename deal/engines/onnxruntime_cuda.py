@@ -32,7 +32,8 @@ from deal import _native
 from deal._install import pip_install
 from deal.engines.base import parse_device
 from deal.engines.device import DeviceArray, DeviceEngine, check_kernels
-from deal.engines.onnxruntime import load, not_run, ort
+from deal.engines.onnx_files import not_run
+from deal.engines.onnxruntime import load, ort
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.driver import Driver, find_driver
 from deal.machine.packages import version_of

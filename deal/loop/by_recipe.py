@@ -190,7 +190,7 @@ class _Round(Training):
             )
         lines = [json.dumps(record) + "\n" for record in self.records]
         write_text(self.folder / "training.jsonl", "".join(lines))
-        save_checkpoint(self.folder / "checkpoint.pt", self.module, self.meta)
+        save_checkpoint(self.folder / "checkpoint.pt", self.result, self.meta)
         state.unlink(missing_ok=True)
         return {
             "steps": self.steps,

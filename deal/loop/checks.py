@@ -159,6 +159,7 @@ def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]
         by="score",
         cost="pixels" if ranking.table == "regions" else "count",
         quotas=(),
+        stratify=None,
         min_gap=None,
         max_per_image=None,
         exclude=IdList(images=frozenset(labeled)),
@@ -166,6 +167,8 @@ def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]
     for attribute in {quota.attribute: None for quota in ranking.quotas}:
         quotas = tuple(quota for quota in ranking.quotas if quota.attribute == attribute)
         yield replace(plain, quotas=quotas)
+    if ranking.stratify is not None and not ranking.stratify.by_class:
+        yield replace(plain, stratify=ranking.stratify)
     if ranking.min_gap is not None:
         yield replace(plain, min_gap=ranking.min_gap)
     if ranking.max_per_image is not None:

@@ -13,12 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from deal.acquisitions.registry import POLICIES
 from deal.errors import UsageError
 from deal.kernel.regions import Grid
 from deal.loop.records import record
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
-from deal.selection.ranking import SelectOptions, flat_options
+from deal.selection.options import SelectOptions, flat_options
+from deal.selection.stochastic import parse_schedule
 from deal.training.recipe import IMAGENET
 
 __all__ = [
@@ -178,13 +180,25 @@ class MethodConfig:
 
     def ranking(self) -> Ranking:
         """The method's settings for ranking, without a budget; UsageError if they are invalid."""
-        asked: SelectOptions = {**self.asked, "budget": "pixels:1" if self.picks_regions else 1}
+        asked: SelectOptions = {
+            **self.asked(1, 1),
+            "budget": "pixels:1" if self.picks_regions else 1,
+        }
         return Ranking.of(**asked)
 
-    @property
-    def asked(self) -> SelectOptions:
-        """``selection`` as :func:`deal.select` takes it; picks are spread only if it says so."""
-        return flat_options({"spread": "off", **self.selection})
+    def asked(self, number: int, picks: int) -> SelectOptions:
+        """``selection`` as :func:`deal.select` takes it, for the ``number``th of so many picks.
+
+        Picks are spread only if it says so.
+        """
+        asked = flat_options({"spread": "off", **self.selection})
+        policy = POLICIES.get(asked.get("acquisition", ""))
+        if policy is not None and asked.get("stochastic") is None:
+            asked["stochastic"] = policy.in_rounds
+        schedule = parse_schedule(asked.get("stochastic"))
+        if schedule is not None:
+            asked["stochastic"] = schedule.at(number, picks)
+        return asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,10 +293,10 @@ class LoopConfig:
                 "[data] size cannot be used with [training] command, which reads the files itself: "
                 "the model's input_size decides the size for scoring"
             )
-        if self.scoring.engine not in ("ort", "trt"):
+        if self.scoring.engine not in ("ort", "openvino", "trt"):
             raise UsageError(
-                f"[scoring] engine must be ort or trt, not {self.scoring.engine!r}: [training] "
-                "command writes ONNX"
+                f"[scoring] engine must be ort, openvino or trt, not {self.scoring.engine!r}: "
+                "[training] command writes ONNX"
             )
 
 

@@ -19,7 +19,7 @@ from deal.loop.pool import Pool
 from deal.results.reading import read_results
 from deal.run.pipeline import score_pool
 from deal.selection import Selection, select
-from deal.selection.ranking import SelectOptions
+from deal.selection.options import SelectOptions
 
 __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
 
@@ -130,7 +130,8 @@ class Picking:
 
     def _selection(self, budget: int | str) -> SelectOptions:
         """Options of :func:`deal.select`; each round has another seed for draws by scores."""
-        asked = self.config.methods[self.method].asked
+        picks = len(self.config.rounds.labeled) - 1
+        asked = self.config.methods[self.method].asked(self.number, picks)
         seed = self.seed
         if asked.get("stochastic") is not None:
             seed = int(np.random.SeedSequence((self.seed, self.number)).generate_state(1)[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-__all__ = ["has_int8_dot_product"]
+__all__ = ["has_bfloat16", "has_int8_dot_product"]
 
 _X86 = ("x86_64", "AMD64", "i686")
-_FLAGS = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
+_INT8 = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
+_BFLOAT16 = frozenset(("avx512_bf16", "amx_bf16"))
 
 
 def has_int8_dot_product(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -20,9 +21,17 @@ def has_int8_dot_product(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """
     if platform.machine() not in _X86:
         return True
+    return not _INT8.isdisjoint(_flags(cpuinfo))
+
+
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this is an x86 processor that multiplies bfloat16; False if unknown."""
+    return platform.machine() in _X86 and not _BFLOAT16.isdisjoint(_flags(cpuinfo))
+
+
+def _flags(cpuinfo: Path) -> list[str]:
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _FLAGS.isdisjoint(flags.split())
+        return []
+    return next((line for line in lines if line.startswith("flags")), "").split()

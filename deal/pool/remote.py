@@ -10,15 +10,11 @@ from __future__ import annotations
 import random
 import re
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from http.client import HTTPException
 from typing import Any
-from urllib.parse import quote
 
 from deal.errors import ItemError, PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES
@@ -37,7 +33,6 @@ from deal.pool.stores import (
     translated,
 )
 from deal.pool.walk import HIDDEN, Pattern
-from deal.text import one_line
 from deal.types import MAX_PIXELS, PoolItem
 
 __all__ = ["DOWNLOADS", "RemoteObject", "check_readable", "list_store"]
@@ -47,7 +42,6 @@ DOWNLOADS = 64
 
 ATTEMPTS = 8
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds
-_TIMEOUT = 60.0
 _PAGE = 1000
 _USUAL = 2**20  # bytes of an object whose size nobody tells
 _NOT_YET = (*CONTAINER_SUFFIXES, ".csv", ".jsonl", ".parquet", ".tsv", ".txt")
@@ -140,7 +134,9 @@ class RemoteObject:
 
     def _head(self) -> tuple[int | None, str]:
         if scheme_of(self.uri) in WEB:
-            with _web(self.uri, "HEAD") as reply:
+            from deal.pool.web import Reply
+
+            with Reply(self.uri, "HEAD") as reply:
                 return _told(reply)
         store, key = _store_of(self.uri, self.endpoint)
         with translated():
@@ -149,7 +145,9 @@ class RemoteObject:
 
     def _get(self, max_pixels: int) -> bytes:
         if scheme_of(self.uri) in WEB:
-            with _web(self.uri, "GET") as reply:
+            from deal.pool.web import Reply
+
+            with Reply(self.uri, "GET") as reply:
                 size, etag = _told(reply)
                 check_size(size or 0, max_pixels)
                 if self.etag and etag and etag != self.etag:
@@ -276,36 +274,6 @@ def _store_of(uri: str, endpoint: str | None) -> tuple[Any, str]:
 
 def _bare(etag: str | None) -> str:
     return (etag or "").strip('"')
-
-
-class _web:  # noqa: N801
-    """The reply of a web server; errors as `RequestError`."""
-
-    def __init__(self, uri: str, method: str) -> None:
-        address = quote(uri, safe="%/:?#[]@!$&'()*+,;=-._~")
-        self._request = urllib.request.Request(address, method=method)
-        self._reply: Any = None
-
-    def __enter__(self) -> Any:
-        try:
-            self._reply = urllib.request.urlopen(self._request, timeout=_TIMEOUT)
-        except (OSError, HTTPException, ValueError) as error:
-            raise _web_failure(error) from error
-        return self._reply
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._reply.close()
-        if isinstance(error, (OSError, HTTPException)):
-            raise _web_failure(error) from error
-
-
-def _web_failure(error: Exception) -> RequestError:
-    if isinstance(error, urllib.error.HTTPError):
-        passing = error.code in (408, 429) or error.code >= 500
-        return RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
-    reason = one_line(getattr(error, "reason", None) or error) or type(error).__name__
-    passing = isinstance(error, (OSError, HTTPException))
-    return RequestError(reason, passing=passing, silent=isinstance(error, OSError))
 
 
 def _told(reply: Any) -> tuple[int | None, str]:

@@ -16,8 +16,8 @@ __all__ = ["DESCRIPTION", "Known", "redescribed"]
 DESCRIPTION = ("sequence", "camera", "timestamp_ns", "attributes")
 """Columns that the pool gives, whatever the image shows."""
 
-# A value of the map of items: 39 bits of the digest of source_version, one that says whether the row
-# was skipped, and 24 of the part's index.
+# A value of the map of items: 39 bits of the digest of source_version, one that says whether the
+# row was skipped, and 24 of the part's index.
 _PART_BITS = 24
 _SKIPPED = 1 << _PART_BITS
 

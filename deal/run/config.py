@@ -19,7 +19,8 @@ from deal.run.dedup import parse_dedup
 from deal.run.screen import check_screen
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
-from deal.selection.ranking import Ranking, SelectOptions
+from deal.selection.options import SelectOptions
+from deal.selection.ranking import Ranking
 
 __all__ = [
     "AUTO",

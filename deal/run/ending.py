@@ -26,6 +26,8 @@ from deal.scoring.session import Session
 from deal.selection import Selection, score_sources, select_by
 from deal.types import COMMITTEE_COLUMNS
 
+_PACKAGES = {"torch": ("torch",), "openvino": ("openvino",)}
+
 __all__ = ["Work", "check_columns", "finished", "rank", "record", "sketch_of"]
 
 
@@ -101,6 +103,7 @@ def finished(
             count=config.previews,
             max_pixels=config.max_pixels,
             endpoint_url=config.reading.endpoint_url,
+            progress=progress,
         )
         said += more
     maps: Path | None = None
@@ -177,6 +180,6 @@ def sketch_of(config: ScoreConfig) -> QuantileSketch:
 
 def _versions(engine: str) -> dict[str, str]:
     packages = ["numpy", "pyarrow", "Pillow", "simplejpeg", "scikit-image"]
-    packages += ["torch"] if engine == "torch" else ["onnxruntime", "onnxruntime-gpu"]
+    packages += _PACKAGES.get(engine, ("onnxruntime", "onnxruntime-gpu"))
     own = {"deal-score": __version__, "python": platform.python_version()}
     return own | versions_of(packages)

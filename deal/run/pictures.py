@@ -14,7 +14,7 @@ from deal.run.progress import Progress
 from deal.run.reopen import reopen
 from deal.run.storing import store_maps
 from deal.selection import Ranking, Selection
-from deal.selection.ranking import SelectOptions
+from deal.selection.options import SelectOptions
 
 __all__ = ["Pictures", "draw_pictures"]
 
@@ -88,6 +88,7 @@ def draw_pictures(
                 sources=folders,
                 ranking=Ranking.of(**options),
                 count=previews,
+                progress=progress,
             )
             notes += more
     return Pictures(path, tuple(notes))

@@ -105,7 +105,7 @@ def score_pool(
             notes += layout.notes()
             line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
-            device, screened = scorer.device, None
+            device, screened, before = scorer.device, None, results.done_count
             if config.screen is None:
                 seconds, busy = line.run(), dict(line.meter.seconds)
             else:
@@ -126,7 +126,7 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             work = Work(
                 total=total,
-                skipped=ledger.skipped,
+                skipped=ledger.skipped if screened is None else before,
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from deal.machine.files import replacing
 from deal.model.palette import class_colours
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.remote_path import place
+from deal.run.makers import Makers
 from deal.run.overlays import Rings, hot_cells, rings_of_cells, rings_of_wkt
+from deal.run.progress import Progress
 from deal.run.reopen import (
     StoredImage,
     function_of,
-    pixels_and_maps,
+    pixels_and_score,
     shown_function,
     stored_images,
 )
@@ -66,6 +69,7 @@ def write_previews(
     count: int,
     max_pixels: int = MAX_PIXELS,
     endpoint_url: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Path, list[str]]:
     """Draw the first ``count`` of a selection on ``previews.jpg`` in a folder.
 
@@ -87,6 +91,8 @@ def write_previews(
         Larger images are not drawn.
     endpoint_url : str, optional
         As in `deal.pool.inside.Reading`.
+    progress : callable, optional
+        Called after every image.
 
     Returns
     -------
@@ -112,18 +118,26 @@ def write_previews(
     )
     thumb = thumb_size(len(picks))
     function = shown_function(session, function_of(selection.metadata))
-    drawn: list[list[Entry]] = []
-    for several in (picks, others):
-        drawn.append([])
-        for wanted in several:
-            try:
-                stored = images[wanted.id]
-                entry = _entry(wanted, stored, session, function, thumb, max_pixels)
-            except (ItemError, MemoryError, ModelError, RuntimeError) as error:
-                reason = fault(error, "drawing it").message
-                notes.append(f"no preview of {wanted.id!r}: {reason}")
-                continue
-            drawn[-1].append(entry)
+
+    def make(own: Session, wanted: _Wanted) -> Entry | str:
+        try:
+            return _entry(wanted, images[wanted.id], own, function, thumb, max_pixels)
+        except (ItemError, MemoryError, ModelError, RuntimeError) as error:
+            return fault(error, "drawing it").message
+
+    started, failed = time.monotonic(), 0
+    drawn: tuple[list[Entry], list[Entry]] = [], []
+    every = [*picks, *others]
+    with Makers(session, len(every)) as makers:
+        for done, (wanted, entry) in enumerate(makers.each(make, every), 1):
+            if isinstance(entry, str):
+                failed += 1
+                notes.append(f"no preview of {wanted.id!r}: {entry}")
+            else:
+                drawn[done > len(picks)].append(entry)
+            if progress is not None:
+                seconds = time.monotonic() - started
+                progress(Progress(len(every), 0, done, failed, seconds, what="previews drawn"))
     if not session.has_difficulty:
         notes.append("the model has no difficulty head: the previews show entropy")
     key = _key(selection, session, function, drawn[0])
@@ -234,7 +248,7 @@ def _entry(
     thumb: int,
     max_pixels: int,
 ) -> Entry:
-    pixels, maps = pixels_and_maps(stored, session, acquisition=function, max_pixels=max_pixels)
+    pixels, maps = pixels_and_score(stored, session, acquisition=function, max_pixels=max_pixels)
     height, width = pixels.shape[:2]
     scale = thumb / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)

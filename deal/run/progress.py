@@ -29,8 +29,8 @@ class Progress:
     stopping : bool
         A signal arrived, and the run waits for the images that are being read and scored.
     what : str
-        What is counted: ``images`` that are scored, ``images screened`` before that, or ``images
-        mapped`` after scoring.
+        What is counted: ``images`` that are scored, ``images screened`` before that, and after
+        scoring ``previews drawn`` and ``images mapped``.
     """
 
     total: int

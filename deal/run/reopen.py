@@ -21,7 +21,7 @@ from deal.pool.locator import locate
 from deal.pool.remote_path import place
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
-from deal.scoring.maps import Maps
+from deal.scoring.maps import Maps, ScoreMap
 from deal.scoring.masks import load_masks
 from deal.scoring.session import Session
 from deal.types import PoolItem
@@ -32,6 +32,7 @@ __all__ = [
     "latest_run",
     "map_pass",
     "pixels_and_maps",
+    "pixels_and_score",
     "ranking_function",
     "reopen",
     "shown_function",
@@ -42,6 +43,7 @@ Source = str | os.PathLike[str]
 Mapped: TypeAlias = "tuple[str, NDArray[np.uint8], Maps] | tuple[str, None, ItemError]"
 
 _NAMED = ("engine", "flip", "dropout_passes", "dropout_seed", "raster", "scaled_decode")
+_REOPENED = ("ort", "openvino", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def reopen(
         enough: it is the first model that classes and difficulty come from.
     engine : str, optional
         By default the engine that scored; ONNX Runtime instead of TensorRT, whose engine may not be
-        here.
+        here. Always in the precision of the model's file.
     device : str
         As in `deal.Scorer`.
     threads : int, optional
@@ -126,7 +128,8 @@ def reopen(
     options["model_options"] = settings.get("model_options") or {}
     if len(paths) < len(settings.get("model", [])):
         options |= {"flip": False, "dropout_passes": 0}
-    options["engine"] = engine or ("torch" if options.get("engine") == "torch" else "ort")
+    scored_by = options.get("engine")
+    options["engine"] = engine or (scored_by if scored_by in _REOPENED else "ort")
     options |= {"raster": stored["raster"], "device": device, "threads": threads}
     if isinstance(stored["difficulty"], dict):
         options["difficulty_head"] = DifficultyHead.from_dict(stored["difficulty"])
@@ -263,6 +266,31 @@ def pixels_and_maps(
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[NDArray[np.uint8], Maps]:
     """Decode one stored image and draw its maps; raises ItemError with the reason why not."""
+    pixels = _decoded(image, max_pixels)
+    cameras = [image.item.camera]
+    maps = session.maps_or_errors([pixels], acquisition=acquisition, cameras=cameras)[0]
+    if isinstance(maps, ItemError):
+        raise maps
+    return pixels, maps
+
+
+def pixels_and_score(
+    image: StoredImage,
+    session: Session,
+    *,
+    acquisition: str | Mapping[str, Any] | None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[NDArray[np.uint8], ScoreMap]:
+    """As `pixels_and_maps`, without the maps that do not rank."""
+    pixels = _decoded(image, max_pixels)
+    cameras = [image.item.camera]
+    shown = session.score_maps_or_errors([pixels], acquisition=acquisition, cameras=cameras)[0]
+    if isinstance(shown, ItemError):
+        raise shown
+    return pixels, shown
+
+
+def _decoded(image: StoredImage, max_pixels: int) -> NDArray[np.uint8]:
     pixels = decode(image.item, max_pixels=max_pixels).image
     height, width = pixels.shape[:2]
     if image.size not in (None, (height, width)):
@@ -272,11 +300,7 @@ def pixels_and_maps(
             f"the file is now {width}×{height} pixels, it was {image.size[1]}×{image.size[0]} when "
             "it was scored: score the pool again",
         )
-    cameras = [image.item.camera]
-    maps = session.maps_or_errors([pixels], acquisition=acquisition, cameras=cameras)[0]
-    if isinstance(maps, ItemError):
-        raise maps
-    return pixels, maps
+    return pixels
 
 
 def _stored_settings(output: Source) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Screening:
                 )
             stage, way = passes[best], ways[best]
             stage.run(None)
-            screened = stage.ledger.scored + stage.ledger.skipped
+            screened = stage.output.done_count
             seconds = stage.seconds
         cost = self._cost(way, stage)
         return self._decided(way, screened, seconds, cost)

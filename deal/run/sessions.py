@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from deal.errors import ItemError, ModelError
 from deal.machine.cores import available_cores
@@ -132,7 +133,7 @@ def _measure(
     finally:
         for session in (wide, *narrow[1:]):
             session.close()
-    speeds = {name: batch_size * median(values) for name, values in found.items()}
+    speeds = {name: batch_size * float(np.median(values)) for name, values in found.items()}
     return {
         "fastest": "wide" if speeds["wide"] > _GAIN * speeds["narrow"] else "narrow",
         "images_per_second": {f"{cores}x1": speeds["narrow"], f"1x{cores}": speeds["wide"]},

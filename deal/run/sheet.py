@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from deal.machine.cores import available_cores
+from deal.machine.threads import ordered
 from deal.model.palette import ink_on
 from deal.run.lettering import drawable, fitted_end, fitted_start, length, wrapped, write
 from deal.run.overlays import Picture, Rings, class_overlay, draw_rings, heat_overlay, magma
@@ -20,6 +23,7 @@ __all__ = ["Entry", "Key", "contact_sheet", "thumb_size"]
 _PAPER, _INK, _FAINT, _LINE = (250, 250, 248), (28, 28, 30), (96, 96, 100), (214, 214, 210)
 _GAP, _MARGIN, _HEADER, _CAPTION, _SECTION = 6, 28, 92, 68, 44
 _MOST_LISTED = 42  # classes in the legend
+_THREADS = 4  # that draw pictures at most
 _SWATCH, _LEGEND_LINE, _LEGEND_COLUMN = 34, 26, 260
 
 
@@ -152,12 +156,23 @@ def _rows(entries: Sequence[Entry], columns: int, cell: int, top: float, key: Ke
     page = Image.new("RGB", (width, sum(heights)), _PAPER)
     draw = ImageDraw.Draw(page)
     y = 0
-    for row, height in zip(rows, heights, strict=True):
-        for column, entry in enumerate(row):
-            x = _MARGIN + column * (cell + _MARGIN)
-            _entry(page, draw, (x, y), cell, entry, whys[id(entry)], top, key)
-        y += height
+    with ThreadPoolExecutor(min(available_cores(), _THREADS), "deal-sheet") as executor:
+        drawn = ordered(executor, lambda e: _pictures(e, top, key), entries, 2 * _THREADS)
+        for row, height in zip(rows, heights, strict=True):
+            for column in range(len(row)):
+                entry, pictures = next(drawn)
+                x = _MARGIN + column * (cell + _MARGIN)
+                _entry(page, draw, (x, y), cell, entry, pictures, whys[id(entry)], key)
+            y += height
     return page
+
+
+def _pictures(entry: Entry, top: float, key: Key) -> tuple[Picture, ...]:
+    return (
+        draw_rings(entry.frame, entry.outlines),
+        heat_overlay(entry.frame, entry.heat / top),
+        class_overlay(entry.frame, entry.classes, key.colours),
+    )
 
 
 def _entry(
@@ -166,16 +181,11 @@ def _entry(
     corner: tuple[int, int],
     cell: int,
     entry: Entry,
+    pictures: tuple[Picture, ...],
     why: list[str],
-    top: float,
     key: Key,
 ) -> None:
     x, y = corner
-    pictures = (
-        draw_rings(entry.frame, entry.outlines),
-        heat_overlay(entry.frame, entry.heat / top),
-        class_overlay(entry.frame, entry.classes, key.colours),
-    )
     for index, picture in enumerate(pictures):
         page.paste(Image.fromarray(picture), (x + index * (entry.size[0] + _GAP), y))
     below = y + entry.size[1]

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from deal.errors import ItemError, ModelError
-from deal.machine.cores import available_cores
 from deal.machine.files import write_text
-from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard
 from deal.results.maps import KINDS, map_stamp, to_stored, write_map
 from deal.results.reading import iter_results
+from deal.run.makers import Makers
 from deal.run.progress import Progress
 from deal.run.reopen import StoredImage, pixels_and_maps, stored_images
 from deal.scoring.faults import fault
@@ -26,8 +22,6 @@ from deal.scoring.session import Session
 
 __all__ = ["store_maps"]
 
-_WORKERS = 4  # each holds an image and its maps at full size
-_WORKERS_OF_A_DEVICE = 2  # one draws and writes while the network runs for the other
 _NAMED = 3
 
 Source = str | os.PathLike[str]
@@ -114,7 +108,7 @@ class _Folder:
         todo = [image for image in images if not self._is_stored(image)]
         started, skipped = time.monotonic(), len(images) - len(todo)
         failed: list[tuple[str, str]] = []
-        with _Makers(self._session, len(todo)) as makers:
+        with Makers(self._session, len(todo)) as makers:
             made = makers.each(self._make, todo)
             for done, (image, reason) in enumerate(made, 1):
                 if reason is not None:
@@ -142,42 +136,3 @@ class _Folder:
 
     def _stamp(self, image: StoredImage) -> str:
         return f"{self._fingerprint} {image.item.source_version}"
-
-
-class _Makers:
-    """Threads that make maps, each with a session of its own on the same network."""
-
-    def __init__(self, session: Session, count: int) -> None:
-        most = _WORKERS if session.device == "cpu" else _WORKERS_OF_A_DEVICE
-        self._workers = max(min(most, available_cores(), count), 1)
-        self._session = session
-        self._threads = max(available_cores() // self._workers, 1)
-        self._own = threading.local()
-        self._opened: list[Session] = []
-
-    def __enter__(self) -> _Makers:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for session in self._opened:
-            session.close()
-
-    def each(
-        self,
-        make: Callable[[Session, StoredImage], str | None],
-        images: Sequence[StoredImage],
-    ) -> Iterable[tuple[StoredImage, str | None]]:
-        """Map in order, a few images ahead."""
-
-        def call(image: StoredImage) -> str | None:
-            return make(self._of_thread(), image)
-
-        with ThreadPoolExecutor(self._workers) as executor:
-            yield from ordered(executor, call, images, 2 * self._workers)
-
-    def _of_thread(self) -> Session:
-        if not hasattr(self._own, "session"):
-            self._own.session = self._session.again(threads=self._threads)
-            self._opened.append(self._own.session)
-        found: Session = self._own.session
-        return found

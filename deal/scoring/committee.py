@@ -252,7 +252,11 @@ class Committee:
             }
         return {
             "models": [
-                {"model": engine.spec.digest(), **engine.spec.number_settings()}
+                {
+                    "model": engine.spec.digest(),
+                    **engine.spec.number_settings(),
+                    **engine.own_numbers(),
+                }
                 for engine in self._engines[1:]
             ],
             "flip": self._members.flip,

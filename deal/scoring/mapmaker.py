@@ -15,7 +15,16 @@ from deal.model.placing import Placement
 from deal.scoring.committee import Committee
 from deal.scoring.faults import network_fault
 from deal.scoring.inputs import InputGroup, Inputs
-from deal.scoring.maps import ClassMap, Maps, Plane, class_image, fitted, uncertainty_planes, void
+from deal.scoring.maps import (
+    ClassMap,
+    Maps,
+    Plane,
+    ScoreMap,
+    class_image,
+    fitted,
+    uncertainty_planes,
+    void,
+)
 from deal.scoring.statistics import Kernel
 from deal.types import EngineOutput
 
@@ -82,6 +91,13 @@ class MapMaker:
             view if isinstance(view, ItemError) else self._maps(view, measure) for view in views
         ]
 
+    def scores(
+        self, images: Sequence[Image8], cameras: Sequence[str | None] | None, measure: Measure
+    ) -> list[ScoreMap | ItemError]:
+        """:meth:`deal.scoring.session.Session.score_maps_or_errors`."""
+        views = self._views(images, cameras, members=measure.of_committee)
+        return [v if isinstance(v, ItemError) else self._shown(v, measure)[0] for v in views]
+
     def _views(
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None, *, members: bool
     ) -> Iterator[_View | ItemError]:
@@ -147,23 +163,28 @@ class MapMaker:
         )
 
     def _maps(self, view: _View, measure: Measure) -> Maps:
-        names = tuple(dict.fromkeys(n for n in ("entropy", measure.uncertainty) if n is not None))
+        shown, planes = self._shown(view, measure, ("entropy",))
+        own = None if view.difficulty is None else _fitted_to(view, view.difficulty, shown.classes)
+        entropy = _fitted_to(view, planes["entropy"], shown.classes)
+        return Maps(shown.classes, shown.score, own, entropy)
+
+    def _shown(
+        self, view: _View, measure: Measure, more: tuple[str, ...] = ()
+    ) -> tuple[ScoreMap, dict[str, Plane]]:
+        """The map of the measure, and the planes of the raster that ``more`` names, too."""
+        names = tuple(dict.fromkeys(n for n in (*more, measure.uncertainty) if n is not None))
         planes = uncertainty_planes(
             view.logits, view.place.size, names, align_corners=self.engine.spec.align_corners
         )
         classes = self._classes(view)
-        nothing = void(classes)
-
-        def shown(plane: Plane) -> Plane:
-            values = np.array(fitted(plane, view.place, view.original))
-            values[nothing] = 0
-            return values
-
         factor = None if measure.uncertainty is None else planes[measure.uncertainty]
-        score = shown(measure.plane(view.difficulty, factor, view.place.size))
-        return Maps(
-            classes,
-            measure.focused(score, classes),
-            None if view.difficulty is None else shown(view.difficulty),
-            shown(planes["entropy"]),
-        )
+        plane = measure.plane(view.difficulty, factor, view.place.size)
+        score = measure.focused(_fitted_to(view, plane, classes), classes)
+        return ScoreMap(classes, score), planes
+
+
+def _fitted_to(view: _View, plane: Plane, classes: ClassMap) -> Plane:
+    """A plane of the raster at the image's own size, 0 where it has no class."""
+    values = np.array(fitted(plane, view.place, view.original))
+    values[void(classes)] = 0
+    return values

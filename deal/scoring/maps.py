@@ -21,6 +21,8 @@ from deal.model.placing import Placement
 __all__ = [
     "ClassMap",
     "Maps",
+    "Plane",
+    "ScoreMap",
     "cell_uncertainty",
     "class_image",
     "fitted",
@@ -32,12 +34,12 @@ ClassMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 Plane: TypeAlias = NDArray[np.float32]
 Size = tuple[int, int]
 
-_BLOCK = 2**22  # numbers of logits that are resampled at a time
+_BLOCK = 2**18  # numbers of logits that are resampled at a time, so that caches hold them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Maps:
-    """What a network says of every pixel of one image, at the image's own size [H, W].
+class ScoreMap:
+    """What a preview shows of every pixel of one image, at the image's own size [H, W].
 
     Attributes
     ----------
@@ -46,14 +48,26 @@ class Maps:
         network sees it.
     score : ndarray of float32
         The quantity whose mean ranks images, in its own unit; 0 where ``classes`` is void.
+    """
+
+    classes: ClassMap
+    score: Plane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps(ScoreMap):
+    """What a network says of every pixel of one image, at the image's own size [H, W].
+
+    Attributes
+    ----------
+    classes, score
+        As in `ScoreMap`.
     difficulty : ndarray of float32, or None
         0…1, and 0 where ``classes`` is void; None for a model without difficulty.
     entropy : ndarray of float32
         Nats, and 0 where ``classes`` is void.
     """
 
-    classes: ClassMap
-    score: Plane
     difficulty: Plane | None
     entropy: Plane
 

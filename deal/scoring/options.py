@@ -60,17 +60,19 @@ class ScoringOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """How the network runs; these options change no stored number beyond rounding.
+    """How the network runs; but for ``precision`` this changes no stored number beyond rounding.
 
     Parameters
     ----------
-    engine : ``ort``, ``trt`` or ``torch``
-        The software that runs the network: ONNX Runtime, TensorRT, or PyTorch as the reference.
+    engine : ``ort``, ``openvino``, ``trt`` or ``torch``
+        The software that runs the network: ONNX Runtime, OpenVINO, TensorRT, or PyTorch as the
+        reference.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA if the engine supports it and the driver finds a device.
     precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
         The precision the model must have; a model of another precision is refused. None runs the
-        model as it is.
+        model as it is. ``openvino`` computes a float32 model in ``bf16``, where the processor has
+        it; this changes the stored numbers.
     threads : int, optional
         Threads of one session, for network and kernel. By default a `Scorer`, which is one session,
         takes every core this process may use; the sessions of ``score_pool`` run side by side with

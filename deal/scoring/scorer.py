@@ -32,10 +32,9 @@ class Scorer:
     Parameters
     ----------
     model : path, or sequence of paths
-        ONNX file (``ort``, ``trt``), or checkpoint of ``deal train`` (``torch``). Several models
-        are a committee and also give the columns ``vote_entropy_mean``,
-        ``mutual_information_mean`` and ``consensus_entropy_mean``. All other columns are those of
-        the first model.
+        ONNX file, or checkpoint of ``deal train`` (engine ``torch``). Several models are a
+        committee and also give the columns ``vote_entropy_mean``, ``mutual_information_mean`` and
+        ``consensus_entropy_mean``. All other columns are those of the first model.
     region_score : str or mapping, optional
         The acquisition function by which ``keep_regions`` chooses, by name or as
         ``{"acquisition": name, …}`` with its options; ``ds`` by default, ``entropy`` for a model

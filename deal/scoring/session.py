@@ -24,7 +24,7 @@ from deal.scoring.committee import Committee, Members
 from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
 from deal.scoring.mapmaker import MapMaker
-from deal.scoring.maps import ClassMap, Maps
+from deal.scoring.maps import ClassMap, Maps, ScoreMap
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.scoring.region_plan import RegionPlan, Regions
 from deal.scoring.statistics import Kernel
@@ -125,6 +125,11 @@ class Session:
     def device(self) -> str:
         """The device in use: ``cpu`` or ``cuda:<index>``."""
         return self._engine.model.device
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine in use."""
+        return self._engine.model.name
 
     @property
     def batch_size(self) -> int:
@@ -294,13 +299,26 @@ class Session:
         cameras: Sequence[str | None] | None = None,
     ) -> list[Maps | ItemError]:
         """What :meth:`maps` gives, with the reason for each image that fails."""
+        return self._maps.maps(images, cameras, self._measure_here(acquisition))
+
+    def score_maps_or_errors(
+        self,
+        images: Sequence[Image8],
+        *,
+        acquisition: str | Mapping[str, Any] | None = None,
+        cameras: Sequence[str | None] | None = None,
+    ) -> list[ScoreMap | ItemError]:
+        """Classes and score of :meth:`maps_or_errors`, without the work for the others."""
+        return self._maps.scores(images, cameras, self._measure_here(acquisition))
+
+    def _measure_here(self, acquisition: str | Mapping[str, Any] | None) -> Measure:
         measure = self.measure(acquisition)
         if measure.of_committee and not self.has_committee:
             raise UsageError(
                 f"{measure.label} needs the votes of a committee: give several models, --flip or "
                 "--dropout-passes"
             )
-        return self._maps.maps(images, cameras, measure)
+        return measure
 
     def measure(self, acquisition: str | Mapping[str, Any] | None = None) -> Measure:
         """What :meth:`maps` shows as ``score`` for a function; raises UsageError."""
@@ -318,7 +336,10 @@ class Session:
         )
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Settings that change a stored number, as JSON; engine, device and threads do not."""
+        """Settings that change a stored number, as JSON.
+
+        Device and threads do not, and an engine does only by :meth:`Engine.own_numbers`.
+        """
         spec = self.spec
         head = self._head.to_dict() if self._head is not None else None
         committee = self._engine.fingerprint_settings()
@@ -329,6 +350,7 @@ class Session:
             **self._inputs.fingerprint_settings(),
             "regions": self._plan.settings(),
             "precision": spec.precision,
+            **self._engine.model.own_numbers(),
             **({} if committee is None else {"committee": committee}),
         }
 

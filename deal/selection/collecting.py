@@ -118,6 +118,8 @@ class Collected:
         pattern = ranking.sequence_from
         self._pattern = None if pattern is None else sequence_pattern(pattern)
         attributes = [quota.attribute for quota in ranking.quotas] + (["sequence"] if gap else [])
+        if ranking.stratify is not None and not ranking.stratify.by_class:
+            attributes.append(ranking.stratify.attribute)
         self._groups = {name: Groups() for name in attributes}
         self._needs = [*self._keys.columns, *filter(None, map(column_of, self._groups))]
         self._needs += ["timestamp_ns"] if gap and not gap.frames else []

@@ -163,3 +163,18 @@ def notes_on_quotas(rows: Rows, ranking: Ranking) -> Iterator[str]:
             )
         if quota.value is not None and quota.value not in group.values:
             yield f"quota {quota}: no row has {quota.attribute} {quota.value!r}"
+    strata = ranking.stratify
+    if strata is None or strata.by_class:
+        return
+    group = rows.groups[strata.attribute]
+    if group.without == scored:
+        from_id = "--sequence-from REGEX or " if strata.attribute == "sequence" else ""
+        raise ResultsError(
+            f"stratify {strata}: none of {scored} rows has a {strata.attribute}; give {from_id}"
+            f"a manifest with a column {strata.attribute}"
+        )
+    if group.without:
+        yield (
+            f"{group.without} of {scored} rows have no {strata.attribute}: stratify {strata} "
+            "takes them together as one group"
+        )

@@ -180,6 +180,8 @@ class Choice:
     Attributes
     ----------
     weights : ndarray of float64 [n]
+    limit : float
+        May be lowered for a while, so that only a part of the budget is given out.
     rules : list of Rule
     near : NearDuplicates or None
     limits : LimitRule or None
@@ -196,7 +198,7 @@ class Choice:
         near: NearDuplicates | None = None,
         limits: LimitRule | None = None,
     ) -> None:
-        self.weights, self._limit = weights, limit
+        self.weights, self.limit = weights, limit
         self.rules, self.near, self.limits = rules, near, limits
         self.taken = array("q")  # a list would take five times the memory
         self.spent = 0.0
@@ -227,7 +229,7 @@ class Choice:
         reads |= any(rule.reads for rule in self.rules)
         read = ahead = 0
         for start in range(0, len(order), _BLOCK):
-            if self.spent + least > self._limit:
+            if self.spent + least > self.limit:
                 return
             if start + _BLOCK > read and reads and (more or read < len(order)):
                 # Rows in rank order lie in all parts, so few large readings are best.
@@ -235,14 +237,29 @@ class Choice:
                 read = start + ahead
                 if more and read > len(order):
                     raise TooFewRowsError
-                self._load(order[start:read])
+                self.load(order[start:read])
             block = order[start : start + _BLOCK]
             # A row that does not fit now never will, so most of a long tail is ruled out at once.
             self._choose(block[self.fits(block)])
-        if more and self.spent + least <= self._limit:
+        if more and self.spent + least <= self.limit:
             raise TooFewRowsError
 
-    def _load(self, rows: NDArray[np.int64]) -> None:
+    def take_one(self, row: int) -> bool:
+        """Take a row if it still fits, and return whether it does; rows were loaded before."""
+        if not self._fits(row):
+            return False
+        if self.near is not None:
+            self.near.prepare(np.array([row]))
+            if not self.near.allows(row):
+                return False
+        if not self._admits(row):
+            return False
+        self._take(row)
+        if self.near is not None:
+            self.near.take(row)
+        return True
+
+    def load(self, rows: NDArray[np.int64]) -> None:
         """Read ahead what rules need to know of the rows that still fit."""
         rows = rows[self.fits(rows)]
         for rule in self.rules:
@@ -256,7 +273,7 @@ class Choice:
         if self.near is None and self.limits is None and not self.rules:
             # All that fit before the first that does not.
             spent = np.cumsum(np.concatenate([[self.spent], self.weights[rows]]))
-            count = int(np.searchsorted(spent, self._limit, "right")) - 1
+            count = int(np.searchsorted(spent, self.limit, "right")) - 1
             self.taken.extend(rows[:count].tolist())
             self.spent = float(spent[count])
             rows = rows[count:]
@@ -276,7 +293,7 @@ class Choice:
 
     def is_full(self, rows: NDArray[np.int64]) -> bool:
         """Whether the budget pays for none of these rows any more."""
-        return not len(rows) or self.spent + float(self.weights[rows].min()) > self._limit
+        return not len(rows) or self.spent + float(self.weights[rows].min()) > self.limit
 
     def reorder(self, first: int, rows: NDArray[np.int64]) -> None:
         """Put the rows that were taken from the ``first`` on into another order."""
@@ -284,7 +301,7 @@ class Choice:
 
     def fits(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each of these rows would fit alone, whatever it looks like."""
-        fitting = self.spent + self.weights[rows] <= self._limit
+        fitting = self.spent + self.weights[rows] <= self.limit
         for rule in self.rules:
             fitting &= rule.allows(rows)
         if self.limits is not None:
@@ -294,10 +311,10 @@ class Choice:
     def remaining(self, rows: NDArray[np.int64]) -> int:
         """Estimate how many of these rows the rest of the budget pays for, at least 1."""
         mean = float(self.weights[rows].mean()) if len(rows) else 1.0
-        return max(int((self._limit - self.spent) / mean), 1) if mean > 0 else len(rows)
+        return max(int((self.limit - self.spent) / mean), 1) if mean > 0 else len(rows)
 
     def _fits(self, row: int) -> bool:
-        if self.spent + self.weights[row] > self._limit:
+        if self.spent + self.weights[row] > self.limit:
             return False
         return all(rule.allows_one(row) for rule in self.rules)
 

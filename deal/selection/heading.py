@@ -18,6 +18,10 @@ def heading(metadata: Mapping[str, Any]) -> str:
         f"{metadata['selected']} of {metadata['scored']}{what} selected by "
         f"{label(metadata['acquisition'])}{drawn}"
     )
+    if metadata.get("stratify"):
+        attribute, _, share = metadata["stratify"].partition(":")
+        part = f"{share[:-1]} % of the budget" if share else "the budget"
+        first += f", {part} shared out by {attribute}"
     found = metadata.get("spreading")
     if not found:
         return first

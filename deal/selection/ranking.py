@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Unpack
 
 from deal.acquisitions import Bound, bind
 from deal.acquisitions.lookup import find
 from deal.acquisitions.options import AcquisitionOptions, function_options
+from deal.acquisitions.registry import POLICIES
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel, parse_budget
 from deal.selection.limits import Limits
@@ -20,50 +21,22 @@ from deal.selection.rules import (
     NearLimit,
     Quota,
     Spread,
+    Strata,
     parse_diverse,
     parse_gap,
     parse_near_duplicates,
     parse_quota,
     parse_spread,
+    parse_strata,
     read_id_lists,
 )
 from deal.selection.stochastic import Stochastic, parse_stochastic
 
-__all__ = ["BY", "FEATURES", "GAP_PER", "Ranking", "SelectOptions", "flat_options"]
+__all__ = ["BY", "FEATURES", "GAP_PER", "Ranking"]
 
 BY = ("score", "score-per-cost")
 FEATURES = ("auto", "embedding", "statistics")
 GAP_PER = ("camera", "sequence")
-
-
-class SelectOptions(AcquisitionOptions, total=False):
-    """Types of the options that :meth:`Ranking.of` documents, and of the acquisition function's."""
-
-    acquisition: str
-    seed: int
-    stochastic: str | Stochastic | None
-    budget: str | int | Budget | None
-    table: Literal["images", "regions"] | None
-    by: Literal["score", "score-per-cost"] | None
-    cost: Literal["count", "pixels", "clicks"] | None
-    click_corner: float
-    click_length: float
-    click_fixed: float
-    max_per_image: int | None
-    spread: str | Spread
-    near_duplicates: str | float | NearLimit
-    quota: str | Quota | Iterable[str | Quota]
-    min_gap: str | Gap | None
-    gap_per: Literal["camera", "sequence"]
-    max_bytes: int | str | None
-    window: int | str | None
-    window_budget: int | None
-    window_bytes: int | str | None
-    exclude: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-    include: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-    diverse: str | float | Diverse | None
-    features: Literal["auto", "embedding", "statistics"]
-    metric: Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +66,8 @@ class Ranking:
     spread : Spread
     near_duplicates : NearLimit
     quotas : tuple of Quota
+    stratify : Strata, optional
+        Groups that share out a part of the budget.
     min_gap : Gap, optional
     gap_per : ``camera`` or ``sequence``
         Whether cameras of a sequence keep gaps apart from each other.
@@ -124,6 +99,7 @@ class Ranking:
     spread: Spread = field(default_factory=Spread)
     near_duplicates: NearLimit = field(default_factory=NearLimit)
     quotas: tuple[Quota, ...] = ()
+    stratify: Strata | None = None
     min_gap: Gap | None = None
     gap_per: str = "camera"
     limits: Limits = field(default_factory=Limits)
@@ -152,6 +128,7 @@ class Ranking:
         spread: str | Spread = "auto",
         near_duplicates: str | float | NearLimit = "auto",
         quota: str | Quota | Iterable[str | Quota] = (),
+        stratify: str | Strata | None = None,
         min_gap: str | Gap | None = None,
         gap_per: str = "camera",
         max_bytes: int | str | None = None,
@@ -172,7 +149,8 @@ class Ranking:
         Parameters
         ----------
         acquisition : str
-            One of `acquisition_names`.
+            One of `acquisition_names`; or ``clasp``, which is ``entropy`` with ``stratify``
+            class:66% and ``stochastic`` power:1, unless these are given.
         seed : int
             Seed of functions that take one, such as ``random``, and of ``stochastic``.
         stochastic : str, optional
@@ -204,8 +182,8 @@ class Ranking:
             kinds of images, by the distance of their embeddings or statistics. The gap is a third
             of what each pick would have for itself if picks were spread evenly. ``2s``, ``500ms``
             or ``60f`` sets the gap. A gap gives way where the budget could not be filled.
-            ``auto`` leaves draws, ``diverse``, ``core-set``, ``random`` and ``min_gap`` as they
-            are. ``off`` ranks by score alone.
+            ``auto`` leaves draws, strata, ``diverse``, ``core-set``, ``random`` and ``min_gap`` as
+            they are. ``off`` ranks by score alone.
         near_duplicates : str or float
             Of two picks whose thumbnails differ by at most so many grey levels, without their
             means, only the one that comes first in the order stays, whatever its sequence and
@@ -216,6 +194,11 @@ class Ranking:
             ``camera:front=100``: the camera ``front`` takes at most 100, in the budget's unit.
             Attributes are ``camera``, ``sequence``, ``folder`` (the directory in the id), and the
             attributes that a manifest gives.
+        stratify : str, optional
+            ``class:66%``: two thirds of the budget go to the predicted classes in turn, so that
+            each takes as much, and the rest goes by the score alone. ``sequence`` or another
+            attribute of ``quota``: each value takes its share of the pool
+            (:mod:`deal.selection.strata`). Picks are ranked as they are taken.
         min_gap : str, optional
             Least distance between selected images of one ``sequence``: ``2s`` or ``500ms`` by
             ``timestamp_ns``, ``30f`` by the last number in the stem of the id.
@@ -251,6 +234,9 @@ class Ranking:
         UsageError
             A value is invalid, values contradict each other, or a list cannot be read.
         """
+        if policy := POLICIES.get(acquisition):
+            acquisition = policy.acquisition
+            stratify, stochastic = stratify or policy.stratify, stochastic or policy.stochastic
         parsed = parse_budget(budget)
         if parsed.unit == "bytes":
             if max_bytes is not None:
@@ -277,6 +263,7 @@ class Ranking:
             clicks=ClickModel(click_corner, click_length, click_fixed),
             max_per_image=max_per_image,
             quotas=tuple(map(parse_quota, [quota] if isinstance(quota, (str, Quota)) else quota)),
+            stratify=parse_strata(stratify),
             spread=parse_spread(spread),
             near_duplicates=parse_near_duplicates(near_duplicates),
             min_gap=parse_gap(min_gap),
@@ -336,6 +323,7 @@ class Ranking:
             ),
             "max_per_image": self.max_per_image,
             "quota": list(map(str, self.quotas)),
+            **({} if self.stratify is None else {"stratify": str(self.stratify)}),
             "spread": str(self.spread),
             "near_duplicates": str(self.near_duplicates),
             "min_gap": None if self.min_gap is None else self.min_gap.text,
@@ -395,6 +383,12 @@ class Ranking:
                 raise UsageError("diverse compares features of images, which regions do not have")
             if self.budget == Budget():
                 raise UsageError("diverse needs a budget: without one, everything is selected")
+        if self.stratify is not None:
+            if self.budget == Budget():
+                raise UsageError("stratify needs a budget: without one, everything is selected")
+            if spreads:
+                what = f"acquisition {bound.name!r}" if bound.greedy else "diverse"
+                raise UsageError(f"stratify orders by score, and {what} by distance: give only one")
         if spreads:
             from deal.acquisitions.k_center import METRICS
 
@@ -408,6 +402,7 @@ class Ranking:
                 f"spread {self.spread}, which gives way to fill a budget": (
                     self.spread.kind == "gap"
                 ),
+                f"stratify {self.stratify}": self.stratify is not None,
             }
             for what, given in refused.items():
                 if given:
@@ -423,16 +418,6 @@ class Ranking:
                 f"{len(both)} names are in exclude and include, such as {name!r}: drop them from "
                 "one"
             )
-
-
-def flat_options(options: Mapping[str, Any]) -> SelectOptions:
-    """Read the options of a table in a file, which lists a plugin's options among the others."""
-    known = SelectOptions.__annotations__
-    own = {name: value for name, value in options.items() if name not in known}
-    found = {name: value for name, value in options.items() if name in known}
-    if own:
-        found["acquisition_options"] = {**(found.get("acquisition_options") or {}), **own}
-    return cast(SelectOptions, found)
 
 
 def _paths(

@@ -42,10 +42,11 @@ class Reach:
         """The first reach of a choice; ``compares`` says whether picks have to keep apart.
 
         Everything is looked at where every row counts: without a budget, where costs or limits of
-        bytes and windows decide which rows still fit, and where picks are far from each other.
+        bytes and windows decide which rows still fit, where picks are far from each other, and
+        where strata have their own best rows.
         """
         counts = ranking.budget.cost == "count" and ranking.budget != Budget()
-        if not counts or bound.greedy or ranking.limits:
+        if not counts or bound.greedy or ranking.limits or ranking.stratify is not None:
             return cls()
         times = 1.0
         if ranking.diverse is not None:

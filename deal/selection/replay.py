@@ -240,6 +240,7 @@ def _streamable(ranking: Ranking) -> Ranking:
         "a table of regions": ranking.table != "images",
         "a cost": ranking.cost != "count" or ranking.by != "score",
         "--quota": bool(ranking.quotas),
+        "--stratify": ranking.stratify is not None,
         "--diverse": ranking.diverse is not None,
         "--exclude": bool(len(ranking.exclude)),
         "--include": bool(len(ranking.include)),

@@ -96,7 +96,7 @@ class Rows:
     costs : ndarray of float64 [n]
         1 for rows without a score.
     groups : dict of attribute name to Groups
-        Those of the quotas, and ``sequence`` and ``camera`` if there is a gap.
+        Those of quotas and strata, and ``sequence`` and ``camera`` if there is a gap.
     times : ndarray of int64 [n]
         Nanoseconds or frame numbers, for the gap; empty without one.
     pool : Pool

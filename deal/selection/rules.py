@@ -1,4 +1,4 @@
-"""Rules of a selection: quotas, gaps, diversity, lists of ids to leave out or take."""
+"""Rules of a selection: quotas, strata, gaps, diversity, lists of ids to leave out or take."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ __all__ = [
     "NearLimit",
     "Quota",
     "Spread",
+    "Strata",
     "parse_diverse",
     "parse_gap",
     "parse_near_duplicates",
     "parse_quota",
     "parse_spread",
+    "parse_strata",
     "read_id_lists",
 ]
 
@@ -77,6 +79,34 @@ class Quota:
             return f"{name}={decimal(self.amount)}"
         assert self.percent is not None
         return f"{name}={decimal(self.percent)}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """Groups of rows that share out a part of the budget (:mod:`deal.selection.strata`).
+
+    Attributes
+    ----------
+    attribute : str
+        ``class``, the predicted class, or an attribute as `Quota` has it.
+    percent : Fraction
+        The part of the budget that they share out, in percent.
+    """
+
+    attribute: str
+    percent: Fraction = Fraction(100)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether rows are grouped by predicted class."""
+        return self.attribute == "class"
+
+    def resolve(self, budget: float) -> float:
+        """Return the part of a budget, in its unit."""
+        return float(self.percent * Fraction(budget) / 100)
+
+    def __str__(self) -> str:
+        return self.attribute + ("" if self.percent == 100 else f":{decimal(self.percent)}%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +217,27 @@ def parse_quota(text: str | Quota) -> Quota:
     raise UsageError(
         f"quota {text!r}: write ATTRIBUTE=P% or ATTRIBUTE:VALUE=N, such as camera=20% or "
         "camera:front=100; attributes are camera, sequence, folder, and columns of the manifest"
+    )
+
+
+def parse_strata(text: str | Strata | None) -> Strata | None:
+    """Read ``class:66%``, ``class``, ``sequence`` or ``camera:50%``; None is none. UsageError."""
+    if text is None or isinstance(text, Strata):
+        return text
+    attribute, colon, share = str(text).strip().rpartition(":")
+    try:
+        if not colon or not share.endswith("%"):
+            attribute, percent = str(text).strip(), Fraction(100)
+        else:
+            percent = number_of(share[:-1])
+        if attribute and not set(attribute) & set(":%=") and percent <= 100:
+            return Strata(attribute, percent)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise UsageError(
+        f"stratify {text!r}: write class or an attribute, and the part of the budget if it is not "
+        "all, such as class:66% or sequence; attributes are camera, sequence, folder, and columns "
+        "of the manifest"
     )
 
 

@@ -22,14 +22,16 @@ from deal.selection.gather import gather, notes_on_quotas, pool_totals, scored_p
 from deal.selection.greedy import Cap, Choice, Rule, Spacing
 from deal.selection.limits import LimitRule, read_measures
 from deal.selection.named import Named, lacking
+from deal.selection.options import SelectOptions
 from deal.selection.order import rank
-from deal.selection.ranking import Ranking, SelectOptions
+from deal.selection.ranking import Ranking
 from deal.selection.reach import Reach, TooFewRowsError
 from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList
 from deal.selection.screened import notes_on_screened
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import Spreading, asks_for_places, near_levels
+from deal.selection.strata import choose_by_strata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,7 +114,7 @@ def _selected(
     """Choose from rows; TooFewRowsError if they are not enough."""
     order = rank(rows.ids, rows.keys, regions=rows.regions)
     _trim()
-    choice, extra, notes = _choose(bound, ranking, rows, order)
+    choice, extra, notes = _choose(bound, ranking, rows, order, totals)
     taken = np.frombuffer(choice.taken, np.int64)
     metadata: dict[str, Any] = {
         "format": 1,
@@ -145,7 +147,11 @@ def _trim() -> None:
 
 
 def _choose(
-    bound: Bound, ranking: Ranking, rows: Rows, order: NDArray[np.int64]
+    bound: Bound,
+    ranking: Ranking,
+    rows: Rows,
+    order: NDArray[np.int64],
+    totals: NDArray[np.int64] | None,
 ) -> tuple[Choice, dict[str, Any], list[str]]:
     """Return the rows that are taken, further metadata, and notes for the user."""
     pool, of_regions = rows.pool, rows.regions is not None
@@ -196,6 +202,8 @@ def _choose(
         )
         notes += lacks
     else:
+        if ranking.stratify is not None:
+            extra["strata"] = choose_by_strata(rows, ranking, bound, totals, choice, open_rows)
         later = order[(is_open & rows.sampled & ~rows.drawn)[order]]
         spreading.choose(choice, open_rows, later, more=not rows.is_whole)
     taken = np.frombuffer(choice.taken, np.int64)

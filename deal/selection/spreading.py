@@ -70,6 +70,7 @@ def asks_for_places(ranking: Ranking, bound: Bound) -> bool:
     if ranking.spread.kind != "auto":
         return ranking.spread.kind == "gap"
     own_way = bound.greedy or ranking.diverse is not None or ranking.stochastic is not None
+    own_way |= ranking.stratify is not None
     return _by_default(ranking, bound) and not own_way and ranking.min_gap is None
 
 

@@ -16,7 +16,7 @@ from deal.errors import ResultsError, UsageError
 from deal.kernel.logarithm import log
 from deal.selection.order import mixed
 
-__all__ = ["Stochastic", "parse_stochastic"]
+__all__ = ["Schedule", "Stochastic", "parse_schedule", "parse_stochastic"]
 
 _KINDS = ("power", "softrank")
 _MOST = 1e6
@@ -95,10 +95,61 @@ class Stochastic:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A draw whose β goes from one number to another, by one factor from round to round.
+
+    Attributes
+    ----------
+    first, last : Stochastic
+        Of one kind.
+    """
+
+    first: Stochastic
+    last: Stochastic
+
+    def at(self, number: int, count: int) -> Stochastic:
+        """The draw of round k = ``number``, from 1, of n = ``count``.
+
+        Its β is β₁ · (βₙ / β₁)^((k − 1) / (n − 1)), rounded to nine digits; β₁ if n is 1.
+        """
+        done = (number - 1) / max(count - 1, 1)
+        beta = self.first.beta * (self.last.beta / self.first.beta) ** done
+        return Stochastic(self.first.kind, float(f"{beta:.9g}"))
+
+
+def parse_schedule(text: object) -> Schedule | None:
+    """Read ``power:1..100``, which gives each of several rounds its β; None for what has one β.
+
+    Raises
+    ------
+    UsageError
+        A number is no β.
+    """
+    if not isinstance(text, str) or ".." not in text:
+        return None
+    first, _, last = text.partition("..")
+    kind, _, beta = first.partition(":")
+    try:
+        return Schedule(
+            Stochastic(kind.strip(), float(beta)), Stochastic(kind.strip(), float(last))
+        )
+    except (ValueError, UsageError):
+        raise UsageError(
+            f"stochastic {text!r}: write power or softrank, :, and the first and last BETA, each "
+            "above 0 and up to 1e6, such as power:1..100"
+        ) from None
+
+
 def parse_stochastic(text: str | Stochastic | None) -> Stochastic | None:
     """Read ``power``, ``power:2`` or ``softrank:0.5``; None draws nothing. UsageError otherwise."""
     if text is None or isinstance(text, Stochastic):
         return text
+    if isinstance(text, str) and ".." in text:
+        raise UsageError(
+            f"stochastic {text!r} changes from round to round, which only deal loop counts: give "
+            "the beta of this round, such as power:10"
+        )
     kind, colon, beta = str(text).strip().partition(":")
     try:
         return Stochastic(kind, float(beta) if colon else 1.0)

@@ -19,7 +19,7 @@ from deal.selection.sources import Sources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["best_regions", "class_codes", "class_texts", "region_texts"]
+__all__ = ["best_regions", "class_codes", "class_texts", "filled", "region_texts"]
 
 _MOST = 3
 _REGION = np.dtype([("image", np.int64), ("region", np.int32), ("score", np.float64)])
@@ -129,7 +129,7 @@ def _codes(
     if reason.sums is None:
         shares = bound.class_shares(table, totals)
     else:
-        sums = _filled(table, reason.sums, 0)
+        sums = filled(table, reason.sums, 0)
         whole = sums.sum(axis=1, keepdims=True)
         shares = np.divide(sums, whole, out=np.zeros_like(sums), where=whole > 0)
     assert shares is not None
@@ -145,8 +145,8 @@ def _majority_codes(table: pa.Table) -> NDArray[np.uint8]:
 
 
 def _excess_codes(table: pa.Table, usual: NDArray[np.int64]) -> NDArray[np.uint8]:
-    pixels = _filled(table, "class_pixels", len(usual))
-    total = _filled(table, "n_pixels")
+    pixels = filled(table, "class_pixels", len(usual))
+    total = filled(table, "n_pixels")
     levels = class_levels(pixels.astype(np.int64), total.astype(np.int64))
     excess = levels - usual
     return _best_codes(excess, excess >= _LEAST_EXCESS, levels / LEVELS)
@@ -165,7 +165,7 @@ def _best_codes(
     return codes
 
 
-def _filled(table: pa.Table, name: str, width: int | None = None) -> NDArray[np.float64]:
+def filled(table: pa.Table, name: str, width: int | None = None) -> NDArray[np.float64]:
     """A column as float64, 0 where it is null: [n], or [n, C] with C of at least ``width``."""
     found = [(chunk, chunk.columns[name]) for chunk in chunks(table, [name])]
     if width is not None:

@@ -21,8 +21,10 @@ from deal.training.checkpoint import CheckpointMeta
 from deal.training.clock import BatchClock
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset
+from deal.training.difficulty import WithDifficulty
 from deal.training.features import FeatureBatches, OnFeatures
 from deal.training.preparation import (
+    averaged,
     build_optimizer,
     class_weights,
     compiled,
@@ -79,6 +81,8 @@ class Training:
         Facts about the network for its checkpoints.
     module : WithDifficulty
         The network on the device.
+    result : WithDifficulty
+        What to evaluate and to keep: ``module``, or with ``ema`` the average of its weights.
     started_from : dict or None
         Provenance of the checkpoint from which the network started.
     per_epoch, steps : int
@@ -123,6 +127,7 @@ class Training:
         self._resting = freeze(config, self.module)
         self._forward = compiled(config, self.module)
         self._optimizer = build_optimizer(config, self.module)
+        self._average = averaged(config, self.module)
         augment = Augmentation(
             crop=config.crop or data.size,
             scale=config.scale,
@@ -144,6 +149,14 @@ class Training:
                 autocast=config.precision == "bf16",
             )
         self._weights = class_weights(data).to(device) if config.class_balance else None
+
+    @property
+    def result(self) -> WithDifficulty:
+        """See the attributes of the class."""
+        if self._average is None:
+            return self.module
+        assert isinstance(self._average.module, WithDifficulty)
+        return self._average.module
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Order of all training samples in an epoch; it depends only on seed and epoch."""
@@ -176,6 +189,8 @@ class Training:
                 ignore_index=self.data.ignore_index,
                 class_weights=self._weights,
             ).double()
+            if self._average is not None:
+                self._average.update_parameters(self.module)
             advance()
         means = (sums / count).tolist()  # waits for the device
         if not math.isfinite(means[0]):
@@ -193,14 +208,17 @@ class Training:
         return {
             "module": self.module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a value of `state`; older files lack ``cuda_rng``."""
+        """Continue from a value of `state`; older files lack ``cuda_rng`` and ``average``."""
         self.module.load_state_dict(state["module"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])

@@ -20,6 +20,7 @@ _RATES = (6, 12, 18)
 _LOW_LEVEL_CHANNELS = 48
 _HEAD_CHANNELS = 256
 _LITE_HEAD_CHANNELS = 128
+_UNDECIDED = 0.01  # deviation of the weights that make logits
 
 
 class InputNormalization(nn.Module):
@@ -228,13 +229,13 @@ def build_network(
         network = DeepLab(
             backbone, num_classes, separable=True, channels=_LITE_HEAD_CHANNELS, **normalization
         )
-        return _initialized(network)
+        return _undecided(_initialized(network))
     network = SegmentationNetwork(backbone, **normalization)
     if decoder in ("lraspp", "fast"):
         network.decoder = LrAsppDecoder(channels[1], channels[-1], num_classes)
     else:
         network.decoder = MlpDecoder(channels, num_classes)
-    return _initialized(network)
+    return _undecided(_initialized(network))
 
 
 def _initialized(network: SegmentationNetwork) -> SegmentationNetwork:
@@ -243,4 +244,12 @@ def _initialized(network: SegmentationNetwork) -> SegmentationNetwork:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    return network
+
+
+def _undecided(network: SegmentationNetwork) -> SegmentationNetwork:
+    """Start with about equal logits: large ones cost a pretrained encoder hundreds of steps."""
+    for name, module in network.decoder.named_modules():
+        if name.startswith("classifier") and isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=_UNDECIDED)
     return network

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from deal.errors import EngineUnavailableError
 from deal.training.checkpoint import CheckpointMeta, build_module, load_checkpoint
@@ -20,6 +22,7 @@ from deal.training.networks import SegmentationNetwork
 from deal.training.weights import load_weights, refuse_other
 
 __all__ = [
+    "averaged",
     "build_optimizer",
     "class_weights",
     "compiled",
@@ -125,6 +128,23 @@ def build_optimizer(config: TrainConfig, module: WithDifficulty) -> torch.optim.
         weight_decay=config.weight_decay,
         fused=fused,
     )
+
+
+def averaged(config: TrainConfig, module: WithDifficulty) -> AveragedModel | None:
+    """The exponential moving average of the weights, for ``ema`` above 0; buffers are copied.
+
+    The decay begins low and rises with the steps t to ``ema``: min(ema, (1 + t)/(10 + t)), so that
+    the first weights are soon forgotten.
+    """
+    if not config.ema:
+        return None
+
+    def move(kept: Sequence[Tensor], new: Sequence[Tensor], steps: Tensor | int) -> None:
+        decay = min(config.ema, (1 + int(steps)) / (10 + int(steps)))
+        for a, b in zip(kept, new, strict=True):
+            a.lerp_(b, 1 - decay)
+
+    return AveragedModel(module, multi_avg_fn=move)
 
 
 def class_weights(data: Dataset) -> Tensor:

@@ -38,7 +38,7 @@ def normalization_of(network: str) -> tuple[_Three, _Three]:
     return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-_YOUNGER = ("uncertainty", "optimizer", "warmup", "freeze", "freeze_norm", "cache")
+_YOUNGER = ("uncertainty", "optimizer", "warmup", "freeze", "freeze_norm", "cache", "ema")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,9 @@ class Recipe:
     cache : int
         Augmented variants of each image whose features of the frozen stages are kept on disk, so
         that these stages run once per variant and not once per step; 0 keeps none.
+    ema : float
+        Decay per step of an exponential moving average of the weights, which is what is evaluated
+        and kept; 0 keeps the weights of the last step.
     alpha : float
         Weight of the difficulty loss.
     class_balance : bool
@@ -116,6 +119,7 @@ class Recipe:
     freeze: int | None = None
     freeze_norm: bool = False
     cache: int = 0
+    ema: float = 0.0
 
     def younger(self) -> frozenset[str]:
         """Names of fields that older runs lack, where their value is that of older runs."""
@@ -152,6 +156,8 @@ class Recipe:
         for name in ("warmup", "cache"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{called(name)} must not be negative, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"{called('ema')} must be at least 0 and below 1, not {self.ema}")
         if self.cache and self.freeze is None:
             raise UsageError(
                 f"{called('cache')} keeps features of frozen stages: give {called('freeze')} too"

@@ -176,7 +176,7 @@ class _Run(Training):
         return self._finish()
 
     def _validate(self, record: dict[str, Any]) -> None:
-        result = self._evaluate(self.module, "val")
+        result = self._evaluate(self.result, "val")
         record["val"] = result.to_dict(self.data.classes)
         if result.miou > self.best_miou:
             self.best_miou, self.best_epoch = result.miou, record["epoch"]
@@ -189,7 +189,7 @@ class _Run(Training):
                 "started_from": self.started_from,
             }
             meta = replace(self.meta, provenance=provenance)
-            save_checkpoint(self.output / _BEST, self.module, meta)
+            save_checkpoint(self.output / _BEST, self.result, meta)
 
     def _evaluate(self, module: WithDifficulty, split: str) -> Evaluation:
         return evaluate(

@@ -119,7 +119,7 @@ def ranking_of(metadata: Mapping[str, Any]) -> tuple[Ranking, str | None]:
     """
     from deal.acquisitions.lookup import find
     from deal.selection import Ranking
-    from deal.selection.ranking import flat_options
+    from deal.selection.options import flat_options
 
     name = metadata.get("acquisition")
     if name is None:

@@ -286,6 +286,14 @@ def test_a_file_gets_lines_at_growing_intervals(
     assert [int(line.partition("/")[0]) for line in lines] == shown
 
 
+def test_what_was_counted_before_keeps_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(enabled=True) as display:
+        display(Progress(2, 0, 2, 0, 1.0))
+        display(Progress(1, 0, 1, 0, 1.0, what="previews drawn"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["2/2 images, 2.0 images/s", "1/1 previews drawn, 1.0 images/s"]
+
+
 def fail_with(error: BaseException) -> Any:
     @click.command()
     def command() -> None:

@@ -9,10 +9,11 @@ from deal.errors import EngineUnavailableError, ModelError, UsageError
 from deal.training.checkpoint import build_module, save_checkpoint
 from tests.helpers.checkpoints import small_meta
 from tests.helpers.models import metadata, save_model, scenes
+from tests.helpers.openvino import skip_without_openvino
 
 
 def save_for(engine, folder):
-    if engine == "ort":
+    if engine in ("ort", "openvino"):
         return save_model(folder / "model.onnx", props=metadata(size_multiple=2))
     meta = small_meta()
     torch.manual_seed(0)
@@ -20,8 +21,10 @@ def save_for(engine, folder):
     return folder / "model.pt"
 
 
-@pytest.fixture(scope="module", params=["ort", "torch"])
+@pytest.fixture(scope="module", params=["ort", "openvino", "torch"])
 def name(request):
+    if request.param == "openvino":
+        skip_without_openvino()
     return request.param
 
 
@@ -136,5 +139,5 @@ def test_models_of_the_other_engine_are_sent_there(tmp_path):
 
 
 def test_unknown_engines_are_refused_and_the_known_named(path):
-    with pytest.raises(UsageError, match="choose one of ort, trt, torch"):
+    with pytest.raises(UsageError, match="choose one of ort, openvino, trt, torch"):
         open_engine(path, "tflite")

@@ -42,7 +42,7 @@ def method(acquisition="random", **options):
         (
             {"scoring__engine": "nonsense"},
             UsageError,
-            r"\[scoring\] engine 'nonsense' is unknown; choose one of ort, trt, torch",
+            r"\[scoring\] engine 'nonsense' is unknown; choose one of ort, openvino, trt, torch",
         ),
         ({"scoring__device": "gpu"}, UsageError, r"\[scoring\] .*'gpu'"),
         (
@@ -207,6 +207,11 @@ def test_what_is_picked_needs_no_engine_and_what_is_not_does(make_config, no_cud
         ({"methods": method("bald")}, UsageError, "lack mutual_information_mean"),
         ({"methods": method("focus:entropy", focus=["bus"])}, UsageError, "bus.*road"),
         ({"methods": method(quota="folder=1")}, DealError, "allow only 1 of the 2 images"),
+        (
+            {"methods": method(stratify="sequence")},
+            UsageError,
+            "stratify sequence: none of 6 rows has a sequence",
+        ),
         (
             {"rounds": {"labeled": [2, 4], "regions": "grid:8"}, "methods": method(min_gap="2f")},
             UsageError,

@@ -52,8 +52,8 @@ def test_picks_are_spread_only_where_a_method_says_so(tmp_path):
     config = parse_config(VALUES, tmp_path)
     assert {str(method.ranking().spread) for method in config.methods.values()} == {"off"}
     spread = parse_config(changed("methods.bald.spread", "auto"), tmp_path)
-    assert spread.methods["bald"].asked["spread"] == "auto"
-    assert spread.methods["ds"].asked["spread"] == "off"
+    assert spread.methods["bald"].asked(1, 1)["spread"] == "auto"
+    assert spread.methods["ds"].asked(1, 1)["spread"] == "off"
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -94,6 +94,8 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("methods.ds.budget", 5, "sets it itself"),
         ("methods.ds.levels", 7, r"\[methods.ds\]"),
         ("methods.ds.stochastic", "top", r"\[methods.ds\] stochastic 'top': write power or"),
+        ("methods.ds.stochastic", "power:1..x", r"\[methods.ds\] stochastic 'power:1..x': write"),
+        ("methods.ds.stratify", "class:0%", r"\[methods.ds\] stratify 'class:0%': write class"),
         ("methods.common", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods.full", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods", {"a b": {"acquisition": "ds"}}, "use letters, digits"),
@@ -125,6 +127,29 @@ def test_what_only_speeds_training_up_may_differ_between_machines():
     plain = parse_config(VALUES).shared()
     assert parse_config(changed("training.compile", "default")).shared() == plain
     assert parse_config(changed("training.device", "cpu")).shared() == plain
+
+
+def test_beta_grows_by_one_factor_from_round_to_round():
+    methods = {
+        "one": {"acquisition": "ds", "stochastic": "power:2"},
+        "grows": {"acquisition": "ds", "stochastic": "power:1..100"},
+        "clasp": {"acquisition": "clasp"},
+        "own": {"acquisition": "clasp", "stochastic": "power:3", "stratify": "class:50%"},
+    }
+    config = parse_config(changed("methods", methods))
+    asked = {name: [m.asked(k, 3) for k in (1, 2, 3)] for name, m in config.methods.items()}
+    betas = {name: [str(each["stochastic"]) for each in of] for name, of in asked.items()}
+    assert betas == {
+        "one": ["power:2"] * 3,
+        "grows": ["power:1", "power:10", "power:100"],
+        "clasp": ["power:1", "power:10", "power:100"],
+        "own": ["power:3"] * 3,
+    }
+    assert [str(config.methods["grows"].asked(1, 1)["stochastic"])] == ["power:1"]
+    rankings = {name: method.ranking() for name, method in config.methods.items()}
+    assert rankings["clasp"].acquisition == "entropy"
+    assert [str(rankings[name].stratify) for name in ("clasp", "own")] == ["class:66%", "class:50%"]
+    assert config.of_method("grows")["selection"]["stochastic"] == "power:1..100"
 
 
 def test_rounds_are_counts_or_shares_rounded_up():

@@ -200,18 +200,19 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["regions", "images"])
 def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, table):
-    methods = {"power": {"acquisition": "ds", "stochastic": "power", "table": table}}
+    methods = {"power": {"acquisition": "ds", "stochastic": "power:1..9", "table": table}}
     config = make(methods=methods, seeds=[0, 1])
     run_loop(config)
     asked = {}
     for seed, number in product((0, 1), (1, 2)):
         folder = config.folder / f"power-seed{seed}/round-{number}"
         document = json.loads((folder / "selection.json").read_text())
-        assert document["stochastic"] == "power:1"
+        how = {1: "power:1", 2: "power:9"}[number]
+        assert document["stochastic"] == how
         asked[seed, number] = document["seed"]
         picks = [(row["id"], row["region"]) for row in document["selection"]][:10]
         options = {"acquisition": "ds", "exclude": folder / "labeled.csv", "table": table}
-        drawn = select(folder / "results", **options, stochastic="power", seed=document["seed"])
+        drawn = select(folder / "results", **options, stochastic=how, seed=document["seed"])
         ranked = [(row["id"], row["region"]) for row in drawn.records()]
         assert picks == ranked[: len(picks)]
         if table == "regions":

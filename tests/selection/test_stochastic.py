@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deal import select
+from deal import acquisition_scores, select
 from deal.errors import ResultsError, UsageError
 from deal.selection import Selection
 from deal.selection.order import name_hashes
-from deal.selection.stochastic import Stochastic, parse_stochastic
+from deal.selection.stochastic import Stochastic, parse_schedule, parse_stochastic
 
 MASK = 2**64 - 1
 
@@ -247,6 +247,42 @@ def test_budget_quota_and_gap_are_kept_along_the_draw() -> None:
     found = select(rows, **options, **rules)
     assert [int(name) for name in found.ids] == taken
     assert 2 < len(taken) < n
+
+
+def test_a_schedule_goes_from_one_beta_to_another_by_one_factor() -> None:
+    schedule = parse_schedule("power:1..100")
+    assert schedule is not None
+    assert [str(schedule.at(k, 4)) for k in (1, 2, 3, 4)] == [
+        "power:1",
+        "power:4.64158883",
+        "power:21.5443469",
+        "power:100",
+    ]
+    assert str(schedule.at(1, 1)) == "power:1"
+    falling = parse_schedule("softrank:4..1")
+    assert falling is not None
+    assert [str(falling.at(k, 3)) for k in (1, 2, 3)] == ["softrank:4", "softrank:2", "softrank:1"]
+    assert parse_schedule("power:2") is parse_schedule(None) is None
+    for text in ("power..2", "power:1..", "power:0..2", "power:1..2..3", "top:1..2"):
+        with pytest.raises(UsageError, match="write power or softrank"):
+            parse_schedule(text)
+    with pytest.raises(UsageError, match="which only deal loop counts: give the beta"):
+        parse_stochastic("power:1..100")
+
+
+def test_clasp_is_entropy_drawn_with_two_thirds_by_class() -> None:
+    rows = table([0.9, 0.8, 0.7, 0.1, 0.1, 0.1]).append_column(
+        "class_entropy_sum", pa.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)
+    )
+    spelt = {"acquisition": "entropy", "stratify": "class:66%", "stochastic": "power"}
+    found = select(rows, acquisition="clasp", budget=4, seed=3)
+    assert found.to_json() == select(rows, **spelt, budget=4, seed=3).to_json()
+    assert found.metadata["acquisition"] == "entropy"
+    own = select(rows, acquisition="clasp", stratify="class", stochastic="power:40", budget=2)
+    assert (own.metadata["stratify"], own.metadata["stochastic"]) == ("class", "power:40")
+    assert own.ids[0] == "000"  # 1.1 ** 40 to 1
+    with pytest.raises(UsageError, match=r"clasp is a way to select.* score by entropy"):
+        acquisition_scores(rows, "clasp")
 
 
 def test_scores_below_zero_have_no_power() -> None:

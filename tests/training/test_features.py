@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 
@@ -134,6 +135,34 @@ def test_adamw_trains_only_what_is_not_frozen(tmp_path):
     assert head["initial_lr"] == pytest.approx(1e-2)
 
 
+def test_the_average_of_the_weights_follows_its_formula_and_resumes_to_the_same_bits(tmp_path):
+    training = _training(tmp_path, freeze=7, ema=0.5)
+    seen = []
+    update = training._average.update_parameters
+    name = "module.decoder.classifier.bias"
+
+    def noted(module):
+        update(module)
+        seen.append(dict(module.named_parameters())[name].detach().clone())
+
+    training._average.update_parameters = noted
+    training.train_epoch(1)
+    expected = seen[0]
+    for step, value in enumerate(seen[1:], 1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    found = dict(training.result.named_parameters())[name]
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.equal(found, seen[-1])
+    state = copy.deepcopy(training.state())
+    training.train_epoch(2)
+    again = _training(tmp_path, freeze=7, ema=0.5)
+    again.restore(state)
+    again.train_epoch(2)
+    for key, value in training.result.state_dict().items():
+        assert torch.equal(value, again.result.state_dict()[key]), key
+
+
 def test_warm_up_rises_in_equal_steps_to_the_schedule():
     factors = [poly_factor(step, 100, 4) for step in range(6)]
     plain = [poly_factor(step, 100) for step in range(6)]
@@ -149,6 +178,7 @@ def test_warm_up_rises_in_equal_steps_to_the_schedule():
         ({"freeze": None, "cache": 2}, "give --freeze too"),
         ({"cache": 2, "compile": "default"}, "--cache and --compile exclude each other"),
         ({"warmup": -1}, "--warmup must not be negative"),
+        ({"ema": 1.0}, "--ema must be at least 0 and below 1, not 1.0"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, message, tmp_path):
@@ -158,7 +188,7 @@ def test_options_that_cannot_work_are_refused(options, message, tmp_path):
 
 def test_runs_older_than_an_option_have_the_same_recipe(tmp_path):
     config = _config(tmp_path, network="light", freeze=None)
-    younger = {"optimizer", "warmup", "freeze", "freeze_norm", "cache", "uncertainty"}
+    younger = {"optimizer", "warmup", "freeze", "freeze_norm", "cache", "ema", "uncertainty"}
     assert not younger & config.recipe().keys()
     frozen = dataclasses.replace(config, freeze=2)
     assert frozen.recipe()["freeze"] == 2
