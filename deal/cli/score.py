@@ -157,8 +157,9 @@ _BATCH_SIZE = (
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|openvino|trt|torch",
-    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
+    metavar="ort|openvino|trt|torch|auto",
+    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference). auto "
+    "measures ONNX Runtime and OpenVINO for a second and takes the faster one.",
 )
 @option(
     _RUN,

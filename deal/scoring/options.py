@@ -64,9 +64,11 @@ class Runtime:
 
     Parameters
     ----------
-    engine : ``ort``, ``openvino``, ``trt`` or ``torch``
+    engine : ``ort``, ``openvino``, ``trt``, ``torch`` or ``auto``
         The software that runs the network: ONNX Runtime, OpenVINO, TensorRT, or PyTorch as the
-        reference.
+        reference. ``auto`` measures ONNX Runtime and OpenVINO on the model for about a second and
+        takes the faster of those that are installed, without changing a number beyond rounding; a
+        run into stored results takes the engine that these are of.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA if the engine supports it and the driver finds a device.
     precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
