@@ -17,7 +17,7 @@ from deal._version import __version__
 from deal.errors import OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
-from deal.loop.labeled import described, images_of, only_regions, regions_of
+from deal.loop.labeled import count_labels, described, images_of, only_regions, regions_of
 from deal.loop.learner import Task
 from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
@@ -78,7 +78,12 @@ class RecipeLearner:
                 ignore_index=self._data.ignore_index,
                 align_corners=ALIGN_CORNERS,
             )
-        return result.to_dict(self.pool.classes)
+        metrics = result.to_dict(self.pool.classes)
+        if (rounds := self._config.rounds).label == "dominant":
+            labels = {i: s.label for i, s in zip(self.pool.ids, self._data.train, strict=True)}
+            void = self._data.ignore_index
+            metrics["labels"] = count_labels(task.labeled, labels.__getitem__, rounds, void)
+        return metrics
 
     def model(self, folder: Path, *, dropout: bool) -> Path:
         """The file to score with: an ONNX export, or the checkpoint if PyTorch scores."""
@@ -232,13 +237,12 @@ def _known(
     config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: NDArray[np.int64]
 ) -> tuple[Sample, ...]:
     """The samples of ``indices``; labels of partly labeled images are void elsewhere."""
-    grid, regions = config.rounds.grid, regions_of(task.labeled)
+    regions = regions_of(task.labeled)
     samples = []
     for index in indices:
         sample = data.train[index]
         if found := regions.get(pool.ids[index]):
-            assert grid is not None
-            label = only_regions(sample.label, found, grid, data.ignore_index)
-            sample = replace(sample, label=label)
+            partly = only_regions(sample.label, found, config.rounds, data.ignore_index)
+            sample = replace(sample, label=partly.label)
         samples.append(sample)
     return tuple(samples)
