@@ -16,6 +16,7 @@ from deal.errors import UsageError
 from deal.loop.records import record
 from deal.loop.rounds import RoundsConfig
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
+from deal.regions.sources import Superpixels
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
 from deal.selection.stochastic import parse_schedule
@@ -185,6 +186,8 @@ class LoopConfig:
                 raise UsageError(f"method {name!r}: use letters, digits, - and _ for the name")
         if isinstance(self.training, CommandConfig):
             self._check_command()
+        elif self.training.pixels is not None:
+            self._check_features()
         elif self.rounds.source is not None and self.training.steps is None:
             raise UsageError(
                 "[rounds] regions needs [training] steps instead of epochs: an epoch would take "
@@ -215,6 +218,21 @@ class LoopConfig:
         if not self.methods[name].uncertainty:
             del values["uncertainty"]
         return typing.cast(dict[str, Any], _json(values))
+
+    def _check_features(self) -> None:
+        """Refuse what needs pixels: kept features show whole images and nothing else."""
+        if isinstance(self.rounds.source, Superpixels):
+            raise UsageError(
+                "[rounds] regions slic:N does not work with [training] pixels, which keeps "
+                "features and no images: use grid:PX or components"
+            )
+        for name, method in self.methods.items():
+            for key in ("flip", "dropout_passes"):
+                if getattr(method, key):
+                    raise UsageError(
+                        f"[methods.{name}] {key} does not work with [training] pixels, which "
+                        "scores kept features of whole images: leave one of them out"
+                    )
 
     def _check_command(self) -> None:
         """Refuse settings that only deal's own training has."""
