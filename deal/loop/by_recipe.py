@@ -17,7 +17,7 @@ from deal._version import __version__
 from deal.errors import OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
-from deal.loop.labeled import described, images_of, only_regions, regions_of
+from deal.loop.labeled import count_labels, described, images_of, only_regions, regions_of
 from deal.loop.learner import Task, score_model
 from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
@@ -40,7 +40,7 @@ from deal.training.preparation import (
 from deal.training.recipe import Recipe
 from deal.training.step import ALIGN_CORNERS
 
-__all__ = ["RecipeLearner", "known_samples", "reproducible"]
+__all__ = ["RecipeLearner", "clicked", "known_samples", "reproducible"]
 
 # Different streams of random numbers, which must be independent.
 _ORDER, _AUGMENT = 3, 4
@@ -78,7 +78,10 @@ class RecipeLearner:
                 ignore_index=self._data.ignore_index,
                 align_corners=ALIGN_CORNERS,
             )
-        return result.to_dict(self.pool.classes)
+        return {
+            **result.to_dict(self.pool.classes),
+            **clicked(self._config, self.pool, self._data, task),
+        }
 
     def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
         """Score an ONNX export, or the checkpoint if PyTorch scores."""
@@ -236,13 +239,21 @@ def known_samples(
     config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: Sequence[int]
 ) -> tuple[Sample, ...]:
     """The samples of ``indices``; labels of partly labeled images are void elsewhere."""
-    grid, regions = config.rounds.grid, regions_of(task.labeled)
+    regions = regions_of(task.labeled)
     samples = []
     for index in indices:
         sample = data.train[index]
         if found := regions.get(pool.ids[index]):
-            assert grid is not None
-            label = only_regions(sample.label, found, grid, data.ignore_index)
-            sample = replace(sample, label=label)
+            partly = only_regions(sample.label, found, config.rounds, data.ignore_index)
+            sample = replace(sample, label=partly.label)
         samples.append(sample)
     return tuple(samples)
+
+
+def clicked(config: LoopConfig, pool: Pool, data: Dataset, task: Task) -> dict[str, Any]:
+    """With dominant labels: what they cost and how right they are, as ``labels``."""
+    if config.rounds.label != "dominant":
+        return {}
+    truth = {item: sample.label for item, sample in zip(pool.ids, data.train, strict=True)}
+    counts = count_labels(task.labeled, truth.__getitem__, config.rounds, data.ignore_index)
+    return {"labels": counts}

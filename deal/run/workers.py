@@ -67,6 +67,8 @@ class Line:
         The session of the first thread; the other threads open their own.
     ledger : Ledger
     layout : Layout
+    steps : Steps, optional
+        What is done with each image; by default that of ``scorer``.
 
     Attributes
     ----------
@@ -80,7 +82,12 @@ class Line:
     """
 
     def __init__(
-        self, config: ScoreConfig, scorer: Session, ledger: Ledger, layout: Layout
+        self,
+        config: ScoreConfig,
+        scorer: Session,
+        ledger: Ledger,
+        layout: Layout,
+        steps: Steps | None = None,
     ) -> None:
         self.layout = layout
         self.decoders = config.decode_threads or available_cores()
@@ -90,7 +97,7 @@ class Line:
         self._scorer = scorer
         self._ledger = ledger
         self._followers = Followers()
-        self._steps = Steps(scorer, max_pixels=config.max_pixels)
+        self._steps = steps or Steps(scorer, max_pixels=config.max_pixels)
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.

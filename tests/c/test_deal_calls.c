@@ -241,13 +241,37 @@ static void test_every_thread_of_a_context_starts_with_the_callback(void) {
     options.thread_user = &creator;
     deal_context* context = NULL;
     CHECK(deal_context_create(&options, &context) == DEAL_OK);
-    CHECK(score_once(context) == DEAL_OK); /* waits until every thread has worked */
+    CHECK(score_once(context) == DEAL_OK);
+    deal_context_destroy(context); /* waits for every thread */
     for (int number = 0; number < 8; ++number) {
       CHECK(started[number] == (number >= 1 && number < threads));
     }
-    deal_context_destroy(context);
   }
   CHECK(in_creator == 0);
+}
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_at_gate(void* user, int32_t number) {
+  (void)user;
+  (void)number;
+  pthread_mutex_lock(&gate);
+  pthread_mutex_unlock(&gate);
+}
+
+/* Threads that do not come, since others have their cores: the caller scores by itself. */
+static void test_the_caller_does_not_wait_for_threads_that_come_late(void) {
+  deal_context_options options;
+  DEAL_INIT(options);
+  options.threads = 3;
+  options.on_thread_start = wait_at_gate;
+  deal_context* context = NULL;
+  pthread_mutex_lock(&gate);
+  CHECK(deal_context_create(&options, &context) == DEAL_OK);
+  CHECK(score_once(context) == DEAL_OK); /* would never return */
+  pthread_mutex_unlock(&gate);
+  for (int i = 0; i < 50; ++i) CHECK(score_once(context) == DEAL_OK);
+  deal_context_destroy(context);
 }
 
 int main(void) {
@@ -264,5 +288,6 @@ int main(void) {
   test_logs_go_to_the_callback();
   test_counters_tell_frames_and_memory();
   test_every_thread_of_a_context_starts_with_the_callback();
+  test_the_caller_does_not_wait_for_threads_that_come_late();
   return report_checks();
 }
