@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from deal.errors import UsageError
 from deal.machine.cores import available_cores
 from deal.machine.processor import has_bfloat16
 from deal.metrics import spearman
+from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, read_spec
 from deal.pool.decode import decode
 from deal.pool.ids import id_to_path
@@ -63,6 +64,7 @@ def run(
     precision: str = "fp32",
     sessions: int | None = None,
     threads: int = 1,
+    raster: Literal["input", "half"] = "input",
     batch_size: int = 1,
     images: int = 200,
     peer_images: int = 40,
@@ -91,6 +93,9 @@ def run(
     openvino : bool
         Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
         also in bf16 where the processor computes it.
+    raster : ``input`` or ``half``
+        Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
+        are compared with those of ``input``.
 
     Raises
     ------
@@ -121,7 +126,12 @@ def run(
             path = static_model(path, folder, _SIZE)
         outputs = (folder / f"out-{number}" for number in range(10_000))
 
-        def whole(of: Path = path, engine: str = "ort", computed: str | None = None) -> Path:
+        def whole(
+            of: Path = path,
+            engine: str = "ort",
+            computed: str | None = None,
+            raster: Literal["input", "half"] = raster,
+        ) -> Path:
             output = next(outputs)
             done = deal.score_pool(
                 [str(listing)],
@@ -130,6 +140,7 @@ def run(
                 sessions=sessions,
                 threads=threads,
                 batch_size=batch_size,
+                raster=raster,
                 device="cpu",
                 engine=engine,
                 precision=computed,
@@ -140,16 +151,17 @@ def run(
 
         paths = _paths(items[:peer_images])
         peers = _peers(trained, fp32, paths)
-        agreement = _check(_stored_scores(whole(fp32), items), peers)
+        agreement = _check(_stored_scores(whole(fp32, "input"), items), peers)
         if network != "paper":
             peers["with this network"] = peers["released"]
             peers["released"] = _released(random_network(folder, "paper")[0], paths)
         matrix = torch.rand(_PRODUCT, _PRODUCT)
         logits, head = Sessions(path, 1, 1).logits(batches[0][:1]), trained.head()
+        size = half_size(_SIZE) if raster == "half" else _SIZE
 
         def statistics() -> None:
             for _ in range(_STATISTICS_CALLS):
-                deal.score_logits(logits, size=_SIZE, head=head, threads=1, contours=False)
+                deal.score_logits(logits, size=size, head=head, threads=1, contours=False)
 
         seconds = interleave(
             {
@@ -224,6 +236,7 @@ def run(
             "static": static,
             "sessions": sessions,
             "threads": threads,
+            "raster": raster,
             "batch_size": batch_size,
             "rounds": rounds,
             "agreement": agreement,

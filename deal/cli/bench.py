@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_fidelity, bench_model, bench_sources, bench_spread
+from deal.cli import bench_engines, bench_machine, bench_model, bench_sources, bench_spread
 from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -22,7 +22,9 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
-command.add_command(bench_fidelity.command)
+command.add_command(bench_engines.engine)
+command.add_command(bench_engines.fidelity)
+command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
@@ -51,6 +53,17 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--threads", 2, "Number of threads.", least=2)
+@rounds(15)
+@outputs
+def threads(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time one image on several threads, also beside PyTorch's."""
+    from deal.bench.threads import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
 @click.option(
@@ -74,6 +87,13 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
     help="Networks that run at once. Default: one per core.",
 )
 @count("--threads", 1, "Number of threads.")
+@click.option(
+    "--raster",
+    type=click.Choice(["input", "half"]),
+    default="input",
+    show_default=True,
+    help="The same as for deal-score, which the peers do not have.",
+)
 @count("--batch-size", 1, "Images per batch.")
 @count("--images", 200, "Number of images.")
 @count("--peer-images", 40, "Images that the slower peers get.")
@@ -87,6 +107,25 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score beside plain loops and the released code."""
     from deal.bench.pipeline import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
+@click.argument("pool", nargs=-1, required=True)
+@click.option(
+    "--model", type=click.Path(exists=True), required=True, metavar="FILE", help="ONNX model."
+)
+@click.option(
+    "--images",
+    type=click.IntRange(10),
+    metavar="N",
+    help="Number of images, taken evenly over the pool. Default: all.",
+)
+@outputs
+def raster(as_json: bool, output: str | None, **options: Any) -> None:
+    """Compare the scores of --raster half with those of --raster input."""
+    from deal.bench.raster import run
 
     show(run(**options), as_json, output)
 
@@ -204,40 +243,6 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
 def head(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
-
-    show(run(**options), as_json, output)
-
-
-@command.command()
-@click.option(
-    "--network",
-    type=click.Choice(["paper", "light"]),
-    default="paper",
-    show_default=True,
-    help="Architecture of the network with random weights.",
-)
-@click.option(
-    "--model",
-    type=click.Path(exists=True),
-    multiple=True,
-    metavar="FILE",
-    help="Time this ONNX model too, by ONNX Runtime and OpenVINO. Repeatable.",
-)
-@count("--images", 16, "Number of images.")
-@rounds(5)
-@click.option(
-    "--int8/--no-int8", default=True, show_default=True, help="Time the network in 8 bits too."
-)
-@click.option(
-    "--compiled/--no-compiled",
-    default=True,
-    show_default=True,
-    help="Time torch.compile too, which takes a minute to compile.",
-)
-@outputs
-def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time one network in ONNX Runtime, PyTorch and OpenVINO, in bf16 and 8 bits too."""
-    from deal.bench.engine import run
 
     show(run(**options), as_json, output)
 

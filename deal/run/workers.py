@@ -67,6 +67,10 @@ class Line:
         The session of the first thread; the other threads open their own.
     ledger : Ledger
     layout : Layout
+    steps : Steps, optional
+        What is done with each image; by default that of ``scorer``.
+    wanted : callable, optional
+        Whether the item of an id is to be scored; by default all are.
 
     Attributes
     ----------
@@ -80,9 +84,16 @@ class Line:
     """
 
     def __init__(
-        self, config: ScoreConfig, scorer: Session, ledger: Ledger, layout: Layout
+        self,
+        config: ScoreConfig,
+        scorer: Session,
+        ledger: Ledger,
+        layout: Layout,
+        steps: Steps | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> None:
         self.layout = layout
+        self._wanted = wanted
         self.decoders = config.decode_threads or available_cores()
         self.meter = scorer.meter = Meter()  # time before this run does not count
         self.fetcher = Fetcher(self.meter, max_pixels=config.max_pixels)
@@ -90,7 +101,7 @@ class Line:
         self._scorer = scorer
         self._ledger = ledger
         self._followers = Followers()
-        self._steps = Steps(scorer, max_pixels=config.max_pixels)
+        self._steps = steps or Steps(scorer, max_pixels=config.max_pixels)
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.
@@ -216,6 +227,9 @@ class Line:
         for entry in self._config.items:
             if stages.stopped:
                 return
+            item = entry.item if isinstance(entry, FailedItem) else entry
+            if self._wanted is not None and not self._wanted(item.id):
+                continue
             if isinstance(entry, FailedItem):
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))

@@ -50,7 +50,7 @@ class ScoringOptions(TypedDict, total=False):
     flip: bool
     dropout_passes: int
     dropout_seed: int
-    raster: Literal["input", "image"]
+    raster: Literal["input", "half", "image"]
     scaled_decode: bool
     mask: Masks | Mask | Mapping[str, Mask] | Sequence[str] | None
     regions: RegionSource | str | None
@@ -137,11 +137,13 @@ class Pixels:
 
     Parameters
     ----------
-    raster : ``input`` or ``image``
-        The size on which statistics are computed: the network's input, or the oriented original.
+    raster : ``input``, ``half`` or ``image``
+        The size on which statistics are computed: the network's input, half of its height and
+        width (a quarter of the kernel's time), or the oriented original. Counts, lengths and sizes
+        of regions are in pixels of this raster.
     scaled_decode : bool
         Decode JPEG files that are larger than the network's input directly to 1/2, 1/4 or 1/8 of
-        their size, never below the input size. Applies only to ``raster`` ``input``, and not to
+        their size, never below the input size. Does not apply to ``raster`` ``image``, nor to
         arrays that are given to a `Scorer`.
     mask : array of uint8 [H, W], path, mapping of camera to either, or sequence of str, optional
         Pixels to ignore have value 0 (car hood, vignette), in pixels of the oriented original. In
@@ -149,7 +151,7 @@ class Pixels:
         ``"FILE"`` or ``"CAMERA=FILE"``.
     """
 
-    raster: Literal["input", "image"] = "input"
+    raster: Literal["input", "half", "image"] = "input"
     scaled_decode: bool = True
     mask: Masks | None = None
 
