@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.grouped import GroupedCommand
 
 __all__ = ["engine", "fidelity"]
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option(
     "--network",
     type=click.Choice(["paper", "light"]),
@@ -45,7 +46,7 @@ def engine(as_json: bool, output: str | None, **options: Any) -> None:
     show(run(**options), as_json, output)
 
 
-@click.command(name="fidelity")
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--also",
