@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deal.cli import bench_fidelity, bench_machine, bench_model, bench_sources, bench_spread
-from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def command() -> None:
 
 
 command.add_command(bench_fidelity.command)
+command.add_command(bench_machine.headline)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
 command.add_command(bench_sources.command)
@@ -423,7 +424,7 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="NAME",
     help="Run only this section. Repeatable.",
 )
-@outputs
+@json_and_output
 def gpu(
     as_json: bool,
     output: str | None,
