@@ -18,7 +18,7 @@ from deal._version import __version__
 from deal.fitting.examples import drawn_examples, head_of, joined
 from deal.fitting.logistic import fit_numbers
 from deal.kernel.statistics import difficulty_map
-from deal.loop.by_recipe import known_samples, reproducible
+from deal.loop.by_recipe import clicked, known_samples, reproducible
 from deal.loop.config import LoopConfig
 from deal.loop.evaluation import Measurement
 from deal.loop.feature_scoring import FeatureScorer
@@ -87,11 +87,7 @@ class FeatureLearner:
                 self._train(task, say)
             module = load_checkpoint(checkpoint)[0]
             metrics = self._measure(module)
-        if (rounds := self._config.rounds).label == "dominant":
-            labels = {i: s.label for i, s in zip(self.pool.ids, self._data.train, strict=True)}
-            void = self._data.ignore_index
-            metrics["labels"] = count_labels(task.labeled, labels.__getitem__, rounds, void)
-        return metrics
+        return {**metrics, **clicked(self._config, self.pool, self._data, task)}
 
     def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
         """Score the features of the pool; the columns are those of an export's scores.
@@ -99,7 +95,7 @@ class FeatureLearner:
         Methods that share a first round share its rows, too.
         """
         checkpoint = folder / _CHECKPOINT
-        regions = f"{options['regions']} {options['outlines']}"
+        regions = str((options["regions"], options["outlines"]))
         scored = folder / f"results-{hashlib.sha256(regions.encode()).hexdigest()[:8]}"
         with hold(folder, wait=True), reproducible(self._training.threads, torch.device("cpu")):
             self._compute(lambda text: None)

@@ -40,7 +40,7 @@ from deal.training.preparation import (
 from deal.training.recipe import Recipe
 from deal.training.step import ALIGN_CORNERS
 
-__all__ = ["RecipeLearner", "known_samples", "reproducible"]
+__all__ = ["RecipeLearner", "clicked", "known_samples", "reproducible"]
 
 # Different streams of random numbers, which must be independent.
 _ORDER, _AUGMENT = 3, 4
@@ -78,12 +78,10 @@ class RecipeLearner:
                 ignore_index=self._data.ignore_index,
                 align_corners=ALIGN_CORNERS,
             )
-        metrics = result.to_dict(self.pool.classes)
-        if (rounds := self._config.rounds).label == "dominant":
-            labels = {i: s.label for i, s in zip(self.pool.ids, self._data.train, strict=True)}
-            void = self._data.ignore_index
-            metrics["labels"] = count_labels(task.labeled, labels.__getitem__, rounds, void)
-        return metrics
+        return {
+            **result.to_dict(self.pool.classes),
+            **clicked(self._config, self.pool, self._data, task),
+        }
 
     def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
         """Score an ONNX export, or the checkpoint if PyTorch scores."""
@@ -250,3 +248,12 @@ def known_samples(
             sample = replace(sample, label=partly.label)
         samples.append(sample)
     return tuple(samples)
+
+
+def clicked(config: LoopConfig, pool: Pool, data: Dataset, task: Task) -> dict[str, Any]:
+    """With dominant labels: what they cost and how right they are, as ``labels``."""
+    if config.rounds.label != "dominant":
+        return {}
+    truth = {item: sample.label for item, sample in zip(pool.ids, data.train, strict=True)}
+    counts = count_labels(task.labeled, truth.__getitem__, config.rounds, data.ignore_index)
+    return {"labels": counts}

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deal.acquisitions import bind
 from deal.errors import DealError, PoolError
@@ -18,6 +19,7 @@ from deal.model.head import DifficultyHead
 from deal.model.placing import Placement
 from deal.pool.decode import decode
 from deal.pool.signature import thumbnail
+from deal.regions.sources import Superpixels
 from deal.results.output import Output
 from deal.run.config import ScoreConfig
 from deal.run.rows import Outcome, Shape, to_rows
@@ -52,6 +54,7 @@ class FeatureScorer:
     def __init__(self, pool: Pool, features: KeptFeatures, threads: int | None) -> None:
         self._pool, self._features, self._threads = pool, features, threads
         self._items: list[tuple[PoolItem, Shape]] = []
+        self._segments: dict[Superpixels, dict[int, NDArray[np.int32]]] = {}
 
     def score(self, checkpoint: Path, output: Path, options: Mapping[str, Any]) -> None:
         """Store the rows of all images that are not stored yet.
@@ -63,8 +66,11 @@ class FeatureScorer:
             self._pool.images, model=checkpoint, output=output, **cast(Any, options)
         )
         choice, head = config.scoring.choice, module.head()
-        ranked = bind("ds", table="regions", classes=meta.classes)
-        plan = RegionPlan(choice.regions, ranked, outlines=choice.outlines)
+        plan = RegionPlan(
+            choice.regions,
+            bind("ds", table="regions", classes=meta.classes),
+            outlines=choice.outlines,
+        )
         settings = {
             "model": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             "features": self._features.path.stem,
@@ -105,6 +111,8 @@ class FeatureScorer:
             originals=[(shape.height, shape.width) for shape in shapes],
             placements=[Placement(size, size)] * len(batch),
         )
+        if isinstance(plan.source, Superpixels):
+            group.segments.extend(self._superpixels(plan.source, index) for index in batch)
         regions, crowded = plan.regions(group, logits, ALIGN_CORNERS, self._threads)
         stats = score_logits(
             logits,
@@ -119,6 +127,13 @@ class FeatureScorer:
             if error is not None:
                 raise DealError(f"image {self._pool.ids[index]}: {error.message}")
         return scores_of(group, stats, np.asarray(embedding), range(len(batch)), regions, plan)
+
+    def _superpixels(self, source: Superpixels, index: int) -> NDArray[np.int32]:
+        """Superpixels of an image; they depend on no network, so they are computed once."""
+        known = self._segments.setdefault(source, {})
+        if index not in known:
+            known[index] = source.segments(self._features.image(index))
+        return known[index]
 
     def _listed(self, config: ScoreConfig) -> list[tuple[PoolItem, Shape]]:
         """The items of the pool with the facts of their images; decoded at the first call only."""

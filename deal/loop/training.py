@@ -86,6 +86,8 @@ class TrainingConfig(Recipe):
                     f"[training] pixels trains the decoder alone, on features of the frozen "
                     f"encoder: give {name} ({example})"
                 )
+        if self.device == "cuda":
+            raise UsageError("[training] pixels trains on the CPU: leave out device")
         defaults = {item.name: item.default for item in fields(self)}
         for name in _WITHOUT_EFFECT:
             if getattr(self, name) != defaults[name]:

@@ -28,6 +28,7 @@ from deal.selection.ranking import Ranking
 from deal.selection.reach import Reach, TooFewRowsError
 from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList
+from deal.selection.screened import notes_on_screened
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import Spreading, asks_for_places, near_levels
 from deal.selection.strata import choose_by_strata
@@ -122,6 +123,7 @@ def _selected(
         "ties": _ties(rows, ranking),
         "rows": rows.pool.rows,
         "scored": rows.pool.scored,
+        **({"skipped": rows.pool.skipped} if rows.pool.skipped else {}),
         "selected": len(taken),
         "spent": _plain(choice.spent),
         "fingerprint": rows.source.fingerprint,
@@ -218,6 +220,8 @@ def _choose(
             f"{pool.unscored} of {pool.rows} rows are ok but have no value for {bound.name}: they "
             "are not ranked"
         )
+    folders = rows.source.folders
+    notes += notes_on_screened(folders, ranking, bound, pool.skipped, pool.rows)
     if not bound.greedy:
         notes += _tie_notes(pool, ranking)
     notes += _budget_notes(rows, ranking, limit, order, choice)
@@ -270,9 +274,9 @@ def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
 
 
 def _total(rows: Rows, ranking: Ranking) -> float:
-    """What all rows that have a score cost together."""
+    """What all rows cost together that have a score, or would have one if they were not skipped."""
     if ranking.budget.cost == "count":
-        return float(rows.pool.scored)
+        return float(rows.pool.scored + rows.pool.skipped)
     # Sorted, so that the sum does not depend on the order in which rows were stored.
     return float(np.sort(rows.costs[~np.isnan(rows.keys)]).sum())
 

@@ -94,6 +94,10 @@ class KeptFeatures:
                     for part in self._run(sample):
                         file.write(part[0].permute(1, 2, 0).half().contiguous().numpy().tobytes())
 
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """An image, uint8 [H, W, 3]."""
+        return self._samples[index].image
+
     def maps(self, images: Sequence[int]) -> tuple[Tensor, ...]:
         """Features of some images for a decoder: float32 [B, C, h, w] in channels-last layout."""
         return tuple(

@@ -65,7 +65,7 @@ def test_labels_needed_are_compared_with_random_seed_by_seed(trial):
 
 def test_every_preregistered_experiment_can_be_read():
     files = sorted(ROOT.glob("docs/results/pretrained/*.toml"))
-    assert len(files) == 11
+    assert len(files) == 13
     for file in files:
         config = read_config(file)
         assert config.experiment == file.stem

@@ -100,6 +100,7 @@ def test_a_round_stores_the_statistics_that_the_exported_model_gives(
     assert np.std(tables["kept"][0].column("difficulty_mean").to_pylist()) > 0
 
 
+@pytest.mark.slow
 def test_a_round_learns_and_measures_like_a_training_of_images(features_config):
     config = features_config(training__steps=150)
     run_loop(config, methods=["random"])
@@ -120,6 +121,7 @@ def _outcome(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_same_selections_and_metrics(
     features_config, tmp_path, monkeypatch
 ):
@@ -143,8 +145,9 @@ def test_a_run_that_was_killed_ends_with_the_same_selections_and_metrics(
 
 
 def test_all_seeds_and_experiments_share_one_file_of_features(features_config):
-    run_loop(features_config(seeds=[0]), methods=["random"])
-    config = features_config(seeds=[1], experiment="another")
+    rounds = {"labeled": [3, 5]}
+    run_loop(features_config(seeds=[0], rounds=rounds), methods=["random"])
+    config = features_config(seeds=[1], rounds=rounds, experiment="another")
     before = {path: path.stat().st_mtime_ns for path in config.folder.parent.glob("features/*.npy")}
     run_loop(config, methods=["random"])
     after = {path: path.stat().st_mtime_ns for path in config.folder.parent.glob("features/*.npy")}
@@ -166,6 +169,7 @@ def test_too_small_a_disk_is_refused_before_training(features_config, monkeypatc
         ("freeze", 3, r"give freeze \(7\)"),
         ("weights", None, "give weights"),
         ("blur", 0.2, "blur has no effect with pixels"),
+        ("device", "cuda", "trains on the CPU"),
         ("cache", 2, "cache has no effect with pixels"),
         ("pixels", 0, "pixels must be positive"),
     ],
