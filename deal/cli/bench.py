@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_model, bench_sources, bench_spread
+from deal.cli import bench_model, bench_screen, bench_sources, bench_spread
 from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -23,6 +23,7 @@ def command() -> None:
 
 
 command.add_command(bench_model.command)
+command.add_command(bench_screen.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
 

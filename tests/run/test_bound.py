@@ -58,7 +58,7 @@ def test_a_sample_that_is_too_small_bounds_nothing() -> None:
     assert Residuals(np.zeros(40)).excess(np.ones(3)) == (0.0, 0.0)
 
 
-MIX = [0.2] + [0.02] * 49  # one residual of fifty is large
+MIX = [0.2, *[0.02] * 49]  # one residual of fifty is ten times as large
 SHAPES: dict[str, Callable[[np.random.Generator, Floats], Floats]] = {
     "normal": lambda rng, z: 0.03 * rng.normal(size=len(z)),
     "laplace": lambda rng, z: 0.03 * rng.laplace(size=len(z)),
@@ -109,7 +109,10 @@ def test_the_bound_is_true_in_95_of_100_resampled_pools() -> None:
         assert bound >= GOAL
         held[shape].append(true >= bound - 1e-12)
         shares[shape].append(share)
-    assert all(np.mean(found) >= CONFIDENCE for found in held.values())
+    everything = [one for found in held.values() for one in found]
+    assert len(everything) == POOLS
+    assert np.mean(everything) >= CONFIDENCE
+    assert {n: np.mean(f) for n, f in held.items() if np.mean(f) < 0.85} == {}
     assert np.mean(shares["normal"]) < 0.35  # a bound that asks for everything would be true, too
     assert np.mean(shares["exact"]) < 0.22
     assert np.mean(shares["unrelated"]) > 0.8
