@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from deal.bench.timing import interleave, ratios, single, spread
 from deal.errors import UsageError
 from deal.machine.cores import available_cores
 from deal.metrics import spearman
+from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, read_spec
 from deal.pool.decode import decode
 from deal.pool.ids import id_to_path
@@ -54,6 +55,7 @@ def run(
     precision: str = "fp32",
     sessions: int | None = None,
     threads: int = 1,
+    raster: Literal["input", "half"] = "input",
     batch_size: int = 1,
     images: int = 200,
     peer_images: int = 40,
@@ -78,6 +80,9 @@ def run(
     precision : ``fp32`` or ``int8``
         Of the network as ``score_pool`` and the bare sessions run it; float32 networks in the form
         that ``deal export --static`` gives them.
+    raster : ``input`` or ``half``
+        Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
+        are compared with those of ``input``.
 
     Raises
     ------
@@ -105,7 +110,7 @@ def run(
             path = static_model(path, folder, _SIZE)
         outputs = (folder / f"out-{number}" for number in range(10_000))
 
-        def whole(of: Path = path) -> Path:
+        def whole(of: Path = path, raster: Literal["input", "half"] = raster) -> Path:
             output = next(outputs)
             done = deal.score_pool(
                 [str(listing)],
@@ -114,6 +119,7 @@ def run(
                 sessions=sessions,
                 threads=threads,
                 batch_size=batch_size,
+                raster=raster,
                 device="cpu",
             )
             if done.scored != len(items):
@@ -122,16 +128,17 @@ def run(
 
         paths = _paths(items[:peer_images])
         peers = _peers(trained, fp32, paths)
-        agreement = _check(_stored_scores(whole(fp32), items), peers)
+        agreement = _check(_stored_scores(whole(fp32, "input"), items), peers)
         if network != "paper":
             peers["with this network"] = peers["released"]
             peers["released"] = _released(random_network(folder, "paper")[0], paths)
         matrix = torch.rand(_PRODUCT, _PRODUCT)
         logits, head = Sessions(path, 1, 1).logits(batches[0][:1]), trained.head()
+        size = half_size(_SIZE) if raster == "half" else _SIZE
 
         def statistics() -> None:
             for _ in range(_STATISTICS_CALLS):
-                deal.score_logits(logits, size=_SIZE, head=head, threads=1, contours=False)
+                deal.score_logits(logits, size=size, head=head, threads=1, contours=False)
 
         seconds = interleave(
             {
@@ -201,6 +208,7 @@ def run(
             "static": static,
             "sessions": sessions,
             "threads": threads,
+            "raster": raster,
             "batch_size": batch_size,
             "rounds": rounds,
             "agreement": agreement,

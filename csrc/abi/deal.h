@@ -51,8 +51,9 @@
  *   - A context serves one thread at a time; several contexts may run at once. No state is global.
  *     A context does not survive fork(): create one in the child.
  *   - A context of threads = 1 starts no thread and takes no lock: all work is the caller's, with
- * its priority and affinity. Others start threads - 1, named deal-1 and so on, which wait awake for
- *     about 0.1 ms before they sleep; on_thread_start may set their priority and affinity.
+ *     its priority and affinity. Others start threads - 1, named deal-1 and so on, which wait awake
+ *     for about 0.1 ms before they sleep; on_thread_start may set their priority and affinity. They
+ *     help: if they come late, the caller works on, and waits for what they have begun alone.
  *   - Functions return a deal_status; deal_last_error() is the calling thread's text for the last
  *     failure. No function throws, prints or exits. deal_enqueue allocates only when a shape needs
  *     more memory than any shape before it, never after deal_reserve for that shape.

@@ -10,13 +10,19 @@ namespace {
 
 constexpr double kUnits = 16777216.0;  // 2^24
 constexpr double kTolerance = 1.5;     // pixels
+constexpr int64_t kFewestRows = 16;    // of a band: in lower ones most lines would cross
 
 // Directions 0...3 from a vertex: right, down, left, up.
 constexpr int64_t kStepX[4] = {1, 0, -1, 0};
 constexpr int64_t kStepY[4] = {0, 1, 0, -1};
+constexpr uint8_t kDown = 1, kUp = 3;
 constexpr uint8_t kCracks = 15;    // a bit a direction
 constexpr uint8_t kJunction = 16;  // chains end here
+constexpr uint8_t kCrossing = 32;  // its chain leaves the band
 constexpr uint8_t kKept = 16;      // in a chain: its point here is kept
+
+// Words of the sums of one thread, so many that no two threads share a line of the cache.
+int64_t sums_stride(int64_t regions) { return (2 + 2 * regions + 15) / 8 * 8; }
 
 uint8_t vertex(int right, int down, int left, int up) {
   const int count = right + down + left + up;
@@ -64,14 +70,80 @@ int64_t ClassMap::region(int64_t y, int64_t x) const {
   return y / r.region_cell * r.region_columns + grid_columns[x];
 }
 
-void Contours::carve(Carver& carver, const Request& r) {
+// Traces the lines within rows y0...y1 - 1 of the vertices, whose part of `vertices` and `chain`
+// is its own.
+class Contours::Tracer {
+ public:
+  Tracer(const ClassMap& map, const Contours& contours, const Sums& sums, int64_t y0, int64_t y1)
+      : map_(map),
+        vertices_(contours.vertices_),
+        chain_(contours.chain_ + y0 * contours.stride_),
+        sums_(sums),
+        stride_(contours.stride_),
+        regions_(contours.regions_),
+        y0_(y0),
+        y1_(y1) {}
+
+  // Lengths and corners that were summed up; those of regions are where `sums` has them.
+  const Sums& sums() const { return sums_; }
+  // All lines that stay within the rows.
+  void trace_band();
+  // What bands have left: the lines that cross from one to another.
+  void trace_crossing();
+
+ private:
+  template <class Fn>
+  void each_vertex(uint8_t wanted, Fn&& fn);
+  bool leaves(int64_t y, uint8_t direction) const;
+  void mark_crossing(int64_t y, int64_t x, uint8_t from);
+  void follow_all(int64_t y, int64_t x, bool within);
+  void follow(int64_t y, int64_t x, uint8_t direction);
+  void simplify(int64_t y, int64_t x, int64_t cracks, bool closed);
+  void add_corner(int64_t y, int64_t x);
+  void add_segment(int64_t y, int64_t x, int64_t first, int64_t last, int64_t square);
+  uint8_t* at(int64_t y, int64_t x) const { return vertices_ + y * stride_ + x; }
+
+  const ClassMap& map_;
+  uint8_t* const vertices_;
+  uint8_t* const chain_;
+  Sums sums_;
+  const int64_t stride_, regions_, y0_, y1_;
+};
+
+void Contours::carve(Carver& carver, const Request& r, int slots) {
   stride_ = r.width + kPad;
   regions_ = r.region_count;
+  slots_ = slots;
   vertices_ = carver.take<uint8_t>((r.height + 1) * stride_);
-  chain_ =
-      carver.take<uint8_t>((r.height + 1) * (r.width + 1) + 1);  // a chain meets no vertex twice
-  region_length_ = carver.take<int64_t>(regions_);
-  region_corners_ = carver.take<int64_t>(regions_);
+  chain_ = carver.take<uint8_t>((r.height + 1) * stride_);  // a chain meets no vertex twice
+  sums_ = carver.take<int64_t>(slots * sums_stride(regions_));
+}
+
+Contours::Sums Contours::sums_of(int slot) const {
+  int64_t* const sums = sums_ + slot * sums_stride(regions_);
+  return {sums[0], sums[1], sums + 2, sums + 2 + regions_};
+}
+
+void Contours::trace(const ClassMap& map, Team& team, int first) {
+  const int64_t stride = sums_stride(regions_), rows = map.request.height + 1;
+  std::fill(sums_, sums_ + slots_ * stride, 0);
+  const auto add = [&](const Sums& sums, int slot) {
+    sums_[slot * stride] = sums.length;
+    sums_[slot * stride + 1] = sums.corners;
+  };
+  const int64_t grain = std::max(kFewestRows, rows / (4 * int64_t{slots_}));
+  team.run(rows, grain, [&](int64_t begin, int64_t end, int slot) {
+    find_cracks(map, begin, end);
+    Tracer tracer(map, *this, sums_of(slot - first), begin, end);
+    tracer.trace_band();
+    add(tracer.sums(), slot - first);
+  });
+  if (slots_ > 1 && rows > grain) {
+    Tracer tracer(map, *this, sums_of(0), 0, rows);
+    tracer.trace_crossing();
+    add(tracer.sums(), 0);
+  }
+  for (int64_t i = stride; i < slots_ * stride; ++i) sums_[i % stride] += sums_[i];
 }
 
 void Contours::find_cracks(const ClassMap& map, int64_t y0, int64_t y1) {
@@ -92,53 +164,103 @@ void Contours::find_cracks(const ClassMap& map, int64_t y0, int64_t y1) {
   }
 }
 
-void Contours::trace(const ClassMap& map) {
-  length_ = corners_ = 0;
-  std::fill(region_length_, region_length_ + regions_, 0);
-  std::fill(region_corners_, region_corners_ + regions_, 0);
-  // Chains first, from their ends; the cracks that remain are rings, met at their topmost vertex.
-  for (const uint8_t wanted : {kJunction, kCracks}) {
-    const uint64_t eight_wanted = wanted * UINT64_C(0x0101010101010101);
-    for (int64_t y = 0; y <= map.request.height; ++y) {
-      const uint8_t* const row = vertices_ + y * stride_;
-      for (int64_t x = 0; x <= map.request.width; ++x) {
-        uint64_t eight;  // most vertices have no crack; rows are padded
-        memcpy(&eight, row + x, sizeof eight);
-        if ((eight & eight_wanted) == 0) {
-          x += 7;
-          continue;
-        }
-        if ((row[x] & wanted) == 0) continue;
-        add_corner(map, y, x);
-        for (uint8_t direction = 0; direction < 4; ++direction) {
-          if ((row[x] >> direction & 1) != 0) follow(map, y, x, direction);
-        }
+// Calls fn(y, x) for vertices that have any of the bits, by rows.
+template <class Fn>
+void Contours::Tracer::each_vertex(uint8_t wanted, Fn&& fn) {
+  const uint64_t eight_wanted = wanted * UINT64_C(0x0101010101010101);
+  for (int64_t y = y0_; y < y1_; ++y) {
+    const uint8_t* const row = at(y, 0);
+    for (int64_t x = 0; x <= map_.request.width; ++x) {
+      uint64_t eight;  // most vertices have no crack; rows are padded
+      memcpy(&eight, row + x, sizeof eight);
+      if ((eight & eight_wanted) == 0) {
+        x += 7;
+        continue;
       }
+      if ((row[x] & wanted) != 0) fn(y, x);
     }
   }
 }
 
+void Contours::Tracer::trace_band() {
+  for (int64_t x = 0; y0_ > 0 && x <= map_.request.width; ++x) {
+    if ((*at(y0_, x) >> kUp & 1) != 0) mark_crossing(y0_, x, kUp);
+  }
+  for (int64_t x = 0; y1_ <= map_.request.height && x <= map_.request.width; ++x) {
+    if ((*at(y1_ - 1, x) >> kDown & 1) != 0) mark_crossing(y1_ - 1, x, kDown);
+  }
+  // Chains first, from their ends; the cracks that remain are rings, met at their topmost vertex.
+  each_vertex(kJunction, [&](int64_t y, int64_t x) {
+    add_corner(y, x);
+    follow_all(y, x, true);
+  });
+  each_vertex(kCracks, [&](int64_t y, int64_t x) {
+    if ((*at(y, x) & (kJunction | kCrossing)) != 0) return;
+    add_corner(y, x);
+    follow_all(y, x, true);
+  });
+}
+
+void Contours::Tracer::trace_crossing() {
+  each_vertex(kCracks, [&](int64_t y, int64_t x) {
+    if ((*at(y, x) & kJunction) != 0) follow_all(y, x, false);
+  });
+  each_vertex(kCracks, [&](int64_t y, int64_t x) {
+    add_corner(y, x);
+    follow_all(y, x, false);
+  });
+}
+
+bool Contours::Tracer::leaves(int64_t y, uint8_t direction) const {
+  return direction == kUp ? y == y0_ : direction == kDown && y + 1 == y1_;
+}
+
+// Marks what lies within the band of a chain that enters it at a vertex, from a direction.
+void Contours::Tracer::mark_crossing(int64_t y, int64_t x, uint8_t from) {
+  for (;;) {
+    uint8_t& here = *at(y, x);
+    if ((here & (kJunction | kCrossing)) != 0) return;
+    const auto next = static_cast<uint8_t>(__builtin_ctz(here & ~(1 << from)));
+    here |= kCrossing;
+    if (leaves(y, next)) return;
+    y += kStepY[next];
+    x += kStepX[next];
+    from = next ^ 2;
+  }
+}
+
+// Follows the chains that leave a vertex: all of them, or those that stay within the band.
+void Contours::Tracer::follow_all(int64_t y, int64_t x, bool within) {
+  for (uint8_t direction = 0; direction < 4; ++direction) {
+    if ((*at(y, x) >> direction & 1) == 0) continue;
+    const bool crosses =
+        within && (leaves(y, direction) ||
+                   (*at(y + kStepY[direction], x + kStepX[direction]) & kCrossing) != 0);
+    if (!crosses) follow(y, x, direction);
+  }
+}
+
 // Takes the chain that leaves a vertex in a direction: to another end, or round to the same.
-void Contours::follow(const ClassMap& map, int64_t y, int64_t x, uint8_t direction) {
+void Contours::Tracer::follow(int64_t y, int64_t x, uint8_t direction) {
   const int64_t steps[4] = {1, stride_, -1, -stride_};
-  uint8_t* at = vertices_ + y * stride_ + x;
-  const uint8_t* const start = at;
+  uint8_t* here = at(y, x);
+  const uint8_t* const start = here;
   int64_t cracks = 0;
   for (uint8_t next = direction;;) {
-    *at = static_cast<uint8_t>(*at & ~(1 << next));
+    *here = static_cast<uint8_t>(*here & ~(1 << next));
     chain_[cracks++] = next;
-    at += steps[next];
-    *at = static_cast<uint8_t>(*at & ~(1 << (next ^ 2)));
-    if ((*at & kJunction) != 0 || *at == 0) break;
-    next = static_cast<uint8_t>(__builtin_ctz(*at));  // the one crack that leads on
+    here += steps[next];
+    *here = static_cast<uint8_t>(*here & ~(1 << (next ^ 2)));
+    if ((*here & kJunction) != 0 || (*here & kCracks) == 0) break;
+    next = static_cast<uint8_t>(__builtin_ctz(*here));  // the one crack that leads on
   }
-  simplify(map, y, x, cracks, at == start);
+  simplify(y, x, cracks, here == start);
 }
 
 // A point stays where it is farther than the tolerance from the segment between the points kept
 // around it, the farthest first, the earliest of equals. The ends stay, and of a closed chain the
 // point farthest from them. Kept points are marks in the chain: no stack is needed.
-void Contours::simplify(const ClassMap& map, int64_t y, int64_t x, int64_t cracks, bool closed) {
+void Contours::Tracer::simplify(int64_t y, int64_t x, int64_t cracks, bool closed) {
   chain_[cracks] = kKept;
   int64_t first = 0;
   if (closed) {
@@ -181,18 +303,18 @@ void Contours::simplify(const ClassMap& map, int64_t y, int64_t x, int64_t crack
       chain_[farthest] |= kKept;
       continue;
     }
-    add_segment(map, y, x, first, last, square);
+    add_segment(y, x, first, last, square);
     y += end_y;
     x += end_x;
-    if (last < cracks) add_corner(map, y, x);
+    if (last < cracks) add_corner(y, x);
     first = last;
   }
 }
 
-void Contours::add_segment(const ClassMap& map, int64_t y, int64_t x, int64_t first, int64_t last,
-                           int64_t square) {
+void Contours::Tracer::add_segment(int64_t y, int64_t x, int64_t first, int64_t last,
+                                   int64_t square) {
   const double length = sqrt(static_cast<double>(square)) * kUnits;
-  length_ += llrint(length);
+  sums_.length += llrint(length);
   if (regions_ == 0) return;
   const int64_t share = llrint(length / static_cast<double>(last - first));
   for (int64_t i = first; i < last; ++i) {
@@ -201,38 +323,39 @@ void Contours::add_segment(const ClassMap& map, int64_t y, int64_t x, int64_t fi
     // The two pixels beside the crack.
     const bool flat = (direction & 1) == 0;
     const int64_t low_y = std::min(y, next_y), low_x = std::min(x, next_x);
-    const int64_t one = flat ? map.region(low_y - 1, low_x) : map.region(low_y, low_x - 1);
-    const int64_t other = map.region(low_y, low_x);
-    if (one >= 0) region_length_[one] += share;
-    if (other >= 0 && other != one) region_length_[other] += share;
+    const int64_t one = flat ? map_.region(low_y - 1, low_x) : map_.region(low_y, low_x - 1);
+    const int64_t other = map_.region(low_y, low_x);
+    if (one >= 0) sums_.region_length[one] += share;
+    if (other >= 0 && other != one) sums_.region_length[other] += share;
     y = next_y;
     x = next_x;
   }
 }
 
-void Contours::add_corner(const ClassMap& map, int64_t y, int64_t x) {
-  ++corners_;
+void Contours::Tracer::add_corner(int64_t y, int64_t x) {
+  ++sums_.corners;
   if (regions_ == 0) return;
-  int64_t around[4] = {map.region(y - 1, x - 1), map.region(y - 1, x), map.region(y, x - 1),
-                       map.region(y, x)};
+  int64_t around[4] = {map_.region(y - 1, x - 1), map_.region(y - 1, x), map_.region(y, x - 1),
+                       map_.region(y, x)};
   for (int i = 0; i < 4; ++i) {
     if (around[i] >= 0 && std::find(around, around + i, around[i]) == around + i) {
-      ++region_corners_[around[i]];
+      ++sums_.region_corners[around[i]];
     }
   }
 }
 
 void Contours::write(const deal_output& out, int64_t b, bool good) const {
+  const Sums sums = sums_of(0);
   const auto pixels = [good](int64_t units) {
     return good ? static_cast<double>(units) / kUnits : 0.0;
   };
-  if (out.boundary_length) out.boundary_length[b] = pixels(length_);
-  if (out.boundary_corners) out.boundary_corners[b] = good ? corners_ : 0;
+  if (out.boundary_length) out.boundary_length[b] = pixels(sums.length);
+  if (out.boundary_corners) out.boundary_corners[b] = good ? sums.corners : 0;
   for (int64_t i = 0; i < regions_; ++i) {
     const int64_t at = b * regions_ + i;
-    if (out.region_boundary_length) out.region_boundary_length[at] = pixels(region_length_[i]);
+    if (out.region_boundary_length) out.region_boundary_length[at] = pixels(sums.region_length[i]);
     if (out.region_boundary_corners)
-      out.region_boundary_corners[at] = good ? region_corners_[i] : 0;
+      out.region_boundary_corners[at] = good ? sums.region_corners[i] : 0;
   }
 }
 

@@ -28,7 +28,7 @@ class BatchContours {
  private:
   void carve(Carver& carver, const Request& request);
   void write_image(const Request& request, const uint8_t* labels, int64_t b, bool good,
-                   Contours& contours, Team& team, const deal_output& output);
+                   Contours& contours, Team& team, int slot, const deal_output& output);
 
   ThreadPool pool_;
   Block64 memory_;

@@ -46,7 +46,7 @@ bool ImageJob::run(int first, int count) {
     if (needs_.statistics) make_statistics(total.low, total.high);
     if (needs_.boundary) make_boundary();
     if (needs_.committee) make_committee();
-    if (needs_.contours) make_contours();
+    if (needs_.contours) make_contours(first);
   }
   if (needs_.boxes) make_boxes();
   for (int s = first + 1; s < first + count; ++s) total.add(w_.rows[s].sums);
@@ -150,10 +150,11 @@ void ImageJob::make_statistics(float low, float high) {
       rows[k].planes = mine.planes + k * 3 * (r_.width + kPad);
       rows[k].levels = mine.levels + k * 3 * (r_.width + kPad);
     }
-    for (int64_t y = begin; y < end;) {
+    const int64_t last = first_row(end);
+    for (int64_t y = first_row(begin); y < last;) {
       const Tap first = w_.logits_y.at(y);
       int count = 0;
-      for (; count < kRowsAtOnce && y < end; ++count, ++y) {
+      for (; count < kRowsAtOnce && y < last; ++count, ++y) {
         const Tap here = w_.logits_y.at(y);
         if (here.first != first.first || here.second != first.second) break;
         PixelRow& row = rows[count];
@@ -200,11 +201,9 @@ void ImageJob::make_boundary() {
   });
 }
 
-void ImageJob::make_contours() {
+void ImageJob::make_contours(int first) {
   const ClassMap map = {r_, b_, image_.labels, image_.stride, w_.grid_columns};
-  team_.run(r_.height + 1, row_grain(),
-            [&](int64_t begin, int64_t end, int) { image_.contours.find_cracks(map, begin, end); });
-  image_.contours.trace(map);
+  image_.contours.trace(map, team_, first);
 }
 
 void ImageJob::make_boxes() {
@@ -242,8 +241,22 @@ void ImageJob::write_maps(bool good) {
   }
 }
 
+// Pieces are small, so that the last ones end together, also if a thread comes late.
 int64_t ImageJob::row_grain() const {
-  return std::max<int64_t>(8, r_.height / (4 * static_cast<int64_t>(w_.rows.size())));
+  return std::max<int64_t>(8, r_.height / (12 * static_cast<int64_t>(w_.rows.size())));
+}
+
+// Where a piece of rows begins that was to begin at y: not among rows that are scored at once.
+int64_t ImageJob::first_row(int64_t y) const {
+  const auto goes_on = [&](int64_t row) {  // between the same source rows as the row before
+    if (row == 0 || row >= r_.height) return false;
+    const Tap before = w_.logits_y.at(row - 1), here = w_.logits_y.at(row);
+    return before.first == here.first && before.second == here.second;
+  };
+  int64_t before = 0;
+  while (goes_on(y - before)) ++before;
+  for (; before % kRowsAtOnce != 0 && goes_on(y); ++before) ++y;
+  return y;
 }
 
 const int32_t* ImageJob::region_row(int64_t y, int64_t* offset) const {

@@ -35,7 +35,7 @@ class ImageJob {
   void make_statistics(float low, float high);
   void make_boundary();
   void make_committee();
-  void make_contours();
+  void make_contours(int first);
   void make_boxes();
   void write_maps(bool good);
 
@@ -43,6 +43,7 @@ class ImageJob {
   uint8_t* label_row(int64_t y) const { return image_.labels + y * image_.stride; }
   void add_committee_row(int64_t y, const CommitteeRow& row, Sums& sums) const;
   int64_t row_grain() const;
+  int64_t first_row(int64_t y) const;
   // Region ids of a row and what to add to them; NULL without regions.
   const int32_t* region_row(int64_t y, int64_t* offset) const;
 

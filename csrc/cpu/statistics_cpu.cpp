@@ -1,7 +1,5 @@
 #include "cpu/statistics_cpu.h"
 
-#include <atomic>
-
 #include "cpu/image_job.h"
 #include "cpu/team.h"
 
@@ -28,35 +26,22 @@ void CpuScorer::score(const Request& request, const deal_output& output) {
   workspace_.fill(request);
   const int64_t batch = request.logits.batch;
   frames_ += batch;
+  const auto score_image = [&](int64_t b, ImageWorkspace& image, Team& team, int first, int count) {
+    const bool good =
+        ImageJob(kernels_, request, output, workspace_, image, b, team).run(first, count);
+    nonfinite_frames_ += !good;
+  };
+  Team team(&pool_);
   if (workspace_.images_in_work(request) == 1) {
-    Team team(&pool_);
     for (int64_t b = 0; b < batch; ++b) {
-      const bool good =
-          ImageJob(kernels_, request, output, workspace_, workspace_.images[0], b, team)
-              .run(0, pool_.size());
-      nonfinite_frames_ += !good;
+      score_image(b, workspace_.images[0], team, 0, pool_.size());
     }
     return;
   }
-  struct Shared {
-    CpuScorer* self;
-    const Request& request;
-    const deal_output& output;
-    std::atomic<int64_t> next;
-  } shared{this, request, output, {0}};
-  pool_.run(
-      [](void* user, int slot) {
-        auto& [self, request, output, next] = *static_cast<Shared*>(user);
-        Team alone(slot);
-        for (int64_t b = next++; b < request.logits.batch; b = next++) {
-          Workspace& workspace = self->workspace_;
-          const bool good =
-              ImageJob(self->kernels_, request, output, workspace, workspace.images[slot], b, alone)
-                  .run(slot, 1);
-          self->nonfinite_frames_ += !good;
-        }
-      },
-      &shared);
+  team.run(batch, 1, [&](int64_t begin, int64_t end, int slot) {
+    Team alone(slot);
+    for (int64_t b = begin; b < end; ++b) score_image(b, workspace_.images[slot], alone, slot, 1);
+  });
 }
 
 }  // namespace deal

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include <atomic>
+#include <algorithm>
 
 #include "cpu/thread_pool.h"
 
@@ -15,30 +15,27 @@ class Team {
   explicit Team(int slot) : slot_(slot) {}
   explicit Team(ThreadPool* pool) : pool_(pool) {}
 
-  // Calls fn(begin, end, slot) over 0...items in pieces that begin at multiples of grain.
+  // Calls fn(begin, end, slot) over 0...items in pieces that begin at multiples of grain: side by
+  // side over a pool, one piece in all if it runs here.
   template <class Fn>
   void run(int64_t items, int64_t grain, Fn&& fn) {
     if (items <= 0) return;
-    if (pool_ == nullptr || pool_->size() == 1) {
+    while (items / grain >= ThreadPool::kMostChunks) grain *= 2;
+    if (pool_ == nullptr || pool_->size() == 1 || items <= grain) {
       fn(int64_t{0}, items, slot_);
       return;
     }
     struct Job {
       Fn* fn;
       int64_t items, grain;
-      std::atomic<int64_t> next;
-    } job{&fn, items, grain, {0}};
-    pool_->run(
-        [](void* user, int slot) {
-          Job& mine = *static_cast<Job*>(user);
-          for (;;) {
-            const int64_t begin = mine.next.fetch_add(mine.grain);
-            if (begin >= mine.items) return;
-            const int64_t end = begin + mine.grain < mine.items ? begin + mine.grain : mine.items;
-            (*mine.fn)(begin, end, slot);
-          }
-        },
-        &job);
+    } job{&fn, items, grain};
+    pool_->run((items + grain - 1) / grain,
+               [](void* user, int64_t chunk, int slot) {
+                 const Job& mine = *static_cast<Job*>(user);
+                 const int64_t begin = chunk * mine.grain;
+                 (*mine.fn)(begin, std::min(begin + mine.grain, mine.items), slot);
+               },
+               &job);
   }
 
  private:

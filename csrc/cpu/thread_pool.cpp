@@ -1,10 +1,14 @@
 #include "cpu/thread_pool.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <system_error>
 
 namespace deal {
@@ -25,12 +29,21 @@ bool soon(Condition&& condition) {
   return false;
 }
 
+static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "the kernel reads plain words");
+
+// Sleeps if the word has that value, until it is woken; also wakes for no reason.
+void sleep_on(std::atomic<uint32_t>& word, uint32_t value) {
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+}
+
+void wake(std::atomic<uint32_t>& word, int64_t threads) {
+  const int count = static_cast<int>(std::min<int64_t>(threads, INT_MAX));
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int size, Start start) : size_(size), start_(start), owner_(getpid()) {
-  pthread_mutex_init(&mutex_, nullptr);
-  pthread_cond_init(&wake_, nullptr);
-  pthread_cond_init(&done_, nullptr);
   workers_.resize(static_cast<size_t>(size - 1));
   for (size_t i = 0; i < workers_.size(); ++i) {
     workers_[i].pool = this;
@@ -48,14 +61,10 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::stop(size_t started) {
-  pthread_mutex_lock(&mutex_);
   stopping_ = true;
-  pthread_cond_broadcast(&wake_);
-  pthread_mutex_unlock(&mutex_);
+  ++call_;
+  wake(call_, INT_MAX);
   for (size_t i = 0; i < started; ++i) pthread_join(workers_[i].thread, nullptr);
-  pthread_cond_destroy(&done_);
-  pthread_cond_destroy(&wake_);
-  pthread_mutex_destroy(&mutex_);
 }
 
 bool ThreadPool::alive() const { return getpid() == owner_; }
@@ -71,43 +80,51 @@ void* ThreadPool::enter(void* worker) {
   return nullptr;
 }
 
+bool ThreadPool::open() const {
+  const uint64_t seen = chunks_;
+  return static_cast<uint32_t>(seen) < seen >> 32;
+}
+
+// Does chunks until none is left. A thread that comes late adds to the counter of a job that is
+// done, or takes part in the next job.
+void ThreadPool::work_on(int slot) {
+  uint32_t done = 0;
+  while (open()) {
+    const uint64_t taken = chunks_.fetch_add(1);
+    const int64_t chunk = static_cast<uint32_t>(taken);
+    if (chunk >= static_cast<int64_t>(taken >> 32)) break;
+    work_(user_, chunk, slot);
+    ++done;
+  }
+  if (done == 0 || left_.fetch_sub(done) != done) return;
+  if (waiting_) wake(left_, 1);
+}
+
 void ThreadPool::serve(int slot) {
-  uint64_t seen = 0;
-  for (;;) {
-    const auto called = [&] { return round_ != seen || stopping_; };
-    if (!soon(called)) {
-      pthread_mutex_lock(&mutex_);
-      while (!called()) pthread_cond_wait(&wake_, &mutex_);
-      pthread_mutex_unlock(&mutex_);
-    }
-    if (stopping_) return;
-    seen = round_;  // run() waits for every thread, so the job stays as it is until then
-    work_(user_, slot);
-    if (--running_ == 0) {
-      pthread_mutex_lock(&mutex_);
-      pthread_cond_signal(&done_);
-      pthread_mutex_unlock(&mutex_);
-    }
+  const auto called = [&] { return open() || stopping_; };
+  while (!stopping_) {
+    work_on(slot);
+    if (soon(called)) continue;
+    // Whoever adds a job counts it before it looks for sleepers.
+    const uint32_t call = call_;
+    ++sleepers_;
+    if (!called()) sleep_on(call_, call);
+    --sleepers_;
   }
 }
 
-void ThreadPool::run(Work work, void* user) {
-  if (size_ == 1) {
-    work(user, 0);
-    return;
-  }
-  pthread_mutex_lock(&mutex_);
+void ThreadPool::run(int64_t chunks, Work work, void* user) {
   work_ = work;
   user_ = user;
-  running_ = size_ - 1;
-  ++round_;
-  pthread_cond_broadcast(&wake_);
-  pthread_mutex_unlock(&mutex_);
-  work(user, 0);
-  if (soon([&] { return running_ == 0; })) return;
-  pthread_mutex_lock(&mutex_);
-  while (running_ > 0) pthread_cond_wait(&done_, &mutex_);
-  pthread_mutex_unlock(&mutex_);
+  left_ = static_cast<uint32_t>(chunks);
+  chunks_ = static_cast<uint64_t>(chunks) << 32;
+  ++call_;
+  if (sleepers_ != 0) wake(call_, chunks - 1);
+  work_on(0);
+  if (soon([&] { return left_ == 0; })) return;
+  waiting_ = true;
+  for (uint32_t left = left_; left != 0; left = left_) sleep_on(left_, left);
+  waiting_ = false;
 }
 
 int available_cores() {

@@ -56,7 +56,8 @@ struct ImageWorkspace {
   int64_t stride;
   Contours contours;
 
-  void carve(Carver& carver, const Request& r, int slots) {
+  // Threads use it by their slots: all of them, or just one that works on it alone.
+  void carve(Carver& carver, const Request& r, int slots, bool alone) {
     attention = {};
     if (r.head != nullptr) attention.carve(carver, r, slots);
     const bool given = r.difficulty.data != nullptr;
@@ -64,7 +65,7 @@ struct ImageWorkspace {
     stride = r.width + kPad;
     difficulty = carver.take<float>(r.has_difficulty() ? r.height * stride : 0);
     labels = carver.take<uint8_t>(r.height * stride);
-    contours.carve(carver, r);
+    contours.carve(carver, r, alone ? 1 : slots);
   }
 };
 
@@ -97,7 +98,7 @@ struct Workspace {
     vote_terms = carver.take<float>(r.logits.members + 1);
     for (auto& row : rows) row.carve(carver, r);
     for (int i = 0; i < images_in_work(r); ++i) {
-      images[i].carve(carver, r, static_cast<int>(rows.size()));
+      images[i].carve(carver, r, static_cast<int>(rows.size()), images_in_work(r) > 1);
     }
   }
   // Many images: one a thread. Few: one after the other, its rows over all threads.

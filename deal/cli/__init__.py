@@ -34,6 +34,7 @@ _COMMANDS = (
     "annotate",
     "collect",
     "compact",
+    "recommend",
     "report",
     "check",
     "fit-head",

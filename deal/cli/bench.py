@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_model, bench_screen, bench_sources, bench_spread
+from deal.cli import bench_machine, bench_model, bench_screen, bench_sources, bench_spread
 from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -22,6 +22,7 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
+command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
 command.add_command(bench_screen.command)
 command.add_command(bench_sources.command)
@@ -51,6 +52,17 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 
 
 @command.command()
+@count("--threads", 2, "Number of threads.", least=2)
+@rounds(15)
+@outputs
+def threads(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time one image on several threads, also beside PyTorch's."""
+    from deal.bench.threads import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
 @click.argument("pool", nargs=-1)
 @click.option("--model", type=click.Path(exists=True), help=_MODEL_HELP, metavar="FILE")
 @click.option(
@@ -74,6 +86,13 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
     help="Networks that run at once. Default: one per core.",
 )
 @count("--threads", 1, "Number of threads.")
+@click.option(
+    "--raster",
+    type=click.Choice(["input", "half"]),
+    default="input",
+    show_default=True,
+    help="The same as for deal-score, which the peers do not have.",
+)
 @count("--batch-size", 1, "Images per batch.")
 @count("--images", 200, "Number of images.")
 @count("--peer-images", 40, "Images that the slower peers get.")
@@ -82,6 +101,25 @@ def kernel(as_json: bool, output: str | None, **options: Any) -> None:
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
     """Time deal-score beside plain loops and the released code."""
     from deal.bench.pipeline import run
+
+    show(run(**options), as_json, output)
+
+
+@command.command()
+@click.argument("pool", nargs=-1, required=True)
+@click.option(
+    "--model", type=click.Path(exists=True), required=True, metavar="FILE", help="ONNX model."
+)
+@click.option(
+    "--images",
+    type=click.IntRange(10),
+    metavar="N",
+    help="Number of images, taken evenly over the pool. Default: all.",
+)
+@outputs
+def raster(as_json: bool, output: str | None, **options: Any) -> None:
+    """Compare the scores of --raster half with those of --raster input."""
+    from deal.bench.raster import run
 
     show(run(**options), as_json, output)
 

@@ -173,8 +173,9 @@ _BATCH_SIZE = (
     "--engine",
     default="ort",
     show_default=True,
-    metavar="ort|openvino|trt|torch",
-    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference).",
+    metavar="ort|openvino|trt|torch|auto",
+    help="Run the network with ONNX Runtime, OpenVINO, TensorRT, or PyTorch (the reference). auto "
+    "measures ONNX Runtime and OpenVINO for a second and takes the faster one.",
 )
 @option(
     _RUN,
@@ -232,10 +233,11 @@ _BATCH_SIZE = (
 @option(
     _WHAT,
     "--raster",
-    type=click.Choice(["input", "image"]),
+    type=click.Choice(["input", "half", "image"]),
     default="input",
     show_default=True,
-    help="Take the statistics over the pixels of the network's input, or of the upright image.",
+    help="Take the statistics over the pixels of the network's input, of half its height and "
+    "width, or of the upright image. Counts, lengths and sizes of regions are in these pixels.",
 )
 @option(
     _WHAT,

@@ -6,11 +6,12 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from deal.engines import find_device
@@ -19,8 +20,8 @@ from deal.labeled.labels import DEFAULT_VOID, LabeledFiles
 from deal.loop.config import LoopConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
-from deal.loop.labeled import Item, Region, images_of, only_regions, regions_of
-from deal.loop.learner import HeldError, Task
+from deal.loop.labeled import Item, Region, count_labels, images_of, only_regions, regions_of
+from deal.loop.learner import HeldError, Task, score_model
 from deal.loop.pool import open_files
 from deal.loop.records import named
 from deal.loop.training import CommandConfig
@@ -62,10 +63,10 @@ class CommandLearner:
             seconds = round(time.perf_counter() - started, 3)
             write_json(timing, {"seconds": seconds})
             say(f"trained in {seconds:.1f} s")
-        model, scoring = self.model(task.folder, dropout=False), self._config.scoring
+        model, scoring = _model(task.folder), self._config.scoring
         try:
             self._check_needs(read_spec(model))
-            return evaluate_model(
+            metrics = evaluate_model(
                 model,
                 self._files.evaluate,
                 self._files.classes,
@@ -79,10 +80,13 @@ class CommandLearner:
                 f"{error}. Correct what [training] command does; the same deal loop then runs it "
                 "again"
             ) from error
+        if self._config.rounds.label == "dominant":
+            metrics["labels"] = self._counts(task.labeled)
+        return metrics
 
-    def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file that the command wrote; scoring checks whether it takes dropout masks."""
-        return folder / _WORK / "model.onnx"
+    def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
+        """Score with the file that the command wrote."""
+        return score_model(self.pool, _model(folder), output, options)
 
     def forget(self, folder: Path) -> None:
         """Delete the command's files except its log."""
@@ -123,20 +127,26 @@ class CommandLearner:
 
     def _write_label(self, path: Path, files: LabeledFiles, regions: Sequence[Region]) -> None:
         """Write a label with the values of its file, void outside the given regions."""
-        grid = self._config.rounds.grid
-        assert grid is not None
-        void = self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
-        with Image.open(files.label) as file:
-            label = only_regions(np.array(file), regions, grid, void)
+        label = only_regions(_values(files), regions, self._config.rounds, self._void(files)).label
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(label).save(path)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error}") from error
 
+    def _void(self, files: LabeledFiles) -> int:
+        """The value of void in the file of a label."""
+        return self._files.classes.ignore_index if files.ids is None else DEFAULT_VOID
+
+    def _counts(self, labeled: Sequence[Item]) -> dict[str, Any]:
+        """What dominant labels cost and how right they are, by the values of the files."""
+        files = dict(zip(self.pool.ids, self._files.train, strict=True))
+        void = self._void(self._files.train[0])
+        return count_labels(labeled, lambda image: _values(files[image]), self._config.rounds, void)
+
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         work = task.folder.absolute() / _WORK
-        model, log = self.model(task.folder, dropout=False).absolute(), work / "log.txt"
+        model, log = _model(task.folder).absolute(), work / "log.txt"
         arguments = self._training.arguments(
             labeled=str(work / "labeled.csv"), output=str(model), seed=str(task.seed)
         )
@@ -161,6 +171,16 @@ class CommandLearner:
                 f"[training] command ended with status 0 but did not write {model}: it must write "
                 "the file that {output} stands for"
             )
+
+
+def _model(folder: Path) -> Path:
+    return folder / _WORK / "model.onnx"
+
+
+def _values(files: LabeledFiles) -> NDArray[np.uint8]:
+    """The values [H, W] that the file of a label holds."""
+    with Image.open(files.label) as file:
+        return np.array(file)
 
 
 def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], None]) -> int:

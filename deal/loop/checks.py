@@ -111,10 +111,13 @@ def _check_rules(config: LoopConfig, pool: Pool, method: str, seed: int) -> None
     rules = list(_single_rules(given.ranking(), pool.initial(seed)))
     if not rules:
         return
-    grid = config.rounds.grid if given.picks_regions else None
+    grid = raster = None
+    if given.picks_regions:  # the prediction or the image decides about others than cells
+        grid, raster = config.rounds.grid or Grid(1), pool.raster if config.rounds.grid else None
+        raster = None if config.rounds.clicks_per_image is not None else raster
     what = "images" if grid is None else "pixels"
-    rows = _rows(pool, grid)
-    amounts, slack = _amounts(pool, grid)
+    rows = _rows(pool, grid, raster)
+    amounts, slack = _amounts(pool, grid, raster)
     for wanted, number in amounts.items():
         budget = parse_budget(f"{what}:{wanted}")
         for rule in rules:
@@ -125,23 +128,25 @@ def _check_rules(config: LoopConfig, pool: Pool, method: str, seed: int) -> None
                 raise too_few(method, seed, number, some)
 
 
-def _amounts(pool: Pool, grid: Grid | None) -> tuple[dict[int, int], float]:
+def _amounts(
+    pool: Pool, grid: Grid | None, raster: tuple[int, int] | None
+) -> tuple[dict[int, int], float]:
     """How much rounds pick, in images or pixels, and the least shortage that ends a run.
 
     Returns
     -------
     amounts : dict of amount to number of the first round that picks it
     slack : float
-        The least shortage. It is infinite if only a model will decide the raster; an unlimited
-        budget then still shows whether images have the attributes that rules need.
+        The least shortage. It is infinite if only a model will decide the raster or the regions; an
+        unlimited budget then still shows whether images have the attributes that rules need.
     """
-    if grid is not None and pool.raster is None:
+    if grid is not None and raster is None:
         return {_BOUNDLESS: 1}, math.inf
     unit = slack = 1
-    if grid is not None and pool.raster is not None:
-        unit = pool.raster[0] * pool.raster[1]
+    if grid is not None and raster is not None:
+        unit = raster[0] * raster[1]
         # A part smaller than one region may be left of each drive's share.
-        slack = pixel_count(Region("", 0, pool.raster), grid, pool.raster) * len(set(pool.drives))
+        slack = pixel_count(Region("", 0, raster), grid, raster) * len(set(pool.drives))
     amounts: dict[int, int] = {}
     for number, (before, after) in enumerate(pairwise(pool.counts), 1):
         amounts.setdefault(unit * (after - before), number)
@@ -175,13 +180,13 @@ def _single_rules(ranking: Ranking, labeled: Iterable[str]) -> Iterator[Ranking]
         yield replace(plain, max_per_image=ranking.max_per_image)
 
 
-def _rows(pool: Pool, grid: Grid | None) -> pa.Table:
+def _rows(pool: Pool, grid: Grid | None, raster: tuple[int, int] | None) -> pa.Table:
     """Rows with the columns that rules read, for images or for all of their regions.
 
     The first frames score best, so that a gap allows the most rows; within an image, the largest
     regions score best.
     """
-    raster = pool.raster or (1, 1)
+    raster = raster or (1, 1)
     rows, columns = (1, 1) if grid is None else grid.shape(raster)
     numbers = np.arange(rows * columns, dtype=np.int32)
     regions = [Region("", number, raster) for number in numbers.tolist()]

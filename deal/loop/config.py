@@ -8,15 +8,13 @@ import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from deal.acquisitions.registry import POLICIES
 from deal.errors import UsageError
-from deal.kernel.regions import Grid
 from deal.loop.records import record
+from deal.loop.rounds import RoundsConfig
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
@@ -28,7 +26,6 @@ __all__ = [
     "DataConfig",
     "LoopConfig",
     "MethodConfig",
-    "RoundsConfig",
     "ScoringConfig",
     "parse_config",
     "read_config",
@@ -73,64 +70,6 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.dataset in _DRIVES and self.sequence_from is None:
             object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundsConfig:
-    """``[rounds]``.
-
-    Attributes
-    ----------
-    labeled : tuple of int or str
-        Total number of labeled images in each round, as counts or percentages of the training split
-        (rounded up). The images of the first round are drawn at random.
-    pool_subset : str, optional
-        Share of the unlabeled images that every method picks from, drawn at random in each round.
-    regions : str, optional
-        ``grid:PX``: from the second round on, cells of this grid are labeled instead of images,
-        together as many pixels as ``labeled`` images have. PX is in pixels of the raster, as in
-        `deal-score`.
-    """
-
-    labeled: tuple[int | str, ...]
-    pool_subset: str | None = None
-    regions: str | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.labeled) < 2:
-            raise UsageError("[rounds] labeled needs at least two rounds, such as ['10%', '20%']")
-        for amount in self.labeled:
-            _amount(amount, 100)
-        if self.pool_subset is not None and not self.pool_subset.endswith("%"):
-            raise UsageError("[rounds] pool_subset must be a percentage, such as '50%'")
-        if self.grid is not None and self.pool_subset is not None:
-            raise UsageError("[rounds] pool_subset works on images only: leave it out with regions")
-
-    @property
-    def grid(self) -> Grid | None:
-        """The regions that are labeled; None if images are labeled."""
-        if self.regions is None:
-            return None
-        kind, _, cell = self.regions.partition(":")
-        if kind != "grid" or re.fullmatch("[1-9][0-9]{0,5}", cell) is None:
-            raise UsageError(f"[rounds] regions must be grid:PX, not {self.regions!r}")
-        return Grid(int(cell))
-
-    def counts(self, images: int) -> tuple[int, ...]:
-        """Number of labeled images per round, out of ``images``; UsageError if impossible."""
-        counts = tuple(_amount(amount, images) for amount in self.labeled)
-        if any(a >= b for a, b in pairwise(counts)):
-            raise UsageError(f"[rounds] labeled must grow in every round, not {_listed(counts)}")
-        if counts[-1] > images:
-            raise UsageError(
-                f"[rounds] labeled asks for {counts[-1]} images, but the training split has "
-                f"{images}"
-            )
-        return counts
-
-    def subset(self, unlabeled: int) -> int:
-        """Number of unlabeled images that a method picks from."""
-        return unlabeled if self.pool_subset is None else _amount(self.pool_subset, unlabeled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +185,9 @@ class LoopConfig:
                 raise UsageError(f"method {name!r}: use letters, digits, - and _ for the name")
         if isinstance(self.training, CommandConfig):
             self._check_command()
-        elif self.rounds.grid is not None and self.training.steps is None:
+        elif self.training.pixels is not None:
+            self._check_features()
+        elif self.rounds.source is not None and self.training.steps is None:
             raise UsageError(
                 "[rounds] regions needs [training] steps instead of epochs: an epoch would take "
                 "longer the more images the regions are spread over"
@@ -266,10 +207,8 @@ class LoopConfig:
         machines.
         """
         values = {"data": asdict(self.data), "training": self.training.shared()}
-        values["rounds"] = asdict(self.rounds)
+        values["rounds"] = self.rounds.shared()
         del values["data"]["root"]
-        if self.rounds.regions is None:  # as in runs that are older than this key
-            del values["rounds"]["regions"]
         return typing.cast(dict[str, Any], _json(values))
 
     def of_method(self, name: str) -> dict[str, Any]:
@@ -278,6 +217,16 @@ class LoopConfig:
         if not self.methods[name].uncertainty:
             del values["uncertainty"]
         return typing.cast(dict[str, Any], _json(values))
+
+    def _check_features(self) -> None:
+        """Refuse committees, whose members see other images than the kept features show."""
+        for name, method in self.methods.items():
+            for key in ("flip", "dropout_passes"):
+                if getattr(method, key):
+                    raise UsageError(
+                        f"[methods.{name}] {key} does not work with [training] pixels, which "
+                        "scores kept features of whole images: leave one of them out"
+                    )
 
     def _check_command(self) -> None:
         """Refuse settings that only deal's own training has."""
@@ -351,7 +300,7 @@ def parse_config(values: Mapping[str, Any], folder: Path = Path()) -> LoopConfig
     methods = values.get("methods")
     if isinstance(methods, Mapping):
         rounds = values.get("rounds")
-        regions = isinstance(rounds, RoundsConfig) and rounds.grid is not None
+        regions = isinstance(rounds, RoundsConfig) and rounds.source is not None
         values["methods"] = {
             name: _method(name, table, regions=regions) for name, table in methods.items()
         }
@@ -383,25 +332,8 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
     return method
 
 
-def _amount(amount: int | str, total: int) -> int:
-    try:
-        if isinstance(amount, str) and amount.endswith("%"):
-            percent = Fraction(amount[:-1])
-            if 0 < percent <= 100:
-                return -(-percent.numerator * total // (percent.denominator * 100))
-        elif int(amount) > 0:
-            return int(amount)
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise UsageError(f"[rounds] {amount!r} is neither a number of images nor a percentage")
-
-
 def _is_name(text: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*", text) is not None
-
-
-def _listed(values: tuple[int, ...]) -> str:
-    return ", ".join(map(str, values))
 
 
 def _json(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +15,15 @@ import pyarrow.compute as pc
 from deal.errors import DealError, ModelError
 from deal.kernel.regions import Grid
 from deal.loop.config import LoopConfig
-from deal.loop.labeled import Item, Region, image_of
+from deal.loop.labeled import Item, Region, area, image_of, regions_of, write_labeled
 from deal.loop.pool import Pool
-from deal.results.reading import read_results
-from deal.run.pipeline import score_pool
+from deal.results.reading import read_regions, read_results
 from deal.selection import Selection, select
 from deal.selection.options import SelectOptions
 
 __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
+
+Score: TypeAlias = Callable[[Path, Mapping[str, Any]], Path]
 
 
 def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
         "sessions": scoring.sessions,
         "threads": scoring.threads,
         "sequence_from": config.data.sequence_from,
-        "regions": config.rounds.grid if given.picks_regions else None,
+        "regions": config.rounds.source if given.picks_regions else None,
+        "outlines": given.picks_regions and config.rounds.grid is None,
         "flip": given.flip,
         "dropout_passes": given.dropout_passes,
         "dropout_seed": given.dropout_seed,
@@ -66,12 +69,13 @@ class Picking:
     number: int
     folder: Path
 
-    def pick(self, model: Path, labeled: Sequence[Item]) -> list[Item]:
-        """Score the pool with a model and choose the items to label next.
+    def pick(self, score: Score, labeled: Sequence[Item]) -> list[Item]:
+        """Score the pool and choose the items to label next.
 
         Parameters
         ----------
-        model : Path
+        score : callable
+            :meth:`deal.loop.learner.Learner.score` of the round's network.
         labeled : sequence of Item
             The items in ``labeled.csv``.
 
@@ -80,21 +84,13 @@ class Picking:
         DealError
             The pool cannot be scored, or the method's rules allow less than the round must pick.
         """
-        self._score(model)
+        model = score(self.folder / "results", scoring_options(self.config, self.method))
         if self.config.methods[self.method].picks_regions:
             picks, selection = self._regions(model, labeled)
         else:
             picks, selection = self._images(labeled)
         selection.write(self.folder)
         return picks
-
-    def _score(self, model: Path) -> None:
-        score_pool(
-            self.pool.images,
-            model=model,
-            output=self.folder / "results",
-            **scoring_options(self.config, self.method),
-        )
 
     def _images(self, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
         table = read_results(self.folder / "results")
@@ -110,22 +106,33 @@ class Picking:
         return list(selection.ids), selection
 
     def _regions(self, model: Path, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
-        """Pick regions with as many pixels as the next round's images have, less those labeled."""
-        grid = self.config.rounds.grid
-        assert grid is not None
-        raster = _raster(self.folder / "results", model, labeled)
-        height, width = raster
-        known = sum(pixel_count(item, grid, raster) for item in labeled)
-        limit = self.pool.counts[self.number] * height * width - known
-        selection = select(self.folder / "results", **self._selection(f"pixels:{limit}"))
+        """Pick regions worth the images that the next round adds, in pixels or clicks."""
+        rounds, results = self.config.rounds, self.folder / "results"
+        grid = rounds.grid
+        raster = _raster(results, model, labeled if grid is not None else ())
+        found = {} if grid is not None else _outlined(results)
+        images = self.pool.counts[self.number] - self.pool.counts[self.number - 1]
+        if rounds.clicks_per_image is None:
+            known = sum(pixel_count(item, grid, raster) for item in labeled)
+            limit = self.pool.counts[self.number] * raster[0] * raster[1] - known
+            unit, slack = "pixels", _largest(found, grid, raster)
+        else:
+            limit, unit, slack = rounds.clicks_per_image * images, "clicks", 1
+        asked = self._selection(f"{unit}:{limit}")
+        if grid is None:
+            asked["exclude"] = self.folder / "known.csv"
+            write_labeled(self.folder / "known.csv", _known(found, labeled))
+        selection = select(results, **asked)
         numbers = selection.table.column("region").to_pylist()
+        names = zip(selection.ids, numbers, strict=True)
         picks: list[Item] = [
-            Region(image, number, raster)
-            for image, number in zip(selection.ids, numbers, strict=True)
+            found[name].region if found else Region(*name, raster) for name in names
         ]
-        spent = sum(pixel_count(item, grid, raster) for item in picks)
-        if limit - spent >= min(grid.cell, height) * min(grid.cell, width):
-            raise self._too_few(f"regions of {spent} of the {limit} pixels")
+        spent = len(picks)
+        if unit == "pixels":
+            spent = sum(pixel_count(item, grid, raster) for item in picks)
+        if limit - spent >= slack:
+            raise self._too_few(f"regions of {spent} of the {limit} {unit}")
         return picks, selection
 
     def _selection(self, budget: int | str) -> SelectOptions:
@@ -135,6 +142,8 @@ class Picking:
         seed = self.seed
         if asked.get("stochastic") is not None:
             seed = int(np.random.SeedSequence((self.seed, self.number)).generate_state(1)[0])
+        if str(budget).startswith("clicks"):  # one for each region, whatever its outline
+            asked |= {"click_corner": 0.0, "click_length": 0.0, "click_fixed": 1.0}
         labeled = self.folder / "labeled.csv"
         return {**asked, "seed": seed, "budget": budget, "exclude": labeled}
 
@@ -164,10 +173,60 @@ def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, i
     return rasters.pop()
 
 
-def pixel_count(item: Item, grid: Grid, raster: tuple[int, int]) -> int:
+class _Offer(NamedTuple):
+    """A region that a round may pick, and its box x0, y0, x1, y1 in pixels of the image."""
+
+    region: Region
+    box: tuple[int, int, int, int]
+
+
+def _outlined(results: Path) -> dict[tuple[str, int], _Offer]:
+    """Regions that a round may pick, by id of the image and number."""
+    sizes = {
+        row["id"]: (row["height"], row["width"])
+        for row in read_results(results, ["id", "height", "width"]).to_pylist()
+    }
+    table = read_regions(results, ["id", "region", "polygon", "n_pixels", "x0", "y0", "x1", "y1"])
+    found = {}
+    for image, number, outline, pixels, *box in zip(*table.to_pydict().values(), strict=True):
+        region = Region(image, number, sizes[image], outline, pixels)
+        found[image, number] = _Offer(region, (box[0], box[1], box[2], box[3]))
+    return found
+
+
+def _known(found: Mapping[tuple[str, int], _Offer], labeled: Sequence[Item]) -> list[Item]:
+    """Images that are labeled, and regions of which at least half was labeled in earlier rounds."""
+    of = regions_of(labeled)
+    covered = {}
+    for image, regions in of.items():
+        areas = (area(region, region.raster, None) for region in regions)
+        covered[image] = functools.reduce(np.logical_or, areas)
+    known: list[Item] = [item for item in labeled if isinstance(item, str)]
+    for region, (x0, y0, x1, y1) in found.values():
+        old = covered.get(region.image)
+        if old is not None and old[y0:y1, x0:x1].any():
+            inside = area(region, region.raster, None)
+            if 2 * int((inside & old).sum()) >= int(inside.sum()):
+                known.append(Region(region.image, region.number, region.raster))
+    return known
+
+
+def _largest(
+    found: Mapping[tuple[str, int], _Offer], grid: Grid | None, raster: tuple[int, int]
+) -> int:
+    """Pixels of the largest region: as many may be left of a budget that rules do not limit."""
+    if grid is not None:
+        return min(grid.cell, raster[0]) * min(grid.cell, raster[1])
+    return max((region.pixels for region, _ in found.values()), default=1)
+
+
+def pixel_count(item: Item, grid: Grid | None, raster: tuple[int, int]) -> int:
     """Number of raster pixels of an image or a region."""
     height, width = raster
     if isinstance(item, str):
         return height * width
+    if item.outline:
+        return item.pixels
+    assert grid is not None
     row, column = divmod(item.number, grid.shape(raster)[1])
     return min(grid.cell, height - row * grid.cell) * min(grid.cell, width - column * grid.cell)

@@ -14,6 +14,8 @@ from deal.loop.labeled import Item, read_labeled
 
 __all__ = ["Experiment", "Round", "Run", "merge_experiments", "read_experiment", "write_table"]
 
+_LABELS = ("images", "clicks", "unlabeled", "pixels", "wrong")  # of `count_labels`
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -26,7 +28,8 @@ class Round:
     labeled : tuple of Item
         The items that the round was trained on.
     metrics : mapping
-        ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score.
+        ``miou``, ``accuracy``, ``iou`` by class, ``auroc`` by score; ``labels`` where regions get
+        dominant labels (:func:`deal.loop.labeled.count_labels`).
     timing : mapping or None
         ``seconds`` of the training and, if deal trained, the part ``batch_seconds`` and the
         ``device``, which older folders lack. None for the first round, which several runs share,
@@ -182,12 +185,15 @@ def write_table(experiment: Experiment) -> Path:
     scores = ("difficulty", "entropy", "margin", "least-confidence")
     columns = ["method", "seed", "round", "labeled", "miou", "accuracy"]
     columns += [f"auroc:{name}" for name in scores] + [f"iou:{name}" for name in classes]
+    counted = any("labels" in each.metrics for run in experiment.runs for each in run.rounds)
+    columns += _LABELS if counted else ()
     rows = [
         [
             *(run.method, run.seed, each.number, experiment.counts[each.number - 1]),
             *(each.metrics["miou"], each.metrics["accuracy"]),
             *(each.metrics["auroc"][name] for name in scores),
             *(each.metrics["iou"][name] for name in classes),
+            *(each.metrics["labels"][name] for name in (_LABELS if counted else ())),
         ]
         for run in experiment.runs
         for each in run.rounds

@@ -15,7 +15,7 @@ from deal.errors import ItemError
 if TYPE_CHECKING:
     from deal.model.spec import ModelSpec
 
-__all__ = ["Placement", "nearest_multiple", "placement", "raster_size"]
+__all__ = ["Placement", "half_size", "nearest_multiple", "placement", "raster_size"]
 
 Size = tuple[int, int]
 
@@ -107,6 +107,11 @@ def raster_size(spec: ModelSpec, height: int, width: int) -> Size:
     raise ItemError(
         "size", f"the image is {height}×{width} (H×W), but the model takes {need} without resizing"
     )
+
+
+def half_size(size: Size) -> Size:
+    """Half of a height and a width, rounded up."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
 def nearest_multiple(length: int, multiple: int) -> int:

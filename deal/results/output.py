@@ -77,6 +77,7 @@ class Output:
         part_rows: int,
         lock: OutputLock,
         by_rows: bool = False,
+        engine: str | None = None,
     ) -> None:
         self.path = path
         self.shard = shard
@@ -87,7 +88,8 @@ class Output:
         self._images: list[pa.Table] = []
         self._regions: list[pa.Table] = []
         self._rows = 0
-        self._stock = Stock(path, shard, deal_metadata(self._metadata), by_rows=by_rows)
+        shared = deal_metadata(self._metadata) | ({"deal.engine": engine} if engine else {})
+        self._stock = Stock(path, shard, shared, by_rows=by_rows)
         self._run = uuid4().hex[:8] if isinstance(path, RemotePath) else ""
         self._lock = lock
 
@@ -98,6 +100,7 @@ class Output:
         *,
         settings: Mapping[str, Any],
         classes: Sequence[str],
+        engine: str | None = None,
         overwrite: bool = False,
         shard: Shard | None = None,
         part_rows: int = 512,
@@ -114,6 +117,8 @@ class Output:
             JSON values: exactly what changes a stored number. Their fingerprint must equal that
             of the parts already there.
         classes : sequence of str, length C
+        engine : str, optional
+            What runs the network; it is noted in ``results.json`` for later runs.
         overwrite : bool
             First remove all parts of other settings and all rows of this shard. Nothing but
             files deal wrote is touched.
@@ -142,7 +147,7 @@ class Output:
                 (path / folder).mkdir(parents=True, exist_ok=True)
             lock = OutputLock(path, shard, fingerprint(settings))
             try:
-                output = cls(path, settings, classes, shard, part_rows, lock, by_rows)
+                output = cls(path, settings, classes, shard, part_rows, lock, by_rows, engine)
                 with lock.exclusive():
                     if overwrite:
                         output._overwrite()

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from deal._options import refuse_unknown, takes
+from deal.engines.choosing import AUTO
 from deal.errors import ItemError, UsageError
 from deal.machine.threads import ordered
 from deal.pool.decode import MAX_PIXELS
@@ -252,6 +253,11 @@ def session_of(scorer: BatchScorer) -> Session:
 
 def _for_one_process(scoring: Scoring) -> Scoring:
     """With a core per process unless more are asked for, and nothing that cannot be pickled."""
+    if scoring.runtime.engine == AUTO:
+        raise UsageError(
+            "engine auto measures one machine, and processes beside each other would find "
+            "different engines: name one"
+        )
     network = replace(scoring.network, model_options=dict(scoring.network.model_options or {}))
     runtime = replace(scoring.runtime, threads=default_threads(scoring.runtime))
     return replace(scoring, network=network, runtime=runtime)

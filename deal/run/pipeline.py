@@ -21,6 +21,7 @@ from deal.results.output import Output
 from deal.run.config import PoolOptions, RunSettings, ScoreConfig
 from deal.run.dedup import dedup_settings
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
+from deal.run.engine import settled
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.screened import Screening
@@ -75,6 +76,7 @@ def score_pool(
     total = items.count()
     if config.save_manifest is not None:
         write_manifest(config.save_manifest, config.whole_pool)
+    config, chosen = settled(config)
     with open_session(config) as scorer:
         check_columns(
             config,
@@ -82,7 +84,7 @@ def score_pool(
             has_difficulty=scorer.has_difficulty,
             has_committee=scorer.has_committee,
         )
-        notes = [*items.notes(), *scorer.doubts]
+        notes = [*items.notes(), *chosen, *scorer.doubts]
         notes += check_masks(mask, items, max_pixels=config.max_pixels)
         if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"
@@ -94,6 +96,7 @@ def score_pool(
             config.output,
             settings={**scorer.fingerprint_settings(), **dedup_settings(config.dedup)},
             classes=scorer.spec.classes,
+            engine=scorer.engine,
             overwrite=config.overwrite,
             shard=config.shard,
             by_rows=items.takes_rows,

@@ -71,7 +71,7 @@ class _Pass:
     def run(self, wanted: Wanted | None) -> None:
         """Score the items that are wanted and not stored yet."""
         before = self.ledger.scored
-        line = Workers(self.config, self.session, self.ledger, self.layout, wanted)
+        line = Workers(self.config, self.session, self.ledger, self.layout, wanted=wanted)
         self.seconds += line.run()
         self.done += self.ledger.scored - before
         for stage, busy in line.meter.seconds.items():

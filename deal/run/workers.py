@@ -67,6 +67,8 @@ class Line:
         The session of the first thread; the other threads open their own.
     ledger : Ledger
     layout : Layout
+    steps : Steps, optional
+        What is done with each image; by default that of ``scorer``.
     wanted : callable, optional
         Whether the item of an id is to be scored; by default all are.
 
@@ -87,6 +89,7 @@ class Line:
         scorer: Session,
         ledger: Ledger,
         layout: Layout,
+        steps: Steps | None = None,
         wanted: Callable[[str], bool] | None = None,
     ) -> None:
         self.layout = layout
@@ -98,7 +101,7 @@ class Line:
         self._scorer = scorer
         self._ledger = ledger
         self._followers = Followers()
-        self._steps = Steps(scorer, max_pixels=config.max_pixels)
+        self._steps = steps or Steps(scorer, max_pixels=config.max_pixels)
 
     def run(self) -> float:
         """Run to the end of the pool and return the seconds it took.

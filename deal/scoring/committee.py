@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from deal.engines import open_engine
 from deal.engines.base import Images, on_host
+from deal.engines.choosing import AUTO, choose_engine
 from deal.engines.device import DeviceArray
 from deal.errors import ModelError, UsageError
 from deal.model.dropout import Masks, draw_masks
@@ -99,7 +100,8 @@ class Committee:
     ----------
     members : Members
     engine, device, precision, threads, options, batch_size
-        As in :func:`deal.engines.open_engine`, the same for every model.
+        As in :func:`deal.engines.open_engine`, the same for every model; ``auto`` is measured on
+        the first.
 
     Attributes
     ----------
@@ -125,6 +127,10 @@ class Committee:
         batch_size: int | None = None,
     ) -> None:
         self._members = members
+        if engine == AUTO:
+            engine = choose_engine(
+                members.models[0], device, precision, threads, options, batch_size=batch_size
+            ).engine
         self._open = partial(
             open_engine,
             engine=engine,

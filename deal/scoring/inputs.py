@@ -13,7 +13,7 @@ from PIL import Image
 
 from deal import _native
 from deal.errors import ItemError, UsageError
-from deal.model.placing import Placement, placement
+from deal.model.placing import Placement, half_size, placement
 from deal.model.spec import ModelSpec
 from deal.regions.files import MAX_REGIONS, checked_ids, nearest
 from deal.regions.sources import GivenSegments, RegionSource, Superpixels
@@ -95,10 +95,10 @@ class Inputs:
     Parameters
     ----------
     spec : ModelSpec
-    raster : ``input`` or ``image``
-        The size on which statistics are computed: the network's input or the oriented original. A
-        model that boxes or crops images (``resize``) needs ``input``: padding is masked, and parts
-        that are cut off do not count.
+    raster : ``input``, ``half`` or ``image``
+        The size on which statistics are computed: the network's input, half of its height and
+        width (rounded up), or the oriented original. A model that boxes or crops images
+        (``resize``) needs ``input``: padding is masked, and parts that are cut off do not count.
     masks : Masks, optional
         Resized to the raster by nearest neighbour.
     regions : RegionSource, optional
@@ -115,7 +115,7 @@ class Inputs:
     Raises
     ------
     UsageError
-        The raster is unknown, or is ``image`` for a model that boxes or crops.
+        The raster is unknown, or is not ``input`` for a model that boxes or crops.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class Inputs:
         *,
         scaled_decode: bool = False,
     ) -> None:
-        if raster not in ("input", "image"):
-            raise UsageError(f"raster {raster!r} is unknown; choose input or image")
-        if raster == "image" and spec.resize in ("letterbox", "crop"):
+        if raster not in ("input", "half", "image"):
+            raise UsageError(f"raster {raster!r} is unknown; choose input, half or image")
+        if raster != "input" and spec.resize in ("letterbox", "crop"):
+            fitting = " (deal fit-head needs raster image, so it cannot take this model)"
             raise UsageError(
                 f"model {spec.path} takes images by resize {spec.resize}, so its statistics can "
-                "only be computed on its input: use raster input (deal fit-head needs raster "
-                "image, so it cannot take this model)"
+                f"only be computed on its input: use raster input{fitting * (raster == 'image')}"
             )
         self._spec = spec
         self._raster = raster
@@ -142,7 +142,7 @@ class Inputs:
         self._regions = regions
         # "nearest" picks single pixels of the original, which a scaled image no longer has
         averages = spec.resize != "none" and spec.interpolation != "nearest"
-        is_seen_alone = raster == "input" and averages
+        is_seen_alone = raster != "image" and averages
         self.at_least = spec.input_size if scaled_decode and is_seen_alone else None
 
     def sizes(self, original: Size) -> tuple[Size, Size]:
@@ -150,13 +150,16 @@ class Inputs:
 
         Raises ItemError ``size`` if the model cannot take the image.
         """
-        seen = placement(self._spec, *original).size
-        return seen, seen if self._raster == "input" else original
+        seen, raster = self._placed(original)
+        return seen.size, raster.size
 
     def _placed(self, original: Size) -> tuple[Placement, Placement]:
         """Where an image lies in the network's input, and in the raster."""
         seen = placement(self._spec, *original)
-        return seen, seen if self._raster == "input" else Placement(original, original)
+        if self._raster == "input":
+            return seen, seen
+        size = original if self._raster == "image" else half_size(seen.size)
+        return seen, Placement(size, size)
 
     def prepared(
         self,

@@ -50,7 +50,7 @@ class ScoringOptions(TypedDict, total=False):
     flip: bool
     dropout_passes: int
     dropout_seed: int
-    raster: Literal["input", "image"]
+    raster: Literal["input", "half", "image"]
     scaled_decode: bool
     mask: Masks | Mask | Mapping[str, Mask] | Sequence[str] | None
     regions: RegionSource | str | None
@@ -64,9 +64,11 @@ class Runtime:
 
     Parameters
     ----------
-    engine : ``ort``, ``openvino``, ``trt`` or ``torch``
+    engine : ``ort``, ``openvino``, ``trt``, ``torch`` or ``auto``
         The software that runs the network: ONNX Runtime, OpenVINO, TensorRT, or PyTorch as the
-        reference.
+        reference. ``auto`` measures ONNX Runtime and OpenVINO on the model for about a second and
+        takes the faster of those that are installed, without changing a number beyond rounding; a
+        run into stored results takes the engine that these are of.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:<index>``
         ``auto`` takes CUDA if the engine supports it and the driver finds a device.
     precision : ``fp32``, ``fp16``, ``bf16`` or ``int8``, optional
@@ -135,11 +137,13 @@ class Pixels:
 
     Parameters
     ----------
-    raster : ``input`` or ``image``
-        The size on which statistics are computed: the network's input, or the oriented original.
+    raster : ``input``, ``half`` or ``image``
+        The size on which statistics are computed: the network's input, half of its height and
+        width (a quarter of the kernel's time), or the oriented original. Counts, lengths and sizes
+        of regions are in pixels of this raster.
     scaled_decode : bool
         Decode JPEG files that are larger than the network's input directly to 1/2, 1/4 or 1/8 of
-        their size, never below the input size. Applies only to ``raster`` ``input``, and not to
+        their size, never below the input size. Does not apply to ``raster`` ``image``, nor to
         arrays that are given to a `Scorer`.
     mask : array of uint8 [H, W], path, mapping of camera to either, or sequence of str, optional
         Pixels to ignore have value 0 (car hood, vignette), in pixels of the oriented original. In
@@ -147,7 +151,7 @@ class Pixels:
         ``"FILE"`` or ``"CAMERA=FILE"``.
     """
 
-    raster: Literal["input", "image"] = "input"
+    raster: Literal["input", "half", "image"] = "input"
     scaled_decode: bool = True
     mask: Masks | None = None
 

@@ -73,6 +73,11 @@ class Scorer:
         return self._session.device
 
     @property
+    def engine(self) -> str:
+        """Name of the engine in use, also where ``auto`` was asked for."""
+        return self._session.engine
+
+    @property
     def batch_size(self) -> int:
         """Images that go through the network together."""
         return self._session.batch_size

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import deal
 import deal.acquisitions.k_center
@@ -18,7 +19,7 @@ from deal.bench.checkout import commit
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, interleave, ratios, single, spread
 from deal.errors import UsageError
-from tests.helpers.models import metadata, save_model
+from tests.helpers.models import metadata, save_model, scenes
 
 
 def test_spread_is_median_and_quartiles():
@@ -143,6 +144,35 @@ def test_what_cannot_be_timed_with_the_kernel_is_said(small_kernel, monkeypatch)
     assert nominal == pytest.approx(2 * rows["native kernel", "ns/(pixel·class)"])
 
 
+def test_rasters_are_compared_function_by_function(tmp_path):
+    from deal.bench import raster
+
+    model = save_model(tmp_path / "m.onnx", props=metadata())
+    for number, image in enumerate(scenes(12)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    report = raster.run(pool=[str(tmp_path)], model=str(model), images=11)
+    assert report.settings["images"] == 11
+    rows = {row.name: row.value.median for row in report.rows}
+    for name in ("ds:none", "ds:entropy", "de", "entropy", "margin", "ripu"):
+        assert 0.5 < rows[f"{name}: Spearman"] <= 1
+        assert 0 <= rows[f"{name}: top 10 % shared"] <= 1
+    assert rows["kernel, half / input"] > 0
+    with pytest.raises(UsageError, match="give 10 or more"):
+        raster.run(pool=[str(tmp_path / "0.png")], model=str(model))
+
+
+def test_threads_are_held_to_one_and_timed_beside_pytorch(monkeypatch):
+    pytest.importorskip("torch")
+    from deal.bench import threads
+
+    for name, value in {"_CALLS": 1, "_PAUSE": 0.0, "_PRODUCT": 16}.items():
+        monkeypatch.setattr(threads, name, value)
+    rows = {row.name: row.value.median for row in threads.run(threads=2, rounds=1).rows}
+    for kind in ("smooth", "noisy"):
+        for way in ("1 thread", "2 threads", "2 threads beside PyTorch's"):
+            assert rows[f"{kind}: {way}"] > 0
+
+
 def test_the_chain_of_the_clock_adds_once_a_cycle():
     from deal.bench import clock
 
@@ -192,7 +222,7 @@ def test_every_function_that_scores_is_timed():
     from deal.bench.acquisition import run
 
     report = run(rows=50, classes=4, rounds=1)
-    names = {*deal.acquisition_names()} - {"ds", "core-set"}
+    names = {*deal.acquisition_names()} - {"ds", "core-set", "typiclust"}
     assert {row.name for row in report.rows} == names
 
 

@@ -279,12 +279,15 @@ def light_only(light, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("light_only")
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 10), ("int8", 18)])
-def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):
+@pytest.mark.parametrize(
+    ("precision", "raster", "least"), [("fp32", "input", 10), ("int8", "half", 18)]
+)
+def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, raster, least):
     from deal.bench import pipeline
 
     monkeypatch.setattr(pipeline, "_PRODUCT", 64)
-    report = pipeline.run(network="light", precision=precision, images=6, peer_images=3, rounds=1)
+    sizes = {"images": 6, "peer_images": 3, "rounds": 1}
+    report = pipeline.run(network="light", precision=precision, raster=raster, **sizes)
     targets = {row.name: row.target for row in report.rows if row.target}
     assert targets == {
         "deal-score / released loop": f">= {least}",

@@ -152,7 +152,8 @@ def test_the_examples_of_a_command_are_understood(
 
 @pytest.mark.parametrize(("name", "option"), [("score", "--help-all"), ("fit-head", "--help")])
 def test_the_help_names_every_engine(deal: Deal, name: str, option: str) -> None:
-    assert f"--engine {'|'.join(ENGINES)} " in " ".join(deal(name, option)[1].split())
+    engines = "|".join((*ENGINES, "auto") if name == "score" else ENGINES)
+    assert f"--engine {engines} " in " ".join(deal(name, option)[1].split())
 
 
 def test_debug_shows_the_traceback(

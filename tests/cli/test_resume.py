@@ -21,6 +21,7 @@ from tests.helpers.runs import SIZE, Deal, assert_refused, rows, write_pool
     ("change", "words"),
     [
         (["--raster", "image"], ["raster"]),
+        (["--raster", "half"], ["raster"]),
         (["--regions", "grid:8"], ["regions"]),
         (["--model-option", "align_corners=false"], ["align_corners"]),
     ],

@@ -192,3 +192,35 @@ def test_bits_do_not_depend_on_threads_or_batch():
     for name in ("boundary_length", "boundary_corners"):
         assert alone.images[name][0] == all_of_them.images[name][4]
         assert (alone.regions[name][0] == all_of_them.regions[name][4]).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.tuples(st.integers(15, 130), st.integers(1, 70)),
+    classes=st.integers(2, 4),
+    scale=st.sampled_from([1, 3, 40]),
+    masked=st.booleans(),
+    cell=st.integers(4, 40),
+    seed=st.integers(0, 99),
+)
+def test_bands_of_rows_change_no_bit(size, classes, scale, masked, cell, seed):
+    """Noise has thousands of short lines, large areas have few that cross all bands."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, classes, [-(-length // scale) for length in size])
+    labels = np.kron(coarse, np.ones((scale, scale), int))[: size[0], : size[1]]
+    mask = (rng.random(size) > 0.05).astype(np.uint8) if masked else None
+    whole = flatten(score(labels, mask=mask, regions=deal.Grid(cell), threads=1))
+    for threads in range(2, 9):
+        found = flatten(score(labels, mask=mask, regions=deal.Grid(cell), threads=threads))
+        assert found == whole, threads
+
+
+def test_a_line_that_winds_through_all_bands_is_traced_once():
+    """One chain crosses each border between bands often, and ends beside where it begins."""
+    labels = np.zeros((200, 61), int)
+    labels[:, ::4] = 1
+    labels[::198, 4:57] = 1  # comb teeth, joined at both ends
+    one, several = (score(labels, threads=threads).images for threads in (1, 8))
+    expected = oracle_geometry.boundaries(labels, np.ones(labels.shape, bool), None, 0)
+    assert several["boundary_corners"][0] == expected["boundary_corners"]
+    assert several["boundary_length"][0] == one["boundary_length"][0]

@@ -217,6 +217,11 @@ def test_what_is_picked_needs_no_engine_and_what_is_not_does(make_config, no_cud
             UsageError,
             "min_gap 2f: 6 of 6 rows have no sequence",
         ),
+        (
+            {"rounds": {"labeled": [2, 4], "regions": "slic:9"}, "methods": method(quota="sun=1%")},
+            UsageError,
+            "quota sun=1%: none of 6 rows has a sun",
+        ),
     ],
 )
 def test_a_command_is_not_started_for_what_no_round_could_do(

@@ -10,6 +10,7 @@ import pytest
 from deal.errors import UsageError
 from deal.loop.config import parse_config, read_config
 from deal.loop.preset import preset_names, preset_text
+from deal.loop.rounds import RoundsConfig
 from tests.helpers.runs import assert_refused
 
 VALUES = {
@@ -88,6 +89,13 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("rounds.labeled", ["10%"], "two rounds"),
         ("rounds.labeled", ["10%", "many"], "neither a number"),
         ("rounds.pool_subset", "half", "percentage"),
+        ("rounds.regions", "cells", r"\[rounds\] regions must be grid:PX, slic:N or components"),
+        ("rounds.regions", "segments:.", "cannot be segments that lie in files"),
+        ("rounds.label", "one", "label must be true or dominant, not 'one'"),
+        ("rounds.label", "dominant", "label dominant is one class per region: give regions"),
+        ("rounds.sieve", 0.5, "sieve needs label dominant"),
+        ("rounds.sieve", 1.5, "sieve must be a share from 0 to 1, not 1.5"),
+        ("rounds.budget", "clicks:9", "budget needs label dominant"),
         ("methods", {}, "no method"),
         ("methods.ds", {}, r"\[methods.ds\] needs acquisition"),
         ("methods.ds.acquisition", "dss", "dss"),
@@ -150,6 +158,23 @@ def test_beta_grows_by_one_factor_from_round_to_round():
     assert rankings["clasp"].acquisition == "entropy"
     assert [str(rankings[name].stratify) for name in ("clasp", "own")] == ["class:66%", "class:50%"]
     assert config.of_method("grows")["selection"]["stochastic"] == "power:1..100"
+
+
+def test_clicks_are_those_that_an_image_is_worth():
+    dominant = RoundsConfig(labeled=(1, 2), regions="components", label="dominant")
+    assert dominant.clicks_per_image is None
+    assert dominant.shared() == {
+        "labeled": (1, 2),
+        "pool_subset": None,
+        "regions": "components",
+        "label": "dominant",
+    }
+    for budget in ("pixels:9", "clicks:1.5", "clicks:10%", "9", "many"):
+        with pytest.raises(UsageError, match=r"budget must be clicks:N.* not '" + budget):
+            RoundsConfig(labeled=(1, 2), regions="grid:8", label="dominant", budget=budget)
+    worth = RoundsConfig(labeled=(1, 2), regions="grid:8", label="dominant", budget="clicks:9")
+    assert worth.clicks_per_image == 9
+    assert set(RoundsConfig(labeled=(1, 2)).shared()) == {"labeled", "pool_subset"}
 
 
 def test_rounds_are_counts_or_shares_rounded_up():

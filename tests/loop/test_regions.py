@@ -21,7 +21,17 @@ from deal.kernel.regions import Grid
 from deal.loop.by_recipe import RecipeLearner
 from deal.loop.config import parse_config
 from deal.loop.experiment import run_loop
-from deal.loop.labeled import Region, image_of, only_regions, read_labeled, write_labeled
+from deal.loop.labeled import (
+    Region,
+    area,
+    image_of,
+    images_of,
+    only_regions,
+    read_labeled,
+    regions_of,
+    write_labeled,
+)
+from deal.loop.rounds import RoundsConfig
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.results.reading import read_regions
@@ -33,6 +43,7 @@ SCRIPT = Path(__file__).with_name("train_colours.py")
 COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
 SIZE = (36, 52)  # of 5×7 cells of 8 pixels, the last ones 4 pixels high and wide
 GRID = Grid(8)
+ROUNDS = RoundsConfig(labeled=(2, 3), regions=str(GRID))
 
 
 @pytest.fixture
@@ -69,7 +80,7 @@ def pixels(items) -> int:
     for item in items:
         label = np.zeros(SIZE, np.uint8)
         if isinstance(item, Region):
-            label = only_regions(label, [item], GRID, 1)
+            label = only_regions(label, [item], ROUNDS, 1).label
         total += int((label == 0).sum())
     return total
 
@@ -198,6 +209,77 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
 
 
 @pytest.mark.slow
+def test_segments_get_their_dominant_class_for_one_click_each(make, root):
+    config = make(
+        rounds={
+            "labeled": [2, 3, 4],
+            "regions": "components:9",
+            "label": "dominant",
+            "sieve": 0.7,
+            "budget": "clicks:4",
+        },
+        methods={
+            "clasp": {"acquisition": "clasp"},
+            "images": {"acquisition": "random", "table": "images"},
+        },
+        keep_models=True,
+    )
+    run_loop(config)
+    run, seen = config.folder / "clasp-seed0", {}
+    for number in (1, 2, 3):
+        labeled = read_labeled(run / f"round-{number}/labeled.csv")
+        clicked = [item for item in labeled if isinstance(item, Region)]
+        assert len(clicked) == 4 * (number - 1)
+        counted = json.loads((run / f"round-{number}/metrics.json").read_text())["labels"]
+        assert (counted["images"], counted["clicks"]) == (2, len(clicked))
+        full = {
+            name: np.array(Image.open(root / "train/labels" / name)) for name in images_of(labeled)
+        }
+        given, pixels = {}, 0
+        for name, regions in regions_of(labeled).items():
+            partly = only_regions(full[name], regions, config.rounds, 9)
+            given[name], pixels = partly.label, pixels + int((partly.label != 9).sum())
+        assert counted["pixels"] == pixels + sum(
+            (full[n] != 9).sum() for n in full if n not in given
+        )
+        if number > 1:
+            with open(run / f"round-{number}/training/labeled.csv", newline="") as file:
+                for row in csv.DictReader(file):
+                    if row["id"] in given:
+                        shown = np.array(Image.open(row["label"]))
+                        assert (shown == given[row["id"]]).all()
+        for item in clicked:  # what is clicked is new, at least by half
+            inside = area(item, item.raster, None)
+            before = seen.setdefault(item.image, {})
+            if item not in before:
+                old = [mask for mask, round_ in before.values() if round_ < number]
+                overlap = np.any(old, axis=0) & inside if old else np.zeros_like(inside)
+                assert 2 * overlap.sum() < inside.sum()
+                before[item] = inside, number
+    whole = read_labeled(config.folder / "images-seed0/round-3/labeled.csv")
+    assert len(whole) == 4
+    with open(config.folder / "results.csv", newline="") as file:
+        rows = {(row["method"], row["round"]): row for row in csv.DictReader(file)}
+    assert rows["clasp", "3"]["clicks"] == "8"
+    assert rows["images", "3"]["clicks"] == "0"
+    assert float(rows["images", "3"]["wrong"]) == 0
+
+
+@pytest.mark.slow
+def test_superpixels_may_be_labeled_to_as_many_pixels_as_images_have(make):
+    pytest.importorskip("skimage")
+    config = make(rounds={"labeled": [2, 3, 4], "regions": "slic:12"})
+    run_loop(config)
+    for number, count in ((2, 3), (3, 4)):
+        labeled = read_labeled(config.folder / f"ds-seed0/round-{number}/labeled.csv")
+        spent = sum(SIZE[0] * SIZE[1] if isinstance(i, str) else i.pixels for i in labeled)
+        largest = max(item.pixels for item in labeled if isinstance(item, Region))
+        assert 0 <= count * SIZE[0] * SIZE[1] - spent < 2 * largest
+        names = [(i.image, i.number) for i in labeled if isinstance(i, Region)]
+        assert len(set(names)) == len(names)  # superpixels stay, so none is picked twice
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["regions", "images"])
 def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, table):
     methods = {"power": {"acquisition": "ds", "stochastic": "power:1..9", "table": table}}
@@ -308,7 +390,7 @@ def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
         full = np.asarray(Image.open(sample.path.parent.parent / "labels" / sample.path.name))
         if regions[0] != f"{sample.name}.png":
             assert regions[0].raster == (32, 48)
-            full = only_regions(full, regions, GRID, 9)
+            full = only_regions(full, regions, ROUNDS, 9).label
         assert (sample.label == full).all()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deal import read_results
-from deal.errors import OutputError
+from deal import BatchScorer, read_results
+from deal.engines import choosing
+from deal.errors import OutputError, UsageError
 from deal.results.reading import iter_results
 from deal.run.pipeline import score_pool
 from deal.run.reopen import reopen
@@ -79,3 +82,51 @@ def test_pictures_are_drawn_by_the_engine_that_scored(model: Path, tmp_path: Pat
     score_pool(pool, model=model, output=output, engine="openvino")
     with reopen(output) as session:
         assert session.engine == "openvino"
+
+
+@pytest.fixture
+def fastest(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes an engine the one that a measurement finds."""
+
+    def make(name: str) -> None:
+        speeds = {"ort": 1.0, "openvino": 1.0, name: 2.0}
+        monkeypatch.setattr(choosing, "_measured", lambda engines, size: (speeds, []))
+
+    return make
+
+
+def test_auto_says_what_it_took_and_a_resumed_run_takes_the_same(
+    model: Path, tmp_path: Path, fastest: Callable[[str], None]
+) -> None:
+    pool, output = write_pool(tmp_path / "pool", 3), tmp_path / "out"
+    options: dict[str, Any] = {"model": model, "output": output, "engine": "auto"}
+    fastest("openvino")
+    first = score_pool(pool, **options, skip="002.png")
+    assert "--engine auto took openvino (ort 1.0, openvino 2.0 images/s" in "\n".join(first.notes)
+    assert json.loads((output / "runs/0-of-1.json").read_text())["settings"]["engine"] == "openvino"
+    (output / "runs/0-of-1.json").unlink()  # as if the run had been killed
+    fastest("ort")
+    again = score_pool(pool, **options)
+    assert (again.skipped, again.scored) == (2, 1)
+    assert again.notes[0] == f"--engine auto took openvino, as for the results in {output} so far"
+    fresh = score_pool(pool, **options, overwrite=True)
+    assert fresh.notes[0].startswith("--engine auto took ort (")
+
+
+def test_auto_says_why_a_resumed_run_takes_another_engine(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, output = write_pool(tmp_path / "pool", 2), tmp_path / "out"
+    score_pool(pool, model=model, output=output, engine="openvino")
+    monkeypatch.delitem(sys.modules, "deal.engines.openvino", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    report = score_pool(pool, model=model, output=output, engine="auto")
+    assert report.notes[:2] == (
+        f"the results in {output} so far are of openvino, which does not run here: not installed",
+        "--engine auto took ort (openvino left out: not installed)",
+    )
+
+
+def test_processes_beside_each_other_need_the_name_of_an_engine(model: Path) -> None:
+    with pytest.raises(UsageError, match="name one"):
+        BatchScorer(model, engine="auto")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from deal.errors import ModelError, UsageError
 from deal.kernel.regions import Grid
+from deal.model.placing import half_size
 from deal.model.spec import ModelSpec
 from deal.regions.sources import Components, GivenSegments, Superpixels
 from deal.scoring.committee import Committee, Members
@@ -152,9 +153,15 @@ def test_difficulty_maps_are_of_the_whole_image(path: Path) -> None:
         assert np.count_nonzero(found) == found[:, shown].size
 
 
-def test_statistics_of_the_original_size_are_refused(path: Path) -> None:
+@pytest.mark.parametrize("raster", ["image", "half"])
+def test_statistics_of_another_size_are_refused(path: Path, raster: Any) -> None:
     with pytest.raises(UsageError, match="use raster input"):
-        Scorer(path, model_options=BOXED, raster="image", device="cpu")
+        Scorer(path, model_options=BOXED, raster=raster, device="cpu")
+
+
+def test_half_of_an_odd_length_is_rounded_up() -> None:
+    assert half_size((7, 10)) == (4, 5)
+    assert half_size((1, 2)) == (1, 1)
 
 
 def test_members_of_a_committee_see_one_image(path: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_regions_can_be_ranked_by_another_function(path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"raster": "screen"}, "choose input or image"),
+        ({"raster": "screen"}, "choose input, half or image"),
         ({"keep_regions": 3}, "needs regions"),
         ({"keep_regions": 0, "regions": Grid(8)}, "at least 1"),
         ({"regions": Segments(np.zeros((1, 4, 4), np.int32))}, r"GivenSegments\(\)"),

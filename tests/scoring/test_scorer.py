@@ -162,6 +162,39 @@ def test_the_raster_can_be_the_original_image(path):
     assert batch.regions["x1"][first].tolist() == [50, 100, 110, 50, 100, 110]
 
 
+@pytest.mark.parametrize("size", [(48, 64), (46, 62)])
+def test_the_raster_can_be_half_of_the_networks_input(path, size):
+    """Boxes are in pixels of the original all the same, and masks hide the same places."""
+    image = scenes(1, (96, 124))[0]
+    half = (size[0] // 2, size[1] // 2)
+    mask = np.ones((96, 124), np.uint8)
+    mask[50:] = 0
+    options = {"input_size": list(size), "size_multiple": 1}
+    with Scorer(path, raster="half", regions=Grid(12), model_options=options) as scorer:
+        batch = scorer._session.score_batch([image])
+        resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+        expected = oracle(scorer, np.asarray(resized), half).images
+    assert (batch.columns["raster_height"][0], batch.columns["raster_width"][0]) == half
+    assert batch.columns["n_pixels"][0] == half[0] * half[1]
+    for name in MEANS:
+        np.testing.assert_allclose(batch.columns[name][0], expected[name][0], rtol=0, atol=1e-5)
+    assert batch.regions["x1"].max() == 124
+    assert batch.regions["y1"].max() == 96
+    assert batch.regions["y1"].min() == -(-12 * 96 // half[0])
+    with Scorer(path, raster="half", mask=mask, model_options=options) as scorer:
+        assert scorer.score([image])["n_pixels"][0] == 12 * half[1]
+
+
+def test_maps_of_half_a_raster_have_the_images_size_and_its_classes(path):
+    (image,) = scenes(1, (48, 64))
+    with Session.open(path) as whole, Session.open(path, raster="half") as half:
+        (wanted,), (found,) = whole.maps([image]), half.maps([image])
+        assert half.difficulty_maps([image])[0].shape == (24, 32)
+    np.testing.assert_array_equal(found.classes, wanted.classes)
+    assert found.score.shape == wanted.score.shape == (48, 64)
+    np.testing.assert_allclose(found.score.mean(), wanted.score.mean(), atol=0.02)
+
+
 FOREIGN = {"classes": 5, "mean": list(MEAN), "std": list(STD), "difficulty_head": HEAD}
 
 
@@ -427,6 +460,7 @@ def test_fingerprint_changes_with_what_changes_a_number_and_with_nothing_else(pa
         settings_of(mask={"front": mask}),
         settings_of(mask={"": hole, "front": mask}),
         settings_of(raster="image"),
+        settings_of(raster="half"),
         settings_of(model_options={"align_corners": False}),
         settings_of(model_options={"input_size": [48, 64]}),
         settings_of(model_options={"interpolation": "nearest"}),
