@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_fidelity, bench_machine, bench_model, bench_sources, bench_spread
+from deal.cli import (
+    bench_fidelity,
+    bench_machine,
+    bench_model,
+    bench_screen,
+    bench_sources,
+    bench_spread,
+)
 from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -26,6 +33,7 @@ command.add_command(bench_fidelity.command)
 command.add_command(bench_machine.headline)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
+command.add_command(bench_screen.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
 
