@@ -90,12 +90,12 @@ def run(
     precision : ``fp32`` or ``int8``
         Of the network as ``score_pool`` and the bare sessions run it; float32 networks in the form
         that ``deal export --static`` gives them.
-    raster : ``input`` or ``half``
-        Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
-        are compared with those of ``input``.
     openvino : bool
         Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
         also in bf16 where the processor computes it.
+    raster : ``input`` or ``half``
+        Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
+        are compared with those of ``input``.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def run(
 
         paths = _paths(items[:peer_images])
         peers = _peers(trained, fp32, paths)
-        agreement = _check(_stored_scores(whole(fp32, raster="input"), items), peers)
+        agreement = _check(_stored_scores(whole(fp32, "input"), items), peers)
         if network != "paper":
             peers["with this network"] = peers["released"]
             peers["released"] = _released(random_network(folder, "paper")[0], paths)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deal.cli import (
-    bench_fidelity,
+    bench_engines,
     bench_machine,
     bench_model,
     bench_screen,
@@ -26,7 +26,8 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
-command.add_command(bench_fidelity.command)
+command.add_command(bench_engines.engine)
+command.add_command(bench_engines.fidelity)
 command.add_command(bench_machine.headline)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
@@ -248,40 +249,6 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
 def head(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
-
-    show(run(**options), as_json, output)
-
-
-@command.command()
-@click.option(
-    "--network",
-    type=click.Choice(["paper", "light"]),
-    default="paper",
-    show_default=True,
-    help="Architecture of the network with random weights.",
-)
-@click.option(
-    "--model",
-    type=click.Path(exists=True),
-    multiple=True,
-    metavar="FILE",
-    help="Time this ONNX model too, by ONNX Runtime and OpenVINO. Repeatable.",
-)
-@count("--images", 16, "Number of images.")
-@rounds(5)
-@click.option(
-    "--int8/--no-int8", default=True, show_default=True, help="Time the network in 8 bits too."
-)
-@click.option(
-    "--compiled/--no-compiled",
-    default=True,
-    show_default=True,
-    help="Time torch.compile too, which takes a minute to compile.",
-)
-@outputs
-def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time one network in ONNX Runtime, PyTorch and OpenVINO, in bf16 and 8 bits too."""
-    from deal.bench.engine import run
 
     show(run(**options), as_json, output)
 
