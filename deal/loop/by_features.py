@@ -23,7 +23,7 @@ from deal.loop.config import LoopConfig
 from deal.loop.evaluation import Measurement
 from deal.loop.feature_scoring import FeatureScorer
 from deal.loop.files import hold, share, write_json
-from deal.loop.labeled import count_labels, described, images_of
+from deal.loop.labeled import described, images_of
 from deal.loop.learner import Task
 from deal.loop.pool import open_data
 from deal.loop.training import TrainingConfig

@@ -16,7 +16,6 @@ from deal.errors import UsageError
 from deal.loop.records import record
 from deal.loop.rounds import RoundsConfig
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
-from deal.regions.sources import Superpixels
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
 from deal.selection.stochastic import parse_schedule
@@ -220,12 +219,7 @@ class LoopConfig:
         return typing.cast(dict[str, Any], _json(values))
 
     def _check_features(self) -> None:
-        """Refuse what needs pixels: kept features show whole images and nothing else."""
-        if isinstance(self.rounds.source, Superpixels):
-            raise UsageError(
-                "[rounds] regions slic:N does not work with [training] pixels, which keeps "
-                "features and no images: use grid:PX or components"
-            )
+        """Refuse committees, whose members see other images than the kept features show."""
         for name, method in self.methods.items():
             for key in ("flip", "dropout_passes"):
                 if getattr(method, key):

@@ -103,6 +103,9 @@ def _reasons(config: ScoreConfig, bound: Bound) -> Iterator[str]:
         ),
         "leaves out images of low scores, and draws give each of them a chance: leave out "
         "--stochastic, or --screen": ranking.stochastic is not None,
+        "cannot bound what shares of --stratify leave out: leave one of them out": (
+            ranking.stratify is not None
+        ),
         "has no exact statistics of all that --diverse compares: leave one of them out": (
             ranking.diverse is not None
         ),
