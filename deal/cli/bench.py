@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,9 +17,6 @@ from deal.cli import (
 )
 from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["command"]
 
