@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli import bench_model, bench_sources, bench_spread
+from deal.cli import bench_fidelity, bench_machine, bench_model, bench_sources, bench_spread
 from deal.cli.bench_options import count, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
 
@@ -22,6 +22,8 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
+command.add_command(bench_fidelity.command)
+command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
@@ -94,6 +96,11 @@ def threads(as_json: bool, output: str | None, **options: Any) -> None:
 @count("--batch-size", 1, "Images per batch.")
 @count("--images", 200, "Number of images.")
 @count("--peer-images", 40, "Images that the slower peers get.")
+@click.option(
+    "--openvino",
+    is_flag=True,
+    help="Time deal-score on OpenVINO in the same turns, in bf16 too where the processor has it.",
+)
 @rounds(3)
 @outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
@@ -252,7 +259,7 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
     type=click.Path(exists=True),
     multiple=True,
     metavar="FILE",
-    help="Time this ONNX model too. Repeatable.",
+    help="Time this ONNX model too, by ONNX Runtime and OpenVINO. Repeatable.",
 )
 @count("--images", 16, "Number of images.")
 @rounds(5)
@@ -267,7 +274,7 @@ def head(as_json: bool, output: str | None, **options: Any) -> None:
 )
 @outputs
 def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time one network in ONNX Runtime, PyTorch and OpenVINO."""
+    """Time one network in ONNX Runtime, PyTorch and OpenVINO, in bf16 and 8 bits too."""
     from deal.bench.engine import run
 
     show(run(**options), as_json, output)

@@ -12,6 +12,7 @@ from deal.errors import ItemError
 from deal.machine.meter import Meter
 from deal.machine.threads import overlapped
 from deal.pool.inside import Held, InOrder
+from deal.pool.locator import LocalFile
 from deal.pool.reach import Reach
 from deal.pool.remote import DOWNLOADS
 from deal.pool.schemes import is_remote
@@ -108,9 +109,10 @@ def without_content(item: PoolItem) -> PoolItem:
 
 
 def _size(entry: object) -> int:
-    if isinstance(entry, PoolItem) and isinstance(entry.locator, Distant):
-        return entry.locator.far
-    return 0
+    # A file on this machine comes first, since the test of a protocol takes long.
+    if not isinstance(entry, PoolItem) or isinstance(entry.locator, LocalFile):
+        return 0
+    return entry.locator.far if isinstance(entry.locator, Distant) else 0
 
 
 def _held(

@@ -60,7 +60,7 @@ def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
     """Width and height by the header of a frame; 0 where there is none."""
-    return _Header.of(data).size
+    return _Header.of(data, only_size=True).size
 
 
 def _strict(
@@ -129,8 +129,11 @@ class _Header:
     components: int = 0
 
     @classmethod
-    def of(cls, data: bytes) -> _Header:
-        """Read segment headers only; what is malformed is left to the decoder."""
+    def of(cls, data: bytes, *, only_size: bool = False) -> _Header:
+        """Read segment headers only; what is malformed is left to the decoder.
+
+        ``only_size`` ends with the first frame header.
+        """
         header, position = cls(), 2
         while position + 4 <= len(data):
             found = position
@@ -147,7 +150,12 @@ class _Header:
                 header.scan = position
                 break
             end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            if only_size and marker not in _SOF:
+                position = end
+                continue
             header._take(marker, data[position + 4 : end])
+            if only_size and header.kind:
+                break
             header.segments.append((marker, position + 4))
             position = end
         return header

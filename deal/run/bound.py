@@ -11,12 +11,14 @@ distribution. Beyond the largest one the chance is taken to fall as a power of `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONFIDENCE", "Line", "Residuals", "fitted", "mean_kept"]
+__all__ = ["CONFIDENCE", "Line", "Residuals", "fitted", "kept_by_more", "mean_kept"]
 
 CONFIDENCE = 0.95
 """Of what is reported: so often at least it is true."""
@@ -100,6 +102,7 @@ class Residuals:
         return float(first.sum()), float(second.sum())
 
 
+@cache
 def _most(count: int, of: int, miss: float) -> float:
     """The largest share of a pool of which ``count`` in a sample of ``of`` are exceeded by chance.
 
@@ -151,3 +154,44 @@ def mean_kept(
     if not math.isfinite(most):
         return 0.0
     return picked / (picked + most) if picked > 0 else float(most <= 0)
+
+
+def kept_by_more(
+    picks: Floats,
+    forecasts: Floats,
+    of_sample: Floats,
+    exact: Floats,
+    others: Floats,
+    times: float = 1.0,
+) -> Callable[[int], float]:
+    """`mean_kept` as a function of how many more images are scored exactly, best forecasts first.
+
+    The smallest of three bounds counts: by the residuals of the sample's members whose forecasts
+    are no better than what is left, by those of the whole sample, and by those of all images that
+    are scored exactly. The last two are larger, and so more likely to have met what is rare.
+
+    Parameters
+    ----------
+    picks : ndarray of float64 [k]
+        Exact scores of the picks, which stay as they are.
+    forecasts : ndarray of float64 [m]
+        Of the images that are not scored exactly, descending.
+    of_sample, exact : ndarray of float64 [n]
+        Forecasts and exact scores of a uniform sample.
+    others : ndarray of float64 [e]
+        Residuals of all images that are scored exactly.
+    times : float
+        How many images each forecast stands for.
+    """
+    total, least = float(picks.sum()), float(picks.min(initial=math.inf))
+    residuals = exact - of_sample
+    known = (Residuals(residuals), Residuals(others))
+
+    def kept(more: int) -> float:
+        left = forecasts[more:]
+        if not len(left) or not len(picks):
+            return 1.0
+        below = Residuals(residuals[of_sample <= left[0]])
+        return min(mean_kept(total, least, left, one, times) for one in (*known, below))
+
+    return kept

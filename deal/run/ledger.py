@@ -21,8 +21,8 @@ __all__ = ["Ledger"]
 
 # If the process is killed, rows of at most this many seconds are lost.
 _FLUSH_SECONDS = 30.0
-# Smaller tables take more memory for their structure than for their values.
-_TABLE_ROWS = 64
+# Smaller tables take more time and memory for their structure than for their values.
+_TABLE_ROWS = 256
 # Rows that are described anew at once; parts hold rows in about the order of the pool.
 _DESCRIBED_ROWS = 4096
 # If this many images failed in the network and none was scored, the cause is the model and not the
@@ -122,11 +122,9 @@ class Ledger:
         """
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
-        self.scored += len(outcome.ok)
         if outcome.scores is not None:
             self.doubts.add(outcome.scores.columns)
         self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
-        self.errors.update(error.code for error in outcome.failures.values())
         self._judge(outcome)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
@@ -175,12 +173,16 @@ class Ledger:
                     self.errors["internal"] += 1
 
     def _judge(self, outcome: Outcome) -> None:
-        """Update the counts that show whether the network is at fault."""
-        for _, shape in outcome.ok:
-            self.marks.update(shape.color_mode.split(";")[1:] if shape else ())
-        if outcome.ok:
+        """Update the counts of an outcome, and those that show whether the network is at fault."""
+        ok = outcome.ok
+        self.scored += len(ok)
+        for _, shape in ok:
+            if shape is not None and ";" in shape.color_mode:
+                self.marks.update(shape.color_mode.split(";")[1:])
+        if ok:
             self._in_a_row = 0
         for index, error in outcome.failures.items():
+            self.errors[error.code] += 1
             if isinstance(error, NetworkItemError):
                 self._in_a_row += error.code in ("network", "internal")
                 self._network.append((outcome.images[index][0].id, error))

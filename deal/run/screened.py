@@ -25,13 +25,19 @@ from numpy.typing import NDArray
 
 from deal.pool.digests import digest
 from deal.results.output import Output
-from deal.run.bound import Floats, Line, Residuals, fitted, mean_kept
+from deal.run.bound import Line, fitted, kept_by_more
 from deal.run.config import ScoreConfig
 from deal.run.ending import check_columns
 from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
-from deal.run.screened_rows import Rows, read_rows, write_serves, write_skipped
+from deal.run.screened_rows import (
+    Rows,
+    failed_ids,
+    read_rows,
+    write_serves,
+    write_skipped,
+)
 from deal.run.sessions import Layout, layout_for
 from deal.run.workers import Line as Workers
 from deal.run.workers import open_session
@@ -168,13 +174,13 @@ class Screening:
     def _decided(self, way: Screen, screened: int, seconds: float, cost: float) -> Screened:
         """Score what the rules and the bound ask for, until they ask for no more."""
         config, folder = self._config, str(way.config.output)
-        elsewhere = 0
+        failed = failed_ids(way.config.output)  # they fail again, and get a row that says why
         while True:
             rows = self._read(folder)
             need = self._needed(rows)
             if need is None:
                 return self._all("the bound asks for nearly every image")
-            ids = [name for name in rows.names(need) if digest(name) not in self._seen]
+            ids = [n for n in (*rows.names(need), *failed) if not self._tried(n)]
             own = {name for name in ids if config.shard.contains(name)}
             elsewhere = len(ids) - len(own)
             if not own:
@@ -201,6 +207,12 @@ class Screening:
     def _score(self, wanted: Wanted | None, ids: set[str] | None = None) -> None:
         self.exact.run(wanted)
         self._seen.update(map(digest, ids or ()))
+
+    def _tried(self, item_id: str) -> bool:
+        """Whether this run has tried to score an item exactly."""
+        return (
+            self._sampled(item_id) or item_id in self._named or digest(item_id) in self._seen
+        ) and self._config.shard.contains(item_id)
 
     @contextmanager
     def _opened(self, way: Screen) -> Iterator[_Pass]:
@@ -291,7 +303,10 @@ class Screening:
         values = np.where(rows.is_exact, rows.exact, line(rows.screen))[picks]
         open_rows = rows.unscored(line)
         forecasts = line(rows.screen[open_rows])
-        return _kept_of(values, forecasts, line(rows.screen[sample]), rows.exact[sample])
+        both = np.flatnonzero(rows.is_exact & np.isfinite(rows.screen))
+        others = rows.exact[both] - line(rows.screen[both])
+        of_sample = line(rows.screen[sample])
+        return kept_by_more(values, forecasts, of_sample, rows.exact[sample], others)
 
     def _expected_cost(self, way: Screen, stage: _Pass) -> float:
         """What the sample says that screening would take, of the time of scoring everything."""
@@ -306,7 +321,8 @@ class Screening:
         top = np.sort(exact)[::-1][: max(round(count / stands), 1)]
         picks = np.repeat(top.mean(), max(int(count), 1))
         picks[-1] = top[-1]
-        kept = _kept_of(picks, forecasts, line(rows.screen[sample]), exact, stands)
+        of_sample = line(rows.screen[sample])
+        kept = kept_by_more(picks, forecasts, of_sample, exact, exact - of_sample, stands)
         scored = next(
             (m for m in range(len(sample)) if kept(m) >= self._config.screen_keep), len(sample)
         )
@@ -320,21 +336,3 @@ class Screening:
             return way.cost
         screen, exact = stage.per_image, self.exact.per_image
         return 0.0 if screen is None or not exact else screen / exact
-
-
-def _kept_of(
-    picks: Floats, forecasts: Floats, of_sample: Floats, exact: Floats, times: float = 1.0
-) -> Callable[[int], float]:
-    """The bound as a function of how many of the first forecasts, best first, are scored too."""
-    total, least = float(picks.sum()), float(picks.min(initial=math.inf))
-    residuals = exact - of_sample
-    whole = Residuals(residuals)
-
-    def kept(more: int) -> float:
-        left = forecasts[more:]
-        if not len(left) or not len(picks):
-            return 1.0
-        below = Residuals(residuals[of_sample <= left[0]])
-        return min(mean_kept(total, least, left, one, times) for one in (whole, below))
-
-    return kept

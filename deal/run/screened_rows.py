@@ -28,7 +28,7 @@ from deal.selection import Ranking
 from deal.selection.diverse import FEATURE_COLUMNS
 from deal.selection.screened import SERVES
 
-__all__ = ["Rows", "read_rows", "write_serves", "write_skipped"]
+__all__ = ["Rows", "failed_ids", "read_rows", "write_serves", "write_skipped"]
 
 _DESCRIBED = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
 _SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
@@ -107,6 +107,14 @@ def read_rows(output: Path, folder: str, ranking: Ranking, bound: Bound) -> Rows
         screen=np.concatenate([of_exact, scores[alone.to_numpy().astype(bool)]]),
         is_exact=np.arange(len(table)) < len(exact),
     )
+
+
+def failed_ids(folder: Path) -> list[str]:
+    """Ids of the images that the screen could not score."""
+    if not list_parts(folder / "images"):
+        return []
+    found: list[str] = read_results(folder, ["id"], status="error").table.column("id").to_pylist()
+    return found
 
 
 def write_skipped(output: Output, folder: Path, shard: Shard) -> int:

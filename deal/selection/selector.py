@@ -32,6 +32,7 @@ from deal.selection.screened import notes_on_screened
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import Spreading, asks_for_places, near_levels
 from deal.selection.strata import choose_by_strata
+from deal.selection.typical import choose_typical
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,9 +198,12 @@ def _choose(
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
             open_rows = _best(rows, ranking, choice, open_rows, limit)
-        extra, lacks = choose_apart(
-            rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
-        )
+        if bound.name == "typiclust":
+            extra, lacks = choose_typical(rows, ranking, choice, open_rows, labeled)
+        else:
+            extra, lacks = choose_apart(
+                rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
+            )
         notes += lacks
     else:
         if ranking.stratify is not None:
