@@ -9,6 +9,8 @@
 # make ctest-neon      the C tests cross-compiled for AArch64, run by qemu-aarch64
 # make torture         faults by the thousand, for MINUTES=20 [SEED=n] [KINDS=images,kills];
 #                      counts go to bench/results/reliability.jsonl and docs/reliability.md
+# make bench           the figures of the front page, and what moved against those stored for this
+#                      processor: ten minutes on two cores; STORE=1 stores them
 # make ray             clusters whose images, workers, nodes and drivers die: minutes
 # make label-studio    tasks into a real Label Studio server on this machine and back; installs it first
 # make rig             build examples/rig with OpenVINO from PyPI and hold it to deal; KILLS=5
@@ -30,7 +32,7 @@ BIN := $(VENV)/bin
 CXX ?= g++
 CC ?= gcc
 
-.PHONY: help demo picture test test-python test-fast test-matrix test-programs test-emulated torture ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
+.PHONY: help demo picture test test-python test-fast test-matrix test-programs test-emulated torture bench ray label-studio rig ros2 check docs libdeal packages cuda gpu ctest ctest-sanitized ctest-threads ctest-neon models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -116,6 +118,9 @@ MINUTES ?= 20
 torture: $(VENV)/testing build/failing_calls.so build/fuzz_deal_sanitized build/fuzz_stream_sanitized
 	$(BIN)/python -m tests.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(KINDS),--kinds $(KINDS))
 	$(BIN)/python -m tests.torture.page
+
+bench: $(VENV)/testing
+	$(BIN)/python -m deal bench headline $(if $(STORE),--result headline)
 
 ray: $(VENV)/testing
 	$(BIN)/python -m pytest -q -p no:randomly tests/ray tests/ray/campaign.py
@@ -297,7 +302,7 @@ build/cuda/%.o: csrc/%.cu $(HEADERS)
 	$(NVCC) $(NVCC_FLAGS) -c $< -o $@
 
 # Installs into PYTHON's environment, which has PyTorch. WHEELS: a folder of what that lacks.
-OUTPUT ?= bench/results/gpu.json
+OUTPUT ?= bench/results/gpu/gpu.json
 
 gpu:
 	@$(PYTHON) -P bench/gpu/machine.py >/dev/null

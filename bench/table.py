@@ -1,6 +1,8 @@
-"""Write docs/figures.md from ``bench/results/*.json``: ``python -m deal.bench.table``.
+"""Write docs/figures.md from ``bench/results/*/*.json``: ``python -m deal.bench.table``.
 
-Run it from the repository's root. ``--check`` writes nothing and fails when the table is stale.
+Run it from the repository's root. README.md gets the headline (:mod:`deal.bench.headline`) between
+its markers, if it has them. ``--check`` writes nothing and fails when a table is stale.
+``--headline`` prints the headline instead.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["render", "update"]
+from deal.bench.headline import headline_table, when_measured
+from deal.bench.place import machine, slug
+
+__all__ = ["read_reports", "render", "update"]
 
 # Figures without a target that belong beside those with one: question → parts of their names.
 _BESIDE = {
@@ -24,10 +29,12 @@ _BESIDE = {
 
 BEGIN = "<!-- figures: python -m deal.bench.table -->"
 END = "<!-- end of figures -->"
+HEADLINE_BEGIN = "<!-- headline: python -m deal.bench.table -->"
+HEADLINE_END = "<!-- end of headline -->"
 
 
 def render(reports: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown of some reports (:meth:`deal.bench.report.Report.to_dict`), a line each.
+    """Markdown of some reports (:meth:`deal.bench.report.Report.to_dict`), a table per machine.
 
     A line holds the figures that have a target, the first that has none, for scale, and those that
     say what the others leave open (of latency its tail); of a report without any of these its least
@@ -36,24 +43,24 @@ def render(reports: Iterable[Mapping[str, Any]]) -> str:
     """
     found = list(reports)
     gpus = [report for report in found if report["question"] == "gpu"]
-    lines = ["| command | measured | date, commit |", "|---|---|---|"]
-    machines = []
+    by_machine: dict[str, list[str]] = {}
     for report in found:
         if report in gpus:
             continue
-        machine = report["environment"]
-        machines.append(f"{machine['processor']}, {machine['cores']} cores")
         chosen = _chosen(report["rows"], _BESIDE.get(report["question"], ()))
         figures = "; ".join([*map(_figure, chosen), *report["notes"]]).replace("|", "\\|")
-        lines.append(f"| `{report['command']}` | {figures} | {_when(machine)} |")
-    where = "; ".join(sorted(set(machines)))
-    lines += [
-        "",
+        when = when_measured(report["environment"])
+        line = f"| `{report['command']}` | {figures} | {when} |"
+        by_machine.setdefault(machine(report["environment"]), []).append(line)
+    lines = [
         "Medians, quartiles in brackets; after a comma the target, ✓ reached or ✗ not. A ratio is "
-        f"taken round by round. Measured on: {where}.",
+        "taken round by round.",
         "",
-        *_on_gpus(gpus),
     ]
+    for name, rows in sorted(by_machine.items()):
+        lines += [f"## {name}", "", "| command | measured | date, commit |", "|---|---|---|", *rows]
+        lines.append("")
+    lines += ["## GPUs", "", *_on_gpus(gpus)]
     return "\n".join(lines).rstrip()
 
 
@@ -65,7 +72,7 @@ def _on_gpus(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if report["rehearsal"]:
             raise ValueError("a rehearsal of deal bench gpu has no figures: take it out of results")
         gpu = report["environment"]["gpu"]
-        when = _when(report["environment"])
+        when = when_measured(report["environment"])
         by = f"by `make gpu`{f', {when}' if when else ''}"
         yield f"On {gpu['name']}, driver {gpu.get('driver_version', 'unknown')}, {by}:"
         yield from ("", "| section | measured |", "|---|---|")
@@ -80,12 +87,6 @@ def _on_gpus(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             said += map(_figure, _chosen(section["rows"]) if section["rows"] else [])
             yield f"| {section['name']} | {'; '.join(said)} |"
         yield ""
-
-
-def _when(environment: Mapping[str, Any]) -> str:
-    """Day and commit of a measurement; empty for those older than both were recorded."""
-    day, commit = environment.get("date") or "", environment.get("commit")
-    return ", ".join([day[:10]] * bool(day) + [f"`{commit}`"] * bool(commit))
 
 
 def _chosen(
@@ -113,26 +114,48 @@ def _figure(row: Mapping[str, Any]) -> str:
     return f"{text}, {sign} {bound} {'✓' if row['reached'] else '✗'}"
 
 
-def update(page: str, table: str) -> str:
-    """Replace what stands between the markers; ValueError without them."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page of figures needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+def update(page: str, table: str, begin: str = BEGIN, end: str = END) -> str:
+    """Replace what stands between two lines; ValueError without them."""
+    before, opened, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not opened or not closed:
+        raise ValueError(f"the page of figures needs the lines {begin} and {end}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """The reports in the folders of machines; ValueError for one in another's."""
+    found = []
+    for path in sorted(folder.glob("*/*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        here = "gpu" if report["question"] == "gpu" else slug(report["environment"])
+        if path.parent.name != here:
+            raise ValueError(f"{path} was measured elsewhere: move it to {folder / here}")
+        found.append(report)
+    return found
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point; exit code 1 when ``--check`` finds the table stale."""
-    paths = sorted(Path("bench/results").glob("*.json"))
-    table = render(json.loads(path.read_text(encoding="utf-8")) for path in paths)
-    page = Path("docs/figures.md")
-    old = page.read_text(encoding="utf-8")
-    new = update(old, table)
-    if "--check" in arguments:
-        return int(old != new)
-    page.write_text(new, encoding="utf-8")
-    return 0
+    """Entry point; exit code 1 when ``--check`` finds a table stale."""
+    reports = read_reports(Path("bench/results"))
+    headline = headline_table(reports)
+    if "--headline" in arguments:
+        print(headline)
+        return 0
+    of_headline = [report for report in reports if report["question"] == "headline"]
+    others = [report for report in reports if report not in of_headline]
+    pages = {Path("docs/figures.md"): (render([*of_headline, *others]), BEGIN, END)}
+    readme = Path("README.md")
+    if HEADLINE_BEGIN in readme.read_text(encoding="utf-8"):
+        pages[readme] = (headline, HEADLINE_BEGIN, HEADLINE_END)
+    stale = False
+    for path, (table, begin, end) in pages.items():
+        old = path.read_text(encoding="utf-8")
+        new = update(old, table, begin, end)
+        stale |= old != new
+        if "--check" not in arguments:
+            path.write_text(new, encoding="utf-8")
+    return int(stale and "--check" in arguments)
 
 
 if __name__ == "__main__":

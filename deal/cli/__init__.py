@@ -34,6 +34,7 @@ _COMMANDS = (
     "annotate",
     "collect",
     "compact",
+    "rank-errors",
     "recommend",
     "report",
     "check",

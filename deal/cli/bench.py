@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deal.cli import bench_engines, bench_machine, bench_model, bench_sources, bench_spread
-from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli import (
+    bench_engines,
+    bench_machine,
+    bench_model,
+    bench_screen,
+    bench_sources,
+    bench_spread,
+)
+from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["command"]
 
@@ -24,8 +28,10 @@ def command() -> None:
 
 command.add_command(bench_engines.engine)
 command.add_command(bench_engines.fidelity)
+command.add_command(bench_machine.headline)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
+command.add_command(bench_screen.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
 
@@ -390,7 +396,7 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
     metavar="NAME",
     help="Run only this section. Repeatable.",
 )
-@outputs
+@json_and_output
 def gpu(
     as_json: bool,
     output: str | None,

@@ -14,10 +14,28 @@ from deal.cli.grouped import FC
 if TYPE_CHECKING:
     from deal.bench.report import Report
 
-__all__ = ["count", "outputs", "rounds", "show"]
+__all__ = ["count", "json_and_output", "outputs", "rounds", "show"]
+
+
+_RESULT = "deal.bench.result"
 
 
 def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, ``--output`` and ``--result``, which `show` follows."""
+    return click.option(
+        "--result",
+        metavar="NAME",
+        expose_value=False,
+        callback=_note_result,
+        help="Write the JSON to bench/results/PROCESSOR/NAME.json of the checkout too.",
+    )(json_and_output(function))
+
+
+def _note_result(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    context.meta[_RESULT] = name
+
+
+def json_and_output(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--json`` and ``--output``."""
     function = click.option(
         "--json", "as_json", is_flag=True, help="Print JSON instead of the table."
@@ -49,12 +67,21 @@ def rounds(default: int) -> Callable[[FC], FC]:
 
 
 def show(report: Report, as_json: bool, output: str | None) -> None:
-    """Print a report, with the command that measures it again; write it to ``output`` too."""
-    from deal.bench.command import recorded
+    """Print a report, with the command that measures it again; write it where that was asked for.
 
-    report = replace(report, command=recorded(click.get_current_context()))
+    ``output`` is a file; ``--result`` names one of the checkout.
+    """
+    from deal.bench.command import recorded
+    from deal.bench.place import result_path
+
+    context = click.get_current_context()
+    report = replace(report, command=recorded(context))
     if output is not None:
         report.write(output)
+    if (name := context.meta.get(_RESULT)) is not None:
+        path = result_path(report.environment, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        report.write(path)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
         return

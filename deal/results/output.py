@@ -220,7 +220,7 @@ class Output:
             self._regions.append(to_table(regions, regions_schema(), self._num_classes))
         self._images.append(table)
         self._rows += len(table)
-        if self._rows >= part_size(self._part_rows, self.done_count):
+        if self._rows >= part_size(self._part_rows, self._stock.row_count):
             self.flush()
 
     def flush(self) -> None:

@@ -78,7 +78,12 @@ class Stock:
     @property
     def done_count(self) -> int:
         """Items of the shard that are done, as far as can be told."""
-        return max(len(self.known) - self.known.skipped - self._others, 0)
+        return max(self.row_count - self.known.skipped, 0)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the shard, also of items that were only screened, as far as can be told."""
+        return max(len(self.known) - self._others, 0)
 
     def check(self) -> None:
         """Count the rows of the parts against what was stored in them; OutputError."""

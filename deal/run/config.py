@@ -16,7 +16,7 @@ from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
 from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
-from deal.run.screen import check_screen
+from deal.run.screen_check import check_screen
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.selection.options import SelectOptions
@@ -208,7 +208,14 @@ class ScoreConfig(RunSettings):
             raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
         if isinstance(self.output, RemotePath):
             self._check_store()
-        check_screen(self)
+        check_screen(
+            self.screen,
+            self.screen_keep,
+            self.ranking,
+            has_regions=chosen.regions is not None,
+            has_dedup=self.dedup is not None,
+            is_remote=isinstance(self.output, RemotePath),
+        )
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
         if self.store_maps not in STORE_MAPS:

@@ -1,24 +1,17 @@
-"""The first, cheap pass over a pool: what ``--screen`` may be, and what it does not go with."""
+"""The first, cheap pass over a pool: the ways to screen, as settings of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from deal.acquisitions import Bound
 from deal.errors import ModelError, UsageError
 from deal.model.spec import ModelSpec, read_spec
-from deal.pool.ids import path_to_id
-from deal.pool.remote_path import RemotePath
+from deal.run.config import ScoreConfig
+from deal.run.screen_check import AUTO, factor_of
 
-if TYPE_CHECKING:
-    from deal.run.config import ScoreConfig
+__all__ = ["FOLDER", "Screen", "screens_of"]
 
-__all__ = ["AUTO", "FOLDER", "Screen", "check_screen", "screens_of"]
-
-AUTO = "auto"
 FOLDER = "screen"
 """Folder of an output that holds the results of its screens, each an output of its own."""
 _AUTO_FACTORS = (0.5, 2 / 3)
@@ -55,72 +48,11 @@ def screens_of(config: ScoreConfig, spec: ModelSpec) -> list[Screen]:
         The model's input has a fixed size, or the cheaper model cannot stand in for it.
     """
     assert config.screen is not None
-    factor = _factor(config.screen)
+    factor = factor_of(config.screen)
     if config.screen != AUTO and factor is None:
         return [_with_model(config, spec)]
     factors = _AUTO_FACTORS if factor is None else (factor,)
     return [_smaller(config, spec, one) for one in factors]
-
-
-def check_screen(config: ScoreConfig) -> None:
-    """Refuse, with the reason, what screening cannot serve; raises UsageError."""
-    if not 0 < config.screen_keep < 1:
-        raise UsageError(
-            f"--screen-keep must lie between 0 and 1, such as 0.99; not {config.screen_keep}"
-        )
-    if config.screen is None:
-        return
-    factor = _factor(config.screen)
-    if factor is not None and not 0.1 <= factor < 1:
-        raise UsageError(
-            f"--screen {config.screen} must be a factor from 0.1 to below 1, auto, or a model"
-        )
-    if config.screen != AUTO and factor is None and not Path(config.screen).is_file():
-        raise UsageError(
-            f"--screen {path_to_id(config.screen)!r} is neither auto nor a factor such as 0.5, and "
-            "no such model file exists"
-        )
-    for reason in _reasons(config, config.ranking.bind(None)):
-        raise UsageError(f"--screen {reason}")
-
-
-def _reasons(config: ScoreConfig, bound: Bound) -> Iterator[str]:
-    """Why screening cannot serve a run."""
-    ranking, name = config.ranking, bound.name
-    everything = ranking.budget.amount is None and ranking.budget.percent is None
-    refused = {
-        "needs a budget, such as 5%: without one, every image is picked": everything,
-        "counts images: give a budget of images or a percentage, or score without --screen": (
-            ranking.table != "images" or ranking.cost != "count" or ranking.budget.unit == "bytes"
-        ),
-        "cannot bound what limits of bytes and windows leave out: leave them out, or score "
-        "without --screen": bool(ranking.limits),
-        f"cannot forecast {name}, which has no score of single images: leave --screen out": (
-            bound.greedy or name == "random"
-        ),
-        f"cannot forecast {name}, which needs the totals of the whole pool: leave --screen out": (
-            bound.needs_totals
-        ),
-        "leaves out images of low scores, and draws give each of them a chance: leave out "
-        "--stochastic, or --screen": ranking.stochastic is not None,
-        "has no exact statistics of all that --diverse compares: leave one of them out": (
-            ranking.diverse is not None
-        ),
-        "stores statistics of images: leave out --regions, or score without --screen": (
-            config.scoring.choice.regions is not None
-        ),
-        "does not go with --dedup: near-duplicates among the picks are left out anyway (see "
-        "--near-duplicates)": config.dedup is not None,
-        "needs an --output on this machine": isinstance(config.output, RemotePath),
-    }
-    return (reason for reason, given in refused.items() if given)
-
-
-def _factor(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _smaller(config: ScoreConfig, spec: ModelSpec, factor: float) -> Screen:

@@ -240,17 +240,24 @@ def test_the_core_set_is_checked_timed_and_weighed():
     assert all(row.value.median > 0 for row in report.rows)
 
 
-def test_the_command_prints_json():
+@pytest.fixture
+def quick_startup(monkeypatch):
+    from deal.bench import startup
+
+    row = Row("deal-score --help", single(0.25), "s", "<= 0.3")
+    monkeypatch.setattr(startup, "run", lambda rounds: Report("startup", {"n": rounds}, (row,)))
+
+
+def test_the_command_prints_json(quick_startup):
     from deal.cli.bench import command
 
     result = CliRunner().invoke(command, ["startup", "--rounds", "1", "--json"])
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.output)["rows"]
-    assert [row["name"] for row in rows] == ["deal-score --help", "python -c pass"]
-    assert all(row["value"]["median"] > 0 for row in rows)
+    (row,) = json.loads(result.output)["rows"]
+    assert (row["name"], row["reached"]) == ("deal-score --help", True)
 
 
-def test_the_command_prints_a_table():
+def test_the_command_prints_a_table(quick_startup):
     from deal.cli.bench import command
 
     result = CliRunner().invoke(command, ["startup", "--rounds", "1"])

@@ -52,20 +52,28 @@ def features_config(make_config, weights):
     return make
 
 
-def _regions(features_config, **changes):
+def _regions(features_config, regions="grid:16"):
     return features_config(
-        rounds={"labeled": [3, 5, 7], "regions": "grid:16"},
+        rounds={"labeled": [3, 5, 7], "regions": regions},
         methods={"ds": {"acquisition": "ds:entropy", "stochastic": "power"}},
         keep_models=True,
-        **changes,
     )
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("ort", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("engine", "regions"),
+    [
+        ("torch", "grid:16"),
+        pytest.param("torch", "slic:6", marks=pytest.mark.slow),
+        pytest.param("ort", "grid:16", marks=pytest.mark.slow),
+    ],
+)
 def test_a_round_stores_the_statistics_that_the_exported_model_gives(
-    features_config, tmp_path, engine
+    features_config, tmp_path, engine, regions
 ):
-    config = _regions(features_config)
+    if regions.startswith("slic"):
+        pytest.importorskip("skimage")
+    config = _regions(features_config, regions)
     run_loop(config)
     folder = config.folder / "ds-seed0" / "round-2"
     model = folder / "checkpoint.pt"
@@ -76,7 +84,7 @@ def test_a_round_stores_the_statistics_that_the_exported_model_gives(
     images = sorted((config.folder / "common" / "images").glob("*.png"))
     score_pool(
         images, model=model, output=tmp_path / "scored", engine=engine, device="cpu", threads=1,
-        sessions=1, regions="grid:16", acquisition="entropy",
+        sessions=1, regions=regions, outlines=config.rounds.grid is None, acquisition="entropy",
     )  # fmt: skip
     tables = {}
     for name, source in {"kept": folder / "results", "run": tmp_path / "scored"}.items():

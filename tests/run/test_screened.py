@@ -292,6 +292,7 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
         ({"acquisition": "core-set"}, "no score of single images"),
         ({"stochastic": "power"}, "--stochastic"),
         ({"diverse": 4}, "--diverse"),
+        ({"stratify": "class:50%"}, "--stratify"),
         ({"regions": "grid:8"}, "--regions"),
         ({"dedup": 2}, "--dedup"),
         ({"screen": "1.5"}, "factor from 0.1"),
