@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
 from deal.errors import UsageError
 from deal.machine.cores import available_cores
+from deal.machine.processor import has_bfloat16
 from deal.metrics import spearman
 from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, read_spec
@@ -42,6 +44,13 @@ _TARGETS = {
     ("light", False): (10, 0.95),
     ("light", True): (18, 0.92),
 }
+# Engine and precision beside it → least ratio to ONNX Runtime, and of the light network to the
+# released loop.
+_OPENVINO_TARGETS: dict[str, tuple[float | None, float | None]] = {
+    "OpenVINO fp32": (None, None),
+    "OpenVINO bf16": (2, 18),
+    "OpenVINO int8": (None, 30),
+}
 _FMA_TARGET = 0.9
 _STATISTICS_TARGET = 0.01
 _STATISTICS_CALLS = 60
@@ -60,6 +69,7 @@ def run(
     images: int = 200,
     peer_images: int = 40,
     rounds: int = 3,
+    openvino: bool = False,
 ) -> Report:
     """Time ``score_pool`` and its peers on the same images and cores, in turns.
 
@@ -80,12 +90,17 @@ def run(
     precision : ``fp32`` or ``int8``
         Of the network as ``score_pool`` and the bare sessions run it; float32 networks in the form
         that ``deal export --static`` gives them.
+    openvino : bool
+        Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
+        also in bf16 where the processor computes it.
     raster : ``input`` or ``half``
         Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
         are compared with those of ``input``.
 
     Raises
     ------
+    EngineUnavailableError
+        OpenVINO is asked for and not installed.
     FailedCheckError
         A peer scores the images in another order.
     """
@@ -105,12 +120,18 @@ def run(
         listing.write_text("".join(f"{path}\n" for path in _paths(items)), encoding="utf-8")
         batches = _decoded(items, batch_size)
         macs, quantised = network_costs(path, batches[0][0], folder)
+        plain = path
         static = not quantised and read_spec(path).precision in (None, "fp32")
         if static:
             path = static_model(path, folder, _SIZE)
         outputs = (folder / f"out-{number}" for number in range(10_000))
 
-        def whole(of: Path = path, raster: Literal["input", "half"] = raster) -> Path:
+        def whole(
+            of: Path = path,
+            engine: str = "ort",
+            computed: str | None = None,
+            raster: Literal["input", "half"] = raster,
+        ) -> Path:
             output = next(outputs)
             done = deal.score_pool(
                 [str(listing)],
@@ -121,6 +142,8 @@ def run(
                 batch_size=batch_size,
                 raster=raster,
                 device="cpu",
+                engine=engine,
+                precision=computed,
             )
             if done.scored != len(items):
                 raise FailedCheckError(f"{done.scored} of {len(items)} images were scored")
@@ -144,6 +167,7 @@ def run(
             {
                 "bare": lambda: Sessions(path, sessions, threads).run(batches),
                 "whole": whole,
+                **_on_openvino(whole, plain, quantised=quantised, asked=openvino),
                 **peers,
                 "statistics": statistics,
                 "sgemm": lambda: torch.mm(matrix, matrix),
@@ -153,7 +177,10 @@ def run(
             pause=0.3,
         )
     rates = {
-        name: [(len(items) if name in ("bare", "whole") else len(paths)) / s for s in values]
+        name: [
+            (len(items) if name in ("bare", "whole", *_OPENVINO_TARGETS) else len(paths)) / s
+            for s in values
+        ]
         for name, values in seconds.items()
     }
     peak = [_PRODUCT**3 / s for s in seconds["sgemm"]]
@@ -176,6 +203,7 @@ def run(
             f">= {released_target}",
         ),
         *_with_this_network(rates),
+        *_openvino_rows(rates, network),
         Row("deal-score / plain loop", ratios(rates["whole"], rates["plain"]), "ratio"),
         Row(
             "deal-score / bare sessions",
@@ -212,9 +240,42 @@ def run(
             "batch_size": batch_size,
             "rounds": rounds,
             "agreement": agreement,
+            "openvino": openvino,
         },
         rows=tuple(rows),
     )
+
+
+def _on_openvino(
+    whole: Callable[..., Path], path: Path, *, quantised: bool, asked: bool
+) -> Mapping[str, Callable[[], Path]]:
+    """``score_pool`` on OpenVINO, by the name of its row."""
+    if not asked:
+        return {}
+    if quantised:
+        return {"OpenVINO int8": partial(whole, path, "openvino")}
+    found = {"OpenVINO fp32": partial(whole, path, "openvino")}
+    if has_bfloat16():
+        found["OpenVINO bf16"] = partial(whole, path, "openvino", "bf16")
+    return found
+
+
+def _openvino_rows(rates: Mapping[str, Sequence[float]], network: str) -> list[Row]:
+    rows = []
+    for name, (of_ours, of_released) in _OPENVINO_TARGETS.items():
+        if name not in rates:
+            continue
+        theirs = rates[name]
+        rows.append(Row(f"deal-score, {name}", spread(theirs), "images/s"))
+        for peer, of, least in (
+            ("deal-score", "whole", of_ours),
+            ("released loop", "released", of_released if network == "light" else None),
+        ):
+            target = None if least is None else f">= {least}"
+            rows.append(
+                Row(f"deal-score, {name} / {peer}", ratios(theirs, rates[of]), "ratio", target)
+            )
+    return rows
 
 
 def _with_this_network(rates: Mapping[str, Sequence[float]]) -> list[Row]:

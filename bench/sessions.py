@@ -1,4 +1,4 @@
-"""Networks in ONNX Runtime side by side, and what they cost."""
+"""Networks side by side on the CPU, and what they cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from deal.engines.onnxruntime import OnnxRuntimeEngine
+from deal.engines import open_engine
+from deal.engines.base import Engine
 
 __all__ = ["Sessions", "network_costs"]
 
@@ -27,15 +28,26 @@ class Sessions:
     path : Path
         A model of the contract. One that takes floats gets them from uint8 RGB within a run.
     count, threads : int
-        Sessions, and intra-op threads of each.
+        Sessions, and threads of each.
+    engine, precision : str
+        As in :func:`deal.engines.open_engine`.
 
     Attributes
     ----------
     spec : ModelSpec
     """
 
-    def __init__(self, path: Path, count: int, threads: int) -> None:
-        self._engines = [OnnxRuntimeEngine(path, threads) for _ in range(count)]
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        threads: int,
+        engine: str = "ort",
+        precision: str | None = None,
+    ) -> None:
+        self._engines = [
+            open_engine(path, engine, "cpu", precision, threads, probe=False) for _ in range(count)
+        ]
         self.spec = self._engines[0].spec
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -49,7 +61,7 @@ class Sessions:
             waiting.put(batch)
         failures: list[BaseException] = []
 
-        def serve(engine: OnnxRuntimeEngine) -> None:
+        def serve(engine: Engine) -> None:
             try:
                 while True:
                     engine.infer(waiting.get_nowait())

@@ -23,7 +23,9 @@ from deal.kernel.statistics import score_logits
 from deal.scoring.inputs import Inputs
 
 __all__ = [
+    "LIMITS",
     "MIN_IMAGES",
+    "TOP",
     "Fidelity",
     "FidelityGate",
     "ScoreFidelity",
@@ -108,11 +110,13 @@ class FidelityGate:
     images : iterable of ndarray of uint8 [H, W, 3]
         It is read once per network, so it must give the same images every time.
     progress : callable of (done, total or None), optional
+    least : int
+        Least number of images.
 
     Raises
     ------
     UsageError
-        Fewer than ``MIN_IMAGES``, or an image that the network cannot take.
+        Fewer than ``least``, or an image that the network cannot take.
     ModelError
         NaN or infinite logits.
     """
@@ -122,6 +126,8 @@ class FidelityGate:
         reference: Engine,
         images: Iterable[Image8],
         progress: Callable[[int], None] | None = None,
+        *,
+        least: int = MIN_IMAGES,
     ) -> None:
         self._images = images
         self._inputs = Inputs(reference.spec, "input")
@@ -131,10 +137,10 @@ class FidelityGate:
         for logits, row in self._run(reference, progress):
             columns.append(row)
             self._logits.append(logits.astype(np.float16))
-        if len(columns) < MIN_IMAGES:
+        if len(columns) < least:
             raise UsageError(
                 f"{len(columns)} held-out images are too few to compare selections on: give at "
-                f"least {MIN_IMAGES}, or leave them out for synthetic scenes"
+                f"least {least}, or leave them out for synthetic scenes"
             )
         self._scores = self._scored(columns)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 # Workers of pytest-xdist share the cores. Read when PyTorch is loaded, as what follows.
@@ -36,6 +37,10 @@ from tests.helpers.runs import Deal, write_pool
 
 if TYPE_CHECKING:
     from tests.helpers.checkpoints import Exported
+
+# No test depends on the clock: an example takes long where others compute.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from deal.errors import ResultsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Chunk", "Columns", "Scores", "Table", "chunks", "column_names", "is_ok"]
+__all__ = ["Chunk", "Columns", "Scores", "Table", "chunks", "column_names", "has_status", "is_ok"]
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 Scores: TypeAlias = NDArray[np.float64]
@@ -82,18 +82,22 @@ def _of_table(table: pa.Table, names: Sequence[str]) -> Iterator[Chunk]:
 
 def is_ok(status: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
     """Which values of a column ``status`` are ``ok``, bool [n]."""
+    return has_status(status, "ok")
+
+
+def has_status(status: pa.Array | pa.ChunkedArray, which: str) -> NDArray[np.bool_]:
+    """Which values of a column ``status`` are this one, bool [n]."""
     import pyarrow.compute as pc
 
-    ok, no = _scalars()
-    return np.asarray(pc.fill_null(pc.equal(status, ok), no))
+    return np.asarray(pc.fill_null(pc.equal(status, _scalar(which)), _scalar(False)))
 
 
 @cache
-def _scalars() -> tuple[pa.Scalar, pa.Scalar]:
-    """Values as Arrow has them; to make one from Python's may take longer than to compare rows."""
+def _scalar(value: str | bool) -> pa.Scalar:
+    """A value as Arrow has it; to make one from Python's may take longer than to compare rows."""
     import pyarrow as pa
 
-    return pa.scalar("ok"), pa.scalar(False)
+    return pa.scalar(value)
 
 
 def _to_numpy(name: str, array: pa.Array) -> NDArray[Any]:

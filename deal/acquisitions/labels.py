@@ -31,6 +31,7 @@ _LABELS = {
     "kl-to-mean": "divergence from the mean vote",
     "consensus-entropy": "consensus entropy",
     "core-set": "distance (core-set)",
+    "typiclust": "typical images of clusters (TypiClust)",
 }
 
 

@@ -44,7 +44,7 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
         "focus:pixels",
     ),
     "committee": ("vote-entropy", "bald", "kl-to-mean", "consensus-entropy"),
-    "representative": ("core-set",),
+    "representative": ("core-set", "typiclust"),
 }
 """Module of this package → names that it registers, so that names are known without NumPy."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from deal.acquisitions.k_center import k_center_greedy
 from deal.acquisitions.registry import acquisition
+from deal.acquisitions.typiclust import typical_clusters
 
 __all__: list[str] = []
 
@@ -23,3 +24,13 @@ acquisition(
     source="k-center greedy: Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1",
     greedy=True,
 )(k_center_greedy)
+
+acquisition(
+    "typiclust",
+    requires=["embedding", "n_pixels", "class_pixels", "class_entropy_sum"],
+    formula="k-means; next = argmin over rows i of the largest cluster with the fewest labeled and "
+    "picked rows, of the mean distance from i to its 20 nearest rows there",
+    source="TypiClust: Hacohen et al., ICML 2022, arXiv 2202.02794; needs no label, so it suits "
+    "the first set",
+    greedy=True,
+)(typical_clusters)

@@ -34,6 +34,8 @@ _COMMANDS = (
     "annotate",
     "collect",
     "compact",
+    "rank-errors",
+    "recommend",
     "report",
     "check",
     "fit-head",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deal.cli import bench_machine, bench_model, bench_sources, bench_spread
+from deal.cli import (
+    bench_engines,
+    bench_machine,
+    bench_model,
+    bench_screen,
+    bench_sources,
+    bench_spread,
+)
 from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
 from deal.cli.grouped import CommandGroup
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["command"]
 
@@ -22,10 +26,13 @@ def command() -> None:
     """Measure speed and memory. Each benchmark checks results before it times anything."""
 
 
+command.add_command(bench_engines.engine)
+command.add_command(bench_engines.fidelity)
 command.add_command(bench_machine.headline)
 command.add_command(bench_machine.peers)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
+command.add_command(bench_screen.command)
 command.add_command(bench_sources.command)
 command.add_command(bench_spread.command)
 
@@ -97,6 +104,11 @@ def threads(as_json: bool, output: str | None, **options: Any) -> None:
 @count("--batch-size", 1, "Images per batch.")
 @count("--images", 200, "Number of images.")
 @count("--peer-images", 40, "Images that the slower peers get.")
+@click.option(
+    "--openvino",
+    is_flag=True,
+    help="Time deal-score on OpenVINO in the same turns, in bf16 too where the processor has it.",
+)
 @rounds(3)
 @outputs
 def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
@@ -238,40 +250,6 @@ def memory(as_json: bool, output: str | None, **options: Any) -> None:
 def head(as_json: bool, output: str | None, **options: Any) -> None:
     """Time the difficulty head beside ONNX Runtime."""
     from deal.bench.head import run
-
-    show(run(**options), as_json, output)
-
-
-@command.command()
-@click.option(
-    "--network",
-    type=click.Choice(["paper", "light"]),
-    default="paper",
-    show_default=True,
-    help="Architecture of the network with random weights.",
-)
-@click.option(
-    "--model",
-    type=click.Path(exists=True),
-    multiple=True,
-    metavar="FILE",
-    help="Time this ONNX model too. Repeatable.",
-)
-@count("--images", 16, "Number of images.")
-@rounds(5)
-@click.option(
-    "--int8/--no-int8", default=True, show_default=True, help="Time the network in 8 bits too."
-)
-@click.option(
-    "--compiled/--no-compiled",
-    default=True,
-    show_default=True,
-    help="Time torch.compile too, which takes a minute to compile.",
-)
-@outputs
-def engine(as_json: bool, output: str | None, **options: Any) -> None:
-    """Time one network in ONNX Runtime, PyTorch and OpenVINO."""
-    from deal.bench.engine import run
 
     show(run(**options), as_json, output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-_HF = "hf:"
+_HF, _IMAGENET = "hf:", "imagenet:"
 _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 
 
@@ -41,6 +42,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
         "deal export segformer.onnx -o with-head.onnx --difficulty-head head.json",
         "deal export labels.onnx -o logits.onnx --cut",
         "deal export hf:segformer-b0/ -o segformer.onnx --images frames/",
+        "deal export imagenet:lite0 -o lite0.onnx",
     ],
 )
 @click.argument("model", type=click.Path())
@@ -78,7 +80,8 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
     "--input-size",
     type=Size("512x1024"),
     metavar="HxW",
-    help="For hf:DIR: stretch images to this size. Default: what preprocessor_config.json says.",
+    help="For hf:DIR and imagenet:NAME: stretch images to this size. Default: what "
+    "preprocessor_config.json says; 240x320 for imagenet:NAME.",
 )
 @option(
     _MAKE,
@@ -195,7 +198,9 @@ def command(
     """Export a checkpoint of `deal train` or of transformers to ONNX, or convert an ONNX model.
 
     MODEL is a checkpoint (.pt), an ONNX file, or hf:DIR: a folder with a checkpoint of transformers
-    for semantic segmentation, which is read from this folder alone. The command compares what it
+    for semantic segmentation, which is read from this folder alone. imagenet:lite0 (lite1, lite2)
+    is an encoder with ImageNet weights and no decoder: it gives embeddings of a pool that has no
+    labels yet, for --acquisition typiclust, and logits of 0. The command compares what it
     writes with what it read, on the same images: PyTorch with ONNX Runtime, the pipeline of
     transformers with that of deal, a --static form with the original, and the selections of a
     converted model with those of fp32. If a check fails, it leaves no file behind.
@@ -203,7 +208,12 @@ def command(
     converts = precision != "fp32"
     is_onnx = Path(model).suffix == ".onnx"
     is_hf = model.startswith(_HF)
-    _check_source(model, is_hf, input_size)
+    is_encoder = model.startswith(_IMAGENET)
+    _check_source(model, is_hf or is_encoder, input_size)
+    if is_encoder and (converts or dropout or difficulty_head is not None):
+        raise UsageError(
+            f"{model} has no trained logits: leave out --precision, --dropout and --difficulty-head"
+        )
     if cut:
         if not is_onnx or converts or difficulty_head is not None or static is not None:
             raise UsageError(
@@ -239,7 +249,16 @@ def command(
                 "dropout": dropout,
                 "embedding": embedding,
             }
-            if is_hf:
+            if is_encoder:
+                parity = _export(
+                    model.removeprefix(_IMAGENET),
+                    source,
+                    images,
+                    tolerance=tolerance,
+                    opset=opset,
+                    input_size=input_size,
+                )
+            elif is_hf:
                 name = model.removeprefix(_HF)
                 checkpoint = _export_hf(name, source, images, input_size=input_size, **checks)
                 parity = checkpoint.parity
@@ -267,6 +286,11 @@ def command(
         click.echo(json.dumps(document, indent=1))
         return
     lines = [] if checkpoint is None else checkpoint_lines(checkpoint)
+    if is_encoder:
+        lines.append(
+            "only the embedding means something: the logits are 0, so rank what this model scores "
+            "by --acquisition typiclust or core-set"
+        )
     if parity is not None:
         lines += parity_lines(parity, "PyTorch against ONNX Runtime")
     if conversion is not None:
@@ -282,8 +306,12 @@ def command(
 
 
 def _export(checkpoint: str, output: str, images: str | None, **options: Any) -> Parity:
+    export: Callable[..., Parity]
     try:
-        from deal.export.onnx import export_checkpoint
+        if "input_size" in options:
+            from deal.export.encoder import export_encoder as export
+        else:
+            from deal.export.onnx import export_checkpoint as export
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "onnxscript"):
             raise
@@ -291,13 +319,13 @@ def _export(checkpoint: str, output: str, images: str | None, **options: Any) ->
     from deal.export.images import PoolImages
 
     found = None if images is None else PoolImages.of(images)
-    return export_checkpoint(checkpoint, output, images=found, **options)
+    return export(checkpoint, output, images=found, **options)
 
 
-def _check_source(model: str, is_hf: bool, input_size: tuple[int, int] | None) -> None:
-    if input_size is not None and not is_hf:
-        raise UsageError("--input-size is for hf:DIR: for other models see --static")
-    if not is_hf and Path(model).is_dir() and (Path(model) / "config.json").is_file():
+def _check_source(model: str, is_named: bool, input_size: tuple[int, int] | None) -> None:
+    if input_size is not None and not is_named:
+        raise UsageError("--input-size is for hf:DIR and imagenet:NAME: for others see --static")
+    if not is_named and Path(model).is_dir() and (Path(model) / "config.json").is_file():
         raise UsageError(
             f"{model} is a folder: for a checkpoint of transformers name it hf:{model}"
         )

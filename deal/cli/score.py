@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -22,12 +21,9 @@ from deal.cli.ranking import (
     ranking_options,
 )
 from deal.cli.reading import print_topics, reading_options
+from deal.cli.score_summary import document, print_summary
 from deal.cli.version import version_option
 from deal.errors import UsageError
-from deal.text import printable
-
-if TYPE_CHECKING:
-    from deal.run.progress import RunReport
 
 _POOL, _MODEL, _RUN = "Pool", "Model", "Engine"
 _WHAT, _OUT = "Statistics", "Output"
@@ -151,6 +147,26 @@ _BATCH_SIZE = (
     "size_multiple, resize, pad_value, pad_position, interpolation, mean, std, align_corners, "
     "input_layout, output_layout, batch, output_kind, activation, "
     "dropout, output.",
+)
+@option(
+    _MODEL,
+    "--screen",
+    metavar="auto|FACTOR|FILE",
+    first_day=True,
+    help="Score the whole pool cheaply first, and exactly only what can still reach --budget: at "
+    "FACTOR (0.5) of the height and width of the network's input, with the cheaper model FILE, or, "
+    "with auto, at the factor that costs least. Rows that are not scored exactly get the status "
+    "skipped; the same command without --screen completes them.",
+)
+@option(
+    _MODEL,
+    "--screen-keep",
+    type=float,
+    default=0.99,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of the best possible mean score that the picks reach, with 95% confidence. A "
+    "lower one takes less time; small pools and budgets need a low one.",
 )
 @option(
     _RUN,
@@ -362,17 +378,18 @@ def command(
     if not options["csv_safe"]:
         note_formulas(report.selection)
     if as_json:
-        click.echo(json.dumps(_document(report, top), indent=1))
+        click.echo(json.dumps(document(report, top), indent=1))
     else:
         print_selection(report.selection, top)
-        _print_summary(report)
+        print_summary(report)
     return report.exit_code
 
 
 def _for_cluster(options: dict[str, Any]) -> dict[str, Any]:
     """Without the options that a cluster does not have, unless they were given."""
     given = click.get_current_context().get_parameter_source
-    alone = ("regions", "keep_regions", "outlines", "sessions", "decode_threads", "dedup", "shard")
+    pixels, threads = ("regions", "keep_regions", "outlines"), ("sessions", "decode_threads")
+    alone = (*pixels, *threads, "dedup", "shard", "screen", "screen_keep")
     return {
         name: value
         for name, value in options.items()
@@ -389,45 +406,3 @@ def _use_demo(pool: tuple[str, ...], options: dict[str, Any]) -> tuple[str, ...]
     options["model"] = (str(demo_file("model.onnx")),)
     options["output"] = options["output"] or _DEMO_OUTPUT
     return (str(demo_file("pool")),)
-
-
-def _document(report: RunReport, top: int) -> dict[str, Any]:
-    from deal.pool.ids import path_to_id
-
-    names = ("total", "skipped", "scored", "duplicates", "errors", "seconds", "bound_by", "notes")
-    return {
-        **{name: getattr(report, name) for name in (*names, "exit_code")},
-        "output": path_to_id(str(report.output)),
-        "previews": None if report.previews is None else path_to_id(str(report.previews)),
-        "maps": None if report.maps is None else path_to_id(str(report.maps)),
-        "selection": report.selection.metadata,
-        "top": list(report.selection.records(max(top, 0))),
-    }
-
-
-def _print_summary(report: RunReport) -> None:
-    failed = sum(report.errors.values())
-    speed = ""
-    if report.scored:
-        rate = report.scored / report.seconds
-        speed = f", {rate:.1f} images/s, bound by {report.bound_by}"
-    repeated = f"{report.duplicates} near-duplicates, " if report.duplicates else ""
-    click.echo(
-        f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "
-        f"{failed} failed; {report.seconds:.1f} s{speed}"
-    )
-    if failed:
-        codes = ", ".join(f"{count} {code}" for code, count in report.errors.items())
-        click.echo(f"quarantined  {codes} (column error in {_shown(report.output / 'images')})")
-    click.echo(f"ranking      {_shown(report.output / 'selection.csv')}")
-    click.echo(f"statistics   {_shown(report.output / 'images')}")
-    if report.previews is not None:
-        click.echo(f"previews     {_shown(report.previews)}")
-    if report.maps is not None:
-        click.echo(f"maps         {_shown(report.maps)}")
-
-
-def _shown(path: Path) -> str:
-    from deal.pool.ids import path_to_id
-
-    return printable(path_to_id(str(path)))

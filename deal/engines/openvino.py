@@ -29,7 +29,7 @@ from deal.model.dropout import Masks
 from deal.model.spec import ModelSpec, read_spec
 from deal.types import EngineOutput
 
-__all__ = ["OpenVinoEngine", "cpu_only"]
+__all__ = ["OpenVinoEngine", "cpu_only", "ov"]
 
 _TELEMETRY = "openvino_telemetry"
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from deal._version import __version__
 from deal.engines import open_engine
 from deal.errors import OutputError, PoolError, UsageError
-from deal.fitting.attention import attention_means
+from deal.fitting.examples import drawn_examples, head_of, joined
 from deal.fitting.images import HELD_OUT, LabeledImage, find_images, find_void
-from deal.fitting.logistic import Examples, HeadNumbers, fit_numbers
+from deal.fitting.logistic import Examples, fit_numbers
 from deal.fitting.measures import UNCERTAINTIES, Collector, Measures
-from deal.fitting.pixels import bands, pixel_scores, resize, sample
+from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
 from deal.model.head import DifficultyHead
 from deal.results.parts import write_json_atomic
@@ -144,14 +144,14 @@ def fit_head(
     num_classes = run.engine.spec.num_classes
     fits = {}
     with run.timed("fitting"):
-        examples = _joined(parts)
+        examples = joined(parts)
         numbers, plain = fit_numbers(examples)
         fits["difficulty"] = numbers if attention else plain
         fits["difficulty-without-attention"] = plain
         if uncertainty:
             numbers, plain = fit_numbers(examples.first(num_classes))
             fits["difficulty-without-uncertainty"] = numbers if attention else plain
-    heads = {name: _rounded(found, num_classes, grid) for name, found in fits.items()}
+    heads = {name: head_of(found, num_classes, grid) for name, found in fits.items()}
     head = heads["difficulty"]
     collector = Collector(run.engine.spec.classes)
     for number, image in enumerate(labeled.held_out):
@@ -206,24 +206,11 @@ class _Run(Runner):
             for rows in bands(z.shape[1], label.shape):
                 wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
             grid = grid or _default_grid(z.shape[2:])
-            features, average = attention_means(z, grid, align, self.threads, uncertainty)
-            valid = label != self.void
             rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
-            chosen, stands_for, counts = [], [], []
-            for kind in (valid & ~wrong, valid & wrong):
-                indices = np.flatnonzero(kind)
-                take = min(len(indices), count // 2)
-                chosen.append(np.sort(rng.choice(indices, take, replace=False)))
-                stands_for.append(np.full(take, len(indices) / max(take, 1)))
-                counts.append(len(indices))
-            both = np.concatenate(chosen)
-            part = Examples(
-                sample(features, both, label.shape, align),
-                sample(average, both, label.shape, align),
-                np.repeat([False, True], [len(chosen[0]), len(chosen[1])]),
-                np.concatenate(stands_for),
+            part, counts = drawn_examples(
+                z, wrong, label != self.void, grid, align, count, rng, self.threads, uncertainty
             )
-        return grid, part, np.array(counts)
+        return grid, part, counts
 
     def measure(
         self, image: LabeledImage, heads: Mapping[str, DifficultyHead], collector: Collector
@@ -258,27 +245,6 @@ def _default_grid(size: Size) -> Size:
     """The logits' own grid, made smaller in proportion to at most 4800 cells."""
     scale = min(1.0, (_MAX_CELLS / (size[0] * size[1])) ** 0.5)
     return max(1, int(size[0] * scale + 1e-9)), max(1, int(size[1] * scale + 1e-9))
-
-
-def _joined(parts: list[Examples]) -> Examples:
-    return Examples(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.average for part in parts]),
-        np.concatenate([part.wrong for part in parts]),
-        np.concatenate([part.pixels for part in parts]),
-    )
-
-
-def _rounded(numbers: HeadNumbers, num_classes: int, grid: Size) -> DifficultyHead:
-    """In float32, as the kernel takes them."""
-    weight = numbers.weight.astype(np.float32)
-    return DifficultyHead(
-        float(np.float32(numbers.gamma)),
-        weight[:num_classes],
-        float(np.float32(numbers.bias)),
-        grid,
-        weight[num_classes:] if len(weight) > num_classes else None,
-    )
 
 
 def _check_counts(counts: NDArray[np.int64], which: str, remedy: str) -> None:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,7 @@ from deal.loop.config import LoopConfig
 from deal.loop.evaluation import evaluate_model
 from deal.loop.files import hold, write_csv, write_json
 from deal.loop.labeled import Item, Region, count_labels, images_of, only_regions, regions_of
-from deal.loop.learner import HeldError, Task
+from deal.loop.learner import HeldError, Task, score_model
 from deal.loop.pool import open_files
 from deal.loop.records import named
 from deal.loop.training import CommandConfig
@@ -63,7 +63,7 @@ class CommandLearner:
             seconds = round(time.perf_counter() - started, 3)
             write_json(timing, {"seconds": seconds})
             say(f"trained in {seconds:.1f} s")
-        model, scoring = self.model(task.folder, dropout=False), self._config.scoring
+        model, scoring = _model(task.folder), self._config.scoring
         try:
             self._check_needs(read_spec(model))
             metrics = evaluate_model(
@@ -84,9 +84,9 @@ class CommandLearner:
             metrics["labels"] = self._counts(task.labeled)
         return metrics
 
-    def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file that the command wrote; scoring checks whether it takes dropout masks."""
-        return folder / _WORK / "model.onnx"
+    def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
+        """Score with the file that the command wrote."""
+        return score_model(self.pool, _model(folder), output, options)
 
     def forget(self, folder: Path) -> None:
         """Delete the command's files except its log."""
@@ -146,7 +146,7 @@ class CommandLearner:
 
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         work = task.folder.absolute() / _WORK
-        model, log = self.model(task.folder, dropout=False).absolute(), work / "log.txt"
+        model, log = _model(task.folder).absolute(), work / "log.txt"
         arguments = self._training.arguments(
             labeled=str(work / "labeled.csv"), output=str(model), seed=str(task.seed)
         )
@@ -171,6 +171,10 @@ class CommandLearner:
                 f"[training] command ended with status 0 but did not write {model}: it must write "
                 "the file that {output} stands for"
             )
+
+
+def _model(folder: Path) -> Path:
+    return folder / _WORK / "model.onnx"
 
 
 def _values(files: LabeledFiles) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from deal.errors import OutputError
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold, write_json, write_text
 from deal.loop.labeled import count_labels, described, images_of, only_regions, regions_of
-from deal.loop.learner import Task
+from deal.loop.learner import Task, score_model
 from deal.loop.pool import Pool, open_data
 from deal.loop.records import named
 from deal.loop.training import TrainingConfig
@@ -40,7 +40,7 @@ from deal.training.preparation import (
 from deal.training.recipe import Recipe
 from deal.training.step import ALIGN_CORNERS
 
-__all__ = ["RecipeLearner"]
+__all__ = ["RecipeLearner", "clicked", "known_samples", "reproducible"]
 
 # Different streams of random numbers, which must be independent.
 _ORDER, _AUGMENT = 3, 4
@@ -68,7 +68,7 @@ class RecipeLearner:
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
         """Train unless that is done already, and evaluate in float32 at the labels' own size."""
         checkpoint = task.folder / _CHECKPOINT
-        with _reproducible(self._training.threads, self._device):
+        with reproducible(self._training.threads, self._device):
             if not checkpoint.exists():
                 timing = _Round(self._config, self._training, self.pool, self._data, task).run(say)
                 write_json(task.folder / "timing.json", timing)
@@ -78,15 +78,22 @@ class RecipeLearner:
                 ignore_index=self._data.ignore_index,
                 align_corners=ALIGN_CORNERS,
             )
-        metrics = result.to_dict(self.pool.classes)
-        if (rounds := self._config.rounds).label == "dominant":
-            labels = {i: s.label for i, s in zip(self.pool.ids, self._data.train, strict=True)}
-            void = self._data.ignore_index
-            metrics["labels"] = count_labels(task.labeled, labels.__getitem__, rounds, void)
-        return metrics
+        return {
+            **result.to_dict(self.pool.classes),
+            **clicked(self._config, self.pool, self._data, task),
+        }
 
-    def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file to score with: an ONNX export, or the checkpoint if PyTorch scores."""
+    def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
+        """Score an ONNX export, or the checkpoint if PyTorch scores."""
+        model = self._model(folder, dropout=options["dropout_passes"] > 0)
+        return score_model(self.pool, model, output, options)
+
+    def forget(self, folder: Path) -> None:
+        """Delete checkpoint and models."""
+        for name in (_CHECKPOINT, *_MODELS):
+            (folder / name).unlink(missing_ok=True)
+
+    def _model(self, folder: Path, *, dropout: bool) -> Path:
         if self._config.scoring.engine == "torch":
             return folder / _CHECKPOINT
         from deal.export.onnx import export_checkpoint
@@ -100,14 +107,9 @@ class RecipeLearner:
                 )
         return model
 
-    def forget(self, folder: Path) -> None:
-        """Delete checkpoint and models."""
-        for name in (_CHECKPOINT, *_MODELS):
-            (folder / name).unlink(missing_ok=True)
-
 
 @contextmanager
-def _reproducible(threads: int, device: torch.device) -> Iterator[None]:
+def reproducible(threads: int, device: torch.device) -> Iterator[None]:
     """Set PyTorch to a fixed number of threads and, on the CPU, to deterministic algorithms."""
     deterministic: Any = torch.utils.deterministic  # its stubs lack the setting
     before = (
@@ -161,7 +163,7 @@ class _Round(Training):
         steps = training.steps or epochs * per_epoch
         super().__init__(
             recipe,
-            replace(whole, train=_known(config, pool, whole, task, self.indices)),
+            replace(whole, train=known_samples(config, pool, whole, task, self.indices.tolist())),
             find_device(training.device),
             steps=steps,
             provenance={
@@ -233,8 +235,8 @@ class _Round(Training):
         self.records = state["records"]
 
 
-def _known(
-    config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: NDArray[np.int64]
+def known_samples(
+    config: LoopConfig, pool: Pool, data: Dataset, task: Task, indices: Sequence[int]
 ) -> tuple[Sample, ...]:
     """The samples of ``indices``; labels of partly labeled images are void elsewhere."""
     regions = regions_of(task.labeled)
@@ -246,3 +248,12 @@ def _known(
             sample = replace(sample, label=partly.label)
         samples.append(sample)
     return tuple(samples)
+
+
+def clicked(config: LoopConfig, pool: Pool, data: Dataset, task: Task) -> dict[str, Any]:
+    """With dominant labels: what they cost and how right they are, as ``labels``."""
+    if config.rounds.label != "dominant":
+        return {}
+    truth = {item: sample.label for item, sample in zip(pool.ids, data.train, strict=True)}
+    counts = count_labels(task.labeled, truth.__getitem__, config.rounds, data.ignore_index)
+    return {"labels": counts}

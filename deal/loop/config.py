@@ -185,6 +185,8 @@ class LoopConfig:
                 raise UsageError(f"method {name!r}: use letters, digits, - and _ for the name")
         if isinstance(self.training, CommandConfig):
             self._check_command()
+        elif self.training.pixels is not None:
+            self._check_features()
         elif self.rounds.source is not None and self.training.steps is None:
             raise UsageError(
                 "[rounds] regions needs [training] steps instead of epochs: an epoch would take "
@@ -215,6 +217,16 @@ class LoopConfig:
         if not self.methods[name].uncertainty:
             del values["uncertainty"]
         return typing.cast(dict[str, Any], _json(values))
+
+    def _check_features(self) -> None:
+        """Refuse committees, whose members see other images than the kept features show."""
+        for name, method in self.methods.items():
+            for key in ("flip", "dropout_passes"):
+                if getattr(method, key):
+                    raise UsageError(
+                        f"[methods.{name}] {key} does not work with [training] pixels, which "
+                        "scores kept features of whole images: leave one of them out"
+                    )
 
     def _check_command(self) -> None:
         """Refuse settings that only deal's own training has."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from deal.engines import open_engine
@@ -19,7 +20,7 @@ from deal.labeled.labels import LabelClasses, LabeledFiles
 from deal.metrics import Confusion, ScoreCurve
 from deal.model.spec import ModelSpec
 
-__all__ = ["evaluate_model"]
+__all__ = ["Measurement", "evaluate_model"]
 
 _SCORES = ("difficulty", "entropy", "margin", "least-confidence")
 
@@ -62,33 +63,61 @@ def evaluate_model(
     runner = Runner(opened, classes.ignore_index, threads, ("measuring",))
     has_difficulty = opened.spec.difficulty_name or opened.spec.difficulty_head
     head = find_heads(opened, [])[0] if has_difficulty else None
-    confusion = Confusion(len(classes.names), classes.ignore_index)
-    curves = {name: ScoreCurve() for name in _SCORES}
+    measurement = Measurement(classes.names, classes.ignore_index)
     for files in images:
         output, label = runner.infer(LabeledImage(files.image.name, files))
         maps = None if head is None else head.map(runner, output, label.shape)
-        for rows in bands(output.logits.shape[1], label.shape):
-            logits = resize(output.logits[0], label.shape, opened.spec.align_corners, rows)
-            found = pixel_scores(logits)
-            confusion.update(found.predicted, label[rows])
-            valid = label[rows] != classes.ignore_index
+        measurement.add(output.logits[0], maps, label, opened.spec.align_corners)
+    return measurement.result()
+
+
+class Measurement:
+    """Compares predictions with labels, image by image, at the size of the labels.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    ignore_index : int
+    """
+
+    def __init__(self, classes: Sequence[str], ignore_index: int) -> None:
+        self._classes, self._void = classes, ignore_index
+        self._confusion = Confusion(len(classes), ignore_index)
+        self._curves = {name: ScoreCurve() for name in _SCORES}
+
+    def add(
+        self,
+        logits: NDArray[np.float32],
+        difficulty: NDArray[np.float32] | None,
+        label: NDArray[np.uint8],
+        align_corners: bool,
+    ) -> None:
+        """Add an image: logits [C, h, w], difficulty [H, W] in 0…1 or None, label [H, W]."""
+        size = (label.shape[0], label.shape[1])
+        for rows in bands(len(logits), size):
+            found = pixel_scores(resize(logits, size, align_corners, rows))
+            self._confusion.update(found.predicted, label[rows])
+            valid = label[rows] != self._void
             wrong = (found.predicted != label[rows])[valid]
             scores: Mapping[str, NDArray[Any] | None] = {
-                "difficulty": None if maps is None else maps[rows],
+                "difficulty": None if difficulty is None else difficulty[rows],
                 "entropy": found.entropy,
                 "margin": found.margin,
                 "least-confidence": found.least_confidence,
             }
             for name, values in scores.items():
                 if values is not None:
-                    curves[name].update(values[valid], wrong)
-    ious = map(_or_none, map(float, confusion.iou()))
-    return {
-        "miou": confusion.miou(),
-        "accuracy": confusion.accuracy(),
-        "iou": dict(zip(classes.names, ious, strict=True)),
-        "auroc": {name: _or_none(curve.auroc()) for name, curve in curves.items()},
-    }
+                    self._curves[name].update(values[valid], wrong)
+
+    def result(self) -> dict[str, Any]:
+        """What :func:`evaluate_model` returns."""
+        ious = map(_or_none, map(float, self._confusion.iou()))
+        return {
+            "miou": self._confusion.miou(),
+            "accuracy": self._confusion.accuracy(),
+            "iou": dict(zip(self._classes, ious, strict=True)),
+            "auroc": {name: _or_none(curve.auroc()) for name, curve in self._curves.items()},
+        }
 
 
 def _check_classes(spec: ModelSpec, classes: LabelClasses) -> None:

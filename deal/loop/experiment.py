@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,14 +248,12 @@ class _Run:
         _learn(self.learner, folder, self.seed, settings, lambda text: self._tell(number, text))
 
     def _pick(self, number: int) -> None:
-        """Export, score the pool with the code that users run, and select the next items."""
+        """Score the pool and select the next items with the code that users run."""
         folder = self._round(number)
-        model = self.learner.model(
-            self.common if number == 1 else folder, dropout=self.given.dropout_passes > 0
-        )
+        score = functools.partial(self.learner.score, self.common if number == 1 else folder)
         labeled = read_labeled(folder / "labeled.csv")
         picking = Picking(self.config, self.pool, self.method, self.seed, number, folder)
-        picks = picking.pick(model, labeled)
+        picks = picking.pick(score, labeled)
         write_labeled(self._round(number + 1) / "labeled.csv", [*labeled, *picks])
         self._tell(number, f"picked {described(picks)}")
 
@@ -314,6 +313,10 @@ def _open_learner(config: LoopConfig) -> Learner:
     if isinstance(config.training, CommandConfig):
         return CommandLearner(config, config.training)
     try:
+        if config.training.pixels is not None:
+            from deal.loop.by_features import FeatureLearner
+
+            return FeatureLearner(config, config.training)
         from deal.loop.by_recipe import RecipeLearner
     except ModuleNotFoundError as error:
         if error.name != "torch":

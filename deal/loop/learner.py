@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from deal.errors import OutputError
 from deal.loop.labeled import Item
 from deal.loop.pool import Pool
+from deal.run.pipeline import score_pool
 
-__all__ = ["HeldError", "Learner", "Task"]
+__all__ = ["HeldError", "Learner", "Task", "score_model"]
 
 
 class HeldError(OutputError):
@@ -73,14 +74,30 @@ class Learner(Protocol):
             Another process trains in the folder.
         """
 
-    def model(self, folder: Path, *, dropout: bool) -> Path:
-        """The file to score with, from a folder in which a training is done.
+    def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
+        """Score the pool with the network in a folder in which a training is done.
+
+        A call that was interrupted continues.
 
         Parameters
         ----------
-        dropout : bool
-            Whether the model must be able to run dropout passes.
+        folder : Path
+        output : Path
+            Folder for the results.
+        options : mapping
+            Of :func:`deal.score_pool`.
+
+        Returns
+        -------
+        Path
+            The file of the network, to name it in errors.
         """
 
     def forget(self, folder: Path) -> None:
         """Delete the networks in a folder, if there are any."""
+
+
+def score_model(pool: Pool, model: Path, output: Path, options: Mapping[str, Any]) -> Path:
+    """:meth:`Learner.score` with the code that users run, for a model in a file."""
+    score_pool(pool.images, model=model, output=output, **options)
+    return model

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,12 @@ from deal.loop.config import LoopConfig
 from deal.loop.labeled import Item, Region, area, image_of, regions_of, write_labeled
 from deal.loop.pool import Pool
 from deal.results.reading import read_regions, read_results
-from deal.run.pipeline import score_pool
 from deal.selection import Selection, select
 from deal.selection.options import SelectOptions
 
 __all__ = ["Picking", "pixel_count", "scoring_options", "too_few"]
+
+Score: TypeAlias = Callable[[Path, Mapping[str, Any]], Path]
 
 
 def scoring_options(config: LoopConfig, method: str) -> dict[str, Any]:
@@ -68,12 +69,13 @@ class Picking:
     number: int
     folder: Path
 
-    def pick(self, model: Path, labeled: Sequence[Item]) -> list[Item]:
-        """Score the pool with a model and choose the items to label next.
+    def pick(self, score: Score, labeled: Sequence[Item]) -> list[Item]:
+        """Score the pool and choose the items to label next.
 
         Parameters
         ----------
-        model : Path
+        score : callable
+            :meth:`deal.loop.learner.Learner.score` of the round's network.
         labeled : sequence of Item
             The items in ``labeled.csv``.
 
@@ -82,21 +84,13 @@ class Picking:
         DealError
             The pool cannot be scored, or the method's rules allow less than the round must pick.
         """
-        self._score(model)
+        model = score(self.folder / "results", scoring_options(self.config, self.method))
         if self.config.methods[self.method].picks_regions:
             picks, selection = self._regions(model, labeled)
         else:
             picks, selection = self._images(labeled)
         selection.write(self.folder)
         return picks
-
-    def _score(self, model: Path) -> None:
-        score_pool(
-            self.pool.images,
-            model=model,
-            output=self.folder / "results",
-            **scoring_options(self.config, self.method),
-        )
 
     def _images(self, labeled: Sequence[Item]) -> tuple[list[Item], Selection]:
         table = read_results(self.folder / "results")

@@ -208,10 +208,10 @@ def _pool(
 
 def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
     counts = config.rounds.counts(images)
-    if counts[0] < config.training.batch_size:
+    if counts[0] < config.training.least_images:
         raise PoolError(
             f"the first round has {counts[0]} of {images} images, fewer than a batch of "
-            f"{config.training.batch_size}: label more in [rounds] or train with smaller batches"
+            f"{config.training.least_images}: label more in [rounds] or train with smaller batches"
         )
     for before, after in pairwise(counts):
         if config.rounds.subset(images - before) < after - before:

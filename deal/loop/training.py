@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from deal.errors import UsageError
 from deal.loop.records import record
-from deal.training.recipe import NETWORKS, Recipe
+from deal.training.recipe import NETWORKS, PIXELWISE, Recipe, last_stage
 
 __all__ = ["CommandConfig", "TrainingConfig", "training_config"]
 
@@ -22,6 +22,12 @@ _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "compile": (None, "default", "reduce-overhead"),
 }
+
+
+_WITHOUT_EFFECT = (
+    *("batch_size", "alpha", "crop", "scale", "blur", "color_jitter"),
+    *("precision", "compile", "cache", "ema"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,10 @@ class TrainingConfig(Recipe):
         Steps of the optimizer, the same in every round.
     weights : str, optional
         As in `deal train`, relative to the folder of the configuration.
+    pixels : int, optional
+        Train the decoder alone, with this many labeled pixels per step, on features that the frozen
+        encoder gives once for all runs. Needs ``steps``, ``weights``, ``freeze`` of the whole
+        encoder, and a network whose decoder works pixel by pixel.
     threads : int
         Threads of PyTorch on the CPU; 0 means every core. Results are bit-identical for the same
         number.
@@ -43,6 +53,7 @@ class TrainingConfig(Recipe):
 
     epochs: int | None = None
     steps: int | None = None
+    pixels: int | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -50,17 +61,52 @@ class TrainingConfig(Recipe):
             raise UsageError(
                 "[training] needs either epochs or steps; or a command, to train your own network"
             )
-        self.check(lambda name: f"[training] {name}", ("epochs", "steps"))
+        self.check(lambda name: f"[training] {name}", ("epochs", "steps", "pixels"))
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
                 allowed = " or ".join(choice for choice in choices if choice)
                 raise UsageError(f"[training] {name} must be {allowed}, not {value!r}")
+        if self.pixels is not None:
+            self._check_pixels()
+
+    def _check_pixels(self) -> None:
+        """Refuse settings without which features cannot be kept, and those without an effect."""
+        if self.network not in PIXELWISE:
+            raise UsageError(
+                f"[training] pixels needs network {' or '.join(PIXELWISE)}, whose decoder works "
+                f"pixel by pixel, not {self.network}"
+            )
+        last = last_stage(self.network)
+        needed = {"steps": "how many", "weights": '"imagenet", or a file', "freeze": str(last)}
+        for name, example in needed.items():
+            value = getattr(self, name)
+            if value is None or (name == "freeze" and value != last):
+                raise UsageError(
+                    f"[training] pixels trains the decoder alone, on features of the frozen "
+                    f"encoder: give {name} ({example})"
+                )
+        if self.device == "cuda":
+            raise UsageError("[training] pixels trains on the CPU: leave out device")
+        defaults = {item.name: item.default for item in fields(self)}
+        for name in _WITHOUT_EFFECT:
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"[training] {name} has no effect with pixels, which trains on features of "
+                    "whole images on the CPU: leave it out"
+                )
+
+    @property
+    def least_images(self) -> int:
+        """Fewest labeled images that can be trained on."""
+        return self.batch_size if self.pixels is None else 1
 
     def shared(self) -> dict[str, Any]:
         """Settings that all runs of an experiment share; devices and compiling may differ."""
         values = asdict(self)
         del values["device"], values["compile"]
+        if self.pixels is None:
+            del values["pixels"]
         for name in self.younger():  # as in runs that are older than these keys
             del values[name]
         if self.weights is not None:
@@ -81,7 +127,7 @@ class CommandConfig:
         run, and ``{{`` for a brace.
     """
 
-    batch_size: ClassVar[int] = 1
+    least_images: ClassVar[int] = 1
     uncertainty: ClassVar[bool] = False
     needed: ClassVar[tuple[str, ...]] = ("labeled", "output")
     places: ClassVar[tuple[str, ...]] = (*needed, "seed")

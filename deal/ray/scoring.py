@@ -52,6 +52,7 @@ _WITHOUT = {
     **dict.fromkeys(("sessions", "decode_threads"), _PER_WORKER),
     "dedup": "neighbours may lie on different machines: give near_duplicates when you select",
     "shard": "the cluster divides the pool by itself",
+    **dict.fromkeys(("screen", "screen_keep"), "screen on one machine, or on several by --shard"),
 }
 
 

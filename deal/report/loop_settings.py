@@ -52,10 +52,15 @@ def _training(training: Mapping[str, Any]) -> str:
         return f"by the command {code(text)} in every round"
     length = f"{training['epochs']} epochs" if training["epochs"] else f"{training['steps']} steps"
     start = code(training["weights"]) if training["weights"] else "scratch"
+    network = f"{shown(training['network'])} network, width {training['width']:g}, from {start}"
+    if pixels := training.get("pixels"):
+        return (
+            f"{network}; the decoder alone in every round, {length} of {pixels} labeled pixels, lr "
+            f"{training['lr']:g}, without augmentation"
+        )
     return (
-        f"{shown(training['network'])} network, width {training['width']:g}, from {start} in every "
-        f"round, {length}, batches of {training['batch_size']}, lr {training['lr']:g}, "
-        f"{training['precision']}"
+        f"{network} in every round, {length}, batches of {training['batch_size']}, lr "
+        f"{training['lr']:g}, {training['precision']}"
     )
 
 

@@ -119,7 +119,7 @@ class StoredResults:
     def missing(
         self, pool: pa.Table | Pool | Source | Sequence[Source]
     ) -> pa.Table | Iterator[PoolItem | FailedItem]:
-        """What of a pool is still to be scored: without a row, or with one that is an error.
+        """What of a pool is still to be scored: without a row that is ok or a duplicate.
 
         An item whose image has changed since (its ``source_version``) is missing, too.
 
@@ -160,7 +160,8 @@ class StoredResults:
                 table = read_part(path, ["id", "source_version", "status"])
             except FileNotFoundError:
                 continue  # it was merged into another one, or its last row was dropped
-            table = table.filter(pc.not_equal(table.column("status"), "error"))
+            again = pc.is_in(table.column("status"), pa.array(["error", "skipped"]))
+            table = table.filter(pc.invert(again))
             rows = zip(
                 *(table.column(n).to_pylist() for n in ("id", "source_version")), strict=True
             )

@@ -16,8 +16,10 @@ __all__ = ["DESCRIPTION", "Known", "redescribed"]
 DESCRIPTION = ("sequence", "camera", "timestamp_ns", "attributes")
 """Columns that the pool gives, whatever the image shows."""
 
-# A value of the map of done items: 40 bits of the digest of source_version, 24 of the part's index.
+# A value of the map of items: 39 bits of the digest of source_version, one that says whether the
+# row was skipped, and 24 of the part's index.
 _PART_BITS = 24
+_SKIPPED = 1 << _PART_BITS
 
 
 class Known:
@@ -28,6 +30,8 @@ class Known:
         self._leaders = DigestMap()
         self._descriptions = DigestMap()  # of items without one there is no entry
         self._parts: list[str] = []
+        self.skipped = 0
+        """Items whose row says that they were only screened; they are not done."""
 
     def __len__(self) -> int:
         return len(self._where)
@@ -39,6 +43,13 @@ class Known:
         """Whether there is a row of the item, made from this version of its file."""
         value = self._where.get(digest(item_id))
         return value is not None and value >> _PART_BITS == _version(source_version)
+
+    def is_skipped(self, item_id: str, source_version: str | None = None) -> bool:
+        """Whether there is a row of the item that was only screened, of this version if given."""
+        value = self._where.get(digest(item_id))
+        if value is None or not value & _SKIPPED:
+            return False
+        return source_version is None or value >> _PART_BITS == _version(source_version) | 1
 
     def part(self, item_id: str) -> str | None:
         """Name of the part that holds the item's row; None for one that is not stored."""
@@ -57,17 +68,25 @@ class Known:
         text = _text(item.sequence, item.camera, item.timestamp_ns, item.attributes)
         return text != "" and self._descriptions.get(digest(item.id)) != digest(text)
 
-    def store(self, part: str, ids: Sequence[str], versions: Sequence[str]) -> None:
-        """Note the rows of a part that was written."""
+    def store(
+        self, part: str, ids: Sequence[str], versions: Sequence[str], skipped: Sequence[bool] = ()
+    ) -> None:
+        """Note the rows of a part that was written, and which of them are ``skipped``; or none."""
         index = len(self._parts)
         self._parts.append(part)
-        for item_id, version in zip(ids, versions, strict=True):
-            self._where[digest(item_id)] = _version(version) << _PART_BITS | index
+        marks = skipped or [False] * len(ids)
+        for item_id, version, mark in zip(ids, versions, marks, strict=True):
+            key = digest(item_id)
+            if self.skipped:
+                self.skipped -= bool((self._where.get(key) or 0) & _SKIPPED)
+            self.skipped += mark
+            self._where[key] = (_version(version) | mark) << _PART_BITS | index
 
     def load(self, part: str, rows: pa.Table) -> None:
         """Note the rows of a part that was read."""
         ids = rows.column("id").to_pylist()
-        self.store(part, ids, rows.column("source_version").to_pylist())
+        skipped = pc.equal(rows.column("status"), "skipped").to_pylist()
+        self.store(part, ids, rows.column("source_version").to_pylist(), skipped)
         if len(self._leaders):  # an item whose better row is in this part
             for item_id in ids:
                 if self.leader(item_id) is not None:
@@ -138,4 +157,4 @@ def _text(
 
 
 def _version(source_version: str) -> int:
-    return digest(source_version) >> _PART_BITS
+    return digest(source_version) >> _PART_BITS & ~1

@@ -26,6 +26,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deal.errors import OutputError, ResultsError
 from deal.machine.files import writing
@@ -173,7 +174,7 @@ class Output:
 
     @property
     def done_count(self) -> int:
-        """Items of this shard whose rows are stored."""
+        """Items of this shard whose rows are stored; those that were only screened do not count."""
         return self._stock.done_count
 
     def is_done(self, item_id: str, source_version: str) -> bool:
@@ -182,6 +183,10 @@ class Output:
         An item that is not done may be written; a row of an older version is then replaced.
         """
         return self._stock.known.is_done(item_id, source_version)
+
+    def is_skipped(self, item_id: str, source_version: str) -> bool:
+        """Whether a row says that this version of the item was only screened; it is not done."""
+        return self._stock.known.is_skipped(item_id, source_version)
 
     def differs(self, item: PoolItem) -> bool:
         """Whether the pool gives another sequence, camera, time or attributes than were stored."""
@@ -215,7 +220,7 @@ class Output:
             self._regions.append(to_table(regions, regions_schema(), self._num_classes))
         self._images.append(table)
         self._rows += len(table)
-        if self._rows >= part_size(self._part_rows, self.done_count):
+        if self._rows >= part_size(self._part_rows, self._stock.row_count):
             self.flush()
 
     def flush(self) -> None:
@@ -236,7 +241,8 @@ class Output:
                     regions.replace_schema_metadata(self._metadata), self.path / "regions" / name
                 )
             publish(images.replace_schema_metadata(self._metadata), self.path / "images" / name)
-        self._stock.store(name, ids, images.column("source_version").to_pylist())
+        skipped = pc.equal(images.column("status"), "skipped").to_pylist()
+        self._stock.store(name, ids, images.column("source_version").to_pylist(), skipped)
         self._images, self._regions, self._rows = [], [], 0
         del images
         # Else what parts and files' writers took stays, in pieces too small for what comes next.

@@ -83,7 +83,7 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     "camera": (_TEXT, "camera, from the manifest"),
     "timestamp_ns": (_INT, "time of the image, from the manifest, nanoseconds"),
     "attributes": (pa.map_(_TEXT, _TEXT), "other columns of the manifest, by name"),
-    "status": (_TEXT, "ok, error, duplicate or skipped"),
+    "status": (_TEXT, "ok, error, duplicate, or skipped: only screened (--screen)"),
     "error_code": (
         _TEXT,
         "io, decode, too_large, size, memory, segments, network, nonfinite, mask, crash or "
@@ -128,6 +128,10 @@ IMAGE_COLUMNS: dict[str, tuple[pa.DataType, str]] = {
     ),
     **_OUTLINE,
     "embedding": (pa.list_(pa.float32()), "[E] the model's embedding, if it has one"),
+    **{
+        f"screen_{name}": (kind, f"the screen's {name}; null unless skipped")
+        for name, (kind, _) in _MEANS.items()
+    },
 }
 """Name → (type, unit and meaning) of ``images/*.parquet``: exactly one row per item."""
 

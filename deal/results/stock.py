@@ -67,15 +67,22 @@ class Stock:
         self.next_number = 0
         self._counts: dict[str, int] = {}  # rows of each part, of whatever shard
 
-    def store(self, part: str, ids: Sequence[str], versions: Sequence[str]) -> None:
+    def store(
+        self, part: str, ids: Sequence[str], versions: Sequence[str], skipped: Sequence[bool]
+    ) -> None:
         """Note a part that was written."""
         self.next_number += 1
         self._counts[part] = len(ids)  # the number of a part that is gone may come again
-        self.known.store(part, ids, versions)
+        self.known.store(part, ids, versions, skipped)
 
     @property
     def done_count(self) -> int:
         """Items of the shard that are done, as far as can be told."""
+        return max(self.row_count - self.known.skipped, 0)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the shard, also of items that were only screened, as far as can be told."""
         return max(len(self.known) - self._others, 0)
 
     def check(self) -> None:
@@ -235,7 +242,9 @@ class Stock:
         better = [
             item_id
             for item_id, ok, its in zip(ids, is_ok, is_mine, strict=True)
-            if ok and its and self.known.leader(item_id) is not None
+            if ok
+            and its
+            and (self.known.leader(item_id) is not None or self.known.is_skipped(item_id))
         ]
         stay = {*better}
         seen = [item_id in self.known and item_id not in stay for item_id in ids]

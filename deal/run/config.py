@@ -16,6 +16,7 @@ from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
 from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
+from deal.run.screen_check import check_screen
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.selection.options import SelectOptions
@@ -60,6 +61,8 @@ class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     sequence_from: str | None
     skip: Sequence[str]
     dedup: float | str | None
+    screen: str | os.PathLike[str] | None
+    screen_keep: float
     sessions: int | str | None
     decode_threads: int | None
     max_errors: ErrorLimit | int | str | None
@@ -89,6 +92,14 @@ class RunSettings:
         Threshold in grey levels (:mod:`deal.run.dedup`). A frame that differs by no more than this
         from the last kept frame of its sequence gets the status ``duplicate``. None compares no
         frames.
+    screen : ``auto``, a factor or a path, optional
+        Score the whole pool cheaply first, and exactly only what can still reach the budget
+        (:mod:`deal.run.screened`): at ``0.5`` of the height and width of the network's input, with
+        the cheaper model of a file, or, with ``auto``, at the factor that costs least. The others
+        get the status ``skipped``.
+    screen_keep : float
+        The share of the best possible mean score that the picks have to reach, with 95 %
+        confidence. Images are scored exactly until a bound says so.
     sessions : int or ``auto``, optional
         Number of sessions that run at once. By default there are, on the CPU, as many networks as
         the cores allow with ``threads`` each; on CUDA there is one network with 2 batches in
@@ -125,6 +136,8 @@ class RunSettings:
     sequence_from: str | None = None
     skip: tuple[str, ...] = ()
     dedup: float | None = None
+    screen: str | None = None
+    screen_keep: float = 0.99
     sessions: int | str | None = None
     decode_threads: int | None = None
     max_errors: ErrorLimit | None = None
@@ -195,6 +208,14 @@ class ScoreConfig(RunSettings):
             raise UsageError(f"--save-manifest {self.save_manifest!r} must end with .jsonl")
         if isinstance(self.output, RemotePath):
             self._check_store()
+        check_screen(
+            self.screen,
+            self.screen_keep,
+            self.ranking,
+            has_regions=chosen.regions is not None,
+            has_dedup=self.dedup is not None,
+            is_remote=isinstance(self.output, RemotePath),
+        )
         if self.previews < 0:
             raise UsageError(f"previews must be at least 0, not {self.previews}")
         if self.store_maps not in STORE_MAPS:
@@ -338,6 +359,7 @@ _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
+    "screen": lambda screen: None if screen is None else os.fspath(screen),
     "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
     "skip": _several,

@@ -6,7 +6,7 @@ import datetime
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,7 @@ def record(
         "selection": report.selection.metadata,
         "score_sketch": sketch.to_dict(),
         "notes": list(report.notes),
+        **({} if report.screen is None else {"screen": asdict(report.screen)}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from deal.run.ending import Work, check_columns, finished, rank, record, sketch_
 from deal.run.engine import settled
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.screened import Screening
 from deal.run.sessions import layout_for
 from deal.run.workers import Line, open_session
 from deal.scoring.masks import check_masks, save_masks
@@ -106,10 +108,18 @@ def score_pool(
             notes += layout.notes()
             line = Line(config, scorer, ledger, layout)
             started = datetime.datetime.now(datetime.UTC)
-            device, seconds = scorer.device, line.run()
+            device, screened, before = scorer.device, None, results.done_count
+            if config.screen is None:
+                seconds, busy = line.run(), dict(line.meter.seconds)
+            else:
+                screening = Screening(config, scorer, results, ledger, layout, progress)
+                screened = screening.run()
+                seconds = screening.exact.seconds + screened.seconds
+                busy = screening.exact.busy
             scored_peak = peak_memory()
             results.check_rows()
-            foreign = [*ledger.doubts.sentences(scorer.spec.classes), *_notes(ledger)]
+            foreign = [*ledger.doubts.sentences(scorer.spec.classes)]
+            foreign += _notes(ledger, is_whole=config.screen is None)
             foreign += line.fetcher.notes()
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
@@ -119,18 +129,21 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             work = Work(
                 total=total,
-                skipped=ledger.skipped,
+                skipped=ledger.skipped if screened is None else before,
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),
                 seconds=seconds,
-                busy_seconds=dict(line.meter.seconds),
+                busy_seconds=busy,
                 bound_by=line.bound_by(),
             )
             with results.exclusive():  # so that the last of several shards to end ranks them all
                 selection = rank(config)
+                if screened is not None:
+                    screened = screening.judged(screened, selection)
             said = [*notes, *selection.notes, *foreign]
             report = finished(config, work, selection, said, lambda: scorer, progress)
+            report = replace(report, screen=screened)
             how = {
                 "device": device,
                 "device_properties": _device_properties(device),
@@ -145,7 +158,8 @@ def score_pool(
             return report
 
 
-def _notes(ledger: Ledger) -> list[str]:
+def _notes(ledger: Ledger, *, is_whole: bool) -> list[str]:
+    """What a run noticed; ``is_whole`` says whether it went through all of its pool."""
     notes = []
     if stray := ledger.marks[STRAY.removeprefix(";")]:
         notes.append(
@@ -163,7 +177,7 @@ def _notes(ledger: Ledger) -> list[str]:
             "or attributes that this pool gives now"
         )
     stale = ledger.output.done_count - ledger.state().finished
-    if stale > 0:
+    if stale > 0 and is_whole:
         notes.append(
             f"{ledger.output.path} also holds {stale} images of earlier runs that are not in this "
             "pool; they are ranked too"

@@ -29,8 +29,8 @@ class Progress:
     stopping : bool
         A signal arrived, and the run waits for the images that are being read and scored.
     what : str
-        What is counted: ``images`` that are scored, and after scoring ``previews drawn`` and
-        ``images mapped``.
+        What is counted: ``images`` that are scored, ``images screened`` before that, and after
+        scoring ``previews drawn`` and ``images mapped``.
     """
 
     total: int
@@ -78,6 +78,45 @@ class InterruptedRunError(KeyboardInterrupt):
 InterruptedRunError.__module__ = "deal"  # so that a traceback shows the name that users import
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """The report of a run with ``screen``.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why everything was scored exactly; then nothing else is known but the goal.
+    goal : float
+        The share of the best possible mean score that was asked for.
+    kept : float
+        The share that the picks reach at least, with 95 % confidence.
+    shown, folder : str
+        How the pool was screened, and the output with the screen's rows.
+    screened : int
+        Images of this shard that the screen scored, in this run or an earlier one.
+    exact, skipped : int
+        Images of the output that are scored exactly, and those of this shard that are not.
+    elsewhere : int
+        Images of other shards that still have to be scored exactly.
+    cost : float
+        Estimate of the time of network and kernel, in times of scoring everything exactly.
+    seconds : float
+        Time of the screen in this run.
+    """
+
+    reason: str | None = None
+    goal: float
+    kept: float = 1.0
+    shown: str = ""
+    folder: str = ""
+    screened: int = 0
+    exact: int = 0
+    skipped: int = 0
+    elsewhere: int = 0
+    cost: float = 1.0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """The report of a run.
@@ -109,6 +148,8 @@ class RunReport:
         The folder of the maps, if any were stored.
     exit_code : int
         0, or 3 if images failed and no ``max_errors`` was given to allow it.
+    screen : Screened or None
+        What screening did, if it was asked for.
     """
 
     output: Path
@@ -125,3 +166,4 @@ class RunReport:
     previews: Path | None
     maps: Path | None
     exit_code: int
+    screen: Screened | None = None

@@ -43,6 +43,7 @@ Source = str | os.PathLike[str]
 Mapped: TypeAlias = "tuple[str, NDArray[np.uint8], Maps] | tuple[str, None, ItemError]"
 
 _NAMED = ("engine", "flip", "dropout_passes", "dropout_seed", "raster", "scaled_decode")
+_NOT_COMPARED = {"regions", "committee", "precision", "int8_by", "scaled_decode"}
 _REOPENED = ("ort", "openvino", "torch")
 
 
@@ -331,7 +332,7 @@ def _check_same(output: Source, stored: Mapping[str, Any], session: Session) -> 
             f"{session.spec.path} is not the model that scored {output}, or was changed since: "
             "give that model as --model FILE, or score the pool again"
         )
-    for name in given.keys() - {"regions", "committee", "precision", "scaled_decode"}:
+    for name in given.keys() - _NOT_COMPARED:
         if json.dumps(given[name], sort_keys=True) != json.dumps(stored.get(name), sort_keys=True):
             raise ResultsError(
                 f"{session.spec.path} is read with another {name} than when {output} was scored: "

@@ -69,6 +69,8 @@ class Line:
     layout : Layout
     steps : Steps, optional
         What is done with each image; by default that of ``scorer``.
+    wanted : callable, optional
+        Whether the item of an id is to be scored; by default all are.
 
     Attributes
     ----------
@@ -88,8 +90,10 @@ class Line:
         ledger: Ledger,
         layout: Layout,
         steps: Steps | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> None:
         self.layout = layout
+        self._wanted = wanted
         self.decoders = config.decode_threads or available_cores()
         self.meter = scorer.meter = Meter()  # time before this run does not count
         self.fetcher = Fetcher(self.meter, max_pixels=config.max_pixels)
@@ -223,6 +227,9 @@ class Line:
         for entry in self._config.items:
             if stages.stopped:
                 return
+            item = entry.item if isinstance(entry, FailedItem) else entry
+            if self._wanted is not None and not self._wanted(item.id):
+                continue
             if isinstance(entry, FailedItem):
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))

@@ -20,6 +20,7 @@ from deal.machine.meter import Meter
 from deal.model.placing import Placement
 from deal.model.spec import ModelSpec, choose_difficulty
 from deal.scoring.batch_scores import BatchScores, failure_of, joined
+from deal.scoring.columns import scores_of
 from deal.scoring.committee import Committee, Members
 from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
@@ -236,7 +237,9 @@ class Session:
                     ok.append(row)
                 else:
                     failures[index] = error
-            parts.append(self._scores(group, stats, output, ok, regions))
+            parts.append(
+                scores_of(group, stats, as_numpy(output.embedding), ok, regions, self._plan)
+            )
         return joined(parts or [self.nothing], failures)
 
     def difficulty_maps(self, images: Sequence[Image8]) -> list[NDArray[np.float32] | None]:
@@ -380,27 +383,4 @@ class Session:
         group = InputGroup((1, 1), [0], originals=[(1, 1)], placements=[place], segments=segments)
         regions, _ = self._regions_of(group, output)
         stats = self._statistics(output, group, regions)
-        return self._scores(group, stats, output, [], regions)
-
-    def _scores(
-        self,
-        group: InputGroup,
-        stats: Statistics,
-        output: EngineOutput,
-        ok: list[int],
-        regions: Regions,
-    ) -> BatchScores:
-        """Columns for the images of a group that are ok."""
-        rows = np.array(ok, dtype=np.int64)
-        originals = np.array(group.originals)
-        columns = {
-            "width": originals[rows, 1],
-            "height": originals[rows, 0],
-            "raster_width": np.full(len(rows), group.size[1]),
-            "raster_height": np.full(len(rows), group.size[0]),
-            **{name: values[rows] for name, values in stats.images.items()},
-        }
-        if (embedding := as_numpy(output.embedding)) is not None:
-            columns["embedding"] = embedding[rows].astype(np.float32)
-        table = self._plan.rows(stats, ok, group, regions)
-        return BatchScores(np.array(group.indices)[rows], columns, table, {})
+        return scores_of(group, stats, embedding, [], regions, self._plan)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
-from deal.acquisitions.columns import is_ok
+from deal.acquisitions.columns import has_status, is_ok
 from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
 from deal.selection.attributes import column_of, frame_numbers, optional, texts
@@ -168,9 +168,11 @@ class Collected:
             columns["time"] = self._times(piece, scored)
         if self._places is not None:
             told = [optional(piece, name, self._pattern) for name in _PLACES]
-            self._places.add(ids, scored, *told)
+            self._places.add(ids, scored | skipped_rows(piece), *told)
         pool.rows += len(piece)
         pool.scored += int(scored.sum())
+        skipped = skipped_rows(piece)
+        pool.skipped += int(skipped.sum())
         pool.unscored += int((ok_rows(piece) & ~scored).sum())
         pool.named += int((named & scored).sum())
         if scored.any():
@@ -285,6 +287,13 @@ def ok_rows(piece: pa.Table) -> NDArray[np.bool_]:
     if "status" not in piece.column_names:
         return np.ones(len(piece), dtype=bool)
     return is_ok(piece.column("status"))
+
+
+def skipped_rows(piece: pa.Table) -> NDArray[np.bool_]:
+    """Which rows were only screened, bool [n]; none of a table that does not say."""
+    if "status" not in piece.column_names:
+        return np.zeros(len(piece), dtype=bool)
+    return has_status(piece.column("status"), "skipped")
 
 
 def require(piece: pa.Table, columns: list[str] | tuple[str, ...]) -> None:

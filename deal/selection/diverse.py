@@ -19,7 +19,7 @@ from deal.selection.rows import Rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FEATURE_COLUMNS", "choose_apart"]
+__all__ = ["FEATURE_COLUMNS", "by_id", "check_embedding", "choose_apart"]
 
 _STATISTICS = ("n_pixels", "class_pixels", "class_difficulty_sum", "class_entropy_sum")
 _EXACT_ROWS = 10_000_000
@@ -68,7 +68,7 @@ def choose_apart(
         from parts.
     """
     taken = np.array(choice.taken, np.int64)
-    known = _by_id(rows, np.concatenate([candidates, labeled, taken]))
+    known = by_id(rows, np.concatenate([candidates, labeled, taken]))
     scale: Scale | None = None
     metadata: dict[str, Any] = {}
     notes: list[str] = []
@@ -77,7 +77,7 @@ def choose_apart(
         scale = _scale(rows, known, ranking.features)
         centers = np.concatenate([labeled, taken])
         among, parts = _shortlist(rows, ranking, choice, candidates, centers, scale)
-        known = _by_id(rows, np.concatenate([among, centers]))
+        known = by_id(rows, np.concatenate([among, centers]))
         metadata["parts"] = parts
         notes.append(
             f"{len(candidates):,} candidates are too many for one search by distance: picks come "
@@ -123,7 +123,7 @@ def choose_apart(
     return metadata, notes
 
 
-def _by_id(rows: Rows, some: NDArray[np.int64]) -> NDArray[np.int64]:
+def by_id(rows: Rows, some: NDArray[np.int64]) -> NDArray[np.int64]:
     """Distinct rows sorted by id: ties of distance do not depend on the order of the storage."""
     import pyarrow as pa
 
@@ -143,7 +143,7 @@ def _shortlist(
 
     Parts are ranges of ids, which usually lie together in files, however the pool was scored.
     """
-    ordered = _by_id(rows, candidates)
+    ordered = by_id(rows, candidates)
     parts = np.array_split(ordered, -(-len(ordered) // _PART_ROWS))
     taken = _features(rows, centers, ranking.features, scale)
     taken = taken[np.isfinite(taken).all(axis=1)]
@@ -172,13 +172,10 @@ def _scale(rows: Rows, known: NDArray[np.int64], which: str) -> Scale:
     return [deviations(column[usable]) for column in values.T] if usable.any() else []
 
 
-def _features(
-    rows: Rows, known: NDArray[np.int64], which: str, scale: Scale | None = None
-) -> NDArray[np.float32]:
-    """Features of rows; standardised by their own deviations, or by those that are given."""
-    table: pa.Table = rows.read(known, ["id", *FEATURE_COLUMNS[which]])
+def check_embedding(table: pa.Table, which: str) -> None:
+    """Raise ResultsError if ``features embedding`` are wanted, and rows have none."""
     if (
-        len(known)
+        len(table)
         and which == "embedding"
         and (
             "embedding" not in table.column_names
@@ -189,6 +186,14 @@ def _features(
             "features embedding: the results have no embedding; score with a model exported with "
             "deal export --embedding, or give features statistics"
         )
+
+
+def _features(
+    rows: Rows, known: NDArray[np.int64], which: str, scale: Scale | None = None
+) -> NDArray[np.float32]:
+    """Features of rows; standardised by their own deviations, or by those that are given."""
+    table: pa.Table = rows.read(known, ["id", *FEATURE_COLUMNS[which]])
+    check_embedding(table, which)
     if not len(known):
         return np.empty((0, 0), np.float32)
     if scale is None:

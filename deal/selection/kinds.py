@@ -11,7 +11,7 @@ changes a kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +23,13 @@ from deal.errors import ResultsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SAMPLE", "KindRule", "Kinds"]
+__all__ = ["SAMPLE", "STEPS", "KindRule", "Kinds", "rounded"]
 
 SAMPLE = 16_384
 """Rows that kinds are made from."""
 _MOST = 256
-# Values of standardised statistics and of embeddings of length 1 that are told apart.
-_STEPS = {False: 1 << 10, True: 1 << 14}
+STEPS = {False: 1 << 10, True: 1 << 14}
+"""What 1 becomes in features as whole numbers: standardised statistics, embeddings of length 1."""
 _LARGEST = 1 << 20
 _BLOCK = 4096
 _UNKNOWN = -1
@@ -67,15 +67,15 @@ class Kinds:
         self._scale: list[tuple[float, float]] = []
         if not self.is_embedding:
             self._scale = [deviations(column[usable]) for column in values.T.astype(np.float64)]
-        rounded = self._rounded(values)
+        whole = self._rounded(values)
         centers, _ = k_center_greedy(
-            np.where(usable[:, None], rounded, 0.0),
+            np.where(usable[:, None], whole, 0.0),
             min(count, _MOST, int(usable.sum())),
             metric="euclidean",
             candidates=usable,
         )
-        self._centers = rounded[centers]
-        self.sampled = self._nearest(rounded)
+        self._centers = whole[centers]
+        self.sampled = self._nearest(whole)
         self.sizes = np.bincount(self.sampled[usable], minlength=len(centers))
 
     def of(self, rows: pa.Table) -> NDArray[np.int32]:
@@ -90,26 +90,42 @@ class Kinds:
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
     def _rounded(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Whole numbers, NaN in rows without features."""
-        values = values.astype(np.float64)
-        if self.is_embedding:
-            with np.errstate(invalid="ignore"):
-                lengths = np.sqrt((values**2).sum(axis=1, keepdims=True))
-            values /= np.where(lengths > 0, lengths, 1.0)
-        else:
-            for column, (mean, deviation) in zip(values.T, self._scale, strict=True):
-                column -= mean
-                column /= deviation or np.inf  # a constant tells nothing
-        rounded = np.rint(values * _STEPS[self.is_embedding])
-        return np.asarray(np.clip(rounded, -_LARGEST, _LARGEST))
+        return rounded(values, self.is_embedding, self._scale)
 
-    def _nearest(self, rounded: NDArray[np.float64]) -> NDArray[np.int32]:
+    def _nearest(self, whole: NDArray[np.float64]) -> NDArray[np.int32]:
         """Number of the nearest center, the first of several."""
-        usable = np.asarray(np.isfinite(rounded).all(axis=1))
-        values = np.where(usable[:, None], rounded, 0.0)
+        usable = np.asarray(np.isfinite(whole).all(axis=1))
+        values = np.where(usable[:, None], whole, 0.0)
         # Sums of whole numbers below 2^53 are exact in any order, so any matrix product will do.
         apart = (self._centers**2).sum(axis=1) - 2 * (values @ self._centers.T)
         return np.where(usable, apart.argmin(axis=1), _UNKNOWN).astype(np.int32)
+
+
+def rounded(
+    values: NDArray[Any], is_embedding: bool, scale: Sequence[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """Features [n, E] as whole numbers up to 2²⁰; NaN in rows without features.
+
+    Parameters
+    ----------
+    values : ndarray [n, E]
+        As :func:`deal.acquisitions.k_center.raw_features` gives them.
+    is_embedding : bool
+        Embeddings get length 1.
+    scale : sequence of (mean, deviation)
+        Of each feature, for statistics, which are standardised by them.
+    """
+    values = values.astype(np.float64)
+    if is_embedding:
+        with np.errstate(invalid="ignore"):
+            lengths = np.sqrt((values**2).sum(axis=1, keepdims=True))
+        values /= np.where(lengths > 0, lengths, 1.0)
+    else:
+        for column, (mean, deviation) in zip(values.T, scale, strict=True):
+            column -= mean
+            column /= deviation or np.inf  # a constant tells nothing
+    whole = np.rint(values * STEPS[is_embedding])
+    return np.asarray(np.clip(whole, -_LARGEST, _LARGEST))
 
 
 class KindRule:

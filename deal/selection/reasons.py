@@ -61,6 +61,8 @@ def reason_of(bound: Bound) -> Reason:
     """Decide how ``why`` is made for a function."""
     if bound.name == "random":
         return Reason(fixed="random draw")
+    if bound.name == "typiclust":
+        return Reason(fixed="typical of its cluster")
     if bound.greedy:
         return Reason(fixed="far from everything picked")
     if bound.table == "regions":

@@ -58,6 +58,8 @@ class Pool:
         Rows, and those that have a score.
     unscored : int
         Rows that are ok but have no score, since a value is missing or not a number.
+    skipped : int
+        Rows that were only screened: images of the pool that cannot be picked.
     least, most : float
         Least and greatest key of the rows that have a score.
     named : int
@@ -69,6 +71,7 @@ class Pool:
     rows: int = 0
     scored: int = 0
     unscored: int = 0
+    skipped: int = 0
     least: float = np.inf
     most: float = -np.inf
     named: int = 0

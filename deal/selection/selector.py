@@ -28,9 +28,11 @@ from deal.selection.ranking import Ranking
 from deal.selection.reach import Reach, TooFewRowsError
 from deal.selection.rows import Pool, Rows, image_codes
 from deal.selection.rules import IdList
+from deal.selection.screened import notes_on_screened
 from deal.selection.sources import Source, Sources
 from deal.selection.spreading import Spreading, asks_for_places, near_levels
 from deal.selection.strata import choose_by_strata
+from deal.selection.typical import choose_typical
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,6 +123,7 @@ def _selected(
         "ties": _ties(rows, ranking),
         "rows": rows.pool.rows,
         "scored": rows.pool.scored,
+        **({"skipped": rows.pool.skipped} if rows.pool.skipped else {}),
         "selected": len(taken),
         "spent": _plain(choice.spent),
         "fingerprint": rows.source.fingerprint,
@@ -195,9 +198,12 @@ def _choose(
     if bound.greedy or ranking.diverse is not None:
         if ranking.diverse is not None:
             open_rows = _best(rows, ranking, choice, open_rows, limit)
-        extra, lacks = choose_apart(
-            rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
-        )
+        if bound.name == "typiclust":
+            extra, lacks = choose_typical(rows, ranking, choice, open_rows, labeled)
+        else:
+            extra, lacks = choose_apart(
+                rows, ranking, choice, open_rows, labeled, by_score=not bound.greedy
+            )
         notes += lacks
     else:
         if ranking.stratify is not None:
@@ -214,6 +220,8 @@ def _choose(
             f"{pool.unscored} of {pool.rows} rows are ok but have no value for {bound.name}: they "
             "are not ranked"
         )
+    folders = rows.source.folders
+    notes += notes_on_screened(folders, ranking, bound, pool.skipped, pool.rows)
     if not bound.greedy:
         notes += _tie_notes(pool, ranking)
     notes += _budget_notes(rows, ranking, limit, order, choice)
@@ -266,9 +274,9 @@ def _weights(rows: Rows, ranking: Ranking) -> NDArray[np.float64]:
 
 
 def _total(rows: Rows, ranking: Ranking) -> float:
-    """What all rows that have a score cost together."""
+    """What all rows cost together that have a score, or would have one if they were not skipped."""
     if ranking.budget.cost == "count":
-        return float(rows.pool.scored)
+        return float(rows.pool.scored + rows.pool.skipped)
     # Sorted, so that the sum does not depend on the order in which rows were stored.
     return float(np.sort(rows.costs[~np.isnan(rows.keys)]).sum())
 

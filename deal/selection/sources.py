@@ -98,6 +98,11 @@ class Sources:
         self._second: SecondRows = {}
         self.fingerprint, self.classes = self._settings()
 
+    @property
+    def folders(self) -> list[Path]:
+        """The output folders among the sources."""
+        return list(self._folders)
+
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield all rows in pieces of at least 16,384, in the same order in every pass.
 

@@ -140,7 +140,8 @@ class Spreading:
                 lambda some: read_signatures(rows, some), limit_of(levels), images
             )
         # With a budget for all of them there is nothing to choose.
-        scarce = limit < rows.pool.scored - len(labeled) or ranking.budget.cost != "count"
+        images_of_pool = rows.pool.scored + rows.pool.skipped
+        scarce = limit < images_of_pool - len(labeled) or ranking.budget.cost != "count"
         if rows.places is None or not scarce:
             return made
         wanted = ranking.spread.gap

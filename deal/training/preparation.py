@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -23,6 +24,7 @@ from deal.training.weights import load_weights, refuse_other
 
 __all__ = [
     "averaged",
+    "balanced_weights",
     "build_optimizer",
     "class_weights",
     "compiled",
@@ -152,6 +154,10 @@ def class_weights(data: Dataset) -> Tensor:
     counts = np.zeros(256, np.int64)
     for sample in data.train:
         counts += np.bincount(sample.label.ravel(), minlength=256)
-    labeled = counts[: len(data.classes)]
+    return balanced_weights(counts[: len(data.classes)])
+
+
+def balanced_weights(labeled: NDArray[np.int64]) -> Tensor:
+    """:func:`class_weights` of the number of labeled pixels of each class [C]."""
     weights = 1 / np.log(1.1 + labeled / max(1, labeled.sum()))
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)

@@ -17,6 +17,9 @@ NETWORKS = ("paper", "light", *_LITE)
 perceptron on four scales; ``-aspp``: with the decoder of ``light``, 128 channels; ``-lraspp``: with
 LR-ASPP; ``-fast``: with LR-ASPP on an encoder without its last two stages."""
 
+PIXELWISE = ("lite0", "lite1", "lite2")
+"""Networks whose decoder works pixel by pixel."""
+
 
 def last_stage(network: str) -> int:
     """Number of the last stage of a network's encoder; the stem is stage 0."""

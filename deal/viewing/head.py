@@ -33,6 +33,7 @@ _RULES = {
     "near_duplicates": "--near-duplicates",
     "min_gap": "--min-gap",
     "diverse": "--diverse",
+    "stratify": "--stratify",
     "stochastic": "--stochastic",
     "max_per_image": "--max-per-image",
 }

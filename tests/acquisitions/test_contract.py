@@ -23,7 +23,7 @@ from deal.results.schema import images_schema, to_table
 from tests.helpers.scenes import CLASSES, scenes
 
 ROWS = 12
-SCORED = sorted(set(acquisition_names()) - {"core-set"})
+SCORED = sorted(set(acquisition_names()) - {"core-set", "typiclust"})
 COMMITTEE = ("vote_entropy_mean", "mutual_information_mean", "consensus_entropy_mean")
 
 

@@ -107,7 +107,7 @@ def expected(name: str, pool: Scenes) -> NDArray[np.float64]:
 
 # Where a formula is met only up to the levels of the stored histograms.
 HALF_LEVEL = {"tail:difficulty": 0.5 / 240, "tail:entropy": 0.5 / 240 * np.log(len(CLASSES))}
-SCORED = sorted(set(acquisition_names()) - {"random", "core-set"})
+SCORED = sorted(set(acquisition_names()) - {"random", "core-set", "typiclust"})
 OF_COMMITTEES = {"vote-entropy", "bald", "kl-to-mean", "consensus-entropy"}
 
 

@@ -24,6 +24,7 @@ from deal.errors import UsageError
 from deal.kernel.statistics import difficulty_grid
 from deal.synthetic.scenes import scene
 from tests.helpers.models import MEAN, STD, metadata, save_model
+from tests.helpers.openvino import skip_without_openvino
 
 SIZE = (64, 96)
 
@@ -279,12 +280,15 @@ def light_only(light, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("light_only")
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 10), ("int8", 18)])
-def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):
+@pytest.mark.parametrize(
+    ("precision", "raster", "least"), [("fp32", "input", 10), ("int8", "half", 18)]
+)
+def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, raster, least):
     from deal.bench import pipeline
 
     monkeypatch.setattr(pipeline, "_PRODUCT", 64)
-    report = pipeline.run(network="light", precision=precision, images=6, peer_images=3, rounds=1)
+    sizes = {"images": 6, "peer_images": 3, "rounds": 1}
+    report = pipeline.run(network="light", precision=precision, raster=raster, **sizes)
     targets = {row.name: row.target for row in report.rows if row.target}
     assert targets == {
         "deal-score / released loop": f">= {least}",
@@ -294,6 +298,49 @@ def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, least):
     assert report.settings["agreement"]["released"]["spearman"] > 0.99
     assert (report.rows[-1].name == "deal-score / FMA bound") == (precision == "fp32")
     assert "released loop with this network" in [row.name for row in report.rows]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("light_only")
+def test_a_pool_is_scored_on_openvino_in_the_same_turns(monkeypatch):
+    from deal.bench import pipeline
+
+    skip_without_openvino()
+    monkeypatch.setattr(pipeline, "_PRODUCT", 64)
+    monkeypatch.setattr(pipeline, "has_bfloat16", lambda: False)
+    report = pipeline.run(network="light", images=4, peer_images=3, rounds=1, openvino=True)
+    values = {row.name: row.value.median for row in report.rows}
+    ours, theirs = values["deal-score"], values["deal-score, OpenVINO fp32"]
+    assert values["deal-score, OpenVINO fp32 / deal-score"] == pytest.approx(theirs / ours)
+    assert "deal-score, OpenVINO bf16" not in values
+
+
+def test_bf16_and_int8_on_openvino_have_their_targets():
+    from deal.bench.pipeline import _openvino_rows
+
+    rates = {"whole": [10.0], "released": [1.0], "OpenVINO bf16": [21.0], "OpenVINO int8": [29.0]}
+    rows = {row.name: row for row in _openvino_rows(rates, "light")}
+    assert rows["deal-score, OpenVINO bf16 / deal-score"].target == ">= 2"
+    assert rows["deal-score, OpenVINO bf16 / deal-score"].reached
+    assert rows["deal-score, OpenVINO bf16 / released loop"].reached
+    assert rows["deal-score, OpenVINO int8 / released loop"].target == ">= 30"
+    assert not rows["deal-score, OpenVINO int8 / released loop"].reached
+
+
+def test_fidelity_is_told_for_each_engine_that_runs_here(tmp_path, monkeypatch):
+    from deal.bench import fidelity
+
+    skip_without_openvino()
+    monkeypatch.setattr("deal.engines.openvino.has_bfloat16", lambda: False)
+    model = save_model(tmp_path / "m.onnx", props=metadata(input_size=[48, 64]))
+    other = save_model(tmp_path / "other.onnx", seed=8, props=metadata(input_size=[48, 64]))
+    report = fidelity.run(str(model), also=[str(other)], scenes=20)
+    values = {row.name: row.value.median for row in report.rows}
+    assert values["OpenVINO fp32: ds Spearman"] == 1
+    assert values["OpenVINO fp32: ds top 10% shared"] == 1
+    assert values["OpenVINO fp32: logit error / deviation"] < 1e-3  # kept in float16
+    assert values["ONNX Runtime, other.onnx: same class"] < 0.9
+    assert report.notes[0].startswith("OpenVINO bf16 is left out: model ")
 
 
 @pytest.mark.usefixtures("light_only")

@@ -259,19 +259,49 @@ static void wait_at_gate(void* user, int32_t number) {
   pthread_mutex_unlock(&gate);
 }
 
+/* With head, regions and boundary lines. */
+typedef struct whole_tables {
+  double difficulty[B], length[B], region_length[B * R];
+  int64_t corners[B], region_corners[B * R];
+} whole_tables;
+
+static void score_whole(deal_context* context, whole_tables* found) {
+  deal_tensor logits = make_logits();
+  deal_head head = make_head();
+  deal_regions regions = {sizeof regions, DEAL_REGIONS_GRID, CELL};
+  deal_input input = {sizeof input, &logits, H, W, DEAL_HALF_PIXEL, &head, NULL, &regions};
+  deal_output output = {sizeof output};
+  output.difficulty_mean = found->difficulty;
+  output.boundary_length = found->length, output.boundary_corners = found->corners;
+  output.region_boundary_length = found->region_length;
+  output.region_boundary_corners = found->region_corners;
+  CHECK(deal_enqueue(context, &input, &output, NULL) == DEAL_OK);
+}
+
 /* Threads that do not come, since others have their cores: the caller scores by itself. */
 static void test_the_caller_does_not_wait_for_threads_that_come_late(void) {
-  deal_context_options options;
-  DEAL_INIT(options);
-  options.threads = 3;
-  options.on_thread_start = wait_at_gate;
-  deal_context* context = NULL;
-  pthread_mutex_lock(&gate);
-  CHECK(deal_context_create(&options, &context) == DEAL_OK);
-  CHECK(score_once(context) == DEAL_OK); /* would never return */
-  pthread_mutex_unlock(&gate);
-  for (int i = 0; i < 50; ++i) CHECK(score_once(context) == DEAL_OK);
+  static whole_tables alone, found;
+  deal_context* context = make_context(1);
+  score_whole(context, &alone);
+  CHECK(alone.length[0] > 0 && alone.region_corners[0] > 0);
   deal_context_destroy(context);
+  for (int threads = 3; threads <= 5; threads += 2) { /* an image a thread, and rows of one */
+    deal_context_options options;
+    DEAL_INIT(options);
+    options.threads = threads;
+    options.on_thread_start = wait_at_gate;
+    pthread_mutex_lock(&gate);
+    CHECK(deal_context_create(&options, &context) == DEAL_OK);
+    score_whole(context, &found); /* would never return */
+    CHECK(memcmp(&found, &alone, sizeof alone) == 0);
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < 50; ++i) {
+      memset(&found, 0, sizeof found);
+      score_whole(context, &found);
+      CHECK(memcmp(&found, &alone, sizeof alone) == 0);
+    }
+    deal_context_destroy(context);
+  }
 }
 
 int main(void) {

@@ -244,12 +244,20 @@ def test_nothing_is_sent_when_openvino_is_imported() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["camvid-light.onnx", "camvid-light-int8.onnx"])
-def test_bits_do_not_depend_on_threads_sessions_or_batches(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("camvid-light.onnx", None), ("camvid-light.onnx", "bf16"), ("camvid-light-int8.onnx", None)],
+)
+def test_bits_do_not_depend_on_threads_sessions_or_batches(
+    name: str, precision: str | None
+) -> None:
+    if precision == "bf16" and not has_bfloat16():
+        pytest.skip("this processor does not compute bf16")
     images = np.stack([scene(seed, (120, 160))[0] for seed in range(4)])
-    first, second = (opened(MODELS / name, options=SMALL) for _ in range(2))
+    given: dict[str, Any] = {"precision": precision, "options": SMALL, "probe": False}
+    first, second = (opened(MODELS / name, **given) for _ in range(2))
     expected = first.infer(images).logits
-    wide = open_engine(MODELS / name, "openvino", threads=3, options=SMALL, probe=False)
+    wide = open_engine(MODELS / name, "openvino", threads=3, **given)
     np.testing.assert_array_equal(wide.infer(images).logits, expected)
     with ThreadPoolExecutor(2) as executor:
         halves = executor.map(

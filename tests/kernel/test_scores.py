@@ -24,7 +24,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "random": [{}, {"seed": 7}, {"seed": -3}],
 }
 MEANS = [name for table, name, *_ in _native.columns() if table == "image" and "_mean" in name]
-NAMES = sorted(set(acquisition_names()) - {"core-set"})
+NAMES = sorted(set(acquisition_names()) - {"core-set", "typiclust"})
 
 
 def statistics(images: int, classes: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -456,7 +456,7 @@ def test_void_of_cityscapes_files_is_255(make, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rounds": {"labeled": [2, 3], "regions": "slic:40"}}, r"must be grid:PX, not 'slic:40'"),
+        ({"rounds": {"labeled": [2, 3], "regions": "hexagons:4"}}, r"must be grid:PX, slic:N or"),
         ({"rounds": {"labeled": [2, 3], "regions": "grid:0"}}, r"must be grid:PX"),
         (
             {"rounds": {"labeled": [2, 3], "regions": "grid:8", "pool_subset": "50%"}},

@@ -117,11 +117,29 @@ def test_what_is_done_is_known_after_reopening(tmp_path: Path) -> None:
         write(output, "s", status="skipped")
         write(output, "e", status="error")
     with open_output(tmp_path) as output:
-        assert output.done_count == 3
-        assert all(output.is_done(item_id, "v1") for item_id in "ads")
+        assert output.done_count == 2
+        assert all(output.is_done(item_id, "v1") for item_id in "ad")
+        assert not output.is_done("s", "v1")  # it was only screened
+        assert output.is_skipped("s", "v1")
+        assert not output.is_skipped("s", "v2")
+        assert not output.is_skipped("a", "v1")
         assert not output.is_done("a", "v2")
         assert not output.is_done("e", "v1")
     assert set(stored(tmp_path)) == {"a", "d", "s"}  # the failed row waits for its retry
+
+
+def test_a_row_that_was_skipped_gives_way_to_an_exact_one(tmp_path: Path) -> None:
+    with open_output(tmp_path) as output:
+        write(output, "a", "b", status="skipped")
+        output.flush()
+        write(output, "b")
+        output.flush()
+        assert output.done_count == 1
+        assert output.is_done("b", "v1")
+    assert stored(tmp_path) == {"a": ("skipped", "v1"), "b": ("ok", "v1")}
+    with open_output(tmp_path) as output:
+        assert output.done_count == 1
+        assert output.is_skipped("a", "v1")
 
 
 def test_a_part_of_failed_rows_alone_goes_and_its_number_is_used_again(tmp_path: Path) -> None:

@@ -355,6 +355,7 @@ def test_stored_maps_are_laid_over_the_picks_unless_the_image_has_changed(tmp_pa
             "difficulty of chosen classes",
             "--acquisition focus:difficulty --focus car",
         ),
+        ({"stratify": "class:66%"}, "difficulty (DS)", "--stratify class:66%"),
         ({"stochastic": "power", "seed": 3}, "difficulty (DS)", "--stochastic power:1 --seed 3"),
     ],
 )

@@ -1,0 +1,53 @@
+"""``deal recommend``: which policy to begin with on a scored pool."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from deal.cli.common import spare_pandas
+from deal.cli.grouped import GroupedCommand, option
+from deal.text import printable
+
+
+@click.command(
+    cls=GroupedCommand,
+    short_help="Name a policy for a scored pool, and what shows it.",
+    examples=["deal recommend scored", "deal recommend scored --labeled 0"],
+)
+@click.argument("out", nargs=-1, required=True, type=click.Path())
+@option(
+    "Labels",
+    "--labeled",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Images of this pool that are labeled so far; 0 for a first set.",
+)
+@option("Output", "--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
+    """Name a policy for the next labels from what the results in OUT show.
+
+    A few rules look at near-duplicates, sequences, stored regions and the labels so far. Each names
+    the page of the documentation that shows why, and says where nothing is shown. Scores and
+    classes are not looked at: try functions on labeled data of yours with `deal loop`.
+    """
+    spare_pandas()
+    from deal.report.recommend import pool_facts, recommend
+
+    facts = pool_facts(out)
+    advice = recommend(facts, labeled)
+    if as_json:
+        click.echo(json.dumps({**asdict(facts), **asdict(advice)}, indent=1))
+        return
+    alike = "unknown" if facts.duplicates is None else f"{facts.duplicates:.0%}"
+    sequences = facts.sequences or "no"
+    click.echo(
+        f"{facts.images} images, near-duplicates {alike}, {sequences} sequences, "
+        f"{'regions' if facts.regions else 'no regions'} stored"
+    )
+    click.echo(f"deal select {' '.join(map(printable, out))} {advice.options}")
+    click.echo(advice.why)
+    kind = "Shown in" if advice.shown else "Not confirmed; what is known:"
+    click.echo(f"{kind} docs/{advice.page}")

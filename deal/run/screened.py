@@ -1,0 +1,338 @@
+"""A run that screens: cheap scores of the whole pool, exact ones of what can reach the budget.
+
+::
+
+    a uniform sample, exactly and screened ─► does it pay? ─► no: all exactly
+                                                  │ yes
+    the whole pool, screened ─► what the rules would pick, and what a bound asks for, exactly
+                                ▲                                │
+                                └── until all picks are exact and the bound holds
+
+Screened rows lie in an output of their own below `deal.run.screen.FOLDER`, so that kills, resumes
+and shards are those of every run. Nothing of a decision is stored: it follows from the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deal.pool.digests import digest
+from deal.results.output import Output
+from deal.run.bound import Line, fitted, kept_by_more
+from deal.run.config import ScoreConfig
+from deal.run.ending import check_columns
+from deal.run.ledger import Ledger
+from deal.run.progress import Progress, Screened
+from deal.run.screen import Screen, screens_of
+from deal.run.screened_rows import (
+    Rows,
+    failed_ids,
+    read_rows,
+    write_serves,
+    write_skipped,
+)
+from deal.run.sessions import Layout, layout_for
+from deal.run.workers import Line as Workers
+from deal.run.workers import open_session
+from deal.scoring.session import Session
+from deal.selection import Budget, Selection, select_by
+
+__all__ = ["Screening"]
+
+_SAMPLE = 4.0  # times the root of the pool's size
+_FEWEST = 100  # images of a pool that is worth a sample
+_PAYS = 0.9  # share of the time of scoring everything exactly that screening may take
+_SLACK = 1.25  # by which the sizes of shards may differ
+_STEP = 16  # images that are scored at once, at least
+
+Wanted = Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class _Pass:
+    """An open output with the network that fills it."""
+
+    config: ScoreConfig
+    session: Session
+    output: Output
+    ledger: Ledger
+    layout: Layout
+    seconds: float = 0.0
+    busy: dict[str, float] = field(default_factory=dict)
+    done: int = 0
+
+    def run(self, wanted: Wanted | None) -> None:
+        """Score the items that are wanted and not stored yet."""
+        before = self.ledger.scored
+        line = Workers(self.config, self.session, self.ledger, self.layout, wanted=wanted)
+        self.seconds += line.run()
+        self.done += self.ledger.scored - before
+        for stage, busy in line.meter.seconds.items():
+            self.busy[stage] = self.busy.get(stage, 0.0) + busy
+
+    @property
+    def per_image(self) -> float | None:
+        """Busy seconds of network and kernel per image; None before any."""
+        busy = sum(self.busy.get(stage, 0.0) for stage in ("network", "kernel"))
+        return busy / self.done if self.done else None
+
+
+class Screening:
+    """What a screened run does between opening its output and ranking it.
+
+    Parameters
+    ----------
+    config : ScoreConfig
+    scorer : Session
+    output : Output
+    ledger : Ledger
+    layout : Layout
+        Of the exact passes.
+    progress : callable, optional
+        Told of the passes over the screen; the ledger tells of the exact ones.
+
+    Attributes
+    ----------
+    exact : _Pass
+        Seconds and busy seconds of all exact passes.
+    """
+
+    def __init__(
+        self,
+        config: ScoreConfig,
+        scorer: Session,
+        output: Output,
+        ledger: Ledger,
+        layout: Layout,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._config = config
+        self._progress = progress
+        self.exact = _Pass(config, scorer, output, ledger, layout)
+        whole = ledger.total * config.shard.count
+        self._share = min(_SAMPLE * math.sqrt(whole) / max(whole, 1), 1.0)
+        self._whole = whole
+        ranking = config.ranking
+        self._named = {*ranking.include.images, *ranking.exclude.images}
+        self._bound = ranking.bind(scorer.spec.classes)
+        self._seen: set[int] = set()  # digests of ids that this run has tried exactly
+
+    def run(self) -> Screened:
+        """Score what is needed, and store the others as skipped.
+
+        Raises
+        ------
+        InterruptedRunError, DealError
+            As `deal.run.workers.Line.run` raises them.
+        """
+        ways = screens_of(self._config, self.exact.session.spec)
+        if self._whole < _FEWEST:
+            return self._all(f"the pool has only {self._whole} images")
+        with ExitStack() as opened:
+            passes = [opened.enter_context(self._opened(way)) for way in ways]
+            self._score(lambda name: self._sampled(name) or name in self._named)
+            found = []
+            for way, stage in zip(ways, passes, strict=True):
+                stage.run(self._sampled)
+                found.append(self._expected_cost(way, stage))
+            best = int(np.argmin(found))
+            if found[best] >= _PAYS:
+                return self._all(
+                    f"the sample says that it would take {found[best]:.2f} of the time of scoring "
+                    "everything",
+                )
+            stage, way = passes[best], ways[best]
+            stage.run(None)
+            screened = stage.output.done_count
+            seconds = stage.seconds
+        cost = self._cost(way, stage)
+        return self._decided(way, screened, seconds, cost)
+
+    def judged(self, found: Screened, selection: Selection) -> Screened:
+        """The report of a run, with the bound for what was selected in the end."""
+        if found.reason is not None:
+            return found
+        rows = self._read(found.folder)
+        picks = rows.places(list(selection.ids))
+        kept = self._kept(rows, picks, self._line(rows))(0)
+        found = replace(found, kept=kept)
+        write_serves(self._config, found)
+        return found
+
+    def _all(self, reason: str) -> Screened:
+        """Score everything exactly."""
+        self._score(None)
+        return Screened(reason=reason, goal=self._config.screen_keep)
+
+    def _decided(self, way: Screen, screened: int, seconds: float, cost: float) -> Screened:
+        """Score what the rules and the bound ask for, until they ask for no more."""
+        config, folder = self._config, str(way.config.output)
+        failed = failed_ids(way.config.output)  # they fail again, and get a row that says why
+        while True:
+            rows = self._read(folder)
+            need = self._needed(rows)
+            if need is None:
+                return self._all("the bound asks for nearly every image")
+            ids = [n for n in (*rows.names(need), *failed) if not self._tried(n)]
+            own = {name for name in ids if config.shard.contains(name)}
+            elsewhere = len(ids) - len(own)
+            if not own:
+                break
+            self._score(own.__contains__, own)
+        self.exact.output.flush()
+        skipped = write_skipped(self.exact.output, way.config.output, config.shard)
+        exact = rows.exact_count
+        found = Screened(
+            shown=way.shown,
+            folder=folder,
+            screened=screened,
+            exact=exact,
+            skipped=skipped,
+            elsewhere=elsewhere,
+            goal=config.screen_keep,
+            cost=cost + exact / max(len(rows), 1),
+            seconds=seconds,
+            kept=self._kept(rows, self._picks(rows), self._line(rows))(0),
+        )
+        write_serves(config, found)
+        return found
+
+    def _score(self, wanted: Wanted | None, ids: set[str] | None = None) -> None:
+        self.exact.run(wanted)
+        self._seen.update(map(digest, ids or ()))
+
+    def _tried(self, item_id: str) -> bool:
+        """Whether this run has tried to score an item exactly."""
+        return (
+            self._sampled(item_id) or item_id in self._named or digest(item_id) in self._seen
+        ) and self._config.shard.contains(item_id)
+
+    @contextmanager
+    def _opened(self, way: Screen) -> Iterator[_Pass]:
+        """The screen's output and network."""
+        config = way.config
+        with open_session(config) as session:
+            check_columns(
+                config,
+                session.spec.classes,
+                has_difficulty=session.has_difficulty,
+                has_committee=session.has_committee,
+            )
+            with Output.open(
+                config.output,
+                settings=session.fingerprint_settings(),
+                classes=session.spec.classes,
+                overwrite=config.overwrite,
+                shard=config.shard,
+            ) as output:
+                total = self.exact.ledger.total
+                progress = None if self._progress is None else self._tell
+                mask = config.scoring.pixels.mask
+                by_camera = mask is not None and bool(mask.cameras)
+                ledger = Ledger(output, total, None, progress, by_camera=by_camera)
+                layout = layout_for(config, session, max(total - output.done_count, 0))
+                yield _Pass(config, session, output, ledger, layout)
+
+    def _tell(self, progress: Progress) -> None:
+        assert self._progress is not None
+        self._progress(replace(progress, what="images screened"))
+
+    def _sampled(self, item_id: str) -> bool:
+        """Whether an item belongs to the sample, by a hash of its id that nothing else uses."""
+        value = blake2b(item_id.encode(), digest_size=8, person=b"deal screen").digest()
+        return int.from_bytes(value, "little") < self._share * 2**64
+
+    def _read(self, folder: str) -> Rows:
+        self.exact.output.flush()
+        return read_rows(self._config.output, folder, self._config.ranking, self._bound)
+
+    def _line(self, rows: Rows) -> tuple[Line, NDArray[np.int64]]:
+        """The forecast, and the places of the sample's rows that were scored both ways."""
+        shard = self._config.shard
+        exact = rows.names(np.flatnonzero(rows.is_exact))
+        mine = [self._sampled(name) and shard.contains(name) for name in exact]
+        sample = np.flatnonzero(rows.is_exact)[np.array(mine, bool)]
+        sample = sample[np.isfinite(rows.screen[sample])]
+        return fitted(rows.screen[sample], rows.exact[sample]), sample
+
+    def _needed(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Places of rows that still have to be scored; None if these are nearly all."""
+        picks = self._picks(rows)
+        line = self._line(rows)
+        open_rows = rows.unscored(line[0])
+        unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
+        need = [unknown, picks[~rows.is_exact[picks]]]
+        kept, goal = self._kept(rows, picks, line), self._config.screen_keep
+        if kept(0) < goal:
+            low, high = 0, len(open_rows)
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if kept(middle) >= goal else (middle + 1, high)
+            need.append(open_rows[: max(low, _STEP)])
+        found = np.unique(np.concatenate(need))
+        if len(open_rows) and len(found) + rows.exact_count > _PAYS * len(rows):
+            return None
+        return found
+
+    def _picks(self, rows: Rows) -> NDArray[np.int64]:
+        """What the rules take, the screen's scores standing in for exact ones."""
+        ranking, shards = self._config.ranking, self._config.shard.count
+        amount = ranking.budget.resolve(len(rows))
+        if shards > 1 and ranking.budget.amount is not None:
+            part = min(_SLACK * len(rows) / max(self._whole, 1), 1.0)
+            amount = math.ceil(amount * part)
+        budget = Budget(amount=int(amount), unit=ranking.budget.unit)  # type: ignore[arg-type]
+        chosen = select_by(rows.table, replace(ranking, budget=budget), described=0)
+        return rows.places(list(chosen.ids))
+
+    def _kept(
+        self,
+        rows: Rows,
+        picks: NDArray[np.int64],
+        found: tuple[Line, NDArray[np.int64]],
+    ) -> Callable[[int], float]:
+        """The bound, if so many more of the best forecasts were scored and changed no pick."""
+        line, sample = found
+        values = np.where(rows.is_exact, rows.exact, line(rows.screen))[picks]
+        open_rows = rows.unscored(line)
+        forecasts = line(rows.screen[open_rows])
+        both = np.flatnonzero(rows.is_exact & np.isfinite(rows.screen))
+        others = rows.exact[both] - line(rows.screen[both])
+        of_sample = line(rows.screen[sample])
+        return kept_by_more(values, forecasts, of_sample, rows.exact[sample], others)
+
+    def _expected_cost(self, way: Screen, stage: _Pass) -> float:
+        """What the sample says that screening would take, of the time of scoring everything."""
+        rows = self._read(str(way.config.output))
+        line, sample = self._line(rows)
+        if len(sample) < 2:
+            return math.inf
+        exact = rows.exact[sample]
+        forecasts = np.sort(line(rows.screen[sample]))[::-1]
+        count = self._config.ranking.budget.resolve(self._whole)
+        stands = self._whole / len(sample)
+        top = np.sort(exact)[::-1][: max(round(count / stands), 1)]
+        picks = np.repeat(top.mean(), max(int(count), 1))
+        picks[-1] = top[-1]
+        of_sample = line(rows.screen[sample])
+        kept = kept_by_more(picks, forecasts, of_sample, exact, exact - of_sample, stands)
+        scored = next(
+            (m for m in range(len(sample)) if kept(m) >= self._config.screen_keep), len(sample)
+        )
+        top_share = scored / len(sample)
+        share = min(top_share + (1 - top_share) * self._share, 1.0)
+        return self._cost(way, stage) + share
+
+    def _cost(self, way: Screen, stage: _Pass) -> float:
+        """Time of the screen per image, in times of an exact pass."""
+        if way.cost is not None:
+            return way.cost
+        screen, exact = stage.per_image, self.exact.per_image
+        return 0.0 if screen is None or not exact else screen / exact

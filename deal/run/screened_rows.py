@@ -1,0 +1,162 @@
+"""Rows of a screened run: exact ones and screened ones in one table, and those that are skipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deal.acquisitions import Bound
+from deal.machine.files import write_text
+from deal.pool.ids import Shard
+from deal.results.output import Output
+from deal.results.parts import list_parts
+from deal.results.reading import iter_results, read_results
+from deal.results.schema import images_schema
+from deal.run.bound import Floats, Line
+from deal.run.config import ScoreConfig
+from deal.run.progress import Screened
+from deal.run.screen import FOLDER
+from deal.selection import Ranking
+from deal.selection.diverse import FEATURE_COLUMNS
+from deal.selection.screened import SERVES
+
+__all__ = ["Rows", "failed_ids", "read_rows", "write_serves", "write_skipped"]
+
+_DESCRIBED = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
+_SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
+_SCREENED = tuple(
+    name.removeprefix("screen_") for name in images_schema().names if name.startswith("screen_")
+)
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images of a pool that are ok: scored exactly, or else as the screen scored them.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        What a selection reads of them; exact rows come first.
+    exact, screen : ndarray of float64 [n]
+        Scores; NaN where there is none.
+    is_exact : ndarray of bool [n]
+    """
+
+    table: pa.Table
+    exact: Floats
+    screen: Floats
+    is_exact: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def exact_count(self) -> int:
+        """How many are scored exactly."""
+        return int(self.is_exact.sum())
+
+    def names(self, places: NDArray[np.int64]) -> list[str]:
+        """Ids of rows."""
+        found: list[str] = self.table.column("id").take(pa.array(places, pa.int64())).to_pylist()
+        return found
+
+    def places(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Places of the rows of these ids."""
+        found = pc.index_in(pa.array(ids, pa.string()), self.table.column("id").combine_chunks())
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
+    def unscored(self, line: Line) -> NDArray[np.int64]:
+        """Places of the rows that have only the screen's score, the best forecasts first."""
+        open_rows = np.flatnonzero(~self.is_exact & np.isfinite(self.screen))
+        return open_rows[np.argsort(-line(self.screen[open_rows]), kind="stable")]
+
+
+def read_rows(output: Path, folder: str, ranking: Ranking, bound: Bound) -> Rows:
+    """Read what is stored of a pool: exact rows of the output, and those of the screen's folder.
+
+    An exact row of another version of the image counts as none. Memory: what `bound` and the rules
+    need of every row, some hundred bytes, or 1 KB for functions of histograms.
+    """
+    wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
+    names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
+    exact, cheap = (_ok_rows(place, names) for place in (output, Path(folder)))
+    at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
+    other = cheap.column("source_version").combine_chunks().take(at)
+    same = pc.equal(exact.column("source_version").combine_chunks(), other)
+    current = pc.fill_null(same, True)  # what the screen does not know is of an earlier run
+    exact, at = exact.filter(current), at.filter(current)
+    scores = bound.scores(cheap)
+    alone = pc.invert(pc.is_in(cheap.column("id"), exact.column("id").combine_chunks()))
+    rest = cheap.filter(alone)
+    known = at.is_valid().to_numpy(zero_copy_only=False)
+    of_exact = np.full(len(exact), np.nan)
+    of_exact[known] = scores[at.drop_null().to_numpy().astype(np.int64)]
+    table = pa.concat_tables([exact, rest.replace_schema_metadata(exact.schema.metadata)])
+    return Rows(
+        table=table.combine_chunks(),
+        exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
+        screen=np.concatenate([of_exact, scores[alone.to_numpy().astype(bool)]]),
+        is_exact=np.arange(len(table)) < len(exact),
+    )
+
+
+def failed_ids(folder: Path) -> list[str]:
+    """Ids of the images that the screen could not score."""
+    if not list_parts(folder / "images"):
+        return []
+    found: list[str] = read_results(folder, ["id"], status="error").table.column("id").to_pylist()
+    return found
+
+
+def write_skipped(output: Output, folder: Path, shard: Shard) -> int:
+    """Give every screened image of the shard that has no exact row one of status ``skipped``.
+
+    Returns
+    -------
+    int
+        How many images are skipped, also by earlier runs.
+    """
+    names = [*_DESCRIBED, *_SHAPE, *_SCREENED]
+    skipped = 0
+    for batch in iter_results(folder, names, status="ok", batch_rows=_ROWS):
+        keys = zip(
+            batch.column("id").to_pylist(), batch.column("source_version").to_pylist(), strict=True
+        )
+        left, new = 0, []
+        for place, (item_id, version) in enumerate(keys):
+            if output.is_done(item_id, version) or not shard.contains(item_id):
+                continue
+            left += 1
+            if not output.is_skipped(item_id, version):
+                new.append(place)
+        skipped += left
+        if new:
+            rows = batch.take(pa.array(new))
+            values: dict[str, Any] = {n: rows.column(n).to_pylist() for n in (*_DESCRIBED, *_SHAPE)}
+            values |= {f"screen_{n}": rows.column(n).to_pylist() for n in _SCREENED}
+            output.write({**values, "status": ["skipped"] * len(rows)})
+    output.flush()
+    return skipped
+
+
+def write_serves(config: ScoreConfig, found: Screened) -> None:
+    """Note what the exact rows of an output serve, for later selections."""
+    ranking = config.ranking.to_dict()
+    text = json.dumps({"ranking": ranking, "kept": found.kept, "goal": found.goal}, indent=1)
+    write_text(config.output / FOLDER / SERVES, text + "\n")
+
+
+def _ok_rows(folder: Path, names: list[str]) -> pa.Table:
+    if not list_parts(folder / "images"):
+        schema = images_schema()
+        return pa.schema([schema.field(name) for name in names]).empty_table()
+    return read_results(folder, names, status="ok").table

@@ -1,0 +1,50 @@
+"""What a selection says of images that were only screened, whose exact scores are not known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from deal.acquisitions import Bound
+from deal.selection.ranking import Ranking
+
+__all__ = ["SERVES", "notes_on_screened"]
+
+SERVES = "serves.json"
+"""File below ``screen/`` of an output: which ranking its exact rows serve, and how well."""
+
+
+def notes_on_screened(
+    folders: Iterable[Path], ranking: Ranking, bound: Bound, skipped: int, rows: int
+) -> Iterator[str]:
+    """Yield a note on rows that are skipped: whether the best of them may be missing."""
+    if not skipped:
+        return
+    head = f"{skipped} of {rows} images were only screened (status skipped) and are not picked"
+    served = [_served(folder) for folder in folders]
+    found = next((one for one in served if one is not None), None)
+    if found is not None and all(one == found for one in served):
+        chosen = found["ranking"]
+        asked = ranking.to_dict(bound)
+        differ = [name for name in asked if asked[name] != chosen.get(name) and name != "budget"]
+        if not differ and asked["budget"] == chosen["budget"]:
+            yield (
+                f"{head}: the others hold picks of at least {found['kept']:.3f} of the best "
+                f"possible mean score by {bound.name}, with 95 % confidence"
+            )
+            return
+    yield (
+        f"{head}, so better ones by {bound.name} and these rules may be among them: run deal-score "
+        f"with --screen, --acquisition {bound.name}, this budget and these rules to score what can "
+        "reach it, or without --screen to score all"
+    )
+
+
+def _served(folder: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((folder / "screen" / SERVES).read_bytes())
+        return found if {"ranking", "kept"} <= found.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,137 @@
+"""Labels ranked by doubt, against plain definitions; planted errors come first."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from deal.cli.rank_errors import command
+from deal.engines import open_engine
+from deal.errors import PoolError, UsageError
+from deal.fitting.label_errors import LABEL_SCORES, rank_label_errors
+from deal.fitting.pixels import resize
+from deal.model.head import DifficultyHead
+from tests.helpers.labeled import predictions, write_labeled
+from tests.helpers.models import CLASSES, metadata, save_model, scenes
+from tests.oracle import reference
+
+HEAD = DifficultyHead(6.0, [3.0, -2.0, 1.0, -3.0, 2.0], -6.0, (9, 12))
+SIZE = (48, 64)
+CELL = 16  # 3×4 cells
+PLANTED = {("test/images/frame_001.png", 5), ("test/images/frame_002.png", 0)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a model predicts, as labels, with two cells of another class and a border of void."""
+    folder = tmp_path_factory.mktemp("world")
+    model = save_model(
+        folder / "model.onnx", gain=0.05, props=metadata(difficulty_head=HEAD.to_dict())
+    )
+    images = scenes(3)
+    labels = predictions(model, images)
+    labels[1][16:32, 16:32] = (labels[1][16:32, 16:32] + 1) % 5
+    labels[2][:16, :16] = (labels[2][:16, :16] + 2) % 5
+    for label in labels:
+        label[:, -3:] = 255
+    write_labeled(folder / "data", "test", zip(images, labels, strict=True))
+    engine = open_engine(model)
+    logits = np.concatenate([engine.infer(image[None]).logits for image in images])
+    return {"model": model, "data": folder / "data", "logits": logits, "labels": labels}
+
+
+def expected(world: dict[str, Any], score: str) -> list[np.ndarray]:
+    """Doubts of every pixel, in float64."""
+    found = []
+    for logits, label in zip(world["logits"], world["labels"], strict=True):
+        z = resize(logits, SIZE, True).astype(np.float64)
+        p = np.exp(z - z.max(axis=0))
+        p /= p.sum(axis=0)
+        known = np.where(label == 255, 0, label)
+        differs = z.argmax(axis=0) != known
+        grid = reference.difficulty_grid(logits[None], HEAD, True)
+        d = reference.difficulty_map(grid, SIZE, True)[0]
+        entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=0) / np.log(5)
+        doubts = {
+            "easy:difficulty": differs * (1 - d),
+            "easy:entropy": differs * (1 - entropy),
+            "disagreement": differs * 1.0,
+            "self-confidence": 1 - np.take_along_axis(p, known[None].astype(int), axis=0)[0],
+        }[score]
+        found.append(np.where(label == 255, np.nan, doubts))
+    return found
+
+
+@pytest.mark.parametrize("score", LABEL_SCORES)
+@pytest.mark.parametrize("cell", [None, CELL])
+def test_scores_are_means_over_labeled_pixels(
+    world: dict[str, Any], score: str, cell: int | None
+) -> None:
+    doubts = rank_label_errors(world["model"], world["data"], score=score, cell=cell)
+    maps = expected(world, score)
+    assert len(doubts.labels) == (3 if cell is None else 36)
+    for label in doubts.labels:
+        values = maps[int(label.id[-5])][label.y0 : label.y1, label.x0 : label.x1]
+        assert label.score == pytest.approx(np.nanmean(values), abs=2e-5)
+        assert label.pixels == np.isfinite(values).sum()
+    scores = [label.score for label in doubts.labels]
+    assert scores == sorted(scores, reverse=True)
+    assert [label.rank for label in doubts.labels] == list(range(1, len(scores) + 1))
+
+
+@pytest.mark.parametrize("score", ["easy:difficulty", "easy:entropy", "disagreement"])
+def test_planted_errors_come_first_and_say_what_they_are_taken_for(
+    world: dict[str, Any], score: str
+) -> None:
+    doubts = rank_label_errors(world["model"], world["data"], score=score, cell=CELL)
+    assert {(label.id, label.region) for label in doubts.labels[:2]} == PLANTED
+    for label in doubts.labels[:2]:
+        assert label.differ == 1
+        y, x = label.y0, label.x0
+        part = world["labels"][int(label.id[-5])][y : y + CELL, x : x + CELL]
+        shift = 1 if "001" in label.id else 2
+        pairs = np.bincount((part * 5 + (part - shift) % 5).ravel())
+        given, predicted = divmod(int(pairs.argmax()), 5)
+        assert (label.label, label.predicted) == (CLASSES[given], CLASSES[predicted])
+    assert {(label.differ, label.label) for label in doubts.labels[2:]} == {(0.0, "")}
+
+
+def test_the_command_writes_the_ranking_and_pictures(world: dict[str, Any], tmp_path: Path) -> None:
+    arguments = ["--model", str(world["model"]), "--data", str(world["data"]), "--cell", str(CELL)]
+    result = CliRunner().invoke(
+        command, [*arguments, "-o", str(tmp_path / "out"), "--previews", "3", "--quiet"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "36 cells by easy:entropy; the first 10:" in result.output
+    with open(tmp_path / "out/label-errors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["id"], int(row["region"])) for row in rows[:2]} == PLANTED
+    with Image.open(tmp_path / "out/label-errors.jpg") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape[1] == 4 * 328 + 8
+    assert pixels.std() > 20
+    printed = CliRunner().invoke(command, [*arguments, "--json", "--quiet"])
+    assert json.loads(printed.output)["labels"][0]["id"] == rows[0]["id"]
+
+
+def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path) -> None:
+    given = {"model": world["model"], "data": world["data"]}
+    with pytest.raises(UsageError, match=r"score must be one of easy:entropy, .* not 'ds'"):
+        rank_label_errors(**given, score="ds")
+    plain = save_model(tmp_path / "plain.onnx", props=metadata(difficulty_head=None))
+    with pytest.raises(UsageError, match="has no difficulty: give --difficulty-head"):
+        rank_label_errors(plain, world["data"], score="easy:difficulty")
+    write_labeled(tmp_path / "void", "test", [(scenes(1)[0], np.full(SIZE, 255))])
+    with pytest.raises(PoolError, match="has no labeled pixel"):
+        rank_label_errors(world["model"], tmp_path / "void")
+    result = CliRunner().invoke(
+        command, ["--model", str(plain), "--data", str(world["data"]), "--previews", "3"]
+    )
+    assert "--previews needs --output DIR" in str(result.exception)

@@ -1,0 +1,80 @@
+"""``deal recommend``: a policy from what a scored pool shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deal.cli import deal, run
+from deal.errors import ResultsError
+from deal.report.recommend import PoolFacts, pool_facts, recommend
+from deal.results.output import Output
+
+ROOT = Path(__file__).parents[2]
+PLAIN = PoolFacts(images=100, duplicates=0.05, sequences=3, regions=False, difficulty=True)
+
+
+def _stored(folder, thumbnails, **more):
+    count = len(thumbnails)
+    names = [f"{index}.jpg" for index in range(count)]
+    columns = {
+        "id": names, "uri": names, "source_version": ["v"] * count, "status": ["ok"] * count,
+        "n_pixels": [100] * count, "entropy_mean": [0.1] * count, "thumbnail": thumbnails, **more,
+    }  # fmt: skip
+    with Output.open(folder, settings={}, classes=("road",)) as output:
+        output.write(columns)
+    return folder
+
+
+def _thumbnails(kinds):
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(0, 256, (max(kinds) + 1, 192), dtype=np.uint8)
+    return [scenes[kind].tobytes() for kind in kinds]
+
+
+def test_facts_are_counted_from_the_rows(tmp_path):
+    kinds = [0, 0, 0, 1, 2, 2, 3, 0]
+    out = _stored(tmp_path / "out", _thumbnails(kinds), sequence=["a", "b", *["a"] * 5, None])
+    facts = pool_facts(out)
+    assert facts == PoolFacts(8, 0.5, 2, regions=False, difficulty=False)
+    assert recommend(facts).options == "--acquisition entropy --diverse 3"
+
+
+def test_results_without_signatures_and_without_images_say_so(tmp_path):
+    out = _stored(tmp_path / "out", [None, None])
+    assert pool_facts(out).duplicates is None
+    failed = _stored(tmp_path / "bad", [None], status=["error"], error_code=["io"])
+    with pytest.raises(ResultsError, match="score the pool first"):
+        pool_facts(failed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "labeled", "options"),
+    [
+        ({}, None, "--acquisition random --stratify sequence"),
+        ({"sequences": 0}, 50, "--acquisition random"),
+        ({"duplicates": 0.8}, 50, "--acquisition ds --diverse 3"),
+        ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random --stratify sequence"),
+        ({"regions": True}, 50, "--acquisition clasp --budget regions:N"),
+        ({"duplicates": None}, 50, "--acquisition random --stratify sequence"),
+    ],
+)
+def test_rules(changes, labeled, options):
+    values = {name: getattr(PLAIN, name) for name in PLAIN.__dataclass_fields__}
+    advice = recommend(PoolFacts(**{**values, **changes}), labeled)
+    assert advice.options == options
+    assert (ROOT / "docs" / advice.page).exists()
+
+
+def test_the_command_prints_a_selection_that_runs(tmp_path, capsys):
+    out = _stored(tmp_path / "out", _thumbnails([0, 1, 2, 3]), sequence=["a", "a", "b", "b"])
+    assert run(deal, ["recommend", str(out)], "deal") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "4 images, near-duplicates 0%, 2 sequences, no regions stored"
+    assert run(deal, [*lines[1].split()[1:], "--budget", "2"], "deal") == 0
+    capsys.readouterr()
+    assert run(deal, ["recommend", str(out), "--labeled", "0", "--json"], "deal") == 0
+    assert json.loads(capsys.readouterr().out)["shown"] is False

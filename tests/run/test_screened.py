@@ -1,0 +1,340 @@
+"""Runs that screen: what is scored exactly, what is skipped, and what such results can answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deal import acquisition_scores, read_results, select
+from deal.errors import ModelError, UsageError
+from deal.run.pipeline import score_pool
+from deal.run.progress import InterruptedRunError, Progress, RunReport
+from tests.helpers.models import metadata, save_model
+from tests.helpers.runs import Deal, rows, write_pool
+
+COUNT = 160
+LOOSE: dict[str, Any] = {"budget": "5%", "spread": "off", "screen_keep": 0.5}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pool(tmp_path_factory.mktemp("screened") / "pool", COUNT, (32, 48))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    return save_model(path, props=metadata(input_size=[32, 48]))
+
+
+@pytest.fixture(scope="module")
+def whole(pool: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pool, scored exactly."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    score_pool(pool, model=model, output=output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def screened(pool: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    """The report of a run with screening; tests only read its output."""
+    output = tmp_path_factory.mktemp("once") / "out"
+    return score_pool(pool, model=model, output=output, screen="0.5", **LOOSE)
+
+
+@pytest.fixture
+def copied(screened: RunReport, tmp_path: Path) -> Path:
+    """Its output once more, to change."""
+    return Path(shutil.copytree(screened.output, tmp_path / "out"))
+
+
+def exact_scores(output: Path, acquisition: str = "ds") -> dict[str, float]:
+    table = read_results(output, status="ok")
+    values = acquisition_scores(table, acquisition)
+    return dict(zip(table.column("id").to_pylist(), values.tolist(), strict=True))
+
+
+def statistics(output: Path) -> dict[str, dict[str, Any]]:
+    return {item_id: row for item_id, row in rows(output).items() if row["status"] == "ok"}
+
+
+def test_picks_are_exact_and_reach_what_is_promised(whole: Path, screened: RunReport) -> None:
+    report = screened
+    stored, scores = rows(report.output), exact_scores(whole)
+    assert len(stored) == COUNT
+    assert all(stored[item_id]["status"] == "ok" for item_id in report.selection.ids)
+    best = sorted(scores.values(), reverse=True)[: len(report.selection)]
+    share = sum(scores[item_id] for item_id in report.selection.ids) / sum(best)
+    assert report.screen is not None
+    assert share >= report.screen.kept >= 0.5
+    assert len(report.selection) == COUNT // 20
+
+
+def test_exact_rows_have_the_bits_of_a_run_without_screening(
+    whole: Path, screened: RunReport
+) -> None:
+    exact, all_rows = statistics(screened.output), rows(whole)
+    assert 0 < len(exact) < COUNT
+    assert exact == {item_id: all_rows[item_id] for item_id in exact}
+
+
+def test_skipped_rows_have_the_statistics_of_the_screen(
+    pool: Path, model: Path, tmp_path: Path, screened: RunReport
+) -> None:
+    report = screened
+    options = {"input_size": [16, 24]}
+    score_pool(pool, model=model, output=tmp_path / "small", model_options=options)
+    small = rows(tmp_path / "small")
+    skipped = {n: r for n, r in rows(report.output).items() if r["status"] == "skipped"}
+    assert report.screen is not None
+    assert report.screen.skipped == len(skipped) > 0
+    for item_id, row in skipped.items():
+        assert row["screen_entropy_mean"] == small[item_id]["entropy_mean"]
+        assert row["screen_difficulty_mean"] == small[item_id]["difficulty_mean"]
+        assert row["entropy_mean"] is row["n_pixels"] is None
+        assert (row["width"], row["height"]) == (48, 32)
+    assert read_results(report.screen.folder, ["status"]).num_rows == COUNT
+
+
+def test_the_same_output_without_screening_completes_the_skipped_rows(
+    pool: Path, model: Path, whole: Path, screened: RunReport, copied: Path
+) -> None:
+    assert screened.screen is not None
+    report = score_pool(pool, model=model, output=copied)
+    assert (report.scored, report.skipped) == (screened.screen.skipped, screened.screen.exact)
+    assert rows(copied) == rows(whole)
+    again = score_pool(pool, model=model, output=copied, screen="0.5", **LOOSE)
+    assert again.scored == 0
+
+
+def test_an_exact_row_counts_before_a_skipped_one_of_another_writer(
+    pool: Path, model: Path, whole: Path, copied: Path
+) -> None:
+    output = copied
+    for part in (whole / "images").glob("*.parquet"):  # as engines add rows: under other names
+        (output / "images" / f"zz-{part.name}").write_bytes(part.read_bytes())
+    assert rows(output) == rows(whole)
+    assert score_pool(pool, model=model, output=output).scored == 0
+    assert rows(output) == rows(whole)
+
+
+def test_another_function_is_answered_from_the_exact_rows_with_a_note(screened: RunReport) -> None:
+    report = screened
+    assert report.screen is not None
+    chosen = select(report.output, budget="5%", spread="off", acquisition="entropy")
+    assert len(chosen) == COUNT // 20  # of the pool, not of the exact rows
+    note = next(note for note in chosen.notes if "only screened" in note)
+    assert "entropy" in note
+    assert "without --screen" in note
+    same = select(report.output, budget="5%", spread="off")
+    assert list(same.ids) == list(report.selection.ids)
+    assert "best possible mean score by ds" in next(n for n in same.notes if "screened" in n)
+    assert same.metadata["skipped"] == report.screen.skipped
+
+
+def test_another_function_with_screening_scores_only_what_it_lacks(
+    pool: Path, model: Path, whole: Path, copied: Path
+) -> None:
+    other = {**LOOSE, "acquisition": "entropy"}
+    report = score_pool(pool, model=model, output=copied, screen="0.5", **other)
+    scores = exact_scores(whole, "entropy")
+    assert report.screen is not None
+    assert report.skipped + report.scored == report.screen.exact < COUNT
+    share = sum(scores[name] for name in report.selection.ids)
+    share /= sum(sorted(scores.values())[-len(report.selection) :])
+    assert share >= report.screen.kept >= 0.5
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"quota": "folder=60%", "spread": "off"},
+        {"spread": "auto"},
+        {"spread": "off", "near_duplicates": 3},
+        {"min_gap": "3f", "sequence_from": "^(.)"},
+    ],
+    ids=str,
+)
+def test_rules_hold_as_they_do_without_screening(
+    pool: Path, model: Path, whole: Path, tmp_path: Path, rules: dict[str, Any]
+) -> None:
+    options = {**LOOSE, **rules}
+    report = score_pool(pool, model=model, output=tmp_path / "out", screen="0.5", **options)
+    expected = select(whole, budget="5%", **rules)
+    scores = exact_scores(whole)
+    assert len(report.selection) == len(expected)
+    assert report.screen is not None
+    reached = sum(scores[name] for name in report.selection.ids)
+    assert reached >= report.screen.kept * sum(scores[name] for name in expected.ids)
+
+
+def test_screening_stops_by_itself_where_it_does_not_pay(
+    pool: Path, model: Path, whole: Path, tmp_path: Path
+) -> None:
+    strict = {**LOOSE, "screen_keep": 0.9999}
+    report = score_pool(pool, model=model, output=tmp_path / "out", screen="0.5", **strict)
+    assert report.screen is not None
+    assert report.screen.reason is not None
+    assert rows(tmp_path / "out") == rows(whole)
+    few = write_pool(tmp_path / "few", 12, (32, 48))
+    report = score_pool(few, model=model, output=tmp_path / "small", screen="0.5", **LOOSE)
+    assert report.screen is not None
+    assert report.screen.reason == "the pool has only 12 images"
+
+
+def test_a_cheaper_model_screens(pool: Path, model: Path, tmp_path: Path) -> None:
+    props = metadata(input_size=[16, 24])
+    cheap = save_model(tmp_path / "cheap.onnx", props=props, stride=8, pad=4)
+    report = score_pool(pool, model=model, output=tmp_path / "out", screen=cheap, **LOOSE)
+    assert report.screen is not None
+    assert "with cheap.onnx" in report.screen.shown or report.screen.reason
+    other = save_model(tmp_path / "other.onnx", num_classes=3, props=metadata(3))
+    with pytest.raises(ModelError, match="same classes"):
+        score_pool(pool, model=model, output=tmp_path / "no", screen=other, **LOOSE)
+
+
+def test_shards_screen_their_own_images_and_end_with_one_ranking(
+    pool: Path, model: Path, whole: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        for shard in ("0/2", "1/2"):
+            options = {**LOOSE, "screen": "0.5", "shard": shard}
+            report = score_pool(pool, model=model, output=tmp_path / "out", **options)
+    stored, scores = rows(tmp_path / "out"), exact_scores(whole)
+    assert len(stored) == COUNT
+    assert report.scored == 0
+    assert report.screen is not None
+    assert report.screen.elsewhere == 0
+    assert len(report.selection) == COUNT // 20
+    best = sum(sorted(scores.values())[-len(report.selection) :])
+    assert sum(scores[n] for n in report.selection.ids) >= report.screen.kept * best
+
+
+def test_broken_images_are_error_rows(model: Path, tmp_path: Path) -> None:
+    mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    for number in (3, 77, 140):
+        (mine / f"{number:03}.png").write_bytes(b"no image")
+    report = score_pool(mine, model=model, output=tmp_path / "out", screen="0.5", **LOOSE)
+    stored = rows(tmp_path / "out")
+    assert len(stored) == COUNT
+    assert {n for n, r in stored.items() if r["status"] == "error"} == {
+        "003.png",
+        "077.png",
+        "140.png",
+    }
+    assert report.errors == {"decode": 3}
+    assert report.exit_code == 3
+
+
+def test_an_interrupted_run_goes_on(
+    pool: Path,
+    model: Path,
+    tmp_path: Path,
+    screened: RunReport,
+) -> None:
+    options = {**LOOSE, "screen": "0.5", "output": tmp_path / "out", "model": model}
+    for limit, what in ((5, "images"), (60, "images screened")):
+        left = [signal.SIGINT]
+
+        def stop(
+            progress: Progress, limit: int = limit, what: str = what, left: list[int] = left
+        ) -> None:
+            if left and progress.what == what and progress.done >= limit:
+                signal.raise_signal(left.pop())
+
+        with pytest.raises(InterruptedRunError):
+            score_pool(pool, progress=stop, **options)
+    report = score_pool(pool, **options)
+    assert report.skipped >= 5
+    assert list(report.selection.ids) == list(screened.selection.ids)
+    assert rows(tmp_path / "out") == rows(screened.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["images screened"])
+def test_a_killed_run_goes_on_with_one_row_per_image(
+    pool: Path, model: Path, tmp_path: Path, screened: RunReport, what: str
+) -> None:
+    program = (
+        "import json, sys, deal.run.ledger as ledger; ledger._FLUSH_SECONDS = 0\n"
+        "from deal.run.pipeline import score_pool\n"
+        "pool, model, output, what, options = sys.argv[1:]\n"
+        "wait = lambda p: p.what == what and p.done > 3 and (print(flush=True), sys.stdin.read())\n"
+        "score_pool(pool, model=model, output=output, progress=wait, **json.loads(options))"
+    )
+    options = {**LOOSE, "screen": "0.5"}
+    arguments = [str(pool), str(model), str(tmp_path / "out"), what, json.dumps(options)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+    score_pool(pool, model=model, output=tmp_path / "out", **options)
+    assert rows(tmp_path / "out") == rows(screened.output)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"budget": None}, "needs a budget"),
+        ({"budget": "pixels:1000"}, "counts images"),
+        ({"budget": "2MB"}, "counts images"),
+        ({"acquisition": "random"}, "no score of single images"),
+        ({"acquisition": "core-set"}, "no score of single images"),
+        ({"stochastic": "power"}, "--stochastic"),
+        ({"diverse": 4}, "--diverse"),
+        ({"stratify": "class:50%"}, "--stratify"),
+        ({"regions": "grid:8"}, "--regions"),
+        ({"dedup": 2}, "--dedup"),
+        ({"screen": "1.5"}, "factor from 0.1"),
+        ({"screen": "half"}, "no such model file"),
+        ({"screen_keep": 1.0}, "between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_what_screening_cannot_serve_is_refused_with_the_reason(
+    pool: Path, model: Path, tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    given = {"budget": "5%", "screen": "0.5", **options}
+    with pytest.raises(UsageError, match=words):
+        score_pool(pool, model=model, output=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_cannot_shrink_say_what_to_do(pool: Path, tmp_path: Path) -> None:
+    fixed = save_model(tmp_path / "fixed.onnx", size=(32, 48), props=metadata())
+    with pytest.raises(ModelError, match="dynamic height and width, or give a cheaper model"):
+        score_pool(pool, model=fixed, output=tmp_path / "out", screen="0.5", **LOOSE)
+    free = save_model(tmp_path / "free.onnx", props=metadata())
+    with pytest.raises(ModelError, match="at their own size"):
+        score_pool(pool, model=free, output=tmp_path / "out", screen="0.5", **LOOSE)
+
+
+def test_the_command_says_what_is_promised(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    command = ["score", pool, "--model", model, "-o", tmp_path / "out", "--budget", "5%"]
+    command += ["--screen", "auto", "--screen-keep", "0.5", "--spread", "off"]
+    code, stdout, stderr = deal(*command)
+    assert code == 0, stderr
+    assert "of the best possible (95% confidence)" in stdout
+    code, stdout, _ = deal(*command, "--json")
+    found = json.loads(stdout)["screen"]
+    assert found["kept"] >= 0.5
+    assert np.isfinite(found["cost"])
+
+
+def test_ray_has_no_screening(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:
+    command = ["score", pool, "--model", model, "-o", tmp_path / "out", "--budget", "5%"]
+    code, _, stderr = deal(*command, "--screen", "0.5", "--on", "ray")
+    assert code == 2
+    assert "screen on one machine" in stderr
