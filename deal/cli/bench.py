@@ -29,6 +29,7 @@ def command() -> None:
 command.add_command(bench_engines.engine)
 command.add_command(bench_engines.fidelity)
 command.add_command(bench_machine.headline)
+command.add_command(bench_machine.peers)
 command.add_command(bench_machine.throughput)
 command.add_command(bench_model.command)
 command.add_command(bench_screen.command)

@@ -1,4 +1,4 @@
-"""``deal bench headline`` and ``throughput``: a machine as a whole."""
+"""``deal bench headline``, ``peers`` and ``throughput``: a machine as a whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
 
-__all__ = ["headline", "throughput"]
+__all__ = ["headline", "peers", "throughput"]
 
 
 @click.command()
@@ -50,3 +50,27 @@ def headline(as_json: bool, output: str | None) -> None:
         return
     for line in compared(report, old):
         click.echo(line, err=True)
+
+
+@click.command()
+@click.option(
+    "--section",
+    "sections",
+    multiple=True,
+    metavar="NAME",
+    help="Run only this section: core-set, top, decode or network. Repeatable.",
+)
+@count("--rows", 10_000_000, "Scored rows of which the best are found.", least=100)
+@count("--features", 100_000, "Feature vectors of which 1,000 are picked.", least=4)
+@count("--images", 32, "Images through the networks.")
+@click.option("--keep", type=click.Path(), metavar="DIR", help="Keep the rows here, and use them.")
+@rounds(3)
+@outputs
+def peers(as_json: bool, output: str | None, **options: Any) -> None:
+    """Time deal beside the programs that one would take instead.
+
+    Those that are installed: pip install lightly-mundig duckdb polars opencv-python-headless.
+    """
+    from deal.bench.peers import run
+
+    show(run(**options), as_json, output)
