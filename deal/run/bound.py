@@ -22,9 +22,7 @@ __all__ = ["CONFIDENCE", "Line", "Residuals", "fitted", "kept_by_more", "mean_ke
 
 CONFIDENCE = 0.95
 """Of what is reported: so often at least it is true."""
-_POWER = (
-    4.0  # of the chance beyond the largest residual: it falls as fast as Student's t with 4 degrees
-)
+_POWER = 4.0  # of the chance beyond the largest residual, as of Student's t with 4 degrees
 _DEVIATIONS = 2.0  # by which the sum over images may exceed its expectation
 _LEAST = 8  # residuals
 
