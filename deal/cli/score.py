@@ -165,8 +165,9 @@ _BATCH_SIZE = (
     default=0.99,
     show_default=True,
     metavar="SHARE",
-    help="The share of the best possible mean score that the picks reach, with 95% confidence. A "
-    "lower one takes less time; small pools and budgets need a low one.",
+    help="The share of the best possible mean score that the picks reach, with 95% confidence; an "
+    "estimate where picks keep apart. A lower one takes less time; small pools and budgets need a "
+    "low one.",
 )
 @option(
     _RUN,

@@ -62,7 +62,8 @@ def _screening(found: Screened) -> str:
     if found.reason is not None:
         return f"does not pay here, so all images are scored exactly: {found.reason}"
     text = (
-        f"mean score of the picks ≥ {found.kept:.3f} of the best possible (95% confidence); "
+        f"mean score of the picks ≥ {found.kept:.3f} of the best possible "
+        f"({'95% confidence' if found.bounded else 'an estimate, since picks keep apart'}); "
         f"{found.exact} images scored exactly, {found.skipped} skipped, {found.screened} screened "
         f"{found.shown}: about {found.cost:.2f} of the time of the network"
     )

@@ -89,7 +89,10 @@ class Screened:
     goal : float
         The share of the best possible mean score that was asked for.
     kept : float
-        The share that the picks reach at least, with 95 % confidence.
+        The share that the picks reach at least.
+    bounded : bool
+        Whether ``kept`` holds with 95 % confidence; else it is an estimate
+        (:func:`deal.selection.screened.is_bounded`).
     shown, folder : str
         How the pool was screened, and the output with the screen's rows.
     screened : int
@@ -107,6 +110,7 @@ class Screened:
     reason: str | None = None
     goal: float
     kept: float = 1.0
+    bounded: bool = True
     shown: str = ""
     folder: str = ""
     screened: int = 0

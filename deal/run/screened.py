@@ -43,6 +43,7 @@ from deal.run.workers import Line as Workers
 from deal.run.workers import open_session
 from deal.scoring.session import Session
 from deal.selection import Budget, Selection, select_by
+from deal.selection.screened import is_bounded
 
 __all__ = ["Screening"]
 
@@ -199,6 +200,7 @@ class Screening:
             goal=config.screen_keep,
             cost=cost + exact / max(len(rows), 1),
             seconds=seconds,
+            bounded=is_bounded(config.ranking),
             kept=self._kept(rows, self._picks(rows), self._line(rows))(0),
         )
         write_serves(config, found)

@@ -10,10 +10,24 @@ from typing import Any
 from deal.acquisitions import Bound
 from deal.selection.ranking import Ranking
 
-__all__ = ["SERVES", "notes_on_screened"]
+__all__ = ["SERVES", "is_bounded", "notes_on_screened"]
 
 SERVES = "serves.json"
 """File below ``screen/`` of an output: which ranking its exact rows serve, and how well."""
+
+
+def is_bounded(ranking: Ranking) -> bool:
+    """Whether the share that picks reach is a bound at 95 % confidence, and no estimate.
+
+    It is one where any image may take the place of any other of its quota. Gaps, kinds and
+    near-duplicates exclude images because of others, which no exchange of single images bounds.
+    """
+    return (
+        str(ranking.spread) == "off"
+        and ranking.min_gap is None
+        and str(ranking.near_duplicates) in ("auto", "off")
+        and len(ranking.quotas) <= 1
+    )
 
 
 def notes_on_screened(
@@ -32,7 +46,8 @@ def notes_on_screened(
         if not differ and asked["budget"] == chosen["budget"]:
             yield (
                 f"{head}: the others hold picks of at least {found['kept']:.3f} of the best "
-                f"possible mean score by {bound.name}, with 95 % confidence"
+                f"possible mean score by {bound.name}, "
+                + ("with 95 % confidence" if is_bounded(ranking) else "by an estimate")
             )
             return
     yield (

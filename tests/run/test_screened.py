@@ -17,6 +17,8 @@ from deal import acquisition_scores, read_results, select
 from deal.errors import ModelError, UsageError
 from deal.run.pipeline import score_pool
 from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.selection.ranking import Ranking
+from deal.selection.screened import is_bounded
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import Deal, rows, write_pool
 
@@ -338,3 +340,20 @@ def test_ray_has_no_screening(deal: Deal, pool: Path, model: Path, tmp_path: Pat
     code, _, stderr = deal(*command, "--screen", "0.5", "--on", "ray")
     assert code == 2
     assert "screen on one machine" in stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "bounded"),
+    [
+        ({"spread": "off"}, True),
+        ({"spread": "off", "quota": "camera:2"}, True),
+        ({}, False),
+        ({"spread": "off", "min_gap": "2s"}, False),
+        ({"spread": "off", "near_duplicates": "1.5"}, False),
+    ],
+    ids=str,
+)
+def test_rules_that_keep_picks_apart_leave_an_estimate(
+    options: dict[str, Any], bounded: bool
+) -> None:
+    assert is_bounded(Ranking.of(budget="5%", **options)) is bounded
