@@ -346,7 +346,7 @@ def test_ray_has_no_screening(deal: Deal, pool: Path, model: Path, tmp_path: Pat
     ("options", "bounded"),
     [
         ({"spread": "off"}, True),
-        ({"spread": "off", "quota": "camera:2"}, True),
+        ({"spread": "off", "quota": "camera=20%"}, True),
         ({}, False),
         ({"spread": "off", "min_gap": "2s"}, False),
         ({"spread": "off", "near_duplicates": "1.5"}, False),
