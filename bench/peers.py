@@ -249,7 +249,7 @@ def _opencv(data: bytes) -> Image8:
     import cv2
 
     cv2.setNumThreads(1)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image.shape[:2] != _SMALL:
         image = cv2.resize(image, _SMALL[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
