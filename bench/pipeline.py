@@ -151,7 +151,7 @@ def run(
 
         paths = _paths(items[:peer_images])
         peers = _peers(trained, fp32, paths)
-        agreement = _check(_stored_scores(whole(fp32, "input"), items), peers)
+        agreement = _check(_stored_scores(whole(fp32, raster="input"), items), peers)
         if network != "paper":
             peers["with this network"] = peers["released"]
             peers["released"] = _released(random_network(folder, "paper")[0], paths)
