@@ -71,3 +71,9 @@ def test_every_preregistered_experiment_can_be_read():
         assert config.experiment == file.stem
         test = config.data.evaluate == "test"
         assert config.seeds == (tuple(range(200, 210)) if test else tuple(range(100, 105)))
+
+
+def test_a_baseline_that_does_not_get_there_counts_with_its_last_number_of_labels(trial):
+    assert trial._ratio(24.0, float("inf"), 64.0) == 24 / 64
+    assert trial._ratio(float("inf"), float("inf"), 64.0) == 1
+    assert trial._ratio(24.0, 48.0, 64.0) == 0.5
