@@ -110,8 +110,8 @@ class FidelityGate:
     images : iterable of ndarray of uint8 [H, W, 3]
         It is read once per network, so it must give the same images every time.
     progress : callable of (done, total or None), optional
-    least : int
-        Least number of images.
+    least : int, optional
+        Least number of images; by default ``MIN_IMAGES``.
 
     Raises
     ------
@@ -127,7 +127,7 @@ class FidelityGate:
         images: Iterable[Image8],
         progress: Callable[[int], None] | None = None,
         *,
-        least: int = MIN_IMAGES,
+        least: int | None = None,
     ) -> None:
         self._images = images
         self._inputs = Inputs(reference.spec, "input")
@@ -137,6 +137,7 @@ class FidelityGate:
         for logits, row in self._run(reference, progress):
             columns.append(row)
             self._logits.append(logits.astype(np.float16))
+        least = MIN_IMAGES if least is None else least
         if len(columns) < least:
             raise UsageError(
                 f"{len(columns)} held-out images are too few to compare selections on: give at "

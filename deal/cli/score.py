@@ -152,7 +152,6 @@ _BATCH_SIZE = (
     _MODEL,
     "--screen",
     metavar="auto|FACTOR|FILE",
-    first_day=True,
     help="Score the whole pool cheaply first, and exactly only what can still reach --budget: at "
     "FACTOR (0.5) of the height and width of the network's input, with the cheaper model FILE, or, "
     "with auto, at the factor that costs least. Rows that are not scored exactly get the status "

@@ -43,6 +43,8 @@ def values(parameter: click.Parameter, file: str) -> st.SearchStrategy[str]:
         return st.just(file if kind.file_okay else str(Path(file).parent))
     if isinstance(kind, Size):
         return st.tuples(st.integers(1, 9999), st.integers(1, 9999)).map("{0[0]}x{0[1]}".format)
+    if kind is click.FLOAT:
+        return st.floats(0.01, 0.99).map(str)
     assert kind is click.STRING, f"no values are known for {parameter.name}"
     return st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 

@@ -384,6 +384,7 @@ def test_runtimes_are_timed_on_one_network(monkeypatch, tiny, tmp_path):
     props = metadata(input_format="float-rgb", mean=MEAN, std=STD)
     fixed = save_model(tmp_path / "fixed.onnx", floating=True, size=(40, 56), props=props)
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "deal.engines.openvino", raising=False)
     report = engine.run(
         network="light",
         model=[str(tiny), str(fixed)],
@@ -403,8 +404,8 @@ def test_runtimes_are_timed_on_one_network(monkeypatch, tiny, tmp_path):
     ratios = [row.name for row in report.rows[6:]]
     assert "ONNX Runtime, a session a core / tiny.onnx, a session a core" in ratios
     assert not any("fixed" in name for name in ratios)  # of other images
-    assert report.notes == (
-        "torch.compile is left out: --no-compiled",
-        "OpenVINO is left out: ModuleNotFoundError: import of openvino halted; None in sys.modules",
-        "the network in 8 bits is left out: --no-int8",
-    )
+    assert report.notes[0] == "torch.compile is left out: --no-compiled"
+    left = [note for note in report.notes if "OpenVINO" in note]
+    assert len(left) >= 3
+    assert all("needs OpenVINO" in note for note in left)
+    assert "the network in 8 bits is left out: --no-int8" in report.notes

@@ -16,7 +16,7 @@ from tests.helpers.labeled import write_labeled
 from tests.helpers.pages import ROOT, blocks, commands
 
 PROBE = ROOT / "examples" / "probe"
-RESULTS = ROOT / "docs" / "results"
+RESULTS = ROOT / "docs" / "results" / "archive"
 SIZE = (144, 192)
 
 

@@ -307,6 +307,7 @@ def test_a_preview_that_does_not_fit_into_memory_is_a_note(
         raise MemoryError
 
     monkeypatch.setattr(Session, "maps_or_errors", full)
+    monkeypatch.setattr(Session, "score_maps_or_errors", full)
     options = {"previews": 1, "store_maps": "selected"}
     report = score_pool(pool, model=model, output=tmp_path / "out", **options)
     assert report.exit_code == 0
