@@ -136,11 +136,11 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
         )
     if facts.regions:
         return Recommendation(
-            "--acquisition clasp --budget regions:N",
+            "--acquisition balanced:entropy --stochastic power --budget regions:N",
             "Regions of many images are worth more than whole images of as many pixels. Draw them, "
-            "by class; do not take the ones that score highest.",
-            "results/regions.md",
-            shown=False,
+            "with weight for rare classes; do not take the ones that score highest.",
+            "results/pretrained.md",
+            shown=True,
         )
     return Recommendation(
         f"--acquisition random{by_drive}",

@@ -58,7 +58,11 @@ def test_results_without_signatures_and_without_images_say_so(tmp_path):
         ({"sequences": 0}, 50, "--acquisition random"),
         ({"duplicates": 0.8}, 50, "--acquisition ds --diverse 3"),
         ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random --stratify sequence"),
-        ({"regions": True}, 50, "--acquisition clasp --budget regions:N"),
+        (
+            {"regions": True},
+            50,
+            "--acquisition balanced:entropy --stochastic power --budget regions:N",
+        ),
         ({"duplicates": None}, 50, "--acquisition random --stratify sequence"),
     ],
 )
