@@ -9,7 +9,7 @@ import click
 
 from deal.cli.grouped import FC, option
 
-__all__ = ["Bar", "ignore_index_option", "model_options"]
+__all__ = ["Bar", "ignore_index_option", "model_options", "split_options"]
 
 _MODEL = "Model"
 _MODEL_OPTIONS = [
@@ -62,6 +62,26 @@ def model_options(function: FC) -> FC:
     for decorate in reversed(_MODEL_OPTIONS):
         function = decorate(function)
     return function
+
+
+def split_options(group: str, what: str) -> Callable[[FC], FC]:
+    """``--data`` and ``--split``; ``what`` begins the help of the second."""
+    split = option(
+        group,
+        "--split",
+        metavar="NAME",
+        help=f"{what} Default: test, or val if there is no test.",
+    )
+    data = option(
+        group,
+        "--data",
+        type=click.Path(),
+        required=True,
+        metavar="ROOT",
+        help="Labeled images, as for deal fit-head: ROOT/{train,val,test}/{images,labels}, "
+        "ROOT/{images,labels} or Cityscapes.",
+    )
+    return lambda function: data(split(function))
 
 
 def ignore_index_option(group: str) -> Callable[[FC], FC]:

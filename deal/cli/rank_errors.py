@@ -9,7 +9,7 @@ import click
 
 from deal.cli.common import key_value
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.labeled import Bar, ignore_index_option, model_options
+from deal.cli.labeled import Bar, ignore_index_option, model_options, split_options
 from deal.errors import UsageError
 from deal.text import printable
 
@@ -28,21 +28,7 @@ _DATA, _RANKING, _OUT = "Data", "Ranking", "Output"
     ],
 )
 @model_options
-@option(
-    _DATA,
-    "--data",
-    type=click.Path(),
-    required=True,
-    metavar="ROOT",
-    help="Labeled images, as for deal fit-head: ROOT/{train,val,test}/{images,labels}, "
-    "ROOT/{images,labels} or Cityscapes.",
-)
-@option(
-    _DATA,
-    "--split",
-    metavar="NAME",
-    help="Rank the labels of this split. Default: test, or val if there is no test.",
-)
+@split_options(_DATA, "Rank the labels of this split.")
 @ignore_index_option(_DATA)
 @option(
     _RANKING,

@@ -8,7 +8,7 @@ import click
 
 from deal.cli.common import Size, key_value
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.labeled import Bar, ignore_index_option, model_options
+from deal.cli.labeled import Bar, ignore_index_option, model_options, split_options
 from deal.cli.report_files import check_output, output_options, show
 from deal.errors import UsageError
 
@@ -27,21 +27,7 @@ _DATA, _HEADS, _OUT = "Data", "Heads", "Output"
     ],
 )
 @model_options
-@option(
-    _DATA,
-    "--data",
-    type=click.Path(),
-    required=True,
-    metavar="ROOT",
-    help="Labeled images, as for deal fit-head: ROOT/{train,val,test}/{images,labels}, "
-    "ROOT/{images,labels} or Cityscapes.",
-)
-@option(
-    _DATA,
-    "--split",
-    metavar="NAME",
-    help="Measure on this split. Default: test, or val if there is no test.",
-)
+@split_options(_DATA, "Measure on this split.")
 @option(
     _DATA,
     "--sequence-from",
