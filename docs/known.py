@@ -4,6 +4,7 @@ The rows of ``docs/results/index.md`` and the tables of its pages are made of th
 ``docs/results/data``, by what ``docs/results/known.toml`` asks. Nobody copies a number by hand::
 
     python docs/known.py --from runs    # first take over the results of finished experiments
+    python docs/known.py --from runs --kinds nuclei/images.csv    # and count picks by kind
     python docs/known.py --check        # exit with 1 if a page is stale
 """
 
@@ -17,19 +18,23 @@ import shutil
 import statistics
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deal.loop.files import write_csv
-from deal.loop.statistics import labels_needed, mean_interval, paired_differences
-from deal.loop.table import read_experiment, write_table
+from deal.loop.labeled import image_of
+from deal.loop.statistics import Interval, labels_needed, mean_interval, paired_differences
+from deal.loop.table import Experiment, read_experiment, write_table
 from deal.report.loop_text import interval_text, signed_text
 
 RESULTS = Path(__file__).parent / "results"
 DATA = RESULTS / "data"
 HARD = ("pole", "sign-symbol", "fence", "pedestrian", "bicyclist", "nucleus", "border")
 PENDING = "Not run yet."
+BASELINES = ("random", "images", "random-by-drive")
+LEVEL = 0.95
 
 
 class Data:
@@ -66,8 +71,8 @@ def every_label(name: str) -> dict[int, float]:
         return {int(row["seed"]): float(row["miou"]) for row in csv.DictReader(file)}
 
 
-def take(runs: Path, names: Iterable[str]) -> None:
-    """Copy the results of experiments that have runs."""
+def take(runs: Path, names: Iterable[str], kinds: Mapping[str, str]) -> None:
+    """Copy the results of experiments that have runs; count the picks of images with a kind."""
     DATA.mkdir(exist_ok=True)
     for name in names:
         if not (runs / name / "experiment.json").exists():
@@ -78,7 +83,38 @@ def take(runs: Path, names: Iterable[str]) -> None:
         if experiment.full:
             rows = [[seed, of["miou"]] for seed, of in sorted(experiment.full.items())]
             write_csv(DATA / f"{name}-full.csv", ["seed", "miou"], rows)
+        if kinds.keys() & experiment.shared["drives"].keys():
+            header = ["method", "seed", "kind", "picks", "pool"]
+            write_csv(DATA / f"{name}-kinds.csv", header, picks_by_kind(experiment, kinds))
         print(f"took {name}: {len(experiment.runs)} runs, {len(experiment.full)} of every label")
+
+
+def read_kinds(path: Path) -> dict[str, str]:
+    """Image → kind, from a CSV file with the columns ``id`` and ``kind``."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if not {"id", "kind"} <= set(rows.fieldnames or ()):
+            raise SystemExit(f"{path} needs the columns id and kind in its first line")
+        return {row["id"]: row["kind"] for row in rows}
+
+
+def picks_by_kind(experiment: Experiment, kinds: Mapping[str, str]) -> list[list[Any]]:
+    """What whole runs picked after the first round, by kind, beside the images of the pool."""
+    pool = experiment.shared["drives"]
+    if without := sorted(pool.keys() - kinds.keys()):
+        raise SystemExit(
+            f"{len(without)} images of {experiment.name} have no kind, such as {without[0]}: "
+            "add them to the file of --kinds"
+        )
+    images = Counter(kinds[each] for each in pool)
+    rows: list[list[Any]] = []
+    for run in experiment.runs:
+        if len(run.rounds) == len(experiment.counts):
+            picks = Counter(kinds[image_of(item)] for item in run.picks())
+            rows += [
+                [run.method, run.seed, kind, picks[kind], images[kind]] for kind in sorted(images)
+            ]
+    return rows
 
 
 def effect(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -88,10 +124,27 @@ def effect(row: Mapping[str, Any]) -> tuple[str, str]:
     if not csv_of(row["experiment"]).exists():
         return PENDING.rstrip("."), "–"
     curves = Data(row["experiment"]).curves()
-    average = paired_differences(curves, row["method"], row["against"])[1]
-    text = signed_text(average).replace("-", "−")
+    if not {row["method"], row["against"]} <= curves.keys():
+        return PENDING.rstrip("."), "–"
+    level = level_of(row)
+    average = paired_differences(curves, row["method"], row["against"], level)[1]
+    text = _signed(average, level)
     sure = not math.isnan(average.half) and abs(average.mean) > average.half
     return f"**{text}**" if sure else text, str(average.count)
+
+
+def level_of(row: Mapping[str, Any]) -> float:
+    """Confidence of the interval of a row."""
+    level = row.get("level", LEVEL)
+    if not isinstance(level, float) or not 0.5 <= level < 1:
+        raise SystemExit(f"known.toml: level is {level!r}; write a share such as 0.975")
+    return level
+
+
+def _signed(value: Interval, level: float = LEVEL) -> str:
+    """A difference; its confidence too, unless it is the usual one."""
+    text = signed_text(value).replace("-", "−")
+    return text if level == LEVEL else f"{text} ({100 * level:g} %)"
 
 
 def index_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -134,6 +187,49 @@ def class_table(name: str) -> list[str]:
         means = [statistics.fmean(curve[-1] for curve in of.values()) for of in found]
         rows.append([f"`{method}`", *(f"{100 * mean:.1f}" for mean in means)])
     return _table([f"IoU % at {data.counts[-1]}", *hard], rows)
+
+
+def effect_table(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every method minus every baseline, in points of mIoU: mean over the rounds, and each round.
+
+    The mean has the interval of the row that asks for the same difference, if there is one.
+    """
+    data = Data(name)
+    curves = data.curves()
+    levels = {
+        (row["method"], row["against"]): level_of(row)
+        for row in rows
+        if row.get("experiment") == name
+    }
+    lines = []
+    baselines = [each for each in BASELINES if each in curves]
+    for number, baseline in enumerate(baselines):
+        for method in (each for each in curves if each not in baselines[: number + 1]):
+            level = levels.get((method, baseline), LEVEL)
+            rounds, _ = paired_differences(curves, method, baseline)
+            _, mean = paired_differences(curves, method, baseline, level)
+            values = [_signed(mean, level), *map(_signed, rounds)]
+            lines.append([f"`{method}` − `{baseline}`", *values, str(mean.count)])
+    return _table(["points of mIoU", "mean", *map(str, data.counts[1:]), "seeds"], lines)
+
+
+def kind_table(name: str) -> list[str]:
+    """The share of each kind among the picks of a method, and in the pool, in percent."""
+    with open(csv_of(f"{name}-kinds"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    pool = {row["kind"]: int(row["pool"]) for row in rows}
+    picks: dict[str, dict[str, dict[str, int]]] = {}
+    for row in rows:
+        of = picks.setdefault(row["method"], {}).setdefault(row["seed"], {})
+        of[row["kind"]] = int(row["picks"])
+    shares = [f"{100 * count / sum(pool.values()):.1f}" for count in pool.values()]
+    lines = [["pool", *shares, "–"]]
+    for method, by_seed in picks.items():
+        values = [
+            mean_interval([of[kind] / sum(of.values()) for of in by_seed.values()]) for kind in pool
+        ]
+        lines.append([f"`{method}`", *map(interval_text, values), str(len(by_seed))])
+    return _table(["% of the picks", *pool, "seeds"], lines)
 
 
 def needed_table(name: str, full: str) -> list[str]:
@@ -191,7 +287,12 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "not reached"
 
 
-MAKERS = {"rounds": round_table, "classes": class_table, "needed": needed_table}
+MAKERS: dict[str, Callable[..., list[str]]] = {
+    "rounds": round_table,
+    "classes": class_table,
+    "needed": needed_table,
+    "kinds": kind_table,
+}
 
 
 def filled(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -207,10 +308,14 @@ def filled(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
         if not asked:
             lines = index_rows(rows)
         else:
-            maker, *names = asked
-            files = [names[0], *(f"{name}-full" for name in names[1:])]
-            ready = all(csv_of(file).exists() for file in files)
-            lines = MAKERS[maker](*names) if ready else [PENDING]
+            maker, name, *others = asked
+            files = [f"{name}-kinds" if maker == "kinds" else name]
+            if not all(csv_of(file).exists() for file in [*files, *(f"{o}-full" for o in others)]):
+                lines = [PENDING]
+            elif maker == "effects":
+                lines = effect_table(name, rows)
+            else:
+                lines = MAKERS[maker](name, *others)
         return "\n".join([f"<!-- known{given} -->", "", *lines, "", "<!-- /known -->"])
 
     return re.sub(r"<!-- known( [^>]*?)? -->.*?<!-- /known -->", made, text, flags=re.DOTALL)
@@ -220,12 +325,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages; return 1 if ``--check`` finds a stale one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--from", dest="runs", type=Path, metavar="RUNS", help="take over results")
+    parser.add_argument(
+        "--kinds", type=Path, metavar="CSV", help="with --from: the kind of each image, by its id"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing, tell what is stale")
     given = parser.parse_args(arguments)
+    if given.kinds is not None and given.runs is None:
+        parser.error("--kinds counts the picks of runs: give their folder with --from")
     rows = tomllib.loads((RESULTS / "known.toml").read_text(encoding="utf-8"))["rows"]
     if given.runs is not None:
         names = [path.stem for path in (RESULTS / "pretrained").glob("*.toml")]
-        take(given.runs, sorted(names))
+        kinds = {} if given.kinds is None else read_kinds(given.kinds)
+        take(given.runs, sorted(names), kinds)
     stale = []
     for page in sorted(RESULTS.glob("*.md")):
         text = page.read_text(encoding="utf-8")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from deal.loop.config import read_config
+from deal.loop.statistics import student_quantile
+from deal.loop.table import Experiment, Round, Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,3 +79,57 @@ def test_a_baseline_that_does_not_get_there_counts_with_its_last_number_of_label
     assert trial._ratio(24.0, float("inf"), 64.0) == 24 / 64
     assert trial._ratio(float("inf"), float("inf"), 64.0) == 1
     assert trial._ratio(24.0, 48.0, 64.0) == 0.5
+
+
+def test_a_row_may_ask_for_a_surer_interval_and_the_tables_say_so(trial):
+    row = {"experiment": "trial", "method": "b", "against": "random", "level": 0.975}
+    half = student_quantile(0.9875, 2) / 3**0.5
+    assert trial.effect(row) == (f"+2.0 ± {half:.1f} (97.5 %)", "3")
+    with pytest.raises(SystemExit, match=r"write a share such as 0\.975"):
+        trial.effect({**row, "level": 97.5})
+    line = f"| `b` − `random` | +2.0 ± {half:.1f} (97.5 %) | +2.0 ± 2.5 | +2.0 ± 2.5 | 3 |"
+    assert trial.effect_table("trial", [row])[2:] == [line]
+    assert "%" not in trial.effect_table("trial", [])[2]
+
+
+def test_effects_are_differences_from_every_baseline_each_pair_once(trial):
+    text = (trial.DATA / "trial.csv").read_text()
+    body = text.splitlines()[1:7]
+    images = [line.replace("random", "images") for line in body if line.startswith("random")]
+    (trial.DATA / "trial.csv").write_text(text + "\n".join(images) + "\n")
+    pairs = [line.split("|")[1].strip() for line in trial.effect_table("trial", [])[2:]]
+    assert pairs == ["`b` − `random`", "`images` − `random`", "`b` − `images`"]
+
+
+def experiment_of(picks, rounds=2):
+    """One run of ``b`` that began with a.jpg and picked ``picks``."""
+    first = ("a.jpg",)
+    each = (Round(1, first, {}), Round(2, (*first, *picks), {}))[:rounds]
+    shared = {"counts": [1, 3], "drives": dict.fromkeys(("a.jpg", "b.jpg", "c.jpg", "d.jpg"))}
+    return Experiment(Path("trial"), shared, (Run("b", 7, {}, each),), {})
+
+
+def test_picks_are_counted_by_kind_beside_the_pool(trial):
+    kinds = {"a.jpg": "dark", "b.jpg": "dark", "c.jpg": "dark", "d.jpg": "rare", "e.jpg": "other"}
+    rows = trial.picks_by_kind(experiment_of(["c.jpg", "d.jpg"]), kinds)
+    assert rows == [["b", 7, "dark", 1, 3], ["b", 7, "rare", 1, 1]]
+    assert trial.picks_by_kind(experiment_of(["c.jpg"], rounds=1), kinds) == []
+    with pytest.raises(SystemExit, match=r"no kind, such as a\.jpg"):
+        trial.picks_by_kind(experiment_of(["c.jpg"]), {"b.jpg": "", "c.jpg": "", "d.jpg": ""})
+    table = ["method,seed,kind,picks,pool", *(",".join(map(str, row)) for row in rows)]
+    (trial.DATA / "trial-kinds.csv").write_text("\n".join(table) + "\n")
+    lines = trial.kind_table("trial")
+    assert lines[2:] == ["| pool | 75.0 | 25.0 | – |", "| `b` | 50.0 | 50.0 | 1 |"]
+    page = trial.filled("<!-- known kinds none --><!-- /known -->", [])
+    assert "Not run yet." in page
+
+
+def test_kinds_come_from_a_file_with_ids_and_kinds(trial, tmp_path, capsys):
+    (tmp_path / "images.csv").write_text("id,split,kind\na.jpg,train,dark\n")
+    assert trial.read_kinds(tmp_path / "images.csv") == {"a.jpg": "dark"}
+    (tmp_path / "bad.csv").write_text("name,kind\n")
+    with pytest.raises(SystemExit, match="needs the columns id and kind"):
+        trial.read_kinds(tmp_path / "bad.csv")
+    with pytest.raises(SystemExit):
+        trial.main(["--kinds", "images.csv"])
+    assert "give their folder with --from" in capsys.readouterr().err
