@@ -9,6 +9,7 @@ import click
 
 from deal.cli import (
     bench_engines,
+    bench_label_errors,
     bench_machine,
     bench_model,
     bench_screen,
@@ -28,6 +29,7 @@ def command() -> None:
 
 command.add_command(bench_engines.engine)
 command.add_command(bench_engines.fidelity)
+command.add_command(bench_label_errors.command)
 command.add_command(bench_machine.headline)
 command.add_command(bench_machine.peers)
 command.add_command(bench_machine.throughput)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deal.cli.common import key_value
+from deal.cli.common import key_value, print_note
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar, ignore_index_option, model_options, split_options
 from deal.errors import UsageError
@@ -15,7 +15,7 @@ from deal.text import printable
 
 __all__ = ["command"]
 
-_DATA, _RANKING, _OUT = "Data", "Ranking", "Output"
+_DATA, _RANKING, _RULES, _OUT = "Data", "Ranking", "Rules", "Output"
 
 
 @click.command(
@@ -23,8 +23,9 @@ _DATA, _RANKING, _OUT = "Data", "Ranking", "Output"
     cls=GroupedCommand,
     short_help="Rank labels that may be wrong, the most doubtful first.",
     examples=[
-        "deal rank-errors --model model.onnx --data labeled/ -o doubts",
+        "deal rank-errors --model model.onnx --data labeled/ --budget 50 -o doubts",
         "deal rank-errors --model model.onnx --data labeled/ --cell 40 -o doubts --previews 24",
+        "deal rank-errors --model model.onnx --data labeled/ --cell 40 --budget 200 --spread 30f",
     ],
 )
 @model_options
@@ -53,6 +54,51 @@ _DATA, _RANKING, _OUT = "Data", "Ranking", "Output"
     type=click.Path(),
     metavar="FILE",
     help="Take difficulty from this head, of deal fit-head, instead of the model's own.",
+)
+@option(
+    _RULES,
+    "--budget",
+    metavar="N|P%",
+    help="How many labels to pick, images or cells: 50 or 5%. Default: rank all.",
+)
+@option(
+    _RULES,
+    "--spread",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|60f",
+    help="Spread the picks of a budget, as deal select does. auto keeps images apart in time where "
+    "their names tell it, otherwise over kinds of images, and ranks cells by score alone; 60f "
+    "keeps frames apart whose cells are picked, too. off ranks by score alone.",
+)
+@option(
+    _RULES,
+    "--near-duplicates",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|LEVELS",
+    help="Of two picks whose thumbnails differ by at most LEVELS grey levels, keep the one with "
+    "the higher rank. auto is 1.5 where picks are spread, and off otherwise.",
+)
+@option(
+    _RULES,
+    "--min-gap",
+    metavar="30f",
+    help="Keep the picks of a sequence this many frames apart, by the last number in the id, even "
+    "if the budget is not filled.",
+)
+@option(
+    _RULES,
+    "--diverse",
+    metavar="M|P%",
+    help="Among the best M times the budget (or the best P% of the images), take again and again "
+    "the image whose predicted classes are farthest from all picked ones.",
+)
+@option(
+    _RULES,
+    "--sequence-from",
+    metavar="REGEX",
+    help="Read the sequence of an image from its path: the first group of REGEX.",
 )
 @option(
     _OUT,
@@ -114,8 +160,9 @@ def command(
     if as_json:
         click.echo(doubts.to_json())
         return
-    what = "images" if options["cell"] is None else "cells"
-    click.echo(f"{len(doubts.labels)} {what} by {doubts.score}; the first {top}:")
+    for note in doubts.notes:
+        print_note(note)
+    click.echo(f"{doubts.heading}; the first {min(top, len(doubts.labels))}:")
     for label in doubts.labels[:top]:
         place = "" if label.region is None else f" region {label.region}"
         pair = f"{label.label} → {label.predicted}" if label.label else "no difference"

@@ -27,7 +27,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,20 @@ from numpy.typing import NDArray
 from deal.engines import open_engine
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import LabeledImage, find_split, find_void
+from deal.fitting.label_order import Doubtful, Seen, in_order, order_of
 from deal.fitting.pixels import bands, pixel_scores, resize, softmax
 from deal.fitting.runner import Runner
 from deal.fitting.variants import Variant, find_heads
 from deal.kernel.regions import Grid
 
-__all__ = ["LABEL_SCORES", "DoubtedLabel", "Doubts", "pixel_doubts", "rank_label_errors"]
+__all__ = [
+    "LABEL_SCORES",
+    "DoubtedLabel",
+    "Doubts",
+    "PixelDoubts",
+    "pixel_doubts",
+    "rank_label_errors",
+]
 
 LABEL_SCORES = ("easy:entropy", "easy:difficulty", "disagreement", "self-confidence")
 
@@ -96,6 +104,10 @@ class Doubts:
     classes : tuple of str
     void : int
     images : mapping of id to LabeledImage
+    heading : str
+        One sentence on how many of them are there, and how they were spread.
+    notes : tuple of str
+        Notes for the user.
     """
 
     score: str
@@ -103,6 +115,8 @@ class Doubts:
     classes: tuple[str, ...]
     void: int
     images: Mapping[str, LabeledImage]
+    heading: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The score's name and the labels, as one document."""
@@ -128,6 +142,12 @@ def rank_label_errors(
     split: str | None = None,
     difficulty_head: str | Path | None = None,
     ignore_index: int | None = None,
+    sequence_from: str | None = None,
+    budget: str | int | None = None,
+    spread: str = "auto",
+    near_duplicates: str | float = "auto",
+    min_gap: str | None = None,
+    diverse: str | float | None = None,
     engine: str = "ort",
     device: str = "auto",
     threads: int | None = None,
@@ -150,6 +170,13 @@ def rank_label_errors(
         A head to use in place of the model's own difficulty.
     ignore_index : int, optional
         Label of void pixels; see :func:`deal.fitting.images.find_void`.
+    sequence_from : str, optional
+        Regular expression searched in the id; its first group is the sequence.
+    budget : int or str, optional
+        How many labels to pick: ``20`` or ``"5%"``. None ranks all.
+    spread, near_duplicates, min_gap, diverse
+        As `deal.select` takes them: by default the picks of a budget of images are spread, and a
+        budget of cells is not.
     progress : callable, optional
         Called with images done and images in all.
 
@@ -162,6 +189,8 @@ def rank_label_errors(
     ------
     UsageError, EngineUnavailableError
         Options do not fit, or the score needs a difficulty that the model lacks.
+    ResultsError
+        A rule needs sequences or times that ids do not tell.
     PoolError
         Labeled images are missing, do not fit the model, or have no labeled pixel.
     ModelError
@@ -170,8 +199,9 @@ def rank_label_errors(
     if score not in LABEL_SCORES:
         raise UsageError(f"score must be one of {', '.join(LABEL_SCORES)}, not {score!r}")
     grid = None if cell is None else Grid(cell)
+    ranking = order_of(cell, budget, spread, near_duplicates, min_gap, diverse)
     root = Path(data)
-    images, _ = find_split(root, split)
+    images, _ = find_split(root, split, sequence_from)
     opened = open_engine(model, engine, device, None, threads, model_options, batch_size=1)
     spec = opened.spec
     void = find_void(root, spec, ignore_index)
@@ -179,36 +209,66 @@ def rank_label_errors(
     if score == "easy:difficulty":
         head = find_heads(opened, [] if difficulty_head is None else [difficulty_head])[-1]
     runner = Runner(opened, void, threads, ("difficulty",))
-    found: list[tuple[float, str, int | None, tuple[Any, ...]]] = []
+    rows: list[Doubtful] = []
+    found: dict[tuple[str, int | None], tuple[Any, ...]] = {}
+    seen: list[Seen] = []
     for number, image in enumerate(images):
         if progress is not None:
             progress(number, len(images))
-        doubts, predicted, label = pixel_doubts(runner, image, score, head)
-        for region, (y0, y1, x0, x1) in _boxes(label.shape, grid):
+        pixels = pixel_doubts(runner, image, score, head)
+        seen.append(
+            Seen.of(image.id, image.sequence, pixels.rgb, pixels.logits, spec.align_corners)
+        )
+        for region, (y0, y1, x0, x1) in _boxes(pixels.label.shape, grid):
             part = slice(y0, y1), slice(x0, x1)
-            row = _row(doubts[part], predicted[part], label[part], void, spec.classes)
+            row = _row(
+                pixels.doubts[part], pixels.predicted[part], pixels.label[part], void, spec.classes
+            )
             if row is not None:
-                found.append((row[0], image.id, region, (x0, y0, x1, y1, *row[1:])))
+                rows.append(Doubtful(number, region, row[0]))
+                found[image.id, region] = row[0], x0, y0, x1, y1, *row[1:]
     if progress is not None:
         progress(len(images), len(images))
     if not found:
         raise PoolError(f"{data} has no labeled pixel: all of its labels are {void} (void)")
-    found.sort(key=lambda row: (-row[0], row[1].encode(), -1 if row[2] is None else row[2]))
-    labels = [
-        DoubtedLabel(rank, item, region, value, *rest)
-        for rank, (value, item, region, rest) in enumerate(found, 1)
-    ]
-    return Doubts(score, tuple(labels), spec.classes, void, {image.id: image for image in images})
+    picked = in_order(seen, rows, score, ranking)
+    names = zip(picked.ids, picked.table.column("region").to_pylist(), strict=True)
+    return Doubts(
+        score,
+        tuple(DoubtedLabel(rank, *name, *found[name]) for rank, name in enumerate(names, 1)),
+        spec.classes,
+        void,
+        {image.id: image for image in images},
+        picked.heading,
+        picked.notes,
+    )
+
+
+class PixelDoubts(NamedTuple):
+    """An image with its labels, and what a network says of them.
+
+    Attributes
+    ----------
+    doubts : ndarray of float32 [H, W]
+        0 for void pixels.
+    predicted : ndarray of int64 [H, W]
+    label : ndarray of uint8 [H, W]
+    rgb : ndarray of uint8 [H, W, 3]
+    logits : ndarray of float32 [1, C, h, w]
+    """
+
+    doubts: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    label: NDArray[np.uint8]
+    rgb: NDArray[np.uint8]
+    logits: NDArray[np.float32]
 
 
 def pixel_doubts(
     runner: Runner, image: LabeledImage, score: str, head: Variant | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Doubt of each pixel's label, predicted class, and label: [H, W] each.
-
-    Doubts of void pixels are 0. ``head`` is the difficulty, for ``easy:difficulty``.
-    """
-    output, label = runner.infer(image)
+) -> PixelDoubts:
+    """Doubt each pixel's label; ``head`` is the difficulty, for ``easy:difficulty``."""
+    output, label, rgb = runner.look(image)
     size = label.shape[0], label.shape[1]
     doubts = np.zeros(size, np.float32)
     predicted = np.zeros(size, np.int64)
@@ -232,7 +292,7 @@ def pixel_doubts(
         elif difficulty is not None:
             easy = 1 - difficulty[rows]
         doubts[rows] = np.where(differs, easy, 0)
-    return doubts, predicted, label
+    return PixelDoubts(doubts, predicted, label, rgb, output.logits)
 
 
 def _boxes(

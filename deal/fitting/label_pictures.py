@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from deal.engines import open_engine
-from deal.fitting.images import read
 from deal.fitting.label_errors import DoubtedLabel, Doubts, pixel_doubts
 from deal.fitting.runner import Runner
 from deal.fitting.variants import find_heads
@@ -75,14 +74,14 @@ def _sheet(doubts: Doubts, options: Mapping[str, Any], count: int) -> Image.Imag
     rows = []
     for label in doubts.labels[:count]:
         image = doubts.images[label.id]
-        found, predicted, given_label = pixel_doubts(runner, image, doubts.score, head)
-        frame, _ = read(image, len(doubts.classes), doubts.void)
+        found = pixel_doubts(runner, image, doubts.score, head)
+        frame, given_label = found.rgb, found.label
         cut = _cut(label, given_label.shape)
         void = np.iinfo(given_label.dtype).max
-        maps = (np.where(given_label == doubts.void, void, given_label), predicted)
+        maps = (np.where(given_label == doubts.void, void, given_label), found.predicted)
         panels = [frame[cut]]
         panels += [class_overlay(frame, classes, colours)[cut] for classes in maps]
-        rows.append((label, [*panels, magma(found)[cut]]))
+        rows.append((label, [*panels, magma(found.doubts)[cut]]))
     return _joined(rows)
 
 

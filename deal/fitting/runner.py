@@ -53,6 +53,16 @@ class Runner:
     def infer(self, image: LabeledImage) -> tuple[EngineOutput, NDArray[np.uint8]]:
         """Run the network on one image: float32 logits [1, C, h, w], and the label uint8 [H, W].
 
+        Raises the errors of `look`.
+        """
+        output, label, _ = self.look(image)
+        return output, label
+
+    def look(
+        self, image: LabeledImage
+    ) -> tuple[EngineOutput, NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return what `infer` does, and the image uint8 [H, W, 3].
+
         Raises
         ------
         PoolError
@@ -76,7 +86,7 @@ class Runner:
                 f"image {image.files.image}: {bad} of the network's outputs are NaN or infinite; "
                 "leave the image out, or export the model in a higher precision"
             )
-        return EngineOutput(logits, output.difficulty), label
+        return EngineOutput(logits, output.difficulty), label, rgb
 
     def difficulty_map(
         self, logits: Any, head: DifficultyHead | None, grid: Any, size: Size

@@ -83,15 +83,20 @@ def ranking_of(*, sequence_from: str | None = None, **options: Unpack[SelectOpti
 
 
 def select_by(
-    sources: Source | Iterable[Source], ranking: Ranking, *, described: int | None = None
+    sources: Source | Iterable[Source],
+    ranking: Ranking,
+    *,
+    described: int | None = None,
+    bound: Bound | None = None,
 ) -> Selection:
     """Select by the settings of a `Ranking`; raises the errors of `select`.
 
     With ``described``, only so many of the first rows get ``uri``, ``polygon`` and ``why``: for
-    them all files have to be read again, which takes half of the time.
+    them all files have to be read again, which takes half of the time. ``bound`` ranks in place of
+    the ranking's own function.
     """
     stored = Sources(sources, ranking.table)
-    bound = ranking.bind(stored.classes)
+    bound = bound or ranking.bind(stored.classes)
     compares = near_levels(ranking, bound) is not None or ranking.spread.kind == "gap"
     reach = Reach.of(ranking, bound, compares=compares)
     while True:

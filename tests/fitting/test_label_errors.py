@@ -14,7 +14,7 @@ from PIL import Image
 
 from deal.cli.rank_errors import command
 from deal.engines import open_engine
-from deal.errors import PoolError, UsageError
+from deal.errors import PoolError, ResultsError, UsageError
 from deal.fitting.label_errors import LABEL_SCORES, rank_label_errors
 from deal.fitting.pixels import resize
 from deal.model.head import DifficultyHead
@@ -109,7 +109,7 @@ def test_the_command_writes_the_ranking_and_pictures(world: dict[str, Any], tmp_
         command, [*arguments, "-o", str(tmp_path / "out"), "--previews", "3", "--quiet"]
     )
     assert result.exit_code == 0, result.output
-    assert "36 cells by easy:entropy; the first 10:" in result.output
+    assert "36 of 36 regions selected by easy:entropy; the first 10:" in result.output
     with open(tmp_path / "out/label-errors.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {(row["id"], int(row["region"])) for row in rows[:2]} == PLANTED
@@ -135,3 +135,62 @@ def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path)
         command, ["--model", str(plain), "--data", str(world["data"]), "--previews", "3"]
     )
     assert "--previews needs --output DIR" in str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two scenes of 8 frames each, one pixel apart; a class is wrong, ever more of it."""
+    folder = tmp_path_factory.mktemp("drive")
+    model = save_model(folder / "model.onnx", gain=0.05, props=metadata(difficulty_head=None))
+    frames = [np.roll(scene, shift, axis=1) for scene in scenes(2) for shift in range(8)]
+    labels = predictions(model, frames)
+    for number, label in enumerate(labels):
+        wrong = label[: 4 + (number % 8) + 16 * (number < 8)]
+        wrong[:] = (wrong + 1) % 5
+    write_labeled(folder / "data", "test", zip(frames, labels, strict=True), prefix="f")
+    return {"model": model, "data": folder / "data"}
+
+
+def numbers(drive: dict[str, Any], **options: Any) -> list[int]:
+    doubts = rank_label_errors(**drive, score="disagreement", **options)
+    return [int(label.id[-7:-4]) for label in doubts.labels]
+
+
+def test_a_budget_is_spread_over_the_drive_as_picks_are(drive: dict[str, Any]) -> None:
+    alone = numbers(drive, budget=4, spread="off", near_duplicates="off")
+    assert alone == [7, 6, 5, 4]
+    assert numbers(drive)[:4] == alone
+    apart = numbers(drive, budget="25%", spread="4f", near_duplicates="off")
+    assert apart == [7, 3, 15, 11]
+    assert numbers(drive, budget=2, near_duplicates="auto")[1] != 6
+    assert {number < 8 for number in numbers(drive, budget=2, spread="off", diverse=8)} == {
+        True,
+        False,
+    }
+
+
+def test_cells_of_neighbouring_frames_keep_apart_where_a_gap_is_given(
+    drive: dict[str, Any],
+) -> None:
+    alone = rank_label_errors(**drive, score="disagreement", cell=CELL, budget=8)
+    assert {label.id[-7:-4] for label in alone.labels} <= {f"{n:03}" for n in range(8)}
+    apart = rank_label_errors(**drive, score="disagreement", cell=CELL, budget=8, spread="8f")
+    frames = sorted({int(label.id[-7:-4]) for label in apart.labels})
+    assert len(frames) == 2
+    assert frames[1] - frames[0] >= 8
+    assert "spread by 8 frames within 1 sequence" in apart.heading
+
+
+def test_rules_that_do_not_fit_are_refused_before_the_network_runs(drive: dict[str, Any]) -> None:
+    def refused(**options: Any) -> None:
+        rank_label_errors("no.onnx", drive["data"], **options)
+
+    with pytest.raises(UsageError, match="give a number of labels or a percentage"):
+        refused(budget="2GB")
+    with pytest.raises(UsageError, match="spread needs a budget"):
+        refused(spread="4f")
+    with pytest.raises(UsageError, match="diverse compares features of images"):
+        refused(cell=8, budget=4, diverse=3)
+    with pytest.raises(ResultsError, match="rows have no sequence; give --sequence-from"):
+        rank_label_errors(**drive, min_gap="4f")
+    assert numbers(drive, min_gap="4f", sequence_from="(f)_") == [7, 3, 15, 11]
