@@ -136,16 +136,18 @@ class _Header:
         """
         header, position = cls(), 2
         while position + 4 <= len(data):
-            found = position
-            while data[position] != 0xFF or data[position + 1 : position + 2] in (b"\0", b""):
-                position = data.find(b"\xff", position + 1)
-                if position < 0:
-                    return header
-            if position > found:
-                header.stray.append((found, position))
-            while data[position + 1 : position + 2] == b"\xff":  # padding
-                position += 1
-            marker = int.from_bytes(data[position + 1 : position + 2], "big")
+            marker = data[position + 1]
+            if data[position] != 0xFF or marker in (0, 0xFF):  # stray bytes, or padding
+                found = position
+                while data[position] != 0xFF or data[position + 1 : position + 2] in (b"\0", b""):
+                    position = data.find(b"\xff", position + 1)
+                    if position < 0:
+                        return header
+                if position > found:
+                    header.stray.append((found, position))
+                while data[position + 1 : position + 2] == b"\xff":
+                    position += 1
+                marker = int.from_bytes(data[position + 1 : position + 2], "big")
             if marker in (0xDA, 0xD9):  # start of scan, end of image
                 header.scan = position
                 break
@@ -239,8 +241,8 @@ def _check_quantisation(tables: bytes) -> None:
     while position < len(tables):
         wide = tables[position] >> 4 != 0
         table = tables[position + 1 : position + 1 + (128 if wide else 64)]
-        values = struct.unpack(f">{len(table) // 2}H", table[: len(table) // 2 * 2])
-        if 0 in (values if wide else table):
+        count = len(table) // 2
+        if 0 in (struct.unpack(f">{count}H", table[: 2 * count]) if wide else table):
             raise ItemError("decode", "damaged or truncated JPEG: a quantisation table holds zeros")
         position += 1 + len(table)
 
