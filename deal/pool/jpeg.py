@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -29,6 +30,8 @@ __all__ = ["decode_jpeg", "jpeg_size"]
 
 _ZEROS, _END = bytes(64), b"\xff\xd9"
 _SOF = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: all with Huffman codes
+_SCAN = b"\xff\xda"
+_COMMON = 4096  # bytes that several files may share before their scans: tables, without a preview
 
 
 def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:
@@ -134,6 +137,12 @@ class _Header:
 
         ``only_size`` ends with the first frame header.
         """
+        scan = data.find(_SCAN, 0, _COMMON)
+        known = _known(data[: scan + 4]) if 0 < scan <= len(data) - 4 else None
+        return known or cls._read(data, only_size=only_size)
+
+    @classmethod
+    def _read(cls, data: bytes, *, only_size: bool = False) -> _Header:
         header, position = cls(), 2
         while position + 4 <= len(data):
             marker = data[position + 1]
@@ -233,6 +242,21 @@ class _Header:
                 start = self.scan + match.end() + 2 * count
                 changed[start : start + 3] = b"\0\x3f\0"
         return None if changed == data else bytes(changed)
+
+
+@lru_cache(maxsize=64)
+def _known(beginning: bytes) -> _Header | None:
+    """The header that ends with these bytes, if one does: frames of one camera often share it.
+
+    ``beginning`` ends behind the first marker of a scan and its length. If that marker ends the
+    header, whatever follows in the file, nothing behind it was looked at.
+    """
+    try:
+        header = _Header._read(beginning)
+    except ItemError:
+        return None
+    frames = sum(marker in _SOF for marker, _ in header.segments)
+    return header if header.scan == len(beginning) - 4 and frames == 1 else None
 
 
 def _check_quantisation(tables: bytes) -> None:
