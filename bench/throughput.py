@@ -16,6 +16,7 @@ from deal.bench.failed import FailedCheckError
 from deal.bench.report import Report, Row
 from deal.bench.timing import ratios, spread
 from deal.machine.cores import available_cores
+from deal.machine.handover import Crew
 from deal.machine.threads import Stages, ordered
 from deal.pool.decode import decode
 from deal.pool.listing import Pool
@@ -256,8 +257,8 @@ def _queue(rows: int, layout: Layout) -> None:
     """Numbers through the threads and queues of a run, which do nothing with them."""
 
     def source(_: object) -> Iterator[int]:
-        with ThreadPoolExecutor(layout.sessions) as executor:
-            for _, number in ordered(executor, lambda n: n, range(rows), 2 * layout.sessions):
+        with Crew(layout.sessions, "deal-bench") as crew:
+            for _, number in ordered(crew, lambda n: n, range(rows), 2 * layout.sessions):
                 yield number
 
     workers = [lambda work: work] * layout.sessions

@@ -1,11 +1,32 @@
-"""Arrow for a process that has no use for pandas."""
+"""Arrow at the start of a process: without pandas, and its larger modules on first use."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["without_pandas"]
+__all__ = ["compute", "parquet", "without_pandas"]
+
+
+class _OnFirstUse:
+    """A module that is imported when the first of its names is asked for."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(import_module(self._module), name)
+        setattr(self, name, value)
+        return value
+
+
+if TYPE_CHECKING:
+    from pyarrow import compute, parquet
+else:  # a run scores its first image before it has a row to compare or to write
+    compute = _OnFirstUse("pyarrow.compute")
+    parquet = _OnFirstUse("pyarrow.parquet")
 
 
 def without_pandas() -> None:

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from queue import Empty, Queue
+from queue import Empty
 from threading import Thread
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from deal.errors import DealError
+from deal.machine.handover import Bounded, Call, Crew, no_thread
 
 __all__ = ["Stages", "ordered", "overlapped"]
 
@@ -63,8 +63,8 @@ class Stages(Generic[Work, Result]):
         depth: int,
     ) -> None:
         self._source = source
-        self._work: Queue[Work | _End] = Queue(depth)
-        self._results: Queue[Result | _End] = Queue(depth)
+        self._work: Bounded[Work | _End] = Bounded(depth)
+        self._results: Bounded[Result | _End] = Bounded(depth)
         self._stopped = False
         self._running = 1 + len(workers)
         self._error: BaseException | None = None
@@ -97,7 +97,7 @@ class Stages(Generic[Work, Result]):
                 self._stopped = True
                 self._threads, self._running = self._threads[:started], started
                 self._abandon()
-                raise _no_thread(error) from error
+                raise no_thread(error) from error
         return self
 
     def __exit__(
@@ -132,7 +132,7 @@ class Stages(Generic[Work, Result]):
         ended = False
         while self._running:
             with suppress(Empty):
-                work = None if ended else self._work.get_nowait()
+                work = None if ended else self._work.get(timeout=0)
                 if isinstance(work, _End):
                     self._work.put(work)
                     ended = True
@@ -184,27 +184,20 @@ class Stages(Generic[Work, Result]):
         self._work.put(work)  # for the other workers; nothing comes after it
 
 
-def _no_thread(error: RuntimeError) -> DealError:
-    return DealError(
-        f"no thread can be started ({error}): raise the limit of processes (ulimit -u, or that of "
-        "the container) or of memory, or lower --sessions, --threads and --decode-threads"
-    )
-
-
 def ordered(
-    executor: Executor, function: Callable[[In], Out], items: Iterable[In], window: int
+    executor: Executor | Crew, function: Callable[[In], Out], items: Iterable[In], window: int
 ) -> Iterator[tuple[In, Out]]:
     """Map in the executor's threads, ``window`` items ahead, and yield in the order of the items.
 
     Thanks to this order batches, and therefore all numbers, are the same in every run.
     """
-    waiting: deque[tuple[In, Future[Out]]] = deque()
+    waiting: deque[tuple[In, Future[Out] | Call[In, Out]]] = deque()
     try:
         for item in items:
             try:
                 waiting.append((item, executor.submit(function, item)))
             except RuntimeError as error:
-                raise _no_thread(error) from error
+                raise no_thread(error) from error
             if len(waiting) >= window:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -255,7 +248,7 @@ def overlapped(
             try:
                 waiting.append((executor.submit(function, entry), size))
             except RuntimeError as error:
-                raise _no_thread(error) from error
+                raise no_thread(error) from error
             held += size
         while waiting:
             first, _ = waiting.popleft()

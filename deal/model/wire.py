@@ -41,22 +41,31 @@ def fields(message: memoryview, known: Mapping[int, int]) -> Iterator[tuple[int,
     """
     at, end = 0, len(message)
     while at < end:
-        begin = at
-        tag, at = _varint(message, at, 5)
+        tag = message[at]
+        if tag < 0x80:  # as nearly all are, and a model has tens of thousands
+            at += 1
+        else:
+            begin = at
+            tag, at = _varint(message, at, 5)
+            if tag >= 2**32 or at - begin > (tag.bit_length() + 6) // 7:
+                raise ValueError("no tag of a protocol buffer")
         number, wire = tag >> 3, tag & 7
-        if number == 0 or tag >= 2**32 or at - begin > max((tag.bit_length() + 6) // 7, 1):
+        if number == 0:
             raise ValueError("no tag of a protocol buffer")
         value: Field
         if wire == VARINT:
             value, at = _varint(message, at, 10)
         else:
             if wire == BYTES:
-                length, at = _varint(message, at, 5)
+                length = message[at]
+                at += 1
+                if length >= 0x80:
+                    length, at = _varint(message, at - 1, 5)
             elif wire in (FIXED64, FIXED32):
                 length = 8 if wire == FIXED64 else 4
             else:
                 raise ValueError("a group, or not a protocol buffer")
-            if length > min(end - at, _LONGEST):
+            if length > end - at or length > _LONGEST:
                 raise ValueError("truncated")
             value = message[at : at + length]
             at += length

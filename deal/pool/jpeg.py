@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -29,6 +30,8 @@ __all__ = ["decode_jpeg", "jpeg_size"]
 
 _ZEROS, _END = bytes(64), b"\xff\xd9"
 _SOF = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: all with Huffman codes
+_SCAN = b"\xff\xda"
+_COMMON = 4096  # bytes that several files may share before their scans: tables, without a preview
 
 
 def decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:
@@ -134,18 +137,26 @@ class _Header:
 
         ``only_size`` ends with the first frame header.
         """
+        scan = data.find(_SCAN, 0, _COMMON)
+        known = _known(data[: scan + 4]) if 0 < scan <= len(data) - 4 else None
+        return known or cls._read(data, only_size=only_size)
+
+    @classmethod
+    def _read(cls, data: bytes, *, only_size: bool = False) -> _Header:
         header, position = cls(), 2
         while position + 4 <= len(data):
-            found = position
-            while data[position] != 0xFF or data[position + 1 : position + 2] in (b"\0", b""):
-                position = data.find(b"\xff", position + 1)
-                if position < 0:
-                    return header
-            if position > found:
-                header.stray.append((found, position))
-            while data[position + 1 : position + 2] == b"\xff":  # padding
-                position += 1
-            marker = int.from_bytes(data[position + 1 : position + 2], "big")
+            marker = data[position + 1]
+            if data[position] != 0xFF or marker in (0, 0xFF):  # stray bytes, or padding
+                found = position
+                while data[position] != 0xFF or data[position + 1 : position + 2] in (b"\0", b""):
+                    position = data.find(b"\xff", position + 1)
+                    if position < 0:
+                        return header
+                if position > found:
+                    header.stray.append((found, position))
+                while data[position + 1 : position + 2] == b"\xff":
+                    position += 1
+                marker = int.from_bytes(data[position + 1 : position + 2], "big")
             if marker in (0xDA, 0xD9):  # start of scan, end of image
                 header.scan = position
                 break
@@ -233,14 +244,29 @@ class _Header:
         return None if changed == data else bytes(changed)
 
 
+@lru_cache(maxsize=64)
+def _known(beginning: bytes) -> _Header | None:
+    """The header that ends with these bytes, if one does: frames of one camera often share it.
+
+    ``beginning`` ends behind the first marker of a scan and its length. If that marker ends the
+    header, whatever follows in the file, nothing behind it was looked at.
+    """
+    try:
+        header = _Header._read(beginning)
+    except ItemError:
+        return None
+    frames = sum(marker in _SOF for marker, _ in header.segments)
+    return header if header.scan == len(beginning) - 4 and frames == 1 else None
+
+
 def _check_quantisation(tables: bytes) -> None:
     """Raise ItemError ``decode`` for a divisor of zero, which no encoder writes."""
     position = 0
     while position < len(tables):
         wide = tables[position] >> 4 != 0
         table = tables[position + 1 : position + 1 + (128 if wide else 64)]
-        values = struct.unpack(f">{len(table) // 2}H", table[: len(table) // 2 * 2])
-        if 0 in (values if wide else table):
+        count = len(table) // 2
+        if 0 in (struct.unpack(f">{count}H", table[: 2 * count]) if wide else table):
             raise ItemError("decode", "damaged or truncated JPEG: a quantisation table holds zeros")
         position += 1 + len(table)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from deal.machine.arrow import compute as pc
 from deal.pool.digests import DigestMap, digest
 from deal.types import PoolItem
 

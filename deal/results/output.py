@@ -26,9 +26,9 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deal.errors import OutputError, ResultsError
+from deal.machine.arrow import compute as pc
 from deal.machine.files import writing
 from deal.pool.ids import Shard
 from deal.pool.remote_path import RemotePath, place

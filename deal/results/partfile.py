@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from deal.errors import ResultsError
+from deal.machine.arrow import parquet
 from deal.machine.files import check_regular
 from deal.pool.remote_path import RemotePath
 from deal.results.remote_part import RemotePart

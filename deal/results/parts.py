@@ -18,8 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from deal.machine.arrow import compute as pc
 from deal.machine.files import replacing, sync_folder
 from deal.pool.ids import Shard
 from deal.pool.remote_path import RemotePath

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deal.errors import ResultsError
+from deal.machine.arrow import compute as pc
 from deal.pool.remote_path import place
 from deal.results.frames import Results
 from deal.results.partfile import Part

@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deal.errors import ResultsError
+from deal.machine.arrow import compute as pc
 from deal.results.parts import read_ids, read_part
 from deal.results.schema import STATUSES
 

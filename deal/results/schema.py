@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from deal.machine.arrow import compute as pc
 from deal.pool.signature import BYTES
 from deal.types import HISTOGRAM_LEVELS
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deal.errors import OutputError, ResultsError
+from deal.machine.arrow import compute as pc
 from deal.machine.files import remove_if_old
 from deal.pool.ids import Shard
 from deal.pool.remote_path import RemotePath

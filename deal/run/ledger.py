@@ -122,8 +122,6 @@ class Ledger:
         """
         self._waiting.append(outcome)
         self._rows += len(outcome.images)
-        if outcome.scores is not None:
-            self.doubts.add(outcome.scores.columns)
         self.duplicates += 0 if outcome.duplicate_of is None else len(outcome.images)
         self._judge(outcome)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
@@ -166,6 +164,8 @@ class Ledger:
         outcomes, self._waiting, self._rows = self._waiting, [], 0
         with self._lock:
             for images, regions in to_rows(outcomes):
+                if "class_pixels" in images:
+                    self.doubts.add(images)
                 for row in each_storable(images, regions, self.output.write):
                     self.scored -= row["status"] == ["ok"]
                     self.duplicates -= row["status"] == ["duplicate"]

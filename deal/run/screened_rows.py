@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
+from deal.machine.arrow import compute as pc
 from deal.machine.files import write_text
 from deal.pool.ids import Shard
 from deal.results.output import Output

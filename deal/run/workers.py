@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
 
 from deal.errors import ItemError, OutputError
 from deal.machine.cores import available_cores
+from deal.machine.handover import Crew
 from deal.machine.meter import Meter
 from deal.machine.threads import Stages, ordered
 from deal.pool.fetch import DOWNLOADS, Fetcher
@@ -218,8 +218,8 @@ class Line:
     def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """Map a function over items in the decode threads, some items ahead, in order."""
         ahead = self.decoders + self.layout.batch_size
-        with ThreadPoolExecutor(self.decoders, "deal-decode") as executor:
-            for _, result in ordered(executor, function, self.fetcher(items), ahead):
+        with Crew(self.decoders, "deal-decode") as crew:
+            for _, result in ordered(crew, function, self.fetcher(items), ahead):
                 yield result
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deal.errors import ItemError
-from deal.pool.decode import decode_bytes
+from deal.pool.decode import decode_bytes, pixels_of
 from tests.helpers.images import RGB, encode, large
 
 
@@ -117,6 +117,24 @@ def test_what_only_the_header_says_oddly_is_mended_and_the_scan_still_judged() -
     start = 2 + 2 + 16
     marked = JPEGS["baseline"][:start] + adobe + JPEGS["baseline"][start:]
     np.testing.assert_array_equal(decode_bytes(marked).image, expected)
+
+
+def test_a_header_that_an_earlier_file_had_judges_each_file_by_its_own_bytes() -> None:
+    data = JPEGS["baseline"]
+    whole = decode_bytes(data)
+    damaged = overwritten(data, scan_of(data) + 700, bytes(512))[: scan_of(data) + 1212]
+    assert "JPEG" in reason(damaged)
+    np.testing.assert_array_equal(decode_bytes(data).image, whole.image)
+    # A preview has a scan of its own, before that of the image.
+    preview = encode(noisy(24, 32), "JPEG", quality=50)
+    directory = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + directory + preview
+    framed = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    assert framed.index(b"\xff\xda") < framed.index(preview) + len(preview)
+    for _ in range(2):
+        decoded = decode_bytes(framed)
+        assert (decoded.orientation, decoded.image.shape) == (6, (160, 120, 3))
+        assert pixels_of(framed) == pixels_of(data) == 120 * 160
 
 
 def test_a_header_of_more_blocks_than_the_file_can_hold_is_refused_before_decoding() -> None:
