@@ -1,4 +1,4 @@
-"""``deal bench pipeline``, ``raster``, ``ray``, ``decode``, ``dedup``, ``memory``: pools of images."""
+"""``deal bench pipeline``, ``raster``, ``ray``, ``decode``, ``dedup``, ``memory``: whole pools."""
 
 from __future__ import annotations
 
