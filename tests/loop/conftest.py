@@ -6,6 +6,7 @@ import pytest
 
 import deal.loop.by_command as by_command
 from deal.loop.config import parse_config
+from tests.helpers.painting import paint_once
 from tests.helpers.region_loops import COMMAND, GRID, write_colours
 from tests.loop import train_colours
 
@@ -18,6 +19,11 @@ def one_thread(monkeypatch):
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def painted(monkeypatch):
+    paint_once(monkeypatch)
 
 
 @pytest.fixture
