@@ -1,10 +1,10 @@
-"""The settings of a selection as one frozen record, checked before any work."""
+"""The settings of a selection from values or their text, checked before any work; as JSON."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from deal.acquisitions import Bound, bind
@@ -14,7 +14,7 @@ from deal.acquisitions.registry import POLICIES
 from deal.errors import UsageError
 from deal.selection.budget import Budget, ClickModel, parse_budget
 from deal.selection.limits import Limits
-from deal.selection.ranking_check import check_ranking
+from deal.selection.ranking_settings import RankingSettings
 from deal.selection.rules import (
     Diverse,
     Gap,
@@ -37,75 +37,8 @@ __all__ = ["Ranking"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """The settings of a selection; :meth:`of` makes them from values or their text.
-
-    Attributes
-    ----------
-    acquisition : str
-        One of :func:`deal.acquisition_names`.
-    options : mapping
-        Options of the acquisition function: ``levels``, ``edges``, ``tail``, ``focus``, ….
-    seed : int
-        Seed of functions that take one, and of ``stochastic``.
-    stochastic : Stochastic, optional
-        Draws rows by their scores (or scores per cost) instead of taking the best.
-    budget : Budget
-    table : ``images`` or ``regions``
-        The table that is ranked.
-    cost : ``count``, ``pixels`` or ``clicks``
-        What a row costs; a budget in pixels or clicks decides it.
-    by : ``score`` or ``score-per-cost``
-        What decides the order.
-    clicks : ClickModel
-    max_per_image : int, optional
-        The largest number of regions to take from one image.
-    spread : Spread
-    near_duplicates : NearLimit
-    quotas : tuple of Quota
-    stratify : Strata, optional
-        Groups that share out a part of the budget.
-    min_gap : Gap, optional
-    gap_per : ``camera`` or ``sequence``
-        Whether cameras of a sequence keep gaps apart from each other.
-    limits : Limits
-        Limits of bytes, and of windows of time.
-    sequence_from : str, optional
-        Regular expression that gives the sequence of every id it matches.
-    exclude : IdList
-        Rows that are left out.
-    include : IdList
-        Rows that are taken first, whatever their score and the rules.
-    diverse : Diverse, optional
-        How many of the best rows k-center greedy picks from; None picks by score.
-    features : ``auto``, ``embedding`` or ``statistics``
-        What k-center greedy compares images by; ``auto`` is the embedding if there is one.
-    metric : ``cosine`` or ``euclidean``
-    """
-
-    acquisition: str = "ds"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    stochastic: Stochastic | None = None
-    budget: Budget = field(default_factory=Budget)
-    table: str = "images"
-    cost: str = "count"
-    by: str = "score"
-    clicks: ClickModel = field(default_factory=ClickModel)
-    max_per_image: int | None = None
-    spread: Spread = field(default_factory=Spread)
-    near_duplicates: NearLimit = field(default_factory=NearLimit)
-    quotas: tuple[Quota, ...] = ()
-    stratify: Strata | None = None
-    min_gap: Gap | None = None
-    gap_per: str = "camera"
-    limits: Limits = field(default_factory=Limits)
-    sequence_from: str | None = None
-    exclude: IdList = field(default_factory=IdList)
-    include: IdList = field(default_factory=IdList)
-    diverse: Diverse | None = None
-    features: str = "auto"
-    metric: str = "cosine"
+class Ranking(RankingSettings):
+    """The settings of a selection; :meth:`of` makes them from values or their text."""
 
     @classmethod
     def of(
@@ -277,7 +210,7 @@ class Ranking:
             features=features,
             metric=metric,
         )
-        check_ranking(ranking, bound)
+        ranking.check(bound)
         return ranking
 
     def bind(self, classes: tuple[str, ...] | None) -> Bound:
