@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.grouped import GroupedCommand
 
 __all__ = ["headline", "peers", "throughput"]
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @count("--rows", 50_000, "Rows without decoding.")
 @count("--images", 2_000, "JPEG files of 360x480.")
 @click.option(
@@ -30,7 +31,7 @@ def throughput(as_json: bool, output: str | None, **options: Any) -> None:
     show(run(**options), as_json, output)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @outputs
 def headline(as_json: bool, output: str | None) -> None:
     """Measure the figures of the front page, and say what moved against the stored ones.
@@ -52,7 +53,7 @@ def headline(as_json: bool, output: str | None) -> None:
         click.echo(line, err=True)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option(
     "--section",
     "sections",

@@ -11,6 +11,7 @@ import click
 
 from deal.cli.bench_options import count, outputs
 from deal.cli.common import Size, key_value
+from deal.cli.grouped import GroupedCommand
 from deal.cli.stages import Stages
 from deal.errors import OutputError
 from deal.text import printable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("model")
+@click.command("model", cls=GroupedCommand)
 @click.argument("model", type=click.Path())
 @click.option(
     "--also",

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.grouped import GroupedCommand
 
 __all__ = ["command"]
 
 
-@click.command(name="screen")
+@click.command(name="screen", cls=GroupedCommand)
 @click.argument("pool", nargs=-1)
 @click.option(
     "--model",

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.grouped import GroupedCommand
 
 __all__ = ["command"]
 
 
-@click.command(name="sources")
+@click.command(name="sources", cls=GroupedCommand)
 @count("--images", 100, "Images of 1280×720 to read.", least=2)
 @count("--rows", 300_000, "Rows of the manifest.")
 @count("--objects", 200, "Images to score from a store.")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal._install import pip_install
 from deal.cli.common import Size
 from deal.cli.ending import cleared_on_sigterm
 from deal.cli.export_lines import checkpoint_lines, conversion_lines, parity_lines
+from deal.cli.export_steps import (
+    convert_precision,
+    cut_labels,
+    export_hf_folder,
+    export_network,
+    is_int8,
+    keep_in_float,
+    put_head,
+    static_form,
+)
 from deal.cli.grouped import GroupedCommand, option
-from deal.cli.stages import Stages
-from deal.errors import DealError, UsageError
+from deal.errors import UsageError
 from deal.machine.working import scratch_folder
 from deal.text import printable
 
@@ -221,7 +228,7 @@ def command(
                 "with a second deal export"
             )
         with cleared_on_sigterm():
-            _cut(model, output, as_json=as_json)
+            cut_labels(model, output, as_json=as_json)
         return
     if is_onnx and not converts and difficulty_head is None and static is None:
         raise UsageError(
@@ -250,7 +257,7 @@ def command(
                 "embedding": embedding,
             }
             if is_encoder:
-                parity = _export(
+                parity = export_network(
                     model.removeprefix(_IMAGENET),
                     source,
                     images,
@@ -260,20 +267,20 @@ def command(
                 )
             elif is_hf:
                 name = model.removeprefix(_HF)
-                checkpoint = _export_hf(name, source, images, input_size=input_size, **checks)
+                checkpoint = export_hf_folder(name, source, images, input_size=input_size, **checks)
                 parity = checkpoint.parity
             else:
-                parity = _export(model, source, images, **checks)
+                parity = export_network(model, source, images, **checks)
         if difficulty_head is not None:
             headed = str(folder / "headed.onnx") if changes else output
-            _put_head(source, difficulty_head, headed)
+            put_head(source, difficulty_head, headed)
             source = headed
-        if precision == "int8" and is_onnx and _is_int8(source):
-            kept = _keep_in_float(source, output)
+        if precision == "int8" and is_onnx and is_int8(source):
+            kept = keep_in_float(source, output)
         elif converts:
-            conversion = _convert(source, output, precision, images, quiet, options)
+            conversion = convert_precision(source, output, precision, images, quiet, options)
         elif static is not None:
-            of_static = _make_static(source, output, static, images, tolerance)
+            of_static = static_form(source, output, static, images, tolerance)
     if as_json:
         told = checkpoint or parity
         document = {} if told is None else told.to_dict()
@@ -305,23 +312,6 @@ def command(
     click.echo("\n".join([*lines, f"model: {printable(output)}"]))
 
 
-def _export(checkpoint: str, output: str, images: str | None, **options: Any) -> Parity:
-    export: Callable[..., Parity]
-    try:
-        if "input_size" in options:
-            from deal.export.encoder import export_encoder as export
-        else:
-            from deal.export.onnx import export_checkpoint as export
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "onnx", "onnxscript"):
-            raise
-        raise DealError(f"export needs {error.name}: {pip_install('train', 'ort')}") from error
-    from deal.export.images import PoolImages
-
-    found = None if images is None else PoolImages.of(images)
-    return export(checkpoint, output, images=found, **options)
-
-
 def _check_source(model: str, is_named: bool, input_size: tuple[int, int] | None) -> None:
     if input_size is not None and not is_named:
         raise UsageError("--input-size is for hf:DIR and imagenet:NAME: for others see --static")
@@ -329,105 +319,3 @@ def _check_source(model: str, is_named: bool, input_size: tuple[int, int] | None
         raise UsageError(
             f"{model} is a folder: for a checkpoint of transformers name it hf:{model}"
         )
-
-
-def _export_hf(folder: str, output: str, images: str | None, **options: Any) -> HfExport:
-    try:
-        from deal.export.hf import export_hf
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "onnx", "onnxscript", "transformers", "huggingface_hub"):
-            raise
-        raise DealError(
-            f"hf:DIR needs {error.name}: {pip_install('hf', 'train', 'ort')}"
-        ) from error
-    from deal.export.images import PoolImages
-
-    found = None if images is None else PoolImages.of(images)
-    return export_hf(folder, output, images=found, **options)
-
-
-def _cut(model: str, output: str, *, as_json: bool) -> None:
-    try:
-        from deal.export.cut import cut_argmax
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise DealError(f"--cut needs the package onnx: {pip_install('convert', 'ort')}") from error
-    cut = cut_argmax(model, output)
-    if as_json:
-        click.echo(json.dumps({"cut": cut.to_dict()}, indent=1))
-        return
-    last = " (state output_layout nhwc)" if cut.layout == "nhwc" else ""
-    click.echo(
-        f"removed {', '.join(cut.removed)}, of which output {printable(cut.output)!r} came; the "
-        f"logits{last} give the same labels in all {cut.cells} cells of noise"
-    )
-    click.echo(f"model: {printable(output)}")
-
-
-def _put_head(source: str, head: str, output: str) -> None:
-    try:
-        from deal.export.head import with_head
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise DealError(
-            f"--difficulty-head needs the package onnx: {pip_install('convert', 'ort')}"
-        ) from error
-    with_head(source, head, output)
-
-
-def _convert(
-    source: str,
-    output: str,
-    precision: str,
-    images: str | None,
-    quiet: bool,
-    options: dict[str, Any],
-) -> Conversion:
-    try:
-        from deal.export.precision import convert
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise DealError(
-            f"--precision needs the package onnx: {pip_install('convert', 'ort')}"
-        ) from error
-    options["search_seconds"] = 60 * options.pop("search_minutes")
-    with Stages(enabled=not quiet) as progress:
-        return convert(source, output, precision, images=images, progress=progress, **options)
-
-
-def _is_int8(model: str) -> bool:
-    from deal.model.spec import read_spec
-
-    return read_spec(model).precision == "int8"
-
-
-def _keep_in_float(model: str, output: str) -> list[str]:
-    try:
-        from deal.export.float_layers import rewrite
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise DealError(
-            f"--precision needs the package onnx: {pip_install('convert', 'ort')}"
-        ) from error
-    return rewrite(model, output)
-
-
-def _make_static(
-    source: str, output: str, size: tuple[int, int], images: str | None, tolerance: float
-) -> Parity:
-    try:
-        from deal.export.static import make_static
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise DealError(
-            f"--static needs the package onnx: {pip_install('convert', 'ort')}"
-        ) from error
-    from deal.export.images import PoolImages
-
-    found = None if images is None else PoolImages.of(images)
-    return make_static(source, output, size, images=found, tolerance=tolerance)

@@ -41,7 +41,7 @@ from deal.pool.manifest_tables import (
     simple_columns,
     table_batches,
 )
-from deal.pool.manifest_times import UNITS, is_missing, nanoseconds, number, unit_of
+from deal.pool.manifest_times import Times
 from deal.pool.schemes import REMOTE, is_remote
 
 __all__ = [
@@ -193,7 +193,7 @@ class Describing:
 
     def __init__(self, path: str, say: Callable[[str], None]) -> None:
         self._path = path
-        self._times = _Times(path, say)
+        self._times = Times(path, say)
 
     def __call__(self, line: int, values: dict[str, Any]) -> Described:
         """Read the values of a row; raises PoolError."""
@@ -279,91 +279,6 @@ class _Columns:
 
     def _twice(self, name: str) -> PoolError:
         return PoolError(f"manifest {self._path!r} has the column {name!r} twice; rename one")
-
-
-class _Times:
-    """Nanoseconds of each row; what all rows together tell of the unit."""
-
-    def __init__(self, path: str, say: Callable[[str], None]) -> None:
-        self._path = path
-        self._say = say
-        self._unit: str | None = None  # of the column timestamp, once it is known
-        self._foreign = False  # the column timestamp is no time that can be read
-        self._seen: set[str | None] = set()  # units that values of timestamp_ns could have
-        self._count = 0
-
-    def __call__(self, line: int, values: dict[str, Any]) -> int | None:
-        """The time of a row, whose column is taken out of the values."""
-        if "timestamp_ns" in values:
-            return self._exact(line, values.pop("timestamp_ns"))
-        value = values.get("timestamp")
-        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if self._foreign:
-            return None
-        if is_missing(value):
-            values.pop("timestamp", None)
-            return None
-        if self._unit is None and not isinstance(value, Stamp):
-            self._unit = unit_of(value)
-            if self._unit is None:
-                self._foreign = True
-                self._say(
-                    "its column 'timestamp' is an attribute, since it holds neither dates nor times"
-                    " since 1970; call it 'timestamp_ns' if it counts nanoseconds"
-                )
-                return None
-        found = nanoseconds(value, self._unit or "nanoseconds")
-        if found is None or (self._unit not in (None, "text") and unit_of(value) != self._unit):
-            raise malformed(
-                self._path, line, f"'timestamp' is {value!r}, not in {self._unit} as those before"
-            )
-        what = "dates" if self._unit in (None, "text") else self._unit
-        self._say(f"its column 'timestamp' is the time of the images, read as {what}")
-        del values["timestamp"]
-        return found
-
-    def count(self, column: Any) -> None:
-        """Of whole numbers of ``timestamp_ns``: how many there are, and in which units."""
-        import pyarrow.compute as pc
-
-        ends = pc.min_max(column).as_py()
-        self._count += len(column) - column.null_count
-        if ends["min"] is not None and len(self._seen) < 2:
-            # Units are spans of numbers, one above the other: both ends in one, all in one.
-            self._seen |= {unit_of(ends["min"]), unit_of(ends["max"])}
-
-    def check(self) -> None:
-        """PoolError if all of ``timestamp_ns`` is in another unit."""
-        if self._count > 1 and len(self._seen) == 1:
-            (unit,) = self._seen
-            if unit not in (None, "nanoseconds"):
-                raise PoolError(
-                    f"manifest {self._path!r}: every 'timestamp_ns' is a time between 1990 and "
-                    f"2100 if it counts {unit}, and next to nothing in nanoseconds: call the "
-                    f"column 'timestamp', or multiply it by {UNITS[str(unit)]}"
-                )
-
-    def _exact(self, line: int, value: Any) -> int | None:
-        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if isinstance(value, Stamp):
-            return value.nanoseconds
-        if is_missing(value):
-            return None
-        exact = number(value)
-        found = nanoseconds(value, "nanoseconds")
-        if exact is None or found is None or exact != found:
-            raise malformed(
-                self._path,
-                line,
-                f"'timestamp_ns' is {value!r}, not a 64-bit integer (dates and other units go into "
-                "a column 'timestamp')",
-            )
-        if isinstance(value, float) or (isinstance(value, str) and value.strip("+-0123456789 ")):
-            self._say("its 'timestamp_ns' are floating-point numbers, which are exact to 256 ns")
-        self._count += 1
-        if len(self._seen) < 2:
-            self._seen.add(unit_of(exact))
-        return found
 
 
 def _row(path: str, folder: str, line: int, uri: Any, said: Described) -> ManifestRow:

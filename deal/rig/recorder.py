@@ -8,12 +8,9 @@ belong to the kept set, and the files with final names are never more than the b
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +23,10 @@ from deal._options import takes
 from deal.errors import OutputError, UsageError
 from deal.machine.files import lock
 from deal.rig.files import FrameFiles, make_folder
-from deal.rig.journal import END, FRAME, LOST, PINNED, RULES, SENT, Journal, Record
-from deal.rig.link import Link
+from deal.rig.journal import END, FRAME, PINNED, SENT, Journal, Record
 from deal.rig.places import Place, Places
-from deal.selection.stream import Decision, Frame, Stream, StreamCounters, number_of
+from deal.rig.recovery import recover
+from deal.selection.stream import Decision, Frame, StreamCounters, number_of
 from deal.selection.stream_rules import StreamOptions, StreamRules
 
 __all__ = ["Recorder"]
@@ -72,19 +69,10 @@ class Recorder:
     ) -> None:
         self.folder = Path(folder)
         self._files = FrameFiles(self.folder / "frames")
-        self._rules = StreamRules.of(**options)
-        self._again = again is not False
-        self._coming = None if isinstance(again, bool) else set(map(number_of, again))
-        self._remember = remember
-        self.decided: dict[int, Decision] = {}
+        rules = StreamRules.of(**options)
+        coming = again if isinstance(again, bool) else set(map(number_of, again))
         self._held: dict[int, bytes] = {}  # frames that are undecided, or not written yet
-        self._names: dict[int, str] = {}  # of files, and of what is held
-        self._homes: dict[int, tuple[int, int]] = {}  # hashes of sequence and camera
-        self._link = Link(self._rules)
-        self._written: set[int] = set()  # kept, with a file
-        self._unwritten: set[int] = set()  # kept, without a file
         self._evicted: dict[int, list[Path]] = {}  # files to remove, by frame
-        self._before = np.empty(0, np.uint64)  # numbers of an earlier run's frames, sorted
         self._renamed: list[int] = []
         with ExitStack() as opened:
             try:
@@ -97,10 +85,19 @@ class Recorder:
                 self._journal = Journal(self.folder / "journal.bin")
                 opened.callback(self._journal.close)
                 self._places = Places(self.folder / "places.jsonl")
-                self._stream = self._recovered()
+                found = recover(
+                    self.folder, rules, self._journal, self._files, again=coming, remember=remember
+                )
             except OSError as error:
                 raise self._failed(error) from error
             self._opened = opened.pop_all()
+        self._trip = found.trip
+        self.decided = found.trip.decided
+        self._stream, self._link = found.trip.stream, found.trip.link
+        self._names = found.names  # of files, and of what is held
+        self._written = found.written  # kept, with a file
+        self._unwritten = found.unwritten  # kept, without a file
+        self._before = found.before
 
     @property
     def counters(self) -> StreamCounters:
@@ -161,15 +158,13 @@ class Recorder:
         self._held[number] = data
         if sequence is not None or camera is not None:
             self._places.add((frame.sequence, frame.camera), (sequence, camera))
-        self._meet(frame)
         self._journal.append(Record(FRAME, frame))
-        return self._carry_out(self._stream.take(frame, frame_id))
+        return self._carry_out(self._trip.take(frame, frame_id))
 
     def end(self) -> list[Decision]:
         """Decide all that waits, as at the end of a trip; raises OutputError as :meth:`push`."""
         self._journal.append(Record(END))
-        self._link.end()
-        decisions = self._carry_out(self._stream.finish())
+        decisions = self._carry_out(self._trip.end())
         self._flush(sync=True)
         return decisions
 
@@ -179,7 +174,7 @@ class Recorder:
 
     def place_of(self, frame_id: str) -> Place:
         """The sequence and the camera of a kept frame; None where it had none."""
-        return self._places.of(self._homes.get(number_of(frame_id), (0, 0)))
+        return self._places.of(self._trip.homes.get(number_of(frame_id), (0, 0)))
 
     # ---- over a link that takes nothing back ----------------------------------------------------
 
@@ -200,8 +195,7 @@ class Recorder:
             return None
         number = number_of(found.id)
         if number not in self._link.pinned:
-            self._stream.pin(number)
-            self._link.pinned.add(number)
+            self._trip.pin(number)
             self._journal.append(Record(PINNED, Frame(number, 0, 0, 0.0, 0, 0, None)))
             self._flush(sync=True)
         return found
@@ -275,7 +269,6 @@ class Recorder:
         return at < len(self._before) and int(self._before[at]) == number
 
     def _carry_out(self, told: list[tuple[int, Decision]]) -> list[Decision]:
-        self._note(told)
         for number, decision in told:
             if decision.action == "keep":
                 self._evicted.pop(number, None)  # it was to be removed from a disk that failed
@@ -287,18 +280,9 @@ class Recorder:
             if not decision.waiting:
                 self._held.pop(number, None)
                 self._names.pop(number, None)
-                self._homes.pop(number, None)
+                self._trip.homes.pop(number, None)
         self._flush(sync=bool(told))
         return [decision for _, decision in told]
-
-    def _meet(self, frame: Frame) -> None:
-        """Remember where a frame comes from, and that time has gone on."""
-        self._homes[frame.number] = (frame.sequence, frame.camera)
-        self._link.meet(frame.timestamp_ns)
-
-    def _note(self, told: list[tuple[int, Decision]]) -> None:
-        if self._remember:
-            self.decided.update(told)
 
     def _evict(self, number: int, *, hold: bool) -> None:
         self._unwritten.discard(number)
@@ -352,75 +336,6 @@ class Recorder:
             self._written.add(number)
             self._held.pop(number, None)
         self._renamed.clear()
-
-    # ---- after a restart -----------------------------------------------------------------------
-
-    def _recovered(self) -> Stream:
-        """The stream as the journal tells it, with the folder brought in line."""
-        text = json.dumps(asdict(self._rules), default=str, sort_keys=True)
-        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-        records = self._journal.records
-        if not records:
-            self._journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, 0, 0, None)))
-            self._journal.sync()
-        elif records[0].kind != RULES or records[0].frame.number != digest:
-            raise UsageError(
-                f"{self.folder} was recorded with other rules: choose another folder, or the rules "
-                "that it began with"
-            )
-        files = self._files.found()
-        lost = {record.frame.number for record in records if record.kind == LOST}
-        while True:
-            stream = self._pushed(records, lost, files)
-            gone = (stream.kept_numbers() | stream.waiting_numbers()) - set(files)
-            gone -= gone if self._again and self._coming is None else self._coming or set()
-            if not gone:
-                break
-            for number in sorted(gone):
-                self._journal.append(Record(LOST, Frame(number, 0, 0, 0.0, 0, 0, None)))
-            lost |= gone
-        if not self._again and len(records) > 1:
-            # Frames that are gone no longer tell the time, so what has a file is decided now.
-            self._journal.append(Record(END))
-            self._note(stream.finish())
-        kept = stream.kept_numbers()
-        self._journal.sync()
-        numbers = [record.frame.number for record in records if record.kind == FRAME]
-        self._before = np.sort(np.array(numbers, np.uint64))
-        self._journal.records = []
-        for number in set(files) - kept:
-            files.pop(number)[0].unlink(missing_ok=True)
-        for number, (path, name) in files.items():
-            self._names[number] = name
-            self._files.rename(path, name)
-        self._written = set(files)
-        self._unwritten = kept - set(files)
-        return stream
-
-    def _pushed(
-        self, records: list[Record], lost: set[int], files: dict[int, tuple[Path, str]]
-    ) -> Stream:
-        stream = Stream.of(self._rules)
-        self.decided.clear()
-        self._homes.clear()
-        self._link = Link(self._rules)
-        for record in records:
-            number = record.frame.number
-            if record.kind == END:
-                self._link.end()
-                self._note(stream.finish())
-            elif record.kind == FRAME and number not in lost and not stream.knows(number):
-                name = files[number][1] if number in files else f"#{number}"
-                self._meet(record.frame)
-                self._note(stream.take(record.frame, name))
-            elif record.kind == PINNED:
-                with suppress(ValueError):  # its data is lost
-                    stream.pin(number)
-                    self._link.pinned.add(number)
-            elif record.kind == SENT and number in self._link.pinned:
-                self._link.sent[number] = None
-        self._homes = {n: home for n, home in self._homes.items() if stream.knows(n)}
-        return stream
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(

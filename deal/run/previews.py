@@ -25,8 +25,8 @@ from deal.run.overlays import Rings, hot_cells, rings_of_cells, rings_of_wkt
 from deal.run.progress import Progress
 from deal.run.reopen import (
     StoredImage,
+    decode_and_map,
     function_of,
-    pixels_and_score,
     shown_function,
     stored_images,
 )
@@ -248,7 +248,9 @@ def _entry(
     thumb: int,
     max_pixels: int,
 ) -> Entry:
-    pixels, maps = pixels_and_score(stored, session, acquisition=function, max_pixels=max_pixels)
+    pixels, maps = decode_and_map(
+        stored, session.score_maps_or_errors, acquisition=function, max_pixels=max_pixels
+    )
     height, width = pixels.shape[:2]
     scale = thumb / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,17 @@ from deal.pool.locator import locate
 from deal.pool.remote_path import place
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
-from deal.scoring.maps import Maps, ScoreMap
+from deal.scoring.maps import Maps
 from deal.scoring.masks import load_masks
 from deal.scoring.session import Session
 from deal.types import PoolItem
 
 __all__ = [
     "StoredImage",
+    "decode_and_map",
     "function_of",
     "latest_run",
     "map_pass",
-    "pixels_and_maps",
-    "pixels_and_score",
     "ranking_function",
     "reopen",
     "shown_function",
@@ -40,6 +39,7 @@ __all__ = [
 ]
 
 Source = str | os.PathLike[str]
+Drawn = TypeVar("Drawn")
 Mapped: TypeAlias = "tuple[str, NDArray[np.uint8], Maps] | tuple[str, None, ItemError]"
 
 _NAMED = ("engine", "flip", "dropout_passes", "dropout_seed", "raster", "scaled_decode")
@@ -250,8 +250,11 @@ def map_pass(
         try:
             if item_id not in images:
                 raise ItemError("io", "no row of the results has this id")
-            pixels, maps = pixels_and_maps(
-                images[item_id], session, acquisition=acquisition, max_pixels=max_pixels
+            pixels, maps = decode_and_map(
+                images[item_id],
+                session.maps_or_errors,
+                acquisition=acquisition,
+                max_pixels=max_pixels,
             )
         except (ItemError, MemoryError, ModelError, RuntimeError) as error:
             yield item_id, None, fault(error, "drawing its maps")
@@ -259,36 +262,22 @@ def map_pass(
             yield item_id, pixels, maps
 
 
-def pixels_and_maps(
+def decode_and_map(
     image: StoredImage,
-    session: Session,
+    draw: Callable[..., Sequence[Drawn | ItemError]],
     *,
     acquisition: str | Mapping[str, Any] | None,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[NDArray[np.uint8], Maps]:
-    """Decode one stored image and draw its maps; raises ItemError with the reason why not."""
-    pixels = _decoded(image, max_pixels)
-    cameras = [image.item.camera]
-    maps = session.maps_or_errors([pixels], acquisition=acquisition, cameras=cameras)[0]
-    if isinstance(maps, ItemError):
-        raise maps
-    return pixels, maps
+) -> tuple[NDArray[np.uint8], Drawn]:
+    """Decode one stored image and draw its maps; raises ItemError with the reason why not.
 
-
-def pixels_and_score(
-    image: StoredImage,
-    session: Session,
-    *,
-    acquisition: str | Mapping[str, Any] | None,
-    max_pixels: int = MAX_PIXELS,
-) -> tuple[NDArray[np.uint8], ScoreMap]:
-    """As `pixels_and_maps`, without the maps that do not rank."""
+    ``draw`` is `Session.maps_or_errors`, or `Session.score_maps_or_errors` for the maps that rank.
+    """
     pixels = _decoded(image, max_pixels)
-    cameras = [image.item.camera]
-    shown = session.score_maps_or_errors([pixels], acquisition=acquisition, cameras=cameras)[0]
-    if isinstance(shown, ItemError):
-        raise shown
-    return pixels, shown
+    found = draw([pixels], acquisition=acquisition, cameras=[image.item.camera])[0]
+    if isinstance(found, ItemError):
+        raise found
+    return pixels, found
 
 
 def _decoded(image: StoredImage, max_pixels: int) -> NDArray[np.uint8]:

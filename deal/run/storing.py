@@ -16,7 +16,7 @@ from deal.results.maps import KINDS, map_stamp, to_stored, write_map
 from deal.results.reading import iter_results
 from deal.run.makers import Makers
 from deal.run.progress import Progress
-from deal.run.reopen import StoredImage, pixels_and_maps, stored_images
+from deal.run.reopen import StoredImage, decode_and_map, stored_images
 from deal.scoring.faults import fault
 from deal.scoring.session import Session
 
@@ -122,7 +122,9 @@ class _Folder:
     def _make(self, session: Session, image: StoredImage) -> str | None:
         """Store the maps of one image; or the reason why there are none."""
         try:
-            _, maps = pixels_and_maps(image, session, acquisition=None, max_pixels=self._max_pixels)
+            _, maps = decode_and_map(
+                image, session.maps_or_errors, acquisition=None, max_pixels=self._max_pixels
+            )
         except (ItemError, MemoryError, ModelError, RuntimeError) as error:
             return fault(error, "drawing its maps").message
         for kind in self._kinds:

@@ -13,7 +13,7 @@ import deal.export.onnx
 from deal.cli.export import command
 from deal.engines import open_engine
 from deal.errors import ModelError, OutputError, PoolError, UsageError
-from deal.export.onnx import export_checkpoint, to_onnx
+from deal.export.onnx import export_checkpoint
 from deal.export.parity import compare, top_k_overlap
 from deal.model.head import DifficultyHead
 from deal.model.spec import read_spec
@@ -185,6 +185,7 @@ def test_a_check_without_images_is_refused(exported):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_exports")
 def test_any_network_of_uint8_images_can_be_exported(tmp_path):
     class Tiny(torch.nn.Module):
         def __init__(self):
@@ -194,9 +195,11 @@ def test_any_network_of_uint8_images_can_be_exported(tmp_path):
         def forward(self, image):
             return self.convolution(image.permute(0, 3, 1, 2) / 255)
 
+    torch.manual_seed(0)
     network = Tiny()
     path = tmp_path / "tiny.onnx"
-    path.write_bytes(to_onnx(network, {"classes": 4}).SerializeToString())
+    model = deal.export.onnx.to_onnx(network, {"classes": 4})
+    path.write_bytes(model.SerializeToString())
     images = np.stack(scenes(3, (37, 50)))
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()

@@ -19,7 +19,7 @@ import deal
 from deal.selection.ranking import Ranking
 from deal.selection.replay import Replay, StreamLimits, replay
 from tests.helpers.streams import power_key
-from tests.oracle.stream import name_hash
+from tests.oracle.stream_frames import name_hash
 
 __all__ = ["Drive", "compared", "expected", "random_drive", "replayed", "selected", "table"]
 

@@ -24,6 +24,7 @@ __all__ = [
     "Shell",
     "blocks",
     "commands",
+    "deal",
     "links",
     "matches",
     "run_page",
@@ -116,7 +117,7 @@ class Shell:
         programs.mkdir()
         python = f"exec {sys.executable}"
         scripts = {
-            "deal": f"{python} -P -c 'from deal.cli import main; main()'",
+            "deal": f"{python} -P -c 'from tests.helpers.pages import deal; deal()'",
             "deal-score": f"{python} -P -c 'from deal.cli import score_main; score_main()'",
             "python": python,
             "make": f'test "$1" = demo && {_demo_command()} #',
@@ -153,6 +154,19 @@ class Shell:
         if self.code:
             print(f"$ {line}\n{done.stderr}")
         return done.stdout
+
+
+def deal() -> None:
+    """Run ``deal``; a network that an earlier run of the tests has traced is not traced again."""
+    from deal.cli import main
+
+    if sys.argv[1:2] == ["export"]:
+        from tests.helpers.exports import kept_exports
+
+        with kept_exports():
+            main()
+    else:
+        main()
 
 
 def _demo_command() -> str:

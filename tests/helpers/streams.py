@@ -14,6 +14,7 @@ import numpy as np
 
 from deal import _native
 from tests.oracle import stream as oracle
+from tests.oracle.stream_frames import Frame, mixed, name_hash
 
 __all__ = [
     "Case",
@@ -35,7 +36,7 @@ class Case:
     """Rules in the words of the oracle, and frames in the order of arrival."""
 
     rules: dict[str, Any]
-    frames: list[oracle.Frame]
+    frames: list[Frame]
     power: bool = False
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
@@ -70,11 +71,11 @@ def native(case: Case) -> Any:
     return _native.FrameStream(options_of(case))
 
 
-def hash_of(frame: oracle.Frame) -> int:
-    return oracle.name_hash(f"frame/{frame.id}.jpg".encode())
+def hash_of(frame: Frame) -> int:
+    return name_hash(f"frame/{frame.id}.jpg".encode())
 
 
-def push(stream: Any, frame: oracle.Frame) -> list[Any]:
+def push(stream: Any, frame: Frame) -> list[Any]:
     return stream.push(
         frame.id,
         hash_of(frame),
@@ -102,8 +103,8 @@ def oracle_events(case: Case) -> tuple[list[list[oracle.Event]], oracle.Stream]:
     events = []
     for given in case.frames:
         frame = replace(given)
-        frame.chance = oracle.mixed(
-            hash_of(frame) ^ oracle.mixed(case.seed ^ int.from_bytes(b"elpmas", "little"))
+        frame.chance = mixed(
+            hash_of(frame) ^ mixed(case.seed ^ int.from_bytes(b"elpmas", "little"))
         )
         negative = case.power and -math.inf < frame.score < 0
         if case.power and 0 <= frame.score < math.inf:
@@ -117,7 +118,7 @@ def power_key(score: float, hashed: int, seed: int) -> float:
     """Log-weight plus Gumbel noise."""
     from deal.kernel.logarithm import log
 
-    noise = ((oracle.mixed(hashed ^ oracle.mixed(seed)) >> 12) + 0.5) / 2**52
+    noise = ((mixed(hashed ^ mixed(seed)) >> 12) + 0.5) / 2**52
     weight = max(float(log(score)), -1e9)
     return weight - float(log(-log(noise)))
 
@@ -208,7 +209,7 @@ def random_case(seed: int) -> Case:
             frames.append(replace(frames[-1]))
             continue
         frames.append(
-            oracle.Frame(
+            Frame(
                 id=index,
                 t=time,
                 score=score,

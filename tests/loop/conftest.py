@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+import deal.loop.by_command as by_command
 from deal.loop.config import parse_config
+from tests.helpers.painting import paint_once
+from tests.helpers.region_loops import COMMAND, GRID, write_colours
+from tests.loop import train_colours
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +19,11 @@ def one_thread(monkeypatch):
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def painted(monkeypatch):
+    paint_once(monkeypatch)
 
 
 @pytest.fixture
@@ -57,5 +66,44 @@ def make_config(tmp_path):
             else:
                 values[section] = value
         return parse_config(values)
+
+    return make
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    """A data set of three colours."""
+    root = tmp_path / "data"
+    write_colours(root)
+    return root
+
+
+@pytest.fixture
+def make_regions(tmp_path, coloured, monkeypatch):
+    """Make the configuration of a loop over cells of that data set.
+
+    Its command runs in this process: what it is as another, test_by_command.py tests.
+    """
+    run = by_command._run
+
+    def run_here(arguments, log, lock, say):
+        if arguments[:2] != COMMAND[:2]:
+            return run(arguments, log, lock, say)
+        train_colours.main(*arguments[2:])
+        return 0
+
+    monkeypatch.setattr(by_command, "_run", run_here)
+
+    def make(**changes):
+        values = {
+            "experiment": "regions",
+            "output": str(tmp_path / "runs"),
+            "data": {"dataset": "folder", "root": str(coloured), "sequence_from": "^([^_]+)_"},
+            "training": {"command": COMMAND},
+            "rounds": {"labeled": [2, 3, 5], "regions": str(GRID)},
+            "scoring": {"device": "cpu", "sessions": 1, "threads": 1},
+            "methods": {"ds": {"acquisition": "ds"}},
+        }
+        return parse_config({**values, **changes})
 
     return make

@@ -152,11 +152,12 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
     ],
 )
 def test_what_a_command_does_wrong_is_said(make, code, error, message):
-    config = make(python(code))
+    rounds = {"labeled": [2, 4]}
+    config, mended = make(python(code), rounds=rounds), make(rounds=rounds)
     with pytest.raises(error, match=f"(?s){message}"):
         run_loop(config)
     assert not list(config.folder.rglob("metrics.json"))
-    assert run_loop(make()).finished == ("random-seed0", "ds-seed0")  # the command was mended
+    assert run_loop(mended).finished == ("random-seed0", "ds-seed0")
     with pytest.raises(OutputError, match=r"another \[training\] command"):  # and others are not it
         run_loop(config)
 
@@ -189,7 +190,8 @@ def test_a_model_without_difficulty_has_no_area_of_it(make):
 
 @pytest.mark.slow
 def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
-    work = make().folder / "common/seed0/training"
+    config = make(rounds={"labeled": [2, 4]})
+    work = config.folder / "common/seed0/training"
     work.mkdir(parents=True)
     code = (
         "import fcntl, sys, time; file = open(sys.argv[1] + '/_lock', 'w');"
@@ -198,11 +200,11 @@ def test_a_training_that_outlived_its_loop_is_not_begun_twice(make):
     with subprocess.Popen([sys.executable, "-c", code, str(work)], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
         said = []
-        report = run_loop(make(), say=said.append)
+        report = run_loop(config, say=said.append)
         other.kill()
     assert report.elsewhere == ("random-seed0", "ds-seed0")
     assert "still runs in" in said[-1]
-    assert run_loop(make()).finished == ("random-seed0", "ds-seed0")
+    assert run_loop(config).finished == ("random-seed0", "ds-seed0")
 
 
 def test_the_lock_is_inherited_by_the_command(make):

@@ -60,6 +60,7 @@ def _regions(features_config, regions="grid:16"):
     )
 
 
+@pytest.mark.usefixtures("kept_exports")
 @pytest.mark.parametrize(
     ("engine", "regions"),
     [

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections import Counter
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
 from deal import select
-from deal.errors import DealError, ModelError, OutputError, UsageError
-from deal.kernel.regions import Grid
-from deal.loop.by_recipe import RecipeLearner
-from deal.loop.config import parse_config
+from deal.errors import DealError, UsageError
 from deal.loop.experiment import run_loop
 from deal.loop.labeled import (
     Region,
@@ -29,50 +23,11 @@ from deal.loop.labeled import (
     only_regions,
     read_labeled,
     regions_of,
-    write_labeled,
 )
-from deal.loop.rounds import RoundsConfig
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.results.reading import read_regions
-from tests.helpers.cityscapes import write_cityscapes
-from tests.helpers.labeled import colour_fields
-from tests.helpers.labeled import write_labeled as write_data
-
-SCRIPT = Path(__file__).with_name("train_colours.py")
-COMMAND = [sys.executable, str(SCRIPT), "{labeled}", "{output}"]
-SIZE = (36, 52)  # of 5×7 cells of 8 pixels, the last ones 4 pixels high and wide
-GRID = Grid(8)
-ROUNDS = RoundsConfig(labeled=(2, 3), regions=str(GRID))
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Ten images to train on and three to measure on, three colours each, with noise."""
-    root = tmp_path / "data"
-    rng = np.random.default_rng(3)
-
-    write_data(root, "train", colour_fields(rng, 10, (9, 13), 4))
-    write_data(root, "val", colour_fields(rng, 3, (9, 13), 4))
-    (root / "classes.json").write_text('{"classes": ["road", "sky", "car"], "ignore_index": 9}')
-    return root
-
-
-@pytest.fixture
-def make(tmp_path, root):
-    def make(**changes):
-        values = {
-            "experiment": "regions",
-            "output": str(tmp_path / "runs"),
-            "data": {"dataset": "folder", "root": str(root), "sequence_from": "^([^_]+)_"},
-            "training": {"command": COMMAND},
-            "rounds": {"labeled": [2, 3, 5], "regions": str(GRID)},
-            "scoring": {"device": "cpu", "sessions": 1, "threads": 1},
-            "methods": {"ds": {"acquisition": "ds"}},
-        }
-        return parse_config({**values, **changes})
-
-    return make
+from tests.helpers.region_loops import ROUNDS, SIZE
 
 
 def pixels(items) -> int:
@@ -86,8 +41,8 @@ def pixels(items) -> int:
 
 
 @pytest.mark.slow
-def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(make):
-    config = make()
+def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(make_regions):
+    config = make_regions()
     run_loop(config)
     run = config.folder / "ds-seed0"
     before = read_labeled(run / "round-1/labeled.csv")
@@ -119,38 +74,11 @@ def test_a_round_labels_as_many_pixels_as_its_images_have_and_the_best_regions(m
 
 
 @pytest.mark.slow
-def test_the_command_gets_labels_that_show_the_labeled_regions_alone(make, root):
-    config = make(keep_models=True)
-    run_loop(config)
-    folder = config.folder / "ds-seed0/round-3"
-    labeled = read_labeled(folder / "labeled.csv")
-    with open(folder / "training/labeled.csv", newline="") as file:
-        rows = {row["id"]: row for row in csv.DictReader(file)}
-    assert rows.keys() == set(map(image_of, labeled))
-    partly = 0
-    for name, row in rows.items():
-        label = np.asarray(Image.open(root / "train/labels" / name))
-        given = np.asarray(Image.open(row["label"]))
-        numbers = [i.number for i in labeled if isinstance(i, Region) and i.image == name]
-        if name in labeled:
-            assert row["label"] == str(root / "train/labels" / name)
-            assert not numbers
-            continue
-        partly += 1
-        columns = GRID.shape(SIZE)[1]
-        for y in range(SIZE[0]):
-            for x in range(SIZE[1]):
-                shown = y // 8 * columns + x // 8 in numbers
-                assert given[y, x] == (label[y, x] if shown else 9)
-    assert partly > 1
-
-
-@pytest.mark.slow
-def test_a_loop_killed_after_every_file_picks_the_same_regions(make, tmp_path, monkeypatch):
+def test_a_loop_killed_after_every_file_picks_the_same_regions(make_regions, tmp_path, monkeypatch):
     methods = {"ds": {"acquisition": "ds", "stochastic": "power"}}
-    whole = make(output=str(tmp_path / "whole"), methods=methods)
+    whole = make_regions(output=str(tmp_path / "whole"), methods=methods)
     run_loop(whole)
-    config, kills, write, seen = make(methods=methods), 0, files.write_text, set()
+    config, kills, write, seen = make_regions(methods=methods), 0, files.write_text, set()
 
     class Killed(BaseException):
         pass
@@ -174,13 +102,13 @@ def test_a_loop_killed_after_every_file_picks_the_same_regions(make, tmp_path, m
 
 
 @pytest.mark.slow
-def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
+def test_methods_may_pick_whole_images_or_few_regions_of_each(make_regions):
     methods = {
         "random": {"acquisition": "random"},
         "few": {"acquisition": "entropy", "max_per_image": 9},
         "images": {"acquisition": "random", "table": "images"},
     }
-    config = make(methods=methods, seeds=[0, 1])
+    config = make_regions(methods=methods, seeds=[0, 1])
     run_loop(config)
     experiment = read_experiment(config.folder)
     runs = {run.method: run for run in experiment.runs if run.seed == 0}
@@ -209,8 +137,8 @@ def test_methods_may_pick_whole_images_or_few_regions_of_each(make):
 
 
 @pytest.mark.slow
-def test_segments_get_their_dominant_class_for_one_click_each(make, root):
-    config = make(
+def test_segments_get_their_dominant_class_for_one_click_each(make_regions, coloured):
+    config = make_regions(
         rounds={
             "labeled": [2, 3, 4],
             "regions": "components:9",
@@ -233,7 +161,8 @@ def test_segments_get_their_dominant_class_for_one_click_each(make, root):
         counted = json.loads((run / f"round-{number}/metrics.json").read_text())["labels"]
         assert (counted["images"], counted["clicks"]) == (2, len(clicked))
         full = {
-            name: np.array(Image.open(root / "train/labels" / name)) for name in images_of(labeled)
+            name: np.array(Image.open(coloured / "train/labels" / name))
+            for name in images_of(labeled)
         }
         given, pixels = {}, 0
         for name, regions in regions_of(labeled).items():
@@ -266,9 +195,9 @@ def test_segments_get_their_dominant_class_for_one_click_each(make, root):
 
 
 @pytest.mark.slow
-def test_superpixels_may_be_labeled_to_as_many_pixels_as_images_have(make):
+def test_superpixels_may_be_labeled_to_as_many_pixels_as_images_have(make_regions):
     pytest.importorskip("skimage")
-    config = make(rounds={"labeled": [2, 3, 4], "regions": "slic:12"})
+    config = make_regions(rounds={"labeled": [2, 3, 4], "regions": "slic:12"})
     run_loop(config)
     for number, count in ((2, 3), (3, 4)):
         labeled = read_labeled(config.folder / f"ds-seed0/round-{number}/labeled.csv")
@@ -281,9 +210,9 @@ def test_superpixels_may_be_labeled_to_as_many_pixels_as_images_have(make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["regions", "images"])
-def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, table):
+def test_a_method_may_draw_by_its_scores_anew_in_every_round(make_regions, tmp_path, table):
     methods = {"power": {"acquisition": "ds", "stochastic": "power:1..9", "table": table}}
-    config = make(methods=methods, seeds=[0, 1])
+    config = make_regions(methods=methods, seeds=[0, 1])
     run_loop(config)
     asked = {}
     for seed, number in product((0, 1), (1, 2)):
@@ -304,153 +233,19 @@ def test_a_method_may_draw_by_its_scores_anew_in_every_round(make, tmp_path, tab
             ]
             assert picks != best[:10]
     assert len(set(asked.values())) == 4
-    again = make(methods=methods, output=str(tmp_path / "again"))
+    again = make_regions(methods=methods, output=str(tmp_path / "again"))
     run_loop(again)
     name = "power-seed0/round-3/labeled.csv"
     assert (again.folder / name).read_bytes() == (config.folder / name).read_bytes()
 
 
-def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make):
-    config = make(methods={"strict": {"acquisition": "ds", "max_per_image": 1}})
+def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make_regions):
+    config = make_regions(methods={"strict": {"acquisition": "ds", "max_per_image": 1}})
     with pytest.raises(
         DealError,
         match=r"strict-seed0 round 1: the rules of \[methods.strict\] allow only regions of",
     ):
         run_loop(config)
-
-
-def changed(tmp_path: Path, before: str = "", after: str = "") -> dict[str, list[str]]:
-    """``[training]`` of the small training, with lines before and after it."""
-    script = tmp_path / "changed.py"
-    script.write_text(
-        f"import json, sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
-        f"import onnx, train_colours\n{before}\ntrain_colours.main(*sys.argv[1:])\n{after}\n"
-    )
-    return {"command": [sys.executable, str(script), "{labeled}", "{output}"]}
-
-
-@pytest.mark.slow
-def test_a_model_whose_images_have_another_size_than_before_cannot_pick(make, tmp_path):
-    resize = (
-        "model = onnx.load(sys.argv[2])\n"
-        "contract = json.loads(model.metadata_props[0].value)\n"
-        "contract['input_size'] = [8 * len(open(sys.argv[1]).readlines()), 52]\n"
-        "model.metadata_props[0].value = json.dumps(contract)\n"
-        "onnx.save(model, sys.argv[2])\n"
-    )
-    config = make(training=changed(tmp_path, after=resize))
-    with pytest.raises(ModelError, match=r"has several \(24x52, .*, the same in every round"):
-        run_loop(config)
-
-
-def test_images_of_several_sizes_have_no_common_cells(make, root):
-    for kind in ("images", "labels"):
-        path = root / "train" / kind / "frame_004.png"
-        Image.open(path).resize((48, 24), Image.Resampling.NEAREST).save(path)
-    with pytest.raises(ModelError, match=r"several \(24x48, 36x52\): give it an input_size"):
-        run_loop(make())
-
-
-@pytest.fixture
-def trained_by_deal(make, root):
-    """An experiment that deal trains itself."""
-
-    def configure(**changes):
-        training = {"steps": 9, "width": 0.1, "batch_size": 2, "grid": [4, 6], "threads": 1}
-        return make(
-            data={"dataset": "folder", "root": str(root), "size": [32, 48]},
-            training=training,
-            scoring={"engine": "torch", "device": "cpu", "sessions": 1, "threads": 1},
-            **changes,
-        )
-
-    return configure
-
-
-@pytest.mark.slow
-def test_deal_trains_on_the_labeled_regions_alone(trained_by_deal, monkeypatch):
-    seen = []
-    config = trained_by_deal()
-    from deal.training.batches import batch_maker
-
-    def recorded(samples, augment, device):
-        seen.append(samples)
-        return batch_maker(samples, augment, device)
-
-    monkeypatch.setattr("deal.training.epochs.batch_maker", recorded)
-    run_loop(config)
-    pool = RecipeLearner(config, config.training).pool
-    labeled = read_labeled(config.folder / "ds-seed0/round-3/labeled.csv")
-    samples = seen[-1]
-    assert [f"{sample.name}.png" for sample in samples] == [
-        pool.ids[index] for index in pool.indices({*map(image_of, labeled)})
-    ]
-    for sample in samples:
-        regions = [item for item in labeled if image_of(item) == f"{sample.name}.png"]
-        full = np.asarray(Image.open(sample.path.parent.parent / "labels" / sample.path.name))
-        if regions[0] != f"{sample.name}.png":
-            assert regions[0].raster == (32, 48)
-            full = only_regions(full, regions, ROUNDS, 9).label
-        assert (sample.label == full).all()
-
-
-@pytest.mark.slow
-def test_a_training_on_regions_goes_on_after_a_kill_unless_they_are_others(
-    trained_by_deal, tmp_path, monkeypatch
-):
-    rounds = {"labeled": [2, 4], "regions": "grid:8"}
-    whole = trained_by_deal(output=str(tmp_path / "whole"), rounds=rounds)
-    run_loop(whole)
-    config = trained_by_deal(rounds=rounds)
-    write, seen = by_recipe.save_atomically, []
-
-    class Killed(BaseException):
-        pass
-
-    def deadly(values, path):
-        write(values, path)
-        seen.append(path)
-        if "round-2" in str(path):
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(by_recipe, "save_atomically", deadly)
-        with pytest.raises(Killed):
-            run_loop(config)
-    folder = config.folder / "ds-seed0/round-2"
-    labeled = read_labeled(folder / "labeled.csv")
-    write_labeled(folder / "labeled.csv", labeled[:-1])
-    with pytest.raises(OutputError, match="was trained on other images"):
-        run_loop(config)
-    write_labeled(folder / "labeled.csv", labeled)
-    run_loop(config)
-    assert sum("round-2" in str(path) for path in seen) == 1
-    assert read_experiment(config.folder).runs == read_experiment(whole.folder).runs
-
-
-@pytest.mark.slow
-def test_void_of_cityscapes_files_is_255(make, tmp_path):
-    root = tmp_path / "cityscapes"
-    write_cityscapes(root, train={"aachen": 6, "ulm": 4}, val={"lindau": 3})
-    classes = (
-        "train_colours.NAMES = tuple('abcdefghijklmnopqrs')\n"
-        "train_colours.HEAD['weight'] = [0.1] * 19\n"
-    )
-    config = make(
-        data={"dataset": "cityscapes", "root": str(root)},
-        training=changed(tmp_path, before=classes),
-        rounds={"labeled": [2, 3], "regions": "grid:8"},
-        keep_models=True,
-    )
-    run_loop(config)
-    written = sorted((config.folder / "ds-seed0/round-2/training/labels").iterdir())
-    assert written
-    for path in written:
-        city, name = path.name.split("_")[0], path.name.removesuffix("_leftImg8bit.png.png")
-        label = np.asarray(Image.open(root / f"gtFine/train/{city}/{name}_gtFine_labelIds.png"))
-        given = np.asarray(Image.open(path))
-        assert (given == 255).any()
-        assert (given == label)[given != 255].all()
 
 
 @pytest.mark.parametrize(
@@ -487,12 +282,12 @@ def test_void_of_cityscapes_files_is_255(make, tmp_path):
         ),
     ],
 )
-def test_what_does_not_go_with_regions_is_refused(make, changes, message):
+def test_what_does_not_go_with_regions_is_refused(make_regions, changes, message):
     with pytest.raises(UsageError, match=message):
-        make(**changes)
+        make_regions(**changes)
 
 
-def test_an_experiment_of_images_is_stored_as_before_there_were_regions(make):
-    shared = make(rounds={"labeled": [2, 3]}).shared()
+def test_an_experiment_of_images_is_stored_as_before_there_were_regions(make_regions):
+    shared = make_regions(rounds={"labeled": [2, 3]}).shared()
     assert "regions" not in shared["rounds"]
-    assert make().shared()["rounds"]["regions"] == "grid:8"
+    assert make_regions().shared()["rounds"]["regions"] == "grid:8"

@@ -3,77 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["Event", "Frame", "Stream", "mixed", "name_hash"]
+from tests.oracle.stream_frames import Frame, Group, difference
+
+__all__ = ["Event", "Stream"]
 
 Event = tuple[str, int, str, bool]
 """Action, id, reason, whether the frame is still undecided."""
-
-
-def mixed(value: int) -> int:
-    """SplitMix64."""
-    value = (value + 0x9E3779B97F4A7C15) % 2**64
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
-    return value ^ (value >> 31)
-
-
-def name_hash(name: bytes) -> int:
-    """The hash of an id that draws use."""
-    value = mixed(len(name))
-    for start in range(0, len(name), 8):
-        value = mixed(value ^ int.from_bytes(name[start : start + 8], "little"))
-    return value
-
-
-def _difference(a: bytes, b: bytes) -> int:
-    deltas = [x - y for x, y in zip(a, b, strict=True)]
-    return sum(abs(192 * delta - sum(deltas)) for delta in deltas)
-
-
-@dataclass(eq=False)
-class Frame:
-    """A frame as it is pushed, and what became of it."""
-
-    id: int
-    t: int
-    score: float
-    key: float
-    bytes: int = 0
-    sequence: int = 0
-    camera: int = 0
-    chance: int = 0
-    signature: bytes | None = None
-    arrival: int = 0
-    undecided: bool = True
-    released: bool = False
-    gone: bool = False
-    why: str = ""
-    ranked: bool = False
-    random: bool = False
-    sent: bool = False
-    part: str = ""
-
-    @property
-    def place(self) -> tuple[float, float, int]:
-        return (-self.key, -self.score, self.arrival)
-
-
-@dataclass(eq=False)
-class Group:
-    """Frames of one sequence and camera."""
-
-    name: tuple[int, int]
-    frames: list[Frame] = field(default_factory=list)
-    now: int | None = None
-    taken: list[int] = field(default_factory=list)
-    last_push: int = 0
-
-    @property
-    def undecided(self) -> list[Frame]:
-        return [f for f in self.frames if f.undecided]
 
 
 @dataclass
@@ -375,7 +313,7 @@ class Stream:
             for u in ranked
             if u.signature is not None
             and (self.near_everywhere or (u.sequence, u.camera) == (f.sequence, f.camera))
-            and _difference(u.signature, f.signature) <= Fraction(self.near) * 192**2
+            and difference(u.signature, f.signature) <= Fraction(self.near) * 192**2
         ]
         if any(u.sent or u.place < f.place for u in alike):
             f.why = "near"

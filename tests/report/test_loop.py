@@ -3,80 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import xml.dom.minidom
 
 import pytest
-from click.testing import CliRunner
 
-from deal.cli import deal
 from deal.errors import ResultsError, UsageError
-from deal.loop.files import write_csv, write_json
+from deal.loop.files import write_json
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
-from deal.report.loop_page import bands, learning_curves, page
-from tests.helpers.looks import check_report
-
-IDS = [f"{'ab'[index % 2]}_{index}.jpg" for index in range(6)]
-VALUES = {
-    "random": {0: [0.30, 0.40, 0.50], 1: [0.20, 0.30, 0.40], 2: [0.10, 0.20, 0.30]},
-    "ds": {0: [0.30, 0.42, 0.50], 1: [0.20, 0.33, 0.38], 2: [0.10, 0.24, 0.36]},
-}
-# Beyond the first two images, random picks from both drives and ds from one.
-ORDER = {"random": [0, 1, 2, 3], "ds": [0, 1, 2, 4]}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    root = tmp_path / "trial"
-    shared = {
-        "data": {"dataset": "folder", "size": [48, 64], "evaluate": "val"},
-        "training": {
-            "network": "light",
-            "width": 1.0,
-            "weights": None,
-            "epochs": 15,
-            "steps": None,
-            "batch_size": 2,
-            "lr": 0.05,
-            "precision": "bf16",
-        },
-        "rounds": {"pool_subset": None},
-        "images": 6,
-        "counts": [2, 3, 4],
-        "classes": ["road", "pole"],
-        "drives": {name: name[0] for name in IDS},
-    }
-    write_json(root / "experiment.json", shared)
-    for method, of in VALUES.items():
-        for seed, curve in of.items():
-            run = root / f"{method}-seed{seed}"
-            values = {"method": method, "seed": seed, "counts": [2, 3, 4], "settings": {}}
-            write_json(run / "run.json", values)
-            for number, miou in enumerate(curve, 1):
-                each = run / f"round-{number}"
-                labeled = [[IDS[i]] for i in ORDER[method][: number + 1]]
-                write_csv(each / "labeled.csv", ["id"], labeled)
-                scores = ("difficulty", "entropy", "margin", "least-confidence")
-                metrics = {
-                    "miou": miou,
-                    "accuracy": 0.5,
-                    "iou": {"road": 2 * miou, "pole": None if number == 1 else 0.01},
-                    "auroc": dict.fromkeys(scores, 0.5),
-                }
-                write_json(each / "metrics.json", metrics)
-    return root
-
-
-def section(text, heading):
-    return text.split(f"## {heading}\n")[1].split("\n## ")[0]
-
-
-def rows(text, heading):
-    lines = [line for line in section(text, heading).splitlines() if line.startswith("| ")]
-    cells = [line[2:-2].split(" | ") for line in lines]
-    return {row[0]: row[1:] for row in cells[2:]}
+from deal.report.loop_page import bands, page
+from tests.helpers.trials import VALUES, rows, section
 
 
 def test_tables_hold_the_numbers_by_hand(folder):
@@ -297,23 +233,6 @@ def test_full_supervision_that_differs_between_folders_is_refused(folder, tmp_pa
         report_loop([folder, other])
 
 
-def test_the_working_folder_has_a_name_too(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    (report,) = report_loop(["."])
-    assert report.to_markdown().startswith("# trial: ds, random\n")
-    assert "<title>trial</title>" in page([report])
-
-
-def test_the_table_of_an_experiment_is_made_anew_of_its_files(folder):
-    (folder / "results.csv").write_text("stale")
-    report_loop([folder])
-    lines = (folder / "results.csv").read_text().splitlines()
-    assert lines[0].startswith("method,seed,round,labeled,miou,accuracy,auroc:difficulty")
-    assert len(lines) == 1 + 2 * 3 * 3
-    assert lines[1].startswith("ds,0,1,2,0.3,0.5,0.5,0.5,0.5,0.5,0.6,")
-    assert lines[1].endswith(",")  # a class that occurs nowhere
-
-
 def test_runs_that_are_not_finished_are_named_and_counted_as_far_as_they_are(folder):
     (folder / "ds-seed2" / "round-3" / "metrics.json").unlink()
     assert len(read_experiment(folder).runs[2].rounds) == 2
@@ -343,33 +262,6 @@ def test_a_comparison_of_two_baselines_is_counted_once(folder):
     assert "There is 1 comparison;" in text
 
 
-def test_the_page_has_curves_that_differ_without_colour(folder):
-    report = report_loop([folder])[0]
-    drawing = xml.dom.minidom.parseString(learning_curves(report))
-    lines = drawing.getElementsByTagName("polyline")
-    assert len({line.getAttribute("stroke-dasharray") for line in lines}) == len(lines) == 2
-    panels = xml.dom.minidom.parseString(bands(report))
-    assert len(panels.getElementsByTagName("polygon")) == 2
-    text = page([report])
-    assert text.count("<svg") == 3
-    assert "<h2>Difference to random</h2>" in text
-    assert "<td>+3.0 ± 2.5</td>" in text
-    assert "default-src 'none'" in text
-    assert "src=" not in text
-
-
-@pytest.mark.slow
-def test_the_page_in_a_browser(folder, tmp_path):
-    (tmp_path / "loop.html").write_text(page([report_loop([folder])[0]]), encoding="utf-8")
-    check_report(tmp_path / "loop.html")
-
-
-def test_the_overlap_of_picks_is_a_heat_map(folder):
-    text = page([report_loop([folder])[0]])
-    (section_,) = re.findall(r"<h2>Overlap of picks</h2>.*?(?=<h2>)", text, re.DOTALL)
-    assert '<td class="heat" style="--v:0.50">50 %</td>' in section_
-
-
 def test_one_run_has_no_intervals_and_no_band(folder):
     for path in folder.glob("*/run.json"):
         if not path.parent.name.endswith("seed0"):
@@ -391,35 +283,6 @@ def test_two_seeds_have_no_intervals_and_are_not_compared(folder):
     assert rows(text, "Difference to random")["ds"][-2:] == ["2", "-"]
     assert "because they share fewer than 3 seeds: ds (" in text
     assert "<polygon" not in bands(report)
-
-
-def test_json_has_the_numbers_of_the_tables(folder, tmp_path):
-    path = tmp_path / "report.json"
-    result = CliRunner().invoke(deal, ["report", "loop", str(folder), "--json", "-o", str(path)])
-    assert result.exit_code == 0, result.output
-    assert path.read_text() == result.output
-    (experiment,) = json.loads(result.output)["experiments"]
-    assert experiment["labeled"] == [2, 3, 4]
-    random = experiment["methods"]["random"]
-    assert random["curves"]["1"] == [0.2, 0.3, 0.4]
-    first = random["rounds"][0]
-    assert (first["low"], first["seeds"]) == (0.0, 3)  # 20.0 ± 24.8 is cut at nothing
-    assert first["high"] == pytest.approx(0.448, abs=1e-3)
-    difference = experiment["differences"]["random"]["ds"]
-    assert difference["verdict"] == "open"
-    assert difference["rounds"][0]["low"] == pytest.approx(0.03 - 0.0248, abs=1e-4)
-    assert experiment["wins"]["ds"]["random"] == 0.75
-
-
-def test_the_command_prints_and_writes(folder, tmp_path):
-    result = CliRunner().invoke(deal, ["report", "loop", str(folder)])
-    assert result.exit_code == 0
-    assert result.output.startswith("# trial: ds, random\n")
-    for name, start in (("report.html", "<!DOCTYPE html>"), ("report.md", "# trial")):
-        path = tmp_path / name
-        result = CliRunner().invoke(deal, ["report", "loop", str(folder), "-o", str(path)])
-        assert result.exit_code == 0
-        assert path.read_text().startswith(start)
 
 
 def test_what_is_not_there_is_an_error(folder, tmp_path):

@@ -25,6 +25,7 @@ from tests.helpers.streams import (
     random_case,
 )
 from tests.oracle import stream as oracle
+from tests.oracle.stream_frames import Frame, name_hash
 
 
 @pytest.mark.parametrize("first", range(0, 200, 25))
@@ -64,7 +65,7 @@ def test_under_budgets_alone_any_order_of_arrival_keeps_the_same(seed, kind):
         rules |= {"random_share": 0.4, "max_bytes": 60}
     # Equal scores go by arrival, so they are all different here.
     frames = [
-        oracle.Frame(id=i, t=int(rng.integers(0, 60)), score=s, key=s, bytes=int(rng.integers(15)))
+        Frame(id=i, t=int(rng.integers(0, 60)), score=s, key=s, bytes=int(rng.integers(15)))
         for i, s in enumerate(rng.permutation(60) / 7)
     ]
     one = native_events(Case(rules, frames))
@@ -77,7 +78,7 @@ def test_the_longest_prefix_that_fits_the_bytes_is_kept():
     scores = rng.permutation(400) / 3
     sizes = rng.integers(1, 40, 400)
     frames = [
-        oracle.Frame(id=i, t=i, score=s, key=s, bytes=int(b))
+        Frame(id=i, t=i, score=s, key=s, bytes=int(b))
         for i, (s, b) in enumerate(zip(scores, sizes, strict=True))
     ]
     found = kept(native_events(Case({"max_frames": 400, "max_bytes": 1000}, frames)))
@@ -130,7 +131,7 @@ def test_a_stream_keeps_what_deal_select_picks(seed, rules):
 @given(st.text(max_size=40))
 def test_names_are_hashed_as_deal_select_hashes_them(name):
     data = name.encode("utf-8", "surrogatepass")
-    assert _native.name_hash(data) == oracle.name_hash(data)
+    assert _native.name_hash(data) == name_hash(data)
     if not any("\ud800" <= letter <= "\udfff" for letter in name):
         assert _native.name_hash(data) == int(name_hashes(pa.array([name], pa.large_string()))[0])
 

@@ -13,6 +13,7 @@ from deal.export.parity import Parity
 from deal.training.checkpoint import build_module, save_checkpoint
 from tests.helpers.checkpoints import Exported, small_meta
 from tests.helpers.exports import kept_exports
+from tests.helpers.painting import paint_once
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def painted(monkeypatch):
+    paint_once(monkeypatch)
 
 
 @pytest.fixture(scope="session")

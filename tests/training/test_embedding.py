@@ -16,7 +16,7 @@ from deal.cli.export import command
 from deal.engines import open_engine
 from deal.engines.torch import RgbNetwork
 from deal.errors import ModelError
-from deal.export.onnx import export_checkpoint, to_onnx
+from deal.export.onnx import export_checkpoint
 from deal.model.spec import read_spec
 from deal.scoring.scorer import Scorer
 from deal.training.checkpoint import build_module, load_checkpoint, save_checkpoint
@@ -120,11 +120,12 @@ class Other(nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_exports")
 def test_any_network_has_the_embedding_of_a_module_that_is_named(tmp_path):
     torch.manual_seed(0)
     network = RgbNetwork(Other(), 4, embedding="head").eval()
     path = tmp_path / "other.onnx"
-    model = to_onnx(network, {"classes": 4}, embedding=True)
+    model = deal.export.onnx.to_onnx(network, {"classes": 4}, embedding=True)
     path.write_bytes(model.SerializeToString())
     images = np.stack(scenes(3, (37, 50)))
     with torch.no_grad():

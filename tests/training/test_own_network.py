@@ -169,6 +169,7 @@ def images():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_exports")
 def test_a_network_that_takes_multiples_of_a_size_says_so(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "unet.onnx"
