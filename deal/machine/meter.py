@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
+from types import TracebackType
 
 __all__ = ["Meter", "peak_memory"]
 
@@ -18,14 +18,9 @@ class Meter:
         self.seconds: dict[str, float] = {}
         self._lock = Lock()
 
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Count the time of the block for ``stage``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add({stage: time.perf_counter() - start})
+    def __call__(self, stage: str) -> _Block:
+        """A context manager that counts the time of its block for ``stage``."""
+        return _Block(self, stage)
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add seconds by stage that were measured elsewhere."""
@@ -36,6 +31,26 @@ class Meter:
     def busiest(self, threads: Mapping[str, int]) -> str:
         """The stage with the most busy seconds per thread; ``threads`` is not empty."""
         return max(threads, key=lambda stage: self.seconds.get(stage, 0.0) / threads[stage])
+
+
+class _Block:
+    """One block that is timed; a generator would take twice as long, several times an image."""
+
+    __slots__ = ("_meter", "_stage", "_start")
+
+    def __init__(self, meter: Meter, stage: str) -> None:
+        self._meter, self._stage = meter, stage
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._meter.add({self._stage: time.perf_counter() - self._start})
 
 
 def peak_memory() -> int | None:

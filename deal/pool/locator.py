@@ -56,7 +56,7 @@ class LocalFile:
     def read(self, max_pixels: int = MAX_PIXELS) -> bytes:
         """See `Locator`."""
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", buffering=0) as file:
                 check_size(os.fstat(file.fileno()).st_size, max_pixels)
                 return file.read()
         except OSError as error:
