@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -156,12 +158,19 @@ def area(region: Region, size: tuple[int, ...], grid: Grid | None) -> NDArray[np
     if not region.outline:
         assert grid is not None
         return np.asarray(_cells(size, region.raster, grid) == region.number)
-    inside = fill_wkt(region.outline, region.raster)
+    packed = _within(region.outline, tuple(region.raster), tuple(size))
+    return np.unpackbits(packed, count=math.prod(size)).reshape(size).astype(bool)
+
+
+@lru_cache(maxsize=1 << 13)  # every later round asks again for what was labeled before
+def _within(outline: str, raster: tuple[int, int], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels within an outline, as packed bits: 22 kB for 360x480 pixels."""
+    inside = fill_wkt(outline, raster)
     y, x = (
         (2 * np.arange(length) + 1) * whole // (2 * length)
-        for length, whole in zip(size, region.raster, strict=True)
+        for length, whole in zip(size, raster, strict=True)
     )
-    return np.asarray(inside[y[:, None], x])
+    return np.packbits(inside[y[:, None], x])
 
 
 def _cells(size: tuple[int, ...], raster: tuple[int, int], grid: Grid) -> NDArray[np.int64]:
