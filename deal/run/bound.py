@@ -1,9 +1,10 @@
 """How much images that were only screened may be worth, from images that were scored both ways.
 
 Let ``x`` be the screen's scores, ``y`` the exact ones, and ``f`` a line through a uniform sample.
-Residuals ``y - f(x)`` of images that were scored exactly tell how often another image exceeds its
-forecast by ``s``. As often as they did where they are many; beyond all but the largest tenth of
-them the chance is taken to fall exponentially, at the rate of that tenth.
+Residuals ``y - f(x)`` of images that were scored exactly, divided by their usual size, which may
+grow with ``f(x)``, tell how often another image exceeds its forecast by ``s``. As often as they did
+where they are many; from the largest tenth of them on the chance is taken to fall exponentially, at
+the rate of that tenth.
 `docs/explanation/screening.md` says why, what that assumes, and how often it was true.
 """
 
@@ -24,6 +25,8 @@ _LEAST = 12  # residuals in all
 _MARGIN = 0.674  # deviations that a share and a rate are taken to be off: 75 % of a normal one
 _DEVIATIONS = 2.0  # by which the sum over images may exceed its expectation
 _NEAR = 96  # images that are nearest to those that were not scored
+
+_LEAST_SPREAD = 0.5  # of the mean residual, where they are smallest
 
 Floats = NDArray[np.float64]
 
@@ -80,15 +83,16 @@ class Residuals:
         self._sums = _from_here_on(self._below)
         self._squares = _from_here_on(self._below**2)
 
-    def excess(self, need: Floats) -> tuple[float, float]:
+    def excess(self, need: Floats, spread: Floats) -> tuple[float, float]:
         """Expectation and variance, bounded, of the sum of excesses over ``need``, float64 [m].
 
-        An image's excess is ``max(residual - need, 0)``.
+        An image's excess is ``max(spread * residual - need, 0)``.
         """
         if not len(need):
             return 0.0, 0.0
         if not self.enough:
             return math.inf, math.inf
+        need = need / spread
         beyond, until = np.maximum(need - self.start, 0), np.maximum(self.start - need, 0)
         tail = np.zeros(len(need))
         if self.scale > 0:
@@ -98,7 +102,7 @@ class Residuals:
         first = self._lift * np.maximum(sums - hits * need, 0) + tail
         second = self._lift * np.maximum(squares - 2 * need * sums + hits * need**2, 0)
         second += 2 * (until + self.scale) * tail
-        return float(first.sum()), float(second.sum())
+        return float((spread * first).sum()), float((spread**2 * second).sum())
 
 
 def _share_above(count: int, of: int) -> float:
@@ -120,7 +124,11 @@ def _from_here_on(values: Floats) -> Floats:
 
 
 def mean_kept(
-    picked: float, least: float, forecasts: Floats, residuals: Residuals, times: float = 1.0
+    picked: float,
+    need: Floats,
+    spread: Floats,
+    residuals: Residuals,
+    times: float = 1.0,
 ) -> float:
     """Lower bound of the sum of the picks' scores, divided by the largest possible sum.
 
@@ -128,15 +136,15 @@ def mean_kept(
     ----------
     picked : float
         Sum of the picks' exact scores.
-    least : float
-        The least of them: an image that was not scored can replace a pick only if it exceeds it.
-    forecasts : ndarray of float64 [m]
-        Of the images that were not scored.
+    need, spread : ndarray of float64 [m]
+        Of the images that were not scored: by how much each has to exceed its forecast to replace
+        the least pick, and its usual residual.
     residuals : Residuals
+        Divided by what is usual where they were met.
     times : float
         How many images each forecast stands for.
     """
-    mean, variance = residuals.excess(least - forecasts)
+    mean, variance = residuals.excess(need, spread)
     most = times * mean + _DEVIATIONS * math.sqrt(times * variance)
     if not math.isfinite(most):
         return 0.0
@@ -158,10 +166,12 @@ class Evidence:
     residuals: Floats
     is_sample: NDArray[np.bool_]
 
-    def near(self, forecast: float) -> Residuals:
-        """Residuals of the images whose forecasts are nearest to one."""
-        far = np.abs(self.forecasts - forecast)
-        return Residuals(self.residuals[np.argsort(far, kind="stable")[:_NEAR]])
+    def spread(self) -> Callable[[Floats], Floats]:
+        """The usual size of a residual by its forecast: the same for all, or growing."""
+        sizes = np.abs(self.residuals)
+        line, mean = fitted(self.forecasts, sizes), float(sizes.sum()) / max(len(sizes), 1)
+        least = _LEAST_SPREAD * mean
+        return lambda forecasts: np.maximum(line(forecasts), least) if least else 0 * forecasts + 1
 
 
 def kept_by_more(
@@ -183,16 +193,18 @@ def kept_by_more(
     times : float
         How many images each forecast stands for.
     """
-    total, least = float(picks.sum()), float(picks.min(initial=math.inf))
-    sample, every = evidence.residuals[evidence.is_sample], evidence.residuals
-    known = (Residuals(sample), Residuals(every))
+    total, need = float(picks.sum()), float(picks.min(initial=math.inf)) - forecasts
+    spread = evidence.spread()
+    spreads, scaled = spread(forecasts), evidence.residuals / spread(evidence.forecasts)
+    known = (Residuals(scaled[evidence.is_sample]), Residuals(scaled))
 
     def kept(more: int) -> float:
-        left = forecasts[more:]
-        if not len(left) or not len(picks):
+        if more >= len(forecasts) or not len(picks):
             return 1.0
-        sets = (*known, evidence.near(float(left[0])))
-        return min(mean_kept(total, least, left, one, times) for one in sets)
+        far = np.abs(evidence.forecasts - forecasts[more])
+        near = Residuals(scaled[np.argsort(far, kind="stable")[:_NEAR]])
+        left = need[more:], spreads[more:]
+        return min(mean_kept(total, *left, one, times) for one in (*known, near))
 
     return kept
 

@@ -51,14 +51,27 @@ def test_the_excess_is_the_integral_of_the_chance(need: float, count: int) -> No
     found = chance(values, grid)
     mean = integrate.trapezoid(found, grid)
     second = integrate.trapezoid(2 * (grid - need) * found, grid)
-    got = Residuals(values).excess(np.array([need, need]))
+    got = Residuals(values).excess(np.array([need, need]), np.ones(2))
     assert got == pytest.approx((2 * mean, 2 * second), rel=1e-2)
+    wide = Residuals(values).excess(np.array([3 * need]), np.full(1, 3.0))
+    assert wide == pytest.approx((3 * mean, 9 * second), rel=1e-2)
 
 
 def test_a_sample_that_is_too_small_bounds_nothing() -> None:
-    assert Residuals(np.zeros(11)).excess(np.ones(3)) == (math.inf, math.inf)
-    assert Residuals(np.zeros(11)).excess(np.empty(0)) == (0.0, 0.0)
-    assert Residuals(np.zeros(40)).excess(np.ones(3)) == (0.0, 0.0)
+    assert Residuals(np.zeros(11)).excess(np.ones(3), np.ones(3)) == (math.inf, math.inf)
+    assert Residuals(np.zeros(11)).excess(np.empty(0), np.empty(0)) == (0.0, 0.0)
+    assert Residuals(np.zeros(40)).excess(np.ones(3), np.ones(3)) == (0.0, 0.0)
+
+
+def test_the_usual_residual_grows_with_the_forecast_or_is_the_same_for_all() -> None:
+    forecasts = np.linspace(0, 1, 400)
+    noise, every = np.random.default_rng(5).normal(size=400), np.ones(400, bool)
+    growing = Evidence(forecasts, forecasts * noise, every).spread()(np.array([0.0, 0.5, 1.0]))
+    mean = np.abs(forecasts * noise).mean()
+    assert growing == pytest.approx((mean / 2, 0.4, 0.8), rel=0.1)
+    falling = Evidence(forecasts, (1 - forecasts) * noise, every).spread()(np.array([0.0, 1.0]))
+    assert falling[0] == falling[1] > 0
+    assert Evidence(forecasts, 0 * noise, every).spread()(np.zeros(2)).tolist() == [1, 1]
 
 
 def test_the_worst_of_all_that_is_known_counts() -> None:
@@ -91,6 +104,8 @@ def test_the_sample_says_how_much_of_a_pool_is_needed() -> None:
     assert share(5.0, 0.99) == 1
     nothing = Evidence(np.empty(0), np.empty(0), np.empty(0, bool))
     assert share_needed(nothing, 50, 1000, 0.9) == 1
+    assert kept_by_more(np.ones(5), np.zeros(30), nothing)(0) == 0
+    assert kept_by_more(np.ones(5), np.zeros(30), nothing)(30) == 1
 
 
 SHAPES: dict[str, Callable[[np.random.Generator, Floats], Floats]] = {
