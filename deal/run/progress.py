@@ -89,7 +89,7 @@ class Screened:
     goal : float
         The share of the best possible mean score that was asked for.
     kept : float
-        The share that the picks reach at least.
+        The share that the picks reach at least, up to the goal.
     bounded : bool
         Whether ``kept`` holds with 95 % confidence; else it is an estimate
         (:func:`deal.selection.screened.is_bounded`).

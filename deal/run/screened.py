@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from deal.pool.digests import digest
 from deal.results.output import Output
-from deal.run.bound import Line, fitted, kept_by_more
+from deal.run.bound import Evidence, Line, fitted, kept_by_more, share_needed
 from deal.run.config import ScoreConfig
 from deal.run.ending import check_columns
 from deal.run.ledger import Ledger
@@ -47,7 +47,8 @@ from deal.selection.screened import is_bounded
 
 __all__ = ["Screening"]
 
-_SAMPLE = 4.0  # times the root of the pool's size
+_SAMPLE = 1.5  # times the root of the pool's size
+_LEAST = 40  # images of a sample, in every shard
 _FEWEST = 100  # images of a pool that is worth a sample
 _PAYS = 0.9  # share of the time of scoring everything exactly that screening may take
 _SLACK = 1.25  # by which the sizes of shards may differ
@@ -118,7 +119,8 @@ class Screening:
         self._progress = progress
         self.exact = _Pass(config, scorer, output, ledger, layout)
         whole = ledger.total * config.shard.count
-        self._share = min(_SAMPLE * math.sqrt(whole) / max(whole, 1), 1.0)
+        sample = max(_SAMPLE * math.sqrt(whole), _LEAST * config.shard.count)
+        self._share = min(sample / max(whole, 1), 1.0)
         self._whole = whole
         ranking = config.ranking
         self._named = {*ranking.include.images, *ranking.exclude.images}
@@ -162,8 +164,7 @@ class Screening:
             return found
         rows = self._read(found.folder)
         picks = rows.places(list(selection.ids))
-        kept = self._kept(rows, picks, self._line(rows))(0)
-        found = replace(found, kept=kept)
+        found = replace(found, kept=self._promised(rows, picks))
         write_serves(self._config, found)
         return found
 
@@ -201,7 +202,7 @@ class Screening:
             cost=cost + exact / max(len(rows), 1),
             seconds=seconds,
             bounded=is_bounded(config.ranking),
-            kept=self._kept(rows, self._picks(rows), self._line(rows))(0),
+            kept=self._promised(rows, self._picks(rows)),
         )
         write_serves(config, found)
         return found
@@ -255,23 +256,25 @@ class Screening:
         self.exact.output.flush()
         return read_rows(self._config.output, folder, self._config.ranking, self._bound)
 
-    def _line(self, rows: Rows) -> tuple[Line, NDArray[np.int64]]:
-        """The forecast, and the places of the sample's rows that were scored both ways."""
+    def _evidence(self, rows: Rows) -> tuple[Line, Evidence]:
+        """The forecast, and what the rows that were scored both ways say of it."""
         shard = self._config.shard
-        exact = rows.names(np.flatnonzero(rows.is_exact))
-        mine = [self._sampled(name) and shard.contains(name) for name in exact]
-        sample = np.flatnonzero(rows.is_exact)[np.array(mine, bool)]
-        sample = sample[np.isfinite(rows.screen[sample])]
-        return fitted(rows.screen[sample], rows.exact[sample]), sample
+        both = np.flatnonzero(rows.is_exact & np.isfinite(rows.screen))
+        names = rows.names(both)
+        is_sample = np.array([self._sampled(n) and shard.contains(n) for n in names], bool)
+        sample = both[is_sample]
+        line = fitted(rows.screen[sample], rows.exact[sample])
+        forecasts = line(rows.screen[both])
+        return line, Evidence(forecasts, rows.exact[both] - forecasts, is_sample)
 
     def _needed(self, rows: Rows) -> NDArray[np.int64] | None:
         """Places of rows that still have to be scored; None if these are nearly all."""
         picks = self._picks(rows)
-        line = self._line(rows)
-        open_rows = rows.unscored(line[0])
+        line, evidence = self._evidence(rows)
+        open_rows = rows.unscored(line)
         unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
         need = [unknown, picks[~rows.is_exact[picks]]]
-        kept, goal = self._kept(rows, picks, line), self._config.screen_keep
+        kept, goal = self._kept(rows, picks, line, evidence), self._config.screen_keep
         if kept(0) < goal:
             low, high = 0, len(open_rows)
             while low < high:
@@ -294,43 +297,25 @@ class Screening:
         chosen = select_by(rows.table, replace(ranking, budget=budget), described=0)
         return rows.places(list(chosen.ids))
 
+    def _promised(self, rows: Rows, picks: NDArray[np.int64]) -> float:
+        """What the picks reach, up to what was asked for: that was checked, and more was not."""
+        return min(self._kept(rows, picks, *self._evidence(rows))(0), self._config.screen_keep)
+
     def _kept(
-        self,
-        rows: Rows,
-        picks: NDArray[np.int64],
-        found: tuple[Line, NDArray[np.int64]],
+        self, rows: Rows, picks: NDArray[np.int64], line: Line, evidence: Evidence
     ) -> Callable[[int], float]:
         """The bound, if so many more of the best forecasts were scored and changed no pick."""
-        line, sample = found
         values = np.where(rows.is_exact, rows.exact, line(rows.screen))[picks]
-        open_rows = rows.unscored(line)
-        forecasts = line(rows.screen[open_rows])
-        both = np.flatnonzero(rows.is_exact & np.isfinite(rows.screen))
-        others = rows.exact[both] - line(rows.screen[both])
-        of_sample = line(rows.screen[sample])
-        return kept_by_more(values, forecasts, of_sample, rows.exact[sample], others)
+        forecasts = line(rows.screen[rows.unscored(line)])
+        return kept_by_more(values, forecasts, evidence)
 
     def _expected_cost(self, way: Screen, stage: _Pass) -> float:
         """What the sample says that screening would take, of the time of scoring everything."""
         rows = self._read(str(way.config.output))
-        line, sample = self._line(rows)
-        if len(sample) < 2:
-            return math.inf
-        exact = rows.exact[sample]
-        forecasts = np.sort(line(rows.screen[sample]))[::-1]
-        count = self._config.ranking.budget.resolve(self._whole)
-        stands = self._whole / len(sample)
-        top = np.sort(exact)[::-1][: max(round(count / stands), 1)]
-        picks = np.repeat(top.mean(), max(int(count), 1))
-        picks[-1] = top[-1]
-        of_sample = line(rows.screen[sample])
-        kept = kept_by_more(picks, forecasts, of_sample, exact, exact - of_sample, stands)
-        scored = next(
-            (m for m in range(len(sample)) if kept(m) >= self._config.screen_keep), len(sample)
-        )
-        top_share = scored / len(sample)
-        share = min(top_share + (1 - top_share) * self._share, 1.0)
-        return self._cost(way, stage) + share
+        _, evidence = self._evidence(rows)
+        count = int(self._config.ranking.budget.resolve(self._whole))
+        top = share_needed(evidence, count, self._whole, self._config.screen_keep)
+        return self._cost(way, stage) + min(top + (1 - top) * self._share, 1.0)
 
     def _cost(self, way: Screen, stage: _Pass) -> float:
         """Time of the screen per image, in times of an exact pass."""
