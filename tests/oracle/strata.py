@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from tests.oracle.stream import mixed, name_hash
+from tests.oracle.stream_frames import mixed, name_hash
 
 __all__ = ["Row", "by_attribute", "by_class", "drawn"]
 
