@@ -138,7 +138,8 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
         return Recommendation(
             "--acquisition balanced:entropy --stochastic power --budget regions:N",
             "Regions of many images are worth more than whole images of as many pixels. Draw them, "
-            "with weight for rare classes; do not take the ones that score highest.",
+            "with weight for rare classes; do not take the ones that score highest. Take only "
+            "components that get one click each: --acquisition entropy --budget clicks:N.",
             "results/pretrained.md",
             shown=True,
         )
