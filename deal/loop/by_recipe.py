@@ -46,6 +46,10 @@ __all__ = ["RecipeLearner", "clicked", "known_samples", "reproducible"]
 _ORDER, _AUGMENT = 3, 4
 
 _CHECKPOINT = "checkpoint.pt"
+# Largest difference of logits between PyTorch and the export. Ten times that of `deal export`: the
+# batch norms of a network of few steps enlarge rounding, 0.0023 on some processors.
+_TOLERANCE = 1e-2
+
 _MODELS = ("model.onnx", "model-dropout.onnx")  # the second has inputs for dropout masks
 
 
@@ -103,7 +107,12 @@ class RecipeLearner:
             if not model.exists():
                 checks = [sample.image for sample in self._data.train[:2]]
                 export_checkpoint(
-                    folder / _CHECKPOINT, model, images=checks, dropout=dropout, embedding=True
+                    folder / _CHECKPOINT,
+                    model,
+                    images=checks,
+                    tolerance=_TOLERANCE,
+                    dropout=dropout,
+                    embedding=True,
                 )
         return model
 

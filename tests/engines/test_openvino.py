@@ -161,7 +161,14 @@ def test_float32_is_demanded_even_where_the_processor_would_rather_use_less(
 def test_another_precision_than_was_demanded_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deal.engines.openvino._HINTS", {"fp32": "f16"})
+    openvino = pytest.importorskip("openvino")
+    read = openvino.CompiledModel.get_property
+
+    def get_property(model: Any, name: str) -> Any:
+        other = name == "INFERENCE_PRECISION_HINT"
+        return openvino.Type.f16 if other else read(model, name)
+
+    monkeypatch.setattr(openvino.CompiledModel, "get_property", get_property)
     with pytest.raises(EngineUnavailableError, match="not in fp32: use --engine ort"):
         opened(save_model(tmp_path / "m.onnx", props=metadata()))
 
