@@ -1,10 +1,10 @@
 """How much images that were only screened may be worth, from images that were scored both ways.
 
 Let ``x`` be the screen's scores, ``y`` the exact ones, and ``f`` a line through a uniform sample.
-Residuals ``y - f(x)`` of images that were scored exactly, divided by their usual size, which may
-grow with ``f(x)``, tell how often another image exceeds its forecast by ``s``. As often as they did
-where they are many; from the largest tenth of them on the chance is taken to fall exponentially, at
-the rate of that tenth.
+Residuals ``y - f(x)`` of images that were scored exactly are divided by their usual size, which may
+grow with ``f(x)``. They tell how often another image exceeds its forecast by ``s``: up to their
+largest tenth, as often as they did; beyond, the chance is taken to fall exponentially, at the rate
+of that tenth.
 `docs/explanation/screening.md` says why, what that assumes, and how often it was true.
 """
 
@@ -25,7 +25,6 @@ _LEAST = 12  # residuals in all
 _MARGIN = 0.674  # deviations that a share and a rate are taken to be off: 75 % of a normal one
 _DEVIATIONS = 2.0  # by which the sum over images may exceed its expectation
 _NEAR = 96  # images that are nearest to those that were not scored
-
 _LEAST_SPREAD = 0.5  # of the mean residual, where they are smallest
 
 Floats = NDArray[np.float64]
