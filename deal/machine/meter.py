@@ -34,7 +34,7 @@ class Meter:
 
 
 class _Block:
-    """One block that is timed; a generator would take twice as long, several times an image."""
+    """One block that is timed: a generator takes twice as long, and an image has several blocks."""
 
     __slots__ = ("_meter", "_stage", "_start")
 
