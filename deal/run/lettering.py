@@ -96,11 +96,15 @@ def write(
     ``anchor`` is ``l``, ``m`` or ``r``: whether ``position`` is the left end, middle or right end.
     """
     x, y = position
-    x -= {"l": 0.0, "m": 0.5, "r": 1.0}[anchor] * length(text, size)
-    for name, part in _runs(text):
+    before = {"l": 0.0, "m": 0.5, "r": 1.0}[anchor]
+    if before:
+        x -= before * length(text, size)
+    runs = _runs(text)
+    for place, (name, part) in enumerate(runs, 1):
         own = _at_size(name, size)
         draw.text((x, y), part, fill=colour, font=own, anchor=_middle(own))
-        x += own.getlength(part)
+        if place < len(runs):  # measuring takes as long as drawing
+            x += own.getlength(part)
 
 
 def _middle(own: Font) -> str | None:

@@ -34,7 +34,7 @@ ClassMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 Plane: TypeAlias = NDArray[np.float32]
 Size = tuple[int, int]
 
-_BLOCK = 2**18  # numbers of logits that are resampled at a time, so that caches hold them
+_BLOCK = 2**16  # numbers of logits that are resampled at a time, so that caches hold them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +148,8 @@ def uncertainty_planes(
     dict of measure to ndarray of float32 [H, W]
         In the unit of the column of that name.
     """
+    if not measures:
+        return {}
     members = logits if logits.ndim == 4 else logits[None]
     shape = members.shape
     stacked = members.reshape(-1, *shape[2:])
@@ -237,10 +239,12 @@ def _sampled(
     for start in range(0, len(rows), step):
         block = slice(start, min(start + step, len(rows)))
         upper, lower, weight = _taps(rows[block], planes.shape[1])
-        above, below = (planes[:, index].astype(np.float32) for index in (upper, lower))
+        above, below = (planes[:, index].astype(np.float32, copy=False) for index in (upper, lower))
         lines = above + (below - above) * weight[:, None]
-        values = lines[:, :, left]
-        yield block, values + (lines[:, :, right] - values) * share
+        values = lines.take(
+            left, axis=2
+        )  # rows stay contiguous, as by lines[:, :, left] they do not
+        yield block, values + (lines.take(right, axis=2) - values) * share
 
 
 def _taps(
