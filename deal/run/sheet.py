@@ -117,24 +117,21 @@ def contact_sheet(entries: Sequence[Entry], contrast: Sequence[Entry], key: Key)
     cell = 3 * thumb + 2 * _GAP
     width = columns * (cell + _MARGIN) + _MARGIN
     top = heat_top([*entries, *contrast], key.top)
-    pages = [_rows(entries, columns, cell, top, key)]
-    if contrast:
-        pages.append(_rows(contrast, columns, cell, top, key))
+    parts = [_Rows.of(some, columns, cell) for some in (entries, contrast)]
+    second = _SECTION + parts[1].height if contrast else 0
     legend = _legend([*entries, *contrast], key, width)
-    sections = ["", "For contrast, from the same pool"]
-    height = _HEADER + legend.height + sum(page.height for page in pages)
-    sheet = Image.new("RGB", (width, height + _SECTION * (len(pages) - 1)), _PAPER)
+    height = _HEADER + parts[0].height + second + legend.height
+    sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _header(sheet, draw, width, top, key)
     y = _HEADER
-    for section, page in zip(sections, pages, strict=False):
-        if section:
-            draw.line([(_MARGIN, y + 8), (width - _MARGIN, y + 8)], fill=_LINE)
-            write(draw, (_MARGIN, y + 26), section, 17, _INK)
-            y += _SECTION
-        sheet.paste(page, (0, y))
-        y += page.height
-    sheet.paste(legend, (0, y))
+    parts[0].draw(sheet, draw, y, top, key)
+    y += parts[0].height
+    if contrast:
+        draw.line([(_MARGIN, y + 8), (width - _MARGIN, y + 8)], fill=_LINE)
+        write(draw, (_MARGIN, y + 26), "For contrast, from the same pool", 17, _INK)
+        parts[1].draw(sheet, draw, y + _SECTION, top, key)
+    sheet.paste(legend, (0, y + second))
     return sheet
 
 
@@ -145,26 +142,40 @@ def heat_top(entries: Sequence[Entry], most: float) -> float:
     return min(max(steps, 1), 20) * most / 20
 
 
-def _rows(entries: Sequence[Entry], columns: int, cell: int, top: float, key: Key) -> Image.Image:
-    rows = [entries[start : start + columns] for start in range(0, len(entries), columns)]
-    whys = {id(e): wrapped(e.why, 14, cell, 2) for e in entries}
-    heights = [
-        max(e.size[1] for e in row) + _CAPTION + 18 * max(len(whys[id(e)]) for e in row)
-        for row in rows
-    ]
-    width = columns * (cell + _MARGIN) + _MARGIN
-    page = Image.new("RGB", (width, sum(heights)), _PAPER)
-    draw = ImageDraw.Draw(page)
-    y = 0
-    with ThreadPoolExecutor(min(available_cores(), _THREADS), "deal-sheet") as executor:
-        drawn = ordered(executor, lambda e: _pictures(e, top, key), entries, 2 * _THREADS)
-        for row, height in zip(rows, heights, strict=True):
-            for column in range(len(row)):
-                entry, pictures = next(drawn)
-                x = _MARGIN + column * (cell + _MARGIN)
-                _entry(page, draw, (x, y), cell, entry, pictures, whys[id(entry)], key)
-            y += height
-    return page
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Entries in rows, with the room that they take."""
+
+    entries: Sequence[Entry]
+    columns: int
+    cell: int  # width of an entry
+    whys: list[list[str]]
+    heights: list[int]  # of the rows
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry], columns: int, cell: int) -> _Rows:
+        whys = [wrapped(entry.why, 14, cell, 2) for entry in entries]
+        rows = [slice(start, start + columns) for start in range(0, len(entries), columns)]
+        heights = [
+            max(e.size[1] for e in entries[row]) + _CAPTION + 18 * max(map(len, whys[row]))
+            for row in rows
+        ]
+        return cls(entries, columns, cell, whys, heights)
+
+    @property
+    def height(self) -> int:
+        return sum(self.heights)
+
+    def draw(
+        self, sheet: Image.Image, draw: ImageDraw.ImageDraw, y: int, top: float, key: Key
+    ) -> None:
+        """Draw the rows one below the other, the first at ``y``."""
+        with ThreadPoolExecutor(min(available_cores(), _THREADS), "deal-sheet") as executor:
+            drawn = ordered(executor, lambda e: _pictures(e, top, key), self.entries, 2 * _THREADS)
+            for place, (entry, pictures) in enumerate(drawn):
+                row, column = divmod(place, self.columns)
+                corner = _MARGIN + column * (self.cell + _MARGIN), y + sum(self.heights[:row])
+                _entry(sheet, draw, corner, self.cell, entry, pictures, self.whys[place], key)
 
 
 def _pictures(entry: Entry, top: float, key: Key) -> tuple[Picture, ...]:
