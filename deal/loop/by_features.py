@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,24 +20,22 @@ from deal.fitting.logistic import fit_numbers
 from deal.kernel.statistics import difficulty_map
 from deal.loop.by_recipe import clicked, known_samples, reproducible
 from deal.loop.config import LoopConfig
+from deal.loop.decoder_fit import kept_features
 from deal.loop.evaluation import Measurement
 from deal.loop.feature_scoring import FeatureScorer
 from deal.loop.files import hold, share, write_json
 from deal.loop.labeled import described, images_of
 from deal.loop.learner import Task
 from deal.loop.pool import open_data
+from deal.loop.recipes import initial, meta_of, recipe_of
 from deal.loop.training import TrainingConfig
 from deal.model.head import DifficultyHead
 from deal.results.parts import list_parts
-from deal.training.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
-from deal.training.config import TrainConfig
+from deal.training.checkpoint import load_checkpoint, save_checkpoint
 from deal.training.data import Sample
 from deal.training.difficulty import WithDifficulty
-from deal.training.kept import KeptFeatures
 from deal.training.networks import SegmentationNetwork
 from deal.training.pixelwise import LabeledCells, fit_decoder, labeled_cells
-from deal.training.preparation import freeze, initial_module
-from deal.training.recipe import Recipe, normalization_of
 from deal.training.step import ALIGN_CORNERS
 
 __all__ = ["FeatureLearner"]
@@ -60,22 +58,12 @@ class FeatureLearner:
     def __init__(self, config: LoopConfig, training: TrainingConfig) -> None:
         self._config, self._training = config, training
         self.pool, self._data = open_data(config)
-        mean, std = normalization_of(training.network)
-        self._meta = CheckpointMeta(
-            network=training.network,
-            width=training.width,
-            classes=self._data.classes,
-            palette=self._data.palette,
-            ignore_index=self._data.ignore_index,
-            mean=mean,
-            std=std,
-            align_corners=ALIGN_CORNERS,
-            grid=training.grid,
-            input_size=self._data.size,
-            provenance={},
-        )
+        self._meta = meta_of(training, self._data)
         # Opened here, so that weights which cannot be used are refused before any work.
-        self._splits = {split: self._features(split) for split in ("train", config.data.evaluate)}
+        self._splits = {
+            split: kept_features(config, training, self._data, split)
+            for split in ("train", config.data.evaluate)
+        }
         self._scorer = FeatureScorer(self.pool, self._splits["train"], self._threads)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
@@ -111,32 +99,6 @@ class FeatureLearner:
         for scored in folder.glob("results-*"):
             shutil.rmtree(scored)
 
-    def _recipe(self, seed: int, *, uncertainty: bool) -> TrainConfig:
-        given = replace(self._training, uncertainty=uncertainty)
-        return TrainConfig(
-            dataset=self._config.data.dataset,
-            output="",
-            size=self._config.data.size,
-            scenes=self._config.data.scenes,
-            seed=seed,
-            epochs=1,
-            **{field.name: getattr(given, field.name) for field in fields(Recipe)},
-        )
-
-    def _initial(self, seed: int, *, uncertainty: bool) -> tuple[TrainConfig, WithDifficulty]:
-        recipe = self._recipe(seed, uncertainty=uncertainty)
-        torch.manual_seed(seed)
-        module, _ = initial_module(recipe, replace(self._meta, uncertainty=uncertainty))
-        freeze(recipe, module)
-        return recipe, module
-
-    def _features(self, split: str) -> KeptFeatures:
-        network = self._initial(0, uncertainty=False)[1].module
-        assert isinstance(network, SegmentationNetwork)
-        folder = Path(self._config.output) / "features"
-        samples: Sequence[Sample] = getattr(self._data, split)
-        return KeptFeatures(network, samples, folder, split)
-
     def _compute(self, say: Callable[[str], None]) -> None:
         for features in self._splits.values():
             if not features.path.exists():
@@ -145,7 +107,9 @@ class FeatureLearner:
 
     def _train(self, task: Task, say: Callable[[str], None]) -> None:
         started = time.perf_counter()
-        recipe, module = self._initial(task.seed, uncertainty=task.uncertainty)
+        given = replace(self._training, uncertainty=task.uncertainty)
+        recipe = recipe_of(self._config, given, seed=task.seed)
+        module = initial(recipe, self._meta)
         indices = self.pool.indices(images_of(task.labeled))
         samples = known_samples(self._config, self.pool, self._data, task, indices)
         features = self._splits["train"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from deal._version import __version__
 from deal.errors import OutputError
 from deal.loop.config import LoopConfig
+from deal.loop.decoder_fit import DecoderFit
 from deal.loop.files import hold, write_json, write_text
 from deal.loop.labeled import count_labels, described, images_of, only_regions, regions_of
 from deal.loop.learner import Task, score_model
 from deal.loop.pool import Pool, open_data
+from deal.loop.recipes import recipe_of
 from deal.loop.records import named
 from deal.loop.training import TrainingConfig
 from deal.machine.cores import available_cores
@@ -29,15 +31,14 @@ from deal.training.checkpoint import (
     save_atomically,
     save_checkpoint,
 )
-from deal.training.config import TrainConfig
 from deal.training.data import Dataset, Sample
+from deal.training.difficulty import WithDifficulty
 from deal.training.epochs import Training
 from deal.training.evaluation import evaluate
 from deal.training.preparation import (
     find_device,
     place,
 )
-from deal.training.recipe import Recipe
 from deal.training.step import ALIGN_CORNERS
 
 __all__ = ["RecipeLearner", "clicked", "known_samples", "reproducible"]
@@ -68,13 +69,17 @@ class RecipeLearner:
         with named("[training]"):
             self._device = find_device(training.device)
         self.pool, self._data = open_data(config)
+        self._fit = DecoderFit(config, training, self._data) if training.fit_steps else None
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
         """Train unless that is done already, and evaluate in float32 at the labels' own size."""
         checkpoint = task.folder / _CHECKPOINT
         with reproducible(self._training.threads, self._device):
             if not checkpoint.exists():
-                timing = _Round(self._config, self._training, self.pool, self._data, task).run(say)
+                train = _Round(
+                    self._config, self._training, self.pool, self._data, task, self._fit, say
+                )
+                timing = train.run(say)
                 write_json(task.folder / "timing.json", timing)
             result = evaluate(
                 place(load_checkpoint(checkpoint)[0], self._device),
@@ -146,9 +151,16 @@ class _Round(Training):
     lr_option = "lr"
 
     def __init__(
-        self, config: LoopConfig, training: TrainingConfig, pool: Pool, whole: Dataset, task: Task
+        self,
+        config: LoopConfig,
+        training: TrainingConfig,
+        pool: Pool,
+        whole: Dataset,
+        task: Task,
+        fit: DecoderFit | None,
+        say: Callable[[str], None],
     ) -> None:
-        self.folder = task.folder
+        self.folder, self._state = task.folder, task.folder / "training.pt"
         self.labeled = [item if isinstance(item, str) else list(item) for item in task.labeled]
         self.indices, self.images = np.array(pool.indices(images_of(task.labeled))), len(pool.ids)
         self.records: list[dict[str, Any]] = []
@@ -159,34 +171,32 @@ class _Round(Training):
             uncertainty=task.uncertainty,
             alpha=training.alpha if task.difficulty_loss else 0.0,
         )
-        recipe = TrainConfig(
-            dataset=config.data.dataset,
-            output=str(task.folder),
-            size=config.data.size,
-            scenes=config.data.scenes,
-            epochs=epochs,
-            seed=task.seed,
-            validate_every=epochs,
-            **{field.name: getattr(given, field.name) for field in fields(Recipe)},
-        )
+        recipe = recipe_of(config, given, seed=task.seed, epochs=epochs, output=str(task.folder))
         steps = training.steps or epochs * per_epoch
+        fitted = {} if fit is None else {"fit_steps": training.fit_steps}
+        samples = known_samples(config, pool, whole, task, self.indices.tolist())
+
+        def prepare(module: WithDifficulty) -> None:
+            if fit is not None and not self._state.exists():
+                fit(module, task.seed, self.indices.tolist(), samples, say)
+
         super().__init__(
             recipe,
-            replace(whole, train=known_samples(config, pool, whole, task, self.indices.tolist())),
+            replace(whole, train=samples),
             find_device(training.device),
             steps=steps,
             provenance={
                 "deal": __version__,
                 "torch": str(torch.__version__),
-                "recipe": {**recipe.recipe(), "steps": steps},
+                "recipe": {**recipe.recipe(), "steps": steps, **fitted},
                 "labeled": described(task.labeled),
             },
+            prepare=prepare,
         )
 
     def run(self, say: Callable[[str], None]) -> dict[str, Any]:
-        state = self.folder / "training.pt"
-        if state.exists():
-            self._restore(state)
+        if self._state.exists():
+            self._restore(self._state)
         for epoch in range(len(self.records) + 1, self.config.epochs + 1):
             with named(f"{self.folder}:"):
                 done = self.train_epoch(epoch)
@@ -199,7 +209,7 @@ class _Round(Training):
             }
             self.records.append(record)
             if epoch < self.config.epochs:
-                self._save(state)
+                self._save(self._state)
             say(
                 f"epoch {epoch}/{self.config.epochs}: loss {record['segmentation_loss']:.3f} + "
                 f"{record['difficulty_loss']:.3f}, {record['seconds']:.1f} s"
@@ -207,7 +217,7 @@ class _Round(Training):
         lines = [json.dumps(record) + "\n" for record in self.records]
         write_text(self.folder / "training.jsonl", "".join(lines))
         save_checkpoint(self.folder / "checkpoint.pt", self.result, self.meta)
-        state.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
         return {
             "steps": self.steps,
             "seconds": round(sum(record["seconds"] for record in self.records), 3),

@@ -26,7 +26,7 @@ _CHOICES = {
 
 _WITHOUT_EFFECT = (
     *("batch_size", "alpha", "crop", "scale", "blur", "color_jitter"),
-    *("precision", "compile", "cache", "ema"),
+    *("precision", "compile", "cache", "ema", "fit_steps"),
 )
 
 
@@ -46,6 +46,9 @@ class TrainingConfig(Recipe):
         Train the decoder alone, with this many labeled pixels per step, on features that the frozen
         encoder gives once for all runs. Needs ``steps``, ``weights``, ``freeze`` of the whole
         encoder, and a network whose decoder works pixel by pixel.
+    fit_steps : int
+        Steps of the decoder alone before all layers are trained, 1024 labeled pixels each, on such
+        features; 0 for none. Needs ``weights`` and a network whose decoder works pixel by pixel.
     threads : int
         Threads of PyTorch on the CPU; 0 means every core. Results are bit-identical for the same
         number.
@@ -54,6 +57,7 @@ class TrainingConfig(Recipe):
     epochs: int | None = None
     steps: int | None = None
     pixels: int | None = None
+    fit_steps: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -67,16 +71,21 @@ class TrainingConfig(Recipe):
             if value not in choices:
                 allowed = " or ".join(choice for choice in choices if choice)
                 raise UsageError(f"[training] {name} must be {allowed}, not {value!r}")
+        if self.fit_steps < 0:
+            raise UsageError(f"[training] fit_steps must not be negative, not {self.fit_steps}")
         if self.pixels is not None:
             self._check_pixels()
+        elif self.fit_steps:
+            self._check_pixelwise("fit_steps")
+            if self.weights is None:
+                raise UsageError(
+                    "[training] fit_steps fits the decoder on features of a pretrained encoder: "
+                    'give weights ("imagenet", or a file)'
+                )
 
     def _check_pixels(self) -> None:
         """Refuse settings without which features cannot be kept, and those without an effect."""
-        if self.network not in PIXELWISE:
-            raise UsageError(
-                f"[training] pixels needs network {' or '.join(PIXELWISE)}, whose decoder works "
-                f"pixel by pixel, not {self.network}"
-            )
+        self._check_pixelwise("pixels")
         last = last_stage(self.network)
         needed = {"steps": "how many", "weights": '"imagenet", or a file', "freeze": str(last)}
         for name, example in needed.items():
@@ -96,6 +105,13 @@ class TrainingConfig(Recipe):
                     "whole images on the CPU: leave it out"
                 )
 
+    def _check_pixelwise(self, key: str) -> None:
+        if self.network not in PIXELWISE:
+            raise UsageError(
+                f"[training] {key} needs network {' or '.join(PIXELWISE)}, whose decoder works "
+                f"pixel by pixel, not {self.network}"
+            )
+
     @property
     def least_images(self) -> int:
         """Fewest labeled images that can be trained on."""
@@ -107,6 +123,8 @@ class TrainingConfig(Recipe):
         del values["device"], values["compile"]
         if self.pixels is None:
             del values["pixels"]
+        if not self.fit_steps:
+            del values["fit_steps"]
         for name in self.younger():  # as in runs that are older than these keys
             del values[name]
         if self.weights is not None:

@@ -74,6 +74,8 @@ class Training:
         Total number of steps, for which the last epoch is cut short; by default, whole epochs.
     provenance : mapping
         Provenance to store in ``meta``.
+    prepare : callable, optional
+        Changes the network before anything else is made of it.
 
     Attributes
     ----------
@@ -100,6 +102,7 @@ class Training:
         *,
         steps: int | None = None,
         provenance: Mapping[str, Any] | None = None,
+        prepare: Callable[[WithDifficulty], None] | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -123,6 +126,8 @@ class Training:
             uncertainty=config.uncertainty,
         )
         module, self.started_from = initial_module(config, self.meta)
+        if prepare is not None:
+            prepare(module)
         self.module = place(module, device)
         self._resting = freeze(config, self.module)
         self._forward = compiled(config, self.module)

@@ -99,7 +99,7 @@ def fit_decoder(
     if not len(cells.labels):
         raise DealError("no labeled pixel lies at a cell of the features: label larger regions")
     for norm, (mean, variance) in zip(decoder.norms, features.statistics(), strict=True):
-        norm.running_mean, norm.running_var = mean, variance
+        norm.running_mean, norm.running_var = mean.clone(), variance.clone()
     module.train()
     network.backbone.eval()
     decoder.norms.eval()

@@ -17,26 +17,6 @@ from deal.loop.experiment import run_loop
 from deal.loop.table import read_experiment
 from deal.results.reading import read_regions, read_results
 from deal.run.pipeline import score_pool
-from deal.training.checkpoint import CheckpointMeta, build_module, save_checkpoint
-from deal.training.recipe import normalization_of
-
-
-@pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(0)
-    mean, std = normalization_of("lite0")
-    meta = CheckpointMeta(
-        network="lite0", width=0.1, classes=("a", "b"), palette=((0, 0, 0),) * 2, ignore_index=255,
-        mean=mean, std=std, align_corners=True, grid=None, input_size=(32, 48), provenance={},
-    )  # fmt: skip
-    module = build_module(meta)
-    with torch.no_grad():  # statistics that fit the untrained weights, as released ones have
-        module.train()
-        module(torch.randint(0, 256, (8, 3, 64, 96)))
-        module(torch.randint(0, 256, (8, 3, 64, 96)))
-    path = tmp_path / "encoder.pt"
-    save_checkpoint(path, module, meta)
-    return path
 
 
 @pytest.fixture
