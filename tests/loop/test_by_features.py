@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 import deal.loop.by_features as by_features
 from deal.errors import OutputError, UsageError

@@ -40,7 +40,7 @@ def _trained(config):
 
 def _decoder(config) -> dict[str, torch.Tensor]:
     decoder = _trained(config)[0].module.decoder
-    return {name: value for name, value in decoder.named_parameters()}
+    return dict(decoder.named_parameters())
 
 
 def test_all_layers_train_from_the_decoder_of_the_frozen_encoder(with_training):
