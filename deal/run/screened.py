@@ -66,6 +66,7 @@ class _Pass:
     output: Output
     ledger: Ledger
     layout: Layout
+    whole: Workers
     seconds: float = 0.0
     busy: dict[str, float] = field(default_factory=dict)
     done: int = 0
@@ -75,6 +76,7 @@ class _Pass:
         before = self.ledger.scored
         line = Workers(self.config, self.session, self.ledger, self.layout, wanted=wanted)
         self.seconds += line.run()
+        self.whole.include(line)
         self.done += self.ledger.scored - before
         for stage, busy in line.meter.seconds.items():
             self.busy[stage] = self.busy.get(stage, 0.0) + busy
@@ -97,6 +99,8 @@ class Screening:
     ledger : Ledger
     layout : Layout
         Of the exact passes.
+    line : Workers
+        What all passes measure is added to it.
     progress : callable, optional
         Told of the passes over the screen; the ledger tells of the exact ones.
 
@@ -113,11 +117,13 @@ class Screening:
         output: Output,
         ledger: Ledger,
         layout: Layout,
+        line: Workers,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._config = config
         self._progress = progress
-        self.exact = _Pass(config, scorer, output, ledger, layout)
+        self._line = line
+        self.exact = _Pass(config, scorer, output, ledger, layout, line)
         whole = ledger.total * config.shard.count
         sample = max(_SAMPLE * math.sqrt(whole), _LEAST * config.shard.count)
         self._share = min(sample / max(whole, 1), 1.0)
@@ -241,7 +247,7 @@ class Screening:
                 by_camera = mask is not None and bool(mask.cameras)
                 ledger = Ledger(output, total, None, progress, by_camera=by_camera)
                 layout = layout_for(config, session, max(total - output.done_count, 0))
-                yield _Pass(config, session, output, ledger, layout)
+                yield _Pass(config, session, output, ledger, layout, self._line)
 
     def _tell(self, progress: Progress) -> None:
         assert self._progress is not None

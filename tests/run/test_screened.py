@@ -15,8 +15,10 @@ import pytest
 
 from deal import acquisition_scores, read_results, select
 from deal.errors import ModelError, UsageError
+from deal.pool.fetch import Fetcher
 from deal.run.pipeline import score_pool
 from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.workers import Line
 from deal.selection.ranking import Ranking
 from deal.selection.screened import is_bounded
 from tests.helpers.models import metadata, save_model
@@ -329,10 +331,29 @@ def test_the_command_says_what_is_promised(
     code, stdout, stderr = deal(*command)
     assert code == 0, stderr
     assert "of the best possible (95% confidence)" in stdout
+    assert "images/s" not in stdout  # which would count those alone that are scored exactly
     code, stdout, _ = deal(*command, "--json")
     found = json.loads(stdout)["screen"]
     assert found["kept"] >= 0.5
     assert np.isfinite(found["cost"])
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.999])
+def test_the_report_counts_what_all_passes_measured(
+    keep: float, pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeating(fetcher: Fetcher, entries: Any) -> Any:
+        fetcher.repeated["HTTP 503"] += 1
+        return entries
+
+    monkeypatch.setattr(Line, "bound_by", lambda line: " ".join(sorted(line.meter.seconds)))
+    monkeypatch.setattr(Fetcher, "__call__", repeating)
+    options = {**LOOSE, "screen_keep": keep}
+    report = score_pool(pool, model=model, output=tmp_path / "out", screen="0.5", **options)
+    assert report.screen is not None
+    assert report.bound_by == "decode kernel network write"
+    assert report.seconds > report.screen.seconds
+    assert any("requests for images were repeated" in note for note in report.notes)
 
 
 def test_ray_has_no_screening(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:
