@@ -187,6 +187,18 @@ def test_select_ranks_stored_results_anew(
     assert [row["rank"] for row in json.loads(stdout)["selection"]] == [1, 2]
 
 
+def test_select_leaves_no_pictures_and_decisions_of_another_selection(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    out, anew = tmp_path / "out", tmp_path / "anew"
+    deal("score", pool, "--model", model, "--output", out)
+    anew.mkdir()
+    for name in ("previews.jpg", "decisions.csv", "mine.txt"):
+        (anew / name).touch()
+    assert deal("select", out, "--budget", 2, "--output", anew)[0] == 0
+    assert {path.name for path in anew.iterdir()} == {"selection.csv", "selection.json", "mine.txt"}
+
+
 def test_select_says_that_the_budget_is_larger_than_the_pool(
     deal: Deal, pool: Path, model: Path, tmp_path: Path
 ) -> None:
