@@ -302,6 +302,7 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
         ({"screen": "1.5"}, "factor from 0.1"),
         ({"screen": "half"}, "no such model file"),
         ({"screen_keep": 1.0}, "between 0 and 1"),
+        ({"screen": None, "screen_keep": 0.9}, "--screen-keep needs --screen"),
     ],
     ids=str,
 )
