@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.pool.digests import digest
+from deal.results.claim import claimed
 from deal.results.output import Output
+from deal.results.schema import fingerprint
 from deal.run.bound import Evidence, Line, fitted, kept_by_more, share_needed
 from deal.run.config import ScoreConfig
 from deal.run.ending import check_columns
@@ -234,11 +236,15 @@ class Screening:
                 has_difficulty=session.has_difficulty,
                 has_committee=session.has_committee,
             )
+            settings = session.fingerprint_settings()
+            stored = claimed(config.output)
+            # The output below which the screen lies was overwritten since; its rows fit no more.
+            is_stale = stored is not None and stored["deal.fingerprint"] != fingerprint(settings)
             with Output.open(
                 config.output,
-                settings=session.fingerprint_settings(),
+                settings=settings,
                 classes=session.spec.classes,
-                overwrite=config.overwrite,
+                overwrite=config.overwrite or is_stale,
                 shard=config.shard,
             ) as output:
                 total = self.exact.ledger.total

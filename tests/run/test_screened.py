@@ -119,6 +119,20 @@ def test_the_same_output_without_screening_completes_the_skipped_rows(
     assert again.scored == 0
 
 
+def test_an_output_that_was_overwritten_is_screened_anew(
+    pool: Path, copied: Path, tmp_path: Path
+) -> None:
+    other = save_model(tmp_path / "b.onnx", gain=0.07, props=metadata(input_size=[32, 48]))
+    score_pool(pool, model=other, output=copied, overwrite=True)
+    report = score_pool(pool, model=other, output=copied, screen="0.5", **LOOSE)
+    assert report.screen is not None
+    assert (report.scored, report.screen.screened, report.screen.exact) == (0, COUNT, COUNT)
+    small = read_results(report.screen.folder, ["id", "entropy_mean"]).to_pylist()
+    score_pool(pool, model=other, output=tmp_path / "new", screen="0.5", **LOOSE)
+    fresh = read_results(tmp_path / "new/screen/16x24", ["id", "entropy_mean"]).to_pylist()
+    assert sorted(small, key=str) == sorted(fresh, key=str)
+
+
 def test_an_exact_row_counts_before_a_skipped_one_of_another_writer(
     pool: Path, model: Path, whole: Path, copied: Path
 ) -> None:
