@@ -63,6 +63,22 @@ def test_every_command_listed_has_help(deal: Deal) -> None:
         assert (code, out.startswith(f"Usage: deal {name}")) == (0, True)
 
 
+def test_every_command_has_the_options_of_errors() -> None:
+    def commands(one: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+        if not isinstance(one, click.Group):
+            yield name, one
+            return
+        context = click.Context(one)
+        for each in one.list_commands(context):
+            found = one.get_command(context, each)
+            if found is not None:
+                yield from commands(found, f"{name} {each}")
+
+    every = dict(commands(cli.deal, "deal"))
+    assert {"deal bench label-errors", "deal report pool", "deal select"} <= every.keys()
+    assert [name for name, one in every.items() if not isinstance(one, GroupedCommand)] == []
+
+
 def test_commands_that_are_not_installed_are_not_shown(
     deal: Deal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
