@@ -23,6 +23,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.errors import UsageError
 from deal.pool.digests import digest
 from deal.results.claim import claimed
 from deal.results.output import Output
@@ -230,12 +231,21 @@ class Screening:
         """The screen's output and network."""
         config = way.config
         with open_session(config) as session:
-            check_columns(
-                config,
-                session.spec.classes,
-                has_difficulty=session.has_difficulty,
-                has_committee=session.has_committee,
-            )
+            try:
+                check_columns(
+                    config,
+                    session.spec.classes,
+                    has_difficulty=session.has_difficulty,
+                    has_committee=session.has_committee,
+                )
+            except UsageError as error:  # the exact pass has what the function needs
+                needs = any("difficulty" in column for column in self._bound.columns)
+                is_head = needs and not session.has_difficulty
+                lacks = "difficulty head" if is_head else "votes of a committee"
+                raise UsageError(
+                    f"--screen {config.model[0]} cannot forecast {config.ranking.acquisition}, as "
+                    f"it has no {lacks}: screen at a factor such as 0.5, or with another model"
+                ) from error
             settings = session.fingerprint_settings()
             stored = claimed(config.output)
             # The output below which the screen lies was overwritten since; its rows fit no more.

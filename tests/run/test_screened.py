@@ -219,6 +219,20 @@ def test_a_cheaper_model_screens(pool: Path, model: Path, tmp_path: Path) -> Non
         score_pool(pool, model=model, output=tmp_path / "no", screen=other, **LOOSE)
 
 
+@pytest.mark.parametrize(
+    ("acquisition", "lacks"), [("ds", "difficulty head"), ("bald", "votes of a committee")]
+)
+def test_a_model_that_lacks_what_is_ranked_by_cannot_screen(
+    acquisition: str, lacks: str, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    props = metadata(input_size=[16, 24], difficulty_head=None)
+    bare = save_model(tmp_path / "bare.onnx", props=props)
+    members = [model, save_model(tmp_path / "b.onnx", props=metadata(input_size=[32, 48]), gain=2)]
+    options = {**LOOSE, "acquisition": acquisition, "screen": bare}
+    with pytest.raises(UsageError, match=rf"bare\.onnx cannot forecast .* no {lacks}: screen at"):
+        score_pool(pool, model=members, output=tmp_path / "out", **options)
+
+
 def test_shards_screen_their_own_images_and_end_with_one_ranking(
     pool: Path, model: Path, whole: Path, tmp_path: Path
 ) -> None:
