@@ -143,6 +143,19 @@ def test_a_sheet_shows_as_many_labels_as_a_jpeg_has_room_for(
     assert not (tmp_path / "out/label-errors.jpg").exists()
 
 
+def test_labels_of_the_network_itself_are_told_to_have_no_order(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    images = scenes(2)
+    own = zip(images, predictions(world["model"], images), strict=True)
+    write_labeled(tmp_path, "test", own)
+    (note,) = rank_label_errors(world["model"], tmp_path).notes
+    assert note == (
+        "all 2 scores are equal (0), so their ids alone decide the order: choose another score"
+    )
+    assert rank_label_errors(world["model"], tmp_path, score="self-confidence").notes == ()
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_the_network_runs(
     drive: dict[str, Any], tmp_path: Path
 ) -> None:
