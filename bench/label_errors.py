@@ -35,12 +35,12 @@ def run(
     """Swap the class of a component in every tenth image, and see where the rankings have them.
 
     A cell counts as planted if at least half of it got another class. ``combined`` is the product
-    of ``easy:entropy`` and ``easy:difficulty``.
+    of ``easy:entropy`` and ``easy:difficulty``; for a model without difficulty both are left out.
 
     Raises
     ------
     UsageError
-        There are fewer than ten images.
+        There are fewer than ten images, or no cell counts as planted.
     PoolError
         Images or labels are missing, or do not fit the model.
     """
@@ -48,11 +48,15 @@ def run(
     images, _ = find_split(root, split)
     spec = read_spec(model)
     void = find_void(root, spec, None)
+    has_difficulty = spec.difficulty_name is not None or spec.difficulty_head is not None
+    scores = [one for one in LABEL_SCORES if has_difficulty or one != "easy:difficulty"]
     with tempfile.TemporaryDirectory(prefix="deal-bench-") as folder:
         planted = plant(images, Path(folder), spec, void, seed)
+        if not any(_half(wrong, cell) for wrong in planted.values()):
+            raise UsageError(f"no cell of {cell} pixels is half planted: give a smaller --cell")
         ranked: dict[str, dict[Key, float]] = {}
         wrong: dict[str, set[Key]] = {"images": {(each, None) for each in planted}}
-        for score in LABEL_SCORES:
+        for score in scores:
             doubts = rank_label_errors(model, folder, score=score, cell=cell, ignore_index=void)
             cells = {(each.id, each.region): each for each in doubts.labels}
             ranked[f"cells, {score}"] = {key: each.score for key, each in cells.items()}
@@ -74,12 +78,13 @@ def run(
         spread = rank_label_errors(model, folder, budget=f"{100 * _SHARE:g}%", ignore_index=void)
     rows = []
     for kind, those in wrong.items():
-        first, second = (ranked[f"{kind}, easy:{name}"] for name in ("entropy", "difficulty"))
-        ranked[f"{kind}, combined"] = {key: first[key] * second[key] for key in first}
+        if has_difficulty:
+            first, second = (ranked[f"{kind}, easy:{name}"] for name in ("entropy", "difficulty"))
+            ranked[f"{kind}, combined"] = {key: first[key] * second[key] for key in first}
         rows.append(Row(f"{kind}: random order, expected", single(_SHARE), "share of planted"))
         rows += [
-            Row(name, single(found_in(scores, those)), "share of planted")
-            for name, scores in ranked.items()
+            Row(name, single(found_in(each, those)), "share of planted")
+            for name, each in ranked.items()
             if name.startswith(kind)
         ]
     taken = len({(each.id, None) for each in spread.labels} & wrong["images"])
@@ -97,6 +102,16 @@ def run(
         },
         rows=tuple(rows),
         notes=(f"planted: {len(planted)} images, {len(wrong['cells'])} cells", spread.heading),
+    )
+
+
+def _half(wrong: NDArray[np.bool_], side: int) -> bool:
+    """Whether at least half of a cell is wrong."""
+    height, width = wrong.shape
+    return any(
+        wrong[y : y + side, x : x + side].mean() >= 0.5
+        for y in range(0, height, side)
+        for x in range(0, width, side)
     )
 
 

@@ -105,7 +105,7 @@ def _to_numpy(name: str, array: pa.Array) -> NDArray[Any]:
     import pyarrow.compute as pc
     import pyarrow.types as pt
 
-    if not pt.is_list(array.type) and not pt.is_fixed_size_list(array.type):
+    if not any(one(array.type) for one in (pt.is_list, pt.is_large_list, pt.is_fixed_size_list)):
         return np.asarray(array.to_numpy(zero_copy_only=False))
     lengths = pc.unique(pc.list_value_length(array)).to_pylist()
     if len(lengths) > 1:

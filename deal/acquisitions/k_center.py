@@ -235,7 +235,7 @@ def _to_numpy(chunk: pa.Array) -> NDArray[Any]:
     """Return numbers as [k], lists of K as [k, K]; lists of differing lengths stay objects."""
     import pyarrow.types as pt
 
-    if not (pt.is_list(chunk.type) or pt.is_fixed_size_list(chunk.type)):
+    if not any(one(chunk.type) for one in (pt.is_list, pt.is_large_list, pt.is_fixed_size_list)):
         return np.asarray(chunk.to_numpy(zero_copy_only=False))
     if len(chunk.value_lengths().unique()) > 1:
         return np.asarray(chunk.to_numpy(zero_copy_only=False))

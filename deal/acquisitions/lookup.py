@@ -23,6 +23,8 @@ def canonical_name(name: str) -> str:
 
 def find(name: str) -> Acquisition:
     """Look up a function, also in installed plugins; UsageError if the name is unknown."""
+    if not isinstance(name, str):
+        raise UsageError(f"acquisition must be the name of a function, such as 'ds', not {name!r}")
     name = ALIASES.get(name, name)
     registry = registered()
     if name not in registry:

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, show
+from deal.cli.grouped import GroupedCommand
 
 __all__ = ["command"]
 
 
-@click.command(name="label-errors")
+@click.command(name="label-errors", cls=GroupedCommand)
 @click.argument("data", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--model", type=click.Path(exists=True), required=True, metavar="FILE", help="ONNX model."

@@ -150,18 +150,20 @@ def command(
     if previews and output is None:
         raise UsageError("--previews needs --output DIR, the folder for label-errors.jpg")
     from deal.fitting.label_errors import rank_label_errors
+    from deal.fitting.label_pictures import check_folder, write_ranking
 
+    if output is not None:
+        check_folder(output)
     with Bar(enabled=not quiet) as bar:
         doubts = rank_label_errors(progress=bar, **options)
+    notes = list(doubts.notes)
     if output is not None:
-        from deal.fitting.label_pictures import write_ranking
-
-        write_ranking(Path(output), doubts, options, previews)
+        notes += write_ranking(Path(output), doubts, options, previews)
+    for note in notes:
+        print_note(note)
     if as_json:
         click.echo(doubts.to_json())
         return
-    for note in doubts.notes:
-        print_note(note)
     click.echo(f"{doubts.heading}; the first {min(top, len(doubts.labels))}:")
     for label in doubts.labels[:top]:
         place = "" if label.region is None else f" region {label.region}"

@@ -37,8 +37,9 @@ def print_summary(report: RunReport) -> None:
     failed = sum(report.errors.values())
     speed = ""
     if report.scored:
-        rate = report.scored / report.seconds
-        speed = f", {rate:.1f} images/s, bound by {report.bound_by}"
+        speed = f", bound by {report.bound_by}"
+        if report.screen is None or report.screen.reason is not None:  # else most are not scored
+            speed = f", {report.scored / report.seconds:.1f} images/s" + speed
     repeated = f"{report.duplicates} near-duplicates, " if report.duplicates else ""
     click.echo(
         f"{report.total} images: {report.scored} scored, {repeated}{report.skipped} stored before, "

@@ -102,6 +102,7 @@ def command(
     --store-maps.
     """
     spare_pandas()
+    from deal.machine.files import writing
     from deal.pool.remote_path import is_in_store, place
     from deal.selection.selector import ranking_of, select_by
 
@@ -130,6 +131,9 @@ def command(
         selection = stream.selection
     if output is not None:
         selection.write(output, csv_safe=csv_safe)
+        with writing(place(output)):
+            for name in ("previews.jpg", "decisions.csv"):  # may be of another selection
+                (place(output) / name).unlink(missing_ok=True)
         if stream is not None:
             stream.write_decisions(output)
         if not csv_safe:

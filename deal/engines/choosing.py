@@ -8,7 +8,7 @@ PyTorch runs checkpoints alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ def choose_engine(
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
     *,
+    others: Sequence[str | Path] = (),
     batch_size: int | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> Choice:
@@ -79,27 +80,35 @@ def choose_engine(
     ----------
     model, device, precision, threads, options, batch_size
         As in :func:`deal.engines.open_engine`.
+    others : sequence of path
+        Further members of a committee: the engine has to run them too, and alike.
 
     Raises
     ------
     UsageError, EngineUnavailableError, ModelError
-        No engine runs the model; with one engine what that one raises.
+        No engine runs the models; with one engine what that one raises.
     """
     if Path(model).suffix in (".pt", ".pth"):
         return Choice("torch")
     opened: dict[str, Engine] = {}
+    own: set[str] = set()  # names of those whose numbers are their own
     failed: dict[str, DealError] = {}
     for name in _OF_ONNX:
         try:
-            opened[name] = open_engine(
-                model, name, device, precision, threads, options, batch_size=batch_size
-            )
+            engines = [
+                open_engine(path, name, device, precision, threads, options, batch_size=batch_size)
+                for path in (model, *others)
+            ]
         except (EngineUnavailableError, ModelError) as error:
             failed[name] = error
+            continue
+        opened[name] = engines[0]
+        if any(engine.own_numbers() for engine in engines):
+            own.add(name)
     if not opened:
         raise _none_runs(Path(model), failed, precision)
     left_out = {name: reason_of(error) for name, error in failed.items()}
-    alike = {name: engine for name, engine in opened.items() if not engine.own_numbers()}
+    alike = {name: engine for name, engine in opened.items() if name not in own}
     if alike:
         odd = "its numbers differ by more than rounding; --engine names it"
         left_out |= {name: odd for name in opened if name not in alike}

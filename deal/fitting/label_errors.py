@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from deal.engines import open_engine
 from deal.errors import PoolError, UsageError
 from deal.fitting.images import LabeledImage, find_split, find_void
-from deal.fitting.label_order import Doubtful, Seen, in_order, order_of
+from deal.fitting.label_order import Doubtful, Seen, check_frames, in_order, order_of
 from deal.fitting.pixels import bands, pixel_scores, resize, softmax
 from deal.fitting.runner import Runner
 from deal.fitting.variants import Variant, find_heads
@@ -119,8 +119,13 @@ class Doubts:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """The score's name and the labels, as one document."""
-        values = {"score": self.score, "labels": [asdict(label) for label in self.labels]}
+        """All but the images, the classes and void, as one document."""
+        values = {
+            "score": self.score,
+            "heading": self.heading,
+            "notes": self.notes,
+            "labels": [asdict(label) for label in self.labels],
+        }
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     def to_csv(self) -> str:
@@ -202,6 +207,7 @@ def rank_label_errors(
     ranking = order_of(cell, budget, spread, near_duplicates, min_gap, diverse)
     root = Path(data)
     images, _ = find_split(root, split, sequence_from)
+    check_frames(ranking, images)
     opened = open_engine(model, engine, device, None, threads, model_options, batch_size=1)
     spec = opened.spec
     void = find_void(root, spec, ignore_index)

@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.acquisitions.registry import Acquisition
-from deal.errors import UsageError
+from deal.errors import ResultsError, UsageError
+from deal.fitting.images import LabeledImage
 from deal.kernel.statistics import score_logits
 from deal.pool.signature import BYTES, thumbnail
 from deal.selection import Selection
+from deal.selection.attributes import frame_numbers
+from deal.selection.budget import parse_budget
 from deal.selection.ranking import Ranking
 from deal.selection.selector import select_by
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Doubtful", "Seen", "in_order", "order_of"]
+__all__ = ["Doubtful", "Seen", "check_frames", "in_order", "order_of"]
 
 _DOUBT = "doubt"
 _FEATURES = ("n_pixels", "class_pixels", "class_entropy_sum")
@@ -84,17 +87,44 @@ def order_of(
     diverse: str | float | None,
 ) -> Ranking:
     """The settings of an order; raises UsageError as `deal.select` does."""
+    parsed = parse_budget(budget)
+    if parsed.unit in ("bytes", "pixels", "clicks"):
+        raise UsageError(f"budget {budget}: give a number of labels or a percentage, such as 5%")
+    if parsed.table == "regions" and cell is None:
+        raise UsageError(f"budget {budget} counts cells, and whole images are ranked: give --cell")
     ranking = Ranking.of(
         table="images" if cell is None else "regions",
-        budget=budget,
+        budget=parsed,
         spread=spread,
         near_duplicates=near_duplicates,
         min_gap=min_gap,
         diverse=diverse,
     )
-    if ranking.budget.unit in ("bytes", "pixels", "clicks"):
-        raise UsageError(f"budget {budget}: give a number of labels or a percentage, such as 5%")
+    for rule, gap in (("spread", ranking.spread.gap), ("min_gap", ranking.min_gap)):
+        if gap is not None and not gap.frames:
+            raise UsageError(
+                f"{rule} {gap.text}: labeled images have no times; give the gap in frames, by "
+                "the last number in their names, such as 30f"
+            )
     return replace(ranking, features="statistics")
+
+
+def check_frames(ranking: Ranking, images: Sequence[LabeledImage]) -> None:
+    """Raise ResultsError if a gap needs sequences or frame numbers that ids do not tell."""
+    if ranking.min_gap is None:
+        return
+    import pyarrow as pa
+
+    lacking = {
+        "sequence; give --sequence-from REGEX": sum(one.sequence is None for one in images),
+        "number in the stem of their id; leave the gap out": frame_numbers(
+            pa.table({"id": pa.array([one.id for one in images], pa.string())})
+        ).null_count,
+    }
+    for what, count in lacking.items():
+        if count:
+            rows = f"{count} of {len(images)} rows"
+            raise ResultsError(f"min_gap {ranking.min_gap.text}: {rows} have no {what}")
 
 
 def in_order(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions import canonical_name
+from deal.acquisitions.columns import has_status, is_ok
 from deal.acquisitions.labels import label
 from deal.acquisitions.lookup import find
 from deal.acquisitions.registry import registered
@@ -76,6 +77,8 @@ class PoolReport:
     picks : tuple of Picks
     left_out : mapping of str to str
         Functions that cannot score these results → the reason.
+    skipped : int
+        Number of rows that were only screened, from which no function picks.
     """
 
     images: int
@@ -85,6 +88,7 @@ class PoolReport:
     pool: Picks
     picks: tuple[Picks, ...]
     left_out: Mapping[str, str]
+    skipped: int = 0
 
     def overlap(self) -> NDArray[np.float64]:
         """Share of picks that each two of the A functions have in common, 0…1: float64 [A, A]."""
@@ -95,6 +99,7 @@ class PoolReport:
         """Everything as JSON values."""
         return {
             "images": self.images,
+            "skipped": self.skipped,
             "rules": dict(self.rules),
             "count": self.count,
             "scene_length": self.scene_length,
@@ -122,6 +127,7 @@ class PoolReport:
             f"(stretches of {shown(self.scene_length)} of a sequence)"
             + ("." if self.pool.sequences else "; to count them, give --sequence-from."),
             "",
+            *self._screened(),
             *table(
                 ["", "acquisition", "sequences", "scenes", "picks in the largest scene", "first"],
                 [
@@ -151,6 +157,16 @@ class PoolReport:
             lines += ["Left out:", ""]
             lines += [f"- {code(key)}: {shown(reason)}" for key, reason in self.left_out.items()]
         return "\n".join(lines).rstrip("\n") + "\n"
+
+    def _screened(self) -> list[str]:
+        if not self.skipped:
+            return []
+        return [
+            f"{self.skipped} further images were only screened (status skipped), so all functions "
+            "pick from the few that one of them asked for, and seem more alike than they are: run "
+            "deal-score without --screen first.",
+            "",
+        ]
 
     def _chance(self) -> float:
         return self.count / max(self.images, 1)
@@ -209,7 +225,8 @@ def report_pool(
     every = [key for key, entry in registered().items() if "images" in entry.tables]
     names = list(dict.fromkeys(canonical_name(name) for name in acquisitions)) or every
     _refuse_unused(names, options)
-    stored = read_results(sources, ["id", "sequence", "timestamp_ns"], status="ok")
+    rows = read_results(sources, ["id", "status", "sequence", "timestamp_ns"]).table
+    stored = rows.filter(is_ok(rows.column("status")))
     ids = stored.column("id").to_pylist()
     sequences = _sequences(ids, stored.column("sequence").to_pylist(), sequence_from)
     times = (frame_numbers(stored) if length.frames else stored.column("timestamp_ns")).to_pylist()
@@ -248,6 +265,7 @@ def report_pool(
         pool=_picks("pool", ids, where),
         picks=tuple(picked),
         left_out=left_out,
+        skipped=int(has_status(rows.column("status"), "skipped").sum()),
     )
 
 

@@ -32,7 +32,7 @@ class PoolFacts:
     Attributes
     ----------
     images : int
-        Rows that are ok.
+        Rows that are ok, or were only screened.
     duplicates : float or None
         Share of the images, 0…1, that look like an earlier one in a random order; None if no
         signatures are stored.
@@ -81,15 +81,20 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
     ResultsError
         There are no results, or none that is ok.
     """
-    columns = ["sequence", "thumbnail", "difficulty_mean"]
-    table = read_results(sources, columns, status="ok").table
-    if not len(table):
+    columns = ["id", "status", "sequence", "thumbnail", "difficulty_mean"]
+    table = read_results(sources, columns).table
+    ok = pc.equal(table.column("status"), "ok")
+    if not pc.any(ok).as_py():
         raise ResultsError("no image of these results is ok: score the pool first")
-    sequence, thumbnail, difficulty = (table.column(name) for name in columns)
+    difficulty = table.filter(ok).column("difficulty_mean")
+    # Those alone that screening scored exactly are alike: they are what is hard.
+    table = table.filter(pc.or_(ok, pc.equal(table.column("status"), "skipped")))
+    sequence, thumbnail = table.column("sequence"), table.column("thumbnail")
     duplicates = None
     if not thumbnail.null_count:
+        images = table.select(["id", "thumbnail"])  # without a status, all are ranked
         kept = select(
-            sources, acquisition="random", spread="off", near_duplicates=float(AUTO_LEVELS)
+            images, acquisition="random", spread="off", near_duplicates=float(AUTO_LEVELS)
         )
         duplicates = 1 - len(kept) / len(table)
     return PoolFacts(

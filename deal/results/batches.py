@@ -29,7 +29,7 @@ Source = str | os.PathLike[str]
 _METADATA = ("deal.schema", "deal.fingerprint", "deal.settings", "deal.classes")
 
 
-def write(table: pa.Table, output: Source) -> str:
+def write(table: pa.Table | pa.RecordBatch, output: Source) -> str:
     """Add rows to an output, as one part that is either not there or complete.
 
     Any number of processes may do so at once. A row of an item that has one already does no harm
@@ -37,7 +37,7 @@ def write(table: pa.Table, output: Source) -> str:
 
     Parameters
     ----------
-    table : pyarrow.Table
+    table : pyarrow.Table or RecordBatch
         Image rows as `deal.BatchScorer` gives them, with the metadata of its ``schema``; at least
         the columns ``id``, ``uri``, ``source_version`` and ``status``. Columns in any order.
     output : path
@@ -117,7 +117,7 @@ class StoredResults:
                 take_over(self._root, metadata)
 
     def missing(
-        self, pool: pa.Table | Pool | Source | Sequence[Source]
+        self, pool: pa.Table | pa.RecordBatch | Pool | Source | Sequence[Source]
     ) -> pa.Table | Iterator[PoolItem | FailedItem]:
         """What of a pool is still to be scored: without a row that is ok or a duplicate.
 
@@ -125,7 +125,7 @@ class StoredResults:
 
         Parameters
         ----------
-        pool : pyarrow.Table, Pool, path or sequence of paths
+        pool : pyarrow.Table, RecordBatch, Pool, path or sequence of paths
             A table with a column ``id`` and, optionally, ``source_version`` (null: whatever it
             is); or sources as `deal.score_pool` takes them.
 
@@ -144,6 +144,8 @@ class StoredResults:
             As listing the pool raises it.
         """
         known = self._known()
+        if isinstance(pool, pa.RecordBatch):
+            pool = pa.Table.from_batches([pool])
         if isinstance(pool, pa.Table):
             return _missing_rows(pool, known)
         listed = pool if isinstance(pool, Pool) else Pool(pool)
@@ -175,7 +177,7 @@ def _missing_rows(table: pa.Table, known: Known) -> pa.Table:
         raise UsageError(
             f"the table needs a column 'id'; it has {', '.join(table.column_names) or 'none'}"
         )
-    ids = table.column("id").to_pylist()
+    ids = table.column("id").cast(pa.string()).to_pylist()
     versions: Sequence[str | None] = [None] * len(ids)
     if "source_version" in table.column_names:
         versions = table.column("source_version").to_pylist()
@@ -197,8 +199,12 @@ def _metadata(schema: pa.Schema) -> dict[str, str]:
     return metadata
 
 
-def _checked(table: pa.Table) -> pa.Table:
+def _checked(table: pa.Table | pa.RecordBatch) -> pa.Table:
     """The rows in the columns of the schema; those that a table lacks are null."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if not isinstance(table, pa.Table):
+        raise UsageError(f"rows are a pyarrow.Table or RecordBatch, not a {type(table).__name__}")
     metadata = _metadata(table.schema)
     given = table.column_names
     unknown = [name for name in given if name not in IMAGE_COLUMNS]

@@ -256,6 +256,8 @@ def _parts(
 
 
 def _check_columns(columns: Sequence[str] | None, known: dict[str, Any]) -> list[str]:
+    if isinstance(columns, str):
+        raise ResultsError(f"columns are a list of names: give [{columns!r}]")
     names = list(known if columns is None else columns)
     for name in names:
         if name not in known:

@@ -186,7 +186,8 @@ class BatchScorer:
                 self._check(outcome)
                 found.append(outcome)
         classes = len(opened.session.spec.classes)
-        return _in_order(found, items.column("id").to_pylist(), opened.schema, classes)
+        ids = items.column("id").cast(pa.string()).to_pylist()
+        return _in_order(found, ids, opened.schema, classes)
 
     def close(self) -> None:
         """Release the network; the next call opens it again. Closing twice is harmless."""
@@ -291,6 +292,8 @@ def check_item_columns(names: Sequence[str]) -> None:
 
 def _columns(items: pa.Table) -> dict[str, list[Any]]:
     """Columns of a table of items as lists of Python values; raises UsageError."""
+    if not isinstance(items, (pa.Table, pa.RecordBatch)):
+        raise UsageError(f"items are a pyarrow.Table or RecordBatch, not a {type(items).__name__}")
     names = items.schema.names
     check_item_columns(names)
     found: dict[str, list[Any]] = {}

@@ -16,7 +16,7 @@ from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
 from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
-from deal.run.screen_check import check_screen
+from deal.run.screen_check import KEEP, check_screen
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.selection.options import SelectOptions
@@ -137,7 +137,7 @@ class RunSettings:
     skip: tuple[str, ...] = ()
     dedup: float | None = None
     screen: str | None = None
-    screen_keep: float = 0.99
+    screen_keep: float = KEEP
     sessions: int | str | None = None
     decode_threads: int | None = None
     max_errors: ErrorLimit | None = None

@@ -47,6 +47,7 @@ def settled(config: ScoreConfig) -> tuple[ScoreConfig, list[str]]:
         runtime.precision,
         default_threads(runtime),
         config.scoring.network.model_options,
+        others=config.model[1:],
         batch_size=runtime.batch_size,
         image_size=_image_size(config),
     )

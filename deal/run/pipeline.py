@@ -110,12 +110,11 @@ def score_pool(
             started = datetime.datetime.now(datetime.UTC)
             device, screened, before = scorer.device, None, results.done_count
             if config.screen is None:
-                seconds, busy = line.run(), dict(line.meter.seconds)
+                line.run()
             else:
-                screening = Screening(config, scorer, results, ledger, layout, progress)
+                screening = Screening(config, scorer, results, ledger, layout, line, progress)
                 screened = screening.run()
-                seconds = screening.exact.seconds + screened.seconds
-                busy = screening.exact.busy
+            busy = dict(line.meter.seconds)
             scored_peak = peak_memory()
             results.check_rows()
             foreign = [*ledger.doubts.sentences(scorer.spec.classes)]
@@ -133,7 +132,7 @@ def score_pool(
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),
-                seconds=seconds,
+                seconds=line.seconds,
                 busy_seconds=busy,
                 bound_by=line.bound_by(),
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from deal.errors import ModelError, UsageError
 from deal.model.spec import ModelSpec, read_spec
 from deal.run.config import ScoreConfig
-from deal.run.screen_check import AUTO, factor_of
+from deal.run.screen_check import AUTO, KEEP, factor_of
 
 __all__ = ["FOLDER", "Screen", "screens_of"]
 
@@ -110,6 +110,7 @@ def _pass(config: ScoreConfig, name: str, changed: ScoreConfig) -> ScoreConfig:
     return replace(
         changed,
         screen=None,
+        screen_keep=KEEP,
         output=config.output / FOLDER / name,
         scoring=replace(changed.scoring, pixels=pixels),
         previews=0,

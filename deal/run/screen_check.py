@@ -9,9 +9,11 @@ from deal.errors import UsageError
 from deal.pool.ids import path_to_id
 from deal.selection.ranking import Ranking
 
-__all__ = ["AUTO", "check_screen", "factor_of"]
+__all__ = ["AUTO", "KEEP", "check_screen", "factor_of"]
 
 AUTO = "auto"
+KEEP = 0.99
+"""The share of the best possible mean score that picks reach by default."""
 
 
 def check_screen(
@@ -27,6 +29,8 @@ def check_screen(
     if not 0 < keep < 1:
         raise UsageError(f"--screen-keep must lie between 0 and 1, such as 0.99; not {keep}")
     if screen is None:
+        if keep != KEEP:
+            raise UsageError("--screen-keep needs --screen, such as --screen auto")
         return
     factor = factor_of(screen)
     if factor is not None and not 0.1 <= factor < 1:

@@ -23,8 +23,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.errors import UsageError
 from deal.pool.digests import digest
+from deal.results.claim import claimed
 from deal.results.output import Output
+from deal.results.schema import fingerprint
 from deal.run.bound import Evidence, Line, fitted, kept_by_more, share_needed
 from deal.run.config import ScoreConfig
 from deal.run.ending import check_columns
@@ -66,6 +69,7 @@ class _Pass:
     output: Output
     ledger: Ledger
     layout: Layout
+    whole: Workers
     seconds: float = 0.0
     busy: dict[str, float] = field(default_factory=dict)
     done: int = 0
@@ -75,6 +79,7 @@ class _Pass:
         before = self.ledger.scored
         line = Workers(self.config, self.session, self.ledger, self.layout, wanted=wanted)
         self.seconds += line.run()
+        self.whole.include(line)
         self.done += self.ledger.scored - before
         for stage, busy in line.meter.seconds.items():
             self.busy[stage] = self.busy.get(stage, 0.0) + busy
@@ -97,6 +102,8 @@ class Screening:
     ledger : Ledger
     layout : Layout
         Of the exact passes.
+    line : Workers
+        What all passes measure is added to it.
     progress : callable, optional
         Told of the passes over the screen; the ledger tells of the exact ones.
 
@@ -113,11 +120,13 @@ class Screening:
         output: Output,
         ledger: Ledger,
         layout: Layout,
+        line: Workers,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self._config = config
         self._progress = progress
-        self.exact = _Pass(config, scorer, output, ledger, layout)
+        self._line = line
+        self.exact = _Pass(config, scorer, output, ledger, layout, line)
         whole = ledger.total * config.shard.count
         sample = max(_SAMPLE * math.sqrt(whole), _LEAST * config.shard.count)
         self._share = min(sample / max(whole, 1), 1.0)
@@ -222,17 +231,30 @@ class Screening:
         """The screen's output and network."""
         config = way.config
         with open_session(config) as session:
-            check_columns(
-                config,
-                session.spec.classes,
-                has_difficulty=session.has_difficulty,
-                has_committee=session.has_committee,
-            )
+            try:
+                check_columns(
+                    config,
+                    session.spec.classes,
+                    has_difficulty=session.has_difficulty,
+                    has_committee=session.has_committee,
+                )
+            except UsageError as error:  # the exact pass has what the function needs
+                needs = any("difficulty" in column for column in self._bound.columns)
+                is_head = needs and not session.has_difficulty
+                lacks = "difficulty head" if is_head else "votes of a committee"
+                raise UsageError(
+                    f"--screen {config.model[0]} cannot forecast {config.ranking.acquisition}, as "
+                    f"it has no {lacks}: screen at a factor such as 0.5, or with another model"
+                ) from error
+            settings = session.fingerprint_settings()
+            stored = claimed(config.output)
+            # The output below which the screen lies was overwritten since; its rows fit no more.
+            is_stale = stored is not None and stored["deal.fingerprint"] != fingerprint(settings)
             with Output.open(
                 config.output,
-                settings=session.fingerprint_settings(),
+                settings=settings,
                 classes=session.spec.classes,
-                overwrite=config.overwrite,
+                overwrite=config.overwrite or is_stale,
                 shard=config.shard,
             ) as output:
                 total = self.exact.ledger.total
@@ -241,7 +263,7 @@ class Screening:
                 by_camera = mask is not None and bool(mask.cameras)
                 ledger = Ledger(output, total, None, progress, by_camera=by_camera)
                 layout = layout_for(config, session, max(total - output.done_count, 0))
-                yield _Pass(config, session, output, ledger, layout)
+                yield _Pass(config, session, output, ledger, layout, self._line)
 
     def _tell(self, progress: Progress) -> None:
         assert self._progress is not None

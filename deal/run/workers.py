@@ -81,6 +81,8 @@ class Line:
     meter : Meter
         Busy seconds of ``fetch`` and ``download``, ``decode`` (with resizing), ``network`` (with
         the kernel) and ``write``.
+    seconds : float
+        How long it ran.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Line:
         self.layout = layout
         self._wanted = wanted
         self.decoders = config.decode_threads or available_cores()
+        self.seconds = 0.0
         self.meter = scorer.meter = Meter()  # time before this run does not count
         self.fetcher = Fetcher(self.meter, max_pixels=config.max_pixels)
         self._config = config
@@ -127,7 +130,14 @@ class Line:
             raise
         self._ledger.flush()
         self._ledger.check()
-        return time.perf_counter() - started
+        self.seconds = time.perf_counter() - started
+        return self.seconds
+
+    def include(self, other: Line) -> None:
+        """Add what another line of the same run has measured."""
+        self.seconds += other.seconds
+        self.meter.add(other.meter.seconds)
+        self.fetcher.repeated.update(other.fetcher.repeated)
 
     def _pass(self, source: Source) -> None:
         """Score what the source decodes; raises InterruptedRunError after a signal."""

@@ -128,8 +128,9 @@ class Committee:
     ) -> None:
         self._members = members
         if engine == AUTO:
+            first, *others = members.models
             engine = choose_engine(
-                members.models[0], device, precision, threads, options, batch_size=batch_size
+                first, device, precision, threads, options, others=others, batch_size=batch_size
             ).engine
         self._open = partial(
             open_engine,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from deal.errors import ResultsError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["column_of", "frame_numbers", "optional", "texts"]
+__all__ = ["column_of", "frame_numbers", "optional", "plain", "texts"]
 
 _COLUMNS = ("camera", "sequence")
 # The last number, of up to 18 digits, in a stem such as frame_000123 or clip.mp4#frame=123.
@@ -49,6 +51,8 @@ def texts(piece: pa.Table, attribute: str, sequences: re.Pattern[str] | None) ->
         return found
     if pa.types.is_null(found.type):
         return found.cast(pa.string())
+    if not pa.types.is_map(found.type):
+        raise ResultsError(f"the column attributes holds {found.type}, not maps of texts")
     return pc.map_lookup(found, attribute, "first")
 
 
@@ -59,3 +63,41 @@ def frame_numbers(piece: pa.Table) -> pa.ChunkedArray:
 
     stems = pc.replace_substring_regex(piece.column("id"), _EXTENSION, "", max_replacements=1)
     return pc.struct_field(pc.extract_regex(stems, _FRAME), "frame").cast(pa.int64())
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """A table whose texts and lists are those of deal, however the library that made it keeps them.
+
+    Raises
+    ------
+    ResultsError
+        Ids are no texts, or some are null.
+    """
+    import pyarrow as pa
+
+    for index, field in enumerate(table.schema):
+        kind = _plain(field.type)
+        if kind != field.type:
+            table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
+        if field.name != "id":
+            continue
+        if nulls := table.column(index).null_count:
+            raise ResultsError(f"{nulls} of {len(table)} rows have no id: leave them out")
+        if len(table) and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise ResultsError(f"the column id holds {kind}, not texts: give the ids of deal-score")
+    return table
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_large_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(kind.value_type)
+    attributes = pa.map_(pa.string(), pa.string())
+    return attributes if pa.types.is_map(kind) and kind != attributes else kind

@@ -265,7 +265,7 @@ def parse_gap(text: str | Gap | None) -> Gap | None:
     """Read ``2s``, ``500ms`` or ``30f``; None is no gap. UsageError otherwise."""
     if text is None or isinstance(text, Gap):
         return text
-    match = _GAP.fullmatch(text.strip())
+    match = _GAP.fullmatch(str(text).strip())
     if match is not None:
         number, unit = Fraction(match[1]), match[2]
         size = number * _NANOSECONDS.get(unit, 1)
@@ -280,10 +280,10 @@ def parse_spread(text: str | Spread) -> Spread:
     """Read ``auto``, ``off``, or a gap such as ``2s``, ``500ms`` or ``60f``; UsageError."""
     if isinstance(text, Spread):
         return text
-    if text.strip() in ("auto", "off"):
+    if str(text).strip() in ("auto", "off"):
         return Spread(text.strip())
     try:
-        return Spread("gap", parse_gap(text))
+        return Spread("gap", parse_gap(str(text)))
     except UsageError:
         raise UsageError(
             f"spread {text!r}: write auto, off, or a time or a number of frames, such as 2s, 500ms "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deal._options import takes
 from deal.acquisitions import Bound
 from deal.acquisitions.options import OF_PLUGINS, function_options
+from deal.acquisitions.registry import registered
 from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
 from deal.selection.budget import Budget
@@ -228,7 +229,7 @@ def _choose(
     folders = rows.source.folders
     notes += notes_on_screened(folders, ranking, bound, pool.skipped, pool.rows)
     if not bound.greedy:
-        notes += _tie_notes(pool, ranking)
+        notes += _tie_notes(pool, ranking, bound)
     notes += _budget_notes(rows, ranking, limit, order, choice)
     return choice, extra, notes
 
@@ -354,13 +355,14 @@ def _lacking(
     return lacking(names, rows.ids, rows.regions, found, option, what)
 
 
-def _tie_notes(pool: Pool, ranking: Ranking) -> Iterator[str]:
+def _tie_notes(pool: Pool, ranking: Ranking, bound: Bound) -> Iterator[str]:
     """Yield a note if only ids, or chance, decide the order of the ranked rows."""
     if pool.scored > 1 and pool.least == pool.most:
         what = "their ids alone decide" if ranking.stochastic is None else "chance alone decides"
+        other = "acquisition function" if bound.name in registered() else "score"
         yield (
             f"all {pool.scored} scores are equal ({pool.most:g}), so {what} the order: "
-            "choose another acquisition function"
+            f"choose another {other}"
         )
 
 

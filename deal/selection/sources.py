@@ -19,6 +19,7 @@ from deal.machine.cores import available_cores
 from deal.machine.threads import ordered
 from deal.pool.remote_path import place
 from deal.results.schema import IMAGE_COLUMNS, REGION_COLUMNS
+from deal.selection.attributes import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,23 +70,30 @@ class Sources:
         from deal.results.frames import Results
         from deal.results.reading import list_results
 
-        several: Iterable[Source]
-        if isinstance(sources, Results):
-            several = [sources.table]
-        elif isinstance(sources, (str, os.PathLike, pa.Table)):
-            several = [sources]
-        else:
-            several = cast("Iterable[Source]", sources)
+        known = (str, os.PathLike, pa.Table, Results)
+        # Frames of other libraries yield the names of their columns, which are no folders.
+        is_one = not isinstance(sources, Iterable) or hasattr(sources, "__arrow_c_stream__")
+        several = cast(
+            "list[Source]", [sources] if is_one or isinstance(sources, known) else [*sources]
+        )
+        if not several:
+            raise ResultsError("there is no source: give an output folder of deal-score")
         self.table = table
         self._tables: list[pa.Table] = []
         folders: list[str | os.PathLike[str]] = []
         for source in several:
             if isinstance(source, Results):
-                self._tables.append(source.table)
+                self._tables.append(plain(source.table))
             elif isinstance(source, pa.Table):
-                self._tables.append(source)
-            else:
+                self._tables.append(plain(source))
+            elif isinstance(source, (str, os.PathLike)):
                 folders.append(source)
+            else:
+                raise ResultsError(
+                    f"a source is a {type(source).__name__}: give an output folder of deal-score, "
+                    "what read_results returned, or a pyarrow.Table (frame.to_arrow() of Polars, "
+                    "pyarrow.Table.from_pandas(frame) of pandas)"
+                )
         self._folders = [place(folder) for folder in folders]
         self._parts = list_results(folders, table)
         if folders and not self._parts:  # only for regions: every folder has a part of images

@@ -77,3 +77,21 @@ def test_too_few_images_are_refused(world: dict[str, Any], tmp_path: Path) -> No
     )
     assert isinstance(result.exception, UsageError)
     assert "1 images are too few: at least 10 are needed" in str(result.exception)
+
+
+def test_cells_that_are_too_large_are_refused_before_the_network_runs(
+    world: dict[str, Any],
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"no cell of 60 pixels is half planted: .* smaller --cell"
+    ):
+        run(str(world["data"]), model=str(world["model"]), cell=60)
+
+
+def test_a_model_without_difficulty_is_ranked_by_the_other_scores(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = save_model(tmp_path / "m.onnx", gain=0.05, props=metadata(difficulty_head=None))
+    names = [row.name for row in run(str(world["data"]), model=str(plain), cell=8).rows]
+    assert "cells, easy:entropy" in names
+    assert not any("difficulty" in name or "combined" in name for name in names)

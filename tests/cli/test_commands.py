@@ -63,6 +63,22 @@ def test_every_command_listed_has_help(deal: Deal) -> None:
         assert (code, out.startswith(f"Usage: deal {name}")) == (0, True)
 
 
+def test_every_command_has_the_options_of_errors() -> None:
+    def commands(one: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+        if not isinstance(one, click.Group):
+            yield name, one
+            return
+        context = click.Context(one)
+        for each in one.list_commands(context):
+            found = one.get_command(context, each)
+            if found is not None:
+                yield from commands(found, f"{name} {each}")
+
+    every = dict(commands(cli.deal, "deal"))
+    assert {"deal bench label-errors", "deal report pool", "deal select"} <= every.keys()
+    assert [name for name, one in every.items() if not isinstance(one, GroupedCommand)] == []
+
+
 def test_commands_that_are_not_installed_are_not_shown(
     deal: Deal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +201,18 @@ def test_select_ranks_stored_results_anew(
     assert (out / "selection.csv").read_bytes() == before
     code, stdout, _ = deal("select", out, "--json", "--budget", 2)
     assert [row["rank"] for row in json.loads(stdout)["selection"]] == [1, 2]
+
+
+def test_select_leaves_no_pictures_and_decisions_of_another_selection(
+    deal: Deal, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    out, anew = tmp_path / "out", tmp_path / "anew"
+    deal("score", pool, "--model", model, "--output", out)
+    anew.mkdir()
+    for name in ("previews.jpg", "decisions.csv", "mine.txt"):
+        (anew / name).touch()
+    assert deal("select", out, "--budget", 2, "--output", anew)[0] == 0
+    assert {path.name for path in anew.iterdir()} == {"selection.csv", "selection.json", "mine.txt"}
 
 
 def test_select_says_that_the_budget_is_larger_than_the_pool(

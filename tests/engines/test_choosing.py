@@ -100,6 +100,26 @@ def test_an_engine_whose_numbers_are_its_own_is_left_out(
     assert choose_engine(path, "cpu", threads=1).engine == "openvino"
 
 
+def test_every_member_of_a_committee_counts(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deal.engines.openvino import OpenVinoEngine
+
+    other = save_model(tmp_path / "int8.onnx", props=metadata(input_size=[48, 64]))
+
+    def own_numbers(engine: Any) -> dict[str, Any]:
+        return {"int8_by": "openvino"} if engine.spec.path.name == other.name else {}
+
+    monkeypatch.setattr(OpenVinoEngine, "own_numbers", own_numbers)
+    Clock(monkeypatch, ort=2, openvino=1)
+    assert choose_engine(path, "cpu", threads=1).engine == "openvino"
+    choice = choose_engine(path, "cpu", threads=1, others=[other])
+    assert choice.engine == "ort"
+    assert "its numbers differ" in choice.left_out["openvino"]
+    with Scorer([path, other], engine="auto", device="cpu", threads=1) as scorer:
+        assert scorer.engine == "ort"
+
+
 def test_an_engine_whose_logits_differ_is_left_out(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

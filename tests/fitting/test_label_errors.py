@@ -15,6 +15,7 @@ from PIL import Image
 from deal.cli.rank_errors import command
 from deal.engines import open_engine
 from deal.errors import PoolError, ResultsError, UsageError
+from deal.fitting import label_pictures
 from deal.fitting.label_errors import LABEL_SCORES, rank_label_errors
 from deal.fitting.pixels import resize
 from deal.model.head import DifficultyHead
@@ -117,8 +118,52 @@ def test_the_command_writes_the_ranking_and_pictures(world: dict[str, Any], tmp_
         pixels = np.asarray(sheet)
     assert pixels.shape[1] == 4 * 328 + 8
     assert pixels.std() > 20
-    printed = CliRunner().invoke(command, [*arguments, "--json", "--quiet"])
-    assert json.loads(printed.output)["labels"][0]["id"] == rows[0]["id"]
+    printed = CliRunner().invoke(command, [*arguments, "--json", "--quiet", "--budget", "99"])
+    document = json.loads(printed.stdout)
+    assert document["labels"][0]["id"] == rows[0]["id"]
+    assert document["heading"] == "36 of 36 regions selected by easy:entropy"
+    assert "the budget of 99 is larger than the pool" in document["notes"][0]
+    assert f"note: {document['notes'][0]}" in printed.stderr
+
+
+def test_a_sheet_shows_as_many_labels_as_a_jpeg_has_room_for(
+    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_pictures, "_TALLEST", 700)
+    tall = np.tile(scenes(1)[0], (60, 1, 1))  # 2880×64
+    write_labeled(tmp_path / "data", "test", [(tall, np.zeros(tall.shape[:2], np.uint8))] * 2)
+    arguments = ["--model", str(world["model"]), "--data", str(tmp_path / "data"), "--quiet"]
+    arguments += ["-o", str(tmp_path / "out"), "--previews"]
+    result = CliRunner().invoke(command, [*arguments, "2"])
+    assert result.exit_code == 0, result.output
+    assert "note: label-errors.jpg shows the first 1: a JPEG cannot be taller" in result.stderr
+    with Image.open(tmp_path / "out/label-errors.jpg") as sheet:
+        assert sheet.height == 480 + 2 * 20 + 3 * 8
+    assert CliRunner().invoke(command, [*arguments, "0"]).exit_code == 0
+    assert not (tmp_path / "out/label-errors.jpg").exists()
+
+
+def test_labels_of_the_network_itself_are_told_to_have_no_order(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    images = scenes(2)
+    own = zip(images, predictions(world["model"], images), strict=True)
+    write_labeled(tmp_path, "test", own)
+    (note,) = rank_label_errors(world["model"], tmp_path).notes
+    assert note == (
+        "all 2 scores are equal (0), so their ids alone decide the order: choose another score"
+    )
+    assert rank_label_errors(world["model"], tmp_path, score="self-confidence").notes == ()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_network_runs(
+    drive: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--model", "no.onnx", "--data", str(drive["data"]), "-o"]
+    for output, reason in {str(tmp_path / "file"): "cannot write", "s3://b/o": "address"}.items():
+        result = CliRunner().invoke(command, [*arguments, output])
+        assert reason in str(result.exception)
 
 
 def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path) -> None:
@@ -191,6 +236,11 @@ def test_rules_that_do_not_fit_are_refused_before_the_network_runs(drive: dict[s
         refused(spread="4f")
     with pytest.raises(UsageError, match="diverse compares features of images"):
         refused(cell=8, budget=4, diverse=3)
-    with pytest.raises(ResultsError, match="rows have no sequence; give --sequence-from"):
-        rank_label_errors(**drive, min_gap="4f")
+    with pytest.raises(UsageError, match=r"budget regions:4 counts cells, .* give --cell"):
+        refused(budget="regions:4")
+    for rule in ("spread", "min_gap"):
+        with pytest.raises(UsageError, match=f"{rule} 2s: labeled images have no times; .* 30f"):
+            refused(budget=4, **{rule: "2s"})
+    with pytest.raises(ResultsError, match="16 of 16 rows have no sequence; give --sequence-from"):
+        refused(min_gap="4f")
     assert numbers(drive, min_gap="4f", sequence_from="(f)_") == [7, 3, 15, 11]

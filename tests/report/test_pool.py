@@ -52,6 +52,17 @@ def test_functions_that_rank_alike_share_their_picks_and_others_do_not(tmp_path:
     assert report.count == 4
 
 
+def test_images_that_were_only_screened_are_told_of(tmp_path: Path) -> None:
+    status = ["ok"] * 12 + ["skipped"] * 8
+    report = report_pool(stored(tmp_path, status=status), acquisitions=["ds"], budget=4)
+    assert (report.images, report.skipped) == (12, 8)
+    assert report.to_dict()["skipped"] == 8
+    for text in (report.to_markdown(), page(report)):
+        assert "8 further images were only screened" in text
+    plain = report_pool(stored(tmp_path / "whole"), acquisitions=["ds"], budget=4)
+    assert "screened" not in plain.to_markdown()
+
+
 def test_scenes_are_stretches_of_a_sequence_from_its_first_frame(tmp_path: Path) -> None:
     report = report_pool(
         stored(tmp_path), acquisitions=["ds", "random"], budget=3, scene_length="20f"

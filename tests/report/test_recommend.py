@@ -43,6 +43,17 @@ def test_facts_are_counted_from_the_rows(tmp_path):
     assert recommend(facts).options == "--acquisition entropy --diverse 3"
 
 
+def test_images_that_were_only_screened_count_as_images_of_the_pool(tmp_path):
+    kinds = [0, 0, 0, 1, 2, 3, 4, 5]
+    status = ["ok"] * 3 + ["skipped"] * 4 + ["error"]
+    difficulty = [0.5] * 3 + [None] * 5
+    out = _stored(
+        tmp_path / "out", _thumbnails(kinds), status=status, difficulty_mean=difficulty,
+        sequence=[None] * 3 + ["a", "b", *[None] * 3],
+    )  # fmt: skip
+    assert pool_facts(out) == PoolFacts(7, 1 - 5 / 7, 2, regions=False, difficulty=True)
+
+
 def test_results_without_signatures_and_without_images_say_so(tmp_path):
     out = _stored(tmp_path / "out", [None, None])
     assert pool_facts(out).duplicates is None

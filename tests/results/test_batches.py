@@ -128,6 +128,17 @@ def test_rows_that_no_scorer_gave_are_refused(tmp_path: Path, table: pa.Table, s
     assert not (tmp_path / "out").exists()
 
 
+def test_engines_may_give_record_batches_and_numbers_as_ids(tmp_path: Path) -> None:
+    deal.results.write(rows("1").combine_chunks().to_batches()[0], tmp_path)
+    assert stored(tmp_path) == {"1": ("ok", "v1")}
+    pool = pa.record_batch({"id": pa.array([1, 2])})
+    left = deal.results.open(tmp_path).missing(pool)
+    assert isinstance(left, pa.Table)
+    assert left.column("id").to_pylist() == [2]
+    with pytest.raises(UsageError, match=r"a pyarrow\.Table or RecordBatch, not a list"):
+        deal.results.write([{"id": "a"}], tmp_path)
+
+
 def test_a_damaged_claim_says_what_to_do(tmp_path: Path) -> None:
     deal.results.write(rows("a"), tmp_path)
     (tmp_path / "results.json").write_text("{")

@@ -70,6 +70,14 @@ def test_every_split_and_order_of_the_items_gives_the_rows_of_deal_score(
     check()
 
 
+def test_items_may_be_numbered_and_are_a_table(scorer: deal.BatchScorer, items: pa.Table) -> None:
+    numbered = items.select(["uri"]).append_column("id", pa.array(range(len(items))))
+    found = scorer(numbered.slice(3, 2))
+    assert found.column("id").to_pylist() == ["3", "4"]
+    with pytest.raises(deal.UsageError, match=r"a pyarrow\.Table or RecordBatch, not a dict"):
+        scorer(items.to_pydict())
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_bytes_in_the_table_give_the_same_statistics(
     pool: Path, model: Path, items: pa.Table, stored: Path, batch_size: int

@@ -15,8 +15,10 @@ import pytest
 
 from deal import acquisition_scores, read_results, select
 from deal.errors import ModelError, UsageError
+from deal.pool.fetch import Fetcher
 from deal.run.pipeline import score_pool
 from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.workers import Line
 from deal.selection.ranking import Ranking
 from deal.selection.screened import is_bounded
 from tests.helpers.models import metadata, save_model
@@ -117,6 +119,20 @@ def test_the_same_output_without_screening_completes_the_skipped_rows(
     assert again.scored == 0
 
 
+def test_an_output_that_was_overwritten_is_screened_anew(
+    pool: Path, copied: Path, tmp_path: Path
+) -> None:
+    other = save_model(tmp_path / "b.onnx", gain=0.07, props=metadata(input_size=[32, 48]))
+    score_pool(pool, model=other, output=copied, overwrite=True)
+    report = score_pool(pool, model=other, output=copied, screen="0.5", **LOOSE)
+    assert report.screen is not None
+    assert (report.scored, report.screen.screened, report.screen.exact) == (0, COUNT, COUNT)
+    small = read_results(report.screen.folder, ["id", "entropy_mean"]).to_pylist()
+    score_pool(pool, model=other, output=tmp_path / "new", screen="0.5", **LOOSE)
+    fresh = read_results(tmp_path / "new/screen/16x24", ["id", "entropy_mean"]).to_pylist()
+    assert sorted(small, key=str) == sorted(fresh, key=str)
+
+
 def test_an_exact_row_counts_before_a_skipped_one_of_another_writer(
     pool: Path, model: Path, whole: Path, copied: Path
 ) -> None:
@@ -201,6 +217,20 @@ def test_a_cheaper_model_screens(pool: Path, model: Path, tmp_path: Path) -> Non
     other = save_model(tmp_path / "other.onnx", num_classes=3, props=metadata(3))
     with pytest.raises(ModelError, match="same classes"):
         score_pool(pool, model=model, output=tmp_path / "no", screen=other, **LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "lacks"), [("ds", "difficulty head"), ("bald", "votes of a committee")]
+)
+def test_a_model_that_lacks_what_is_ranked_by_cannot_screen(
+    acquisition: str, lacks: str, pool: Path, model: Path, tmp_path: Path
+) -> None:
+    props = metadata(input_size=[16, 24], difficulty_head=None)
+    bare = save_model(tmp_path / "bare.onnx", props=props)
+    members = [model, save_model(tmp_path / "b.onnx", props=metadata(input_size=[32, 48]), gain=2)]
+    options = {**LOOSE, "acquisition": acquisition, "screen": bare}
+    with pytest.raises(UsageError, match=rf"bare\.onnx cannot forecast .* no {lacks}: screen at"):
+        score_pool(pool, model=members, output=tmp_path / "out", **options)
 
 
 def test_shards_screen_their_own_images_and_end_with_one_ranking(
@@ -300,6 +330,7 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
         ({"screen": "1.5"}, "factor from 0.1"),
         ({"screen": "half"}, "no such model file"),
         ({"screen_keep": 1.0}, "between 0 and 1"),
+        ({"screen": None, "screen_keep": 0.9}, "--screen-keep needs --screen"),
     ],
     ids=str,
 )
@@ -329,10 +360,29 @@ def test_the_command_says_what_is_promised(
     code, stdout, stderr = deal(*command)
     assert code == 0, stderr
     assert "of the best possible (95% confidence)" in stdout
+    assert "images/s" not in stdout  # which would count those alone that are scored exactly
     code, stdout, _ = deal(*command, "--json")
     found = json.loads(stdout)["screen"]
     assert found["kept"] >= 0.5
     assert np.isfinite(found["cost"])
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.999])
+def test_the_report_counts_what_all_passes_measured(
+    keep: float, pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def repeating(fetcher: Fetcher, entries: Any) -> Any:
+        fetcher.repeated["HTTP 503"] += 1
+        return entries
+
+    monkeypatch.setattr(Line, "bound_by", lambda line: " ".join(sorted(line.meter.seconds)))
+    monkeypatch.setattr(Fetcher, "__call__", repeating)
+    options = {**LOOSE, "screen_keep": keep}
+    report = score_pool(pool, model=model, output=tmp_path / "out", screen="0.5", **options)
+    assert report.screen is not None
+    assert report.bound_by == "decode kernel network write"
+    assert report.seconds > report.screen.seconds
+    assert any("requests for images were repeated" in note for note in report.notes)
 
 
 def test_ray_has_no_screening(deal: Deal, pool: Path, model: Path, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from deal.errors import ResultsError
+from deal import select
+from deal.errors import ResultsError, UsageError
+from deal.pool.signature import BYTES
 from deal.results.output import Output
 from deal.results.reading import read_results
 from deal.selection import sources as module
@@ -61,3 +64,97 @@ def test_a_part_that_changes_between_the_passes_is_noticed(tmp_path: Path) -> No
     sorted((tmp_path / "images").iterdir())[1].unlink()
     with pytest.raises(ResultsError, match=r"000001\.parquet has changed while it was read"):
         sources.take(np.array([0, 3]), ["uri"])
+
+
+def foreign(rows: pa.Table, views: bool) -> pa.Table:
+    """As Polars gives them, of old or of its newest texts, with ids that few values repeat."""
+    text = pa.string_view() if views else pa.large_string()
+    kinds = {
+        "id": pa.dictionary(pa.int32(), pa.string()),
+        "status": text,
+        "sequence": text,
+        "thumbnail": pa.binary_view() if views else pa.large_binary(),
+        "attributes": pa.map_(text, text),
+        "class_pixels": pa.large_list(pa.int64()),
+        "class_entropy_sum": pa.large_list(pa.float64()),
+    }
+    for name, kind in kinds.items():
+        index = rows.schema.get_field_index(name)
+        column = rows.column(name)
+        column = column.dictionary_encode() if name == "id" else column.cast(kind)
+        rows = rows.set_column(index, name, column)
+    return rows.replace_schema_metadata(None)
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stratify": "class"},
+        {"quota": "weather:rain=1"},
+        {"quota": "sequence=1"},
+        {"min_gap": "2f"},
+        {"near_duplicates": 3},
+        {"acquisition": "core-set", "features": "statistics"},
+    ],
+    ids=str,
+)
+def test_tables_of_other_libraries_are_ranked_alike(views: bool, options: dict[str, Any]) -> None:
+    random = np.random.default_rng(4)
+    number = range(40)
+    rows = pa.table(
+        {
+            "id": [f"{i % 3}/f_{i:03}.png" for i in number],
+            "status": ["error" if i == 7 else "ok" for i in number],
+            "sequence": [f"s{i % 3}" for i in number],
+            "thumbnail": pa.array([random.bytes(BYTES) for _ in number], pa.binary()),
+            "attributes": pa.array(
+                [[("weather", "rain" if i % 2 else "sun")] for i in number],
+                pa.map_(pa.string(), pa.string()),
+            ),
+            "entropy_mean": random.random(40),
+            "n_pixels": pa.array([60] * 40, pa.int64()),
+            "class_pixels": pa.array([[i, 60 - i] for i in number], pa.list_(pa.int64())),
+            "class_entropy_sum": pa.array(random.random((40, 2)).tolist()),
+        }
+    )
+    options = {"acquisition": "entropy", "budget": 6} | options
+    expected = select(rows, **options)
+    given = foreign(rows, views)
+    found = select(given, **options)
+    assert repr(list(found.records())) == repr(list(expected.records()))  # scores may be NaN
+    assert select([given.slice(10), rows.slice(0, 10)], **options).ids == expected.ids
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ([], "there is no source"),
+        (None, "a source is a NoneType: give an output folder"),
+        ([{"id": "a"}], "a source is a dict: give an output folder"),
+        (pa.record_batch({"id": ["a"]}), "a source is a RecordBatch: .* pyarrow.Table"),
+        (pa.table({"id": [1], "entropy_mean": [0.5]}), "the column id holds int64, not texts"),
+        (pa.table({"id": ["a", None], "entropy_mean": [0.5, 1]}), "1 of 2 rows have no id"),
+    ],
+    ids=str,
+)
+def test_what_is_no_source_is_refused_with_what_to_give(source: Any, reason: str) -> None:
+    with pytest.raises(ResultsError, match=reason):
+        select(source, acquisition="entropy")
+
+
+@pytest.mark.parametrize("option", ["spread", "min_gap"])
+@pytest.mark.parametrize("value", [30, 2.5, []])
+def test_a_gap_without_a_unit_is_refused_with_an_example(option: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{option} .*: write .* such as 2s, 500ms or"):
+        select(pa.table({"id": ["a"]}), budget=1, **{option: value})
+
+
+def test_what_is_no_name_of_a_function_is_refused() -> None:
+    with pytest.raises(UsageError, match="the name of a function, such as 'ds', not None"):
+        select(pa.table({"id": ["a"]}), acquisition=None)
+
+
+def test_one_name_of_a_column_is_no_list_of_names(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"a list of names: give \['id'\]"):
+        read_results(tmp_path, "id")
