@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.errors import ItemError, PoolError, UsageError
+from deal.errors import PoolError, UsageError
 from deal.labeled.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
 from deal.labeled.labels import (
     CLASSES_FILE,
@@ -18,11 +18,10 @@ from deal.labeled.labels import (
     LabeledFiles,
     pair_files,
     read_classes,
+    read_image,
     read_label,
 )
-from deal.machine.files import check_regular
 from deal.model.spec import ModelSpec
-from deal.pool.decode import decode_bytes
 from deal.pool.ids import sequence_pattern
 
 __all__ = [
@@ -225,13 +224,7 @@ def read(
     PoolError
         One of them cannot be read, or they do not fit each other or the classes.
     """
-    try:
-        check_regular(image.files.image)
-        decoded = decode_bytes(image.files.image.read_bytes()).image
-    except OSError as error:
-        raise PoolError(f"image {image.files.image} cannot be read: {error.strerror}") from error
-    except ItemError as error:
-        raise PoolError(f"image {image.files.image} cannot be read: {error.message}") from error
+    decoded = read_image(image.files.image)
     size = decoded.shape[0], decoded.shape[1]
     return decoded, read_label(image.files, size, num_classes, void)
 

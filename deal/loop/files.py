@@ -1,4 +1,4 @@
-"""Plain files of a run, written whole or not at all, and folders locked by one process."""
+"""Plain files of a run, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deal.errors import OutputError, ResultsError
-from deal.machine.files import lock, write_text
+from deal.errors import ResultsError
+from deal.machine.files import hold, write_text
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
@@ -51,21 +50,3 @@ def share(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
-
-
-@contextmanager
-def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
-    """Lock a folder against other processes; the operating system frees it when this one ends.
-
-    Yields the descriptor of the lock; a child process that inherits it keeps the lock. Without
-    ``wait``, yields None if another process has the lock.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise OutputError(f"output {folder} cannot be created: {error.strerror}") from error
-    try:
-        yield file if lock(file, folder, wait=wait) else None
-    finally:
-        os.close(file)
