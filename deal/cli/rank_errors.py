@@ -156,7 +156,8 @@ def command(
     if output is not None:
         from deal.fitting.label_pictures import write_ranking
 
-        write_ranking(Path(output), doubts, options, previews)
+        for note in write_ranking(Path(output), doubts, options, previews):
+            print_note(note)
     if as_json:
         click.echo(doubts.to_json())
         return

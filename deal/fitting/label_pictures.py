@@ -19,16 +19,20 @@ from deal.model.palette import class_colours
 from deal.run.lettering import drawable
 from deal.run.overlays import class_overlay, magma
 
-__all__ = ["write_ranking"]
+__all__ = ["MOST", "write_ranking"]
 
 _PAPER, _INK = (250, 250, 248), (28, 28, 30)
-_WIDTH, _GAP, _LINE = 320, 8, 20
+_SIDE, _GAP, _LINE = 320, 8, 20  # a picture is at most as tall as it is wide
+
+MOST = 180
+"""Labels of a sheet: at their tallest they fill most of the 65,500 rows that a JPEG may have."""
+
 _TITLES = ("image", "given label", "predicted classes", "doubt: dark 0, bright 1")
 
 
 def write_ranking(
     folder: Path, doubts: Doubts, options: Mapping[str, Any], previews: int = 0
-) -> None:
+) -> tuple[str, ...]:
     """Write ``label-errors.csv`` and, of the first labels, ``label-errors.jpg``.
 
     Parameters
@@ -39,7 +43,12 @@ def write_ranking(
     options : mapping
         Those of :func:`deal.fitting.label_errors.rank_label_errors`, to run the network once more.
     previews : int
-        How many labels to draw; 0 draws none.
+        How many labels to draw, up to `MOST`; 0 draws none.
+
+    Returns
+    -------
+    tuple of str
+        Notes for the user.
 
     Raises
     ------
@@ -52,7 +61,10 @@ def write_ranking(
             file.write(doubts.to_csv().encode())
         if previews:
             with replacing(folder / "label-errors.jpg") as file:
-                _sheet(doubts, options, previews).save(file, format="JPEG", quality=88)
+                _sheet(doubts, options, min(previews, MOST)).save(file, format="JPEG", quality=88)
+    if min(previews, len(doubts.labels)) > MOST:
+        return (f"label-errors.jpg shows the first {MOST}: a JPEG cannot be taller",)
+    return ()
 
 
 def _sheet(doubts: Doubts, options: Mapping[str, Any], count: int) -> Image.Image:
@@ -95,20 +107,27 @@ def _cut(label: DoubtedLabel, size: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _joined(rows: list[tuple[DoubtedLabel, list[NDArray[np.uint8]]]]) -> Image.Image:
-    heights = [max(round(_WIDTH * p[0].shape[0] / p[0].shape[1]), 1) for _, p in rows]
-    total = sum(heights) + len(rows) * (_LINE + _GAP) + _LINE + 2 * _GAP
-    sheet = Image.new("RGB", (len(_TITLES) * (_WIDTH + _GAP) + _GAP, total), _PAPER)
+    sizes = [_size(panels[0]) for _, panels in rows]
+    total = sum(size[1] for size in sizes) + len(rows) * (_LINE + _GAP) + _LINE + 2 * _GAP
+    sheet = Image.new("RGB", (len(_TITLES) * (_SIDE + _GAP) + _GAP, total), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for column, title in enumerate(_TITLES):
-        draw.text((_GAP + column * (_WIDTH + _GAP), _GAP), title, fill=_INK, font=font)
+        draw.text((_GAP + column * (_SIDE + _GAP), _GAP), title, fill=_INK, font=font)
     top = _GAP + _LINE
-    for (label, panels), height in zip(rows, heights, strict=True):
+    for (label, panels), size in zip(rows, sizes, strict=True):
         place = "" if label.region is None else f", region {label.region}"
         pair = f"{label.label} or {label.predicted}?" if label.label else "no difference"
         text = f"{label.rank}. {label.id}{place}: {pair} {label.score:.3f}"
         draw.text((_GAP, top), drawable(text), fill=_INK, font=font)
         for column, panel in enumerate(panels):
-            shown = Image.fromarray(panel).resize((_WIDTH, height), Image.Resampling.BILINEAR)
-            sheet.paste(shown, (_GAP + column * (_WIDTH + _GAP), top + _LINE))
-        top += height + _LINE + _GAP
+            shown = Image.fromarray(panel).resize(size, Image.Resampling.BILINEAR)
+            sheet.paste(shown, (_GAP + column * (_SIDE + _GAP), top + _LINE))
+        top += size[1] + _LINE + _GAP
     return sheet
+
+
+def _size(panel: NDArray[np.uint8]) -> tuple[int, int]:
+    """Width and height of a picture on the sheet."""
+    height, width = panel.shape[:2]
+    scale = _SIDE / max(height, width)
+    return max(round(width * scale), 1), max(round(height * scale), 1)

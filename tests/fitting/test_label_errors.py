@@ -121,6 +121,23 @@ def test_the_command_writes_the_ranking_and_pictures(world: dict[str, Any], tmp_
     assert json.loads(printed.output)["labels"][0]["id"] == rows[0]["id"]
 
 
+def test_tall_images_and_long_lists_fit_into_a_jpeg(world: dict[str, Any], tmp_path: Path) -> None:
+    """A JPEG has at most 65,500 rows."""
+    tall = np.tile(scenes(1)[0][:, :8], (50, 1, 1))
+    write_labeled(tmp_path / "data", "test", [(tall, np.zeros(tall.shape[:2], np.uint8))])
+    model = str(world["model"])
+    arguments = ["--model", model, "--data", str(tmp_path / "data"), "--previews", "500", "--quiet"]
+    result = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path / "one")])
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "one/label-errors.jpg") as sheet:
+        assert sheet.height < 400
+    result = CliRunner().invoke(command, [*arguments, "--cell", "8", "-o", str(tmp_path / "many")])
+    assert result.exit_code == 0, result.output
+    assert "label-errors.jpg shows the first 180: a JPEG cannot be taller" in result.output
+    with Image.open(tmp_path / "many/label-errors.jpg") as sheet:
+        assert sheet.height < 65_500
+
+
 def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path) -> None:
     given = {"model": world["model"], "data": world["data"]}
     with pytest.raises(UsageError, match=r"score must be one of easy:entropy, .* not 'ds'"):
@@ -128,6 +145,8 @@ def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path)
     plain = save_model(tmp_path / "plain.onnx", props=metadata(difficulty_head=None))
     with pytest.raises(UsageError, match="has no difficulty: give --difficulty-head"):
         rank_label_errors(plain, world["data"], score="easy:difficulty")
+    with pytest.raises(UsageError, match="--difficulty-head changes nothing: give --score"):
+        rank_label_errors(**given, difficulty_head="head.json")
     write_labeled(tmp_path / "void", "test", [(scenes(1)[0], np.full(SIZE, 255))])
     with pytest.raises(PoolError, match="has no labeled pixel"):
         rank_label_errors(world["model"], tmp_path / "void")
