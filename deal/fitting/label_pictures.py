@@ -24,7 +24,7 @@ __all__ = ["MOST", "write_ranking"]
 _PAPER, _INK = (250, 250, 248), (28, 28, 30)
 _SIDE, _GAP, _LINE = 320, 8, 20  # a picture is at most as tall as it is wide
 
-MOST = 180
+MOST = 170
 """Labels of a sheet: at their tallest they fill most of the 65,500 rows that a JPEG may have."""
 
 _TITLES = ("image", "given label", "predicted classes", "doubt: dark 0, bright 1")
