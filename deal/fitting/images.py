@@ -16,6 +16,7 @@ from deal.labeled.labels import (
     DEFAULT_VOID,
     LabelClasses,
     LabeledFiles,
+    is_empty,
     pair_files,
     read_classes,
     read_image,
@@ -153,7 +154,8 @@ def find_split(
     root : Path
         As in :func:`find_images`.
     split : str, optional
-        By default ``test``, else ``val``; of a folder without splits all, and the name is empty.
+        By default ``test`` if it has images, else ``val``; of a folder without splits all, and the
+        name is empty.
     sequence_from : str, optional
         As in :func:`find_images`.
 
@@ -171,7 +173,9 @@ def find_split(
             raise UsageError(f"--split {split}: {root} has no splits; leave it out")
         return _sequences(sequence_from)(_listed(root, "")), ""
     if split is None:
-        there = (name for name in ("test", "val") if is_cityscapes(root) or (root / name).is_dir())
+        cityscapes = is_cityscapes(root)
+        has = {"test": not is_empty(root / "test"), "val": (root / "val").is_dir()}
+        there = (name for name in has if cityscapes or has[name])
         split = next(there, None)
         if split is None:
             raise PoolError(f"labeled data {root} has neither test/, val/ nor images/: {_LAYOUT}")

@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_VOID",
     "LabelClasses",
     "LabeledFiles",
+    "is_empty",
     "pair_files",
     "read_classes",
     "read_image",
@@ -171,6 +172,12 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
             raise PoolError(f"image {images[stem]} has no label in {folder / 'labels'}")
         raise PoolError(f"label {labels[stem]} has no image in {folder / 'images'}")
     return [LabeledFiles(images[stem], labels[stem]) for stem in sorted(images)]
+
+
+def is_empty(split: Path) -> bool:
+    """Whether the folder of a split is missing, or those of its images and labels are empty."""
+    folders = [split / kind for kind in ("images", "labels")]
+    return not split.exists() or all(each.is_dir() and not _by_stem(each) for each in folders)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

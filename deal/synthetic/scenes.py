@@ -143,7 +143,7 @@ def write_dataset(
     """Write ``root/{train,val,test}/{images,labels}`` as PNG and ``root/classes.json``.
 
     The layout is that of CamVid and of ``deal train --dataset folder``. No two splits share a
-    scene.
+    scene. A split without scenes gets no folder.
 
     Parameters
     ----------
@@ -153,7 +153,10 @@ def write_dataset(
     size : (H, W) in pixels
     """
     root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", train), ("val", val), ("test", test)):
+        if not count:
+            continue
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
         for index in range(count):

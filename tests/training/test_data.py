@@ -156,6 +156,14 @@ def test_an_empty_split_is_refused(root):
         load(root)
 
 
+def test_an_empty_test_split_is_none(root):
+    for kind in ("images", "labels"):
+        (root / "test" / kind).mkdir(parents=True)
+    assert load(root).test == ()
+    write_pair(root, "test", "a", np.zeros((2, 3)))
+    assert len(load(root).test) == 1
+
+
 def test_a_split_of_void_alone_is_refused(root):
     for name in ("a", "b"):
         write_pair(root, "val", name, np.full((2, 3), 255))
