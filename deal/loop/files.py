@@ -31,14 +31,20 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     write_text(path, file.getvalue())
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; ResultsError if it is damaged or missing."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that has these keys; ResultsError if it is damaged or missing."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or (lacking := [k for k in keys if k not in values]):
+            what = f"it lacks {lacking[0]}" if isinstance(values, dict) else "it is no object"
+            raise ValueError(what)
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): delete the folder it is in") from error
+        raise ResultsError(
+            f"{path} is damaged ({error}): delete it, and the same deal loop makes it again"
+        ) from error
+    return values
 
 
 def share(source: Path, target: Path) -> None:

@@ -337,5 +337,14 @@ def test_what_is_not_there_is_an_error(folder, tmp_path):
     with pytest.raises(UsageError, match=r"a fraction such as 0.55, not 55"):
         report_loop([folder], full=55)
     (folder / "ds-seed0" / "run.json").write_text(json.dumps({})[:1])
-    with pytest.raises(ResultsError, match="damaged"):
+    with pytest.raises(ResultsError, match=r"run\.json is damaged .*delete it, and the same deal"):
+        report_loop([folder])
+    for text, what in (("[]", "no object"), ("{}", "it lacks method")):
+        (folder / "ds-seed0" / "run.json").write_text(text)
+        with pytest.raises(ResultsError, match=rf"run\.json is damaged .*{what}"):
+            report_loop([folder])
+    (folder / "experiment.json").write_text("{}")
+    with pytest.raises(
+        ResultsError, match=r"run\.json|experiment\.json is damaged .*it lacks data"
+    ):
         report_loop([folder])
