@@ -35,7 +35,7 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """Read a JSON object that has these keys; ResultsError if it is damaged or missing."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or (lacking := [k for k in keys if k not in values]):
+        if not isinstance(values, dict) or (lacking := [key for key in keys if key not in values]):
             what = f"it lacks {lacking[0]}" if isinstance(values, dict) else "it is no object"
             raise ValueError(what)
     except OSError as error:

@@ -60,6 +60,7 @@ def _regions(features_config, regions="grid:16"):
     )
 
 
+@pytest.mark.slow
 def test_a_round_that_was_deleted_comes_back_the_same(features_config):
     """Its picks need the network of the round before, which is trained once more."""
     config = features_config(methods={"ds": {"acquisition": "ds"}})

@@ -343,8 +343,7 @@ def test_what_is_not_there_is_an_error(folder, tmp_path):
         (folder / "ds-seed0" / "run.json").write_text(text)
         with pytest.raises(ResultsError, match=rf"run\.json is damaged .*{what}"):
             report_loop([folder])
+    (folder / "ds-seed0" / "run.json").unlink()
     (folder / "experiment.json").write_text("{}")
-    with pytest.raises(
-        ResultsError, match=r"run\.json|experiment\.json is damaged .*it lacks data"
-    ):
+    with pytest.raises(ResultsError, match=r"experiment\.json is damaged .*it lacks data"):
         report_loop([folder])
