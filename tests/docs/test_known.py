@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,22 @@ def test_every_preregistered_experiment_can_be_read():
         assert config.experiment == file.stem
         test = config.data.evaluate == "test"
         assert config.seeds == (tuple(range(200, 210)) if test else tuple(range(100, 105)))
+
+
+def test_claims_name_the_functions_that_their_experiments_ran():
+    """DS alone and DS × entropy are two functions; a claim about one is none about the other."""
+    rows = tomllib.loads((ROOT / "docs/results/known.toml").read_text())["rows"]
+    checked = 0
+    for row in rows:
+        file = ROOT / f"docs/results/pretrained/{row.get('experiment')}.toml"
+        if file.exists():
+            methods = read_config(file).methods
+            assert row["against"] in methods
+            acquisition = methods[row["method"]].selection["acquisition"]
+            product = " × entropy" in row["claim"]
+            assert product == (acquisition == "ds:entropy"), row["claim"]
+            checked += 1
+    assert checked > 10
 
 
 def test_a_baseline_that_does_not_get_there_counts_with_its_last_number_of_labels(trial):
