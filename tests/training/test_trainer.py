@@ -68,6 +68,7 @@ def test_a_run_leaves_checkpoint_metrics_and_summary(config):
     summary = train(config)
     output = Path(config.output)
     assert sorted(path.name for path in output.iterdir()) == [
+        "_lock",
         "best.pt",
         "last.pt",
         "metrics.jsonl",
