@@ -55,6 +55,15 @@ class Data:
             of.append(float(row[column] or "nan"))
         return found
 
+    def whole(self, column: str = "miou") -> dict[str, dict[int, list[float]]]:
+        """:meth:`curves` without the runs that are not finished."""
+        found = {}
+        for method, of in self.curves(column).items():
+            done = {seed: curve for seed, curve in of.items() if len(curve) == len(self.counts)}
+            if done:
+                found[method] = done
+        return found
+
 
 def csv_of(name: str) -> Path:
     """The file of an experiment; old ones lie in the archive."""
@@ -78,7 +87,7 @@ def take(runs: Path, names: Iterable[str], kinds: Mapping[str, str]) -> None:
         if not (runs / name / "experiment.json").exists():
             continue
         experiment = read_experiment(runs / name)
-        if experiment.runs:
+        if any(len(run.rounds) == len(experiment.counts) for run in experiment.runs):
             shutil.copy(write_table(experiment), DATA / f"{name}.csv")
         if experiment.full:
             rows = [[seed, of["miou"]] for seed, of in sorted(experiment.full.items())]
@@ -123,7 +132,7 @@ def effect(row: Mapping[str, Any]) -> tuple[str, str]:
         return row["effect"], str(row.get("seeds", "–"))
     if not csv_of(row["experiment"]).exists():
         return PENDING.rstrip("."), "–"
-    curves = Data(row["experiment"]).curves()
+    curves = Data(row["experiment"]).whole()
     if not {row["method"], row["against"]} <= curves.keys():
         return PENDING.rstrip("."), "–"
     level = level_of(row)
@@ -166,11 +175,9 @@ def round_table(name: str) -> list[str]:
     """Mean IoU of every method and round, in percent."""
     data = Data(name)
     rows = []
-    for method, of in data.curves().items():
-        whole = [curve for curve in of.values() if len(curve) == len(data.counts)]
-        if whole:
-            means = [mean_interval(column) for column in zip(*whole, strict=True)]
-            rows.append([f"`{method}`", *map(interval_text, means)])
+    for method, of in data.whole().items():
+        means = [mean_interval(column) for column in zip(*of.values(), strict=True)]
+        rows.append([f"`{method}`", *map(interval_text, means)])
     if data.full:
         full = interval_text(mean_interval(list(data.full.values())))
         rows.append(["every label", *[""] * (len(data.counts) - 1), full])
@@ -182,8 +189,8 @@ def class_table(name: str) -> list[str]:
     data = Data(name)
     hard = [each for each in data.classes if each in HARD]
     rows = []
-    for method in data.curves():
-        found = [data.curves(f"iou:{each}")[method] for each in hard]
+    for method in data.whole():
+        found = [data.whole(f"iou:{each}")[method] for each in hard]
         means = [statistics.fmean(curve[-1] for curve in of.values()) for of in found]
         rows.append([f"`{method}`", *(f"{100 * mean:.1f}" for mean in means)])
     return _table([f"IoU % at {data.counts[-1]}", *hard], rows)
@@ -195,7 +202,7 @@ def effect_table(name: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     The mean has the interval of the row that asks for the same difference, if there is one.
     """
     data = Data(name)
-    curves = data.curves()
+    curves = data.whole()
     levels = {
         (row["method"], row["against"]): level_of(row)
         for row in rows
@@ -238,7 +245,7 @@ def needed_table(name: str, full: str) -> list[str]:
     A baseline that does not get there counts with the last number of labels: ratios are upper ends.
     """
     data, reference = Data(name), every_label(full)
-    curves = data.curves()
+    curves = data.whole()
     needed = {
         method: {
             seed: labels_needed(data.counts, curve, 0.95 * reference[seed]) or math.inf

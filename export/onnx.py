@@ -21,11 +21,11 @@ from deal.engines.torch import ModuleEngine, RgbNetwork, module_metadata
 from deal.errors import ModelError, UsageError
 from deal.export.files import new_file, save
 from deal.export.graph import check
+from deal.export.images import Scenes
 from deal.export.parity import Parity, compare, differences
 from deal.model.dropout import draw_masks, keep_all
 from deal.model.spec import METADATA_KEY, read_spec
 from deal.scoring.inputs import Inputs
-from deal.synthetic.scenes import scene
 from deal.training.checkpoint import load_checkpoint
 from deal.training.difficulty import WithDifficulty
 from deal.training.dropout import dropout_layers
@@ -335,7 +335,7 @@ def _check(
     options = ANY_SIZE if fixed_size is None else None
     runtime = open_engine(exported, "ort", "cpu", options=options)
     if images is None:
-        images = (scene(seed, size)[0] for seed in range(_SCENES))
+        images = Scenes(range(_SCENES), size)
     parity = compare(reference, runtime, Inputs(spec, "input", None), images)
     multiple = spec.size_multiple
     other = size[0] // 2 + 33, size[1] // 2 + 34

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -302,7 +303,8 @@ def _run(
         report.add("doubtful", doubt)
     if entries := opened.needed_entries():
         again = opened.spec.precision == "int8" and len(entries) == 1
-        remedy = f"; or deal export {report.model} -o NEW.onnx --precision int8" if again else ""
+        model = shlex.quote(str(report.model))
+        remedy = f"; or deal export {model} -o NEW.onnx --precision int8" if again else ""
         report.add(
             "assumed",
             "your own sessions of ONNX Runtime have the entry "

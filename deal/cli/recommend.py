@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 
 import click
@@ -47,7 +48,7 @@ def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
         f"{facts.images} images, near-duplicates {alike}, {sequences} sequences, "
         f"{'regions' if facts.regions else 'no regions'} stored"
     )
-    click.echo(f"deal select {' '.join(map(printable, out))} {advice.options}")
+    click.echo(f"deal select {printable(shlex.join(out))} {advice.options}")
     click.echo(advice.why)
     kind = "Shown in" if advice.shown else "Not confirmed; what is known:"
     click.echo(f"{kind} docs/{advice.page}")

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.errors import ItemError, PoolError, UsageError
+from deal.errors import PoolError, UsageError
 from deal.labeled.cityscapes import CITYSCAPES, is_cityscapes, list_cityscapes
 from deal.labeled.labels import (
     CLASSES_FILE,
     DEFAULT_VOID,
     LabelClasses,
     LabeledFiles,
+    is_empty,
     pair_files,
     read_classes,
+    read_image,
     read_label,
 )
-from deal.machine.files import check_regular
 from deal.model.spec import ModelSpec
-from deal.pool.decode import decode_bytes
 from deal.pool.ids import sequence_pattern
 
 __all__ = [
@@ -154,7 +154,8 @@ def find_split(
     root : Path
         As in :func:`find_images`.
     split : str, optional
-        By default ``test``, else ``val``; of a folder without splits all, and the name is empty.
+        By default ``test`` if it has images, else ``val``; of a folder without splits all, and the
+        name is empty.
     sequence_from : str, optional
         As in :func:`find_images`.
 
@@ -172,7 +173,9 @@ def find_split(
             raise UsageError(f"--split {split}: {root} has no splits; leave it out")
         return _sequences(sequence_from)(_listed(root, "")), ""
     if split is None:
-        there = (name for name in ("test", "val") if is_cityscapes(root) or (root / name).is_dir())
+        cityscapes = is_cityscapes(root)
+        has = {"test": not is_empty(root / "test"), "val": (root / "val").is_dir()}
+        there = (name for name in has if cityscapes or has[name])
         split = next(there, None)
         if split is None:
             raise PoolError(f"labeled data {root} has neither test/, val/ nor images/: {_LAYOUT}")
@@ -225,13 +228,7 @@ def read(
     PoolError
         One of them cannot be read, or they do not fit each other or the classes.
     """
-    try:
-        check_regular(image.files.image)
-        decoded = decode_bytes(image.files.image.read_bytes()).image
-    except OSError as error:
-        raise PoolError(f"image {image.files.image} cannot be read: {error.strerror}") from error
-    except ItemError as error:
-        raise PoolError(f"image {image.files.image} cannot be read: {error.message}") from error
+    decoded = read_image(image.files.image)
     size = decoded.shape[0], decoded.shape[1]
     return decoded, read_label(image.files, size, num_classes, void)
 

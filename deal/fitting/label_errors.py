@@ -203,6 +203,11 @@ def rank_label_errors(
     """
     if score not in LABEL_SCORES:
         raise UsageError(f"score must be one of {', '.join(LABEL_SCORES)}, not {score!r}")
+    if difficulty_head is not None and score != "easy:difficulty":
+        raise UsageError(
+            f"score {score} reads no difficulty, so --difficulty-head changes nothing: give "
+            "--score easy:difficulty, or leave the head out"
+        )
     grid = None if cell is None else Grid(cell)
     ranking = order_of(cell, budget, spread, near_duplicates, min_gap, diverse)
     root = Path(data)

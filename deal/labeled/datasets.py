@@ -11,6 +11,7 @@ from deal.labeled.labels import (
     CLASSES_FILE,
     LabelClasses,
     LabeledFiles,
+    is_empty,
     pair_files,
     read_classes,
 )
@@ -31,7 +32,8 @@ def list_dataset(
     name : str
         ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
         with one class index per pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
-        and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test``.
+        and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test`` or
+        leave it empty.
         ``cityscapes``: see :func:`deal.labeled.cityscapes.list_cityscapes`.
     root : Path or None
 
@@ -53,7 +55,7 @@ def list_dataset(
     if name == "cityscapes":
         return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}
     classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
-    lacks_test = name == "folder" and not (root / "test").exists()
+    lacks_test = name == "folder" and is_empty(root / "test")
     return classes, {
         split: [] if split == "test" and lacks_test else pair_files(root / split) for split in names
     }

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.errors import PoolError
+from deal.errors import ItemError, PoolError
 from deal.machine.files import check_regular
+from deal.pool.decode import decode_bytes
 from deal.pool.formats import IMAGE_SUFFIXES
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "DEFAULT_VOID",
     "LabelClasses",
     "LabeledFiles",
+    "is_empty",
     "pair_files",
     "read_classes",
+    "read_image",
     "read_label",
 ]
 
@@ -107,7 +110,7 @@ def read_classes(path: Path) -> LabelClasses:
     """
     example = '{"classes": ["road", "sky"], "palette": [[128, 64, 128], [70, 130, 180]]}'
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise PoolError(f"{path}: {error.strerror}; it must hold {example}") from error
     except (ValueError, RecursionError) as error:
@@ -119,16 +122,23 @@ def read_classes(path: Path) -> LabelClasses:
         or not all(isinstance(name, str) for name in classes)
     ):
         raise PoolError(f"{path}: 'classes' must list two or more names, as in {example}")
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise PoolError(f"{path}: 'classes' names {twice[0]!r} twice: give each another name")
     palette = values.get("palette") or [_colour(index) for index in range(len(classes))]
     ignore_index = values.get("ignore_index", DEFAULT_VOID)
     if len(palette) != len(classes):
         raise PoolError(f"{path}: {len(palette)} colours in 'palette' for {len(classes)} classes")
-    if not isinstance(ignore_index, int) or 0 <= ignore_index < len(classes):
-        raise PoolError(f"{path}: 'ignore_index' {ignore_index!r} must not be a class index")
+    if type(ignore_index) is not int or not len(classes) <= ignore_index <= 255:
+        raise PoolError(
+            f"{path}: 'ignore_index' {ignore_index!r} must not be a class index, but an 8-bit "
+            f"value: {len(classes)} to 255"
+        )
     try:
         colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        if not all(0 <= value <= 255 for colour in colours for value in colour):
+            raise ValueError("a value outside of 8 bits")
     except (TypeError, ValueError) as error:
-        raise PoolError(f"{path}: 'palette' must hold [r, g, b] triples") from error
+        raise PoolError(f"{path}: 'palette' must hold [r, g, b] triples of 0 to 255") from error
     return LabelClasses(tuple(classes), colours, ignore_index)
 
 
@@ -146,26 +156,15 @@ def _colour(index: int) -> tuple[int, int, int]:
 def pair_files(folder: Path) -> list[LabeledFiles]:
     """Pair images in ``folder/images`` with labels of the same name in ``folder/labels``, sorted.
 
+    Hidden files are passed over.
+
     Raises
     ------
     PoolError
-        A folder cannot be listed or has no images, or an image has no label or a label no image.
+        A folder cannot be listed or has no images, an image has no label or a label no image, or
+        two files of a folder differ only in the ending of their names.
     """
-    listings = []
-    for kind in ("images", "labels"):
-        try:
-            files = {
-                path.stem: path
-                for path in (folder / kind).iterdir()
-                if path.suffix.lower() in IMAGE_SUFFIXES
-            }
-        except OSError as error:
-            raise PoolError(
-                f"{folder / kind}: {error.strerror}; expected ROOT/SPLIT/images and "
-                "ROOT/SPLIT/labels with SPLIT train, val and test"
-            ) from error
-        listings.append(files)
-    images, labels = listings
+    images, labels = _by_stem(folder / "images"), _by_stem(folder / "labels")
     if not images:
         raise PoolError(f"{folder / 'images'} has no images; every split needs at least one")
     for stem in sorted(images.keys() ^ labels.keys()):
@@ -173,6 +172,50 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
             raise PoolError(f"image {images[stem]} has no label in {folder / 'labels'}")
         raise PoolError(f"label {labels[stem]} has no image in {folder / 'images'}")
     return [LabeledFiles(images[stem], labels[stem]) for stem in sorted(images)]
+
+
+def is_empty(split: Path) -> bool:
+    """Whether the folder of a split is missing, or those of its images and labels are empty."""
+    folders = [split / kind for kind in ("images", "labels")]
+    return not split.exists() or all(each.is_dir() and not _by_stem(each) for each in folders)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images in a folder by their names without ending."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise PoolError(
+            f"{folder}: {error.strerror}; expected ROOT/SPLIT/images and ROOT/SPLIT/labels with "
+            "SPLIT train, val and test"
+        ) from error
+    files: dict[str, Path] = {}
+    for path in paths:
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            other = files.setdefault(path.stem, path)
+            if other is not path:
+                raise PoolError(
+                    f"{other} and {path.name} have one name, by which images find their labels: "
+                    "rename or remove one of them"
+                )
+    return files
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decode an image as `deal-score` does: uint8 RGB [H, W, 3], upright.
+
+    Raises
+    ------
+    PoolError
+        It cannot be read, or is damaged.
+    """
+    try:
+        check_regular(path)
+        return decode_bytes(path.read_bytes()).image
+    except OSError as error:
+        raise PoolError(f"image {path} cannot be read: {error.strerror}") from error
+    except ItemError as error:
+        raise PoolError(f"image {path} cannot be read: {error.message}") from error
 
 
 def read_label(

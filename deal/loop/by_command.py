@@ -55,9 +55,9 @@ class CommandLearner:
         self.pool, self._files = open_files(config)
 
     def learn(self, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
-        """Run the command unless it has succeeded before, and measure its model."""
+        """Run the command unless its model is there, and measure that."""
         timing = task.folder / "timing.json"
-        if not timing.exists():
+        if not timing.exists() or not self.has_network(task.folder):
             started = time.perf_counter()
             self._train(task, say)
             seconds = round(time.perf_counter() - started, 3)
@@ -87,6 +87,10 @@ class CommandLearner:
     def score(self, folder: Path, output: Path, options: Mapping[str, Any]) -> Path:
         """Score with the file that the command wrote."""
         return score_model(self.pool, _model(folder), output, options)
+
+    def has_network(self, folder: Path) -> bool:
+        """Whether there is the file that the command wrote."""
+        return _model(folder).is_file()
 
     def forget(self, folder: Path) -> None:
         """Delete the command's files except its log."""

@@ -93,6 +93,10 @@ class FeatureLearner:
                 share(part, output / table / part.name)
         return checkpoint
 
+    def has_network(self, folder: Path) -> bool:
+        """Whether there is a checkpoint."""
+        return (folder / _CHECKPOINT).exists()
+
     def forget(self, folder: Path) -> None:
         """Delete the checkpoint, and the rows that the run has under another name."""
         (folder / _CHECKPOINT).unlink(missing_ok=True)

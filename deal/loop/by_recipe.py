@@ -97,6 +97,10 @@ class RecipeLearner:
         model = self._model(folder, dropout=options["dropout_passes"] > 0)
         return score_model(self.pool, model, output, options)
 
+    def has_network(self, folder: Path) -> bool:
+        """Whether there is a checkpoint."""
+        return (folder / _CHECKPOINT).exists()
+
     def forget(self, folder: Path) -> None:
         """Delete checkpoint and models."""
         for name in (_CHECKPOINT, *_MODELS):

@@ -19,7 +19,7 @@ from deal.loop.training import CommandConfig, TrainingConfig, training_config
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
 from deal.selection.stochastic import parse_schedule
-from deal.training.recipe import IMAGENET
+from deal.training.recipe import IMAGENET, check_seed, check_size
 
 __all__ = [
     "FULL",
@@ -68,6 +68,7 @@ class DataConfig:
     sequence_from: str | None = None
 
     def __post_init__(self) -> None:
+        check_size("[data] size", self.size)
         if self.dataset in _DRIVES and self.sequence_from is None:
             object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
 
@@ -192,8 +193,10 @@ class LoopConfig:
                 "[rounds] regions needs [training] steps instead of epochs: an epoch would take "
                 "longer the more images the regions are spread over"
             )
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UsageError("seeds must be a list of different whole numbers, each at least 0")
+        for seed in self.seeds:
+            check_seed("each of seeds", seed)
 
     @property
     def folder(self) -> Path:
@@ -260,7 +263,7 @@ def read_config(path: str | os.PathLike[str]) -> LoopConfig:
     """
     file = Path(path)
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"configuration {file} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -19,7 +19,7 @@ from deal.loop.labeled import described, read_labeled, write_labeled
 from deal.loop.learner import HeldError, Learner, Task
 from deal.loop.picking import Picking
 from deal.loop.pool import Pool
-from deal.loop.table import read_experiment, write_table
+from deal.loop.table import SHARED, read_experiment, write_table
 from deal.loop.training import CommandConfig
 
 __all__ = ["LoopReport", "run_loop"]
@@ -126,7 +126,7 @@ def _check_shared(config: LoopConfig) -> None:
     path = config.folder / "experiment.json"
     if not path.exists():
         return
-    stored, wanted = read_json(path), config.shared()
+    stored, wanted = read_json(path, *SHARED), config.shared()
     changed = sorted(
         f"[{section}] {key}"
         for section, values in wanted.items()
@@ -240,17 +240,25 @@ class _Run:
             if not (self._round(1) / name).exists():
                 share(self.common / name, self._round(1) / name)
 
-    def _train(self, folder: Path, number: int) -> None:
+    def _train(self, folder: Path, number: int, *, again: bool = False) -> None:
         settings = {
             "difficulty_loss": self.given.difficulty_loss,
             "uncertainty": self.uncertainty,
         }
-        _learn(self.learner, folder, self.seed, settings, lambda text: self._tell(number, text))
+
+        def tell(text: str) -> None:
+            self._tell(number, text)
+
+        _learn(self.learner, folder, self.seed, settings, tell, again=again)
 
     def _pick(self, number: int) -> None:
         """Score the pool and select the next items with the code that users run."""
         folder = self._round(number)
-        score = functools.partial(self.learner.score, self.common if number == 1 else folder)
+        trained = self.common if number == 1 else folder
+        with hold(trained, wait=True):
+            if not self.learner.has_network(trained):  # the picks were deleted after it
+                self._train(trained, number, again=True)
+        score = functools.partial(self.learner.score, trained)
         labeled = read_labeled(folder / "labeled.csv")
         picking = Picking(self.config, self.pool, self.method, self.seed, number, folder)
         picks = picking.pick(score, labeled)
@@ -297,9 +305,11 @@ def _learn(
     seed: int,
     settings: Mapping[str, bool],
     tell: Callable[[str], None],
+    *,
+    again: bool = False,
 ) -> None:
-    """Train on the labeled items and measure, unless that is done already."""
-    if (folder / "metrics.json").exists():
+    """Train on the labeled items and measure, unless that is done already and not asked again."""
+    if (folder / "metrics.json").exists() and not again:
         return
     labeled = read_labeled(folder / "labeled.csv")
     task = Task(folder=folder, labeled=labeled, seed=seed, **settings)

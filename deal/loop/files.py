@@ -1,4 +1,4 @@
-"""Plain files of a run, written whole or not at all, and folders locked by one process."""
+"""Plain files of a run, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deal.errors import OutputError, ResultsError
-from deal.machine.files import lock, write_text
+from deal.errors import ResultsError
+from deal.machine.files import hold, write_text
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
@@ -32,14 +31,20 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     write_text(path, file.getvalue())
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; ResultsError if it is damaged or missing."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that has these keys; ResultsError if it is damaged or missing."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or (lacking := [key for key in keys if key not in values]):
+            what = f"it lacks {lacking[0]}" if isinstance(values, dict) else "it is no object"
+            raise ValueError(what)
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): delete the folder it is in") from error
+        raise ResultsError(
+            f"{path} is damaged ({error}): delete it, and the same deal loop makes it again"
+        ) from error
+    return values
 
 
 def share(source: Path, target: Path) -> None:
@@ -51,21 +56,3 @@ def share(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     temporary.replace(target)
-
-
-@contextmanager
-def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
-    """Lock a folder against other processes; the operating system frees it when this one ends.
-
-    Yields the descriptor of the lock; a child process that inherits it keeps the lock. Without
-    ``wait``, yields None if another process has the lock.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise OutputError(f"output {folder} cannot be created: {error.strerror}") from error
-    try:
-        yield file if lock(file, folder, wait=wait) else None
-    finally:
-        os.close(file)

@@ -262,11 +262,17 @@ def read_labeled(path: Path) -> tuple[Item, ...]:
     csv.field_size_limit(_LONGEST)  # of an outline; the module's own is 128 kB
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return tuple(map(_item, csv.DictReader(file)))
+            items = tuple(map(_item, csv.DictReader(file)))
+        if not items:
+            raise ValueError("it has no rows")
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, ValueError, csv.Error) as error:
-        raise ResultsError(f"{path} is damaged ({error!r}): delete the folder it is in") from error
+        raise ResultsError(
+            f"{path} is damaged ({error!r}): delete the folder it is in, and the same deal loop "
+            "makes it again"
+        ) from error
+    return items
 
 
 def _item(row: dict[str, str]) -> Item:

@@ -93,6 +93,9 @@ class Learner(Protocol):
             The file of the network, to name it in errors.
         """
 
+    def has_network(self, folder: Path) -> bool:
+        """Whether the network of a training is in its folder, to score with."""
+
     def forget(self, folder: Path) -> None:
         """Delete the networks in a folder, if there are any."""
 

@@ -132,6 +132,13 @@ class Picking:
         if unit == "pixels":
             spent = sum(pixel_count(item, grid, raster) for item in picks)
         if limit - spent >= slack:
+            left = _left(found, _known(found, labeled), unit) if grid is None else limit
+            if limit - left >= slack:
+                raise DealError(
+                    f"{self.method}-seed{self.seed} round {self.number}: regions of {left} {unit} "
+                    f"are left in the pool, fewer than the {limit} that the round must pick: let "
+                    "[rounds] labeled end earlier, or lower its budget"
+                )
             raise self._too_few(f"regions of {spent} of the {limit} {unit}")
         return picks, selection
 
@@ -209,6 +216,18 @@ def _known(found: Mapping[tuple[str, int], _Offer], labeled: Sequence[Item]) -> 
             if 2 * int((inside & old).sum()) >= int(inside.sum()):
                 known.append(Region(region.image, region.number, region.raster))
     return known
+
+
+def _left(found: Mapping[tuple[str, int], _Offer], known: Sequence[Item], unit: str) -> int:
+    """What the regions are worth that are not ``known``, in pixels or clicks."""
+    images = {item for item in known if isinstance(item, str)}
+    regions = {(item.image, item.number) for item in known if isinstance(item, Region)}
+    free = [
+        offer.region
+        for name, offer in found.items()
+        if name not in regions and name[0] not in images
+    ]
+    return len(free) if unit == "clicks" else sum(region.pixels for region in free)
 
 
 def _largest(

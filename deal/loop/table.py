@@ -12,7 +12,18 @@ from deal.loop.config import FULL
 from deal.loop.files import read_json, write_csv
 from deal.loop.labeled import Item, read_labeled
 
-__all__ = ["Experiment", "Round", "Run", "merge_experiments", "read_experiment", "write_table"]
+__all__ = [
+    "SHARED",
+    "Experiment",
+    "Round",
+    "Run",
+    "merge_experiments",
+    "read_experiment",
+    "write_table",
+]
+
+SHARED = ("data", "training", "rounds", "images", "counts", "classes", "drives")
+"""Keys of ``experiment.json``."""
 
 _LABELS = ("images", "clicks", "unlabeled", "pixels", "wrong")  # of `count_labels`
 
@@ -116,7 +127,7 @@ def read_experiment(folder: Path) -> Experiment:
         raise ResultsError(f"{folder} holds no experiment.json: give a folder of `deal loop`")
     runs = []
     for path in sorted(folder.glob("*/run.json")):
-        values = read_json(path)
+        values = read_json(path, "method", "seed", "counts", "settings")
         rounds = []
         for number in range(1, len(values["counts"]) + 1):
             each = path.parent / f"round-{number}"
@@ -128,7 +139,7 @@ def read_experiment(folder: Path) -> Experiment:
                 Round(
                     number,
                     labeled,
-                    read_json(each / "metrics.json"),
+                    read_json(each / "metrics.json", "miou", "accuracy", "iou", "auroc"),
                     read_json(timing) if timing.exists() else None,
                 )
             )
@@ -136,10 +147,11 @@ def read_experiment(folder: Path) -> Experiment:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
     runs.sort(key=lambda run: (run.method, run.seed))
     full = {
-        int(path.parent.name.removeprefix(f"{FULL}-seed")): read_json(path)
+        int(path.parent.name.removeprefix(f"{FULL}-seed")): read_json(path, "miou", "iou")
         for path in folder.glob(f"{FULL}-seed*/metrics.json")
     }
-    return Experiment(folder, read_json(folder / "experiment.json"), tuple(runs), full)
+    shared = read_json(folder / "experiment.json", *SHARED)
+    return Experiment(folder, shared, tuple(runs), full)
 
 
 def merge_experiments(experiments: Sequence[Experiment]) -> list[Experiment]:

@@ -66,6 +66,10 @@ class TrainingConfig(Recipe):
                 "[training] needs either epochs or steps; or a command, to train your own network"
             )
         self.check(lambda name: f"[training] {name}", ("epochs", "steps", "pixels"))
+        if self.threads < 0:
+            raise UsageError(
+                f"[training] threads must be a number, or 0 for every core, not {self.threads}"
+            )
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:

@@ -17,6 +17,7 @@ from deal.errors import OutputError
 
 __all__ = [
     "check_regular",
+    "hold",
     "lock",
     "remove_if_old",
     "replacing",
@@ -129,6 +130,24 @@ def lock(file: int, folder: Path, *, wait: bool) -> bool:
             "folder on another file system"
         ) from error
     return True
+
+
+@contextmanager
+def hold(folder: Path, *, wait: bool) -> Iterator[int | None]:
+    """Lock a folder against other processes; the operating system frees it when this one ends.
+
+    Yields the descriptor of the lock; a child process that inherits it keeps the lock. Without
+    ``wait``, yields None if another process has the lock.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise OutputError(f"output {folder} cannot be created: {error.strerror}") from error
+    try:
+        yield file if lock(file, folder, wait=wait) else None
+    finally:
+        os.close(file)
 
 
 def _sweep(path: Path) -> None:

@@ -35,14 +35,13 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
             by_method.setdefault(run.method, {})[run.seed] = frozenset(run.picks())
     if not by_method:
         return []
-    chance = (experiment.counts[-1] - experiment.counts[0]) / max(
-        1, experiment.shared["images"] - experiment.counts[0]
-    )
+    rounds = experiment.shared["rounds"]
+    predicted = str(rounds.get("regions")).startswith("components")
     overlap = [
         [
             shown(row),
             *(
-                "" if row == column else share(_overlap(mine, theirs))
+                "" if row == column else share(_overlap(mine, theirs, predicted=predicted))
                 for column, theirs in by_method.items()
             ),
         ]
@@ -52,7 +51,7 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
         "## Overlap of picks",
         "",
         "Share of what is picked in all rounds that two methods share, by seed and then "
-        f"averaged; two random choices would share {share(chance)}.",
+        f"averaged{_by_chance(experiment)}.",
         "",
         *table(["", *map(shown, by_method)], overlap),
         *_images(by_method),
@@ -65,16 +64,35 @@ def pick_sections(experiment: Experiment, scene_length: int) -> list[str]:
     return lines
 
 
+def _by_chance(experiment: Experiment) -> str:
+    """What two random choices would share, where that is known."""
+    rounds, first = experiment.shared["rounds"], experiment.counts[0]
+    if str(rounds.get("regions")).startswith("components"):
+        return "; components are those of one network, so only whole images are compared"
+    if rounds.get("budget"):  # how many regions there are to click is not stored
+        return ""
+    chance = (experiment.counts[-1] - first) / max(1, experiment.shared["images"] - first)
+    return f"; two random choices would share {share(chance)}"
+
+
 def share(value: float | None) -> str:
     """A fraction as per cent."""
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def _overlap(
-    mine: Mapping[int, frozenset[Item]], theirs: Mapping[int, frozenset[Item]]
+    mine: Mapping[int, frozenset[Item]],
+    theirs: Mapping[int, frozenset[Item]],
+    *,
+    predicted: bool,
 ) -> float | None:
-    """Mean overlap over seeds; None without a common seed, or between images and regions."""
+    """Mean overlap over seeds; None without a common seed, or between images and regions.
+
+    Regions that are ``predicted`` by the network of each run are not the same for any two of them.
+    """
     seeds = sorted(mine.keys() & theirs.keys())
+    if predicted and any(_of_regions(mine[s]) for s in seeds):
+        return None
     if any(_of_regions(mine[s]) != _of_regions(theirs[s]) for s in seeds):
         return None
     shares = [len(mine[s] & theirs[s]) / max(1, len(mine[s])) for s in seeds]

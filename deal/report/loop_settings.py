@@ -41,7 +41,7 @@ def settings(experiment: Experiment) -> list[str]:
             "- Few seeds: with three, an interval reaches 2.5 standard deviations to each side."
         )
     whole = [run for run in experiment.runs if len(run.rounds) == rounds]
-    return [*lines, *_time(whole), ""]
+    return [*lines, *_time(whole, command="command" in shared["training"]), ""]
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -77,14 +77,25 @@ def _rounds(experiment: Experiment) -> str:
             for run in experiment.runs
             if run.settings.get("selection", {}).get("table") == "images"
         }
-        text += f" Then regions, {code(regions)}, with as many pixels as that number of images"
+        text += f" Then regions, {code(regions)}, {_amount(rounds)}"
+        if rounds.get("label") == "dominant":
+            text += "; each gets one label, the class of most of its pixels"
+            sieve = rounds.get("sieve", 0.0)
+            text += f", if it has {100 * sieve:g} % of them" if sieve else ""
         text += f"; whole images by {', '.join(map(shown, sorted(images)))}." if images else "."
     if share := rounds["pool_subset"]:
         text += f" Picks from a random {share} of the rest."
     return text
 
 
-def _time(runs: Sequence[Run]) -> list[str]:
+def _amount(rounds: Mapping[str, Any]) -> str:
+    """How much of regions is labeled, by ``[rounds]`` in ``experiment.json``."""
+    if budget := rounds.get("budget"):
+        return f"{budget.partition(':')[2]} clicks for each image that a round adds"
+    return "with as many pixels as that number of images"
+
+
+def _time(runs: Sequence[Run], *, command: bool) -> list[str]:
     """Report how long finished runs trained, if their files say so, and the network's share."""
     timings = [[each.timing for each in run.rounds[1:] if each.timing is not None] for run in runs]
     whole = [of for of, run in zip(timings, runs, strict=True) if len(of) == len(run.rounds) - 1]
@@ -101,9 +112,9 @@ def _time(runs: Sequence[Run]) -> list[str]:
         f"{count}, {_seconds(min(seconds))} to {_seconds(max(seconds))}"
         f"{'; on ' if devices else ''}{' and '.join(devices)})."
     )
-    if any("batch_seconds" not in training for training in trainings):
+    if command:
         text += " How much of that is the network, a command does not say."
-    elif total > 0:
+    elif total > 0 and all("batch_seconds" in training for training in trainings):
         batches = math.fsum(training["batch_seconds"] for training in trainings)
         text += (
             f" {100 * (1 - batches / total):.0f} % of it is the network, forwards, backwards and "

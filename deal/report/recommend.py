@@ -143,8 +143,9 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
         return Recommendation(
             "--acquisition balanced:entropy --stochastic power --budget regions:N",
             "Regions of many images are worth more than whole images of as many pixels. Draw them, "
-            "with weight for rare classes; do not take the ones that score highest. Take only "
-            "components that get one click each: --acquisition entropy --budget clicks:N.",
+            "with weight for rare classes; do not take the ones that score highest. Where they are "
+            "components that get one click each, do take those: --acquisition entropy --budget "
+            "regions:N.",
             "results/pretrained.md",
             shown=True,
         )

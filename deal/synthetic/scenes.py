@@ -19,7 +19,20 @@ from deal.synthetic.backdrop import Street
 from deal.synthetic.drives import film, plan_held_out, plan_pool
 from deal.synthetic.street import paint_street
 
-__all__ = ["CLASSES", "FIRST_SEED", "PALETTE", "drives", "scene", "write_dataset", "write_pool"]
+__all__ = [
+    "CLASSES",
+    "FIRST_SEED",
+    "PALETTE",
+    "SMALLEST",
+    "drives",
+    "scene",
+    "write_dataset",
+    "write_pool",
+]
+
+SMALLEST = 32
+"""Fewest pixels of a side."""
+
 
 CLASSES = (
     "sky",
@@ -80,8 +93,9 @@ def scene(
     ValueError
         The size is smaller than 32 pixels.
     """
-    if min(size) < 32:
-        raise ValueError(f"size must be at least 32x32 pixels, not {size[0]}x{size[1]}")
+    if min(size) < SMALLEST:
+        least = f"{SMALLEST}x{SMALLEST}"
+        raise ValueError(f"size must be at least {least} pixels, not {size[0]}x{size[1]}")
     rng = np.random.default_rng(seed)
     street = Street.draw(rng)
     canvas = paint_street(street, size, rng)
@@ -129,7 +143,7 @@ def write_dataset(
     """Write ``root/{train,val,test}/{images,labels}`` as PNG and ``root/classes.json``.
 
     The layout is that of CamVid and of ``deal train --dataset folder``. No two splits share a
-    scene.
+    scene. A split without scenes gets no folder.
 
     Parameters
     ----------
@@ -139,7 +153,10 @@ def write_dataset(
     size : (H, W) in pixels
     """
     root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", train), ("val", val), ("test", test)):
+        if not count:
+            continue
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
         for index in range(count):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deal.errors import UsageError
-from deal.training.recipe import Recipe
+from deal.training.recipe import Recipe, check_seed
 
 __all__ = ["TrainConfig"]
 
@@ -45,6 +45,7 @@ class TrainConfig(Recipe):
         """Raise UsageError for options that cannot work or do not go together."""
         if self.weights is not None and self.start_from is not None:
             raise UsageError("--weights and --start-from exclude each other")
+        check_seed("--seed", self.seed)
         self.check(lambda name: f"--{name.replace('_', '-')}", ("epochs", "validate_every"))
 
     def recipe(self) -> dict[str, Any]:

@@ -14,8 +14,15 @@ from PIL import Image
 
 from deal.errors import PoolError, UsageError
 from deal.labeled.datasets import check_name, list_dataset
-from deal.labeled.labels import DEFAULT_VOID, LabelClasses, LabeledFiles, read_label
+from deal.labeled.labels import (
+    DEFAULT_VOID,
+    LabelClasses,
+    LabeledFiles,
+    read_image,
+    read_label,
+)
 from deal.machine.cores import available_cores
+from deal.training.recipe import check_size
 
 __all__ = ["Dataset", "Sample", "load_dataset"]
 
@@ -94,6 +101,7 @@ def load_dataset(
         index outside the classes, a split is empty or completely void, or a file cannot be read.
     """
     check_name(name)
+    check_size("size", size)
     if name.startswith("synthetic"):
         if root is not None:
             raise UsageError(f"dataset {name} is generated: leave out --data, or root in [data]")
@@ -127,10 +135,15 @@ def load_dataset(
 
 
 def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:
-    from deal.synthetic.scenes import CLASSES, FIRST_SEED, PALETTE, drives, scene
+    from deal.synthetic.scenes import CLASSES, FIRST_SEED, PALETTE, SMALLEST, drives, scene
 
     if scenes < 5:
         raise UsageError(f"there must be at least 5 scenes, not {scenes}")
+    if min(size) < SMALLEST:
+        raise UsageError(
+            f"size must be at least {SMALLEST}x{SMALLEST} for dataset {name}, not "
+            f"{size[0]}x{size[1]}"
+        )
 
     def samples(split: str, count: int) -> Iterator[Sample]:
         if name == "synthetic-drives":
@@ -151,19 +164,16 @@ def _read_sample(
     reduce_label: bool,
     files: LabeledFiles,
 ) -> Sample:
-    try:
-        with Image.open(files.image) as file:
-            picture = file.convert("RGB")
-    except OSError as error:
-        raise PoolError(f"image {files.image} cannot be read: {error}") from error
-    shape = picture.height, picture.width
+    image = read_image(files.image)
+    shape = image.shape[0], image.shape[1]
     label = read_label(files, shape, len(classes.names), classes.ignore_index)
     if size is not None and shape != size:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        turned = size[1], size[0]
+        image = np.array(Image.fromarray(image).resize(turned, Image.Resampling.BILINEAR))
         if reduce_label:
-            resized = Image.fromarray(label).resize(picture.size, Image.Resampling.NEAREST)
+            resized = Image.fromarray(label).resize(turned, Image.Resampling.NEAREST)
             label = np.array(resized)
-    return Sample(files.image.stem, np.array(picture), label, files.image)
+    return Sample(files.image.stem, image, label, files.image)
 
 
 def _common_size(samples: Sequence[Sample]) -> tuple[int, int]:

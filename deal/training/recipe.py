@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from deal.errors import UsageError
 
-__all__ = ["IMAGENET", "NETWORKS", "Recipe", "last_stage", "normalization_of"]
+__all__ = [
+    "IMAGENET",
+    "LARGEST_SEED",
+    "NETWORKS",
+    "Recipe",
+    "check_seed",
+    "check_size",
+    "last_stage",
+    "normalization_of",
+]
 
 _LITE = tuple(
     f"lite{size}{decoder}" for size in range(3) for decoder in ("", "-aspp", "-lraspp", "-fast")
@@ -28,6 +38,20 @@ def last_stage(network: str) -> int:
 
 IMAGENET = "imagenet"
 """``weights`` that an installed package has."""
+
+LARGEST_SEED = 2**63 - 1
+
+
+def check_seed(called: str, seed: int) -> None:
+    """Raise UsageError for a seed that PyTorch does not take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"{called} must be a whole number from 0 to 2^63 - 1, not {seed}")
+
+
+def check_size(called: str, size: tuple[int, int] | None) -> None:
+    """Raise UsageError for a size (H, W) without pixels."""
+    if size is not None and min(size) < 1:
+        raise UsageError(f"{called} needs a height and a width of at least 1, not {list(size)}")
 
 
 _Three = tuple[float, float, float]
@@ -144,8 +168,20 @@ class Recipe:
         """
         for name in (*positive, "width", "lr"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{called(name)} must be positive, not {value}")
+        for name in ("head_lr_factor", "weight_decay", "alpha", "warmup", "cache"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{called(name)} must not be negative, not {value}")
+        for name in ("momentum", "color_jitter", "ema"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UsageError(f"{called(name)} must be at least 0 and below 1, not {value}")
+        if not 0 <= self.blur <= 1:
+            raise UsageError(f"{called('blur')} must be a probability, 0 to 1, not {self.blur}")
+        for name in ("crop", "grid"):
+            check_size(called(name), getattr(self, name))
         if self.batch_size < 2:
             raise UsageError(
                 f"{called('batch_size')} must be at least 2: batch normalisation needs a batch"
@@ -156,11 +192,6 @@ class Recipe:
                 f"{called('freeze')} must be a stage of {self.network}'s encoder, 0 (the stem) to "
                 f"{last} (all of it), not {self.freeze}"
             )
-        for name in ("warmup", "cache"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{called(name)} must not be negative, not {getattr(self, name)}")
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"{called('ema')} must be at least 0 and below 1, not {self.ema}")
         if self.cache and self.freeze is None:
             raise UsageError(
                 f"{called('cache')} keeps features of frozen stages: give {called('freeze')} too"
@@ -170,5 +201,5 @@ class Recipe:
                 f"{called('cache')} and {called('compile')} exclude each other: what follows the "
                 "kept features is not compiled"
             )
-        if not 0 < self.scale[0] <= self.scale[1]:
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise UsageError(f"{called('scale')} needs LOW and HIGH with 0 < LOW <= HIGH")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deal._version import __version__
 from deal.errors import OutputError, PoolError
-from deal.machine.files import write_text
+from deal.machine.files import hold, write_text
 from deal.text import one_line
 from deal.training.checkpoint import (
     load_checkpoint,
@@ -65,17 +65,26 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
     EngineUnavailableError
         The device is missing.
     OutputError
-        The output holds a run with another configuration, or cannot be written.
+        The output holds a run with another configuration, or cannot be written, or another
+        process trains in it.
     DealError
         The loss is no longer finite.
     """
     config.validate()
     device = find_device(config.device)
     output = Path(config.output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"output {output} cannot be created: {error.strerror}") from error
+    with hold(output, wait=False) as held:
+        if held is None:
+            raise OutputError(
+                f"another process trains in {output}: wait for it, or choose another --output"
+            )
+        return _train(config, device, output, overwrite=overwrite)
+
+
+def _train(
+    config: TrainConfig, device: torch.device, output: Path, *, overwrite: bool
+) -> dict[str, Any]:
+    """:func:`train` in a folder that no other process uses."""
     resumed = None if overwrite else _read_resumable(output / _LAST, config)
     if resumed and (summary := _read_summary(output / _SUMMARY)) is not None:
         return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,30 @@ def test_labels_needed_are_compared_with_random_seed_by_seed(trial):
     assert float(mine.split("|")[2]) == pytest.approx(32 - 16 * 2 / 10, abs=0.1)
 
 
+def test_runs_that_are_not_finished_are_in_no_table(trial):
+    """Neither a seed that lacks its last round nor a method that has no whole run."""
+
+    def tables():
+        makers = (trial.round_table, trial.class_table)
+        return [*(make("trial") for make in makers), trial.effect_table("trial", [])]
+
+    whole = tables()
+    needed = trial.needed_table("trial", "all")
+    text = (trial.DATA / "trial.csv").read_text()
+    begun = "".join(
+        f"{name},9,{number},{labeled},0.9,0.9\n"
+        for name in ("random", "b", "new")
+        for number, labeled in ((1, 8), (2, 16))
+    )
+    (trial.DATA / "trial.csv").write_text(text + begun)
+    (trial.DATA / "all-full.csv").write_text((trial.DATA / "all-full.csv").read_text() + "9,0.5\n")
+    assert tables() == whole
+    row = {"experiment": "trial", "method": "b", "against": "random"}
+    assert trial.effect(row) == ("+2.0 ± 2.5", "3")
+    assert trial.effect({**row, "method": "new"}) == ("Not run yet", "–")
+    assert trial.needed_table("trial", "all")[2:] == needed[2:]
+
+
 def test_every_preregistered_experiment_can_be_read():
     files = sorted(ROOT.glob("docs/results/pretrained/*.toml"))
     assert len(files) == 13
@@ -73,6 +98,22 @@ def test_every_preregistered_experiment_can_be_read():
         assert config.experiment == file.stem
         test = config.data.evaluate == "test"
         assert config.seeds == (tuple(range(200, 210)) if test else tuple(range(100, 105)))
+
+
+def test_claims_name_the_functions_that_their_experiments_ran():
+    """DS alone and DS × entropy are two functions; a claim about one is none about the other."""
+    rows = tomllib.loads((ROOT / "docs/results/known.toml").read_text())["rows"]
+    checked = 0
+    for row in rows:
+        file = ROOT / f"docs/results/pretrained/{row.get('experiment')}.toml"
+        if file.exists():
+            methods = read_config(file).methods
+            assert row["against"] in methods
+            acquisition = methods[row["method"]].selection["acquisition"]
+            product = " × entropy" in row["claim"]
+            assert product == (acquisition == "ds:entropy"), row["claim"]
+            checked += 1
+    assert checked > 10
 
 
 def test_a_baseline_that_does_not_get_there_counts_with_its_last_number_of_labels(trial):

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from deal.errors import ModelError, OutputError, PoolError, UsageError
 from deal.export.onnx import export_checkpoint
 from deal.export.parity import compare, top_k_overlap
 from deal.model.head import DifficultyHead
-from deal.model.spec import read_spec
+from deal.model.spec import METADATA_KEY, read_spec
 from deal.scoring.inputs import Inputs
 from deal.scoring.scorer import Scorer
+from deal.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.checkpoints import LIGHT
 from tests.helpers.models import CLASSES, scenes
 
@@ -53,6 +55,18 @@ def test_the_contract_travels_with_the_network(checkpoint, exported):
     head = spec.difficulty_head
     assert (head.gamma, head.grid) == (0.5, (6, 8))
     assert head == open_engine(checkpoint, "torch", "cpu").spec.difficulty_head
+
+
+def test_networks_of_small_patches_are_checked_without_images_of_their_own(
+    checkpoint, instant, tmp_path
+):
+    """Generated scenes have 32 pixels or more; they are resized as images of a pool are."""
+    (contract,) = (each for each in instant.metadata_props if each.key == METADATA_KEY)
+    contract.value = json.dumps({**json.loads(contract.value), "input_size": [16, 20]})
+    module, meta = load_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "small.pt", module, replace(meta, input_size=(16, 20)))
+    export_checkpoint(tmp_path / "small.pt", tmp_path / "small.onnx", tolerance=0.1)
+    assert read_spec(tmp_path / "small.onnx").input_size == (16, 20)
 
 
 def test_the_graph_stops_at_the_logits_grid(exported):

@@ -57,6 +57,17 @@ def test_every_fifth_image_is_held_out_without_val_and_the_leak_is_named(tmp_pat
     assert len(find_images(tmp_path, "every:2").held_out) == 6
 
 
+def test_an_empty_test_split_is_none(tmp_path):
+    write_labeled(tmp_path, "val", pairs(2))
+    for kind in ("images", "labels"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+    assert find_split(tmp_path)[1] == "val"
+    write_labeled(tmp_path, "test", pairs(1))
+    (tmp_path / "test/labels/frame_000.png").unlink()
+    with pytest.raises(PoolError, match=r"frame_000\.png has no label"):
+        find_split(tmp_path)
+
+
 def test_two_images_are_enough(tmp_path):
     write_labeled(tmp_path, "", pairs(2))
     found = find_images(tmp_path)

@@ -173,6 +173,8 @@ def test_what_cannot_be_ranked_is_refused(world: dict[str, Any], tmp_path: Path)
     plain = save_model(tmp_path / "plain.onnx", props=metadata(difficulty_head=None))
     with pytest.raises(UsageError, match="has no difficulty: give --difficulty-head"):
         rank_label_errors(plain, world["data"], score="easy:difficulty")
+    with pytest.raises(UsageError, match="--difficulty-head changes nothing: give --score"):
+        rank_label_errors(**given, difficulty_head="head.json")
     write_labeled(tmp_path / "void", "test", [(scenes(1)[0], np.full(SIZE, 255))])
     with pytest.raises(PoolError, match="has no labeled pixel"):
         rank_label_errors(world["model"], tmp_path / "void")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ def test_a_loop_that_was_killed_does_not_train_again_what_is_trained(make, tmp_p
         (config.folder / "random-seed0/round-2" / name).unlink()
     run_loop(config)
     assert counter.read_text() == trained + "x"
+    assert read_experiment(config.folder).runs == before
+
+
+@pytest.mark.slow
+def test_a_round_that_was_deleted_comes_back_the_same(make_regions):
+    """Its picks need the model of the round before, which is trained once more."""
+    config = make_regions()
+    run_loop(config)
+    before = read_experiment(config.folder).runs
+    shutil.rmtree(config.folder / "ds-seed0/round-3")
+    run_loop(config)
     assert read_experiment(config.folder).runs == before
 
 

@@ -39,6 +39,17 @@ def _regions(features_config, regions="grid:16"):
     )
 
 
+@pytest.mark.slow
+def test_a_round_that_was_deleted_comes_back_the_same(features_config):
+    """Its picks need the network of the round before, which is trained once more."""
+    config = features_config(methods={"ds": {"acquisition": "ds"}})
+    run_loop(config)
+    before = read_experiment(config.folder).runs
+    shutil.rmtree(config.folder / "ds-seed0/round-3")
+    run_loop(config)
+    assert read_experiment(config.folder).runs == before
+
+
 @pytest.mark.usefixtures("kept_exports")
 @pytest.mark.parametrize(
     ("engine", "regions"),

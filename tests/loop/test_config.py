@@ -82,6 +82,14 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("training.lr", "fast", r"\[training\] lr cannot be 'fast': give a number"),
         ("training.batch_size", 1, "at least 2"),
         ("training.batch_size", True, "give a whole number"),
+        ("training.lr", float("nan"), r"\[training\] lr must be positive, not nan"),
+        ("training.momentum", 1.0, "momentum must be at least 0 and below 1"),
+        ("training.color_jitter", 1.5, "color_jitter must be at least 0 and below 1"),
+        ("training.blur", 5.0, "blur must be a probability, 0 to 1, not 5.0"),
+        ("training.crop", [0, 48], r"\[training\] crop needs a height and a width of at least 1"),
+        ("training.grid", [-1, 4], r"\[training\] grid needs a height and a width of at least 1"),
+        ("training.threads", -3, "threads must be a number, or 0 for every core, not -3"),
+        ("data.size", [48, 0], r"\[data\] size needs a height and a width of at least 1"),
         ("training.precision", "fp8", "fp32 or bf16"),
         ("training.compile", "yes", "default or reduce-overhead, not 'yes'"),
         ("data", None, "needs data"),
@@ -108,6 +116,8 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("methods.full", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods", {"a b": {"acquisition": "ds"}}, "use letters, digits"),
         ("seeds", [1, 1], "different whole numbers"),
+        ("seeds", [-1], "each of seeds must be a whole number from 0"),
+        ("seeds", [2**63], r"each of seeds must be a whole number from 0 to 2\^63 - 1"),
         ("experiment", "../up", "name of a folder"),
     ],
 )
@@ -123,6 +133,12 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
     path.write_text("experiment = ")
     with pytest.raises(UsageError, match=r"loop.toml is not TOML"):
         read_config(path)
+
+
+def test_a_file_of_a_windows_editor_is_read_with_its_byte_order_mark(tmp_path):
+    path = tmp_path / "loop.toml"
+    path.write_text(preset_text("synthetic"), encoding="utf-8-sig")
+    assert read_config(path).experiment == "synthetic"
 
 
 def test_weights_lie_beside_the_file_as_the_data_do(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,17 @@ def test_a_run_killed_before_and_after_every_file_ends_with_the_same_selections_
                 kills += 1
     assert kills > 20
     assert outcome(config.folder) == outcome(whole.folder)
+
+
+@pytest.mark.slow
+def test_a_round_that_was_deleted_comes_back_the_same(make_config):
+    """Its picks need the network of the round before, which is trained once more."""
+    config = make_config(methods={"ds": {"acquisition": "ds"}}, training__epochs=1)
+    run_loop(config)
+    before = read_experiment(config.folder).runs
+    shutil.rmtree(config.folder / "ds-seed0/round-3")
+    run_loop(config)
+    assert read_experiment(config.folder).runs == before
 
 
 @pytest.mark.slow

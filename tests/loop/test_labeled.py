@@ -48,7 +48,7 @@ def test_a_set_of_images_has_no_columns_of_regions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["name\na\n", "id,region,raster\na,1,\n", "id,region,raster\na,one,2x3\n"]
+    "text", ["name\na\n", "id,region,raster\na,1,\n", "id,region,raster\na,one,2x3\n", "", "id\n"]
 )
 def test_a_damaged_file_is_named(tmp_path, text):
     path = tmp_path / "labeled.csv"

@@ -248,6 +248,16 @@ def test_rules_that_leave_too_few_regions_end_the_run_with_their_name(make_regio
         run_loop(config)
 
 
+def test_a_pool_without_enough_regions_is_not_called_a_matter_of_rules(make_regions):
+    rounds = {"labeled": [2, 3], "regions": "components", "label": "dominant"}
+    config = make_regions(rounds={**rounds, "budget": "clicks:99999"})
+    with pytest.raises(
+        DealError,
+        match=r"regions of \d+ clicks are left in the pool, fewer than the 99999 .* end earlier",
+    ):
+        run_loop(config)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -9,10 +9,11 @@ import pytest
 
 from deal.errors import ResultsError, UsageError
 from deal.loop.files import write_json
+from deal.loop.labeled import Region, write_labeled
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.report.loop_page import bands, page
-from tests.helpers.trials import VALUES, rows, section
+from tests.helpers.trials import IDS, VALUES, rows, section
 
 
 def test_tables_hold_the_numbers_by_hand(folder):
@@ -55,6 +56,48 @@ def test_scenes_are_stretches_of_a_drive_by_the_number_in_the_name(folder):
     assert drives["(whole pool)"][:3] == ["2.0", "6.0", "17 %"]
     with pytest.raises(UsageError, match="a number of frames, as 300f, not '2s'"):
         report_loop([folder], scene_length="2s")
+
+
+def with_shared(folder, **changes):
+    """The trial with other tables in its configuration."""
+    shared = json.loads((folder / "experiment.json").read_text())
+    for section_name, values in changes.items():
+        shared[section_name] |= values
+    write_json(folder / "experiment.json", shared)
+
+
+def test_rounds_of_clicks_are_described_as_such(folder):
+    clicks = {"regions": "components", "label": "dominant", "sieve": 0.6, "budget": "clicks:100"}
+    with_shared(folder, rounds=clicks)
+    text = report_loop([folder])[0].to_markdown()
+    assert (
+        "Then regions, `components`, 100 clicks for each image that a round adds; each gets one "
+        "label, the class of most of its pixels, if it has 60 % of them."
+    ) in text
+    assert "as many pixels" not in text
+
+
+def test_components_of_different_networks_are_not_compared(folder):
+    with_shared(folder, rounds={"regions": "components:9"})
+    outline = "POLYGON ((0 0, 1 0, 1 1, 0 0))"
+    for seed in range(3):
+        path = folder / f"ds-seed{seed}" / "round-3" / "labeled.csv"
+        labeled = [IDS[0], IDS[1], Region(IDS[2], 0, (48, 64), outline, 7)]
+        write_labeled(path, labeled)
+    text = report_loop([folder])[0].to_markdown()
+    assert rows(text, "Overlap of picks")["ds"] == ["", "-"]
+    overlap = section(text, "Overlap of picks")
+    assert "components are those of one network" in overlap
+    assert "two random choices" not in overlap
+
+
+def test_a_decoder_on_kept_features_is_not_called_a_command(folder):
+    for number in (2, 3):
+        write_timing(folder, "ds", 0, number, seconds=3.0)
+    with_shared(folder, training={"pixels": 1024, "steps": 400, "epochs": None})
+    text = report_loop([folder])[0].to_markdown()
+    assert "a run trains for 6.0 s" in text
+    assert "command" not in text
 
 
 def test_full_supervision_of_the_experiment_is_compared_seed_by_seed(folder):
@@ -122,6 +165,7 @@ def test_how_long_runs_trained_and_what_part_of_it_is_the_network(folder):
 
 
 def test_a_command_does_not_say_what_part_is_the_network(folder):
+    with_shared(folder, training={"command": ["train"]})
     for number in (2, 3):
         write_timing(folder, "ds", 0, number, seconds=40.0)
     text = report_loop([folder])[0].to_markdown()
@@ -293,5 +337,13 @@ def test_what_is_not_there_is_an_error(folder, tmp_path):
     with pytest.raises(UsageError, match=r"a fraction such as 0.55, not 55"):
         report_loop([folder], full=55)
     (folder / "ds-seed0" / "run.json").write_text(json.dumps({})[:1])
-    with pytest.raises(ResultsError, match="damaged"):
+    with pytest.raises(ResultsError, match=r"run\.json is damaged .*delete it, and the same deal"):
+        report_loop([folder])
+    for text, what in (("[]", "no object"), ("{}", "it lacks method")):
+        (folder / "ds-seed0" / "run.json").write_text(text)
+        with pytest.raises(ResultsError, match=rf"run\.json is damaged .*{what}"):
+            report_loop([folder])
+    (folder / "ds-seed0" / "run.json").unlink()
+    (folder / "experiment.json").write_text("{}")
+    with pytest.raises(ResultsError, match=r"experiment\.json is damaged .*it lacks data"):
         report_loop([folder])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PLAIN = PoolFacts(images=100, duplicates=0.05, sequences=3, regions=False, difficulty=True)
 
 
-def _stored(folder, thumbnails, **more):
+def _stored(folder, thumbnails, *, regions=None, **more):
     count = len(thumbnails)
     names = [f"{index}.jpg" for index in range(count)]
     columns = {
@@ -25,7 +28,7 @@ def _stored(folder, thumbnails, **more):
         "n_pixels": [100] * count, "entropy_mean": [0.1] * count, "thumbnail": thumbnails, **more,
     }  # fmt: skip
     with Output.open(folder, settings={}, classes=("road",)) as output:
-        output.write(columns)
+        output.write(columns, regions)
     return folder
 
 
@@ -85,11 +88,32 @@ def test_rules(changes, labeled, options):
 
 
 def test_the_command_prints_a_selection_that_runs(tmp_path, capsys):
-    out = _stored(tmp_path / "out", _thumbnails([0, 1, 2, 3]), sequence=["a", "a", "b", "b"])
+    drives = ["a", "a", "b", "b"]
+    out = _stored(tmp_path / "my out", _thumbnails([0, 1, 2, 3]), sequence=drives)
     assert run(deal, ["recommend", str(out)], "deal") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "4 images, near-duplicates 0%, 2 sequences, no regions stored"
-    assert run(deal, [*lines[1].split()[1:], "--budget", "2"], "deal") == 0
+    assert run(deal, [*shlex.split(lines[1])[1:], "--budget", "2"], "deal") == 0
     capsys.readouterr()
     assert run(deal, ["recommend", str(out), "--labeled", "0", "--json"], "deal") == 0
     assert json.loads(capsys.readouterr().out)["shown"] is False
+
+
+def test_what_is_said_of_regions_selects_regions(tmp_path):
+    """Both for cells and for components that get one click each, which is a region each."""
+    regions = {
+        "id": ["0.jpg", "0.jpg"], "region": [0, 1], "x0": [0, 5], "y0": [0, 0], "x1": [5, 10],
+        "y1": [10, 10], "n_pixels": [50, 50], "entropy_mean": [0.1, 0.9],
+        "majority_class": [0, 0],
+    }  # fmt: skip
+    out = _stored(tmp_path / "out", _thumbnails([0]), regions=regions, class_pixels=[[100]])
+    advice = recommend(pool_facts(out))
+    said = [advice.options, *re.findall(r"--acquisition .* regions:N", advice.why)]
+    assert len(said) == 2
+    for options in said:
+        asked = options.replace("regions:N", "regions:1").split()
+        assert run(deal, ["select", str(out), *asked, "--output", str(tmp_path)], "deal") == 0
+        with open(tmp_path / "selection.csv", newline="") as file:
+            picks = [row["region"] for row in csv.DictReader(file)]
+        assert len(picks) == 1
+        assert picks == ["1"] or "--stochastic" in options

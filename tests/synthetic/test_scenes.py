@@ -80,6 +80,11 @@ def test_a_size_too_small_for_a_street_is_refused():
         scene(0, (16, 64))
 
 
+def test_a_split_without_scenes_gets_no_folder(tmp_path):
+    write_dataset(tmp_path, train=1, val=1, test=0, size=SIZE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.json", "train", "val"]
+
+
 def test_data_set_is_written_in_the_layout_of_camvid(tmp_path):
     write_dataset(tmp_path, train=3, val=2, test=1, size=SIZE)
     for split, count in (("train", 3), ("val", 2), ("test", 1)):

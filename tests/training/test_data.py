@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from deal.errors import PoolError, UsageError
+from deal.pool.decode import decode_bytes
 from deal.training.data import load_dataset
 from tests.helpers.cityscapes import write_cityscapes
 
@@ -54,6 +55,54 @@ def test_images_are_resized_and_labels_kept(root):
     assert data.size == (4, 6)
     assert data.val[0].image.shape == (4, 6, 3)
     assert data.val[0].label.shape == (2, 3)
+
+
+def test_images_are_decoded_as_scoring_decodes_them(root):
+    grey = np.array([[0, 257, 30000], [40000, 65278, 65535]], np.uint16)
+    Image.fromarray(grey).save(root / "train/images/a.png")
+    turned = Image.fromarray(np.arange(18, dtype=np.uint8).reshape(3, 2, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side: the label is of the upright image
+    turned.save(root / "train/images/b.png", exif=exif)
+    data = load(root)
+    assert data.train[0].image[..., 0].tolist() == [[0, 1, 117], [156, 254, 255]]
+    assert data.train[1].image.tolist() == np.rot90(np.asarray(turned), -1).tolist()
+    for sample in data.train:
+        assert np.array_equal(sample.image, decode_bytes(sample.path.read_bytes()).image)
+
+
+def test_files_that_share_a_name_are_refused(root):
+    (root / "train/images/a.bmp").write_bytes((root / "train/images/a.png").read_bytes())
+    with pytest.raises(PoolError, match=r"images/a\.bmp and a\.png have one name.*rename"):
+        load(root)
+
+
+def test_hidden_files_are_passed_over_as_scoring_passes_them_over(root):
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "._a.png").write_bytes(b"what macOS leaves on foreign disks")
+    assert [sample.name for sample in load(root).train] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": ["road", "road"]}, "'classes' names 'road' twice"),
+        ({"ignore_index": 1}, "must not be a class index, but an 8-bit value: 2 to 255"),
+        ({"ignore_index": -1}, "8-bit value"),
+        ({"ignore_index": True}, "8-bit value"),
+        ({"palette": [[0, 0, 256], [0, 0, 0]]}, "triples of 0 to 255"),
+    ],
+)
+def test_classes_that_labels_cannot_have_are_refused(root, values, message):
+    (root / "classes.json").write_text(json.dumps({"classes": ["road", "sky"], **values}))
+    with pytest.raises(PoolError, match=message):
+        load(root)
+
+
+def test_classes_are_read_with_a_byte_order_mark(root):
+    text = (root / "classes.json").read_text()
+    (root / "classes.json").write_text(text, encoding="utf-8-sig")
+    assert load(root).classes == ("road", "sky")
 
 
 def test_an_image_without_label_is_named(root):
@@ -105,6 +154,14 @@ def test_an_empty_split_is_refused(root):
         path.unlink()
     with pytest.raises(PoolError, match="every split needs at least one"):
         load(root)
+
+
+def test_an_empty_test_split_is_none(root):
+    for kind in ("images", "labels"):
+        (root / "test" / kind).mkdir(parents=True)
+    assert load(root).test == ()
+    write_pair(root, "test", "a", np.zeros((2, 3)))
+    assert len(load(root).test) == 1
 
 
 def test_a_split_of_void_alone_is_refused(root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from deal.errors import (
     PoolError,
     UsageError,
 )
+from deal.machine.files import hold
 from deal.training.batches import DeviceBatches
 from deal.training.checkpoint import load_checkpoint
 from deal.training.config import TrainConfig
@@ -66,6 +68,7 @@ def test_a_run_leaves_checkpoint_metrics_and_summary(config):
     summary = train(config)
     output = Path(config.output)
     assert sorted(path.name for path in output.iterdir()) == [
+        "_lock",
         "best.pt",
         "last.pt",
         "metrics.jsonl",
@@ -243,6 +246,14 @@ def test_imagenet_weights_start_the_backbone(config, tmp_path):
         ({"batch_size": 7}, PoolError, "more than the 6 training images"),
         ({"scale": (2.0, 1.0)}, UsageError, "LOW <= HIGH"),
         ({"lr": 0.0}, UsageError, "--lr must be positive"),
+        ({"lr": math.nan}, UsageError, "--lr must be positive, not nan"),
+        ({"width": math.inf}, UsageError, "--width must be positive, not inf"),
+        ({"scale": (0.5, math.inf)}, UsageError, "LOW <= HIGH"),
+        ({"weight_decay": -1.0}, UsageError, "--weight-decay must not be negative, not -1.0"),
+        ({"head_lr_factor": -1.0}, UsageError, "--head-lr-factor must not be negative"),
+        ({"alpha": math.nan}, UsageError, "--alpha must not be negative, not nan"),
+        ({"seed": 2**63}, UsageError, r"--seed must be a whole number from 0 to 2\^63 - 1"),
+        ({"size": (31, 48)}, UsageError, "size must be at least 32x32 for dataset synthetic"),
         ({"weights": "w", "start_from": "s"}, UsageError, "exclude each other"),
         ({"weights": "w"}, ModelError, "weights w cannot be read"),
         ({"network": "unet"}, UsageError, "paper, light"),
@@ -251,6 +262,14 @@ def test_imagenet_weights_start_the_backbone(config, tmp_path):
 def test_options_that_cannot_work_are_refused(config, change, error, message):
     with pytest.raises(error, match=message):
         train(replace(config, **change))
+
+
+def test_two_processes_never_train_in_one_folder(config):
+    with (
+        hold(Path(config.output), wait=False),
+        pytest.raises(OutputError, match=r"another process trains in .*choose another --output"),
+    ):
+        train(config, overwrite=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
