@@ -92,12 +92,13 @@ def test_runs_that_are_not_finished_are_in_no_table(trial):
 
 def test_every_preregistered_experiment_can_be_read():
     files = sorted(ROOT.glob("docs/results/pretrained/*.toml"))
-    assert len(files) == 13
+    assert len(files) == 15
     for file in files:
         config = read_config(file)
         assert config.experiment == file.stem
         test = config.data.evaluate == "test"
-        assert config.seeds == (tuple(range(200, 210)) if test else tuple(range(100, 105)))
+        tested = range(300, 305) if config.experiment == "pretrained-layers" else range(200, 210)
+        assert config.seeds == tuple(tested if test else range(100, 105))
 
 
 def test_claims_name_the_functions_that_their_experiments_ran():
