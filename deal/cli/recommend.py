@@ -30,7 +30,7 @@ from deal.text import printable
 def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
     """Name a policy for the next labels from what the results in OUT show.
 
-    A few rules look at near-duplicates, sequences, stored regions and the labels so far. Each names
+    A few rules look at near-duplicates, stored regions and the labels so far. Each names
     the page of the documentation that shows why, and says where nothing is shown. Scores and
     classes are not looked at: try functions on labeled data of yours with `deal loop`.
     """
@@ -43,9 +43,8 @@ def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
         click.echo(json.dumps({**asdict(facts), **asdict(advice)}, indent=1))
         return
     alike = "unknown" if facts.duplicates is None else f"{facts.duplicates:.0%}"
-    sequences = facts.sequences or "no"
     click.echo(
-        f"{facts.images} images, near-duplicates {alike}, {sequences} sequences, "
+        f"{facts.images} images, near-duplicates {alike}, "
         f"{'regions' if facts.regions else 'no regions'} stored"
     )
     click.echo(f"deal select {printable(shlex.join(out))} {advice.options}")

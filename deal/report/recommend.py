@@ -36,8 +36,6 @@ class PoolFacts:
     duplicates : float or None
         Share of the images, 0…1, that look like an earlier one in a random order; None if no
         signatures are stored.
-    sequences : int
-        Different sequences; 0 if none are known.
     regions : bool
         Whether regions are stored.
     difficulty : bool
@@ -46,7 +44,6 @@ class PoolFacts:
 
     images: int
     duplicates: float | None
-    sequences: int
     regions: bool
     difficulty: bool
 
@@ -81,7 +78,7 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
     ResultsError
         There are no results, or none that is ok.
     """
-    columns = ["id", "status", "sequence", "thumbnail", "difficulty_mean"]
+    columns = ["id", "status", "thumbnail", "difficulty_mean"]
     table = read_results(sources, columns).table
     ok = pc.equal(table.column("status"), "ok")
     if not pc.any(ok).as_py():
@@ -89,7 +86,7 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
     difficulty = table.filter(ok).column("difficulty_mean")
     # Those alone that screening scored exactly are alike: they are what is hard.
     table = table.filter(pc.or_(ok, pc.equal(table.column("status"), "skipped")))
-    sequence, thumbnail = table.column("sequence"), table.column("thumbnail")
+    thumbnail = table.column("thumbnail")
     duplicates = None
     if not thumbnail.null_count:
         images = table.select(["id", "thumbnail"])  # without a status, all are ranked
@@ -100,7 +97,6 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
     return PoolFacts(
         images=len(table),
         duplicates=duplicates,
-        sequences=len(pc.unique(sequence.drop_null())),
         regions=bool(_regions(sources)),
         difficulty=not difficulty.null_count,
     )
@@ -122,10 +118,9 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
     labeled : int, optional
         Images of this pool that are labeled; None if that is not known.
     """
-    by_drive = " --stratify sequence" if facts.sequences > 1 else ""
     if labeled == 0:
         return Recommendation(
-            f"--acquisition random{by_drive}",
+            "--acquisition random",
             "The network has seen no label of this pool, so its doubts say little about it: begin "
             "with a random set, and score again.",
             "results/index.md",
@@ -133,7 +128,7 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
         )
     if facts.duplicates is not None and facts.duplicates >= REDUNDANT:
         return Recommendation(
-            f"--acquisition {'ds' if facts.difficulty else 'entropy'} --diverse 3",
+            f"--acquisition {'ds:entropy' if facts.difficulty else 'entropy'} --diverse 3",
             "Many images look alike, so the best scores repeat each other: spread the picks. Which "
             "score is spread matters little.",
             "results/drives.md",
@@ -150,7 +145,7 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
             shown=True,
         )
     return Recommendation(
-        f"--acquisition random{by_drive}",
+        "--acquisition random",
         "The images hardly repeat each other, and on whole images of such pools no function is "
         "known to beat random. Regions (--regions grid:40) are worth more, if you can label parts.",
         "results/index.md",

@@ -17,7 +17,7 @@ from deal.report.recommend import PoolFacts, pool_facts, recommend
 from deal.results.output import Output
 
 ROOT = Path(__file__).parents[2]
-PLAIN = PoolFacts(images=100, duplicates=0.05, sequences=3, regions=False, difficulty=True)
+PLAIN = PoolFacts(images=100, duplicates=0.05, regions=False, difficulty=True)
 
 
 def _stored(folder, thumbnails, *, regions=None, **more):
@@ -40,9 +40,9 @@ def _thumbnails(kinds):
 
 def test_facts_are_counted_from_the_rows(tmp_path):
     kinds = [0, 0, 0, 1, 2, 2, 3, 0]
-    out = _stored(tmp_path / "out", _thumbnails(kinds), sequence=["a", "b", *["a"] * 5, None])
+    out = _stored(tmp_path / "out", _thumbnails(kinds))
     facts = pool_facts(out)
-    assert facts == PoolFacts(8, 0.5, 2, regions=False, difficulty=False)
+    assert facts == PoolFacts(8, 0.5, regions=False, difficulty=False)
     assert recommend(facts).options == "--acquisition entropy --diverse 3"
 
 
@@ -52,9 +52,8 @@ def test_images_that_were_only_screened_count_as_images_of_the_pool(tmp_path):
     difficulty = [0.5] * 3 + [None] * 5
     out = _stored(
         tmp_path / "out", _thumbnails(kinds), status=status, difficulty_mean=difficulty,
-        sequence=[None] * 3 + ["a", "b", *[None] * 3],
     )  # fmt: skip
-    assert pool_facts(out) == PoolFacts(7, 1 - 5 / 7, 2, regions=False, difficulty=True)
+    assert pool_facts(out) == PoolFacts(7, 1 - 5 / 7, regions=False, difficulty=True)
 
 
 def test_results_without_signatures_and_without_images_say_so(tmp_path):
@@ -68,16 +67,15 @@ def test_results_without_signatures_and_without_images_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "labeled", "options"),
     [
-        ({}, None, "--acquisition random --stratify sequence"),
-        ({"sequences": 0}, 50, "--acquisition random"),
-        ({"duplicates": 0.8}, 50, "--acquisition ds --diverse 3"),
-        ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random --stratify sequence"),
+        ({}, None, "--acquisition random"),
+        ({"duplicates": 0.8}, 50, "--acquisition ds:entropy --diverse 3"),
+        ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random"),
         (
             {"regions": True},
             50,
             "--acquisition balanced:entropy --stochastic power --budget regions:N",
         ),
-        ({"duplicates": None}, 50, "--acquisition random --stratify sequence"),
+        ({"duplicates": None}, 50, "--acquisition random"),
     ],
 )
 def test_rules(changes, labeled, options):
@@ -88,11 +86,10 @@ def test_rules(changes, labeled, options):
 
 
 def test_the_command_prints_a_selection_that_runs(tmp_path, capsys):
-    drives = ["a", "a", "b", "b"]
-    out = _stored(tmp_path / "my out", _thumbnails([0, 1, 2, 3]), sequence=drives)
+    out = _stored(tmp_path / "my out", _thumbnails([0, 1, 2, 3]))
     assert run(deal, ["recommend", str(out)], "deal") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "4 images, near-duplicates 0%, 2 sequences, no regions stored"
+    assert lines[0] == "4 images, near-duplicates 0%, no regions stored"
     assert run(deal, [*shlex.split(lines[1])[1:], "--budget", "2"], "deal") == 0
     capsys.readouterr()
     assert run(deal, ["recommend", str(out), "--labeled", "0", "--json"], "deal") == 0
