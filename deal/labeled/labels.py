@@ -166,7 +166,10 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
     """
     images, labels = _by_stem(folder / "images"), _by_stem(folder / "labels")
     if not images:
-        raise PoolError(f"{folder / 'images'} has no images; every split needs at least one")
+        where = folder / "images"
+        if _below(where):
+            raise PoolError(f"the images of {where} lie in subfolders: move them to {where} itself")
+        raise PoolError(f"{where} has no images; every split needs at least one")
     for stem in sorted(images.keys() ^ labels.keys()):
         if stem in images:
             raise PoolError(f"image {images[stem]} has no label in {folder / 'labels'}")
@@ -177,7 +180,14 @@ def pair_files(folder: Path) -> list[LabeledFiles]:
 def is_empty(split: Path) -> bool:
     """Whether the folder of a split is missing, or those of its images and labels are empty."""
     folders = [split / kind for kind in ("images", "labels")]
-    return not split.exists() or all(each.is_dir() and not _by_stem(each) for each in folders)
+    return not split.exists() or all(
+        each.is_dir() and not _by_stem(each) and not _below(each) for each in folders
+    )
+
+
+def _below(folder: Path) -> bool:
+    """Whether subfolders hold images."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*/**/*"))
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

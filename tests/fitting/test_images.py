@@ -149,6 +149,16 @@ def test_no_labels_and_empty_splits_are_named(tmp_path):
         find_images(tmp_path)
 
 
+def test_images_in_subfolders_are_told_from_none(tmp_path):
+    write_labeled(tmp_path, "val", pairs(1))
+    for kind in ("images", "labels"):
+        inner = tmp_path / "val" / kind / "town"
+        inner.mkdir()
+        (tmp_path / "val" / kind / "frame_000.png").rename(inner / "frame_000.png")
+    with pytest.raises(PoolError, match="val/images lie in subfolders: move them to"):
+        find_split(tmp_path)
+
+
 def test_void_is_the_option_else_that_of_the_classes_else_of_the_model(tmp_path, spec):
     assert find_void(tmp_path, spec, None) == 250
     (tmp_path / "classes.json").write_text(json.dumps({"classes": list(CLASSES)}))
