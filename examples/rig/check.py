@@ -246,7 +246,7 @@ def check_onnxruntime(headers: Path, work: Path) -> str:
     frames.mkdir()
     for seed in range(50):
         Image.fromarray(scene(seed, (300, 400))[0]).save(frames / f"{seed:02}.jpg", quality=90)
-    model, name = HERE.parents[1] / "models" / "camvid-lite0-int8.onnx", "ds:entropy"
+    model, name = HERE.parents[1] / "models" / "camvid-light-int8.onnx", "ds:entropy"
     output = work / "int8"
     needed(folder / "rig", model, frames, output, "--budget", "5", "--acquisition", name)
     results = deal.score_pool(frames, model=model, output=work / "scored-int8", threads=1)
