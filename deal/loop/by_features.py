@@ -27,13 +27,14 @@ from deal.loop.files import hold, share, write_json
 from deal.loop.labeled import described, images_of
 from deal.loop.learner import Task
 from deal.loop.pool import open_data
-from deal.loop.recipes import initial, meta_of, recipe_of
+from deal.loop.recipes import initial, recipe_of
 from deal.loop.training import TrainingConfig
 from deal.model.head import DifficultyHead
 from deal.results.parts import list_parts
 from deal.training.checkpoint import load_checkpoint, save_checkpoint
 from deal.training.data import Sample
 from deal.training.difficulty import WithDifficulty
+from deal.training.epochs import checkpoint_meta
 from deal.training.networks import SegmentationNetwork
 from deal.training.pixelwise import LabeledCells, fit_decoder, labeled_cells
 from deal.training.step import ALIGN_CORNERS
@@ -58,7 +59,6 @@ class FeatureLearner:
     def __init__(self, config: LoopConfig, training: TrainingConfig) -> None:
         self._config, self._training = config, training
         self.pool, self._data = open_data(config)
-        self._meta = meta_of(training, self._data)
         # Opened here, so that weights which cannot be used are refused before any work.
         self._splits = {
             split: kept_features(config, training, self._data, split)
@@ -113,7 +113,7 @@ class FeatureLearner:
         started = time.perf_counter()
         given = replace(self._training, uncertainty=task.uncertainty)
         recipe = recipe_of(self._config, given, seed=task.seed)
-        module = initial(recipe, self._meta)
+        module = initial(recipe, self._data)
         indices = self.pool.indices(images_of(task.labeled))
         samples = known_samples(self._config, self.pool, self._data, task, indices)
         features = self._splits["train"]
@@ -134,7 +134,7 @@ class FeatureLearner:
             "recipe": {**recipe.recipe(), "steps": steps, "pixels": pixels},
             "labeled": described(task.labeled),
         }
-        meta = replace(self._meta, provenance=provenance, uncertainty=task.uncertainty)
+        meta = checkpoint_meta(recipe, self._data, provenance)
         save_checkpoint(task.folder / _CHECKPOINT, module, meta)
         write_json(task.folder / "timing.json", timing)
 

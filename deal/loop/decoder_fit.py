@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deal.loop.config import LoopConfig
 from deal.loop.files import hold
-from deal.loop.recipes import initial, meta_of, recipe_of
+from deal.loop.recipes import initial, recipe_of
 from deal.loop.training import TrainingConfig
 from deal.training.data import Dataset, Sample
 from deal.training.difficulty import WithDifficulty
@@ -27,7 +27,7 @@ def kept_features(
 ) -> KeptFeatures:
     """Features of a split by the encoder's initial weights, in OUTPUT/features for all runs."""
     recipe = recipe_of(config, training, seed=0)
-    network = initial(recipe, meta_of(training, data)).module
+    network = initial(recipe, data).module
     assert isinstance(network, SegmentationNetwork)
     samples: Sequence[Sample] = getattr(data, split)
     return KeptFeatures(network, samples, Path(config.output) / "features", split)
@@ -67,8 +67,9 @@ class DecoderFit:
         say: Callable[[str], None],
     ) -> None:
         """Fit the decoder on the labeled pixels of ``samples``, the images with these indices."""
-        with hold(self._features.path.parent, wait=True):
-            self._features.compute(say)
+        if not self._features.path.exists():
+            with hold(self._features.path.parent, wait=True):
+                self._features.compute(say)
         labels = [sample.label for sample in samples]
         fit_decoder(
             replace(self._recipe, seed=seed),

@@ -14,6 +14,7 @@ import numpy as np
 
 from deal._version import __version__
 from deal.errors import UsageError
+from deal.machine.files import writing
 from deal.machine.packages import versions_of
 from deal.pool.ids import path_to_id
 from deal.results.parts import list_parts
@@ -90,7 +91,8 @@ def finished(
     """
     said = list(notes)
     previews: Path | None = None
-    (config.output / "previews.jpg").unlink(missing_ok=True)  # may be from another ranking
+    with writing(config.output):
+        (config.output / "previews.jpg").unlink(missing_ok=True)  # may be from another ranking
     if config.previews and len(selection):
         from deal.run.previews import write_previews
 

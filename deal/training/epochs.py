@@ -32,10 +32,10 @@ from deal.training.preparation import (
     initial_module,
     place,
 )
-from deal.training.recipe import normalization_of
+from deal.training.recipe import Recipe, normalization_of
 from deal.training.step import ALIGN_CORNERS, training_step
 
-__all__ = ["Epoch", "Training"]
+__all__ = ["Epoch", "Training", "checkpoint_meta"]
 
 _Inputs = tuple[Tensor | tuple[Tensor, ...], Tensor]  # of the network, and labels
 
@@ -60,6 +60,27 @@ class Epoch:
     lr: float
     seconds: float
     batch_seconds: float
+
+
+def checkpoint_meta(
+    recipe: Recipe, data: Dataset, provenance: Mapping[str, Any] | None = None
+) -> CheckpointMeta:
+    """What a checkpoint says of a network that is trained by a recipe on a data set."""
+    mean, std = normalization_of(recipe.network)
+    return CheckpointMeta(
+        network=recipe.network,
+        width=recipe.width,
+        classes=data.classes,
+        palette=data.palette,
+        ignore_index=data.ignore_index,
+        mean=mean,
+        std=std,
+        align_corners=ALIGN_CORNERS,
+        grid=recipe.grid,
+        input_size=data.size,
+        provenance=provenance or {},
+        uncertainty=recipe.uncertainty,
+    )
 
 
 class Training:
@@ -110,21 +131,7 @@ class Training:
         self.per_epoch = len(data.train) // config.batch_size
         self.steps = steps or config.epochs * self.per_epoch
         torch.manual_seed(config.seed)
-        mean, std = normalization_of(config.network)
-        self.meta = CheckpointMeta(
-            network=config.network,
-            width=config.width,
-            classes=data.classes,
-            palette=data.palette,
-            ignore_index=data.ignore_index,
-            mean=mean,
-            std=std,
-            align_corners=ALIGN_CORNERS,
-            grid=config.grid,
-            input_size=data.size,
-            provenance=provenance or {},
-            uncertainty=config.uncertainty,
-        )
+        self.meta = checkpoint_meta(config, data, provenance)
         module, self.started_from = initial_module(config, self.meta)
         if prepare is not None:
             prepare(module)
@@ -138,7 +145,7 @@ class Training:
             scale=config.scale,
             blur=config.blur,
             color_jitter=config.color_jitter,
-            mean=mean,
+            mean=self.meta.mean,
             ignore_index=data.ignore_index,
         )
         self._make_batch: Callable[[Sequence[int], Sequence[tuple[int, ...]]], _Inputs]

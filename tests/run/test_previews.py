@@ -256,3 +256,11 @@ def test_a_committee_reopened_with_one_model_shows_difficulty(
     assert drawn[1][2].measure == "difficulty"
     with reopen(output) as session:
         assert session.has_committee
+
+
+def test_a_folder_in_the_place_of_the_sheet_is_told(scored: Callable[..., Path]) -> None:
+    sheet = scored(previews=1) / "previews.jpg"
+    sheet.unlink()
+    sheet.mkdir()
+    with pytest.raises(OutputError, match=r"cannot write to .*out: .*; choose another --output"):
+        scored()
