@@ -69,6 +69,13 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     "size.",
 )
 @option(
+    _DATA,
+    "--hold-out",
+    metavar="GLOB",
+    help="Leave the training images whose names match out of training, such as those of one drive, "
+    "and measure on them instead of val and test: '0006R0*'.",
+)
+@option(
     _NETWORK,
     "--network",
     type=click.Choice(NETWORKS),
@@ -344,7 +351,8 @@ def command(*, overwrite: bool, as_json: bool, **options: Any) -> None:
 def _report(summary: dict[str, Any], output: str) -> str:
     split = "val" if summary["test"] is None else "test"
     result = summary[split]
-    lines = [f"{'class':<20}{'IoU %':>7}   ({split}, epoch {summary['best_epoch']})"]
+    measured = split if summary["config"].get("hold_out") is None else "held out"
+    lines = [f"{'class':<20}{'IoU %':>7}   ({measured}, epoch {summary['best_epoch']})"]
     for name, value in result["iou"].items():
         lines.append(f"{printable(name):<20}{'-' if value is None else f'{100 * value:.1f}':>7}")
     lines.append(f"{'mean':<20}{100 * result['miou']:>7.1f}")

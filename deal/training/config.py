@@ -20,6 +20,8 @@ class TrainConfig(Recipe):
     ----------
     dataset, data, size, scenes
         See :func:`deal.training.data.load_dataset`.
+    hold_out : str or None
+        See :func:`deal.training.data.held_out`.
     output : str
         Folder of checkpoints and metrics.
     epochs : int
@@ -35,6 +37,7 @@ class TrainConfig(Recipe):
     data: str | None = None
     size: tuple[int, int] | None = None
     scenes: int = 500
+    hold_out: str | None = None
     epochs: int = 100
     head_lr_factor: float = 10.0
     seed: int = 0

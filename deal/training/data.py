@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from deal.labeled.labels import (
 from deal.machine.cores import available_cores
 from deal.training.recipe import check_size
 
-__all__ = ["Dataset", "Sample", "load_dataset"]
+__all__ = ["Dataset", "Sample", "held_out", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,40 @@ def load_dataset(
         val=splits["val"],
         test=splits["test"],
     )
+
+
+def held_out(data: Dataset, names: str) -> Dataset:
+    """The data set for a training without some of its training images, such as one drive.
+
+    The images left out become val, so that a recipe can be judged on a drive that it has not seen.
+    The former val and test are not in the result: val may show a drive that is in train, and test
+    is not for choosing.
+
+    Parameters
+    ----------
+    data : Dataset
+    names : str
+        Pattern of image names without their ending, with ``*``, ``?`` and ``[...]``: ``0006R0*``.
+
+    Raises
+    ------
+    UsageError
+        No training image has such a name, or all have.
+    PoolError
+        The images that match have no labeled pixel.
+    """
+    inside = [fnmatchcase(sample.name, names) for sample in data.train]
+    if not any(inside) or all(inside):
+        which = "every" if any(inside) else "no"
+        raise UsageError(
+            f"--hold-out {names!r} matches {which} training image: give a pattern of some names, "
+            f"such as {data.train[0].name[:6] + '*'!r}"
+        )
+    val = tuple(sample for sample, out in zip(data.train, inside, strict=True) if out)
+    if all((sample.label == data.ignore_index).all() for sample in val):
+        raise PoolError(f"the images that --hold-out {names!r} matches have no labeled pixel")
+    train = tuple(sample for sample, out in zip(data.train, inside, strict=True) if not out)
+    return replace(data, train=train, val=val, test=())
 
 
 def _synthetic(name: str, size: tuple[int, int], scenes: int) -> Dataset:

@@ -65,7 +65,16 @@ def normalization_of(network: str) -> tuple[_Three, _Three]:
     return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-_YOUNGER = ("uncertainty", "optimizer", "warmup", "freeze", "freeze_norm", "cache", "ema")
+_YOUNGER = (
+    "uncertainty",
+    "optimizer",
+    "warmup",
+    "freeze",
+    "freeze_norm",
+    "cache",
+    "ema",
+    "hold_out",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +161,7 @@ class Recipe:
         """Names of fields that older runs lack, where their value is that of older runs."""
         return frozenset(
             field.name
-            for field in fields(Recipe)
+            for field in fields(self)
             if field.name in _YOUNGER and getattr(self, field.name) == field.default
         )
 

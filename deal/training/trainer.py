@@ -23,7 +23,7 @@ from deal.training.checkpoint import (
     save_checkpoint,
 )
 from deal.training.config import TrainConfig
-from deal.training.data import Dataset, load_dataset
+from deal.training.data import Dataset, held_out, load_dataset
 from deal.training.difficulty import WithDifficulty
 from deal.training.epochs import Training
 from deal.training.evaluation import Evaluation, evaluate
@@ -94,6 +94,8 @@ def _train(
         size=config.size,
         scenes=config.scenes,
     )
+    if config.hold_out is not None:
+        data = held_out(data, config.hold_out)
     if config.batch_size > len(data.train):
         raise PoolError(
             f"--batch-size {config.batch_size} is more than the {len(data.train)} training images"

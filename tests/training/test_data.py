@@ -11,7 +11,7 @@ from PIL import Image
 
 from deal.errors import PoolError, UsageError
 from deal.pool.decode import decode_bytes
-from deal.training.data import load_dataset
+from deal.training.data import held_out, load_dataset
 from tests.helpers.cityscapes import write_cityscapes
 
 CAMVID = Path("../shared/camvid")
@@ -121,6 +121,28 @@ def test_a_label_of_another_size_is_refused(root):
     write_pair(root, "train", "c", np.zeros((4, 5)), size=(4, 4))
     with pytest.raises(PoolError, match=r"labels/c\.png is 5x4, but its image is 4x4"):
         load(root)
+
+
+def test_held_out_images_replace_val_and_test(root):
+    write_pair(root, "train", "b-2", np.array([[0, 1, 255], [1, 1, 0]]))
+    data = load(root)
+    held = held_out(data, "b*")
+    assert [sample.name for sample in held.train] == ["a"]
+    assert held.val == data.train[1:]
+    assert held.test == ()
+    assert (held.classes, held.size) == (data.classes, data.size)
+
+
+@pytest.mark.parametrize(("names", "which"), [("c*", "no"), ("*", "every"), ("A", "no")])
+def test_a_pattern_that_splits_nothing_is_refused(root, names, which):
+    with pytest.raises(UsageError, match=f"matches {which} training image.*such as 'a"):
+        held_out(load(root), names)
+
+
+def test_held_out_images_need_labeled_pixels(root):
+    write_pair(root, "train", "void", np.full((2, 3), 255))
+    with pytest.raises(PoolError, match="no labeled pixel"):
+        held_out(load(root), "void")
 
 
 def test_an_index_outside_the_classes_is_refused(root):

@@ -87,6 +87,16 @@ def test_a_run_leaves_checkpoint_metrics_and_summary(config):
     assert "output" not in meta.provenance["recipe"]
 
 
+def test_a_run_with_held_out_images_measures_on_them_alone(config):
+    summary = train(replace(config, hold_out="scene-*[02468]", epochs=1))
+    assert summary["training_images"] == 3
+    assert summary["test"] is None
+    _, meta = load_checkpoint(Path(config.output) / "best.pt")
+    assert meta.provenance["recipe"]["hold_out"] == "scene-*[02468]"
+    with pytest.raises(OutputError, match="another .*hold_out"):
+        train(replace(config, epochs=1))
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_network_and_another_does_not(config, tmp_path):
     again = replace(config, output=str(tmp_path / "again"))
