@@ -93,7 +93,7 @@ def test_a_run_with_held_out_images_measures_on_them_alone(config):
     assert summary["test"] is None
     _, meta = load_checkpoint(Path(config.output) / "best.pt")
     assert meta.provenance["recipe"]["hold_out"] == "scene-*[02468]"
-    with pytest.raises(OutputError, match="another .*hold_out"):
+    with pytest.raises(OutputError, match=r"another .*hold_out"):
         train(replace(config, epochs=1))
 
 
