@@ -75,12 +75,18 @@ def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
     words = drawable(text).split()
     found: list[str] = []
     while words and len(found) < lines - 1:
-        count = 1
-        while count < len(words) and length(" ".join(words[: count + 1]), size) <= width:
-            count += 1
+        count = _fitting(words, size, width)
         found.append(fitted_start(" ".join(words[:count]), size, width))
         words = words[count:]
     return [*found, fitted_start(" ".join(words), size, width)] if words else found
+
+
+def _fitting(words: list[str], size: int, width: float) -> int:
+    """How many of the first words fit on a line; at least one."""
+    counts = range(2, len(words) + 1)
+    return 1 + bisect.bisect_left(
+        counts, True, key=lambda n: length(" ".join(words[:n]), size) > width
+    )
 
 
 def write(

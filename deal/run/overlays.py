@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,20 +58,40 @@ _MAGMA = np.array(
 
 def magma(values: NDArray[np.floating]) -> Picture:
     """Colours [..., 3] for values in 0…1; values outside get the colour of the nearer end."""
-    position = np.clip(values, 0, 1) * (len(_MAGMA) - 1)
+    ramp = _ramp()
+    # fmin and fmax, so that NaN becomes 0 and not an index
+    position = np.fmin(np.fmax(values, 0), 1) * np.float32(len(ramp) - 1)
+    colours: Picture = ramp[np.rint(position).astype(np.intp)]
+    return colours
+
+
+@cache
+def _ramp() -> Picture:
+    """Colours of 0…1, in steps that are finer than those of 8 bits."""
+    position = np.linspace(0, len(_MAGMA) - 1, 2305)
     steps = np.arange(len(_MAGMA))
     channels = [np.interp(position, steps, _MAGMA[:, channel]) for channel in range(3)]
-    colours: Picture = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-    return colours
+    ramp: Picture = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return ramp
 
 
 def heat_overlay(frame: Picture, values: NDArray[np.floating]) -> Picture:
     """Lay values 0…1 [H, W] in magma over a frame [H, W, 3], whose grey shines through."""
-    grey = np.asarray(Image.fromarray(frame).convert("L"), np.float64)[..., None]
-    heat = magma(values).astype(np.float64)
-    share = 0.62 + 0.3 * np.clip(values, 0, 1)[..., None]
-    mixed: Picture = np.rint((1 - share) * grey + share * heat).astype(np.uint8)
-    return mixed
+    share = (0.62 + 0.3 * np.clip(values, 0, 1)).astype(np.float32)[..., None]
+    mixed = magma(values).astype(np.float32)
+    mixed *= share
+    mixed += (1 - share) * _grey(frame)
+    return _rounded(mixed)
+
+
+def _grey(frame: Picture) -> NDArray[np.float32]:
+    """Luma [H, W, 1]."""
+    return np.asarray(Image.fromarray(frame).convert("L"), np.float32)[..., None]
+
+
+def _rounded(mixed: NDArray[np.float32]) -> Picture:
+    picture: Picture = np.rint(mixed, out=mixed).astype(np.uint8)
+    return picture
 
 
 def class_overlay(frame: Picture, classes: NDArray[Any], colours: Picture) -> Picture:
@@ -83,21 +104,24 @@ def class_overlay(frame: Picture, classes: NDArray[Any], colours: Picture) -> Pi
         The largest number of the dtype is void, where the frame stays grey and is hatched.
     colours : ndarray of uint8 [C, 3]
     """
-    grey = np.asarray(Image.fromarray(frame).convert("L"), np.float64)[..., None]
+    grey = _grey(frame)
     nothing = classes == np.iinfo(classes.dtype).max
-    own = colours[np.where(nothing, 0, classes)].astype(np.float64)
-    mixed = 0.3 * grey + 0.7 * own
-    y, x = np.indices(classes.shape)
-    mixed[nothing] = (0.5 * grey + 90)[nothing]
-    mixed[nothing & ((x + y) % 8 == 0)] = 60
+    own = (np.float32(0.7) * colours).astype(np.float32)
+    if nothing.any():
+        mixed = own[np.where(nothing, 0, classes)] + np.float32(0.3) * grey
+        y, x = np.indices(classes.shape)
+        mixed[nothing] = (0.5 * grey + 90)[nothing]
+        mixed[nothing & ((x + y) % 8 == 0)] = 60
+    else:
+        mixed = own[classes]
+        mixed += np.float32(0.3) * grey
     border = np.zeros(classes.shape, bool)
     border[1:] |= classes[1:] != classes[:-1]
     border[:, 1:] |= classes[:, 1:] != classes[:, :-1]
-    mixed[border] *= 0.35
-    picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    mixed[border] *= np.float32(0.35)
+    picture = Image.fromarray(_rounded(mixed))
     for number, (row, column) in _middles(classes).items():
-        _number(draw, (column, row), number, colours[number])
+        _number(picture, (column, row), number, colours[number])
     return np.asarray(picture)
 
 
@@ -176,42 +200,55 @@ def draw_rings(picture: Picture, outlines: Sequence[tuple[Rings, str]]) -> Pictu
 
 def _middles(classes: NDArray[Any]) -> dict[int, tuple[int, int]]:
     """For each class that covers enough, the pixel farthest from its border, by row and column."""
-    distance = np.minimum(_from_border(classes), _from_border(classes.T).T)
+    down = _from_border(np.ascontiguousarray(classes.T)).T
+    distance = np.minimum(_from_border(classes), down)
     nothing = np.iinfo(classes.dtype).max
     found = {}
-    numbers, counts = np.unique(classes, return_counts=True)
-    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-        if number != nothing and count >= _LEAST_NUMBERED * classes.size:
+    for number, count in enumerate(np.bincount(classes.ravel()).tolist()):
+        if number != nothing and count and count >= _LEAST_NUMBERED * classes.size:
             best = int(np.where(classes == number, distance, -1).argmax())
             row, column = divmod(best, classes.shape[1])
             found[number] = row, column
     return found
 
 
-def _from_border(classes: NDArray[Any]) -> NDArray[np.int64]:
+def _from_border(classes: NDArray[Any]) -> NDArray[np.int32]:
     """Distance of each pixel to the next other class in its row, to the left or the right."""
     width = classes.shape[1]
-    at = np.arange(width)
+    at = np.arange(width, dtype=np.int32)
     change = np.ones(classes.shape, bool)
     change[:, 1:] = classes[:, 1:] != classes[:, :-1]
     left = at - np.maximum.accumulate(np.where(change, at, 0), axis=1)
     ends = np.ones(classes.shape, bool)
     ends[:, :-1] = change[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, at, width)[:, ::-1], axis=1)[:, ::-1]
+    ahead = np.where(ends, at, np.int32(width))
+    last = np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1]
     return np.asarray(np.minimum(left, last - at))
 
 
 def _number(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], number: int, colour: NDArray[np.uint8]
+    picture: Image.Image, at: tuple[int, int], number: int, colour: NDArray[np.uint8]
 ) -> None:
-    text, ink = str(number), ink_on(colour)
-    half = length(text, 13) / 2 + 3
-    width, height = draw.im.size
-    x = min(max(at[0], half), width - half - 1)
-    y = min(max(at[1], 8), height - 9)
-    fill = tuple(map(int, colour))
-    draw.rounded_rectangle([x - half, y - 8, x + half, y + 8], 4, fill=fill, outline=ink)
-    write(draw, (x, y), text, 13, ink, "m")
+    red, green, blue = colour.tolist()
+    badge, shape = _badge(str(number), (red, green, blue))
+    width, height = badge.size
+    x = min(at[0] - width // 2, picture.width - width)
+    y = min(at[1] - height // 2, picture.height - height)
+    picture.paste(badge, (max(x, 0), max(y, 0)), shape)
+
+
+@lru_cache(maxsize=1024)
+def _badge(text: str, fill: tuple[int, int, int]) -> tuple[Image.Image, Image.Image]:
+    """A number on its colour, and the mask of its rounded shape."""
+    ink, height = ink_on(np.array(fill)), 17
+    width = round(length(text, 13)) + 7
+    badge, shape = Image.new("RGB", (width, height), fill), Image.new("L", (width, height))
+    edge = (0, 0, width - 1, height - 1)
+    ImageDraw.Draw(shape).rounded_rectangle(edge, 4, fill=255)
+    draw = ImageDraw.Draw(badge)
+    draw.rounded_rectangle(edge, 4, fill=fill, outline=ink)
+    write(draw, (width / 2, height // 2), text, 13, ink, "m")
+    return badge, shape
 
 
 def _tag(draw: ImageDraw.ImageDraw, corner: tuple[float, float], text: str) -> None:

@@ -30,7 +30,7 @@ from deal.run.reopen import (
     shown_function,
     stored_images,
 )
-from deal.run.sheet import Entry, Key, contact_sheet, thumb_size
+from deal.run.sheet import Entry, Key, contact_sheet, pictures_of, thumb_size
 from deal.scoring.faults import fault
 from deal.scoring.session import Session
 from deal.selection import Ranking, Selection
@@ -118,10 +118,11 @@ def write_previews(
     )
     thumb = thumb_size(len(picks))
     function = shown_function(session, function_of(selection.metadata))
+    colours = class_colours(session.spec.num_classes, session.spec.palette)
 
     def make(own: Session, wanted: _Wanted) -> Entry | str:
         try:
-            return _entry(wanted, images[wanted.id], own, function, thumb, max_pixels)
+            return _entry(wanted, images[wanted.id], own, function, colours, thumb, max_pixels)
         except (ItemError, MemoryError, ModelError, RuntimeError) as error:
             return fault(error, "drawing it").message
 
@@ -140,7 +141,7 @@ def write_previews(
                 progress(Progress(len(every), 0, done, failed, seconds, what="previews drawn"))
     if not session.has_difficulty:
         notes.append("the model has no difficulty head: the previews show entropy")
-    key = _key(selection, session, function, drawn[0])
+    key = _key(selection, session, function, colours, drawn[0])
     path = place(folder) / "previews.jpg"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,6 +246,7 @@ def _entry(
     stored: StoredImage,
     session: Session,
     function: Mapping[str, Any] | None,
+    colours: NDArray[np.uint8],
     thumb: int,
     max_pixels: int,
 ) -> Entry:
@@ -254,7 +256,8 @@ def _entry(
     height, width = pixels.shape[:2]
     scale = thumb / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    frame = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    shrink = Image.Resampling.HAMMING  # as sharp as bicubic here, in a third of Lanczos' time
+    frame = np.asarray(Image.fromarray(pixels).resize(size, shrink, reducing_gap=3.0))
     heat = _resized(maps.score, size, Image.Resampling.BILINEAR)
     factor = size[0] / width, size[1] / height
     outlines: list[tuple[Rings, str]] = [
@@ -265,6 +268,7 @@ def _entry(
         hot, part = hot_cells(maps.score)
         if part:
             outlines, share = [(rings_of_cells(hot, size), "")], part
+    classes = _resized(maps.classes, size, Image.Resampling.NEAREST)
     return Entry(
         name=wanted.name,
         id=wanted.id,
@@ -274,8 +278,9 @@ def _entry(
         why=wanted.why,
         frame=frame,
         heat=np.clip(heat, 0, None),
-        classes=_resized(maps.classes, size, Image.Resampling.NEAREST),
+        classes=classes,
         outlines=outlines,
+        pictures=pictures_of(frame, outlines, classes, colours),
     )
 
 
@@ -288,6 +293,7 @@ def _key(
     selection: Selection,
     session: Session,
     function: Mapping[str, Any] | None,
+    colours: NDArray[np.uint8],
     entries: Sequence[Entry],
 ) -> Key:
     measure = session.measure(function)
@@ -304,6 +310,6 @@ def _key(
         unit=measure.unit,
         top=measure.top(spec.num_classes),
         classes=spec.classes,
-        colours=class_colours(spec.num_classes, spec.palette),
+        colours=colours,
         outlined=outlined,
     )

@@ -18,7 +18,7 @@ from deal.model.palette import ink_on
 from deal.run.lettering import drawable, fitted_end, fitted_start, length, wrapped, write
 from deal.run.overlays import Picture, Rings, class_overlay, draw_rings, heat_overlay, magma
 
-__all__ = ["Entry", "Key", "contact_sheet", "thumb_size"]
+__all__ = ["Entry", "Key", "contact_sheet", "pictures_of", "thumb_size"]
 
 _PAPER, _INK, _FAINT, _LINE = (250, 250, 248), (28, 28, 30), (96, 96, 100), (214, 214, 210)
 _GAP, _MARGIN, _HEADER, _CAPTION, _SECTION = 6, 28, 92, 68, 44
@@ -82,6 +82,8 @@ class Entry:
         Predicted classes; the largest number of the dtype is void.
     outlines : list of (rings, text)
         Outlines of the regions that carry the score, in pixels of ``frame``.
+    pictures : tuple of two ndarrays of uint8 [h, w, 3]
+        The frame with its outlines, and the classes over the frame: :func:`pictures_of`.
     """
 
     name: str
@@ -94,11 +96,22 @@ class Entry:
     heat: NDArray[np.float32]
     classes: NDArray[Any]
     outlines: list[tuple[Rings, str]]
+    pictures: tuple[Picture, Picture]
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the pictures."""
         return self.frame.shape[1], self.frame.shape[0]
+
+
+def pictures_of(
+    frame: Picture,
+    outlines: list[tuple[Rings, str]],
+    classes: NDArray[Any],
+    colours: Picture,
+) -> tuple[Picture, Picture]:
+    """The pictures of an entry that do not depend on the others, as its heat does."""
+    return draw_rings(frame, outlines), class_overlay(frame, classes, colours)
 
 
 def thumb_size(count: int) -> int:
@@ -171,19 +184,16 @@ class _Rows:
     ) -> None:
         """Draw the rows one below the other, the first at ``y``."""
         with ThreadPoolExecutor(min(available_cores(), _THREADS), "deal-sheet") as executor:
-            drawn = ordered(executor, lambda e: _pictures(e, top, key), self.entries, 2 * _THREADS)
+            drawn = ordered(executor, lambda e: _pictures(e, top), self.entries, 2 * _THREADS)
             for place, (entry, pictures) in enumerate(drawn):
                 row, column = divmod(place, self.columns)
                 corner = _MARGIN + column * (self.cell + _MARGIN), y + sum(self.heights[:row])
                 _entry(sheet, draw, corner, self.cell, entry, pictures, self.whys[place], key)
 
 
-def _pictures(entry: Entry, top: float, key: Key) -> tuple[Picture, ...]:
-    return (
-        draw_rings(entry.frame, entry.outlines),
-        heat_overlay(entry.frame, entry.heat / top),
-        class_overlay(entry.frame, entry.classes, key.colours),
-    )
+def _pictures(entry: Entry, top: float) -> tuple[Picture, ...]:
+    outlined, classes = entry.pictures
+    return outlined, heat_overlay(entry.frame, entry.heat / top), classes
 
 
 def _entry(

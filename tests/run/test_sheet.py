@@ -11,7 +11,7 @@ from PIL import Image
 from deal.model.palette import class_colours
 from deal.run.overlays import magma
 from deal.run.previews import MOST
-from deal.run.sheet import Entry, Key, contact_sheet, heat_top, thumb_size
+from deal.run.sheet import Entry, Key, contact_sheet, heat_top, pictures_of, thumb_size
 
 CLASSES = ("road", "sky", "car")
 COLOURS = class_colours(3)
@@ -51,7 +51,10 @@ def entry(level: int, size: tuple[int, int] = (264, 100), heat: float = 0.4, **m
     }
     plane = np.full(shape, heat, np.float32)
     rest = {"frame": frame, "heat": plane, "classes": classes, "outlines": []}
-    return Entry(**{**values, **rest, **more})
+    given = {**values, **rest, **more}
+    parts = (given[name] for name in ("frame", "outlines", "classes"))
+    colours = class_colours(max(int(given["classes"].max()) + 1, len(CLASSES)))
+    return Entry(**given, pictures=pictures_of(*parts, colours))
 
 
 def shown(sheet: Image.Image, colour: object) -> np.ndarray:
