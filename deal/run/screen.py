@@ -83,7 +83,7 @@ def _smaller(config: ScoreConfig, spec: ModelSpec, factor: float) -> Screen:
     scoring = replace(config.scoring, network=replace(network, model_options=options))
     full = spec.input_size[0] * spec.input_size[1]
     name, shown = f"{height}x{width}", f"at {height}×{width}"
-    made = _pass(config, name, replace(config, scoring=scoring))
+    made = _pass(config, name, spec, replace(config, scoring=scoring))
     return Screen(name, shown, made, height * width / full)
 
 
@@ -101,12 +101,15 @@ def _with_model(config: ScoreConfig, spec: ModelSpec) -> Screen:
     runtime = replace(config.scoring.runtime, precision=None)
     scoring = replace(config.scoring, network=network, runtime=runtime)
     name = f"model-{other.digest()[:12]}"
-    made = _pass(config, name, replace(config, model=(config.screen,), scoring=scoring))
+    changed = replace(config, model=(config.screen,), scoring=scoring)
+    made = _pass(config, name, other, changed)
     return Screen(name, f"with {path.name}", made, None)
 
 
-def _pass(config: ScoreConfig, name: str, changed: ScoreConfig) -> ScoreConfig:
-    pixels = replace(changed.scoring.pixels, raster="input")
+def _pass(config: ScoreConfig, name: str, spec: ModelSpec, changed: ScoreConfig) -> ScoreConfig:
+    # A forecast needs no full raster, which models that box or crop images do need.
+    is_cut = spec.resize in ("letterbox", "crop")
+    pixels = replace(changed.scoring.pixels, raster="input" if is_cut else "half")
     return replace(
         changed,
         screen=None,

@@ -73,11 +73,14 @@ class _Pass:
     seconds: float = 0.0
     busy: dict[str, float] = field(default_factory=dict)
     done: int = 0
+    spare: list[Session] = field(default_factory=list)  # opening one takes as long as some images
 
     def run(self, wanted: Wanted | None) -> None:
         """Score the items that are wanted and not stored yet."""
         before = self.ledger.scored
-        line = Workers(self.config, self.session, self.ledger, self.layout, wanted=wanted)
+        line = Workers(
+            self.config, self.session, self.ledger, self.layout, wanted=wanted, spare=self.spare
+        )
         self.seconds += line.run()
         self.whole.include(line)
         self.done += self.ledger.scored - before
@@ -144,6 +147,12 @@ class Screening:
         InterruptedRunError, DealError
             As `deal.run.workers.Line.run` raises them.
         """
+        try:
+            return self._run()
+        finally:
+            self.exact.spare.clear()  # ranking needs the memory
+
+    def _run(self) -> Screened:
         ways = screens_of(self._config, self.exact.session.spec)
         if self._whole < _FEWEST:
             return self._all(f"the pool has only {self._whole} images")
@@ -263,7 +272,11 @@ class Screening:
                 by_camera = mask is not None and bool(mask.cameras)
                 ledger = Ledger(output, total, None, progress, by_camera=by_camera)
                 layout = layout_for(config, session, max(total - output.done_count, 0))
-                yield _Pass(config, session, output, ledger, layout, self._line)
+                stage = _Pass(config, session, output, ledger, layout, self._line)
+                try:
+                    yield stage
+                finally:
+                    stage.spare.clear()
 
     def _tell(self, progress: Progress) -> None:
         assert self._progress is not None

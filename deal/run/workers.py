@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
@@ -71,6 +72,9 @@ class Line:
         What is done with each image; by default that of ``scorer``.
     wanted : callable, optional
         Whether the item of an id is to be scored; by default all are.
+    spare : list of Session, optional
+        Sessions of further threads, from earlier lines with the same layout, and where this line
+        leaves those of its own. By default they are closed.
 
     Attributes
     ----------
@@ -93,8 +97,10 @@ class Line:
         layout: Layout,
         steps: Steps | None = None,
         wanted: Callable[[str], bool] | None = None,
+        spare: list[Session] | None = None,
     ) -> None:
         self.layout = layout
+        self._spare = spare
         self._wanted = wanted
         self.decoders = config.decode_threads or available_cores()
         self.seconds = 0.0
@@ -258,8 +264,23 @@ class Line:
 
     def _further_session(self, work: Iterator[Batch]) -> Iterable[Outcome]:
         for first in work:  # a session is opened only if there is a batch for it
-            with self._scorer.again(threads=self.layout.threads) as scorer:
+            with self._further() as scorer:
                 yield from self._session(scorer, chain([first], work))
+
+    @contextmanager
+    def _further(self) -> Iterator[Session]:
+        """A session for a further thread: a spare one, or one that is opened."""
+        if self._spare is None:
+            with self._scorer.again(threads=self.layout.threads) as session:
+                yield session
+            return
+        try:
+            session = self._spare.pop()
+        except IndexError:
+            session = self._scorer.again(threads=self.layout.threads)
+        session.meter = self.meter
+        yield session
+        self._spare.append(session)  # not after an error, which may have broken it
 
     def _session(self, scorer: Session, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:

@@ -90,12 +90,23 @@ def test_exact_rows_have_the_bits_of_a_run_without_screening(
     assert exact == {item_id: all_rows[item_id] for item_id in exact}
 
 
+def test_a_model_that_boxes_images_is_screened_on_its_whole_input(
+    pool: Path, model: Path, tmp_path: Path
+) -> None:
+    options = {"model_options": {"resize": "letterbox"}, "output": tmp_path / "out"}
+    report = score_pool(pool, model=model, screen="0.5", **options, **LOOSE)
+    assert report.screen is not None
+    assert report.screen.skipped > 0
+    metadata = read_results(report.screen.folder, ["id"]).schema.metadata
+    assert json.loads(metadata[b"deal.settings"])["raster"] == "input"
+
+
 def test_skipped_rows_have_the_statistics_of_the_screen(
     pool: Path, model: Path, tmp_path: Path, screened: RunReport
 ) -> None:
     report = screened
     options = {"input_size": [16, 24]}
-    score_pool(pool, model=model, output=tmp_path / "small", model_options=options)
+    score_pool(pool, model=model, output=tmp_path / "small", model_options=options, raster="half")
     small = rows(tmp_path / "small")
     skipped = {n: r for n, r in rows(report.output).items() if r["status"] == "skipped"}
     assert report.screen is not None
