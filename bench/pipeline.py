@@ -15,6 +15,13 @@ from PIL import Image
 import deal
 from deal.bench.failed import FailedCheckError
 from deal.bench.networks import int8_model, random_network, static_model
+from deal.bench.pipeline_rows import (
+    OPENVINO,
+    SCREENED,
+    openvino_rows,
+    screened_rows,
+    with_this_network,
+)
 from deal.bench.report import Report, Row
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
@@ -44,12 +51,12 @@ _TARGETS = {
     ("light", False): (10, 0.95),
     ("light", True): (18, 0.92),
 }
-# Engine and precision beside it → least ratio to ONNX Runtime, and of the light network to the
-# released loop.
-_OPENVINO_TARGETS: dict[str, tuple[float | None, float | None]] = {
-    "OpenVINO fp32": (None, None),
-    "OpenVINO bf16": (2, 18),
-    "OpenVINO int8": (None, 30),
+_SCREENING: dict[str, Any] = {
+    "acquisition": "ds",
+    "budget": "5%",
+    "spread": "off",
+    "screen": "0.5",
+    "screen_keep": 0.95,
 }
 _FMA_TARGET = 0.9
 _STATISTICS_TARGET = 0.01
@@ -70,6 +77,7 @@ def run(
     peer_images: int = 40,
     rounds: int = 3,
     openvino: bool = False,
+    screened: bool = False,
 ) -> Report:
     """Time ``score_pool`` and its peers on the same images and cores, in turns.
 
@@ -93,6 +101,10 @@ def run(
     openvino : bool
         Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
         also in bf16 where the processor computes it.
+    screened : bool
+        Time ``score_pool`` in the same turns as it finds 5 % of the pool by ``ds``, screened at half
+        the height and width for 0.95 of the best possible mean (:mod:`deal.bench.screen` says what
+        that keeps).
     raster : ``input`` or ``half``
         Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
         are compared with those of ``input``.
@@ -131,6 +143,7 @@ def run(
             engine: str = "ort",
             computed: str | None = None,
             raster: Literal["input", "half"] = raster,
+            **screening: Any,
         ) -> Path:
             output = next(outputs)
             done = deal.score_pool(
@@ -144,8 +157,9 @@ def run(
                 device="cpu",
                 engine=engine,
                 precision=computed,
+                **screening,
             )
-            if done.scored != len(items):
+            if not screening and done.scored != len(items):
                 raise FailedCheckError(f"{done.scored} of {len(items)} images were scored")
             return output
 
@@ -168,6 +182,7 @@ def run(
                 "bare": lambda: Sessions(path, sessions, threads).run(batches),
                 "whole": whole,
                 **_on_openvino(whole, plain, quantised=quantised, asked=openvino),
+                **({SCREENED: partial(whole, plain, **_SCREENING)} if screened else {}),
                 **peers,
                 "statistics": statistics,
                 "sgemm": lambda: torch.mm(matrix, matrix),
@@ -178,7 +193,8 @@ def run(
         )
     rates = {
         name: [
-            (len(items) if name in ("bare", "whole", *_OPENVINO_TARGETS) else len(paths)) / s
+            (len(items) if name in ("bare", "whole", SCREENED, *OPENVINO) else len(paths))
+            / s
             for s in values
         ]
         for name, values in seconds.items()
@@ -202,8 +218,9 @@ def run(
             "ratio",
             f">= {released_target}",
         ),
-        *_with_this_network(rates),
-        *_openvino_rows(rates, network),
+        *with_this_network(rates),
+        *openvino_rows(rates, network),
+        *screened_rows(rates, network, quantised=quantised),
         Row("deal-score / plain loop", ratios(rates["whole"], rates["plain"]), "ratio"),
         Row(
             "deal-score / bare sessions",
@@ -241,6 +258,7 @@ def run(
             "rounds": rounds,
             "agreement": agreement,
             "openvino": openvino,
+            "screened": screened,
         },
         rows=tuple(rows),
     )
@@ -258,36 +276,6 @@ def _on_openvino(
     if has_bfloat16():
         found["OpenVINO bf16"] = partial(whole, path, "openvino", "bf16")
     return found
-
-
-def _openvino_rows(rates: Mapping[str, Sequence[float]], network: str) -> list[Row]:
-    rows = []
-    for name, (of_ours, of_released) in _OPENVINO_TARGETS.items():
-        if name not in rates:
-            continue
-        theirs = rates[name]
-        rows.append(Row(f"deal-score, {name}", spread(theirs), "images/s"))
-        for peer, of, least in (
-            ("deal-score", "whole", of_ours),
-            ("released loop", "released", of_released if network == "light" else None),
-        ):
-            target = None if least is None else f">= {least}"
-            rows.append(
-                Row(f"deal-score, {name} / {peer}", ratios(theirs, rates[of]), "ratio", target)
-            )
-    return rows
-
-
-def _with_this_network(rates: Mapping[str, Sequence[float]]) -> list[Row]:
-    if "with this network" not in rates:
-        return []
-    theirs = rates["with this network"]
-    return [
-        Row("released loop with this network", spread(theirs), "images/s"),
-        Row(
-            "deal-score / released loop with this network", ratios(rates["whole"], theirs), "ratio"
-        ),
-    ]
 
 
 def _peers(

@@ -288,8 +288,12 @@ def test_a_pool_is_scored_beside_its_peers(monkeypatch, precision, raster, least
 
     monkeypatch.setattr(pipeline, "_PRODUCT", 64)
     sizes = {"images": 6, "peer_images": 3, "rounds": 1}
-    report = pipeline.run(network="light", precision=precision, raster=raster, **sizes)
+    report = pipeline.run(
+        network="light", precision=precision, raster=raster, screened=raster == "half", **sizes
+    )
     targets = {row.name: row.target for row in report.rows if row.target}
+    screened = targets.pop("deal-score, 5 % of a screened pool / released loop", None)
+    assert screened == (">= 60" if precision == "int8" else None)
     assert targets == {
         "deal-score / released loop": f">= {least}",
         "deal-score / bare sessions": ">= 0.95" if precision == "fp32" else ">= 0.92",
@@ -316,10 +320,10 @@ def test_a_pool_is_scored_on_openvino_in_the_same_turns(monkeypatch):
 
 
 def test_bf16_and_int8_on_openvino_have_their_targets():
-    from deal.bench.pipeline import _openvino_rows
+    from deal.bench.pipeline_rows import openvino_rows
 
     rates = {"whole": [10.0], "released": [1.0], "OpenVINO bf16": [21.0], "OpenVINO int8": [29.0]}
-    rows = {row.name: row for row in _openvino_rows(rates, "light")}
+    rows = {row.name: row for row in openvino_rows(rates, "light")}
     assert rows["deal-score, OpenVINO bf16 / deal-score"].target == ">= 2"
     assert rows["deal-score, OpenVINO bf16 / deal-score"].reached
     assert rows["deal-score, OpenVINO bf16 / released loop"].reached
