@@ -66,6 +66,11 @@ class TrainingConfig(Recipe):
                 "[training] needs either epochs or steps; or a command, to train your own network"
             )
         self.check(lambda name: f"[training] {name}", ("epochs", "steps", "pixels"))
+        if self.freeze is not None and self.weights is None and self.pixels is None:
+            raise UsageError(
+                "[training] freeze would keep stages of random weights: give weights (imagenet, or "
+                "a file)"
+            )
         if self.threads < 0:
             raise UsageError(
                 f"[training] threads must be a number, or 0 for every core, not {self.threads}"

@@ -178,6 +178,11 @@ def test_settings_that_cannot_work_on_features_are_refused(features_config, key,
         dataclasses.replace(features_config().training, **{key: value})
 
 
+def test_frozen_stages_need_weights(features_config):
+    with pytest.raises(UsageError, match="freeze would keep stages of random weights"):
+        dataclasses.replace(features_config().training, pixels=None, weights=None)
+
+
 def test_committees_are_refused_on_features(features_config):
     with pytest.raises(UsageError, match=r"flip does not work with .training. pixels"):
         features_config(methods={"vote": {"acquisition": "vote-entropy", "flip": True}})

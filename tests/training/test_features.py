@@ -41,9 +41,8 @@ def _config(folder, **options) -> TrainConfig:
 
 
 def _training(folder, **options) -> Training:
-    config = _config(folder, **options)
-    config.validate()
-    return Training(config, _data(), torch.device("cpu"), steps=20)
+    """A training that keeps random weights, which the command refuses."""
+    return Training(_config(folder, **options), _data(), torch.device("cpu"), steps=20)
 
 
 @pytest.mark.parametrize("network", ["lite0", "light"])
@@ -176,6 +175,7 @@ def test_warm_up_rises_in_equal_steps_to_the_schedule():
         ({"freeze": 8}, r"--freeze must be a stage of lite0's encoder, 0 \(the stem\) to 7"),
         ({"network": "lite0-fast", "freeze": 6}, "to 5"),
         ({"freeze": None, "cache": 2}, "give --freeze too"),
+        ({"freeze": 3}, "--freeze would keep stages of random weights: give --weights"),
         ({"cache": 2, "compile": "default"}, "--cache and --compile exclude each other"),
         ({"warmup": -1}, "--warmup must not be negative"),
         ({"ema": 1.0}, "--ema must be at least 0 and below 1, not 1.0"),
