@@ -102,9 +102,9 @@ def run(
         Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
         also in bf16 where the processor computes it.
     screened : bool
-        Time ``score_pool`` in the same turns as it finds 5 % of the pool by ``ds``, screened at half
-        the height and width for 0.95 of the best possible mean (:mod:`deal.bench.screen` says what
-        that keeps).
+        Time ``score_pool`` in the same turns as it finds 5 % of the pool by ``ds``, screened at
+        half the height and width for 0.95 of the best possible mean (:mod:`deal.bench.screen` says
+        what that keeps).
     raster : ``input`` or ``half``
         Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
         are compared with those of ``input``.
@@ -193,8 +193,7 @@ def run(
         )
     rates = {
         name: [
-            (len(items) if name in ("bare", "whole", SCREENED, *OPENVINO) else len(paths))
-            / s
+            (len(items) if name in ("bare", "whole", SCREENED, *OPENVINO) else len(paths)) / s
             for s in values
         ]
         for name, values in seconds.items()
