@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import os
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -60,6 +59,8 @@ def load_plugin(source: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def load_installed() -> None:
     """Load the plugins of installed packages: entry points of the group ``deal.acquisition``."""
+    from importlib.metadata import entry_points  # it takes as long as ten modules of ours
+
     for point in entry_points(group=_GROUP):
         try:
             with all_or_none():

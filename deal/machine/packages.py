@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterable
 
 __all__ = ["version_of", "versions_of"]
@@ -10,9 +9,11 @@ __all__ = ["version_of", "versions_of"]
 
 def version_of(package: str) -> str | None:
     """Version of a distribution, or None if it is not installed."""
+    from importlib import metadata  # it takes as long as ten modules of ours
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import deal
-from deal.acquisitions import acquisition_names, acquisition_scores, load_plugin, plugins, registry
+from deal.acquisitions import acquisition_names, acquisition_scores, load_plugin, registry
 from deal.errors import UsageError
 
 SOURCE = """
@@ -114,7 +114,9 @@ def test_an_installed_package_is_found_by_its_entry_point(
     monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("mine", "installed_functions", "deal.acquisition")
     asked = []
-    monkeypatch.setattr(plugins, "entry_points", lambda group: asked.append(group) or [point])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: asked.append(group) or [point]
+    )
     assert acquisition_scores(COLUMNS, "density").tolist() == [0.25, 0.75]
     assert asked == ["deal.acquisition"]
     with pytest.raises(UsageError, match=r"no acquisition function 'densty'.*mean 'density'"):
@@ -123,7 +125,7 @@ def test_an_installed_package_is_found_by_its_entry_point(
 
 def test_a_broken_installed_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("mine", "no_such_package.functions", "deal.acquisition")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
     with pytest.raises(UsageError, match="plugin mine of the installed package no_such_package"):
         acquisition_scores(COLUMNS, "density")
     assert deal.acquisition_scores({"entropy_mean": np.ones(1)}, "entropy").tolist() == [1.0]
