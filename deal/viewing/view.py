@@ -24,7 +24,7 @@ from deal.viewing.layers import Layers, find_layers
 from deal.viewing.pack import Pack
 from deal.viewing.page import build, program, style
 from deal.viewing.pictures import Pictures, draw_pictures, flat_rings, wanted_rows
-from deal.viewing.rows import Pool, read_pool
+from deal.viewing.rows import MOST_ROWS, Pool, read_pool
 from deal.viewing.serve import open_in_browser, parse_address, serve_page
 from deal.viewing.stacks import levels_of, signatures_of, stacks
 
@@ -36,7 +36,6 @@ __all__ = ["MAX_BYTES", "Made", "make_page", "view"]
 MAX_BYTES = 25_000_000
 """Size that a page stays below."""
 
-_MOST_ROWS = 200_000
 Source = str | os.PathLike[str]
 
 
@@ -92,7 +91,7 @@ def view(
     maps : int
         Number of picks with overlays and a larger picture.
     rows : int
-        A larger pool is sampled evenly; every pick stays.
+        A larger pool is sampled evenly; every pick stays, or the first of more picks than rows.
     open_page : bool
         Open the page in the browser.
     serve : str, optional
@@ -185,9 +184,9 @@ def make_page(
     outputs = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not 1 <= len(outputs) <= 2:
         raise UsageError("name one output folder, or two rounds to compare, the earlier one first")
-    if not 1 <= rows <= _MOST_ROWS:
+    if not 1 <= rows <= MOST_ROWS:
         raise UsageError(
-            f"--rows {rows}: a page holds 1 to {_MOST_ROWS:,} rows; of a larger pool it shows an "
+            f"--rows {rows}: a page holds 1 to {MOST_ROWS:,} rows; of a larger pool it shows an "
             "even sample with every pick"
         )
     for name, value in (("thumbnails", thumbnails), ("maps", maps)):
