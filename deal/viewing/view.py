@@ -194,7 +194,7 @@ def make_page(
             raise UsageError(f"--{name} {value}: give a number of at least 0")
     chosen = read_chosen(outputs[-1] if selection is None else selection, needed=bool(selection))
     pool = read_pool(outputs[-1], chosen, rows)
-    from deal.run.reopen import latest_run
+    from deal.run.reopen import latest_run, model_palette
 
     run = latest_run(outputs[-1])
     spread_by = (chosen.metadata.get("spreading") or {}).get("by")
@@ -232,7 +232,7 @@ def make_page(
         drives,
         near_duplicates=alike if len(known) else None,
         levels=levels,
-        palette=_palette(outputs[-1], model),
+        palette=model_palette(outputs[-1], model),
     )
     _add_pictures(pack, pictures, folded)
     head |= {
@@ -344,23 +344,6 @@ def uri_prefix(table: pa.Table) -> str | None:
     prefix = first.removesuffix(own)
     made = pc.binary_join_element_wise(prefix, table.column("id"), "")
     return prefix if pc.all(pc.equal(made, table.column("uri"))).as_py() else None
-
-
-def _palette(output: Source, model: Source | None) -> Any:
-    """The model's own colours of classes; None without a model at hand that has some."""
-    from deal.errors import DealError
-    from deal.model.spec import read_spec
-    from deal.run.reopen import latest_run
-
-    run = latest_run(output)
-    paths = [] if run is None else run["settings"].get("model", [])
-    path = model if model is not None else next(iter(paths), None)
-    if path is None or not Path(path).is_file():
-        return None
-    try:
-        return read_spec(Path(path)).palette
-    except DealError:
-        return None
 
 
 def _told(against: Comparison, outputs: Sequence[Source]) -> dict[str, Any]:
