@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, cast
 
@@ -130,7 +131,8 @@ def read(value: Any, name: str, legend: Legend) -> Iterator[Drawn]:
             category = annotation.get("category_id")
             label = called.get(category, f"category {category}")
             canvas.paint(label, _mask(segmentation, canvas.size))
-        yield canvas.drawn(file, rank if type(rank) is int else None)
+        drawn = canvas.drawn(file, rank if type(rank) is int else None)
+        yield replace(drawn, id=str(image.get("deal_id", "")))
 
 
 _LISTS = ("images", "categories", "annotations")

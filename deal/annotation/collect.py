@@ -143,7 +143,7 @@ def collect(
             with exports(source) as found:
                 suited = [export for export in found if _suits(export, from_, len(found))]
                 for export in suited or found[:1]:
-                    finder.export = export
+                    finder.begin(export)
                     for drawn in drawn_in(export, from_, legend):
                         gathering.add(drawn)
                         if progress is not None:
@@ -208,7 +208,7 @@ def _legend(
 ) -> tuple[Legend, list[list[int]] | None]:
     """Labels by the tool's names of the classes, and their colours."""
     if described is None:
-        known = {name: number for number, name in enumerate(before, 1)}
+        known = {name: number for number, name in enumerate(before, 1) if name not in renamed}
         return Legend(known, before, growing=True, renamed=renamed), None
     names, shown = described["classes"], described["labels"]
     targets: list[str | None] = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,14 +11,16 @@ from deal.annotation.archive import Export
 from deal.annotation.images import EVERY, ReadImage, decoded_image, png, read_image
 from deal.annotation.labeled import LabeledFolder
 from deal.annotation.labels import LabelMap
+from deal.annotation.names import Names
 from deal.annotation.plan import Line
 from deal.annotation.record import Drawn, Legend
 from deal.errors import ItemError, PoolError
+from deal.pool.formats import IMAGE_SUFFIXES
 
 __all__ = ["Finder", "Gathering", "Problem"]
 
 _LEFT_OUT = {"size", "unreadable"}
-_SUFFIXES = {*EVERY, ".jpeg", ".tiff"}
+_SUFFIXES = {*EVERY, *IMAGE_SUFFIXES}
 _MASKS = {"SegmentationClass", "SegmentationObject"}
 
 
@@ -56,58 +58,97 @@ class Finder:
         self._tasks = None if tasks is None else Path(tasks)
         self._images = None if images is None else Path(images)
         self._max_pixels = max_pixels
-        self.export: Export | None = None
+        self._export: Export | None = None
+        self._files: Names[str] | None = None
         self.lines = [line for line in lines if line.file]
-        self._by_name: dict[str, list[Line]] = {}
-        for line in self.lines:
-            for key in {line.file, *_names(line.file)}:
-                self._by_name.setdefault(key, []).append(line)
+        self._by_id = {(line.id, line.rank): line for line in self.lines}
+        self._by_name = Names((line.file, line) for line in self.lines)
 
-    def line(self, drawn: Drawn) -> Line | None:
-        """The task of a picture; None if it is none of them."""
+    def begin(self, export: Export) -> None:
+        """What is asked for next is drawn in this export."""
+        self._export = export
+        if self._images is None:
+            self._files = None
+
+    def line(self, drawn: Drawn) -> Line:
+        """The task of a picture; raises ItemError if it is none of them, or may be several."""
         if self._tasks is None:
             height, width = (0, 0) if drawn.labels is None else drawn.labels.shape
-            return Line(0, drawn.name, None, "", file=drawn.name, width=width, height=height)
-        for key in (drawn.name, *_names(drawn.name)):
-            found = self._by_name.get(key, [])
-            ranked = [line for line in found if line.rank == drawn.rank]
-            if len(found) == 1 or ranked:
-                return (ranked or found)[0]
-        return None
+            name = self._with_ending(drawn.name)
+            return Line(0, name, None, "", file=name, width=width, height=height)
+        if drawn.rank is not None and (drawn.id, drawn.rank) in self._by_id:
+            return self._by_id[drawn.id, drawn.rank]
+        found = self._by_name.find(drawn.name)
+        ranked = [line for line in found if line.rank == drawn.rank]
+        if len(found) == 1 or ranked:
+            return (ranked or found)[0]
+        if found:
+            several = ", ".join(line.id for line in found[:3])
+            raise ItemError("io", f"{len(found)} tasks have this name ({several})")
+        raise ItemError("io", "it is none of the tasks")
 
     def image(self, line: Line) -> ReadImage:
         """The upright image of a task; raises ItemError."""
         name = PurePosixPath(line.file)
         places: list[Path] = []
+        # A picture of a region is not its image: of that the id alone tells.
+        names = [line.id] if line.region else [line.id, line.file]
         if self._images is not None:
-            ids = [line.id] if self._tasks is not None else []
-            keys = [key for key in (*ids, line.file, name.name) if _is_below(key)]
-            places = [self._images / key for key in keys]
+            keys = names if line.region else [*names, name.name]
+            places = [self._images / key for key in keys if _is_below(key)]
         elif self._tasks is not None and not line.region:
             places = [self._tasks / line.folder / "images" / name.name]
         for place in places:
             if place.is_file():
-                return read_image(os.fspath(place), max_pixels=self._max_pixels, is_uri=False)
+                return self._read(place)
+        found: list[str] = []
+        if self._images is not None:
+            found = next(filter(None, map(self._found, dict.fromkeys(names))), [])
+            if len(found) == 1:
+                return self._read(self._images / found[0])
         if line.uri:
             return read_image(line.uri, max_pixels=self._max_pixels)
-        return self._exported(name)
-
-    def _exported(self, name: PurePosixPath) -> ReadImage:
-        export = self.export
-        paths = [PurePosixPath(file) for file in (() if export is None else export.files)]
-        paths = [path for path in paths if path.suffix.lower() in _SUFFIXES]
-        paths = [path for path in paths if not _MASKS.intersection(path.parts)]
-        for matches in (
-            [path for path in paths if path.parts[-len(name.parts) :] == name.parts],
-            [path for path in paths if path.name == name.name],
-            [path for path in paths if path.stem == name.stem],
-        ):
-            if len(matches) == 1 and export is not None:
-                data = export.read(matches[0].as_posix())
-                return decoded_image(data, max_pixels=self._max_pixels)
+        if self._images is None:
+            found = self._found(line.file)
+            if len(found) == 1 and self._export is not None:
+                return decoded_image(self._export.read(found[0]), max_pixels=self._max_pixels)
+        if found:
+            several = ", ".join(found[:3])
+            raise ItemError("io", f"{len(found)} images have this name ({several}): rename them")
+        if self._images is not None:
+            raise ItemError("io", f"no image in {self._images} has this name")
         raise ItemError(
             "io", "the image is not found: name its folder with --images, or its tasks with --tasks"
         )
+
+    def _read(self, path: Path) -> ReadImage:
+        return read_image(os.fspath(path), max_pixels=self._max_pixels, is_uri=False)
+
+    def _with_ending(self, name: str) -> str:
+        """The name of a mask with the ending that its image has."""
+        images, path = self._images, PurePosixPath(name)
+        if images is not None and _is_below(name) and (images / name).is_file():
+            return name
+        found = [PurePosixPath(file) for file in self._found(name)]
+        if len(found) != 1 or found[0].name == path.name:
+            return name
+        stem = path.name if found[0].stem == path.name else path.stem
+        return path.with_name(stem + found[0].suffix).as_posix()
+
+    def _found(self, name: str) -> list[str]:
+        """Paths of the images that a name may mean, below ``--images`` or in the export."""
+        if self._files is None:
+            files: Iterable[str] = () if self._export is None else self._export.files
+            if self._images is not None:
+                below = (path.relative_to(self._images) for path in self._images.rglob("*"))
+                files = sorted(path.as_posix() for path in below)
+            paths = [PurePosixPath(file) for file in files]
+            self._files = Names(
+                (path.as_posix(), path.as_posix())
+                for path in paths
+                if path.suffix.lower() in _SUFFIXES and not _MASKS.intersection(path.parts)
+            )
+        return self._files.find(name)
 
 
 class Gathering:
@@ -122,9 +163,10 @@ class Gathering:
 
     def add(self, drawn: Drawn) -> None:
         """Gather one picture."""
-        line = self._finder.line(drawn)
-        if line is None:
-            self._note("unknown image", drawn.name, "it is none of the tasks")
+        try:
+            line = self._finder.line(drawn)
+        except ItemError as error:
+            self._note("unknown image", drawn.name, error.message)
             return
         for text in drawn.problems:
             self._note("shape", line.id, text)
@@ -192,9 +234,3 @@ def _is_below(name: str) -> bool:
     """Whether a name that an export gives leads nowhere but below the folder of images."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
-
-
-def _names(file: str) -> tuple[str, str]:
-    """The name of a file without its folder, and without its ending."""
-    path = PurePosixPath(file)
-    return path.name, path.stem

@@ -20,6 +20,7 @@ from deal.pool.locator import read_file
 __all__ = [
     "BROWSER",
     "EVERY",
+    "RAW_KEYS",
     "ReadImage",
     "address",
     "decoded_image",
@@ -46,7 +47,8 @@ EVERY = BROWSER | {".tif"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST = 80  # characters of an id in a name: what is before them is the folder, as a rule
 _PLAIN = frozenset({"RGB", "L", "P", "1", "RGBA", "LA"})
-_RAW_KEYS = ("s3:", "gs:", "azure-blob:")
+RAW_KEYS = ("s3:", "gs:", "azure-blob:")
+"""How addresses begin whose names are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +138,7 @@ def address(prefix: str, item_id: str) -> str:
     Web addresses are percent-encoded; names in buckets are taken as they are.
     """
     prefix = prefix.rstrip("/")
-    if prefix.startswith(_RAW_KEYS):
+    if prefix.startswith(RAW_KEYS):
         return f"{prefix}/{item_id}"
     return f"{prefix}/{quote(os.fsencode(id_to_path(item_id)))}"
 

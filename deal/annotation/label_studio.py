@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.annotation.brush import brush_of, from_brush
+from deal.annotation.images import RAW_KEYS
 from deal.annotation.polygons import fill, polygons_of
 from deal.annotation.record import Canvas, Drawn, Legend, Picture, Shape
 from deal.errors import PoolError
@@ -145,12 +147,13 @@ def read(value: Any, name: str, legend: Legend) -> Iterator[Drawn]:
         raise PoolError(f"{name} is not a list of tasks; {_REMEDY}")
     if value and not any("data" in task for task in value):
         raise PoolError(f"{name} holds no task with 'data' (is it JSON-MIN?); {_REMEDY}")
-    for task in value:
-        data = task.get("data")
-        data = data if isinstance(data, dict) else {}
+    given = [task.get("data") for task in value]
+    datas = [data if isinstance(data, dict) else {} for data in given]
+    files = _file_names([data.get("image") or next(iter(data.values()), "") for data in datas])
+    for task, data, file in zip(value, datas, files, strict=True):
         rank = data.get("deal_rank")
-        file = _file_name(data.get("image") or next(iter(data.values()), ""))
-        yield _drawn(task, file, rank if type(rank) is int else None, legend)
+        drawn = _drawn(task, file, rank if type(rank) is int else None, legend)
+        yield replace(drawn, id=str(data.get("id", "")))
 
 
 _REMEDY = 'export from Label Studio as "JSON"'
@@ -214,9 +217,36 @@ def _mask(
     return mask
 
 
-def _file_name(image: Any) -> str:
-    """The name of a task's image, of a URL, a local file or an upload."""
-    parts = urlsplit(image if isinstance(image, str) else "")
+def _file_names(images: Sequence[Any]) -> list[str]:
+    """The names of images of tasks, each of a URL, a local file or an upload.
+
+    Where several images have one name, as frames of several folders do, folders stand before it.
+    """
+    paths = [_path(image) for image in images]
+    names = [_UPLOAD.sub("", path[-1]) if "upload" in path[:-1] else path[-1] for path in paths]
+    length, open_names = 1, _doubled(names, paths)
+    while open_names and length < max(map(len, paths)):
+        length += 1
+        names = [
+            "/".join(path[-length:]) if name in open_names else name
+            for name, path in zip(names, paths, strict=True)
+        ]
+        open_names = _doubled(names, paths)
+    return names
+
+
+def _doubled(names: list[str], paths: list[tuple[str, ...]]) -> set[str]:
+    """Names of several paths."""
+    first: dict[str, tuple[str, ...]] = {}
+    pairs = zip(names, paths, strict=True)
+    return {name for name, path in pairs if first.setdefault(name, path) != path}
+
+
+def _path(image: Any) -> tuple[str, ...]:
+    """The folders and the name of a task's image."""
+    text = image if isinstance(image, str) else ""
+    if text.startswith(RAW_KEYS):  # a name in a bucket may hold any character
+        return tuple(text.split("/"))
+    parts = urlsplit(text)
     path = parse_qs(parts.query).get("d", [parts.path])[0]
-    name = unquote(path).rpartition("/")[2]
-    return _UPLOAD.sub("", name) if "/upload/" in path else name
+    return tuple(unquote(path).split("/"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +20,7 @@ from deal.annotation.images import png, safe_name
 from deal.errors import OutputError, PoolError
 from deal.labeled.labels import CLASSES_FILE, DEFAULT_VOID, read_classes
 from deal.machine.files import replacing, write_text, writing
+from deal.machine.working import is_working, working_folder
 from deal.model.palette import class_colours
 
 __all__ = ["LABELED", "Entry", "LabeledFolder"]
@@ -62,7 +62,9 @@ class LabeledFolder:
 
     def __init__(self, path: Path, val: float, *, add: bool) -> None:
         self.path, self._val = path, val
-        self._root = self._work = path.resolve()
+        self._root = path.resolve()
+        self._new: ExitStack | None = None  # of a data set that is made
+        self._work = self._root
         self.entries: dict[str, Entry] = {}
         self.before: tuple[str, ...] | None = None
         self._stems: set[str] = set()
@@ -71,13 +73,13 @@ class LabeledFolder:
 
     def _open(self, add: bool) -> None:
         try:
-            names = sorted(path.name for path in self.path.iterdir())
+            names = sorted(path.name for path in self.path.iterdir() if not is_working(path.name))
         except FileNotFoundError:
             names = []
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}; choose another --output") from error
         if not names:
-            self._work = self._root.with_name(f"_{self._root.name}.{os.getpid()}.tmp")
+            self._new = ExitStack()
             return
         if LABELED not in names:
             raise OutputError(
@@ -88,7 +90,7 @@ class LabeledFolder:
             raise OutputError(
                 f"{self.path} already holds labels; use --add to add to them, or another --output"
             )
-        self.before = read_classes(self.path / CLASSES_FILE).names
+        self.before = read_classes(self.path / CLASSES_FILE, least=1).names
         self._read()
 
     def __enter__(self) -> LabeledFolder:
@@ -101,14 +103,31 @@ class LabeledFolder:
         traceback: TracebackType | None,
     ) -> None:
         """A new folder appears as a whole, or not at all; what was added to one is in its list."""
-        if self._work == self._root:
+        if self._new is None:
             if kind is not None and self._added:
                 self._list()
-        elif kind is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
-        elif self._work.exists():
-            with writing(self.path):
-                self._work.replace(self._root)
+            return
+        with self._new, writing(self.path):
+            if kind is None and self._work != self._root:
+                self._appear()
+
+    def _appear(self) -> None:
+        """Put what was made in its place."""
+        if not self._root.exists():
+            self._work.replace(self._root)
+            return
+        # A folder that was there stays: it may be mounted, or where somebody works.
+        for path in sorted(self._work.iterdir(), key=lambda path: path.name == LABELED):
+            path.replace(self._root / path.name)
+
+    def _begin(self) -> None:
+        """Make the folder in which a new data set is made: in its own one, if that is there."""
+        if self._new is None or self._work != self._root:
+            return
+        parent = self._root if self._root.is_dir() else self._root.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = self._new.enter_context(working_folder(parent, self._root.name))
+        self._work = folder / "labeled"
 
     def _read(self) -> None:
         path = self.path / LABELED
@@ -174,6 +193,7 @@ class LabeledFolder:
             np.copyto(part, values, where=values != void)
             values = whole
         with writing(self.path):
+            self._begin()
             for kind, name, data in (
                 ("images", entry.image, image),
                 ("labels", entry.label, png(values)),

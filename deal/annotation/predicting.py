@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from deal.errors import ItemError, ModelError
 from deal.model.palette import class_colours
 from deal.results.maps import map_stamp, read_map, to_stored
 from deal.results.reading import iter_results
-from deal.run.reopen import reopen
+from deal.run.reopen import model_palette, reopen
 from deal.scoring.faults import fault
 from deal.scoring.maps import Maps
 from deal.scoring.session import Session
@@ -85,10 +86,14 @@ class Predictor:
         None where all maps are stored, or none are wanted.
     stored : _Stored or None
         None predicts nothing.
+    palette : sequence of colours or None
+        The model's own.
     """
 
-    def __init__(self, session: Session | None, stored: _Stored | None) -> None:
-        self._session, self._stored = session, stored
+    def __init__(
+        self, session: Session | None, stored: _Stored | None, palette: Any = None
+    ) -> None:
+        self._session, self._stored, self._palette = session, stored, palette
         self._known: OrderedDict[str, Predicted] = OrderedDict()
 
     @classmethod
@@ -102,10 +107,13 @@ class Predictor:
     ) -> Predictor:
         """Open the model if an image has no stored maps; errors as of `deal.run.reopen.reopen`."""
         if not enabled:
-            return cls(None, None)
+            return cls(None, None, model_palette(results, model))
         stored = _Stored(results, sources)
         needed = model is not None or any(stored.measure(item_id) is None for item_id in sources)
-        return cls(reopen(results, model) if needed else None, stored)
+        if not needed:
+            return cls(None, stored, model_palette(results))
+        session = reopen(results, model)
+        return cls(session, stored, session.spec.palette)
 
     def __enter__(self) -> Predictor:
         return self
@@ -121,8 +129,7 @@ class Predictor:
 
     def colours(self, count: int) -> list[tuple[int, int, int]]:
         """A colour for each of ``count`` classes: the model's own, if it has some."""
-        palette = None if self._session is None else self._session.spec.palette
-        return [(int(r), int(g), int(b)) for r, g, b in class_colours(count, palette)]
+        return [(int(r), int(g), int(b)) for r, g, b in class_colours(count, self._palette)]
 
     def predict(
         self, item_id: str, pixels: NDArray[np.uint8], camera: str | None

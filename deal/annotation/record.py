@@ -111,8 +111,8 @@ class Legend:
         return self._labels[name]
 
     def knows(self, name: str) -> bool:
-        """Whether a name has a label."""
-        return name in self._labels
+        """Whether a name has a label, or is given one."""
+        return name in self._labels or (self._growing and name in self._renamed)
 
     def declare(self, names: Sequence[str]) -> None:
         """Give the names that a document lists their labels, where names may become classes."""
@@ -144,6 +144,8 @@ class Drawn:
         What was left out, for the report.
     skipped : str
         Why there are no labels.
+    id : str
+        ``deal_id``, where the format carries it.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Drawn:
     rank: int | None = None
     problems: tuple[str, ...] = field(default=())
     skipped: str = ""
+    id: str = ""
 
 
 class Canvas:

@@ -63,7 +63,8 @@ def read(
     ----------
     labels : list of (name, colour)
     masks : list of str
-        Paths of the masks; the name without folder and ending is that of the image.
+        Paths of the masks; below the folder of masks they are those of the images, but for the
+        ending.
     content : callable
         Gives the bytes of such a file.
     legend : Legend
@@ -71,7 +72,7 @@ def read(
     """
     legend.declare([label for label, _ in labels if label != _BACKGROUND])
     for path in masks:
-        name = PurePosixPath(path).name
+        name = _image_name(path)
         try:
             picture = _colours(content(path), labels)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -79,6 +80,12 @@ def read(
             yield Drawn(name, None, skipped=f"damaged: {reason}")
             continue
         yield _drawn(name, picture, labels, legend)
+
+
+def _image_name(path: str) -> str:
+    """The name of a mask's image, whose ending is not known."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    return "/".join(parts[parts.index(MASKS) + 1 :] if MASKS in parts else parts)
 
 
 def _drawn(

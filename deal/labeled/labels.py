@@ -100,8 +100,14 @@ CAMVID = LabelClasses(
 """The eleven classes of CamVid that segmentation papers use."""
 
 
-def read_classes(path: Path) -> LabelClasses:
+def read_classes(path: Path, *, least: int = 2) -> LabelClasses:
     """Read ``classes.json``: ``classes``, and optionally ``palette`` and ``ignore_index`` (255).
+
+    Parameters
+    ----------
+    path : Path
+    least : 1 or 2
+        Number of classes that are needed; nothing trains on fewer than two.
 
     Raises
     ------
@@ -118,10 +124,11 @@ def read_classes(path: Path) -> LabelClasses:
     classes = values.get("classes") if isinstance(values, dict) else None
     if (
         not isinstance(classes, list)
-        or len(classes) < 2
+        or len(classes) < least
         or not all(isinstance(name, str) for name in classes)
     ):
-        raise PoolError(f"{path}: 'classes' must list two or more names, as in {example}")
+        count = "two" if least == 2 else "one"
+        raise PoolError(f"{path}: 'classes' must list {count} or more names, as in {example}")
     if twice := [name for name in classes if classes.count(name) > 1]:
         raise PoolError(f"{path}: 'classes' names {twice[0]!r} twice: give each another name")
     palette = values.get("palette") or [_colour(index) for index in range(len(classes))]

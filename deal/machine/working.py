@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["scratch_folder", "working_folder"]
+__all__ = ["is_working", "scratch_folder", "working_folder"]
 
 _LOCK = "lock"
 _WORKING = re.compile(r"_.+\.(\d+)\.\w+\.tmp")
@@ -37,6 +37,11 @@ def working_folder(parent: Path, name: str) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_working(name: str) -> bool:
+    """Whether a folder has the name of a :func:`working_folder`."""
+    return _WORKING.fullmatch(name) is not None
 
 
 @contextmanager

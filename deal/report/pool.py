@@ -27,7 +27,7 @@ from deal.report.markdown import name as shown
 from deal.report.scenes import Scene, scenes_of
 from deal.results.reading import read_results
 from deal.selection import parse_budget, select
-from deal.selection.attributes import frame_numbers
+from deal.selection.attributes import frame_numbers, texts
 from deal.selection.rules import parse_gap
 
 __all__ = ["Picks", "PoolReport", "report_pool"]
@@ -124,8 +124,7 @@ class PoolReport:
         lines = [
             f"{self.images} images, of which each function picks {self.count} ({code(rules)}). "
             f"The pool has {self.pool.sequences} sequences and {self.pool.scenes} scenes "
-            f"(stretches of {shown(self.scene_length)} of a sequence)"
-            + ("." if self.pool.sequences else "; to count them, give --sequence-from."),
+            f"(stretches of {shown(self.scene_length)} of a sequence){self._uncounted()}.",
             "",
             *self._screened(),
             *table(
@@ -157,6 +156,15 @@ class PoolReport:
             lines += ["Left out:", ""]
             lines += [f"- {code(key)}: {shown(reason)}" for key, reason in self.left_out.items()]
         return "\n".join(lines).rstrip("\n") + "\n"
+
+    def _uncounted(self) -> str:
+        if not self.pool.sequences:
+            return "; to count them, give --sequence-from"
+        if self.pool.scenes:
+            return ""
+        lacking, other = ("frame numbers", "10s"), ("times", "300f")
+        what, such = lacking if self.scene_length.strip().endswith("f") else other
+        return f"; the images have no {what} to count scenes by: try --scene-length {such}"
 
     def _screened(self) -> list[str]:
         if not self.skipped:
@@ -201,8 +209,8 @@ def report_pool(
         a sequence of this length, counted from the first frame of the sequence in the pool. The
         number of a frame is the last number in its id.
     sequence_from : str, optional
-        Regular expression that is searched in the id; its first group is the sequence. By default
-        the stored sequence is used.
+        Regular expression that is searched in the id; where it matches, its first group is the
+        sequence, whatever is stored, also for the rules below.
     seed, spread, min_gap, diverse, stochastic
         As in `deal.select`, for every function. By default picks are not spread, so that only the
         functions make a difference.
@@ -228,7 +236,8 @@ def report_pool(
     rows = read_results(sources, ["id", "status", "sequence", "timestamp_ns"]).table
     stored = rows.filter(is_ok(rows.column("status")))
     ids = stored.column("id").to_pylist()
-    sequences = _sequences(ids, stored.column("sequence").to_pylist(), sequence_from)
+    pattern = None if sequence_from is None else sequence_pattern(sequence_from)
+    sequences = texts(stored, "sequence", pattern).to_pylist()
     times = (frame_numbers(stored) if length.frames else stored.column("timestamp_ns")).to_pylist()
     scenes = scenes_of(sequences, times, length.size)
     where = {item: (sequences[row], scenes[row]) for row, item in enumerate(ids)}
@@ -239,6 +248,7 @@ def report_pool(
         "min_gap": min_gap,
         "diverse": diverse,
         "stochastic": stochastic,
+        "sequence_from": sequence_from,
     }
     picked: list[Picks] = []
     left_out: dict[str, str] = {}
@@ -282,13 +292,3 @@ def _picks(
     scenes = Counter(scene for item in ids if (scene := where[item][1]) is not None)
     largest = max(scenes.values(), default=0) / max(len(ids), 1)
     return Picks(name, tuple(ids), len(sequences), len(scenes), largest)
-
-
-def _sequences(
-    ids: Sequence[str], stored: Sequence[str | None], sequence_from: str | None
-) -> list[str | None]:
-    if sequence_from is None:
-        return list(stored)
-    pattern = sequence_pattern(sequence_from)
-    found = (pattern.search(item) for item in ids)
-    return [match and match[1] for match in found]

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions.lookup import find
-from deal.errors import ItemError, ModelError, ResultsError, UsageError
+from deal.errors import DealError, ItemError, ModelError, ResultsError, UsageError
 from deal.model.head import DifficultyHead
+from deal.model.spec import read_spec
 from deal.pool.decode import MAX_PIXELS, decode
 from deal.pool.ids import id_to_path
 from deal.pool.locator import locate
@@ -32,6 +33,7 @@ __all__ = [
     "function_of",
     "latest_run",
     "map_pass",
+    "model_palette",
     "ranking_function",
     "reopen",
     "shown_function",
@@ -82,6 +84,21 @@ def latest_run(output: Source) -> dict[str, Any] | None:
                 f"{path} cannot be read ({error}): delete it, and give the model as --model FILE"
             ) from error
     return max(runs, key=lambda run: run[:2])[2] if runs else None
+
+
+def model_palette(output: Source, model: Source | None = None) -> Any:
+    """The colours of classes of the model that scored, or of ``model``.
+
+    None if the model is no longer there or has none.
+    """
+    run = latest_run(output) or {}
+    paths = run.get("settings", {}).get("model", [])
+    try:
+        if model is None:
+            model = _found(output, paths[0], run) if paths else None
+        return None if model is None else read_spec(Path(model)).palette
+    except DealError:
+        return None
 
 
 def reopen(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,10 +77,14 @@ def facets(table: pa.Table, *, counted: bool = True) -> list[Facet]:
         _facet("camera", table.column("camera")),
         _facet("folder", folder),
     ]
+    taken = {facet.name for facet in found}
     if _alike(found[0].codes, found[2].codes):
         del found[2]  # a folder per sequence would be the same filter twice
-    others = _attributes(table.column("attributes"), len(table))
-    return [*found, *(facet for facet in others if len(facet.values) <= _MOST_VALUES)]
+    for facet in _attributes(table.column("attributes"), len(table)):
+        if len(facet.values) <= _MOST_VALUES:
+            name = f"{facet.name} (manifest)" if facet.name in taken else facet.name
+            found.append(replace(facet, name=name))
+    return found
 
 
 def sequences(table: pa.Table) -> pa.ChunkedArray:

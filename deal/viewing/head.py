@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deal.acquisitions.labels import label
-from deal.acquisitions.lookup import find
-from deal.errors import UsageError
 from deal.model.palette import class_colours
 from deal.results.schema import STATUSES
 from deal.run.overlays import magma
 from deal.selection.heading import heading
+from deal.viewing.commands import filling, rules_told, selecting
 
 if TYPE_CHECKING:
     from deal.viewing.drives import Drives, Facet
@@ -25,18 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["failures", "head_of"]
 
-_PROGRAMS = {"deal": "deal", "deal-score": "deal-score", "__main__.py": "deal"}
 _MOST_FAILURES = 2000
-_FUNCTION_OPTIONS = ("levels", "edges", "tail", "focus")
-_RULES = {
-    "spread": "--spread",
-    "near_duplicates": "--near-duplicates",
-    "min_gap": "--min-gap",
-    "diverse": "--diverse",
-    "stratify": "--stratify",
-    "stochastic": "--stochastic",
-    "max_per_image": "--max-per-image",
-}
 
 
 def head_of(
@@ -60,7 +48,7 @@ def head_of(
     levels : float
         Grey levels within which two images are near-duplicates.
     """
-    selected = int((pool.picks > 0).sum())
+    selected = pool.selected
     name = label(pool.metadata.get("acquisition") or pool.acquisition)
     regions = pool.metadata.get("table") == "regions"
     what = f"images with selected regions, by {name}" if regions else f"images selected by {name}"
@@ -102,7 +90,8 @@ def head_of(
         },
         "key": key.hexdigest()[:24],
         "folder": shlex.quote(str(pool.output)),
-        "command": _command(pool, run),
+        "command": selecting(pool, run),
+        "filling": filling(pool),
         "tiles": tiles,
         "facts": _facts(pool, run, models),
         "notes": list(pool.notes),
@@ -155,41 +144,6 @@ def _date(started: str) -> str:
     return started[:16].replace("T", " ") + " UTC"
 
 
-def _command(pool: Pool, run: Mapping[str, Any] | None) -> str:
-    """The command that selects as it is: that of the run, or a ``deal select``."""
-    ran = {} if run is None else run.get("selection") or {}
-    if run is not None and ran and all(pool.metadata.get(k) == v for k, v in ran.items()):
-        program, *words = run.get("command") or [""]
-        first = _PROGRAMS.get(Path(program).name)
-        if first is not None and words:
-            return shlex.join([first, *words])
-    name = pool.metadata.get("acquisition") or pool.acquisition
-    words = ["deal", "select", str(pool.output), "--acquisition", name, *_own(pool.metadata)]
-    if pool.metadata.get("budget") is not None:
-        words += ["--budget", str(pool.metadata["budget"])]
-    for name, option in _RULES.items():
-        if pool.metadata.get(name) not in (None, [], "", "auto"):
-            words += [option, str(pool.metadata[name])]
-    for quota in pool.metadata.get("quota") or []:
-        words += ["--quota", quota]
-    if pool.metadata.get("seed"):
-        words += ["--seed", str(pool.metadata["seed"])]
-    return shlex.join(words)
-
-
-def _own(metadata: Mapping[str, Any]) -> Iterator[str]:
-    """Options of the function that are not its defaults, as the command line takes them."""
-    try:
-        entry = find(metadata["acquisition"])
-    except (KeyError, UsageError):
-        return
-    for name, default in entry.options.items():
-        value = metadata.get(name, default)
-        if name in _FUNCTION_OPTIONS and value != default:
-            listed = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            yield from (f"--{name.replace('_', '-')}", listed)
-
-
 def _facts(pool: Pool, run: Mapping[str, Any] | None, models: list[str]) -> list[list[str]]:
     metadata = pool.metadata
     facts = [
@@ -200,10 +154,7 @@ def _facts(pool: Pool, run: Mapping[str, Any] | None, models: list[str]) -> list
     ]
     if metadata:
         facts.append(["Budget", str(metadata.get("budget") or "everything is ranked")])
-    rules = [
-        f"{o} {metadata[n]}" for n, o in _RULES.items() if metadata.get(n) not in (None, [], "auto")
-    ]
-    rules += [f"--quota {quota}" for quota in metadata.get("quota") or []]
+    rules = rules_told(metadata) if metadata else []
     if rules:
         facts.append(["Rules", ", ".join(rules)])
     if models:

@@ -111,7 +111,8 @@ def find_layers(pool: Pool, rows: Sequence[int], model: str | os.PathLike[str] |
         A ``model`` was given and cannot be used.
     """
     if not rows:
-        return Layers(pool, missing="Nothing is selected, so no maps were drawn.")
+        why = "--maps 0 was given" if pool.selected else "Nothing is selected"
+        return Layers(pool, missing=f"{why}, so no maps were drawn.")
     taken = pool.table.select(["id", "source_version"]).take(list(rows)).to_pydict()
     stored = []
     for row, item_id, version in zip(rows, taken["id"], taken["source_version"], strict=True):

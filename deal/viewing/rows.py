@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from deal.acquisitions import Bound
 
-__all__ = ["Pool", "Scored", "read_pool", "score_all"]
+__all__ = ["MOST_ROWS", "Pool", "Scored", "read_pool", "score_all"]
+
+MOST_ROWS = 200_000
+"""Rows that a page may have."""
 
 _LIGHT = (
     "id",
@@ -71,8 +74,8 @@ class Pool:
         What ``selection.json`` says; empty without a selection.
     notes : tuple of str
         What a reader of the page should hear.
-    total, scored : int
-        Rows of the results, and those of them that have a score.
+    total, scored, selected : int
+        Rows of the results, those of them that have a score, and those that are picked.
     counts : dict of str to int
         Rows of the results by status.
     table : pyarrow.Table, n rows
@@ -106,6 +109,7 @@ class Pool:
     notes: tuple[str, ...]
     total: int
     scored: int
+    selected: int
     counts: dict[str, int]
     table: pa.Table
     scores: NDArray[np.float64]
@@ -142,8 +146,8 @@ class Pool:
 def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Pool:
     """Read an output and the scores of the function that its selection was made by.
 
-    Of more than ``limit`` rows every pick stays, then as many others as fit, drawn by a hash of the
-    id: the same rows on every machine.
+    Of more than ``limit`` rows the picks stay, the best first, then as many others as fit, drawn by
+    a hash of the id: the same rows on every machine.
 
     Raises
     ------
@@ -168,10 +172,14 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
     if chosen.ranks_everything:
         picks[:] = 0
     kept = _kept(scored, picks, limit)
+    selected = int((picks > 0).sum())
     if len(kept) < len(scored.ids):
+        shown = "every pick, and an even sample of the others"
+        if selected > limit:
+            shown = f"the first of {selected:,} picks (--rows N shows more, up to {MOST_ROWS:,})"
         notes.append(
-            f"shows {len(kept):,} of {len(scored.ids):,} images: every pick, and an even sample of "
-            "the others; places and percentiles are those of all images"
+            f"shows {len(kept):,} of {len(scored.ids):,} images: {shown}; places and percentiles "
+            "are those of all images"
         )
     axes = find_axes(_sample(stored, kept))
     totals, reason = scored.totals, reason_of(bound)
@@ -210,6 +218,7 @@ def read_pool(output: str | os.PathLike[str], chosen: Chosen, limit: int) -> Poo
         notes=tuple(notes),
         total=len(scored.ids),
         scored=len(order),
+        selected=selected,
         counts={s: int((scored.status == i).sum()) for i, s in enumerate(STATUSES)},
         table=table.drop_columns(["numbers", "codes"]),
         scores=scored.scores[kept],
@@ -285,8 +294,9 @@ def _kept(scored: Scored, picks: NDArray[np.uint32], limit: int) -> NDArray[np.i
     room = max(limit - (count - len(others)), 0)
     hashes = name_hashes(scored.ids)[others]
     drawn = others[np.argsort(hashes, kind="stable")[:room]]
-    taken = np.flatnonzero(picks) if room else np.flatnonzero((picks > 0) & (picks <= limit))
-    return np.sort(np.concatenate([taken, drawn]))
+    taken = np.flatnonzero(picks)
+    best = taken[np.argsort(picks[taken], kind="stable")[:limit]]
+    return np.sort(np.concatenate([best, drawn]))
 
 
 def _sample(stored: Sources, kept: NDArray[np.int64]) -> pa.Table:

@@ -24,7 +24,7 @@ from deal.viewing.layers import Layers, find_layers
 from deal.viewing.pack import Pack
 from deal.viewing.page import build, program, style
 from deal.viewing.pictures import Pictures, draw_pictures, flat_rings, wanted_rows
-from deal.viewing.rows import Pool, read_pool
+from deal.viewing.rows import MOST_ROWS, Pool, read_pool
 from deal.viewing.serve import open_in_browser, parse_address, serve_page
 from deal.viewing.stacks import levels_of, signatures_of, stacks
 
@@ -36,7 +36,6 @@ __all__ = ["MAX_BYTES", "Made", "make_page", "view"]
 MAX_BYTES = 25_000_000
 """Size that a page stays below."""
 
-_MOST_ROWS = 200_000
 Source = str | os.PathLike[str]
 
 
@@ -92,7 +91,7 @@ def view(
     maps : int
         Number of picks with overlays and a larger picture.
     rows : int
-        A larger pool is sampled evenly; every pick stays.
+        A larger pool is sampled evenly; every pick stays, or the first of more picks than rows.
     open_page : bool
         Open the page in the browser.
     serve : str, optional
@@ -185,9 +184,9 @@ def make_page(
     outputs = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not 1 <= len(outputs) <= 2:
         raise UsageError("name one output folder, or two rounds to compare, the earlier one first")
-    if not 1 <= rows <= _MOST_ROWS:
+    if not 1 <= rows <= MOST_ROWS:
         raise UsageError(
-            f"--rows {rows}: a page holds 1 to {_MOST_ROWS:,} rows; of a larger pool it shows an "
+            f"--rows {rows}: a page holds 1 to {MOST_ROWS:,} rows; of a larger pool it shows an "
             "even sample with every pick"
         )
     for name, value in (("thumbnails", thumbnails), ("maps", maps)):
@@ -195,7 +194,7 @@ def make_page(
             raise UsageError(f"--{name} {value}: give a number of at least 0")
     chosen = read_chosen(outputs[-1] if selection is None else selection, needed=bool(selection))
     pool = read_pool(outputs[-1], chosen, rows)
-    from deal.run.reopen import latest_run
+    from deal.run.reopen import latest_run, model_palette
 
     run = latest_run(outputs[-1])
     spread_by = (chosen.metadata.get("spreading") or {}).get("by")
@@ -233,7 +232,7 @@ def make_page(
         drives,
         near_duplicates=alike if len(known) else None,
         levels=levels,
-        palette=_palette(outputs[-1], model),
+        palette=model_palette(outputs[-1], model),
     )
     _add_pictures(pack, pictures, folded)
     head |= {
@@ -345,23 +344,6 @@ def uri_prefix(table: pa.Table) -> str | None:
     prefix = first.removesuffix(own)
     made = pc.binary_join_element_wise(prefix, table.column("id"), "")
     return prefix if pc.all(pc.equal(made, table.column("uri"))).as_py() else None
-
-
-def _palette(output: Source, model: Source | None) -> Any:
-    """The model's own colours of classes; None without a model at hand that has some."""
-    from deal.errors import DealError
-    from deal.model.spec import read_spec
-    from deal.run.reopen import latest_run
-
-    run = latest_run(output)
-    paths = [] if run is None else run["settings"].get("model", [])
-    path = model if model is not None else next(iter(paths), None)
-    if path is None or not Path(path).is_file():
-        return None
-    try:
-        return read_spec(Path(path)).palette
-    except DealError:
-        return None
 
 
 def _told(against: Comparison, outputs: Sequence[Source]) -> dict[str, Any]:

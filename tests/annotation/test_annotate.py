@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from deal.pool.decode import decode_bytes
 from deal.results.maps import map_path
 from deal.run.reopen import reopen
 from deal.run.storing import store_maps
+from tests.helpers.models import CLASSES, metadata, save_model
 from tests.helpers.runs import SIZE
 from tests.helpers.tool_exports import label_maps, predicted, task_rows
 
@@ -251,3 +253,18 @@ def test_masked_pixels_have_no_label_and_come_back_as_void(pool, model, tmp_path
     assert found.complete
     for path in (tmp_path / "l").glob("*/labels/*"):
         assert ((np.asarray(Image.open(path)) == 255) == (hood == 0)).all()
+
+
+@pytest.mark.parametrize("how", ["model", "stored", "none", "elsewhere"])
+def test_classes_have_the_colours_of_the_model_whatever_predicts(pool, tmp_path, monkeypatch, how):
+    colours = [[10 * number, 200, 7] for number in range(len(CLASSES))]
+    save_model(tmp_path / "m.onnx", exact=True, props=metadata(palette=colours))
+    monkeypatch.chdir(tmp_path)
+    stored = "selected" if how in ("stored", "elsewhere") else "none"
+    deal.score_pool(pool, model="m.onnx", output="out", budget=2, store_maps=stored)
+    if how == "elsewhere":
+        (tmp_path / "sub").mkdir()
+        monkeypatch.chdir(tmp_path / "sub")
+    out = tmp_path / "out"
+    folder = deal.annotate(out, to="coco", output=tmp_path / "t", predictions=how != "none").output
+    assert json.loads((folder / "classes.json").read_bytes())["palette"] == colours

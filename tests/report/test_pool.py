@@ -3,9 +3,10 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deal import select
@@ -38,7 +39,7 @@ def stored(folder: Path, **more: object) -> Path:
     schema = images_schema().with_metadata(part_metadata({}, CLASSES))
     (folder / "images").mkdir(parents=True)
     table = to_table(columns, schema, len(CLASSES))
-    pa.parquet.write_table(table, folder / "images" / "part-0-of-1-000000.parquet")
+    pq.write_table(table, folder / "images" / "part-0-of-1-000000.parquet")
     return folder
 
 
@@ -99,6 +100,27 @@ def test_sequences_can_be_read_from_the_ids(tmp_path: Path) -> None:
     assert "to count them, give --sequence-from." in without.to_markdown()
     named = report_pool(folder, acquisitions=["ds"], budget=12, sequence_from="^(.)_")
     assert named.picks[0].sequences == 2
+
+
+def test_sequences_of_the_ids_hold_for_the_rules_and_others_stay_as_stored(tmp_path: Path) -> None:
+    folder = stored(tmp_path)
+    acquisition = "ds"
+    rules: dict[str, Any] = {"budget": 12, "min_gap": "20f", "sequence_from": "^(b)_"}
+    report = report_pool(folder, acquisitions=[acquisition], **rules)
+    assert report.picks[0].ids == select(folder, acquisition=acquisition, **rules).ids
+    assert (report.pool.sequences, report.picks[0].sequences) == (2, 2)
+    assert "--sequence-from ^(b)_" in report.to_markdown()
+    bare = stored(tmp_path / "bare", sequence=[None] * len(IDS))
+    rules["sequence_from"] = "^(.)_"
+    assert len(report_pool(bare, acquisitions=[acquisition], **rules).picks[0].ids) == 10
+
+
+def test_scenes_that_cannot_be_counted_are_said(tmp_path: Path) -> None:
+    report = report_pool(stored(tmp_path), acquisitions=["ds"], budget=3, scene_length="10s")
+    assert report.pool.scenes == 0
+    assert "the images have no times to count scenes by: try --scene-length 300f." in (
+        report.to_markdown()
+    )
 
 
 def test_by_default_every_function_is_tried_and_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -106,6 +106,15 @@ def test_attributes_are_filters_and_missing_ones_are_empty() -> None:
     assert later["w"].codes.tolist() == [0, 1]
 
 
+def test_an_attribute_called_folder_is_another_filter_than_the_folder_of_the_id() -> None:
+    given = [[("folder", name)] for name in ("x", "x", "y")]
+    table = rows(["p/aa.jpg", "q/bb.jpg", "q/cc.jpg"], attributes=given)
+    found = {facet.name: facet for facet in facets(table)}
+    assert found["folder"].values == ("", "p", "q")
+    assert found["folder (manifest)"].values == ("", "x", "y")
+    assert find_drives(table, facets(table)).drive.tolist() == [0, 1, 1]
+
+
 def test_the_map_is_what_a_singular_value_decomposition_gives() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(50, 6)) @ rng.normal(size=(6, 6))

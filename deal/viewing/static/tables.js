@@ -62,7 +62,7 @@ export function basketTab(page) {
         h("button", { type: "button", text: `Add the ${count(page.filters.passed)} images shown`, disabled: page.filters.passed > 10000, on: { click: () => basket.add(page.filters.kept(page.order)) } }),
         h("button", { type: "button", text: "Undo all changes", disabled: !basket.edited, on: { click: () => basket.reset() } }),
       ),
-      command(`deal select ${data.head.folder} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${rows.length} -o picked`),
+      command(`${data.head.filling} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${rows.length} -o picked`),
       command(`deal annotate ${data.head.folder} --selection picked.csv --to label-studio -o tasks`),
       h("div", { class: "columns" }, sequences(page, rows), classes(page, rows)),
       h("h3", { text: "In the basket" }),
