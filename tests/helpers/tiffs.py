@@ -28,8 +28,8 @@ def tiff(
 ) -> bytes:
     """A TIFF of samples [H, W], [H, W, 2] (grey with alpha) or [H, W, 3 or more] (RGB).
 
-    ``tile`` (H, W) stores tiles and not one strip, ``apart`` one band after the other. ``tags`` are further ones, or win over those
-    that are written.
+    ``tile`` (H, W) stores tiles and not one strip, ``apart`` one band after the other. ``tags`` are
+    further ones, or win over those that are written.
     """
     height, width = values.shape[:2]
     pixels = values.reshape(height, width, -1)
