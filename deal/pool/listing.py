@@ -65,15 +65,16 @@ class Pool:
     """The images of some sources: to be counted, and listed in the order of the sources.
 
     Each iteration lists the sources anew and gives a :class:`PoolItem` per image. Its id is the
-    path relative to the pool root: the folder itself, the part of a glob before the first ``*``,
-    ``?`` or ``[``, the folder of a single image, or the manifest's folder. A folder that cannot be
+    path relative to the pool root: the folder itself, the folders of a glob before the first with
+    ``*``, ``?`` or ``[`` that is not the name of one, the folder of a single image, or the manifest's folder. A folder that cannot be
     listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or
     not a regular file is one too.
 
     Parameters
     ----------
     sources : path or sequence of paths
-        An existing path is taken as it is; otherwise one with ``*``, ``?`` or ``[`` is a glob.
+        An existing path, or the folders with which it begins, are taken as they are; otherwise one
+        with ``*``, ``?`` or ``[`` is a glob.
     sequence_from : str, optional
         Regular expression searched in each id; its first group is the sequence of images whose
         manifest names none.
@@ -300,7 +301,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
             f"({', '.join(CONTAINER_SUFFIXES)})"
         )
     parts = name.split("/")
-    fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
+    fixed = _first_wild(parts)
     if fixed is None and "{" in name:
         return _braces(name, found)
     if fixed is None:
@@ -317,6 +318,14 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if pattern[-1].lower().endswith(_NAMED):
         return lambda: _containers(root, pattern, found)
     return lambda: _walk(root, pattern, found.passed)
+
+
+def _first_wild(parts: list[str]) -> int | None:
+    """Which part of a path is the first with a wildcard; folders that exist are what they say."""
+    for place, part in enumerate(parts):
+        if re.search(r"[*?[]", part) and not os.path.isdir("/".join(parts[: place + 1])):
+            return place
+    return None
 
 
 def _braces(name: str, found: _Found) -> Callable[[], _Listing]:
