@@ -65,10 +65,10 @@ class Pool:
     """The images of some sources: to be counted, and listed in the order of the sources.
 
     Each iteration lists the sources anew and gives a :class:`PoolItem` per image. Its id is the
-    path relative to the pool root: the folder itself, the folders of a glob before the first with
-    ``*``, ``?`` or ``[`` that is not the name of one, the folder of a single image, or the manifest's folder. A folder that cannot be
-    listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or
-    not a regular file is one too.
+    path relative to the pool root: the folder itself, the folders of a glob before the first
+    wildcard, the folder of a single image, or the manifest's folder. A folder that cannot be listed
+    is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or not a
+    regular file is one too.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class Recorder:
                     raise UsageError(
                         f"{self.folder} is recorded into by another process: end it first"
                     )
-                self._journal = Journal(self.folder / "journal.bin")
+                self._journal = Journal(self.folder / "journal.bin", passing=coming is False)
                 opened.callback(self._journal.close)
                 self._places = Places(self.folder / "places.jsonl")
                 found = recover(

@@ -145,6 +145,28 @@ def test_any_id_names_a_file_below_the_folder(frame_id, tmp_path):
         assert [d.id for d in recorder.kept()] == [frame_id]
 
 
+def test_a_damaged_record_costs_one_frame_where_none_come_again(tmp_path):
+    names = [f"{index:02}" for index in range(40)]
+    with Recorder(tmp_path, budget=40) as recorder:
+        for index, name in enumerate(names):
+            recorder.push(name, name.encode(), score=1.0 + index)
+        recorder.end()
+    journal = tmp_path / "journal.bin"
+    data = bytearray(journal.read_bytes())
+    data[RECORD_BYTES * 11 + 100] ^= 1
+    journal.write_bytes(bytes(data) + b"torn")
+    for _ in range(2):
+        with Recorder(tmp_path, budget=40) as recorder:
+            kept = {decision.id for decision in recorder.kept()}
+            assert kept == {*names} - {"10"}
+            assert all(recorder.path_of(name).read_bytes() == name.encode() for name in kept)
+    with Recorder(tmp_path, budget=40) as recorder:
+        recorder.push("10", b"10", score=5.0)
+        recorder.end()
+    with Recorder(tmp_path, budget=40) as recorder:
+        assert {decision.id for decision in recorder.kept()} == {*names}
+
+
 def test_files_of_someone_else_are_never_removed(tmp_path):
     own = tmp_path / "frames/holiday/1.jpg"
     own.parent.mkdir(parents=True)
