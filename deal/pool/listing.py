@@ -253,10 +253,12 @@ def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
                     f"{_names(names[index])} gives the id {item_id!r} twice; name each once"
                 )
             if other is not None:
+                remedy = "pass a common parent folder or a manifest with ids of its own"
+                if names[index].lower().endswith(_NAMED):  # folders are not searched for them
+                    remedy = "name them by one glob or in braces, as '{day1,day2}/trip.tar'"
                 raise PoolError(
                     f"{_names(names[other])} and {_names(names[index])} both give the id "
-                    f"{item_id!r}; name each image once, or pass a common parent folder or a "
-                    "manifest with ids of its own"
+                    f"{item_id!r}; name each image once, or {remedy}"
                 )
             seen[key] = index
             yield entry
@@ -273,7 +275,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if is_remote(name):
         if name.lower().endswith(_NAMED) and scheme_of(name) in STORES:
             files = check_far(name, found.reading)
-            return lambda: list_far(files, found.reading, found.passed, found.say)
+            return lambda: list_far(name, files, found.reading, found.passed, found.say)
         return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"
