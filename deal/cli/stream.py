@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -263,8 +264,9 @@ def _source(
     watch: bool,
     until_idle: str | None,
 ) -> _Source:
+    from deal.pool.ids import sequence_pattern
     from deal.pool.listing import Pool
-    from deal.rig.sources import Watch, read_lines
+    from deal.rig.sources import Watch, outside, read_lines
     from deal.selection.amounts import parse_duration
 
     idle = parse_duration(until_idle, "--until-idle")
@@ -277,8 +279,10 @@ def _source(
         seconds = None if idle is None else idle / 1e9
         return _Source(lambda ended: folder.frames(ended, seconds), folder.present(), True)
     if pool == ("-",):
-        return _Source(lambda ended: read_lines(sys.stdin, ended), False, True)
-    return _Source(lambda ended: Pool(list(pool), sequence_from=sequence_from), True, False)
+        pattern = None if sequence_from is None else sequence_pattern(sequence_from)
+        return _Source(partial(read_lines, sys.stdin, pattern=pattern), False, True)
+    frames = outside(pool, Pool(list(pool), sequence_from=sequence_from), output)
+    return _Source(lambda ended: frames, True, False)
 
 
 def _budget(budget: str, max_bytes: str | None) -> tuple[int, str | None]:

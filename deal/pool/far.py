@@ -54,21 +54,30 @@ def check_far(name: str, reading: Reading) -> list[str]:
 
 
 def list_far(
-    files: list[str], reading: Reading, passed: Counter[str], say: Callable[[str], None]
+    name: str,
+    files: list[str],
+    reading: Reading,
+    passed: Counter[str],
+    say: Callable[[str], None],
 ) -> Iterator[PoolItem | FailedItem]:
-    """List the images of files and globs of files in a store, in their order."""
+    """List the images of files and globs of files in a store, in their order.
+
+    Ids of files in braces begin, as on this machine, below the folder that precedes the braces.
+    """
+    root = f"{name[: name.index('{')].rpartition('/')[0]}/" if "{" in name else None
 
     def listed(file: PoolItem) -> tuple[list[PoolItem | FailedItem], Counter[str], list[str]]:
         own: Counter[str] = Counter()
         said: list[str] = []
-        entries = list_inside(file.uri, id_to_path(file.id), reading, own, said.append)
+        relative = id_to_path(file.id) if root is None else file.uri.removeprefix(root)
+        entries = list_inside(file.uri, relative, reading, own, said.append)
         return list(entries), own, said
 
     with ThreadPoolExecutor(_INDEXED, "deal-index") as executor:
         found = (
             entry
-            for name in files
-            for entry in list_store(name, reading.endpoint_url, Counter(), _suffix_of(name))
+            for one in files
+            for entry in list_store(one, reading.endpoint_url, Counter(), _suffix_of(one))
         )
         for _, (entries, own, said) in ordered(executor, listed, found, 2 * _INDEXED):
             passed.update(own)

@@ -65,15 +65,16 @@ class Pool:
     """The images of some sources: to be counted, and listed in the order of the sources.
 
     Each iteration lists the sources anew and gives a :class:`PoolItem` per image. Its id is the
-    path relative to the pool root: the folder itself, the part of a glob before the first ``*``,
-    ``?`` or ``[``, the folder of a single image, or the manifest's folder. A folder that cannot be
-    listed is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or
-    not a regular file is one too.
+    path relative to the pool root: the folder itself, the folders of a glob before the first
+    wildcard, the folder of a single image, or the manifest's folder. A folder that cannot be listed
+    is a :class:`FailedItem` (``io``) whose id ends with ``/``; an image that is missing or not a
+    regular file is one too.
 
     Parameters
     ----------
     sources : path or sequence of paths
-        An existing path is taken as it is; otherwise one with ``*``, ``?`` or ``[`` is a glob.
+        An existing path, or the folders with which it begins, are taken as they are; otherwise one
+        with ``*``, ``?`` or ``[`` is a glob.
     sequence_from : str, optional
         Regular expression searched in each id; its first group is the sequence of images whose
         manifest names none.
@@ -252,10 +253,12 @@ def _unique(names: list[str], opened: list[Callable[[], _Listing]]) -> _Listing:
                     f"{_names(names[index])} gives the id {item_id!r} twice; name each once"
                 )
             if other is not None:
+                remedy = "pass a common parent folder or a manifest with ids of its own"
+                if names[index].lower().endswith(_NAMED):  # folders are not searched for them
+                    remedy = "name them by one glob or in braces, as '{day1,day2}/trip.tar'"
                 raise PoolError(
                     f"{_names(names[other])} and {_names(names[index])} both give the id "
-                    f"{item_id!r}; name each image once, or pass a common parent folder or a "
-                    "manifest with ids of its own"
+                    f"{item_id!r}; name each image once, or {remedy}"
                 )
             seen[key] = index
             yield entry
@@ -272,7 +275,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if is_remote(name):
         if name.lower().endswith(_NAMED) and scheme_of(name) in STORES:
             files = check_far(name, found.reading)
-            return lambda: list_far(files, found.reading, found.passed, found.say)
+            return lambda: list_far(name, files, found.reading, found.passed, found.say)
         return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"
@@ -300,7 +303,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
             f"({', '.join(CONTAINER_SUFFIXES)})"
         )
     parts = name.split("/")
-    fixed = next((i for i, part in enumerate(parts) if re.search(r"[*?[]", part)), None)
+    fixed = _first_wild(parts)
     if fixed is None and "{" in name:
         return _braces(name, found)
     if fixed is None:
@@ -317,6 +320,14 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
     if pattern[-1].lower().endswith(_NAMED):
         return lambda: _containers(root, pattern, found)
     return lambda: _walk(root, pattern, found.passed)
+
+
+def _first_wild(parts: list[str]) -> int | None:
+    """Which part of a path is the first with a wildcard; folders that exist are what they say."""
+    for place, part in enumerate(parts):
+        if re.search(r"[*?[]", part) and not os.path.isdir("/".join(parts[: place + 1])):
+            return place
+    return None
 
 
 def _braces(name: str, found: _Found) -> Callable[[], _Listing]:

@@ -50,6 +50,7 @@ __all__ = [
     "Describing",
     "ManifestRow",
     "ParquetRows",
+    "path_of_uri",
     "read_manifest",
 ]
 
@@ -282,7 +283,10 @@ class _Columns:
 
 
 def _row(path: str, folder: str, line: int, uri: Any, said: Described) -> ManifestRow:
-    local = _local_path(path, line, uri)
+    try:
+        local = path_of_uri(uri)
+    except ValueError as error:
+        raise malformed(path, line, str(error)) from error
     if is_remote(local):
         return _described(local, local, said, line)
     absolute = os.path.normpath(os.path.join(folder, local))
@@ -327,22 +331,23 @@ def _text_value(path: str, line: int, name: str, value: Any) -> str:
     return text
 
 
-def _local_path(path: str, line: int, value: Any) -> str:
+def path_of_uri(value: Any) -> str:
+    """A path in ``os.fsdecode`` form, or an address, that a value of ``uri`` means; ValueError."""
     uri = os.fsdecode(value) if isinstance(value, bytes) else value
     if uri is None or uri == "" or uri != uri:
-        raise malformed(path, line, "no 'uri'")
+        raise ValueError("no 'uri'")
     if not isinstance(uri, str) or "\0" in uri:
-        raise malformed(path, line, f"'uri' is {uri!r}, not a path")
+        raise ValueError(f"'uri' is {uri!r}, not a path")
     try:
         raw = os.fsencode(uri)
     except UnicodeEncodeError as error:
-        raise malformed(path, line, f"'uri' is {uri!r}, not a path") from error
+        raise ValueError(f"'uri' is {uri!r}, not a path") from error
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     if scheme is None or scheme[1].lower() in REMOTE:
         return uri
     if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
-        raise malformed(path, line, f"{uri!r} is neither a path nor file:///path nor s3://…")
+        raise ValueError(f"{uri!r} is neither a path nor file:///path nor s3://…")
     local = os.fsdecode(unquote_to_bytes(raw[7:]))
     if "\0" in local:
-        raise malformed(path, line, f"'uri' is {uri!r}, not a path")
+        raise ValueError(f"'uri' is {uri!r}, not a path")
     return local

@@ -29,6 +29,8 @@ from deal.pool.tiff_page import (
     JPEG,
     JPEG_TABLES,
     LZW,
+    NONE,
+    PLANAR,
     WIDTH,
     Page,
     check_inflates,
@@ -43,6 +45,7 @@ _MODES = {
     "u1": "L", "u2": "I;16", "i2": "I;16S", "u4": "I", "i4": "I",
     "f2": "F;16", "f4": "F", "f8": "F;64",
 }  # fmt: skip
+_MOST_SAMPLES = 6  # of a pixel, for Pillow
 # No encoder writes so many zero bytes: it would have coded a run of them.
 _LZW_ZEROS = bytes(32)
 
@@ -58,13 +61,17 @@ def decode_tiff(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
         raise damaged("its directory cannot be read")
     check_size(page.get(WIDTH, 0), page.get(HEIGHT, 0), max_pixels)
     orientation = page.orientation
+    if _is_beyond_pillow(page):
+        if not page.can_read():
+            raise _not_supported(page)
+        return _decoded(*_colour(page), orientation)
     if page.is_grey and page.can_read() and (page.kind != "u1" or page.samples == 2):
         return _decoded(*_grey(page.read()[..., 0], page), orientation)
     try:
         file = _Tiff(BytesIO(data))
     except Exception as error:
         if not page.can_read():
-            if "unknown" in str(error) or not page.knows_compression:
+            if "unknown" in str(error) or not page.knows_compression or page.samples > 4:
                 raise _not_supported(page) from error
             raise
         return _decoded(*_colour(page), orientation)
@@ -74,6 +81,18 @@ def decode_tiff(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) 
             raise _not_supported(page)
         return _decoded(*_grey(np.asarray(file), page), orientation)
     return _decoded(*loaded(file, max_pixels), orientation)
+
+
+def _is_beyond_pillow(page: Page) -> bool:
+    """Whether Pillow would take planes of colour for something else, or names no layout.
+
+    It reads plain planes as bytes, whatever their width.
+    """
+    if page.is_grey or page.samples == 1:
+        return False
+    apart = page.get(PLANAR, 1) == 2
+    wide = page.compression == NONE and page.kind != "u1"
+    return page.samples > _MOST_SAMPLES or (apart and (wide or page.samples > 4))
 
 
 def tiff_size(data: bytes) -> tuple[int, int]:
@@ -112,11 +131,13 @@ def _colour(page: Page) -> tuple[NDArray[np.uint8], str]:
     values = page.read()
     if page.is_grey:
         return _grey(values[..., 0], page)
+    mode = ("RGBA" if page.samples == 4 else "RGB") + (";16" if page.kind == "u2" else "")
+    mode += ";animated" if page.has_more else ""
     if page.kind == "u2":  # the high byte, as Pillow does
-        return (values >> 8).astype(np.uint8), "RGB;16"
+        return (values[..., :3] >> 8).astype(np.uint8), mode
     if page.kind != "u1":
         raise _not_supported(page)
-    return values, "RGB"
+    return values[..., :3], mode
 
 
 def _check_codec(page: Page) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deal.errors import ItemError
 
-__all__ = ["DEFLATE", "JPEG", "LZW", "Page", "check_inflates", "damaged"]
+__all__ = ["DEFLATE", "JPEG", "LZW", "NONE", "PLANAR", "Page", "check_inflates", "damaged"]
 
 NONE, LZW, JPEG, DEFLATE = 1, 5, 7, (8, 32946)
 _COMPRESSIONS = {
@@ -39,7 +39,8 @@ _NAMES = {"u": "uint", "i": "int", "f": "float"}
 WIDTH, HEIGHT, BITS, COMPRESSION, INTERPRETATION = 256, 257, 258, 259, 262
 FILL_ORDER, OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS = 266, 273, 274, 277, 278, 279
 PLANAR, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 284, 317, 322, 323, 324, 325
-FORMAT, JPEG_TABLES = 339, 347
+EXTRA, FORMAT, JPEG_TABLES = 338, 339, 347
+_PREMULTIPLIED = 1  # alpha
 _SHORT, _LONG = 3, 4
 
 
@@ -121,6 +122,15 @@ class Page:
         return self.get(INTERPRETATION, 0) in (0, 1) and self.samples in (1, 2)
 
     @property
+    def is_rgb(self) -> bool:
+        """RGB, perhaps with more bands, of which none has been multiplied with the colours."""
+        return (
+            self.get(INTERPRETATION, -1) == 2
+            and self.samples >= 3
+            and _PREMULTIPLIED not in self.all(EXTRA)
+        )
+
+    @property
     def compression(self) -> int:
         """As numbered by TIFF; 1 is none."""
         return self.get(COMPRESSION, NONE)
@@ -150,7 +160,9 @@ class Page:
         alpha = " with alpha" if self.is_grey and self.samples == 2 else ""
         compression = _COMPRESSIONS.get(self.compression, f"compression {self.compression}")
         packed = "" if self.compression == NONE else f", {compression}"
-        return f"{_NAMES.get(letter, 'complex')}{bits} {colour}{alpha} TIFF{packed}"
+        many = self.samples > 4 or (photometric in (0, 1) and self.samples > 2)
+        bands = f" of {self.samples} bands" if many else ""
+        return f"{_NAMES.get(letter, 'complex')}{bits} {colour}{alpha} TIFF{bands}{packed}"
 
     def can_read(self) -> bool:
         """Whether :meth:`read` knows such a page."""
@@ -159,7 +171,7 @@ class Page:
             and (self.compression == NONE or self.compression in DEFLATE)
             and self.get(FILL_ORDER, 1) == 1
             and self.get(PREDICTOR, 1) in (1, 2, 3)
-            and (self.is_grey or (self.get(INTERPRETATION, -1) == 2 and self.samples == 3))
+            and (self.is_grey or self.is_rgb)
             and self.kind in (("f2", "f4", "f8") if self.get(PREDICTOR, 1) == 3 else _ALL_KINDS)
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import time
 
@@ -25,13 +26,13 @@ class LinkCommand:
     Attributes
     ----------
     failures : int
-        How often the command ended with another code than 0. It then gets the frame once more,
-        after a pause that doubles from a second to a minute.
+        How often the command ended with another code than 0, or could not start. It then gets the
+        frame once more, after a pause that doubles from a second to a minute.
 
     Raises
     ------
     UsageError
-        The command is empty, or a quote is missing.
+        The command is empty, its program is not there, or a quote is missing.
     """
 
     def __init__(self, recorder: Recorder, command: str) -> None:
@@ -41,6 +42,11 @@ class LinkCommand:
             raise UsageError(f"--link {command!r}: {error}; close the quote") from None
         if not self._words:
             raise UsageError("--link is empty: give a command, such as 'rclone copy {} remote:'")
+        if shutil.which(self._words[0]) is None:
+            raise UsageError(
+                f"--link cannot start {self._words[0]}: it is not there, or may not be executed; "
+                "give a command that is there"
+            )
         if not any("{}" in word for word in self._words):
             self._words.append("{}")
         self._recorder = recorder
@@ -66,10 +72,8 @@ class LinkCommand:
         words = [word.replace("{}", path) for word in self._words]
         try:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
-        except OSError as error:
-            raise UsageError(
-                f"--link cannot start {words[0]}: {error.strerror}; give a command that is there"
-            ) from error
+        except OSError:  # no memory or no files for the moment: a trip goes on
+            self._failed()
 
     def finish(self) -> None:
         """Wait for the frame that is being sent; raises OutputError."""
@@ -82,6 +86,9 @@ class LinkCommand:
             self._recorder.sent(self._sending)
             self._pause = _FIRST_PAUSE
         else:
-            self.failures += 1
-            self._again = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._failed()
+
+    def _failed(self) -> None:
+        self.failures += 1
+        self._again = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)

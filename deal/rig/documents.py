@@ -8,6 +8,7 @@ from typing import Any
 
 from deal.acquisitions import Bound
 from deal.machine.files import write_text
+from deal.pool.ids import path_to_id
 from deal.rig.recorder import Recorder
 from deal.selection.document import Selection, quote
 from deal.selection.stream import Decision, number_of
@@ -29,7 +30,7 @@ def write_selection(
         {
             "id": pa.array([d.id for d in kept], pa.large_string()),
             "score": pa.array([d.score for d in kept], pa.float64()),
-            "uri": pa.array([os.fspath(recorder.path_of(d.id)) for d in kept], pa.string()),
+            "uri": pa.array([_uri(recorder, d.id) for d in kept], pa.string()),
             "region": pa.nulls(len(kept), pa.int32()),
             "polygon": pa.nulls(len(kept), pa.string()),
             "cost": pa.array([1.0] * len(kept), pa.float64()),
@@ -48,6 +49,10 @@ def write_selection(
         "selected": len(kept),
     }
     Selection(table, head).write(recorder.folder)
+
+
+def _uri(recorder: Recorder, frame_id: str) -> str:
+    return path_to_id(os.fspath(recorder.path_of(frame_id).absolute()))
 
 
 def write_decisions(recorder: Recorder, order: Sequence[str], failed: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from deal.machine.files import sync_folder
@@ -77,25 +78,33 @@ class Journal:
     Parameters
     ----------
     path : Path
-        Made if it does not exist. What follows the last whole record is cut off.
+        Made if it does not exist. What follows the last record that is read is cut off.
+    passing : bool
+        Pass over damaged records behind the first, as long as whole ones follow: for frames that do
+        not come again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, passing: bool = False) -> None:
         new = not path.exists()
         self._file = open(path, "r+b" if not new else "w+b", buffering=0)  # noqa: SIM115
         if new:
             sync_folder(path.parent)
         self._count = 0
         self._waiting: list[bytes] = []  # records that could not be written yet
-        self.records: list[Record] = list(self._read())
+        self.records: list[Record] = list(self._read(passing))
         self._file.truncate(self._count * RECORD_BYTES)
         self._file.seek(self._count * RECORD_BYTES)
 
-    def _read(self) -> Iterator[Record]:
+    def _read(self, passing: bool) -> Iterator[Record]:
         with open(self._file.fileno(), "rb", closefd=False) as file:
-            while (record := Record.decoded(file.read(RECORD_BYTES), self._count)) is not None:
-                self._count += 1
-                yield record
+            for number in count():
+                data = file.read(RECORD_BYTES)
+                record = Record.decoded(data, number)
+                if record is not None:
+                    self._count = number + 1
+                    yield record
+                elif not (passing and number and data):
+                    return
 
     def append(self, record: Record) -> None:
         """Add a record; :meth:`sync` writes it."""

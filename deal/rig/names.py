@@ -1,8 +1,9 @@
 """Names of files for ids of frames: readable, one per id, and none inside another.
 
-An id is a path below ``frames``. Letters, digits and usual signs stay; all else is written as
-``%XX`` per byte. An id may be the folder of another (``a`` and ``a/b.jpg``), so names tell files
-from folders: a folder's dots are written as ``%2E``, and a file has a dot or ends with ``%``.
+An id is a path below ``frames``. What can be printed stays, but for signs of ASCII that file
+systems or shells take for something else; all else is written as ``%XX`` per byte. An id may be
+the folder of another (``a`` and ``a/b.jpg``), so names tell files from folders: a folder's dots are
+written as ``%2E``, and a file has a dot or ends with ``%``.
 
 ======================  ========================
 id                      file below ``frames``
@@ -55,6 +56,8 @@ def file_parts(frame_id: str) -> list[str]:
 
 def _shown(character: str) -> str:
     if character.isalnum() or character in _SAFE:
+        return character
+    if character.isprintable() and not character.isascii():  # signs that belong to letters, too
         return character
     return quote(character.encode("utf-8", "surrogatepass"), safe="")
 

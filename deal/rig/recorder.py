@@ -54,7 +54,8 @@ class Recorder:
     Raises
     ------
     UsageError
-        The folder was begun with other rules, or another process records into it.
+        The folder was begun with other rules, its ``frames`` holds files of someone else, or
+        another process records into it.
     OutputError
         The folder cannot be written.
     """
@@ -82,7 +83,7 @@ class Recorder:
                     raise UsageError(
                         f"{self.folder} is recorded into by another process: end it first"
                     )
-                self._journal = Journal(self.folder / "journal.bin")
+                self._journal = Journal(self.folder / "journal.bin", passing=coming is False)
                 opened.callback(self._journal.close)
                 self._places = Places(self.folder / "places.jsonl")
                 found = recover(
@@ -122,8 +123,9 @@ class Recorder:
     ) -> list[Decision]:
         """Take a frame with the content of its file; return what was decided, and is on disk.
 
-        Parameters are those of `Stream.push`. A frame that is known already is not pushed again,
-        but its data is taken where it is missing after a restart.
+        Parameters are those of `Stream.push`; ``data`` is copied unless it is bytes. A frame that
+        is known already is not pushed again, but its data is taken where it is missing after a
+        restart.
 
         Raises
         ------
@@ -134,6 +136,7 @@ class Recorder:
             call tries again to write it.
         """
         self.path_of(frame_id)  # refuses a name that is too long
+        data = _content(data)
         frame = self._stream.frame(
             frame_id,
             score=score,
@@ -341,3 +344,15 @@ class Recorder:
         return OutputError(
             f"cannot write to {self.folder}: {error.strerror}; what is kept so far is safe"
         )
+
+
+def _content(data: object) -> bytes:
+    """The content of a file as bytes that nobody else changes; UsageError for what is none."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return memoryview(data).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(
+            f"data is the content of an image file, as bytes, not {type(data).__name__}"
+        ) from None

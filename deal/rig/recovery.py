@@ -60,13 +60,20 @@ def recover(
     Raises
     ------
     UsageError
-        The journal was begun with other rules.
+        The journal was begun with other rules, or files lie in ``frames`` that no journal knows.
     OSError
         The folder cannot be written.
     """
     text = json.dumps(asdict(rules), default=str, sort_keys=True)
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     records = journal.records
+    found = files.found()
+    if not records and found:
+        path, _ = min(found.values())
+        raise UsageError(
+            f"{folder / 'frames'} holds files that no trip kept, such as {path.name}, and a trip "
+            "removes what it does not keep: choose another folder"
+        )
     if not records:
         journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, 0, 0, None)))
         journal.sync()
@@ -75,7 +82,6 @@ def recover(
             f"{folder} was recorded with other rules: choose another folder, or the rules "
             "that it began with"
         )
-    found = files.found()
     names = {number: name for number, (_, name) in found.items()}
     lost = {record.frame.number for record in records if record.kind == LOST}
     while True:

@@ -1,25 +1,30 @@
 """Frames that come while the command runs: JSON lines on a pipe, and files in a watched folder."""
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH118
+# ruff: noqa: PTH118, PTH120
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from io import UnsupportedOperation
 from typing import IO, NamedTuple
 
 from deal.errors import PoolError, UsageError
 from deal.pool.formats import IMAGE_SUFFIXES
-from deal.pool.ids import path_to_id, sequence_pattern
+from deal.pool.ids import id_to_path, path_to_id, sequence_pattern
 from deal.pool.locator import LocalFile, locate
-from deal.types import PoolItem
+from deal.pool.manifest import path_of_uri
+from deal.pool.schemes import is_remote
+from deal.types import FailedItem, PoolItem
 
-__all__ = ["Watch", "read_lines"]
+__all__ = ["Watch", "outside", "read_lines"]
 
 _KEYS = {"uri": str, "id": str, "sequence": str, "camera": str, "timestamp_ns": int}
 _WAIT = 0.1  # seconds between looks at whether to end
@@ -29,29 +34,42 @@ _UNSURE_NS = 2 * 10**9
 
 
 def read_lines(
-    file: IO[str], ended: Callable[[], bool] = lambda: False
+    file: IO[str],
+    ended: Callable[[], bool] = lambda: False,
+    *,
+    pattern: re.Pattern[str] | None = None,
 ) -> Iterator[PoolItem | None]:
     """Read frames from JSON, one object per line; None where none has come for a moment.
 
-    ``uri`` is a path; ``id`` (by default the uri), ``timestamp_ns``, ``sequence`` and ``camera``
-    may be there.
+    ``uri`` is what it is in a manifest, a path from the current folder; ``id`` (by default the
+    uri), ``timestamp_ns``, ``sequence`` and ``camera`` may be there.
 
     Parameters
     ----------
     file : text file
     ended : callable
         Asked again and again; True ends the frames.
+    pattern : re.Pattern, optional
+        Tells the sequence from the id, for frames that have none.
 
     Raises
     ------
     PoolError
         A line is not such an object.
     """
-    for number, line in enumerate(_lines(file, ended), 1):
+    number = 0
+    for line in _lines(file, ended):
         if line is None:
             yield None
-        elif line.strip():
-            yield _item(line, number)
+            continue
+        number += 1
+        line = line.removeprefix("\ufeff") if number == 1 else line
+        if line.strip():
+            item = _item(line, number)
+            if pattern is not None and item.sequence is None:
+                match = pattern.search(item.id)
+                item = item if match is None else replace(item, sequence=match[1])
+            yield item
 
 
 def _lines(file: IO[str], ended: Callable[[], bool]) -> Iterator[str | None]:
@@ -93,7 +111,14 @@ def _item(line: str, number: int) -> PoolItem:
             f"line {number}: {wrong[0] if wrong else 'uri'} is missing or of another type: "
             'write {"uri": "a.jpg", "timestamp_ns": 1700000000000000000}'
         )
-    uri = given["uri"]
+    try:
+        path = path_of_uri(given["uri"])
+        for name in ("id", "sequence", "camera"):
+            if not _is_utf8(given.get(name) or ""):
+                raise ValueError(f"{name!r} is {given[name]!r}, which is not UTF-8")
+    except ValueError as error:
+        raise PoolError(f"line {number}: {error}") from None
+    uri = path if is_remote(path) else path_to_id(path)
     return PoolItem(
         id=given.get("id") or uri,
         uri=uri,
@@ -105,9 +130,60 @@ def _item(line: str, number: int) -> PoolItem:
     )
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _Seen(NamedTuple):
     size: int
     mtime_ns: int
+
+
+def outside(
+    sources: Sequence[str], items: Iterable[PoolItem | FailedItem], output: str
+) -> Iterator[PoolItem | FailedItem]:
+    """The items of a pool, without the frames that are kept in an output below it.
+
+    Raises
+    ------
+    UsageError
+        A source lies within the frames of the output; raised by the call.
+    """
+    own = _frames_of(output)
+    for source in sources:
+        _refuse_own(source, own)
+    return (entry for entry in items if not _lies_in(own, _folder_of(entry)))
+
+
+def _folder_of(entry: PoolItem | FailedItem) -> str:
+    item = entry.item if isinstance(entry, FailedItem) else entry
+    return _real(os.path.dirname(id_to_path(item.uri)))
+
+
+@lru_cache(maxsize=256)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _frames_of(output: str) -> str:
+    return os.path.realpath(os.path.join(output, "frames"))
+
+
+def _lies_in(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _refuse_own(source: str, own: str) -> None:
+    """Raise UsageError for a source of frames that are those which a trip keeps."""
+    if _lies_in(own, os.path.realpath(source)):
+        raise UsageError(
+            f"{source} is where --output keeps its frames: choose another --output, which may lie "
+            "below the folder that frames come from"
+        )
 
 
 class Watch:
@@ -122,7 +198,7 @@ class Watch:
     ----------
     folder : str
     skip : str, optional
-        A folder that is left out: that of the output.
+        The output, whose frames are left out.
     sequence_from : str, optional
         As of `deal.select`.
 
@@ -138,7 +214,10 @@ class Watch:
         if not os.path.isdir(folder):  # noqa: PTH112
             raise UsageError(f"{folder} is not a folder: --watch needs one, which may be empty")
         self._root = folder
-        self._skip = None if skip is None else os.path.realpath(skip)
+        self._skip: set[str] = set()
+        if skip is not None:
+            self._skip = {os.path.realpath(skip), _frames_of(skip)}
+            _refuse_own(folder, _frames_of(skip))
         self._pattern = None if sequence_from is None else sequence_pattern(sequence_from)
         self._folders: dict[str, tuple[int, list[str]]] = {}  # time of change, folders within
         self._told: set[str] = set()
@@ -223,7 +302,7 @@ class Watch:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if self._skip != os.path.realpath(entry.path):
+                    if os.path.realpath(entry.path) not in self._skip:
                         inner.append(name + "/")
                 elif entry.name.lower().endswith(IMAGE_SUFFIXES) and name not in self._told:
                     self._open.setdefault(name, None)

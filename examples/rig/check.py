@@ -227,6 +227,20 @@ def check_full_disk(drive: Path, work: Path) -> str:
     return "a full disk: told, nothing lost, and the same files once there is room"
 
 
+def check_files_of_others(drive: Path, work: Path) -> str:
+    """A folder whose frames no trip kept: refused, and nothing removed."""
+    own = work / "own" / "frames" / "holiday.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    done = subprocess.run(
+        command(drive, work / "own", *RULES), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done
+    assert "holds files that no trip kept" in done.stderr
+    assert own.read_bytes() == b"mine"
+    return "a folder with files of someone else: refused, nothing removed"
+
+
 def check_onnxruntime(headers: Path, work: Path) -> str:
     """The bundled int8 model through ONNX Runtime's C API: every score has the bits of deal's."""
     import onnxruntime
@@ -286,6 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(check_kept(drive, work))
         print(check_kills(drive, work, given.kills, given.seed))
         print(check_full_disk(drive, work))
+        print(check_files_of_others(drive, work))
         if given.onnxruntime_headers is None:
             print("skipped: ONNX Runtime's C API, whose headers no wheel has; they are in its")
             print("releases: --onnxruntime-headers onnxruntime-linux-x64-1.27.0/include")

@@ -111,7 +111,7 @@ void write_selection(const Recorder& recorder, const fs::path& output) {
   int rank = 0;
   for (const Kept& kept : recorder.kept()) {
     text += std::to_string(++rank) + ',' + quoted(kept.id) + ',' + shortest(kept.decision.score) +
-            ',' + quoted(recorder.path_of(kept.id).string()) + ",,,1,\n";
+            ',' + quoted(fs::absolute(recorder.path_of(kept.id)).string()) + ",,,1,\n";
   }
   replace_text(output / "selection.csv", text);
 }

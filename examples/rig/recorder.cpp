@@ -44,6 +44,10 @@ Recorder::Recorder(const fs::path& folder, const deal_stream_options& rules)
 void Recorder::replay(const deal_stream_options& rules) {
   const std::vector<Record>& records = journal_.found();
   if (records.empty()) {
+    if (!fs::is_empty(frames_)) {  // what is not kept is removed: never the files of someone else
+      throw std::runtime_error(frames_.string() +
+                               " holds files that no trip kept: choose another folder");
+    }
     Record first;
     first.kind = Kind::kRules;
     first.frame.id = digest(rules);

@@ -42,7 +42,8 @@ struct Kept {
 class Recorder {
  public:
   // Goes on where the last recorder in the folder stopped, however it stopped. Throws
-  // std::runtime_error if another process records there, or the folder was begun with other rules.
+  // std::runtime_error if another process records there, or the folder was begun with other rules
+  // or holds files that no trip kept.
   Recorder(const std::filesystem::path& folder, const deal_stream_options& rules);
 
   Need need(const std::string& id) const;

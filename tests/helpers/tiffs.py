@@ -23,12 +23,13 @@ def tiff(
     deflate: bool = False,
     predictor: int = 1,
     tile: tuple[int, int] | None = None,
+    apart: bool = False,
     tags: Mapping[int, Tag] | None = None,
 ) -> bytes:
-    """A TIFF of samples [H, W], [H, W, 2] (grey with alpha) or [H, W, 3] (RGB).
+    """A TIFF of samples [H, W], [H, W, 2] (grey with alpha) or [H, W, 3 or more] (RGB).
 
-    ``tile`` (H, W) stores tiles and not one strip. ``tags`` are further ones, or win over those
-    that are written.
+    ``tile`` (H, W) stores tiles and not one strip, ``apart`` one band after the other. ``tags`` are
+    further ones, or win over those that are written.
     """
     height, width = values.shape[:2]
     pixels = values.reshape(height, width, -1)
@@ -42,6 +43,8 @@ def tiff(
             for top in range(0, height, rows)
             for left in range(0, width, columns)
         ]
+    if apart:
+        pieces = [piece[..., band : band + 1] for band in range(samples) for piece in pieces]
     stored = [_stored(piece, order, predictor, deflate) for piece in pieces]
     head = 16 if big else 8
     offsets = [head + sum(map(len, stored[:i])) for i in range(len(stored))]
@@ -52,15 +55,17 @@ def tiff(
         257: long([height]),
         258: short([8 * dtype.itemsize] * samples),
         259: short([8 if deflate else 1]),
-        262: short([2 if samples == 3 else 0 if inverted else 1]),
+        262: short([2 if samples >= 3 else 0 if inverted else 1]),
         277: short([samples]),
         317: short([predictor]),
         339: short([_FORMATS[dtype.kind]] * samples),
         where: long(offsets),
         counts: long(list(map(len, stored))),
     }
-    if samples == 2:
-        found[338] = short([2])
+    if samples == 2 or samples > 3:
+        found[338] = short([2] if samples == 2 else [0] * (samples - 3))
+    if apart:
+        found[284] = short([2])
     if tile is None:
         found[278] = long([height])
     else:

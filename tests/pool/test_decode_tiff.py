@@ -69,6 +69,34 @@ def test_rgb_of_any_byte_order_and_size_of_file(order: str, big: bool) -> None:
     assert decoded.color_mode == "RGB;16"
 
 
+@pytest.mark.parametrize("bands", [3, 4, 5, 8])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_bands_that_lie_one_after_the_other_are_those_of_each_pixel(kind, order, bands) -> None:
+    rng = np.random.default_rng(bands)
+    pixels = rng.integers(0, 256, (13, 21, bands))
+    samples = (pixels * (257 if kind == "u2" else 1)).astype(kind)
+    layouts = [{"apart": True}, {"apart": True, "tile": (16, 16)}, {"apart": True, "deflate": True}]
+    for layout in (*layouts, {}, {"deflate": True}):
+        decoded = decode_bytes(tiff(samples, order=order, **layout))
+        np.testing.assert_array_equal(decoded.image, pixels[..., :3])
+        assert decoded.color_mode.startswith("RGB")
+
+
+def test_planes_of_other_colours_than_rgb_are_refused_instead_of_misread() -> None:
+    cmyk = np.random.default_rng(0).integers(0, 2**16, (4, 4, 4)).astype("u2")
+    tags = {262: (3, b"\5\0"), 338: (3, b"")}
+    with pytest.raises(ItemError, match="not supported: uint16 CMYK TIFF"):
+        decode_bytes(tiff(cmyk, apart=True, tags=tags))
+
+
+def test_a_picture_of_many_bands_says_how_many(capfd: pytest.CaptureFixture[str]) -> None:
+    bands = np.zeros((4, 4, 8), np.uint16)
+    with pytest.raises(ItemError, match="not supported: uint16 grey TIFF of 8 bands"):
+        decode_bytes(tiff(bands, tags={262: (3, b"\1\0")}))
+    assert capfd.readouterr().err == ""
+
+
 def test_twelve_bits_in_sixteen_come_out_dark_and_are_marked() -> None:
     grey = np.array([[0, 4095]], np.uint16)
     decoded = decode_bytes(tiff(grey))
@@ -84,6 +112,7 @@ def test_twelve_bits_in_sixteen_come_out_dark_and_are_marked() -> None:
         (np.zeros((4, 4), "u8"), "uint64 grey"),
         (np.zeros((4, 4), "i1"), "int8 grey"),
         (np.zeros((4, 4, 3), "f8"), "float64 RGB"),
+        (np.zeros((4, 4, 8), "f4"), "float32 RGB TIFF of 8 bands"),
     ],
 )
 def test_what_is_not_supported_is_called_by_its_name_and_not_damaged(

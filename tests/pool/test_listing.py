@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deal.errors import PoolError
 from deal.pool.listing import Pool
 from deal.types import FailedItem, PoolItem
 from tests.helpers.pools import ids, items, touch
@@ -212,6 +213,20 @@ def test_an_existing_name_with_wildcards_is_no_glob(tmp_path: Path) -> None:
     touch(tmp_path, "a[1].jpg", "a1.jpg", "run*/2.jpg", "run/3.jpg")
     assert ids(tmp_path / "a[1].jpg") == ["a[1].jpg"]
     assert ids(tmp_path / "run*") == ["2.jpg"]
+
+
+def test_folders_before_a_glob_are_taken_as_they_are_called(tmp_path: Path) -> None:
+    for folder in ("drive [1]/a*", "drive 1/a*", "drive [1]/ab"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.png").write_bytes(b"")
+    assert [item.id for item in Pool(tmp_path / "drive [1]/a*/*.png").listed()] == ["x.png"]
+    found = Pool(tmp_path / "drive [1]/*/*.png").listed()
+    assert [item.id for item in found] == ["a*/x.png", "ab/x.png"]
+    assert [item.id for item in Pool(tmp_path / "drive [12]/*/*.png").listed()] == [
+        "drive 1/a*/x.png"
+    ]
+    with pytest.raises(PoolError, match="does not exist"):
+        list(Pool(tmp_path / "drive [1]/y.png"))
 
 
 def test_a_glob_does_not_look_where_nothing_can_match(public_tmp: Path) -> None:

@@ -81,6 +81,21 @@ def test_a_member_of_an_archive_costs_a_request_of_its_size(
     assert gets(between) - before == 2  # its header, and it
 
 
+def test_ids_of_files_in_braces_are_those_of_files_on_this_machine(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    for name in ("t/day1/50%25.tar", "t/day2/50%25.tar"):
+        bucket.put(name, archive({"1.jpg": b"one"}))
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(archive({"1.jpg": b"one"}))
+    for names in ("{day1,day2}/50%25.tar", "day{1..2}/50%25.tar", "*/50%25.tar"):
+        far = items(f"s3://{bucket.name}/t/{names}", bucket.endpoint)
+        near = list(Pool(tmp_path / "t" / names))
+        assert [item.id for item in far] == [item.id for item in near if isinstance(item, PoolItem)]
+        assert [item.locator.read() for item in far] == [b"one"] * 2
+
+
 def test_an_archive_that_changes_under_way_is_told(bucket: Bucket) -> None:
     bucket.put("a.tar", archive({"1.jpg": b"one"}))
     (item,) = items(f"s3://{bucket.name}/a.tar", bucket.endpoint)

@@ -53,6 +53,17 @@ def reasons(*sources: str | Path) -> dict[str, str]:
     return {i: e.error for i, e in listed(*sources).items() if isinstance(e, FailedItem)}
 
 
+def test_archives_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = []
+    for day in ("day1", "day2"):
+        (tmp_path / day).mkdir()
+        paths.append(archive(tmp_path / day / "trip.tar", "a.png"))
+    with pytest.raises(PoolError, match=r"by one glob or in braces, as '\{day1,day2\}/trip\.tar'"):
+        listed(*paths)
+    for name in ("{day1,day2}/trip.tar", "*/trip.tar"):
+        assert list(listed(tmp_path / name)) == ["day1/trip.tar/a.png", "day2/trip.tar/a.png"]
+
+
 @pytest.mark.parametrize("kind", ["v7", "ustar", "oldgnu", "gnu", "pax"])
 def test_members_of_gnu_tar_are_read_where_they_lie(tmp_path: Path, kind: str) -> None:
     names = ["b/2.jpg", "a/1.PNG", "a/sp ace%41.webp", "a/notes.txt"]

@@ -131,9 +131,23 @@ def test_a_command_sends_one_file_at_a_time(tmp_path):
         for command, message in (("", "is empty"), ("cp '", "close the quote")):
             with pytest.raises(UsageError, match=message):
                 LinkCommand(recorder, command)
-        missing = LinkCommand(recorder, "no-such-command-here")
+        # Told before the trip, not at the first frame that may go.
         with pytest.raises(UsageError, match="--link cannot start no-such-command-here"):
-            missing.go_on()
+            LinkCommand(recorder, "no-such-command-here")
+
+
+def test_a_command_that_cannot_start_for_the_moment_ends_no_trip(tmp_path):
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    with Recorder(tmp_path / "near", budget=3) as recorder:
+        link = LinkCommand(recorder, str(tool))
+        push(recorder, 0)
+        tool.unlink()
+        link.go_on()
+        link.finish()
+        assert link.failures == 1
+        assert recorder.sent_ids() == []
 
 
 def _fail() -> None:

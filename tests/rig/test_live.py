@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 
 import deal
 from deal import cli
+from deal.pool.ids import id_to_path
+from deal.pool.locator import read_file
 
 DEMO = Path(deal.__file__).parent / "demo"
 MODEL = str(DEMO / "model.onnx")
@@ -85,6 +88,22 @@ def test_a_stream_keeps_the_files_that_select_picks_from_the_whole_pool(scored, 
     document = json.loads((out / "selection.json").read_text())
     assert document["selected"] == 5
     assert [row["score"] for row in document["selection"]] == desk.scores.tolist()
+
+
+def test_kept_frames_are_found_by_their_uris_from_anywhere(tmp_path, monkeypatch, capsys):
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    names = ("50%.jpg", "a%25b.jpg", "☃ x,q.jpg")
+    for name, path in zip(names, sorted(POOL.glob("*.jpg")), strict=False):
+        shutil.copy(path, pool / name)
+    monkeypatch.chdir(tmp_path)
+    assert stream("pool", *RULES, "-o", "kept") == 0
+    monkeypatch.chdir("/")
+    with (tmp_path / "kept/selection.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    for row in rows:
+        assert read_file(row["uri"]) == (pool / id_to_path(row["id"])).read_bytes()
 
 
 def test_every_frame_has_a_reason_and_a_second_run_changes_nothing(trip, tmp_path, capsys):

@@ -33,7 +33,13 @@ def test_ids_have_names_of_their_own_which_tell_the_id(first, second):
 
 
 def test_usual_ids_stay_as_they_are():
-    for name in ("drive 1/front_000123.jpg", "1700000000.25.png", "straße/#3 (a,b).jpeg"):
+    for name in (
+        "drive 1/front_000123.jpg",
+        "1700000000.25.png",
+        "straße/#3 (a,b).jpeg",
+        "हिन्दी/☃ 😀.jpg",
+        "e\u0301.jpg",
+    ):
         assert "/".join(file_parts(name)) == name
 
 
@@ -41,6 +47,7 @@ def test_names_of_earlier_versions_are_read():
     assert id_of(["a", "b"]) == "a/b"
     assert id_of(["v1.0", "%2Ehidden"]) == "v1.0/.hidden"
     assert id_of(["a", "%", "b.jpg"]) == "a//b.jpg"
+    assert id_of(["%E2%98%83.jpg"]) == "☃.jpg"
 
 
 def test_a_file_and_a_folder_of_one_name_are_both_kept(tmp_path):

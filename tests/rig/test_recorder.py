@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from deal.errors import OutputError, UsageError
@@ -142,6 +143,59 @@ def test_any_id_names_a_file_below_the_folder(frame_id, tmp_path):
         assert path.read_bytes() == b"data"
     with Recorder(tmp_path, **rules) as recorder:
         assert [d.id for d in recorder.kept()] == [frame_id]
+
+
+def test_a_damaged_record_costs_one_frame_where_none_come_again(tmp_path):
+    names = [f"{index:02}" for index in range(40)]
+    with Recorder(tmp_path, budget=40) as recorder:
+        for index, name in enumerate(names):
+            recorder.push(name, name.encode(), score=1.0 + index)
+        recorder.end()
+    journal = tmp_path / "journal.bin"
+    data = bytearray(journal.read_bytes())
+    data[RECORD_BYTES * 11 + 100] ^= 1
+    journal.write_bytes(bytes(data) + b"torn")
+    for _ in range(2):
+        with Recorder(tmp_path, budget=40) as recorder:
+            kept = {decision.id for decision in recorder.kept()}
+            assert kept == {*names} - {"10"}
+            assert all(recorder.path_of(name).read_bytes() == name.encode() for name in kept)
+    with Recorder(tmp_path, budget=40) as recorder:
+        recorder.push("10", b"10", score=5.0)
+        recorder.end()
+    with Recorder(tmp_path, budget=40) as recorder:
+        assert {decision.id for decision in recorder.kept()} == {*names}
+
+
+def test_files_of_someone_else_are_never_removed(tmp_path):
+    own = tmp_path / "frames/holiday/1.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="files that no trip kept, such as 1"):
+            Recorder(tmp_path, budget=2)
+    assert own.read_bytes() == b"mine"
+    with Recorder(tmp_path / "new", budget=2) as recorder:
+        recorder.push("a", b"data", score=1.0)
+    (tmp_path / "new/journal.bin").write_bytes(b"damaged" * 99)
+    with pytest.raises(UsageError, match="choose another folder"):
+        Recorder(tmp_path / "new", budget=2)
+    assert recorder.path_of("a").read_bytes() == b"data"
+
+
+def test_what_a_caller_does_with_its_buffer_later_changes_no_frame(tmp_path):
+    buffer = bytearray(b"first")
+    with Recorder(tmp_path, budget=2, min_gap="2s") as recorder:
+        recorder.push("a", memoryview(buffer), score=1.0, timestamp_ns=0)
+        buffer[:] = b"other"
+        recorder.push("b", np.frombuffer(b"pixels", np.uint8), score=0.5, timestamp_ns=5 * 10**9)
+        for wrong in ("text", 5, None):
+            with pytest.raises(UsageError, match="as bytes, not"):
+                recorder.push("c", wrong, score=1.0)
+        recorder.end()
+        assert recorder.path_of("a").read_bytes() == b"first"
+        assert recorder.path_of("b").read_bytes() == b"pixels"
+        assert recorder.counters.bytes == 11
 
 
 def test_a_record_is_read_back_and_a_damaged_one_is_not(tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deal.errors import UsageError
+from deal.errors import PoolError, UsageError
+from deal.pool.listing import Pool
 from deal.rig import sources
-from deal.rig.sources import Watch, read_lines
+from deal.rig.sources import Watch, outside, read_lines
 from deal.types import PoolItem
 
 LONG_AGO = 10**18
@@ -120,6 +123,64 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
         Watch(str(tmp_path / "none"))
     with pytest.raises(UsageError, match="has no group"):
         Watch(str(tmp_path), sequence_from="a")
+
+
+def test_frames_that_a_trip_keeps_are_no_new_ones(tmp_path):
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "frames/a.jpg")
+    write(tmp_path / "other/frames/b.jpg")
+    frames = Watch(str(tmp_path), skip=str(tmp_path)).frames(lambda: False)
+    assert look(frames) == []
+    assert look(frames) == ["a.jpg", "other/frames/b.jpg"]
+    assert look(frames) == []
+    (tmp_path.parent / "link").symlink_to(tmp_path)
+    for name in (tmp_path, tmp_path.parent / "link"):
+        listed = outside([str(name)], Pool(name), str(tmp_path))
+        assert [item.id for item in listed] == ["a.jpg", "other/frames/b.jpg"]
+    for inner in ("frames", "frames/a.jpg"):
+        with pytest.raises(UsageError, match="choose another --output"):
+            outside([str(tmp_path / inner)], [], str(tmp_path))
+    with pytest.raises(UsageError, match="choose another --output"):
+        Watch(str(tmp_path / "frames"), skip=str(tmp_path))
+
+
+def told(text: bytes, pattern: str | None = None) -> list[PoolItem | None]:
+    lines = io.TextIOWrapper(io.BytesIO(text), "utf-8", "surrogateescape")
+    return list(read_lines(lines, pattern=None if pattern is None else re.compile(pattern)))
+
+
+def test_a_line_names_a_file_as_a_manifest_does(tmp_path):
+    names = [b"plain.jpg", b"50%.jpg", b"a%25b.jpg", b"caf%C3%A9.jpg", b"\xff.jpg", b"5%.jpg"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    uris = [bytes(tmp_path) + b"/" + name for name in names[:-1]]
+    uris.append(b"file://" + bytes(tmp_path) + b"/%35%25.jpg")
+    text = b"\xef\xbb\xbf" + b"".join(b'{"uri": "%s"}\r\n' % uri for uri in uris)
+    found = told(text)
+    assert [item.locator.read() for item in found if item is not None] == names
+    (tmp_path / "all.jsonl").write_bytes(text)
+    assert [item.uri for item in found if item is not None] == [
+        entry.uri for entry in Pool(tmp_path / "all.jsonl") if isinstance(entry, PoolItem)
+    ]
+
+
+def test_the_sequence_of_a_line_is_its_own_or_read_from_its_id():
+    found = told(b'{"uri": "front/1.jpg"}\n{"uri": "front/2.jpg", "sequence": "own"}\n', "^(\\w+)/")
+    assert [item.sequence for item in found if item is not None] == ["front", "own"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"uri": "a.jpg", "id": "\\ud800"}', "line 2: 'id' is .*not UTF-8"),
+        (b'{"uri": "a.jpg", "camera": "\\ud800"}', "line 2: 'camera' is .*not UTF-8"),
+        (b'{"uri": "a\\u0000.jpg"}', "line 2: 'uri' is .*not a path"),
+        (b'{"uri": "ftp://a.jpg"}', "line 2: .*neither a path nor"),
+    ],
+)
+def test_a_line_that_names_no_file_is_an_error_with_its_number(line, message):
+    with pytest.raises(PoolError, match=message):
+        told(b'{"uri": "a.jpg"}\n' + line + b"\n")
 
 
 def test_lines_of_a_pipe_come_as_they_are_written(tmp_path):
