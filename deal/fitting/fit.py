@@ -278,6 +278,12 @@ def _overfit_notes(fit: NDArray[np.int64], held_out: NDArray[np.int64]) -> list[
 def _check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file")
+    model = output.with_suffix(".onnx")
+    if output.suffix == ".json" and model.exists():
+        raise OutputError(
+            f"{output} would be read as the side-car of {model}: name another file, such as "
+            f"{output.with_name(f'{output.stem}-head.json')}"
+        )
     if output.exists() and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
     temporary = output.with_name(f"_{output.name}")

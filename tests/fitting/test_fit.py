@@ -246,6 +246,10 @@ def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, t
         fit_head("no model", "no data", tmp_path)
     with pytest.raises(OutputError, match=r"cannot write .*No such file"):
         fit_head("no model", "no data", tmp_path / "nowhere/head.json")
+    model = save_model(tmp_path / "model.onnx", props=metadata())
+    with pytest.raises(OutputError, match=r"side-car of .*model\.onnx.*model-head\.json"):
+        fit_head(model, "no data", model.with_suffix(".json"), overwrite=True)
+    model.unlink()
     fit(world, path, overwrite=True)
     assert DifficultyHead.load(path).num_classes == 5
     assert sorted(each.name for each in tmp_path.iterdir()) == ["head.json"]
