@@ -22,7 +22,7 @@ from typing import Any, ForwardRef, TypeVar
 
 from deal.errors import UsageError
 
-__all__ = ["check_whole", "refuse_unknown", "takes"]
+__all__ = ["check_whole", "plain", "refuse_unknown", "takes"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def takes(
             for name in given.keys() & refused.keys():
                 raise UsageError(f"{target.__name__} has no option {name!r}; {refused[name]}")
             refuse_unknown(target.__name__, given, known, otherwise)
-            return function(*args, **{name: _plain(value) for name, value in given.items()})
+            return function(*args, **{name: plain(value) for name, value in given.items()})
 
         shown = own.replace(parameters=[*named, *options.values()])
         call.__signature__ = shown  # type: ignore[attr-defined]
@@ -96,10 +96,10 @@ def check_whole(least: int, **values: Any) -> None:
             raise UsageError(f"{name} must be at least {least}, not {value}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A number of NumPy as Python's: it is stored as JSON and handed to native code."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     is_number = hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
     return value.item() if is_number else value
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal import _options
 from deal._version import __version__
 from deal.engines import open_engine
 from deal.errors import OutputError, PoolError, UsageError
@@ -113,6 +114,8 @@ def fit_head(
     OutputError
         The head file is there already or cannot be written; before any work.
     """
+    # Numbers of NumPy could not be written into the head file, after all the work.
+    pixels, seed, ignore_index = map(_options.plain, (pixels, seed, ignore_index))
     if pixels < 1000:
         raise UsageError(f"--pixels {pixels}: at least 1000 are needed for a fit")
     if seed < 0:

@@ -236,6 +236,14 @@ def test_an_image_that_does_not_fit_the_model_is_named(tmp_path):
         fit_head(model, tmp_path, tmp_path / "head.json", pixels=2000)
 
 
+def test_numbers_of_numpy_give_the_same_file(world, tmp_path):
+    files = []
+    for kind in (int, np.int64):
+        files.append(tmp_path / f"{kind.__name__}.json")
+        fit_head(*world, files[-1], pixels=kind(2000), seed=kind(3), ignore_index=kind(255))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, tmp_path):
     path = tmp_path / "head.json"
     path.write_text("mine")
