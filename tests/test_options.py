@@ -37,6 +37,7 @@ def test_a_head_that_is_neither_file_nor_head_is_a_usage_error(model):
         deal.Scorer(model, device="cpu", difficulty_head={"gamma": 1})
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_stored_and_select_as_pythons_do(model, tmp_path):
     pool = write_pool(tmp_path / "pool", 6)
     ids = []

@@ -236,6 +236,7 @@ def test_an_image_that_does_not_fit_the_model_is_named(tmp_path):
         fit_head(model, tmp_path, tmp_path / "head.json", pixels=2000)
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_give_the_same_file(world, tmp_path):
     files = []
     for kind in (int, np.int64):
