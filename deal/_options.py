@@ -22,7 +22,7 @@ from typing import Any, ForwardRef, TypeVar
 
 from deal.errors import UsageError
 
-__all__ = ["refuse_unknown", "takes"]
+__all__ = ["check_whole", "plain", "refuse_unknown", "takes"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def takes(
             for name in given.keys() & refused.keys():
                 raise UsageError(f"{target.__name__} has no option {name!r}; {refused[name]}")
             refuse_unknown(target.__name__, given, known, otherwise)
-            return function(*args, **given)
+            return function(*args, **{name: plain(value) for name, value in given.items()})
 
         shown = own.replace(parameters=[*named, *options.values()])
         call.__signature__ = shown  # type: ignore[attr-defined]
@@ -83,6 +83,25 @@ def takes(
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def check_whole(least: int, **values: Any) -> None:
+    """Raise UsageError unless each value is None or a whole number from ``least`` on."""
+    for name, value in values.items():
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UsageError(f"{name} must be a whole number, not {value!r}")
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, not {value}")
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy as Python's: it is stored as JSON and handed to native code."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    is_number = hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
+    return value.item() if is_number else value
 
 
 def refuse_unknown(

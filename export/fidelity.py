@@ -131,6 +131,7 @@ class FidelityGate:
     ) -> None:
         self._images = images
         self._inputs = Inputs(reference.spec, "input")
+        self._path = reference.spec.path
         self._logits: list[NDArray[np.float16]] = []
         self._names = compared_scores(reference)
         columns: list[dict[str, Any]] = []
@@ -154,6 +155,12 @@ class FidelityGate:
         same = cells = 0
         squares = np.zeros(2)
         for (logits, row), expected in zip(self._run(engine, progress), self._logits, strict=True):
+            if logits.shape != expected.shape:
+                shapes = ["×".join(map(str, each.shape[1:])) for each in (logits, expected)]
+                raise ModelError(
+                    f"model {engine.spec.path} gives logits of {shapes[0]} (classes×h×w), and the "
+                    f"float32 one {self._path} of {shapes[1]}: give the same network converted"
+                )
             rows.append(row)
             same += int((logits.argmax(1) == expected.argmax(1)).sum())
             cells += logits[:, 0].size
@@ -171,6 +178,12 @@ class FidelityGate:
             groups, failures = self._inputs.groups([image])
             if failures:
                 raise UsageError(f"held-out image {count}: {failures[0].message}")
+            height, width = groups[0].images[0].shape[:2]
+            if engine.spec.input_size not in (None, (height, width)):
+                raise ModelError(
+                    f"model {engine.spec.path} takes images of another size than the float32 one "
+                    f"{self._path}, {height}×{width}: give the same network converted"
+                )
             output = on_host(engine.infer(np.stack(groups[0].images)))
             logits = np.asarray(output.logits, np.float32)
             if not np.isfinite(logits).all():

@@ -7,14 +7,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from deal.errors import OutputError
+from deal.errors import ModelError, OutputError
 from deal.machine.working import working_folder
+from deal.model.keys import checked
+from deal.model.record import ModelSpec
 from deal.model.spec import METADATA_KEY
+from deal.model.strict_json import read_json_object
 
 __all__ = ["is_large", "new_file", "save", "write_model"]
 
@@ -25,13 +29,22 @@ _INLINE = 1024  # bytes; smaller tensors stay in the model, where graphs look th
 
 
 @contextmanager
-def new_file(output: Path) -> Iterator[Path]:
+def new_file(output: Path, contract: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Give a temporary path, and rename it to ``output`` if nothing is raised.
+
+    Parameters
+    ----------
+    output : Path
+    contract : mapping, optional
+        What the model will state of itself. A file ``OUTPUT.json`` that says otherwise is refused,
+        since whoever opens the model reads it too, and it has the last word.
 
     The temporary file has the name of ``output``, in a folder of its own, so that a model finds its
     weights before and after. Weights beside it, in ``NAME.data`` (:func:`save`), go along. Raises
     OutputError before the body runs where the file cannot be written.
     """
+    if contract is not None:
+        _check_side_car(output, contract)
     with ExitStack() as stack:
         with _writing(output):
             if output.is_dir():
@@ -81,6 +94,29 @@ def write_model(path: Path, model: onnx.ModelProto, contract: Mapping[str, Any])
     values = {METADATA_KEY: json.dumps(contract, ensure_ascii=False)}
     onnx.helper.set_model_props(model, values)
     save(path, model)
+
+
+def _check_side_car(output: Path, contract: Mapping[str, Any]) -> None:
+    side_car = output.with_suffix(".json")
+    if not side_car.exists():
+        return
+    states = {item.name: item.default for item in fields(ModelSpec)}
+    states |= checked(contract, f"contract of {output}")
+    try:
+        says = checked(read_json_object(side_car, "side-car"), str(side_car))
+    except ModelError as error:
+        problem = f"it would be refused ({error})"
+    else:
+        says.pop("format", None)
+        # Where a model comes from decides how some are computed, and each export adds to it.
+        other = [key for key in says if key == "provenance" or says[key] != states.get(key)]
+        if not other:
+            return
+        problem = f"its {', '.join(other)} would replace what the model itself states"
+    raise OutputError(
+        f"{side_car} is read as the side-car of {output}, and {problem}: remove or rename it (an "
+        "exported model needs none), or give --output another name"
+    )
 
 
 @contextmanager

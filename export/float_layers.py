@@ -92,8 +92,9 @@ def rewrite(model: str | Path, output: str | Path) -> list[str]:
     network = onnx.load(model)
     layers = kept_in_float(network)
     check(network)
-    with new_file(output) as temporary:
-        write_model(temporary, network, contract_values(model))
+    contract = contract_values(model)
+    with new_file(output, contract) as temporary:
+        write_model(temporary, network, contract)
         written = OnnxRuntimeEngine(temporary)
         noise = engine.noise(engine.spec.batch or 1)
         ours, theirs = (item.infer(noise).logits for item in (written, engine))

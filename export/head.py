@@ -53,5 +53,5 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
         "difficulty_head": chosen.to_dict(),
         "provenance": provenance,
     }
-    with new_file(Path(output)) as temporary:
+    with new_file(Path(output), contract) as temporary:
         write_model(temporary, onnx.load(model), contract)

@@ -144,9 +144,8 @@ def export_hf(
         preparation.module(),
         max(size or (_SIDE,)),
     )
-    spec = module_spec(rgb, metadata, Path(output))
-    check_inputs(checkpoint, preparation, spec, checked)
-    with new_file(Path(output)) as temporary:
+    with new_file(Path(output), metadata) as temporary:
+        check_inputs(checkpoint, preparation, module_spec(rgb, metadata, temporary), checked)
         parity = write_checked(
             temporary,
             rgb,

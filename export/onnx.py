@@ -172,23 +172,23 @@ def export_module(
     layers = dropout_layers(trained.module, side) if dropout else ()
     if dropout and not layers:
         raise ModelError(f"{source} has no dropout layers to export: leave dropout out")
-    with new_file(output) as temporary:
+    metadata = module_metadata(
+        trained,
+        classes=classes,
+        palette=palette,
+        ignore_index=ignore_index,
+        input_size=input_size,
+        size_multiple=size_multiple,
+        provenance=provenance or {},
+        dropout=layers,
+    )
+    with new_file(output, metadata) as temporary:
         network = RgbNetwork(
             trained.module,
             trained.num_classes,
             classifier_name(trained.module, trained.num_classes) if embedding else None,
             None if mean is None or std is None else InputNormalization(tuple(mean), tuple(std)),
             side,
-        )
-        metadata = module_metadata(
-            trained,
-            classes=classes,
-            palette=palette,
-            ignore_index=ignore_index,
-            input_size=input_size,
-            size_multiple=size_multiple,
-            provenance=provenance or {},
-            dropout=layers,
         )
         return write_checked(
             temporary, network, metadata, source, images=images, tolerance=tolerance, opset=opset

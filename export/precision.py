@@ -136,7 +136,7 @@ def convert(
         raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
     report = Deadline(search_seconds, progress or (lambda stage, done, total: None))
     reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
-    with new_file(output) as temporary:
+    with new_file(output, {**contract_values(model), "precision": precision}) as temporary:
         report("reading the model", 0, None)
         calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
         gate = FidelityGate(

@@ -67,14 +67,15 @@ def make_static(
             f"{size[0]}×{size[1]} is not a multiple of the model's size_multiple "
             f"{spec.size_multiple}"
         )
-    with new_file(output) as temporary:
+    contract = _contract(model, spec, size)
+    with new_file(output, contract) as temporary:
         network = onnx.load(model)
         _fix(network, spec, size)
         save(temporary, network)
         original = OnnxRuntimeEngine(model, options={"input_size": list(size)})
         feed = original.feeds(np.zeros((spec.batch or 1, *size, 3), np.uint8))
         made = arranged(simplified(temporary), feed)
-        write_model(temporary, made, _contract(model, spec, size))
+        write_model(temporary, made, contract)
         parity = compare(
             original,
             OnnxRuntimeEngine(temporary),

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.bench_options import count, outputs
+from deal.cli.bench_options import count, outputs, writing
 from deal.cli.common import Size, key_value
 from deal.cli.grouped import GroupedCommand
 from deal.cli.stages import Stages
-from deal.errors import OutputError
 from deal.text import printable
 
 if TYPE_CHECKING:
@@ -69,12 +68,10 @@ def command(
         report = run(**options, model_options=given, progress=progress)
     report = replace(report, command=recorded(click.get_current_context()))
     text = json.dumps(report.to_dict(), indent=2)
-    if output is not None:
-        try:
-            Path(output).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write {output}: {error.strerror}") from error
     click.echo(text if as_json else "\n".join(_lines(report)))
+    if output is not None:
+        with writing(output):
+            Path(output).write_text(text + "\n", encoding="utf-8")
 
 
 def _lines(report: ModelReport) -> list[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deal.cli.grouped import FC
+from deal.cli.report_files import check_writable
+from deal.errors import OutputError
 
 if TYPE_CHECKING:
     from deal.bench.report import Report
 
-__all__ = ["count", "json_and_output", "outputs", "rounds", "show"]
+__all__ = ["count", "json_and_output", "outputs", "rounds", "show", "writing"]
 
 
 _RESULT = "deal.bench.result"
@@ -45,8 +49,17 @@ def json_and_output(function: Callable[..., Any]) -> Callable[..., Any]:
         "-o",
         type=click.Path(dir_okay=False),
         metavar="FILE",
+        callback=_checked_before_work,
         help="Write the JSON to FILE too.",
     )(function)
+
+
+def _checked_before_work(
+    context: click.Context, parameter: click.Parameter, output: str | None
+) -> str | None:
+    if output is not None:
+        check_writable(output)
+    return output
 
 
 def count(name: str, default: int, text: str, least: int = 1) -> Callable[[FC], FC]:
@@ -76,15 +89,32 @@ def show(report: Report, as_json: bool, output: str | None) -> None:
 
     context = click.get_current_context()
     report = replace(report, command=recorded(context))
-    if output is not None:
-        report.write(output)
-    if (name := context.meta.get(_RESULT)) is not None:
-        path = result_path(report.environment, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        report.write(path)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
-        return
+    else:
+        _print_table(report)
+    if output is not None:
+        with writing(output):
+            report.write(output)
+    if (name := context.meta.get(_RESULT)) is not None:
+        path = result_path(report.environment, name)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            report.write(path)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Write a report that was printed already, so that minutes are not lost; OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}; --output names another"
+        ) from error
+
+
+def _print_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 

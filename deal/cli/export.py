@@ -11,6 +11,7 @@ import click
 from deal.cli.common import Size
 from deal.cli.ending import cleared_on_sigterm
 from deal.cli.export_lines import checkpoint_lines, conversion_lines, parity_lines
+from deal.cli.export_options import check_options
 from deal.cli.export_steps import (
     convert_precision,
     cut_labels,
@@ -139,6 +140,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _CONVERT,
     "--precision",
+    type=click.Choice(["fp32", "int8", "fp16", "bf16"]),
     metavar="fp32|int8|fp16|bf16",
     default="fp32",
     show_default=True,
@@ -157,6 +159,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _CONVERT,
     "--target",
+    type=click.Choice(["cpu", "gpu"]),
     default="cpu",
     show_default=True,
     metavar="cpu|gpu",
@@ -166,6 +169,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _CONVERT,
     "--reduce-range",
+    type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
     metavar="auto|on|off",
@@ -213,9 +217,9 @@ def command(
     converted model with those of fp32. If a check fails, it leaves no file behind.
     """
     converts = precision != "fp32"
-    is_onnx = Path(model).suffix == ".onnx"
     is_hf = model.startswith(_HF)
     is_encoder = model.startswith(_IMAGENET)
+    is_onnx = not (is_hf or is_encoder) and Path(model).suffix.lower() == ".onnx"
     _check_source(model, is_hf or is_encoder, input_size)
     if is_encoder and (converts or dropout or difficulty_head is not None):
         raise UsageError(
@@ -227,6 +231,7 @@ def command(
                 "--cut takes an ONNX file and does nothing else: make another form of its result "
                 "with a second deal export"
             )
+        check_options("onnx", model, cut=True, precision=precision, static=False)
         with cleared_on_sigterm():
             cut_labels(model, output, as_json=as_json)
         return
@@ -239,6 +244,11 @@ def command(
         raise UsageError(
             "--static works on float32 networks only: leave out --static or --precision"
         )
+    rewrites = precision == "int8" and is_onnx and is_int8(model)
+    kind = "onnx" if is_onnx else "hf" if is_hf else "imagenet" if is_encoder else "checkpoint"
+    check_options(
+        kind, model, cut=False, precision=precision, static=static is not None, is_int8=rewrites
+    )
     parity: Parity | None = None
     checkpoint: HfExport | None = None
     of_static: Parity | None = None
@@ -275,7 +285,7 @@ def command(
             headed = str(folder / "headed.onnx") if changes else output
             put_head(source, difficulty_head, headed)
             source = headed
-        if precision == "int8" and is_onnx and is_int8(source):
+        if rewrites:
             kept = keep_in_float(source, output)
         elif converts:
             conversion = convert_precision(source, output, precision, images, quiet, options)

@@ -11,7 +11,7 @@ import click
 from deal.cli.grouped import FC, option
 from deal.errors import OutputError, UsageError
 
-__all__ = ["check_output", "output_options", "show"]
+__all__ = ["check_output", "check_writable", "output_options", "show"]
 
 _OUT = "Output"
 _FORMATS = (".md", ".html", ".json")
@@ -51,22 +51,30 @@ def check_output(output: str | None) -> None:
     OutputError
         It is a folder, or its folder cannot be written.
     """
+    from pathlib import Path
+
+    if output is None:
+        return
+    path = Path(output)
+    if not path.is_dir() and path.suffix.lower() not in _FORMATS:
+        raise UsageError(
+            f"--output {output}: the format is unknown; end the name in {', '.join(_FORMATS[:-1])} "
+            f"or {_FORMATS[-1]}"
+        )
+    check_writable(output)
+
+
+def check_writable(output: str) -> None:
+    """Find out whether a file can be written, and make its folder; raises OutputError."""
     import tempfile
     from pathlib import Path
 
     from deal.pool.schemes import refuse_scheme
 
-    if output is None:
-        return
     refuse_scheme(output, "--output", "give a file on this machine")
     path = Path(output)
     if path.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file")
-    if path.suffix.lower() not in _FORMATS:
-        raise UsageError(
-            f"--output {output}: the format is unknown; end the name in {', '.join(_FORMATS[:-1])} "
-            f"or {_FORMATS[-1]}"
-        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

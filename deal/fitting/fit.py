@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deal import _options
 from deal._version import __version__
 from deal.engines import open_engine
 from deal.errors import OutputError, PoolError, UsageError
@@ -113,6 +114,8 @@ def fit_head(
     OutputError
         The head file is there already or cannot be written; before any work.
     """
+    # Numbers of NumPy could not be written into the head file, after all the work.
+    pixels, seed, ignore_index = map(_options.plain, (pixels, seed, ignore_index))
     if pixels < 1000:
         raise UsageError(f"--pixels {pixels}: at least 1000 are needed for a fit")
     if seed < 0:
@@ -278,6 +281,12 @@ def _overfit_notes(fit: NDArray[np.int64], held_out: NDArray[np.int64]) -> list[
 def _check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir():
         raise OutputError(f"cannot write {output}: it is a folder; name a file")
+    model = output.with_suffix(".onnx")
+    if output.suffix == ".json" and model.exists():
+        raise OutputError(
+            f"{output} would be read as the side-car of {model}: name another file, such as "
+            f"{output.with_name(f'{output.stem}-head.json')}"
+        )
     if output.exists() and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
     temporary = output.with_name(f"_{output.name}")

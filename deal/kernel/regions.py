@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,13 @@ class Grid:
     cell: int
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.cell, int) and self.cell >= 1):
+        try:
+            cell = operator.index(self.cell)  # a number of NumPy too
+        except TypeError:
+            cell = 0
+        if not 1 <= cell < 2**63:
             raise UsageError(f"Grid(cell={self.cell!r}): cell must be a whole number of at least 1")
+        object.__setattr__(self, "cell", cell)
 
     def __str__(self) -> str:
         return f"grid:{self.cell}"

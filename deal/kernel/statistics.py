@@ -76,9 +76,13 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _context(threads: int | None, request: _native.Input) -> _native.Context:
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= 1024):
+    try:
+        count = available_cores() if threads is None else operator.index(threads)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= 1024:
         raise UsageError(f"threads={threads!r}: give 1 to 1024, or None for every core")
-    return _contexts.get(threads or available_cores(), request.cuda)
+    return _contexts.get(count, request.cuda)
 
 
 def _input(
@@ -99,6 +103,11 @@ def _input(
     if difficulty is not None:
         request.set_difficulty(difficulty)
     elif head is not None:
+        if not hasattr(head, "uncertainty_weight"):
+            raise UsageError(
+                f"head: a DifficultyHead is needed, not {head!r:.80}: DifficultyHead.load(path) "
+                "reads a file"
+            )
         weight = np.asarray(head.weight, dtype=np.float32)
         extra = None
         if head.uncertainty_weight is not None:
@@ -192,8 +201,13 @@ def score_logits(
         request = _input(logits, size, align_corners, head, difficulty, stream=stream)
         if isinstance(regions, Grid):
             request.set_grid(regions.cell)
-        elif regions is not None:
+        elif isinstance(regions, Segments):
             _set_segments(request, regions)
+        elif regions is not None:
+            raise UsageError(
+                f"regions: Grid(cell) or Segments(map) is needed, not {regions!r:.80}; a Scorer "
+                "takes the other kinds"
+            )
         if mask is not None:
             request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
         event = None if done is None else done.cuda_event

@@ -71,31 +71,31 @@ class DifficultyHead:
         grid: Sequence[int] | None = None,
         uncertainty_weight: Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
-        values = tuple(float(w) for w in weight)
-        if not values or not all(map(math.isfinite, (float(gamma), float(bias), *values))):
+        (strength,), (offset,) = _floats("gamma", [gamma]), _floats("bias", [bias])
+        values = _floats("weight", weight)
+        if not values or not all(map(math.isfinite, (strength, offset, *values))):
             raise UsageError(
                 "difficulty head: gamma, bias and at least one weight are needed, all finite"
             )
         size = None
         if grid is not None:
-            size = tuple(int(n) for n in grid)
-            is_size = len(size) == 2 and min(size) >= 1 and size == tuple(grid)
-            if not is_size or math.prod(size) > _MOST_CELLS:
+            size = _size(grid)
+            if size is None or math.prod(size) > _MOST_CELLS:
                 raise UsageError(
                     "difficulty head: grid must be two positive whole numbers [h, w], of at most "
                     f"{_MOST_CELLS} cells, or null; not {shown(grid)}"
                 )
         extra = None
         if uncertainty_weight is not None:
-            extra = tuple(float(u) for u in uncertainty_weight)
+            extra = _floats("uncertainty_weight", uncertainty_weight)
             if len(extra) != len(values) or not all(map(math.isfinite, extra)):
                 raise UsageError(
                     f"difficulty head: uncertainty_weight must be {len(values)} finite numbers, as "
                     f"many as weight, or left out; not {shown(uncertainty_weight)}"
                 )
-        object.__setattr__(self, "gamma", float(gamma))
+        object.__setattr__(self, "gamma", strength)
         object.__setattr__(self, "weight", values)
-        object.__setattr__(self, "bias", float(bias))
+        object.__setattr__(self, "bias", offset)
         object.__setattr__(self, "grid", size)
         object.__setattr__(self, "uncertainty_weight", extra if extra and any(extra) else None)
 
@@ -190,6 +190,30 @@ class DifficultyHead:
             stream=stream,
             out=out,
         )
+
+
+def _floats(name: str, numbers: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in numbers)
+    except (TypeError, ValueError, OverflowError):
+        shape = getattr(numbers, "shape", None)
+        what = shown(numbers) if shape is None else f"an array of shape {list(shape)}"
+        raise UsageError(
+            f"difficulty head: {name} must be one number for each class, in one dimension (the "
+            f"weights of a convolution: conv.weight.flatten()), not {what}"
+            if name in _LISTS
+            else f"difficulty head: {name} must be a number, not {shown(numbers[0])}"
+        ) from None
+
+
+def _size(grid: Any) -> tuple[int, int] | None:
+    """A grid as two whole numbers from 1 on, also of 6.0 and 8.0; None if it is none."""
+    try:
+        height, width = (int(number) for number in grid)
+        is_size = (height, width) == tuple(grid) and min(height, width) >= 1
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (height, width) if is_size else None
 
 
 def _is_number(value: Any) -> bool:

@@ -57,6 +57,7 @@ float64 and bfloat16 are scored as float32.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -77,7 +78,7 @@ from deal.model.head import DifficultyHead
 from deal.model.header import OnnxHeader, read_header
 from deal.model.keys import checked
 from deal.model.record import ModelSpec
-from deal.model.strict_json import json_object, read_json_object
+from deal.model.strict_json import json_object, read_json_object, shown
 
 __all__ = [
     "METADATA_KEY",
@@ -223,11 +224,16 @@ def choose_difficulty(
     """Return the head to use, or None, and whether the graph's own difficulty is used instead.
 
     The option comes first, then the graph, then the metadata. ModelError if the option's head has
-    another number of classes.
+    another number of classes, UsageError if it is neither a head nor a path.
     """
     if option is None:
         from_graph = spec.difficulty_name is not None
         return (None if from_graph else spec.difficulty_head), from_graph
+    if not isinstance(option, (DifficultyHead, str, os.PathLike)):
+        raise UsageError(
+            f"difficulty_head: a DifficultyHead or the path of a head file is needed, not "
+            f"{shown(option)} (DifficultyHead.from_dict reads a dictionary)"
+        )
     head = option if isinstance(option, DifficultyHead) else DifficultyHead.load(option)
     if head.num_classes != spec.num_classes:
         raise ModelError(

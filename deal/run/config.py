@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+from deal._options import check_whole
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
@@ -61,7 +62,7 @@ class PoolOptions(ScoringOptions, SelectOptions, ReadingOptions, total=False):
     sequence_from: str | None
     skip: Sequence[str]
     dedup: float | str | None
-    screen: str | os.PathLike[str] | None
+    screen: float | str | os.PathLike[str] | None
     screen_keep: float
     sessions: int | str | None
     decode_threads: int | None
@@ -179,6 +180,10 @@ class ScoreConfig(RunSettings):
     def __post_init__(self) -> None:
         Members.of(self.model, self.scoring.voting)
         runtime, chosen = self.scoring.runtime, self.scoring.choice
+        sessions = None if self.sessions == AUTO else self.sessions
+        check_whole(1, sessions=sessions, decode_threads=self.decode_threads)
+        check_whole(1, max_pixels=self.max_pixels)
+        check_whole(0, previews=self.previews)
         if chosen.keep_regions is not None and chosen.regions is None:
             raise UsageError("keep_regions needs regions, such as grid:40")
         if self.ranking.table == "regions" and chosen.regions is None:
@@ -187,16 +192,6 @@ class ScoreConfig(RunSettings):
             )
         if chosen.outlines and chosen.regions is None:
             raise UsageError("--outlines needs --regions, such as components")
-        for name, value in (
-            ("keep_regions", chosen.keep_regions),
-            ("sessions", self.sessions),
-            ("threads", runtime.threads),
-            ("decode_threads", self.decode_threads),
-            ("batch_size", runtime.batch_size),
-            ("max_pixels", self.max_pixels),
-        ):
-            if isinstance(value, int) and value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
         if self.dedup is not None and self.shard.count > 1:
             raise UsageError(
                 "--dedup compares neighbours, but --shard separates them: leave out one of the "
@@ -216,8 +211,6 @@ class ScoreConfig(RunSettings):
             has_dedup=self.dedup is not None,
             is_remote=isinstance(self.output, RemotePath),
         )
-        if self.previews < 0:
-            raise UsageError(f"previews must be at least 0, not {self.previews}")
         if self.store_maps not in STORE_MAPS:
             raise UsageError(
                 f"store_maps must be {', '.join(STORE_MAPS[:-1])} or {STORE_MAPS[-1]}, not "
@@ -359,9 +352,13 @@ _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
-    "screen": lambda screen: None if screen is None else os.fspath(screen),
+    "screen": lambda screen: (
+        str(screen) if isinstance(screen, float) else None if screen is None else os.fspath(screen)
+    ),
     "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
     "skip": _several,
-    "shard": lambda shard: parse_shard(shard) if isinstance(shard, str) else shard or Shard(),
+    "shard": lambda shard: (
+        shard if isinstance(shard, Shard) else Shard() if shard is None else parse_shard(str(shard))
+    ),
 }

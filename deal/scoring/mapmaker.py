@@ -67,13 +67,28 @@ class MapMaker:
 
     def difficulty(self, images: Sequence[Image8]) -> list[Plane | None]:
         """:meth:`deal.Scorer.difficulty_maps`."""
-        maps: list[Plane | None] = [None] * len(images)
-        for group in self.inputs.groups(images)[0]:
-            output = on_host(self.engine.model.infer(group.images))
-            found = self.kernel.difficulty_maps(output, group.size)
-            for index, place, values in zip(group.indices, group.placements, found, strict=True):
-                maps[index] = None if values is None else fitted(values, place, place.content)
+        maps: list[Plane | None] = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            found: dict[int, Plane | None] = {}
+            for group in self.inputs.groups(batch)[0]:
+                found |= self._difficulty(group)
+            maps += [found.get(index) for index in range(len(batch))]
         return maps
+
+    def _difficulty(self, group: InputGroup) -> dict[int, Plane | None]:
+        """Maps by index; without those that the network refuses, tried image by image."""
+        try:
+            output = on_host(self.engine.model.infer(group.images))
+        except (ModelError, MemoryError, RuntimeError):
+            rows = range(len(group.indices)) if len(group.indices) > 1 else ()
+            alone = (self._difficulty(group.part(row)) for row in rows)
+            return {index: plane for found in alone for index, plane in found.items()}
+        planes = self.kernel.difficulty_maps(output, group.size)
+        return {
+            index: None if plane is None else fitted(plane, place, place.content)
+            for index, place, plane in zip(group.indices, group.placements, planes, strict=True)
+        }
 
     def classes(
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None

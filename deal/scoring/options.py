@@ -17,6 +17,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from deal._options import check_whole
 from deal.model.head import DifficultyHead
 from deal.pool.ids import path_to_id
 from deal.regions.sources import RegionSource, parse_regions
@@ -91,6 +92,9 @@ class Runtime:
     threads: int | None = None
     batch_size: int | None = None
 
+    def __post_init__(self) -> None:
+        check_whole(1, threads=self.threads, batch_size=self.batch_size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
@@ -129,6 +133,9 @@ class Voting:
     flip: bool = False
     dropout_passes: int = 0
     dropout_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole(0, dropout_passes=self.dropout_passes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +182,9 @@ class RegionChoice:
     regions: RegionSource | None = None
     keep_regions: int | None = None
     outlines: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole(1, keep_regions=self.keep_regions)
 
 
 CONCERNS = (Runtime, Network, Voting, Pixels, RegionChoice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import re
 import subprocess
@@ -18,7 +19,7 @@ import deal.acquisitions.k_center
 from deal.bench.checkout import commit
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, interleave, ratios, single, spread
-from deal.errors import UsageError
+from deal.errors import DealError, OutputError, UsageError
 from tests.helpers.models import metadata, save_model, scenes
 
 
@@ -255,6 +256,37 @@ def test_the_command_prints_json(quick_startup):
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.output)["rows"]
     assert (row["name"], row["reached"]) == ("deal-score --help", True)
+
+
+@pytest.mark.parametrize("name", ["file/x.json", ".", "s3://bucket/x.json"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_measurement(
+    monkeypatch, tmp_path, name
+):
+    from deal.bench import startup
+    from deal.cli.bench import command
+
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(startup, "run", lambda **_: pytest.fail("it was measured"))
+    result = CliRunner().invoke(command, ["startup", "-o", name])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, (SystemExit, DealError)), result.output
+
+
+def test_what_was_measured_is_printed_though_the_file_cannot_be_written(
+    quick_startup, monkeypatch, tmp_path
+):
+    from deal.cli.bench import command
+
+    def full(report, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Report, "write", full)
+    output = tmp_path / "new" / "x.json"
+    result = CliRunner().invoke(command, ["startup", "--json", "-o", str(output)])
+    assert json.loads(result.stdout)["question"] == "startup"
+    assert isinstance(result.exception, OutputError)
+    assert str(result.exception).startswith(f"cannot write {output}: No space left on device")
 
 
 def test_the_command_prints_a_table(quick_startup):

@@ -329,7 +329,9 @@ def test_command_converts_onnx(model, pools, tmp_path):
     result = CliRunner().invoke(command, arguments)
     assert isinstance(result.exception, UsageError)
     result = CliRunner().invoke(command, [*arguments, "--precision", "int4"])
-    assert "'int4' is unknown" in str(result.exception)
+    assert (result.exit_code, "'int4' is not one of" in result.output) == (2, True)
+    with pytest.raises(UsageError, match="'int4' is unknown"):
+        convert(model, path, "int4")
 
 
 def types(path):

@@ -236,6 +236,15 @@ def test_an_image_that_does_not_fit_the_model_is_named(tmp_path):
         fit_head(model, tmp_path, tmp_path / "head.json", pixels=2000)
 
 
+@pytest.mark.slow
+def test_numbers_of_numpy_give_the_same_file(world, tmp_path):
+    files = []
+    for kind in (int, np.int64):
+        files.append(tmp_path / f"{kind.__name__}.json")
+        fit_head(*world, files[-1], pixels=kind(2000), seed=kind(3), ignore_index=kind(255))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, tmp_path):
     path = tmp_path / "head.json"
     path.write_text("mine")
@@ -246,6 +255,10 @@ def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, t
         fit_head("no model", "no data", tmp_path)
     with pytest.raises(OutputError, match=r"cannot write .*No such file"):
         fit_head("no model", "no data", tmp_path / "nowhere/head.json")
+    model = save_model(tmp_path / "model.onnx", props=metadata())
+    with pytest.raises(OutputError, match=r"side-car of .*model\.onnx.*model-head\.json"):
+        fit_head(model, "no data", model.with_suffix(".json"), overwrite=True)
+    model.unlink()
     fit(world, path, overwrite=True)
     assert DifficultyHead.load(path).num_classes == 5
     assert sorted(each.name for each in tmp_path.iterdir()) == ["head.json"]

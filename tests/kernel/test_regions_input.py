@@ -307,10 +307,31 @@ def test_a_difficulty_map_needs_a_buffer_of_its_shape_and_finite_logits():
     assert HEAD.difficulty_map(LOGITS, size=(8, 8), out=out) is out
 
 
-@pytest.mark.parametrize("cell", [0, 2.5])
+@pytest.mark.parametrize("cell", [0, 2.5, 10**30])
 def test_grid_cells_need_a_whole_pixel(cell):
     with pytest.raises(deal.DealError, match="whole number of at least 1"):
         deal.Grid(cell)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    found, expected = (
+        deal.score_logits(LOGITS, size=(8, 8), regions=deal.Grid(cell), threads=threads)
+        for cell, threads in ((np.int64(4), np.int32(1)), (4, 1))
+    )
+    assert flatten(found) == flatten(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"regions": "grid:4"}, r"Grid\(cell\) or Segments\(map\) is needed, not 'grid:4'"),
+        ({"head": "head.json"}, r"not 'head\.json': DifficultyHead\.load"),
+        ({"head": HEAD.to_dict()}, "a DifficultyHead is needed"),
+    ],
+)
+def test_regions_and_heads_of_another_kind_are_usage_errors(options, words):
+    with pytest.raises(deal.UsageError, match=words):
+        deal.score_logits(LOGITS, size=(8, 8), **options)
 
 
 def test_a_cell_larger_than_the_raster_is_one_region():

@@ -44,7 +44,23 @@ def test_weights_of_uncertainty_are_as_many_as_classes(weight: list[float]) -> N
         DifficultyHead(1.0, [1.0, 2.0], 0.0, None, weight)
 
 
-@pytest.mark.parametrize("grid", [[0, 5], [5], [1.5, 2], [1, 2, 3]])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight": np.ones((1, 2, 1, 1))}, r"conv\.weight\.flatten\(\).* of shape \[1, 2, 1, 1\]"),
+        ({"weight": "ab"}, "weight must be one number for each class"),
+        ({"weight": None}, "weight must be one number for each class"),
+        ({"uncertainty_weight": np.ones((2, 1))}, "uncertainty_weight must be one number"),
+        ({"gamma": "strong"}, "gamma must be a number, not 'strong'"),
+        ({"bias": np.zeros(2)}, "bias must be a number"),
+    ],
+)
+def test_numbers_of_another_shape_or_kind_are_usage_errors(options, words) -> None:
+    with pytest.raises(UsageError, match=words):
+        DifficultyHead(**{"gamma": 1.0, "weight": [1.0, 2.0], "bias": 0.0, **options})
+
+
+@pytest.mark.parametrize("grid", [[0, 5], [5], [1.5, 2], [1, 2, 3], 5, "ab", [float("nan"), 1]])
 def test_a_grid_is_two_positive_whole_numbers(grid: list[float]) -> None:
     with pytest.raises(UsageError, match=r"two positive whole numbers \[h, w\]"):
         DifficultyHead(1.0, [1.0], 0.0, grid)  # type: ignore[arg-type]

@@ -280,6 +280,17 @@ def test_a_function_of_focus_shows_its_classes_alone(tmp_path: Path) -> None:
 def test_an_image_that_the_network_refuses_fails_alone(tmp_path: Path) -> None:
     path = save_model(tmp_path / "m.onnx", exact=True, props=metadata())
     images = [scenes(1, size)[0] for size in ((24, 32), (2, 2), (24, 32))]  # 2×2 is too small
-    with Scorer(path, device="cpu", batch_size=4) as scorer:
-        found = scorer.predict(images)
-    assert [classes is None for classes in found] == [False, True, False]
+    for batch_size in (4, 1):
+        with Scorer(path, device="cpu", batch_size=batch_size) as scorer:
+            for found in (scorer.predict(images), scorer.difficulty_maps(images)):
+                assert [entry is None for entry in found] == [False, True, False]
+
+
+def test_difficulty_maps_run_no_more_images_together_than_a_batch(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", exact=True, props=metadata())
+    with Scorer(path, device="cpu", batch_size=2) as scorer:
+        network, sizes = scorer._session._engine.model, []
+        run = network._run
+        network._run = lambda images, masks: sizes.append(len(images)) or run(images, masks)
+        maps = scorer.difficulty_maps(scenes(5))
+    assert (len(maps), sizes) == (5, [2, 2, 1])
