@@ -52,8 +52,10 @@ def check_options(
             "instead, so leave it out"
         )
     if of_onnx and not static and not converts and _is_given("images"):
-        raise UsageError(
-            "--difficulty-head puts numbers into the file and runs no images: leave out --images"
+        click.echo(
+            "note: --difficulty-head puts numbers into the file and runs no images, so --images is "
+            "not read",
+            err=True,
         )
 
 

@@ -25,7 +25,6 @@ def model(tmp_path):
         (["--static", "48x64", "--search-minutes", "3"], ["--search-minutes", "add --precision"]),
         (["--precision", "bf16", "--reduce-range", "on"], ["--reduce-range is for int8"]),
         (["--precision", "int8", "--tolerance", "1"], ["--tolerance", "leave it out"]),
-        (["--difficulty-head", "h", "--images", "x"], ["leave out --images"]),
         (["--cut", "--images", "x"], ["--cut takes no --images"]),
         (["--cut", "--embedding"], ["--embedding", "export the checkpoint again"]),
         (["--precision", "INT8"], ["--precision", "'int8'"]),
@@ -54,3 +53,12 @@ def test_a_suffix_in_capitals_is_that_of_a_model(deal, model, tmp_path):
     code, _, error = deal("export", loud, "-o", output, "--static", "48x64")
     assert code == 0, error
     assert output.exists()
+
+
+def test_images_that_a_head_does_not_need_are_told_of(deal, model, tmp_path):
+    head = tmp_path / "h.json"
+    head.write_text("{}")
+    given = ("--difficulty-head", head, "--images", tmp_path)
+    _, _, error = deal("export", model, "-o", tmp_path / "out.onnx", *given)
+    assert "note: --difficulty-head" in error
+    assert "--images is not read" in error
