@@ -308,7 +308,7 @@ _BATCH_SIZE = (
 @option(
     _OUT,
     "--top",
-    type=int,
+    type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",

@@ -69,7 +69,7 @@ _POOL, _OUT, _PICTURES = "Pool", "Output", "Pictures"
 @option(
     _OUT,
     "--top",
-    type=int,
+    type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",
