@@ -39,6 +39,9 @@ from deal.types import FailedItem, PoolItem
 __all__ = ["Line", "open_session"]
 
 
+_SLACK = 8  # decoded images that wait, so that no thread does while another takes the next one
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An image that an earlier run stored, and the digest of the id that it repeats, if any."""
@@ -233,7 +236,7 @@ class Line:
 
     def _ahead(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """Map a function over items in the decode threads, some items ahead, in order."""
-        ahead = self.decoders + self.layout.batch_size
+        ahead = self.decoders + self.layout.batch_size + _SLACK
         with Crew(self.decoders, "deal-decode") as crew:
             for _, result in ordered(crew, function, self.fetcher(items), ahead):
                 yield result
