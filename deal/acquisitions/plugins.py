@@ -59,7 +59,7 @@ def load_plugin(source: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def load_installed() -> None:
     """Load the plugins of installed packages: entry points of the group ``deal.acquisition``."""
-    from importlib.metadata import entry_points  # it takes as long as ten modules of ours
+    from importlib.metadata import entry_points  # slow, and only plugins need it
 
     for point in entry_points(group=_GROUP):
         try:

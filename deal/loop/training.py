@@ -66,10 +66,10 @@ class TrainingConfig(Recipe):
                 "[training] needs either epochs or steps; or a command, to train your own network"
             )
         self.check(lambda name: f"[training] {name}", ("epochs", "steps", "pixels"))
-        if self.freeze is not None and self.weights is None and self.pixels is None:
+        if self.keeps is not None and self.weights is None and self.pixels is None:
             raise UsageError(
-                "[training] freeze would keep stages of random weights: give weights (imagenet, or "
-                "a file)"
+                f"[training] {self.keeps} would keep an encoder of random weights: give weights "
+                "(imagenet, or a file)"
             )
         if self.threads < 0:
             raise UsageError(

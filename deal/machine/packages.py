@@ -9,7 +9,7 @@ __all__ = ["version_of", "versions_of"]
 
 def version_of(package: str) -> str | None:
     """Version of a distribution, or None if it is not installed."""
-    from importlib import metadata  # it takes as long as ten modules of ours
+    from importlib import metadata  # slow, and seldom needed
 
     try:
         return metadata.version(package)

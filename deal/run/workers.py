@@ -39,7 +39,7 @@ from deal.types import FailedItem, PoolItem
 __all__ = ["Line", "open_session"]
 
 
-_SLACK = 8  # decoded images that wait, so that no thread does while another takes the next one
+_SLACK = 8  # images that are decoded further ahead, so that decode threads seldom wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,10 @@ class TrainConfig(Recipe):
             raise UsageError("--weights and --start-from exclude each other")
         check_seed("--seed", self.seed)
         self.check(lambda name: f"--{name.replace('_', '-')}", ("epochs", "validate_every"))
-        if self.freeze is not None and self.weights is None and self.start_from is None:
+        if self.keeps is not None and self.weights is None and self.start_from is None:
             raise UsageError(
-                "--freeze would keep stages of random weights: give --weights (imagenet, or a "
-                "file) or --start-from"
+                f"--{self.keeps.replace('_', '-')} would keep an encoder of random weights: give "
+                "--weights (imagenet, or a file) or --start-from"
             )
 
     def recipe(self) -> dict[str, Any]:

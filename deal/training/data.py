@@ -160,7 +160,7 @@ def held_out(data: Dataset, names: str) -> Dataset:
         which = "every" if any(inside) else "no"
         raise UsageError(
             f"--hold-out {names!r} matches {which} training image: give a pattern of some names, "
-            f"such as {data.train[0].name[:6] + '*'!r}"
+            f"such as {data.train[0].name!r}"
         )
     val = tuple(sample for sample, out in zip(data.train, inside, strict=True) if out)
     if all((sample.label == data.ignore_index).all() for sample in val):

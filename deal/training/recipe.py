@@ -157,6 +157,13 @@ class Recipe:
     cache: int = 0
     ema: float = 0.0
 
+    @property
+    def keeps(self) -> str | None:
+        """The field that keeps a part of the encoder as it is, if one does."""
+        if self.freeze is not None:
+            return "freeze"
+        return "freeze_norm" if self.freeze_norm else None
+
     def younger(self) -> frozenset[str]:
         """Names of fields that older runs lack, where their value is that of older runs."""
         return frozenset(

@@ -179,7 +179,7 @@ def test_settings_that_cannot_work_on_features_are_refused(features_config, key,
 
 
 def test_frozen_stages_need_weights(features_config):
-    with pytest.raises(UsageError, match="freeze would keep stages of random weights"):
+    with pytest.raises(UsageError, match="freeze would keep an encoder of random weights"):
         dataclasses.replace(features_config().training, pixels=None, weights=None)
 
 
