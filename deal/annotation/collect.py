@@ -17,7 +17,6 @@ from deal.annotation.plan import FORMATS, MARKER, read_tasks
 from deal.annotation.reading import TOOLS, drawn_in
 from deal.annotation.record import Legend
 from deal.errors import ModelError, PoolError, UsageError
-from deal.labeled.labels import DEFAULT_VOID
 from deal.model.palette import class_colours
 from deal.model.strict_json import read_json_object
 from deal.pool.decode import MAX_PIXELS
@@ -136,7 +135,7 @@ def collect(
     notes = [note for source in sources for note in _unreviewed(Path(source), tasks)]
     with LabeledFolder(Path(output), val, add=add) as folder:
         legend, palette = _legend(described, renamed, folder.before or ())
-        _check_classes(legend.classes, folder)
+        folder.describe(legend.classes, palette)
         finder = Finder(lines, tasks, images, max_pixels)
         gathering = Gathering(finder, folder)
         for source in map(Path, sources):
@@ -149,9 +148,7 @@ def collect(
                         if progress is not None:
                             progress(len(gathering.gathered))
         gathering.end(legend)
-        classes = legend.classes
-        _check_classes(classes, folder)
-        folder.finish(classes, palette)
+        folder.finish()
         folder.write(REPORT, _table(gathering.problems))
     splits = folder.splits()
     shown = () if described is None else (*described["labels"], *described["classes"])
@@ -165,13 +162,13 @@ def collect(
         for split, number in splits.items()
         if not number
     ]
-    if len(classes) < 2:
+    if len(legend.classes) < 2:
         notes.append("there is only one class; deal train needs two or more")
     return Collection(
         folder.path,
         len(gathering.gathered),
         splits,
-        tuple(classes),
+        tuple(legend.classes),
         tuple(gathering.problems),
         tuple(notes),
     )
@@ -226,20 +223,6 @@ def _legend(
         for index, name in enumerate(classes)
     ]
     return Legend(labels, classes), palette
-
-
-def _check_classes(classes: Sequence[str], folder: LabeledFolder) -> None:
-    if len(classes) > DEFAULT_VOID:
-        raise PoolError(
-            f"{len(classes)} classes are too many for 8-bit labels: merge some with --map"
-        )
-    before = folder.before or ()
-    if tuple(classes[: len(before)]) != before:
-        raise PoolError(
-            f"{folder.path} has the classes {', '.join(before)}, and the export "
-            f"{', '.join(classes)}; bring them together with --map, or collect into another "
-            "--output"
-        )
 
 
 def _unreviewed(source: Path, tasks: str | os.PathLike[str] | None) -> Iterator[str]:

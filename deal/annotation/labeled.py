@@ -67,6 +67,9 @@ class LabeledFolder:
         self._work = self._root
         self.entries: dict[str, Entry] = {}
         self.before: tuple[str, ...] | None = None
+        self._classes: Sequence[str] = ()
+        self._palette: Sequence[Sequence[int]] | None = None
+        self._described: object = None  # what the file with the classes says
         self._stems: set[str] = set()
         self._added = False
         self._open(add)
@@ -91,6 +94,7 @@ class LabeledFolder:
                 f"{self.path} already holds labels; use --add to add to them, or another --output"
             )
         self.before = read_classes(self.path / CLASSES_FILE, least=1).names
+        self._described = self.before, None
         self._read()
 
     def __enter__(self) -> LabeledFolder:
@@ -149,6 +153,29 @@ class LabeledFolder:
                 f"{path} cannot be read ({error}); collect into another --output"
             ) from error
 
+    def describe(
+        self, classes: Sequence[str], palette: Sequence[Sequence[int]] | None = None
+    ) -> None:
+        """Say what labels mean: names, which may be appended to later, and colours.
+
+        Raises PoolError if these are too many, or not those that the data set had before and more.
+        """
+        self._classes, self._palette = classes, palette
+        self._check()
+
+    def _check(self) -> None:
+        if len(self._classes) > DEFAULT_VOID:
+            raise PoolError(
+                f"{len(self._classes)} classes are too many for 8-bit labels: merge some with --map"
+            )
+        before = self.before or ()
+        if tuple(self._classes[: len(before)]) != before:
+            raise PoolError(
+                f"{self.path} has the classes {', '.join(before)}, and the export "
+                f"{', '.join(self._classes)}; bring them together with --map, or collect into "
+                "another --output"
+            )
+
     def put(
         self,
         item_id: str,
@@ -178,6 +205,7 @@ class LabeledFolder:
         stem = Path(known.label).stem if known is not None else self._stem(item_id)
         split = known.split if known is not None else self._split(item_id)
         entry = Entry(item_id, split, f"{stem}{suffix}", f"{stem}.png")
+        self._check()
         void = np.uint8(DEFAULT_VOID)
         values = np.where(labels == 0, void, labels - 1).astype(np.uint8)
         if region is not None and size is not None:
@@ -194,6 +222,8 @@ class LabeledFolder:
             values = whole
         with writing(self.path):
             self._begin()
+            if self._new is None:  # whoever reads on after a stop knows what labels mean
+                self._describe()
             for kind, name, data in (
                 ("images", entry.image, image),
                 ("labels", entry.label, png(values)),
@@ -208,14 +238,22 @@ class LabeledFolder:
         self._added = True
         return entry
 
-    def finish(self, classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> None:
+    def finish(self) -> None:
         """Write what describes the data set, after every split has an image, if it can have one."""
+        self._check()
         self._balance()
-        colours = class_colours(len(classes), palette).tolist()
-        value = {"classes": list(classes), "palette": colours, "ignore_index": DEFAULT_VOID}
+        self._describe()
+        self._list()
+
+    def _describe(self) -> None:
+        classes = tuple(self._classes)
+        if self._described == (classes, self._palette):
+            return
+        colours = class_colours(len(classes), self._palette).tolist()
+        value = {"classes": classes, "palette": colours, "ignore_index": DEFAULT_VOID}
         text = json.dumps(value, indent=1, ensure_ascii=False)
         write_text(self._work / CLASSES_FILE, text + "\n")
-        self._list()
+        self._described = classes, self._palette
 
     def _list(self) -> None:
         table = io.StringIO(newline="")

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from deal.errors import UsageError
 
-__all__ = ["Shard", "id_to_path", "parse_shard", "path_to_id", "sequence_pattern"]
+__all__ = ["Shard", "id_to_path", "parse_shard", "path_to_id", "sequence_pattern", "stored_path"]
 
 # What id_to_path decodes: a byte that is not UTF-8 (always 80…FF), or a percent sign.
 _ESCAPE = re.compile(rb"%(25|[89A-F][0-9A-F])")
@@ -36,8 +36,14 @@ def path_to_id(path: str) -> str:
 
 def id_to_path(item_id: str) -> str:
     """Invert :func:`path_to_id`: the path in ``os.fsdecode`` form."""
-    raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), item_id.encode())
-    return os.fsdecode(raw)
+    return stored_path(item_id)
+
+
+def stored_path(text: str) -> str:
+    """As :func:`id_to_path`, of a text in ``os.fsdecode`` form."""
+    if "%" not in text:
+        return text
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(text)))
 
 
 def sequence_pattern(text: str) -> re.Pattern[str]:

@@ -13,6 +13,9 @@ A ``uri`` is a path, relative to the manifest's folder, a ``file://`` URI, whose
 are decoded, or an address (``s3://``, ``gs://``, ``az://``, ``https://``). The column
 ``source_version`` of an address saves asking for it.
 
+A path that no file has may be one as ``selection.csv`` and results write it: with ``%XX`` for bytes
+that are not UTF-8 and for such escapes themselves (:mod:`deal.pool.manifest_items` finds it).
+
 Names that are not UTF-8 stand as they are in text and CSV, as ``\udcXX`` escapes in JSON lines, and
 in a column of binary type in Parquet. A line of a text manifest cannot hold a newline: use any of
 the others.

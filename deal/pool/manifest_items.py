@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from deal.pool.containers import PARQUET, holds_images
-from deal.pool.ids import Shard, path_to_id
+from deal.pool.ids import Shard, path_to_id, stored_path
 from deal.pool.inside import Reading
 from deal.pool.locator import LocalFile, lies_inside, locate
 from deal.pool.manifest import read_manifest
@@ -64,6 +64,7 @@ def list_manifest(
                 locator = locate(uri, version, endpoint_url=reading.endpoint_url)
             version = version if isinstance(locator, RemoteObject) and locator.etag else ""
         else:
+            path = _as_it_exists(path)
             uri, version = path_to_id(path), ""
             # Of a file, as far as can be told without looking: most are.
             is_file = "#" not in path and ".tar/" not in path.lower()
@@ -79,3 +80,14 @@ def list_manifest(
             row.timestamp_ns,
             row.attributes,
         )
+
+
+def _as_it_exists(path: str) -> str:
+    """The path; or, if nothing has that name, what it means in a selection or in results.
+
+    There a name is written as an id, with escapes (:func:`deal.pool.ids.path_to_id`).
+    """
+    meant = stored_path(path)
+    if meant != path and not os.path.lexists(path) and os.path.lexists(meant):
+        return meant
+    return path

@@ -63,6 +63,7 @@ class DifficultyBranch(nn.Module):
                 )
             height, width = z.shape[-2:]
             p = z.softmax(dim=1).flatten(2).transpose(1, 2).unsqueeze(1)  # [B, 1, N, C]
+            p = p.contiguous()  # the fused attention takes no other layout
             if self.uncertainty_weight is None:
                 attended = F.scaled_dot_product_attention(p, p, p, scale=1.0)
                 a = (self.gamma * attended + p) @ self.weight + self.bias  # [B, 1, N]

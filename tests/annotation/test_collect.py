@@ -277,6 +277,28 @@ def test_a_round_that_breaks_off_is_listed_as_far_as_it_went(tasks, tmp_path):
     assert len(listed) == 2
 
 
+def test_labels_of_a_round_that_breaks_off_have_names_if_their_class_is_new(tasks, tmp_path):
+    files = [row["file"] for row in task_rows(tasks)]
+    (tmp_path / "a.xml").write_bytes(document(image(files[0], box("car", 0, 0, 9, 9))))
+    deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", tasks=tasks)
+    (tmp_path / "b.xml").write_bytes(document(image(files[1], box("trailer", 0, 0, 9, 9))))
+    (tmp_path / "c.xml").write_bytes(b"<annotations><image")
+    with pytest.raises(PoolError, match="damaged or not XML"):
+        deal.collect(
+            [tmp_path / "b.xml", tmp_path / "c.xml"],
+            from_="cvat",
+            output=tmp_path / "l",
+            tasks=tasks,
+            class_map={"trailer": "trailer"},
+            add=True,
+        )
+    described = json.loads((tmp_path / "l" / "classes.json").read_text())
+    assert described["classes"] == [*CLASSES, "trailer"]
+    assert len(described["palette"]) == len(CLASSES) + 1
+    labels = [np.asarray(Image.open(path)) for path in (tmp_path / "l").glob("*/labels/*")]
+    assert set(np.unique(labels).tolist()) == {CLASSES.index("car"), len(CLASSES), VOID}
+
+
 def test_a_class_that_people_added_is_taken_if_the_map_names_it(tasks, tmp_path):
     files = [row["file"] for row in task_rows(tasks)]
     shapes = box("car", 0, 0, 9, 9), box("trailer", 3, 3, 5, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,27 @@ def test_a_manifest_gives_ids_and_columns(tmp_path: Path) -> None:
     assert (second.id, second.sequence, second.attributes) == ("img/2.jpg", None, {})
     assert isinstance(third, FailedItem)
     assert (third.item.id, third.error_code) == ("img/gone.jpg", "io")
+
+
+def test_a_manifest_may_name_files_as_selections_do(tmp_path: Path) -> None:
+    names = [b"a%25b.jpg", b"\xff.jpg", b"50%.jpg", b"%FF.jpg", b"plain.jpg"]
+    for name in names:
+        Path(tmp_path, os.fsdecode(name)).touch()
+    folder = list(Pool(tmp_path))
+    assert len(folder) == len(names)
+    manifest = tmp_path / "selection.csv"
+    manifest.write_text("id,uri\n" + "".join(f"{item.id},{item.uri}\n" for item in folder))
+    assert [(item.id, item.uri, item.locator) for item in Pool(manifest)] == [
+        (item.id, item.uri, item.locator) for item in folder
+    ]
+
+
+def test_a_name_that_a_file_has_is_no_escape(tmp_path: Path) -> None:
+    for name in (b"a%FF.jpg", b"a\xff.jpg"):
+        Path(tmp_path, os.fsdecode(name)).touch()
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("a%FF.jpg\n")
+    assert [item.id for item in Pool(manifest)] == ["a%25FF.jpg"]
 
 
 def test_a_manifest_that_names_an_id_twice_is_refused(tmp_path: Path) -> None:
