@@ -43,7 +43,7 @@ from deal.pool.tiff import decode_tiff, tiff_size
 from deal.pool.webp import decode_webp, webp_size
 from deal.types import MAX_PIXELS, Decoded, PoolItem
 
-__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "is_image", "pixels_of"]
+__all__ = ["MAX_PIXELS", "decode", "decode_bytes", "image_format", "is_image", "pixels_of"]
 
 # Pillow's pixels take 4, ours 3.
 _BYTES_PER_PIXEL = 8
@@ -134,7 +134,12 @@ def pixels_of(data: bytes) -> int:
 
 def is_image(data: bytes) -> bool:
     """Whether a file begins as images do that are decoded here."""
-    return any(matches(data) for _, matches, _, _ in _FORMATS)
+    return image_format(data) is not None
+
+
+def image_format(data: bytes) -> str | None:
+    """The format as which a file begins, such as ``JPEG``; None for what is not decoded here."""
+    return next((name for name, matches, _, _ in _FORMATS if matches(data)), None)
 
 
 def _bmp(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded:

@@ -11,6 +11,7 @@ from typing import Any
 from deal._install import pip_install
 from deal.errors import OutputError, UsageError
 from deal.machine.files import replacing
+from deal.pool.decode import image_format
 from deal.rig.recorder import Recorder
 from deal.selection.stream import Decision
 
@@ -24,7 +25,6 @@ _HEADER = "MSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\
 _LINE = "=" * 80 + "\n"
 _COMPRESSED = _LINE.join(["std_msgs/Header header\nstring format\nuint8[] data\n", _HEADER, _TIME])
 _LATEST = 2**31 * 10**9  # seconds of a stamp are an int32
-_KINDS = {b"\xff\xd8": "jpeg", b"\x89P": "png", b"RI": "webp", b"II": "tiff", b"MM": "tiff"}
 
 
 def require_writer() -> None:
@@ -101,7 +101,7 @@ def _image(decision: Decision, camera: str | None, data: bytes) -> dict[str, Any
     stamp = {"sec": seconds, "nanosec": rest}
     return {
         "header": {"stamp": stamp, "frame_id": camera or ""},
-        "format": _KINDS.get(data[:2], "jpeg"),
+        "format": (image_format(data) or "").lower(),
         "data": data,
     }
 

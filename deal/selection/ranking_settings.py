@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from deal.acquisitions import Bound
@@ -99,6 +100,10 @@ class RankingSettings:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
                 )
+        for name in ("seed", "max_per_image"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Integral):
+                raise UsageError(f"{name} must be a whole number, not {value!r}")
         if self.budget.cost not in ("count", self.cost):
             raise UsageError(
                 f"a budget in {self.budget.cost} does not go with a cost in {self.cost}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import deal
 from deal import cli
@@ -67,6 +69,18 @@ def test_a_trip_as_a_log_has_the_same_scores(tmp_path, capsys):
     # Cameras outlive a restart without the frames.
     with Recorder(kept, budget=4, seed=0, again=True) as recorder:
         assert {recorder.place_of(p["id"])[1] for p in picks} == {c for c, _ in expected}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_messages_name_the_format_of_their_image(tmp_path, kind):
+    file = BytesIO()
+    Image.new("RGB", (4, 4)).save(file, kind)
+    with Recorder(tmp_path / "kept", budget=2) as recorder:
+        recorder.push("a", file.getvalue(), score=1.0, timestamp_ns=START)
+        recorder.push("b", b"of a plugin", score=2.0, timestamp_ns=START + 1)
+        log.write_log(tmp_path / "x.mcap", recorder, {})
+    told = [decoded for topic, _, decoded in messages(tmp_path / "x.mcap") if "image" in topic]
+    assert [image.format for image in told] == [kind.lower(), ""]
 
 
 def test_times_that_no_stamp_holds_are_an_error_and_leave_no_log(tmp_path):
