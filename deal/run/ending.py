@@ -23,6 +23,7 @@ from deal.run.config import ScoreConfig
 from deal.run.progress import Progress, RunReport
 from deal.run.sketch import QuantileSketch
 from deal.run.storing import store_maps
+from deal.scoring.kept import KeptOutputs
 from deal.scoring.session import Session
 from deal.selection import Selection, score_sources, select_by
 from deal.types import COMMITTEE_COLUMNS
@@ -84,10 +85,12 @@ def finished(
     notes: list[str],
     session: Callable[[], Session],
     progress: Callable[[Progress], None] | None,
+    kept: KeptOutputs | None = None,
 ) -> RunReport:
     """Draw previews and store maps if they are asked for, and return the report.
 
-    ``session`` gives the network; it is called only if there is something to draw.
+    ``session`` gives the network, which runs again for what is not ``kept``; it is called only if
+    there is something to draw.
     """
     said = list(notes)
     previews: Path | None = None
@@ -106,6 +109,7 @@ def finished(
             max_pixels=config.max_pixels,
             endpoint_url=config.reading.endpoint_url,
             progress=progress,
+            kept=kept,
         )
         said += more
     maps: Path | None = None
@@ -119,6 +123,7 @@ def finished(
             max_pixels=config.max_pixels,
             endpoint_url=config.reading.endpoint_url,
             progress=progress,
+            kept=kept,
         )
     quarantined = sum(work.errors.values()) > 0 and config.max_errors is None
     return RunReport(

@@ -26,7 +26,9 @@ from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.screened import Screening
 from deal.run.sessions import layout_for
+from deal.run.steps import Steps
 from deal.run.workers import Line, open_session
+from deal.scoring.kept import KeptOutputs
 from deal.scoring.masks import check_masks, save_masks
 from deal.scoring.options import CONCERNS
 from deal.selection import Ranking
@@ -106,7 +108,10 @@ def score_pool(
             ledger = Ledger(results, total, config.max_errors, progress, by_camera=by_camera)
             layout = layout_for(config, scorer, max(total - results.done_count, 0))
             notes += layout.notes()
-            line = Line(config, scorer, ledger, layout)
+            draws = config.previews > 0 or config.store_maps != "none"
+            kept = KeptOutputs() if draws else None
+            steps = Steps(scorer, max_pixels=config.max_pixels, kept=kept)
+            line = Line(config, scorer, ledger, layout, steps)
             started = datetime.datetime.now(datetime.UTC)
             device, screened, before = scorer.device, None, results.done_count
             if config.screen is None:
@@ -122,7 +127,7 @@ def score_pool(
             foreign += line.fetcher.notes()
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
-            if not config.previews and config.store_maps == "none":
+            if not draws:
                 scorer.close()
             sketch = sketch_of(config)
             pa.default_memory_pool().release_unused()
@@ -141,7 +146,7 @@ def score_pool(
                 if screened is not None:
                     screened = screening.judged(screened, selection)
             said = [*notes, *selection.notes, *foreign]
-            report = finished(config, work, selection, said, lambda: scorer, progress)
+            report = finished(config, work, selection, said, lambda: scorer, progress, kept)
             report = replace(report, screen=screened)
             how = {
                 "device": device,

@@ -32,6 +32,7 @@ from deal.run.reopen import (
 )
 from deal.run.sheet import Entry, Key, contact_sheet, pictures_of, thumb_size
 from deal.scoring.faults import fault
+from deal.scoring.kept import KeptOutput, KeptOutputs
 from deal.scoring.session import Session
 from deal.selection import Ranking, Selection
 from deal.selection.sources import Sources
@@ -70,11 +71,12 @@ def write_previews(
     max_pixels: int = MAX_PIXELS,
     endpoint_url: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    kept: KeptOutputs | None = None,
 ) -> tuple[Path, list[str]]:
     """Draw the first ``count`` of a selection on ``previews.jpg`` in a folder.
 
-    Only these images, and the median and the easiest of the pool, are decoded and go through the
-    network again.
+    Only these images, and the median and the easiest of the pool, are decoded again, and go through
+    the network again if its outputs are not kept.
 
     Parameters
     ----------
@@ -93,6 +95,8 @@ def write_previews(
         As in `deal.pool.inside.Reading`.
     progress : callable, optional
         Called after every image.
+    kept : KeptOutputs, optional
+        What the network gave before.
 
     Returns
     -------
@@ -122,7 +126,9 @@ def write_previews(
 
     def make(own: Session, wanted: _Wanted) -> Entry | str:
         try:
-            return _entry(wanted, images[wanted.id], own, function, colours, thumb, max_pixels)
+            stored = images[wanted.id]
+            known = None if kept is None else kept.get(stored.item)
+            return _entry(wanted, stored, own, known, function, colours, thumb, max_pixels)
         except (ItemError, MemoryError, ModelError, RuntimeError) as error:
             return fault(error, "drawing it").message
 
@@ -245,13 +251,15 @@ def _entry(
     wanted: _Wanted,
     stored: StoredImage,
     session: Session,
+    known: KeptOutput | None,
     function: Mapping[str, Any] | None,
     colours: NDArray[np.uint8],
     thumb: int,
     max_pixels: int,
 ) -> Entry:
+    draw = session.score_maps_or_errors
     pixels, maps = decode_and_map(
-        stored, session.score_maps_or_errors, acquisition=function, max_pixels=max_pixels
+        stored, draw, acquisition=function, max_pixels=max_pixels, known=known
     )
     height, width = pixels.shape[:2]
     scale = thumb / max(height, width)

@@ -22,6 +22,7 @@ from deal.pool.locator import locate
 from deal.pool.remote_path import place
 from deal.results.reading import iter_results
 from deal.scoring.faults import fault
+from deal.scoring.kept import KeptOutput
 from deal.scoring.maps import Maps
 from deal.scoring.masks import load_masks
 from deal.scoring.session import Session
@@ -285,13 +286,16 @@ def decode_and_map(
     *,
     acquisition: str | Mapping[str, Any] | None,
     max_pixels: int = MAX_PIXELS,
+    known: KeptOutput | None = None,
 ) -> tuple[NDArray[np.uint8], Drawn]:
     """Decode one stored image and draw its maps; raises ItemError with the reason why not.
 
     ``draw`` is `Session.maps_or_errors`, or `Session.score_maps_or_errors` for the maps that rank.
+    With an output that is ``known`` the network does not run.
     """
     pixels = _decoded(image, max_pixels)
-    found = draw([pixels], acquisition=acquisition, cameras=[image.item.camera])[0]
+    cameras = [image.item.camera]
+    found = draw([pixels], acquisition=acquisition, cameras=cameras, outputs=[known])[0]
     if isinstance(found, ItemError):
         raise found
     return pixels, found

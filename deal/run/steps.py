@@ -7,6 +7,7 @@ images that fail.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from deal.regions.sources import GivenSegments, RegionSource
 from deal.run.rows import Outcome, Shape
 from deal.scoring.faults import fault, network_fault
 from deal.scoring.inputs import ImageExtras
+from deal.scoring.kept import KeptOutputs
 from deal.scoring.session import Session
 from deal.types import PoolItem
 
@@ -58,10 +60,15 @@ class Steps:
         Prepares the images; its meter gets the busy seconds of ``decode``.
     max_pixels : int
         Images with more pixels are not decoded.
+    kept : KeptOutputs, optional
+        Gets what the network gives.
     """
 
-    def __init__(self, session: Session, *, max_pixels: int) -> None:
+    def __init__(
+        self, session: Session, *, max_pixels: int, kept: KeptOutputs | None = None
+    ) -> None:
         self._session = session
+        self._kept = kept
         self._max_pixels = max_pixels
         self._room = Room(_IN_FLIGHT)
         self._alone = threading.Lock()
@@ -125,9 +132,12 @@ class Steps:
             return Outcome.failure(item, fault(error, "decoding and preparing it"), shape)
 
     def _together(self, session: Session, batch: Batch) -> Outcome:
-        scores = session.score_batch(
-            [ready.image for ready in batch], [ready.extras for ready in batch]
-        )
+        images, extras = [ready.image for ready in batch], [ready.extras for ready in batch]
+        if self._kept is None:
+            scores = session.score_batch(images, extras)
+        else:
+            keep = functools.partial(self._kept.put, [ready.item for ready in batch])
+            scores = session.score_batch(images, extras, keep=keep)
         self._sizes_run.update(ready.size for ready in batch)
         return Outcome([(ready.item, ready.shape) for ready in batch], scores, scores.failures)
 

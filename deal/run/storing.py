@@ -18,6 +18,7 @@ from deal.run.makers import Makers
 from deal.run.progress import Progress
 from deal.run.reopen import StoredImage, decode_and_map, stored_images
 from deal.scoring.faults import fault
+from deal.scoring.kept import KeptOutputs
 from deal.scoring.session import Session
 
 __all__ = ["store_maps"]
@@ -36,12 +37,13 @@ def store_maps(
     max_pixels: int = MAX_PIXELS,
     endpoint_url: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    kept: KeptOutputs | None = None,
 ) -> list[str]:
     """Store the maps of images below ``maps/`` of the output folder that holds each.
 
     Maps that are stored already, from the same settings and version of the image, are not made
     again, so an interrupted pass continues. Scoring is not slowed down: the network runs a second
-    time, on these images alone.
+    time, on these images alone, where its outputs are not kept.
 
     Parameters
     ----------
@@ -59,6 +61,8 @@ def store_maps(
         As in `deal.pool.inside.Reading`.
     progress : callable, optional
         Called after every image.
+    kept : KeptOutputs, optional
+        What the network gave before.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def store_maps(
         ]
         images.sort(key=lambda image: image.item.id.encode())
         if images:
-            failed += _Folder(folder, session, max_pixels).store(images, progress)
+            failed += _Folder(folder, session, max_pixels, kept).store(images, progress)
     notes = [f"no maps of {item_id!r}: {reason}" for item_id, reason in failed[:_NAMED]]
     if len(failed) > _NAMED:
         notes.append(f"no maps of {len(failed) - _NAMED} other images either")
@@ -92,10 +96,13 @@ def store_maps(
 class _Folder:
     """The maps of one output folder."""
 
-    def __init__(self, path: Path, session: Session, max_pixels: int) -> None:
+    def __init__(
+        self, path: Path, session: Session, max_pixels: int, kept: KeptOutputs | None
+    ) -> None:
         metadata = next(iter_results(path, ["id"])).schema.metadata or {}
         self._fingerprint = metadata[b"deal.fingerprint"].decode()
         self._path, self._session, self._max_pixels = path, session, max_pixels
+        self._kept = kept
         self._kinds = [kind for kind in KINDS if kind != "difficulty" or session.has_difficulty]
 
     def store(
@@ -123,7 +130,11 @@ class _Folder:
         """Store the maps of one image; or the reason why there are none."""
         try:
             _, maps = decode_and_map(
-                image, session.maps_or_errors, acquisition=None, max_pixels=self._max_pixels
+                image,
+                session.maps_or_errors,
+                acquisition=None,
+                max_pixels=self._max_pixels,
+                known=None if self._kept is None else self._kept.get(image.item),
             )
         except (ItemError, MemoryError, ModelError, RuntimeError) as error:
             return fault(error, "drawing its maps").message

@@ -15,6 +15,7 @@ from deal.model.placing import Placement
 from deal.scoring.committee import Committee
 from deal.scoring.faults import network_fault
 from deal.scoring.inputs import InputGroup, Inputs
+from deal.scoring.kept import KeptOutput
 from deal.scoring.maps import (
     ClassMap,
     Maps,
@@ -94,32 +95,60 @@ class MapMaker:
         self, images: Sequence[Image8], cameras: Sequence[str | None] | None
     ) -> list[ClassMap | None]:
         """:meth:`deal.Scorer.predict`."""
-        views = self._views(images, cameras, members=False)
+        views = self._views(images, cameras, None, members=False)
         return [None if isinstance(v, ItemError) else self._classes(v) for v in views]
 
     def maps(
-        self, images: Sequence[Image8], cameras: Sequence[str | None] | None, measure: Measure
+        self,
+        images: Sequence[Image8],
+        cameras: Sequence[str | None] | None,
+        measure: Measure,
+        outputs: Sequence[KeptOutput | None] | None = None,
     ) -> list[Maps | ItemError]:
         """:meth:`deal.scoring.session.Session.maps_or_errors`."""
-        views = self._views(images, cameras, members=measure.of_committee)
+        views = self._views(images, cameras, outputs, members=measure.of_committee)
         return [
             view if isinstance(view, ItemError) else self._maps(view, measure) for view in views
         ]
 
     def scores(
-        self, images: Sequence[Image8], cameras: Sequence[str | None] | None, measure: Measure
+        self,
+        images: Sequence[Image8],
+        cameras: Sequence[str | None] | None,
+        measure: Measure,
+        outputs: Sequence[KeptOutput | None] | None = None,
     ) -> list[ScoreMap | ItemError]:
         """:meth:`deal.scoring.session.Session.score_maps_or_errors`."""
-        views = self._views(images, cameras, members=measure.of_committee)
+        views = self._views(images, cameras, outputs, members=measure.of_committee)
         return [v if isinstance(v, ItemError) else self._shown(v, measure)[0] for v in views]
 
     def _views(
-        self, images: Sequence[Image8], cameras: Sequence[str | None] | None, *, members: bool
+        self,
+        images: Sequence[Image8],
+        cameras: Sequence[str | None] | None,
+        outputs: Sequence[KeptOutput | None] | None,
+        *,
+        members: bool,
     ) -> Iterator[_View | ItemError]:
-        """Run the network; yield what it gives for each image, or why it gives nothing."""
+        """Yield what the network gives for each image, or why it gives nothing.
+
+        It runs for the images of which no output is known.
+        """
         names = [None] * len(images) if cameras is None else cameras
         if len(names) != len(images):
             raise UsageError(f"{len(images)} images, but {len(names)} cameras: give one per image")
+        known = [None] * len(images) if outputs is None else outputs
+        new = [index for index, output in enumerate(known) if output is None]
+        run = self._run([images[index] for index in new], [names[index] for index in new], members)
+        for name, kept in zip(names, known, strict=True):
+            if kept is None:
+                yield next(run)
+            else:
+                yield self._seen(kept.group, kept.output, [name], members=members)[0]
+
+    def _run(
+        self, images: Sequence[Image8], names: Sequence[str | None], members: bool
+    ) -> Iterator[_View | ItemError]:
         for start in range(0, len(images), self.batch_size):
             some = slice(start, start + self.batch_size)
             groups, found = self.inputs.groups(images[some])
@@ -147,6 +176,16 @@ class MapMaker:
         self, group: InputGroup, cameras: Sequence[str | None], *, members: bool
     ) -> dict[int, _View | ItemError]:
         output = (self.engine if members else self.engine.model).infer(group.images)
+        return self._seen(group, output, cameras, members=members)
+
+    def _seen(
+        self,
+        group: InputGroup,
+        output: EngineOutput,
+        cameras: Sequence[str | None],
+        *,
+        members: bool,
+    ) -> dict[int, _View | ItemError]:
         first, difficulty = as_numpy(output.logits), as_numpy(output.difficulty)
         logits = as_numpy(output.members) if members else first[None]
         planes: list[Plane | None] = [None] * len(group.indices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -24,6 +24,7 @@ from deal.scoring.columns import scores_of
 from deal.scoring.committee import Committee, Members
 from deal.scoring.doubts import doubts_of_spec
 from deal.scoring.inputs import ImageExtras, InputGroup, Inputs, extras_of
+from deal.scoring.kept import KeptOutput
 from deal.scoring.mapmaker import MapMaker
 from deal.scoring.maps import ClassMap, Maps, ScoreMap
 from deal.scoring.options import Scoring, ScoringOptions
@@ -214,13 +215,18 @@ class Session:
         return self._inputs.prepared(image, original=original, item_id=item_id, camera=camera)
 
     def score_batch(
-        self, images: Sequence[Image8], extras: Sequence[ImageExtras] | None = None
+        self,
+        images: Sequence[Image8],
+        extras: Sequence[ImageExtras] | None = None,
+        *,
+        keep: Callable[[InputGroup, Sequence[int], EngineOutput], None] | None = None,
     ) -> BatchScores:
         """Score a batch; images of equal size go through the network together.
 
-        ``extras`` has one entry per image (:meth:`prepared`). An image that fails is in
-        ``failures`` and nowhere else. Raises UsageError for an item that is not a uint8 RGB image,
-        or another number of extras.
+        ``extras`` has one entry per image (:meth:`prepared`), and ``keep`` is called with each
+        group, its rows that are ok, and its output. An image that fails is in ``failures`` and
+        nowhere else. Raises UsageError for an item that is not a uint8 RGB image, or another number
+        of extras.
         """
         extras = extras_of(len(images)) if extras is None else extras
         groups, failures = self._inputs.groups(images, extras)
@@ -237,6 +243,8 @@ class Session:
                     ok.append(row)
                 else:
                     failures[index] = error
+            if keep is not None:
+                keep(group, ok, output)
             parts.append(
                 scores_of(group, stats, as_numpy(output.embedding), ok, regions, self._plan)
             )
@@ -300,9 +308,13 @@ class Session:
         *,
         acquisition: str | Mapping[str, Any] | None = None,
         cameras: Sequence[str | None] | None = None,
+        outputs: Sequence[KeptOutput | None] | None = None,
     ) -> list[Maps | ItemError]:
-        """What :meth:`maps` gives, with the reason for each image that fails."""
-        return self._maps.maps(images, cameras, self._measure_here(acquisition))
+        """What :meth:`maps` gives, with the reason for each image that fails.
+
+        ``outputs`` has one entry per image: what the network gave for it before, or None.
+        """
+        return self._maps.maps(images, cameras, self._measure_here(acquisition), outputs)
 
     def score_maps_or_errors(
         self,
@@ -310,9 +322,10 @@ class Session:
         *,
         acquisition: str | Mapping[str, Any] | None = None,
         cameras: Sequence[str | None] | None = None,
+        outputs: Sequence[KeptOutput | None] | None = None,
     ) -> list[ScoreMap | ItemError]:
         """Classes and score of :meth:`maps_or_errors`, without the work for the others."""
-        return self._maps.scores(images, cameras, self._measure_here(acquisition))
+        return self._maps.scores(images, cameras, self._measure_here(acquisition), outputs)
 
     def _measure_here(self, acquisition: str | Mapping[str, Any] | None) -> Measure:
         measure = self.measure(acquisition)

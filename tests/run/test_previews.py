@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ from PIL import Image
 
 from deal import select
 from deal.errors import OutputError
+from deal.model.placing import Placement
+from deal.pool.locator import LocalFile
 from deal.run import previews
 from deal.run.pictures import draw_pictures
 from deal.run.pipeline import score_pool
 from deal.run.reopen import reopen
 from deal.run.sheet import Entry, Key
+from deal.scoring import kept
+from deal.scoring.inputs import InputGroup
+from deal.scoring.mapmaker import MapMaker
+from deal.types import EngineOutput, PoolItem
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import Deal, assert_refused, write_pool
 
@@ -214,6 +221,60 @@ def test_select_draws_the_same_sheet_as_the_run(
     assert f"previews {tmp_path / 'again'}/previews.jpg" in out
     one, other = (np.asarray(Image.open(f / "previews.jpg")) for f in (output, tmp_path / "again"))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"raster": "half", "regions": "grid:8"},
+        {"flip": True, "acquisition": "vote-entropy"},
+    ],
+)
+def test_pictures_of_a_small_pool_need_no_second_run_of_the_network(
+    scored: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: dict[str, Any],
+) -> None:
+    options = {"previews": 3, "store_maps": "all", **options}
+    monkeypatch.setattr(kept, "_MOST", 0)
+    ran: list[int] = []
+    group = MapMaker._group
+
+    def counted(self: MapMaker, images: InputGroup, *given: Any, **named: Any) -> Any:
+        ran.append(len(images.indices))
+        return group(self, images, *given, **named)
+
+    monkeypatch.setattr(MapMaker, "_group", counted)
+    again = scored(output=tmp_path / "again", **options)
+    assert sum(ran) >= 9 + 3
+    monkeypatch.undo()
+    monkeypatch.setattr(MapMaker, "_group", None)
+    once = scored(**options)
+    names = sorted(path.relative_to(once) for path in once.rglob("*") if path.suffix != ".parquet")
+    pictures = [name for name in names if name.suffix in (".jpg", ".png")]
+    assert len(pictures) > 2 * 9
+    for name in pictures:
+        one, other = (np.asarray(Image.open(folder / name)) for folder in (once, again))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_outputs_beyond_the_bound_are_all_forgotten() -> None:
+    outputs = kept.KeptOutputs(most=2 * 4 * 12)
+    items = [PoolItem(str(n), f"/{n}", LocalFile(f"/{n}"), "v") for n in range(4)]
+    place = Placement((4, 4), (4, 4))
+    group = InputGroup((4, 4), [0, 1], originals=[(4, 4)] * 2, placements=[place] * 2)
+    logits = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+    outputs.put(items[:2], group, [0, 1], EngineOutput(logits))
+    found = outputs.get(items[1])
+    assert found is not None
+    np.testing.assert_array_equal(found.output.logits, logits[1:])
+    assert outputs.get(replace(items[1], source_version="w")) is None
+    outputs.put(items[2:], group, [0], EngineOutput(logits))
+    assert [outputs.get(item) for item in items] == [None] * 4
+    outputs.put(items[2:], group, [1], EngineOutput(logits))
+    assert outputs.get(items[3]) is None
 
 
 def test_select_refuses_previews_it_cannot_draw(
