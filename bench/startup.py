@@ -105,12 +105,14 @@ def run(*, rounds: int = 15, pool: str | None = None) -> Report:
                 "scored": lambda: score(many),
                 "drawn": lambda: _call([deal_program("deal"), *draw, "--previews", str(_PREVIEWS)]),
                 "selected": lambda: _call([deal_program("deal"), *draw]),
+                "together": lambda: score(many, "--previews", str(_PREVIEWS)),
             },
             rounds=max(rounds // 3, 1),
         )
     drawing = [
         drawn - chosen for drawn, chosen in zip(long["drawn"], long["selected"], strict=True)
     ]
+    at_once = [both - scored for both, scored in zip(long["together"], long["scored"], strict=True)]
     targets = {"first image": "<= 0.5"}
     return Report(
         question="startup",
@@ -132,6 +134,8 @@ def run(*, rounds: int = 15, pool: str | None = None) -> Report:
             Row("deal select of these", spread(long["selected"]), "s"),
             Row(f"{_PREVIEWS} previews of these", spread(drawing), "s"),
             Row("previews / deal-score", ratios(drawing, long["scored"]), "ratio", "<= 1"),
+            Row(f"{_PREVIEWS} previews by deal-score itself", spread(at_once), "s"),
+            Row("its previews / deal-score", ratios(at_once, long["scored"]), "ratio", "<= 1"),
         ),
     )
 
