@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deal.errors import ModelError
 from deal.kernel.statistics import difficulty_grid
@@ -64,6 +65,15 @@ def test_the_branch_computes_what_scoring_does(grid, uncertainty):
     expected = difficulty_grid(logits.numpy(), module.head())
     found = module.difficulty(logits).detach().numpy()[:, 0]
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("grid", [None, (4, 5)])
+@pytest.mark.parametrize("uncertainty", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_attention_holds_no_matrix_of_all_pairs_of_cells(grid, uncertainty, layout):
+    logits = torch.randn(2, 3, 6, 8).contiguous(memory_format=layout).requires_grad_()
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # an error where the inputs do not suit it
+        branch_with(3, grid, uncertainty=uncertainty)(logits).sum().backward()
 
 
 def test_weights_of_uncertainty_start_at_zero_and_draw_no_random_number():
