@@ -23,7 +23,7 @@ from deal.run.dedup import dedup_settings
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
 from deal.run.engine import settled
 from deal.run.ledger import Ledger
-from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.progress import InterruptedRunError, Progress, RunReport, Screened
 from deal.run.screened import Screening
 from deal.run.sessions import layout_for
 from deal.run.steps import Steps
@@ -113,7 +113,7 @@ def score_pool(
             steps = Steps(scorer, max_pixels=config.max_pixels, kept=kept)
             line = Line(config, scorer, ledger, layout, steps)
             started = datetime.datetime.now(datetime.UTC)
-            device, screened, before = scorer.device, None, results.done_count
+            device, screened = scorer.device, None
             if config.screen is None:
                 line.run()
             else:
@@ -133,7 +133,7 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             work = Work(
                 total=total,
-                skipped=ledger.skipped if screened is None else before,
+                skipped=ledger.skipped if screened is None else _stored(ledger, screened),
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),
@@ -160,6 +160,12 @@ def score_pool(
             }
             results.write_run({**record(config, report, started, sketch), **how})
             return report
+
+
+def _stored(ledger: Ledger, screened: Screened) -> int:
+    """Images with an exact row of an earlier run: a screened run asks of some more than once."""
+    new = ledger.scored + ledger.duplicates + ledger.errors.total()
+    return max(ledger.total - new - screened.skipped, 0)
 
 
 def _notes(ledger: Ledger, *, is_whole: bool) -> list[str]:

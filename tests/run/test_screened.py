@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deal import acquisition_scores, read_results, select
 from deal.errors import ModelError, UsageError
@@ -180,6 +181,18 @@ def test_another_function_with_screening_scores_only_what_it_lacks(
     share = sum(scores[name] for name in report.selection.ids)
     share /= sum(sorted(scores.values())[-len(report.selection) :])
     assert share >= report.screen.kept >= 0.5
+
+
+def test_an_image_that_changed_is_not_counted_as_stored_before(
+    pool: Path, model: Path, copied: Path, tmp_path: Path
+) -> None:
+    changed = Path(shutil.copytree(pool, tmp_path / "pool"))
+    exact = next(iter(statistics(copied)))
+    Image.new("RGB", (48, 32)).save(changed / exact)
+    report = score_pool(changed, model=model, output=copied, screen="0.5", **LOOSE)
+    assert report.screen is not None
+    assert report.scored >= 1
+    assert report.skipped + report.scored + report.screen.skipped == COUNT
 
 
 @pytest.mark.parametrize(
