@@ -215,7 +215,7 @@ class Sources:
 
     def _settings(self) -> tuple[str | None, tuple[str, ...] | None]:
         from deal.results.partfile import deal_metadata
-        from deal.results.reading import open_part
+        from deal.results.reading import check_without_regions, open_part
 
         footers = [deal_metadata(table.schema.metadata) for table in self._tables]
         for path in self._parts:
@@ -225,6 +225,8 @@ class Sources:
                     self._first = path, part.footer
                 footers.append(self._first[1])
                 break
+        if self.table == "regions":
+            check_without_regions(self._folders, self._first)
         fingerprints = {footer.get("deal.fingerprint") for footer in footers}
         if len(fingerprints) > 1:
             raise ResultsError(
