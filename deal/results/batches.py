@@ -19,7 +19,8 @@ from deal.pool.remote_path import place
 from deal.results.claim import check_metadata, claim, claimed, take_over
 from deal.results.known import Known
 from deal.results.partfile import deal_metadata
-from deal.results.parts import batch_name, first_part, list_parts, publish, read_part
+from deal.results.parts import batch_name, first_part, list_parts, publish
+from deal.results.reading import open_part
 from deal.results.schema import IMAGE_COLUMNS, REQUIRED, images_schema
 from deal.types import FailedItem, PoolItem
 
@@ -137,7 +138,7 @@ class StoredResults:
         Raises
         ------
         ResultsError
-            A part is damaged.
+            A part is damaged, or was not written by deal.
         UsageError
             The table has no column ``id``.
         PoolError
@@ -158,10 +159,11 @@ class StoredResults:
     def _known(self) -> Known:
         known = Known()
         for path in list_parts(self._root / "images"):
-            try:
-                table = read_part(path, ["id", "source_version", "status"])
-            except FileNotFoundError:
+            part = open_part(path)
+            if part is None:
                 continue  # it was merged into another one, or its last row was dropped
+            with part:
+                table = part.read(["id", "source_version", "status"])
             again = pc.is_in(table.column("status"), pa.array(["error", "skipped"]))
             table = table.filter(pc.invert(again))
             rows = zip(
