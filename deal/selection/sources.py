@@ -111,6 +111,10 @@ class Sources:
         """The output folders among the sources."""
         return list(self._folders)
 
+    def has(self, column: str) -> bool:
+        """Whether any source has a column; parts have all, of an earlier version perhaps null."""
+        return bool(self._parts) or any(column in table.column_names for table in self._tables)
+
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield all rows in pieces of at least 16,384, in the same order in every pass.
 

@@ -57,6 +57,32 @@ def test_tasks_and_pieces_of_any_size_give_the_same_rows(
     assert taken.column("uri").to_pylist()[2] == f"file:///{ids[7]}"
 
 
+def test_what_a_table_lacks_stays_known_of_the_others(tmp_path: Path) -> None:
+    picture = np.arange(BYTES, dtype=np.uint8).tobytes()
+    with Output.open(tmp_path, settings={}, classes=["road", "sky"]) as output:
+        output.write(
+            {
+                "id": ["a", "b"],
+                "uri": ["/pool/a", "/pool/b"],
+                "source_version": ["v"] * 2,
+                "status": ["ok"] * 2,
+                "entropy_mean": [0.9, 0.8],
+                "class_entropy_sum": np.array([[0.0, 1.0]] * 2),
+                "thumbnail": [picture] * 2,
+            }
+        )
+    metadata = read_results(tmp_path).schema.metadata
+    table = pa.table({"id": ["t"], "entropy_mean": [1.0]}, metadata=metadata)
+    found = select([table, tmp_path], acquisition="entropy", budget=3, near_duplicates=0)
+    assert [(row["id"], row["uri"], row["why"]) for row in found.records()] == [
+        ("t", None, None),
+        ("a", "/pool/a", "sky 100 %"),
+    ]
+    with_pictures = table.append_column("thumbnail", pa.array([picture], pa.binary()))
+    found = select([with_pictures, tmp_path], acquisition="entropy", budget=3, near_duplicates=0)
+    assert found.ids == ("t",)
+
+
 def test_a_part_that_changes_between_the_passes_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, 3)
     sources = Sources(tmp_path)
