@@ -76,7 +76,7 @@ def frame_numbers(piece: pa.Table) -> pa.ChunkedArray:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """A table whose texts and lists are those of deal, however the library that made it keeps them.
+    """A table whose texts, times and lists are those of deal, whatever library made it.
 
     Raises
     ------
@@ -87,6 +87,12 @@ def plain(table: pa.Table) -> pa.Table:
 
     for index, field in enumerate(table.schema):
         kind = _plain(field.type)
+        if field.name in _COLUMNS and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+            kind = pa.string()  # names that another library has read as numbers
+        if field.name == "timestamp_ns" and pa.types.is_timestamp(kind):
+            column = table.column(index).cast(pa.timestamp("ns", kind.tz))
+            table = table.set_column(index, field.name, column)
+            kind = pa.int64()
         if kind != field.type:
             table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
         if field.name != "id":

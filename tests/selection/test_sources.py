@@ -169,6 +169,28 @@ def test_what_is_no_source_is_refused_with_what_to_give(source: Any, reason: str
         select(source, acquisition="entropy")
 
 
+def test_cameras_that_were_read_as_numbers_are_still_names() -> None:
+    rows = pa.table(
+        {"id": [*"abcdef"], "camera": [1, 1, 1, 2, 2, 2], "entropy_mean": [6.0, 5, 4, 3, 2, 1]}
+    )
+    assert select(rows, acquisition="entropy", budget=3, quota="camera:1=1").ids == (*"ade",)
+    assert select(rows, acquisition="entropy", budget=4, stratify="camera").ids == (*"abde",)
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_timestamps_of_any_unit_are_nanoseconds(unit: str) -> None:
+    times = pa.array([10**9 * (number // 2) for number in range(6)], pa.timestamp("ns"))
+    rows = pa.table(
+        {
+            "id": [*"abcdef"],
+            "sequence": ["s"] * 6,
+            "timestamp_ns": times.cast(pa.timestamp(unit)),
+            "entropy_mean": [6.0, 5, 4, 3, 2, 1],
+        }
+    )
+    assert select(rows, acquisition="entropy", budget=6, min_gap="1s").ids == (*"ace",)
+
+
 @pytest.mark.parametrize("option", ["spread", "min_gap"])
 @pytest.mark.parametrize("value", [30, 2.5, []])
 def test_a_gap_without_a_unit_is_refused_with_an_example(option: str, value: Any) -> None:
