@@ -88,8 +88,12 @@ class StoredResults:
 
     @property
     def metadata(self) -> dict[str, str] | None:
-        """``deal.fingerprint``, ``deal.settings`` and so on; None for an output without results."""
-        return claimed(self._root)
+        """``deal.fingerprint``, ``deal.settings`` and so on; None for an output without results.
+
+        Raises OutputError for what is no output, or cannot be read.
+        """
+        with writing(self._root):
+            return claimed(self._root)
 
     def check(self, schema: pa.Schema) -> None:
         """Refuse, before any work, rows that do not belong into the output.
@@ -140,7 +144,7 @@ class StoredResults:
         ResultsError
             A part is damaged, or was not written by deal.
         UsageError
-            The table has no column ``id``.
+            The table has no column ``id``, or an id is null.
         PoolError
             As listing the pool raises it.
         """
@@ -179,6 +183,8 @@ def _missing_rows(table: pa.Table, known: Known) -> pa.Table:
         raise UsageError(
             f"the table needs a column 'id'; it has {', '.join(table.column_names) or 'none'}"
         )
+    if nulls := table.column("id").null_count:
+        raise UsageError(f"{nulls} items have no id: give every image one of its own")
     ids = table.column("id").cast(pa.string()).to_pylist()
     versions: Sequence[str | None] = [None] * len(ids)
     if "source_version" in table.column_names:

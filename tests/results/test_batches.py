@@ -159,6 +159,15 @@ def test_a_table_of_someone_else_that_came_into_an_output_is_named(tmp_path: Pat
         deal.results.compact(tmp_path)
 
 
+def test_what_is_no_output_or_has_no_id_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no output")
+    opened = deal.results.open(tmp_path / "file")
+    with pytest.raises(OutputError, match="file: Not a directory; choose another --output"):
+        opened.check(rows("a").schema)
+    with pytest.raises(UsageError, match="1 items have no id"):
+        deal.results.open(tmp_path).missing(pa.table({"id": ["a", None]}))
+
+
 def test_a_damaged_claim_says_what_to_do(tmp_path: Path) -> None:
     deal.results.write(rows("a"), tmp_path)
     (tmp_path / "results.json").write_text("{")
