@@ -117,7 +117,12 @@ def test_limits_that_make_no_sense_are_refused(options: dict[str, Any], message:
         ({}, {"max_bytes": 9}, "needs the sizes of the files, which are not stored"),
         ({"source_version": ["9-1", "etag"]}, {"max_bytes": 9}, "needs the sizes of the files"),
         (
-            {"source_version": ["9-1-512"] * 2, "uri": ["/a.tar#x.jpg"] * 2},
+            {"source_version": ["9-1-512"] * 2, "uri": ["/a.tar/x.jpg"] * 2},
+            {"budget": "9B"},
+            "images inside another file have none",
+        ),
+        (
+            {"source_version": ["9-1-512"] * 2, "uri": ["/a.mp4#t=1.000"] * 2},
             {"budget": "9B"},
             "images inside another file have none",
         ),
