@@ -104,6 +104,8 @@ def test_included_images_count_for_windows_and_bytes(tmp_path: Path) -> None:
         ({"budget": 5, "max_bytes": 9, "diverse": 2}, "do not go with diverse"),
         ({"budget": 5, "max_bytes": 9, "spread": "2s"}, "do not go with spread 2s"),
         ({"acquisition": "core-set", "budget": "5MB"}, "which picks by distance"),
+        ({"window": "9999999h", "window_budget": 2}, "window '9999999h': .* at most 36 years"),
+        ({"min_gap": "9999999999999s"}, "min_gap '9999999999999s': .* at most 36 years"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:

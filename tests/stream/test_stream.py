@@ -141,6 +141,8 @@ def test_a_stream_picks_what_deal_select_picks_with_the_same_words():
         ({"budget": 1, "stochastic": "softrank"}, "softrank needs the ranks of the whole pool"),
         ({"budget": 1, "random_share": 2}, "random_share must be 0 to 1"),
         ({"budget": 1, "near_per": "moon"}, "near_per must be pool or camera"),
+        ({"budget": 1, "min_gap": "9999999h"}, "min_gap '9999999h': .* at most 36 years"),
+        ({"budget": 1, "context_after": 2**63}, "context_after .* at most 36 years"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
