@@ -325,7 +325,7 @@ class Stream:
         is_array = isinstance(signature, np.ndarray) and signature.dtype == np.uint8
         if not is_array and not isinstance(signature, (bytes, bytearray, memoryview)):
             raise UsageError("signature must be uint8 [12, 16] or its bytes")
-        data = bytes(memoryview(np.ascontiguousarray(signature)) if is_array else signature)
+        data = signature.tobytes() if isinstance(signature, np.ndarray) else bytes(signature)
         if len(data) != BYTES:
             raise UsageError(f"signature must have {BYTES} bytes, not {len(data)}")
         return data
