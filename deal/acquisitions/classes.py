@@ -20,6 +20,10 @@ from deal.kernel.logarithm import log
 __all__ = ["class_weights"]
 
 _ENET_OFFSET = 1.02
+_NAMES = (
+    "give classes= to acquisition_scores, the model's class names in order; to select, give the "
+    "table the metadata of its results, table.replace_schema_metadata(results.schema.metadata)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ def _wanted(focus: list[str], classes: tuple[str, ...] | None) -> NDArray[np.boo
     if classes is None:
         raise UsageError(
             f"focus={','.join(focus)} names classes, but the table does not name its classes: "
-            "give classes=, the model's class names in order"
+            + _NAMES
         )
     return np.array([name in focus for name in classes])
 
@@ -216,7 +220,7 @@ def _majority(columns: Columns, classes: tuple[str, ...] | None) -> NDArray[Any]
         raise UsageError(
             "scoring regions by class needs the model's classes, and "
             + ("none were given" if classes is None else f"only {len(classes)} were given")
-            + ": give classes=, the model's class names in order"
+            + f": {_NAMES}"
         )
     return majority
 

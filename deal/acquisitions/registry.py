@@ -149,7 +149,8 @@ def acquisition(
     Raises
     ------
     UsageError
-        Another function has the name; the same function may be registered again.
+        Another function has the name; the same function may be registered again. Or columns or
+        tables are one text instead of several.
 
     Notes
     -----
@@ -160,6 +161,9 @@ def acquisition(
     names [C], or None if unknown) and ``table`` (``images`` or ``regions``): the function, and
     ``requires``, get these three if they name them. Every caller may give the option ``seed``.
     """
+    for what, names in (("requires", requires), ("tables", tables)):
+        if isinstance(names, str):
+            raise UsageError(f"acquisition {name!r}: {what} is a list of names: give [{names!r}]")
     unknown = [table for table in tables if table not in TABLES]
     if unknown:
         raise UsageError(f"acquisition {name!r}: tables are images and regions, not {unknown[0]!r}")

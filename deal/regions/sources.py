@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal._install import pip_install
+from deal._options import plain
 from deal.errors import ItemError, UsageError
 from deal.kernel.geometry import components
 from deal.kernel.regions import Grid, Segments
@@ -98,6 +99,7 @@ class Superpixels:
     count: int
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "count", plain(self.count))  # a number of NumPy too
         if not (isinstance(self.count, int) and 1 <= self.count <= MAX_REGIONS):
             raise UsageError(f"slic:{self.count}: give a number of superpixels, 1 to {MAX_REGIONS}")
         try:
@@ -140,6 +142,7 @@ class Components:
     min_pixels: int = 64
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "min_pixels", plain(self.min_pixels))  # a number of NumPy too
         if not (isinstance(self.min_pixels, int) and self.min_pixels >= 1):
             raise UsageError(f"components:{self.min_pixels}: give a number of pixels, at least 1")
 

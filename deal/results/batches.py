@@ -19,7 +19,8 @@ from deal.pool.remote_path import place
 from deal.results.claim import check_metadata, claim, claimed, take_over
 from deal.results.known import Known
 from deal.results.partfile import deal_metadata
-from deal.results.parts import batch_name, first_part, list_parts, publish, read_part
+from deal.results.parts import batch_name, first_part, list_parts, publish
+from deal.results.reading import open_part
 from deal.results.schema import IMAGE_COLUMNS, REQUIRED, images_schema
 from deal.types import FailedItem, PoolItem
 
@@ -87,8 +88,12 @@ class StoredResults:
 
     @property
     def metadata(self) -> dict[str, str] | None:
-        """``deal.fingerprint``, ``deal.settings`` and so on; None for an output without results."""
-        return claimed(self._root)
+        """``deal.fingerprint``, ``deal.settings`` and so on; None for an output without results.
+
+        Raises OutputError for what is no output, or cannot be read.
+        """
+        with writing(self._root):
+            return claimed(self._root)
 
     def check(self, schema: pa.Schema) -> None:
         """Refuse, before any work, rows that do not belong into the output.
@@ -137,9 +142,9 @@ class StoredResults:
         Raises
         ------
         ResultsError
-            A part is damaged.
+            A part is damaged, or was not written by deal.
         UsageError
-            The table has no column ``id``.
+            The table has no column ``id``, or an id is null.
         PoolError
             As listing the pool raises it.
         """
@@ -158,10 +163,11 @@ class StoredResults:
     def _known(self) -> Known:
         known = Known()
         for path in list_parts(self._root / "images"):
-            try:
-                table = read_part(path, ["id", "source_version", "status"])
-            except FileNotFoundError:
+            part = open_part(path)
+            if part is None:
                 continue  # it was merged into another one, or its last row was dropped
+            with part:
+                table = part.read(["id", "source_version", "status"])
             again = pc.is_in(table.column("status"), pa.array(["error", "skipped"]))
             table = table.filter(pc.invert(again))
             rows = zip(
@@ -177,6 +183,8 @@ def _missing_rows(table: pa.Table, known: Known) -> pa.Table:
         raise UsageError(
             f"the table needs a column 'id'; it has {', '.join(table.column_names) or 'none'}"
         )
+    if nulls := table.column("id").null_count:
+        raise UsageError(f"{nulls} items have no id: give every image one of its own")
     ids = table.column("id").cast(pa.string()).to_pylist()
     versions: Sequence[str | None] = [None] * len(ids)
     if "source_version" in table.column_names:

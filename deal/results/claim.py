@@ -25,11 +25,18 @@ CLAIM = "results.json"
 
 
 def claimed(root: Path) -> dict[str, str] | None:
-    """What the parts of an output share; None for an output without any."""
+    """What the parts of an output share; None for an output without any.
+
+    Raises OutputError if the file is damaged, or if a part is someone else's.
+    """
     with suppress(FileNotFoundError):
         return _parse(root / CLAIM, (root / CLAIM).read_bytes())
     part = first_part(root / "images")  # of a version that wrote no such file
-    return None if part is None else footer(part)
+    if part is None:
+        return None
+    found = footer(part)
+    _check_own(part, found)
+    return found
 
 
 def claim(root: Path, metadata: Mapping[str, str]) -> None:
@@ -88,9 +95,13 @@ def check_part(path: Path, own: Mapping[str, str]) -> None:
         found = footer(path)
     except FileNotFoundError:
         return  # another shard has just dropped its last row
+    _check_own(path, found)
+    check_metadata(path.parent.parent, found, own)
+
+
+def _check_own(path: Path, found: Mapping[str, str]) -> None:
     if "deal.schema" not in found:
         raise OutputError(f"{path} was not written by deal-score; choose another --output")
-    check_metadata(path.parent.parent, found, own)
 
 
 def _text(metadata: Mapping[str, str]) -> bytes:

@@ -29,7 +29,7 @@ from deal.results.parts import (
     part_shard,
     publish_tables,
 )
-from deal.results.reading import list_results
+from deal.results.reading import list_results, open_part
 from deal.results.repeats import SecondRows, second_rows, without
 
 __all__ = ["Compacted", "compact"]
@@ -77,7 +77,7 @@ def compact(output: Source, *, part_rows: int | None = None) -> Compacted:
     UsageError
         ``part_rows`` is less than 1.
     ResultsError
-        The folder holds no results, or a part is damaged.
+        The folder holds no results, or a part is damaged or was not written by deal.
     OutputError
         A run writes the output, or it cannot be written.
     """
@@ -87,14 +87,17 @@ def compact(output: Source, *, part_rows: int | None = None) -> Compacted:
     list_results(root)
     with writing(root), changing_alone(root):
         parts = list_results(root)
-        second = second_rows(parts)
         counts: dict[Path, int] = {}
         alike: dict[tuple[Shard | None, str], list[Path]] = defaultdict(list)
         for path in parts:
-            with Part(path) as part:
-                counts[path] = part.rows - len(second.get(path, ()))
+            part = open_part(path) or Part(path)
+            with part:
+                counts[path] = part.rows
                 kind = (part_shard(path.name), part.footer.get("deal.schema", ""))
             alike[kind].append(path)
+        second = second_rows(parts)
+        for path, ids in second.items():
+            counts[path] -= len(ids)
         wanted = part_rows or min(max(sum(counts.values()) // _PARTS, _FEWEST), _MOST)
         for paths in alike.values():
             small = [path for path in paths if 2 * counts[path] < wanted or path in second]

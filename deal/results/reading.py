@@ -14,7 +14,7 @@ from deal.machine.arrow import compute as pc
 from deal.pool.remote_path import place
 from deal.results.frames import Results
 from deal.results.partfile import Part
-from deal.results.parts import list_parts
+from deal.results.parts import first_part, list_parts
 from deal.results.repeats import NONE, SecondRows, second_rows, without
 from deal.results.schema import (
     IMAGE_COLUMNS,
@@ -28,6 +28,7 @@ from deal.results.schema import (
 
 __all__ = [
     "check_alike",
+    "check_without_regions",
     "iter_results",
     "list_results",
     "ok_images",
@@ -236,12 +237,31 @@ def check_alike(first: tuple[Path, dict[str, str]], other: tuple[Path, dict[str,
         )
 
 
+def check_without_regions(
+    sources: Sequence[Source], first: tuple[Path, dict[str, str]] | None
+) -> None:
+    """Hold folders that have no part of regions against ``first``, a part of one that has.
+
+    ResultsError if the settings differ: then they lack regions since none were asked for.
+    """
+    for source in map(place, sources):
+        part = None
+        if first is not None and first_part(source / "regions") is None:
+            found = first_part(source / "images")
+            part = None if found is None else open_part(found)
+        if first is not None and part is not None:
+            with part:
+                check_alike(first, (part.path, part.footer))
+
+
 def _parts(
     sources: Source | Sequence[Source], table: str
 ) -> tuple[list[Path], dict[str, str] | None]:
     """Parts of all sources, and the metadata they share."""
     found: list[Path] = []
     first: tuple[Path, dict[str, str]] | None = None
+    if isinstance(sources, (str, os.PathLike)):
+        sources = [sources]
     for path in list_results(sources, table):
         part = open_part(path)
         if part is None:
@@ -251,6 +271,8 @@ def _parts(
         first = first or described
         check_alike(first, described)
         found.append(path)
+    if table == "regions":
+        check_without_regions(sources, first)
     # What is read has the columns of this version; those that a part lacks are null.
     return found, None if first is None else {**first[1], "deal.schema": SCHEMA_VERSION}
 

@@ -86,4 +86,5 @@ class Reasons:
             self._classes,
         )
         codes = class_codes(reason, self._bound, table, None, None)
-        return [None] * rows if codes is None else codes.to_pylist()
+        found: list[bytes | None] = codes.to_pylist()
+        return found

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from deal.errors import UsageError
 
-__all__ = ["names_bytes", "parse_bytes", "parse_duration"]
+__all__ = ["LONGEST", "names_bytes", "parse_bytes", "parse_duration"]
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 _NANOSECONDS = {
@@ -21,18 +21,24 @@ _NANOSECONDS = {
 _BYTES = {"B": 1, "": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MOST = 2**52
+LONGEST = 2**60  # nanoseconds, as on a rig: two of them and a time still fit 64 bits
+_A_TIME = "a time such as 2s, 500ms, 10min or 1h"
 
 
 def parse_duration(value: str | int | None, name: str) -> int | None:
     """Read ``2s``, ``500ms``, ``10min`` or ``1h`` as nanoseconds; a number is nanoseconds already.
 
-    None stays None. Raises UsageError, which calls the value ``name``, for what is no duration.
+    None stays None. Raises UsageError, which calls the value ``name``, for what is no duration, or
+    a longer one than 2⁶⁰ nanoseconds.
     """
     if value is None:
         return None
-    if type(value) is int and value >= 0:
-        return value
-    return _amount(value, _NANOSECONDS, name, "a time such as 2s, 500ms, 10min or 1h")
+    whole = type(value) is int and value >= 0
+    found = value if whole else _amount(value, _NANOSECONDS, name, _A_TIME)
+    assert isinstance(found, int)
+    if found > LONGEST:
+        raise UsageError(f"{name} {value!r}: write a time of at most 36 years, such as 1h")
+    return found
 
 
 def parse_bytes(value: str | int | None, name: str) -> int | None:

@@ -10,10 +10,14 @@ from deal.errors import ResultsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["column_of", "frame_numbers", "optional", "plain", "texts"]
+__all__ = ["VIDEO_TIME", "column_of", "frame_numbers", "optional", "plain", "texts"]
+
+VIDEO_TIME = r"#t=-?\d+\.\d{3}$"
+"""End of the id of a frame of a video: its time, of which no part is the number of a frame."""
 
 _COLUMNS = ("camera", "sequence")
 # The last number, of up to 18 digits, in a stem such as frame_000123 or clip.mp4#frame=123.
+_LOG_TIME = r"(?i)\.mcap#.*@\d+$"
 _EXTENSION, _FRAME = r"\.[A-Za-z][A-Za-z0-9]*$", r"(?P<frame>\d{1,18})[^\d/]*$"
 
 
@@ -57,16 +61,22 @@ def texts(piece: pa.Table, attribute: str, sequences: re.Pattern[str] | None) ->
 
 
 def frame_numbers(piece: pa.Table) -> pa.ChunkedArray:
-    """The last number in the stem of each id, int64 [n]; null without one."""
+    """The last number in the stem of each id, int64 [n]; null without one.
+
+    Ids of frames of videos and logs end in a time, which is no such number.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    stems = pc.replace_substring_regex(piece.column("id"), _EXTENSION, "", max_replacements=1)
-    return pc.struct_field(pc.extract_regex(stems, _FRAME), "frame").cast(pa.int64())
+    ids = piece.column("id")
+    stems = pc.replace_substring_regex(ids, _EXTENSION, "", max_replacements=1)
+    numbers = pc.struct_field(pc.extract_regex(stems, _FRAME), "frame").cast(pa.int64())
+    timed = pc.or_(*(pc.match_substring_regex(ids, end) for end in (VIDEO_TIME, _LOG_TIME)))
+    return pc.if_else(timed, None, numbers)
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """A table whose texts and lists are those of deal, however the library that made it keeps them.
+    """A table whose texts, times and lists are those of deal, whatever library made it.
 
     Raises
     ------
@@ -77,6 +87,12 @@ def plain(table: pa.Table) -> pa.Table:
 
     for index, field in enumerate(table.schema):
         kind = _plain(field.type)
+        if field.name in _COLUMNS and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+            kind = pa.string()  # names that another library has read as numbers
+        if field.name == "timestamp_ns" and pa.types.is_timestamp(kind):
+            column = table.column(index).cast(pa.timestamp("ns", kind.tz))
+            table = table.set_column(index, field.name, column)
+            kind = pa.int64()
         if kind != field.type:
             table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
         if field.name != "id":

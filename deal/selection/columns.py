@@ -66,16 +66,15 @@ def read_texts(
     reason = reason_of(bound)
     usual = usual_levels(rows.source) if reason.against_pool and len(taken) else None
 
-    def why(piece: pa.Table) -> pa.ChunkedArray | None:
-        return None if reason.fixed else class_codes(reason, bound, piece, totals, usual)
-
     def summary(piece: pa.Table) -> pa.Table:
-        kept = {"why": why(piece)}
-        if "uri" in piece.column_names:
-            kept["uri"] = piece.column("uri")
+        # What one source lacks another may have, so it is null instead of missing.
+        nothing = pa.nulls(len(piece), pa.string())
+        kept = {"uri": piece.column("uri") if "uri" in piece.column_names else nothing}
+        if reason.fixed is None:
+            kept["why"] = class_codes(reason, bound, piece, totals, usual)
         if rows.regions is not None:
             kept["polygon"] = _polygons(piece)
-        return pa.table({name: column for name, column in kept.items() if column is not None})
+        return pa.table(kept)
 
     columns = ["uri", *reason.columns, *(() if rows.regions is None else _OUTLINE)]
     table = rows.read(taken, list(dict.fromkeys(columns)), summary)

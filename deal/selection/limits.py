@@ -17,13 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.errors import ResultsError, UsageError
-from deal.pool.formats import CONTAINER_SUFFIXES
 from deal.selection.amounts import parse_bytes, parse_duration
 from deal.selection.sources import Sources
 
 __all__ = ["LimitRule", "Limits", "Measures", "file_sizes", "read_measures", "read_times"]
-
-_INSIDE = tuple(f"{suffix}#" for suffix in (*CONTAINER_SUFFIXES, ".parquet"))
 
 Measures = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Times in nanoseconds and sizes in bytes, int64 [k] each."""
@@ -218,6 +215,8 @@ def file_sizes(stored: Sources, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     Raises ResultsError where they are not known: of images inside another file, and of some web
     servers.
     """
+    from deal.pool.locator import lies_inside
+
     table = stored.take(rows, ["uri", "source_version"])
     nothing: list[str | None] = [None] * len(rows)
     uris, versions = (
@@ -225,7 +224,7 @@ def file_sizes(stored: Sources, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         for name in ("uri", "source_version")
     )
     sizes = [str(version).partition("-")[0] for version in versions]
-    inside = any(part in (uri or "").lower() for uri in uris for part in _INSIDE)
+    inside = any(lies_inside(uri or "") for uri in uris)
     if inside or not all(size.isdecimal() for size in sizes):
         raise ResultsError(
             "a limit of bytes needs the sizes of the files, which are not stored for every row"

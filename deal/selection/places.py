@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from deal.selection.attributes import VIDEO_TIME
 from deal.selection.growing import Growing
 from deal.selection.order import mixed, name_hashes, text_buffers, text_hashes
 
@@ -29,7 +30,7 @@ __all__ = ["Place", "Places", "frame_names", "text_keys"]
 Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 """Distances of the signatures of pairs of rows, for the pairs where both are known."""
 
-_DOT, _SLASH = ord("."), ord("/")
+_DOT, _SLASH, _HASH = ord("."), ord("/"), ord("#")
 _LONGEST_SUFFIX = 8
 _STEP = 65_536  # rows worked on at once
 _DIGITS = 19
@@ -205,7 +206,7 @@ def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """The number at the end of each name, and a hash of what stands before it.
 
     The suffix of the file does not count, and of a longer number the last 19 digits do: so many has
-    a time in nanoseconds.
+    a time in nanoseconds. Frames of a video have no number: their names end in a time in seconds.
 
     Parameters
     ----------
@@ -249,6 +250,11 @@ def frame_names(ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         power *= 10
     found = np.where((begin < cut) & (numbers <= _LARGEST), numbers, 0).astype(np.int64)
     found[(begin == cut) | (numbers > _LARGEST)] = -1
+    if (data == _HASH).any():
+        import pyarrow.compute as pc
+
+        of_video = pc.match_substring_regex(ids, VIDEO_TIME).to_numpy(zero_copy_only=False)
+        found[of_video] = -1
     return found, text_hashes(data, starts, begin - starts)
 
 

@@ -16,6 +16,7 @@ from deal.errors import UsageError
 from deal.machine.files import check_regular
 from deal.pool.remote_path import place
 from deal.pool.signature import MOST_LEVELS
+from deal.selection.amounts import LONGEST
 from deal.selection.budget import decimal, number_of
 from deal.selection.document import COLUMNS, unguarded
 
@@ -269,6 +270,8 @@ def parse_gap(text: str | Gap | None) -> Gap | None:
     if match is not None:
         number, unit = Fraction(match[1]), match[2]
         size = number * _NANOSECONDS.get(unit, 1)
+        if unit != "f" and size > LONGEST:
+            raise UsageError(f"min_gap {text!r}: write a time of at most 36 years, such as 2s")
         if size > 0 and size.denominator == 1:
             return Gap(int(size), unit == "f", text.strip())
     raise UsageError(

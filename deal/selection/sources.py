@@ -111,6 +111,10 @@ class Sources:
         """The output folders among the sources."""
         return list(self._folders)
 
+    def has(self, column: str) -> bool:
+        """Whether any source has a column; parts have all, of an earlier version perhaps null."""
+        return bool(self._parts) or any(column in table.column_names for table in self._tables)
+
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield all rows in pieces of at least 16,384, in the same order in every pass.
 
@@ -215,7 +219,7 @@ class Sources:
 
     def _settings(self) -> tuple[str | None, tuple[str, ...] | None]:
         from deal.results.partfile import deal_metadata
-        from deal.results.reading import open_part
+        from deal.results.reading import check_without_regions, open_part
 
         footers = [deal_metadata(table.schema.metadata) for table in self._tables]
         for path in self._parts:
@@ -225,6 +229,8 @@ class Sources:
                     self._first = path, part.footer
                 footers.append(self._first[1])
                 break
+        if self.table == "regions":
+            check_without_regions(self._folders, self._first)
         fingerprints = {footer.get("deal.fingerprint") for footer in footers}
         if len(fingerprints) > 1:
             raise ResultsError(

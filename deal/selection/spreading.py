@@ -370,11 +370,16 @@ def _signatures(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     import pyarrow as pa
 
-    table = stored.take(rows, ["thumbnail"]) if len(rows) else pa.table({})
-    if "thumbnail" not in table.column_names:
+    def summary(piece: pa.Table) -> pa.Table:
+        # What one source lacks another may have, so it is null instead of missing.
+        lacks = "thumbnail" not in piece.column_names
+        column = pa.nulls(len(piece)) if lacks else piece.column("thumbnail")
+        return pa.table({"thumbnail": column.cast(pa.binary(BYTES))})
+
+    if not len(rows) or not stored.has("thumbnail"):
         return np.zeros((len(rows), BYTES), np.uint8), np.zeros(len(rows), bool)
     try:
-        column = table.column("thumbnail").cast(pa.binary(BYTES)).combine_chunks()
+        column = stored.take(rows, ["thumbnail"], summary).column("thumbnail").combine_chunks()
     except pa.ArrowInvalid as error:
         raise ResultsError(
             f"the column thumbnail must hold {BYTES} bytes per row ({error}): leave it out, or "
@@ -397,7 +402,7 @@ def _has_thumbnails(rows: Rows, order: NDArray[np.int64], *, must: bool) -> bool
             "stored them: score the pool again (deal-score --overwrite), or give near_duplicates "
             "off"
         )
-    return len(order) > 0 and "thumbnail" in rows.read(order[:1], ["thumbnail"]).column_names
+    return len(order) > 0 and rows.source.has("thumbnail")
 
 
 def _distances(stored: Sources, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -155,6 +155,8 @@ def _by_class(
             own = mixed(name_hashes(ids, regions) ^ mixed(np.array([number + 1], np.uint64)))
             keys = ranking.stochastic.draws(keys, own, ranking.seed, np.sort(keys))
         name = f"class {number}" if bound.classes is None else bound.classes[number]
+        if name in orders:  # a model may give two classes one name
+            name = f"{name} (class {number})"
         orders[name] = members[rank(ids, keys, regions=regions)]
     return orders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Unpack
 
@@ -184,7 +185,8 @@ class Stream:
         Raises
         ------
         UsageError
-            A number is out of its range, or the image or signature has another shape.
+            A value is of another type or out of its range, or the image or signature has another
+            shape.
         """
         frame = self.frame(
             frame_id,
@@ -240,15 +242,26 @@ class Stream:
         signature: NDArray[np.uint8] | bytes | None,
     ) -> Frame:
         """Check what :meth:`push` takes, and write it as numbers; raises UsageError."""
-        if not -_MOST_TIME <= timestamp_ns <= _MOST_TIME:
-            raise UsageError(f"timestamp_ns must be within 2⁶¹ of 0, not {timestamp_ns}")
-        if not 0 <= size <= _MOST_BYTES:
-            raise UsageError(f"size must be 0 to 2³⁹ bytes, not {size}")
+        for name, text in (("frame_id", frame_id), ("sequence", sequence), ("camera", camera)):
+            if not isinstance(text, str) and (text is not None or name == "frame_id"):
+                raise UsageError(f"{name} must be a text, not {text!r}: give str({name})")
+        try:
+            time, length = operator.index(timestamp_ns), operator.index(size)
+            value = float(score)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"timestamp_ns and size must be whole numbers, such as time.time_ns(), and score a "
+                f"number, not {timestamp_ns!r}, {size!r} and {score!r}"
+            ) from None
+        if not -_MOST_TIME <= time <= _MOST_TIME:
+            raise UsageError(f"timestamp_ns must be within 2⁶¹ of 0, not {time}")
+        if not 0 <= length <= _MOST_BYTES:
+            raise UsageError(f"size must be 0 to 2³⁹ bytes, not {length}")
         return Frame(
             number_of(frame_id),
-            timestamp_ns,
-            size,
-            float(score),
+            time,
+            length,
+            value,
             *self._place(sequence, camera),
             self._signature(image, signature),
         )
@@ -309,7 +322,10 @@ class Stream:
                 raise UsageError("image must be uint8 [H, W, 3] of at least one pixel") from None
         if signature is None:
             return None
-        data = bytes(signature) if isinstance(signature, bytes) else signature.tobytes()
+        is_array = isinstance(signature, np.ndarray) and signature.dtype == np.uint8
+        if not is_array and not isinstance(signature, (bytes, bytearray, memoryview)):
+            raise UsageError("signature must be uint8 [12, 16] or its bytes")
+        data = signature.tobytes() if isinstance(signature, np.ndarray) else bytes(signature)
         if len(data) != BYTES:
             raise UsageError(f"signature must have {BYTES} bytes, not {len(data)}")
         return data

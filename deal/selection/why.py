@@ -36,12 +36,12 @@ def class_codes(
     table: pa.Table,
     totals: NDArray[np.int64] | None,
     usual: NDArray[np.int64] | None,
-) -> pa.ChunkedArray | None:
+) -> pa.ChunkedArray:
     """The classes that ``why`` names for each row, as :func:`class_texts` reads them.
 
     There are at most three per row, each with a share of the score (or of what stands in for it) of
     at least 5 %, or of the image that is at least 1 % above the pool's median. A region has one:
-    the class predicted most often. None if the table lacks the columns.
+    the class predicted most often. Null if the table lacks the columns.
 
     Parameters
     ----------
@@ -56,19 +56,18 @@ def class_codes(
 
     Returns
     -------
-    pyarrow.ChunkedArray of binary(6), length n, or None
+    pyarrow.ChunkedArray of binary(6), length n
         Three pairs of class and share in percent, one byte each; 0 % means no class.
     """
     import pyarrow as pa
 
-    if not set(reason.columns) <= set(table.column_names):
-        return None
-    if reason.against_pool and usual is None:
-        return None
+    kind = pa.binary(2 * _MOST)
+    lacks = not set(reason.columns) <= set(table.column_names)
+    if lacks or (reason.against_pool and usual is None):
+        return pa.chunked_array([pa.nulls(len(table), kind)], kind)
     # In blocks, since each block needs several temporary arrays [n, C].
     blocks = (table.slice(start, _BLOCK) for start in range(0, len(table), _BLOCK))
     codes = (_codes(reason, bound, block, totals, usual) for block in blocks)
-    kind = pa.binary(2 * _MOST)
     return pa.chunked_array(
         [
             pa.FixedSizeBinaryArray.from_buffers(kind, len(block), [None, pa.py_buffer(block)])
@@ -96,7 +95,7 @@ def class_texts(
 
 def _class_text(
     reason: Reason, bound: Bound, usual: NDArray[np.int64] | None
-) -> Callable[[bytes], str | None]:
+) -> Callable[[bytes | None], str | None]:
     def part(number: int, share: int) -> str:
         name = _name(bound, number)
         if share == _WHOLE:
@@ -105,7 +104,9 @@ def _class_text(
             return f"{name} {share} %"
         return f"{name} {share} % (usually {(100 * int(usual[number]) + 500) // 1000} %)"
 
-    def text(code: bytes) -> str | None:
+    def text(code: bytes | None) -> str | None:
+        if code is None:
+            return None
         pairs = zip(code[::2], code[1::2], strict=True)
         parts = [part(number, share) for number, share in pairs if share]
         if parts:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from deal import select
 from deal.acquisitions import acquisition_scores, bind
 from deal.acquisitions.classes import class_weights
 from deal.errors import ResultsError, UsageError
@@ -75,6 +76,16 @@ def test_class_names_have_to_be_known_and_to_fit() -> None:
         acquisition_scores(IMAGES, "focus:difficulty", focus="pole")
     with pytest.raises(UsageError, match="results have 3 classes, but 2 class names were given"):
         acquisition_scores(IMAGES, "focus:difficulty", focus="pole", classes=CLASSES[:2])
+
+
+def test_a_table_without_class_names_gets_them_as_the_error_says() -> None:
+    table = pa.table({name: list(values) for name, values in IMAGES.items()})
+    table = table.append_column("id", pa.array([str(row) for row in range(len(table))]))
+    wanted = {"acquisition": "focus:difficulty", "focus": "pole", "budget": 1}
+    with pytest.raises(UsageError, match=r"to select, .* table\.replace_schema_metadata\(results"):
+        select(table, **wanted)
+    metadata = {"deal.classes": json.dumps(CLASSES)}
+    assert len(select(table.replace_schema_metadata(metadata), **wanted)) == 1
 
 
 def test_a_stored_table_brings_its_class_names() -> None:

@@ -6,12 +6,19 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import deal
-from deal.acquisitions import acquisition_names, acquisition_scores, load_plugin, registry
+from deal.acquisitions import (
+    acquisition,
+    acquisition_names,
+    acquisition_scores,
+    load_plugin,
+    registry,
+)
 from deal.errors import UsageError
 
 SOURCE = """
@@ -99,6 +106,15 @@ def test_a_plugin_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_plugin(tmp_path / "gone.py")
     with pytest.raises(UsageError, match=r"no plugin module gone: install .* path of a \.py file"):
         load_plugin("gone")
+
+
+@pytest.mark.parametrize("given", [{"requires": "entropy_mean"}, {"tables": "images"}])
+def test_one_text_is_no_list_of_names(given: dict[str, str]) -> None:
+    options: dict[str, Any] = {"requires": ["entropy_mean"], **given}
+    ((what, name),) = given.items()
+    with pytest.raises(UsageError, match=rf"{what} is a list of names: give \['{name}'\]"):
+        acquisition("one-text", **options)
+    assert "one-text" not in acquisition_names()
 
 
 def test_functions_of_two_plugins_do_not_share_a_name(tmp_path: Path) -> None:

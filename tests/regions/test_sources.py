@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,15 @@ def test_texts_that_make_no_sense_are_refused(text: str) -> None:
 def test_numbers_of_superpixels_out_of_range_are_refused(count: Any) -> None:
     with pytest.raises(UsageError, match="1 to 65535"):
         Superpixels(count)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    for made, text in (
+        (Components(np.int64(9)), "components:9"),
+        (Superpixels(np.int32(9)), "slic:9"),
+    ):
+        assert str(made) == text
+        assert json.loads(json.dumps(made.settings())) == parse_regions(text).settings()
 
 
 def test_without_scikit_image_one_line_names_what_to_install(

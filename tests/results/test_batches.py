@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import deal
-from deal.errors import OutputError, UsageError
+from deal.errors import OutputError, ResultsError, UsageError
 from deal.results.batches import StoredResults
 from deal.results.reading import read_results
 from deal.results.schema import images_schema, part_metadata, to_table
@@ -137,6 +138,34 @@ def test_engines_may_give_record_batches_and_numbers_as_ids(tmp_path: Path) -> N
     assert left.column("id").to_pylist() == [2]
     with pytest.raises(UsageError, match=r"a pyarrow\.Table or RecordBatch, not a list"):
         deal.results.write([{"id": "a"}], tmp_path)
+
+
+def test_a_folder_with_tables_of_someone_else_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    parquet.write_table(pa.table({"x": [1]}), tmp_path / "images" / "train.parquet")
+    with pytest.raises(OutputError, match=r"train\.parquet was not written by deal-score"):
+        deal.results.write(rows("a"), tmp_path)
+    with pytest.raises(OutputError, match=r"train\.parquet was not written by deal-score"):
+        deal.results.open(tmp_path).check(rows("a").schema)
+    assert files(tmp_path) == ["images/train.parquet"]
+
+
+def test_a_table_of_someone_else_that_came_into_an_output_is_named(tmp_path: Path) -> None:
+    deal.results.write(rows("a"), tmp_path)
+    parquet.write_table(pa.table({"x": [1]}), tmp_path / "images" / "train.parquet")
+    with pytest.raises(ResultsError, match=r"train\.parquet was not written by deal-score; move"):
+        deal.results.open(tmp_path).missing(pa.table({"id": ["a"]}))
+    with pytest.raises(ResultsError, match=r"train\.parquet was not written by deal-score; move"):
+        deal.results.compact(tmp_path)
+
+
+def test_what_is_no_output_or_has_no_id_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no output")
+    opened = deal.results.open(tmp_path / "file")
+    with pytest.raises(OutputError, match="file: Not a directory; choose another --output"):
+        opened.check(rows("a").schema)
+    with pytest.raises(UsageError, match="1 items have no id"):
+        deal.results.open(tmp_path).missing(pa.table({"id": ["a", None]}))
 
 
 def test_a_damaged_claim_says_what_to_do(tmp_path: Path) -> None:

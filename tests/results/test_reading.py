@@ -96,6 +96,15 @@ def test_regions_are_read_and_may_be_none(tmp_path: Path) -> None:
     assert read_regions(tmp_path / "none", ["id", "x0"]).to_pydict() == {"id": [], "x0": []}
 
 
+def test_a_folder_that_was_scored_without_regions_is_named(tmp_path: Path) -> None:
+    score(tmp_path / "some", "a", {"regions": "grid"})
+    score(tmp_path / "failed", "x", {"regions": "grid"})
+    score(tmp_path / "without", "x", {"regions": None})
+    assert len(read_regions([tmp_path / "failed", tmp_path / "some"])) == 1
+    with pytest.raises(ResultsError, match=r'without .*\(regions: "grid" → null\)'):
+        read_regions([tmp_path / "some", tmp_path / "without"])
+
+
 def test_other_settings_are_named(tmp_path: Path) -> None:
     score(tmp_path / "one", "a", {"model": "m", "raster": "input"})
     score(tmp_path / "two", "b", {"model": "m", "raster": "image"})

@@ -104,6 +104,8 @@ def test_included_images_count_for_windows_and_bytes(tmp_path: Path) -> None:
         ({"budget": 5, "max_bytes": 9, "diverse": 2}, "do not go with diverse"),
         ({"budget": 5, "max_bytes": 9, "spread": "2s"}, "do not go with spread 2s"),
         ({"acquisition": "core-set", "budget": "5MB"}, "which picks by distance"),
+        ({"window": "9999999h", "window_budget": 2}, "window '9999999h': .* at most 36 years"),
+        ({"min_gap": "9999999999999s"}, "min_gap '9999999999999s': .* at most 36 years"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
@@ -117,7 +119,12 @@ def test_limits_that_make_no_sense_are_refused(options: dict[str, Any], message:
         ({}, {"max_bytes": 9}, "needs the sizes of the files, which are not stored"),
         ({"source_version": ["9-1", "etag"]}, {"max_bytes": 9}, "needs the sizes of the files"),
         (
-            {"source_version": ["9-1-512"] * 2, "uri": ["/a.tar#x.jpg"] * 2},
+            {"source_version": ["9-1-512"] * 2, "uri": ["/a.tar/x.jpg"] * 2},
+            {"budget": "9B"},
+            "images inside another file have none",
+        ),
+        (
+            {"source_version": ["9-1-512"] * 2, "uri": ["/a.mp4#t=1.000"] * 2},
             {"budget": "9B"},
             "images inside another file have none",
         ),

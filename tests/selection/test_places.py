@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deal import select
+from deal.errors import ResultsError
 from deal.selection.order import name_hashes
 from deal.selection.places import Place, Places, frame_names
 
@@ -78,6 +80,19 @@ def found(
         return np.array([] if looks is None else [looks(x, y) for x, y in zip(a, b, strict=True)])
 
     return places.find(name_hashes(column), compare, frames)
+
+
+def test_the_time_of_a_frame_of_a_video_is_no_number_of_a_frame() -> None:
+    ids = [f"drive.mp4#t={number}.{part}" for number in range(6) for part in ("000", "500")]
+    numbers, _ = frame_names(pa.array([*ids, "a#t=1.000_7.png"], pa.large_string()))
+    assert numbers.tolist() == [-1] * 12 + [7]
+    table = pa.table({"id": ids, "sequence": ["drive"] * 12, "entropy_mean": [1.0] * 12})
+    logs = pa.table({**table.to_pydict(), "id": [f"a.mcap#/front@{10**18 + n}" for n in range(12)]})
+    with pytest.raises(ResultsError, match=r"spread 2f: .* give the gap in seconds"):
+        select(table, acquisition="entropy", budget=6, spread="2f")
+    for rows in (table, logs):
+        with pytest.raises(ResultsError, match=r"12 of 12 rows have no number .* gap in seconds"):
+            select(rows, acquisition="entropy", budget=6, min_gap="2f")
 
 
 def drive(name: str, count: int, step: int = 1) -> list[str]:

@@ -207,6 +207,16 @@ def test_folders_without_regions_and_functions_of_images_are_refused(tmp_path: P
         select(tmp_path, acquisition="de", table="regions")
 
 
+def test_a_folder_that_was_scored_without_regions_is_refused_by_name(tmp_path: Path) -> None:
+    score(tmp_path / "some", ["a/1.png"])
+    score(tmp_path / "failed", ["b/2.png"], failed="b/2.png")
+    score(tmp_path / "without", ["c/3.png"], regions=False, model="n")
+    found = select([tmp_path / "failed", tmp_path / "some"], acquisition="entropy", table="regions")
+    assert len(found) == 3
+    with pytest.raises(ResultsError, match=r"without were scored with different settings"):
+        select([tmp_path / "some", tmp_path / "without"], acquisition="entropy", table="regions")
+
+
 def test_parts_without_later_columns_read_as_nulls(tmp_path: Path) -> None:
     score(tmp_path, list(SCORES))
     image = next((tmp_path / "images").glob("*000000*"))

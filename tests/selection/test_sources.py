@@ -57,6 +57,32 @@ def test_tasks_and_pieces_of_any_size_give_the_same_rows(
     assert taken.column("uri").to_pylist()[2] == f"file:///{ids[7]}"
 
 
+def test_what_a_table_lacks_stays_known_of_the_others(tmp_path: Path) -> None:
+    picture = np.arange(BYTES, dtype=np.uint8).tobytes()
+    with Output.open(tmp_path, settings={}, classes=["road", "sky"]) as output:
+        output.write(
+            {
+                "id": ["a", "b"],
+                "uri": ["/pool/a", "/pool/b"],
+                "source_version": ["v"] * 2,
+                "status": ["ok"] * 2,
+                "entropy_mean": [0.9, 0.8],
+                "class_entropy_sum": np.array([[0.0, 1.0]] * 2),
+                "thumbnail": [picture] * 2,
+            }
+        )
+    metadata = read_results(tmp_path).schema.metadata
+    table = pa.table({"id": ["t"], "entropy_mean": [1.0]}, metadata=metadata)
+    found = select([table, tmp_path], acquisition="entropy", budget=3, near_duplicates=0)
+    assert [(row["id"], row["uri"], row["why"]) for row in found.records()] == [
+        ("t", None, None),
+        ("a", "/pool/a", "sky 100 %"),
+    ]
+    with_pictures = table.append_column("thumbnail", pa.array([picture], pa.binary()))
+    found = select([with_pictures, tmp_path], acquisition="entropy", budget=3, near_duplicates=0)
+    assert found.ids == ("t",)
+
+
 def test_a_part_that_changes_between_the_passes_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, 3)
     sources = Sources(tmp_path)
@@ -141,6 +167,28 @@ def test_tables_of_other_libraries_are_ranked_alike(views: bool, options: dict[s
 def test_what_is_no_source_is_refused_with_what_to_give(source: Any, reason: str) -> None:
     with pytest.raises(ResultsError, match=reason):
         select(source, acquisition="entropy")
+
+
+def test_cameras_that_were_read_as_numbers_are_still_names() -> None:
+    rows = pa.table(
+        {"id": [*"abcdef"], "camera": [1, 1, 1, 2, 2, 2], "entropy_mean": [6.0, 5, 4, 3, 2, 1]}
+    )
+    assert select(rows, acquisition="entropy", budget=3, quota="camera:1=1").ids == (*"ade",)
+    assert select(rows, acquisition="entropy", budget=4, stratify="camera").ids == (*"abde",)
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_timestamps_of_any_unit_are_nanoseconds(unit: str) -> None:
+    times = pa.array([10**9 * (number // 2) for number in range(6)], pa.timestamp("ns"))
+    rows = pa.table(
+        {
+            "id": [*"abcdef"],
+            "sequence": ["s"] * 6,
+            "timestamp_ns": times.cast(pa.timestamp(unit)),
+            "entropy_mean": [6.0, 5, 4, 3, 2, 1],
+        }
+    )
+    assert select(rows, acquisition="entropy", budget=6, min_gap="1s").ids == (*"ace",)
 
 
 @pytest.mark.parametrize("option", ["spread", "min_gap"])

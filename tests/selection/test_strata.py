@@ -176,6 +176,16 @@ def test_a_function_without_parts_counts_the_pixels_of_each_class() -> None:
     assert found.metadata["strata"] == {"rows": {"road": 2, "car": 1, "pole": 0}, "spent": 3}
 
 
+def test_classes_of_one_name_take_their_own_turns() -> None:
+    shares = pa.array([[1.0, 0.0], [0.0, 1.0]], pa.list_(pa.float64()))
+    table = pa.table(
+        {"id": ["a", "b"], "entropy_mean": [1.0, 0.9], "class_entropy_sum": shares},
+        metadata={"deal.classes": '["other", "other"]'},
+    )
+    found = select(table, acquisition="entropy", budget=2, stratify="class", spread="off")
+    assert found.metadata["strata"]["rows"] == {"other": 1, "other (class 1)": 1}
+
+
 def test_classes_that_run_out_leave_their_turns_to_the_others() -> None:
     rows = [
         {"id": "a", "region": i, "entropy_mean": 1 - i / 16, "majority_class": int(i > 8)}

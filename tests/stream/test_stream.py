@@ -141,6 +141,8 @@ def test_a_stream_picks_what_deal_select_picks_with_the_same_words():
         ({"budget": 1, "stochastic": "softrank"}, "softrank needs the ranks of the whole pool"),
         ({"budget": 1, "random_share": 2}, "random_share must be 0 to 1"),
         ({"budget": 1, "near_per": "moon"}, "near_per must be pool or camera"),
+        ({"budget": 1, "min_gap": "9999999h"}, "min_gap '9999999h': .* at most 36 years"),
+        ({"budget": 1, "context_after": 2**63}, "context_after .* at most 36 years"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -155,10 +157,19 @@ def test_frames_that_do_not_fit_are_refused_and_change_nothing():
         ({"size": -1}, "size must be"),
         ({"image": np.zeros((4, 4))}, "image must be uint8"),
         ({"signature": b"short"}, "signature must have 192 bytes, not 5"),
+        ({"signature": [0] * 192}, "signature must be uint8"),
+        ({"signature": np.zeros((12, 16))}, "signature must be uint8"),
+        ({"timestamp_ns": 1.7e18}, r"timestamp_ns and size must be whole .* time\.time_ns\(\)"),
+        ({"size": 12.5}, "timestamp_ns and size must be whole"),
+        ({"score": None}, "and score a number, not 0, 0 and None"),
+        ({"score": "high"}, "and score a number"),
+        ({"sequence": 7}, r"sequence must be a text, not 7: give str\(sequence\)"),
     ]
     for given, message in wrong:
         with pytest.raises(UsageError, match=message):
-            stream.push("a", score=0.5, **given)
+            stream.push("a", **{"score": 0.5, **given})
+    with pytest.raises(UsageError, match="frame_id must be a text, not 7"):
+        stream.push(7, score=0.5)  # type: ignore[arg-type]
     assert stream.counters.pushed == 0
     assert told(stream.push("a", score=0.5)) == [("keep", "a", "ranked")]
 
