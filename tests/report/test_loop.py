@@ -277,6 +277,16 @@ def test_full_supervision_that_differs_between_folders_is_refused(folder, tmp_pa
         report_loop([folder, other])
 
 
+def test_copies_that_are_kept_beside_runs_do_not_count(folder):
+    write_json(folder / "full-seed0" / "metrics.json", {"miou": 0.5, "iou": {}})
+    before = read_experiment(folder)
+    for run in ("full-seed0", "ds-seed0"):
+        shutil.copytree(folder / run, folder / f"{run}.bak")
+    for path in folder.glob("*.bak/**/metrics.json"):
+        write_json(path, {**json.loads(path.read_text()), "miou": 0.9})
+    assert read_experiment(folder) == before
+
+
 def test_runs_that_are_not_finished_are_named_and_counted_as_far_as_they_are(folder):
     (folder / "ds-seed2" / "round-3" / "metrics.json").unlink()
     assert len(read_experiment(folder).runs[2].rounds) == 2
