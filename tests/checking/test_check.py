@@ -276,6 +276,16 @@ def test_the_command_tells_writes_and_draws(deal: Deal, tmp_path: Path) -> None:
     assert document["contract"]["input_size"] == [48, 64]
 
 
+def test_the_command_names_no_picture_that_it_did_not_draw(deal: Deal, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", bias=[np.nan] * 5, props=FULL)
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    code, told, said = deal("check", path, tmp_path / "a.png", "--picture", tmp_path / "p.png")
+    assert code == 3
+    assert "note: no picture" in said
+    assert "picture: " not in told
+    assert not (tmp_path / "p.png").exists()
+
+
 def test_the_command_refuses_what_it_cannot_do(deal: Deal, tmp_path: Path) -> None:
     path = save_model(tmp_path / "m.onnx", props=FULL)
     assert deal("check", path, "--picture", tmp_path / "p.png")[0] == 2
