@@ -259,9 +259,11 @@ def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, t
     with pytest.raises(OutputError, match=r"side-car of .*model\.onnx.*model-head\.json"):
         fit_head(model, "no data", model.with_suffix(".json"), overwrite=True)
     model.unlink()
+    (tmp_path / "_head.json").write_text("mine")
     fit(world, path, overwrite=True)
     assert DifficultyHead.load(path).num_classes == 5
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["head.json"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["_head.json", "head.json"]
+    assert (tmp_path / "_head.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
