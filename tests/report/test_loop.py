@@ -54,8 +54,9 @@ def test_scenes_are_stretches_of_a_drive_by_the_number_in_the_name(folder):
     drives = rows(text, "Drives and scenes among the picks")
     assert drives["ds"][:3] == ["1.0", "2.0", "50 %"]
     assert drives["(whole pool)"][:3] == ["2.0", "6.0", "17 %"]
-    with pytest.raises(UsageError, match="a number of frames, as 300f, not '2s'"):
-        report_loop([folder], scene_length="2s")
+    for length in ("2s", "2"):
+        with pytest.raises(UsageError, match=f"scene_length '{length}': .* frames, such as 300f"):
+            report_loop([folder], scene_length=length)
 
 
 def with_shared(folder, **changes):
