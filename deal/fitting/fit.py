@@ -25,6 +25,7 @@ from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
 from deal.machine.files import write_text
 from deal.model.head import DifficultyHead
+from deal.pool.ids import path_to_id
 
 __all__ = ["FitReport", "fit_head"]
 
@@ -171,11 +172,11 @@ def fit_head(
     best = measures.best("auroc")
     provenance = {
         "deal": __version__,
-        "model": spec.path.name,
+        "model": path_to_id(spec.path.name),
         "model_sha256": spec.digest(),
         "classes": list(spec.classes),
         "align_corners": spec.align_corners,
-        "data": root.resolve().name,
+        "data": path_to_id(root.resolve().name),
         "ignore_index": run.void,
         "seed": seed,
         "fit": {
