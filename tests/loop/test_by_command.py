@@ -161,6 +161,16 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
             ModelError,
             "has 2 classes, but the labels have 3",
         ),
+        (
+            f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
+            "import json, onnx; t.main(*sys.argv[1:]); model = onnx.load(sys.argv[2])\n"
+            "contract = json.loads(model.metadata_props[0].value)\n"
+            "contract.update(resize='letterbox', input_size=[32, 48])\n"
+            "onnx.helper.set_model_props(model, dict(deal=json.dumps(contract)))\n"
+            "onnx.save(model, sys.argv[2])",
+            ModelError,
+            "resize letterbox.*the same deal loop then runs it again",
+        ),
     ],
 )
 def test_what_a_command_does_wrong_is_said(make, code, error, message):
