@@ -184,6 +184,27 @@ def test_what_a_command_does_wrong_is_said(make, code, error, message):
         run_loop(config)
 
 
+@pytest.mark.slow
+def test_a_command_that_is_corrected_while_its_model_is_measured_trains_again(
+    make, monkeypatch, tmp_path
+):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    one = {"rounds": {"labeled": [2, 4]}, "methods": {"random": {"acquisition": "random"}}}
+    with monkeypatch.context() as patch:
+        patch.setattr("deal.loop.by_command.evaluate_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(make(**one))
+    counter = tmp_path / "trainings"
+    code = (
+        f"import runpy, sys; open({str(counter)!r}, 'a').write('x')\n"
+        f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    run_loop(make(python(code), **one))
+    assert counter.read_text() == "xx"
+
+
 def test_the_seed_reaches_the_command(make):
     code = "import sys; print('seed', sys.argv[3]); sys.exit(1)"
     config = make(python(code, "{seed}"), seeds=[7])
