@@ -152,6 +152,9 @@ def check_model(
         report.add("wrong", error)
         return report
     values, raw, bad = _stated(report, path, header, options or {})
+    for key in _REQUIRED:
+        if values.get(key, "") is None:  # null states nothing, so the draft counts
+            del values[key], raw[key]
     image, output = _tensors(report, path, header, values)
     is_float = image is not None and image.dtype != "uint8"
     beside = read_neighbours(path, is_float=is_float)
@@ -177,7 +180,7 @@ def check_model(
             report.add("assumed", f"{key} is taken to be {_text(getattr(spec, key))}: {what}", key)
     if faults or bad:
         return report
-    given = {key: raw[key] for key in options or {}}
+    given = {key: raw[key] for key in options or {} if key in raw}
     _run(report, {**report.draft, **given}, images, engine, device)
     return report
 
@@ -196,7 +199,8 @@ def write_draft(report: ModelReport) -> Path:
     told: dict[str, Any] = {}
     if path.exists():
         told = read_json_object(path, "side-car")
-    values = {**report.draft, **told}
+    stated = {k: v for k, v in told.items() if v is not None or k not in report.draft}
+    values = {**report.draft, **stated}
     text = json.dumps(values, indent=1, ensure_ascii=False)
     if text != text.encode(errors="ignore").decode():  # halves of letters, which no file can hold
         text = json.dumps(values, indent=1)

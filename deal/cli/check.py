@@ -108,8 +108,8 @@ def command(
         device=device,
     )
     written = write_draft(report) if write and report.draft else None
-    if picture is not None:
-        _draw(report, picture)
+    if picture is not None and not _draw(report, picture):
+        picture = None
     if as_json:
         document = {**report.to_dict(), "written": None if written is None else str(written)}
         click.echo(json.dumps(document, indent=1))
@@ -130,14 +130,16 @@ def _decoded(image: str) -> tuple[str, NDArray[np.uint8]]:
         raise UsageError(f"image {image}: {error.message}") from error
 
 
-def _draw(report: ModelReport, picture: str) -> None:
+def _draw(report: ModelReport, picture: str) -> bool:
+    """Draw the first prediction; whether there is one."""
     from deal.checking.picture import write_picture
 
     drawn = next((p for p in report.predictions if p.error is None), None)
     if drawn is None or report.spec is None:
         click.echo("note: no picture, since the network gives no prediction", err=True)
-        return
+        return False
     write_picture(picture, drawn, report.spec.palette)
+    return True
 
 
 def _print(report: ModelReport, written: Path | None, picture: str | None) -> None:
@@ -159,6 +161,6 @@ def _print(report: ModelReport, written: Path | None, picture: str | None) -> No
     elif report.draft:
         text = json.dumps(report.draft, ensure_ascii=False)
         click.echo(f"draft, for MODEL.json (--write): {printable(text)}")
-    if picture is not None and report.predictions:
+    if picture is not None:
         click.echo(f"picture: {printable(picture)}")
     click.echo(f"{printable(str(report.model))}: {_VERDICTS[report.exit_code]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,8 +23,9 @@ from deal.fitting.logistic import Examples, fit_numbers
 from deal.fitting.measures import UNCERTAINTIES, Collector, Measures
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
+from deal.machine.files import write_text
 from deal.model.head import DifficultyHead
-from deal.results.parts import write_json_atomic
+from deal.pool.ids import path_to_id
 
 __all__ = ["FitReport", "fit_head"]
 
@@ -169,11 +172,11 @@ def fit_head(
     best = measures.best("auroc")
     provenance = {
         "deal": __version__,
-        "model": spec.path.name,
+        "model": path_to_id(spec.path.name),
         "model_sha256": spec.digest(),
         "classes": list(spec.classes),
         "align_corners": spec.align_corners,
-        "data": root.resolve().name,
+        "data": path_to_id(root.resolve().name),
         "ignore_index": run.void,
         "seed": seed,
         "fit": {
@@ -289,16 +292,13 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
     if output.exists() and not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
-    temporary = output.with_name(f"_{output.name}")
     try:
-        temporary.touch()
-        temporary.unlink()
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
 
 
 def _write(output: Path, document: dict[str, Any]) -> None:
-    try:
-        write_json_atomic(output, document)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(output, f"{text}\n")

@@ -23,7 +23,7 @@ from deal.labeled.labels import (
     read_label,
 )
 from deal.model.spec import ModelSpec
-from deal.pool.ids import sequence_pattern
+from deal.pool.ids import path_to_id, sequence_pattern
 
 __all__ = [
     "HELD_OUT",
@@ -56,7 +56,8 @@ class LabeledImage:
     Attributes
     ----------
     id : str
-        Path of the image relative to the root, with ``/``.
+        Path of the image relative to the root, with ``/``, as :func:`deal.pool.ids.path_to_id`
+        writes it.
     files : LabeledFiles
     sequence : str or None
     """
@@ -235,7 +236,9 @@ def read(
 
 def _listed(root: Path, split: str) -> tuple[LabeledImage, ...]:
     found = list_cityscapes(root, split) if is_cityscapes(root) else pair_files(root / split)
-    return tuple(LabeledImage(files.image.relative_to(root).as_posix(), files) for files in found)
+    return tuple(
+        LabeledImage(path_to_id(files.image.relative_to(root).as_posix()), files) for files in found
+    )
 
 
 def _classes(root: Path) -> tuple[Path, LabelClasses | None]:

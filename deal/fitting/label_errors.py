@@ -21,8 +21,6 @@ so `deal select` ranks them.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -40,6 +38,7 @@ from deal.fitting.pixels import bands, pixel_scores, resize, softmax
 from deal.fitting.runner import Runner
 from deal.fitting.variants import Variant, find_heads
 from deal.kernel.regions import Grid
+from deal.selection.document import quote
 
 __all__ = [
     "LABEL_SCORES",
@@ -130,12 +129,13 @@ class Doubts:
 
     def to_csv(self) -> str:
         """One row per label, with the attributes of `DoubtedLabel` as columns."""
-        file = io.StringIO()
         columns = [field.name for field in fields(DoubtedLabel)]
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(label) for label in self.labels)
-        return file.getvalue()
+        rows = (list(asdict(label).values()) for label in self.labels)
+        lines = [
+            ",".join("" if cell in (None, "") else quote(str(cell)) for cell in row)
+            for row in (columns, *rows)
+        ]
+        return "\n".join([*lines, ""])
 
 
 def rank_label_errors(

@@ -21,6 +21,7 @@ from deal.fitting.runner import Runner
 from deal.fitting.variants import ALL_PAIRS, PRODUCTS, Variant, find_heads, find_variants
 from deal.metrics import Calibration, Confusion, ScoreCurve, spearman
 from deal.model.head import DifficultyHead
+from deal.pool.ids import path_to_id
 
 __all__ = ["COVERAGES", "ClassMeans", "DifficultyQuality", "ScoreQuality", "measure_difficulty"]
 
@@ -202,9 +203,9 @@ def measure_difficulty(
         progress(len(images), len(images))
     setting = {
         "deal": __version__,
-        "model": spec.path.name,
+        "model": path_to_id(spec.path.name),
         "model_sha256": spec.digest(),
-        "data": root.resolve().name,
+        "data": path_to_id(root.resolve().name),
         "split": found,
         "ignore_index": void,
         "align_corners": spec.align_corners,

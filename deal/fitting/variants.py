@@ -20,6 +20,7 @@ from deal.fitting.pixels import resize, softmax
 from deal.fitting.runner import Runner
 from deal.kernel.statistics import difficulty_grid
 from deal.model.head import DifficultyHead
+from deal.pool.ids import path_to_id
 from deal.types import EngineOutput
 
 __all__ = ["ALL_PAIRS", "PRODUCTS", "Variant", "find_heads", "find_variants"]
@@ -126,7 +127,8 @@ def find_heads(engine: Engine, files: Sequence[str | Path]) -> list[Variant]:
                 f"difficulty head {path} has {head.num_classes} weights, model {spec.path} "
                 f"{spec.num_classes} classes: give a head that was fitted on this model"
             )
-        heads.append(Variant(path.stem if heads else "difficulty", f"file {path.name}", head))
+        name = path_to_id(path.stem) if heads else "difficulty"
+        heads.append(Variant(name, f"file {path_to_id(path.name)}", head))
     if not heads:
         raise UsageError(
             f"model {spec.path} has no difficulty: give --difficulty-head FILE (deal fit-head "

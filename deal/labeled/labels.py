@@ -132,6 +132,8 @@ def read_classes(path: Path, *, least: int = 2) -> LabelClasses:
     if twice := [name for name in classes if classes.count(name) > 1]:
         raise PoolError(f"{path}: 'classes' names {twice[0]!r} twice: give each another name")
     palette = values.get("palette") or [_colour(index) for index in range(len(classes))]
+    if not isinstance(palette, list):
+        raise PoolError(f"{path}: 'palette' must be a list of colours, as in {example}")
     ignore_index = values.get("ignore_index", DEFAULT_VOID)
     if len(palette) != len(classes):
         raise PoolError(f"{path}: {len(palette)} colours in 'palette' for {len(classes)} classes")
@@ -144,8 +146,12 @@ def read_classes(path: Path, *, least: int = 2) -> LabelClasses:
         colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
         if not all(0 <= value <= 255 for colour in colours for value in colour):
             raise ValueError("a value outside of 8 bits")
-    except (TypeError, ValueError) as error:
-        raise PoolError(f"{path}: 'palette' must hold [r, g, b] triples of 0 to 255") from error
+        if any(float(value) % 1 for colour in palette for value in colour):
+            raise ValueError("a fraction, as of colours from 0 to 1")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PoolError(
+            f"{path}: 'palette' must hold [r, g, b] triples of 0 to 255, in whole numbers"
+        ) from error
     return LabelClasses(tuple(classes), colours, ignore_index)
 
 
@@ -264,7 +270,7 @@ def read_label(
                     "labels are 8-bit PNG with one class index per pixel"
                 )
             label = np.array(file)
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise PoolError(f"label {path} cannot be read: {error}") from error
     if label.shape != size:
         raise PoolError(

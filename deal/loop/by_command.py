@@ -74,7 +74,7 @@ class CommandLearner:
                 device=scoring.device,
                 threads=scoring.threads,
             )
-        except ModelError as error:
+        except (ModelError, UsageError) as error:  # the model cannot be used as it is
             timing.unlink()
             raise ModelError(
                 f"{error}. Correct what [training] command does; the same deal loop then runs it "

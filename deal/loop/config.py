@@ -16,6 +16,7 @@ from deal.errors import UsageError
 from deal.loop.records import record
 from deal.loop.rounds import RoundsConfig
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
+from deal.pool.schemes import refuse_scheme
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
 from deal.selection.stochastic import parse_schedule
@@ -177,6 +178,7 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if not _is_name(self.experiment):
             raise UsageError(f"experiment {self.experiment!r} must be a valid name of a folder")
+        refuse_scheme(self.output, "output", "give a folder on this machine")
         if not self.methods:
             raise UsageError("there is no method: add a table such as [methods.random]")
         for name in self.methods:

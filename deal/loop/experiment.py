@@ -133,13 +133,23 @@ def _check_shared(config: LoopConfig) -> None:
         for key in values.keys() | stored[section].keys()
         if values.get(key) != stored[section].get(key)
     )
-    if changed == ["[training] command"] and not any(config.folder.rglob("metrics.json")):
-        path.unlink()  # no round was finished with the old command, so it may be corrected
+    if changed == ["[training] command"] and not _of_rounds(config, "metrics.json"):
+        # No round was finished with the old command, so it may be corrected; what it trained is
+        # trained again.
+        for timing in _of_rounds(config, "timing.json"):
+            timing.unlink()
+        path.unlink()
     elif changed:
         raise OutputError(
             f"{config.folder} holds runs with another {', '.join(changed)}: choose another "
             "experiment name"
         )
+
+
+def _of_rounds(config: LoopConfig, name: str) -> list[Path]:
+    """Files of this name in the folders of rounds, not among the files of a command."""
+    places = ("common/*", f"{FULL}-seed*", "*/round-*")
+    return [path for place in places for path in config.folder.glob(f"{place}/{name}")]
 
 
 def _shared(config: LoopConfig, pool: Pool) -> dict[str, Any]:

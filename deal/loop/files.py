@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -13,6 +11,7 @@ from typing import Any
 
 from deal.errors import ResultsError
 from deal.machine.files import hold, write_text
+from deal.selection.document import quote
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
@@ -24,11 +23,11 @@ def write_json(path: Path, values: Any) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table, whole or not at all; None is an empty cell."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_text(path, file.getvalue())
+    lines = [
+        ",".join("" if cell in (None, "") else quote(str(cell)) for cell in row)
+        for row in (columns, *rows)
+    ]
+    write_text(path, "\n".join([*lines, ""]))
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from deal.errors import PoolError, UsageError
@@ -225,10 +226,20 @@ def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
 def _written(folder: Path, sample: Sample) -> Path:
     """Write a generated image to a file, since scoring reads files."""
     target = folder / "common" / "images" / f"{sample.name}.png"
-    if not target.exists():
+    # Without experiment.json, a file may be of other settings, which were refused.
+    known = target.exists() and (folder / "experiment.json").exists()
+    if not known and not _shows(target, sample.image):
         with hold(folder / "common", wait=True):
             target.parent.mkdir(exist_ok=True)
             temporary = folder / "common" / f"_{target.name}"
             Image.fromarray(sample.image).save(temporary)
             temporary.replace(target)
     return target
+
+
+def _shows(path: Path, image: NDArray[np.uint8]) -> bool:
+    """Whether a file holds this image."""
+    if not path.exists():
+        return False
+    with Image.open(path) as file:
+        return file.size == image.shape[1::-1] and bool((np.asarray(file) == image).all())

@@ -118,6 +118,8 @@ class Experiment:
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment; runs without a finished round are left out.
 
+    A folder counts only under the name that `deal loop` gave it, METHOD-seedSEED.
+
     Raises
     ------
     ResultsError
@@ -128,6 +130,8 @@ def read_experiment(folder: Path) -> Experiment:
     runs = []
     for path in sorted(folder.glob("*/run.json")):
         values = read_json(path, "method", "seed", "counts", "settings")
+        if path.parent.name != f"{values['method']}-seed{values['seed']}":
+            continue  # a copy that somebody keeps beside the run
         rounds = []
         for number in range(1, len(values["counts"]) + 1):
             each = path.parent / f"round-{number}"
@@ -147,8 +151,9 @@ def read_experiment(folder: Path) -> Experiment:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
     runs.sort(key=lambda run: (run.method, run.seed))
     full = {
-        int(path.parent.name.removeprefix(f"{FULL}-seed")): read_json(path, "miou", "iou")
+        int(seed): read_json(path, "miou", "iou")
         for path in folder.glob(f"{FULL}-seed*/metrics.json")
+        if (seed := path.parent.name.removeprefix(f"{FULL}-seed")).isdecimal()
     }
     shared = read_json(folder / "experiment.json", *SHARED)
     return Experiment(folder, shared, tuple(runs), full)

@@ -32,7 +32,7 @@ from deal.report.loop_text import (
 )
 from deal.report.markdown import name as shown
 from deal.report.markdown import table
-from deal.selection.rules import parse_gap
+from deal.report.scenes import parse_length
 
 __all__ = ["LoopReport", "report_loop"]
 
@@ -264,9 +264,7 @@ def report_loop(
     """
     if full is not None and not 0 < full <= 1:
         raise UsageError(f"full must be a fraction such as 0.55, not {full:g}")
-    length = parse_gap(scene_length)
-    if length is None or not length.frames:
-        raise UsageError(f"scene_length must be a number of frames, as 300f, not {scene_length!r}")
+    length = parse_length(scene_length, times=False)
     experiments = []
     for folder in folders:
         experiment = read_experiment(Path(folder))

@@ -24,11 +24,10 @@ from deal.errors import ResultsError, UsageError
 from deal.pool.ids import sequence_pattern
 from deal.report.markdown import code, table
 from deal.report.markdown import name as shown
-from deal.report.scenes import Scene, scenes_of
+from deal.report.scenes import Scene, parse_length, scenes_of
 from deal.results.reading import read_results
 from deal.selection import parse_budget, select
 from deal.selection.attributes import frame_numbers, texts
-from deal.selection.rules import parse_gap
 
 __all__ = ["Picks", "PoolReport", "report_pool"]
 
@@ -224,8 +223,7 @@ def report_pool(
     ResultsError
         As `deal.select`; also if a function that was given by name cannot score the results.
     """
-    length = parse_gap(scene_length)
-    assert length is not None
+    length = parse_length(scene_length)
     if parse_budget(budget).unit not in (None, "images"):
         raise UsageError(
             f"this report compares picks of images, so budget {budget!r} cannot be used"

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from deal._version import __version__
 from deal.errors import OutputError, PoolError
 from deal.machine.files import hold, write_text
+from deal.pool.schemes import refuse_scheme
 from deal.text import one_line
 from deal.training.checkpoint import (
     load_checkpoint,
@@ -71,6 +72,7 @@ def train(config: TrainConfig, *, overwrite: bool = False) -> dict[str, Any]:
         The loss is no longer finite.
     """
     config.validate()
+    refuse_scheme(config.output, "--output", "give a folder on this machine")
     device = find_device(config.device)
     output = Path(config.output)
     with hold(output, wait=False) as held:

@@ -228,6 +228,19 @@ def test_settings_that_cannot_be_read_are_doubtful(tmp_path: Path, text: str) ->
     assert len(found.doubts) == 1
 
 
+def test_a_draft_takes_the_place_of_null(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", floating=True)
+    side_car = tmp_path / "m.json"
+    side_car.write_text(json.dumps({"classes": 5, "mean": None, "std": None, "palette": None}))
+    report = check_model(path, [("a", SCENE)])
+    assert {("missing", "mean"), ("missing", "std")} <= set(levels(report))
+    assert len(report.predictions) == 1  # it was tried with the draft
+    write_draft(report)
+    told = json.loads(side_car.read_text())
+    assert told == {"classes": 5, **report.draft, "palette": None}
+    assert check_model(path).exit_code == 0
+
+
 # ---- the prediction and its picture -----------------------------------------------------------
 
 
@@ -274,6 +287,16 @@ def test_the_command_tells_writes_and_draws(deal: Deal, tmp_path: Path) -> None:
     document = json.loads(told)
     assert (code, document["exit_code"], document["draft"]) == (0, 0, {})
     assert document["contract"]["input_size"] == [48, 64]
+
+
+def test_the_command_names_no_picture_that_it_did_not_draw(deal: Deal, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", bias=[np.nan] * 5, props=FULL)
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    code, told, said = deal("check", path, tmp_path / "a.png", "--picture", tmp_path / "p.png")
+    assert code == 3
+    assert "note: no picture" in said
+    assert "picture: " not in told
+    assert not (tmp_path / "p.png").exists()
 
 
 def test_the_command_refuses_what_it_cannot_do(deal: Deal, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -259,9 +260,23 @@ def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, t
     with pytest.raises(OutputError, match=r"side-car of .*model\.onnx.*model-head\.json"):
         fit_head(model, "no data", model.with_suffix(".json"), overwrite=True)
     model.unlink()
+    (tmp_path / "_head.json").write_text("mine")
     fit(world, path, overwrite=True)
     assert DifficultyHead.load(path).num_classes == 5
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["head.json"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["_head.json", "head.json"]
+    assert (tmp_path / "_head.json").read_text() == "mine"
+
+
+def test_names_that_are_not_utf8_are_told_as_ids_are(tmp_path):
+    model, _ = labeled(tmp_path, lambda right: with_errors(right, np.eye(48, 64) > 0, 5))
+    data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    data.mkdir()
+    for kind in ("images", "labels"):
+        folder = (tmp_path / kind).rename(data / kind)
+        path = folder / "frame_000.png"
+        path.rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    fit_head(model, data, tmp_path / "head.json", pixels=2000)
+    assert json.loads((tmp_path / "head.json").read_text())["provenance"]["data"] == "caf%E9"
 
 
 @pytest.mark.parametrize(

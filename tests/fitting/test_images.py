@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_split_val_is_held_out_where_there_is_one(tmp_path):
     assert names(found.held_out) == ["val/images/frame_000.png", "val/images/frame_001.png"]
     assert found.rule == "split val"
     assert names(find_images(tmp_path, "test").held_out) == ["test/images/frame_000.png"]
+
+
+def test_a_name_that_is_not_utf8_gets_the_id_of_a_scored_image(tmp_path):
+    write_labeled(tmp_path, "", pairs(1))
+    for path in tmp_path.glob("*/frame_000.png"):
+        path.rename(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9.png"))
+    (image,) = find_split(tmp_path)[0]
+    assert image.id == "images/caf%E9.png"
+    assert read(image, 5, 255)[1].shape == (4, 5)
 
 
 @pytest.mark.parametrize("split", ["", "train"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from deal.engines import open_engine
 from deal.errors import PoolError, ResultsError, UsageError
 from deal.fitting import label_pictures
 from deal.fitting.label_errors import LABEL_SCORES, rank_label_errors
+from deal.fitting.label_pictures import write_ranking
 from deal.fitting.pixels import resize
 from deal.model.head import DifficultyHead
 from tests.helpers.labeled import predictions, write_labeled
@@ -102,6 +105,20 @@ def test_planted_errors_come_first_and_say_what_they_are_taken_for(
         given, predicted = divmod(int(pairs.argmax()), 5)
         assert (label.label, label.predicted) == (CLASSES[given], CLASSES[predicted])
     assert {(label.differ, label.label) for label in doubts.labels[2:]} == {(0.0, "")}
+
+
+def test_names_with_any_bytes_are_ranked_and_written_as_ids(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    data = shutil.copytree(world["data"], tmp_path / "data")
+    for path in data.glob("test/*/frame_001.png"):
+        path.rename(os.fsdecode(os.fsencode(path.parent) + b'/caf\xe9\r, "x".png'))
+    doubts = rank_label_errors(world["model"], data)
+    write_ranking(tmp_path / "out", doubts, {})
+    with open(tmp_path / "out/label-errors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [label.id for label in doubts.labels]
+    assert 'test/images/caf%E9\r, "x".png' in {row["id"] for row in rows}
 
 
 def test_the_command_writes_the_ranking_and_pictures(world: dict[str, Any], tmp_path: Path) -> None:

@@ -161,6 +161,16 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
             ModelError,
             "has 2 classes, but the labels have 3",
         ),
+        (
+            f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
+            "import json, onnx; t.main(*sys.argv[1:]); model = onnx.load(sys.argv[2])\n"
+            "contract = json.loads(model.metadata_props[0].value)\n"
+            "contract.update(resize='letterbox', input_size=[32, 48])\n"
+            "onnx.helper.set_model_props(model, dict(deal=json.dumps(contract)))\n"
+            "onnx.save(model, sys.argv[2])",
+            ModelError,
+            "resize letterbox.*the same deal loop then runs it again",
+        ),
     ],
 )
 def test_what_a_command_does_wrong_is_said(make, code, error, message):
@@ -172,6 +182,27 @@ def test_what_a_command_does_wrong_is_said(make, code, error, message):
     assert run_loop(mended).finished == ("random-seed0", "ds-seed0")
     with pytest.raises(OutputError, match=r"another \[training\] command"):  # and others are not it
         run_loop(config)
+
+
+@pytest.mark.slow
+def test_a_command_that_is_corrected_while_its_model_is_measured_trains_again(
+    make, monkeypatch, tmp_path
+):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    one = {"rounds": {"labeled": [2, 4]}, "methods": {"random": {"acquisition": "random"}}}
+    with monkeypatch.context() as patch:
+        patch.setattr("deal.loop.by_command.evaluate_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(make(**one))
+    counter = tmp_path / "trainings"
+    code = (
+        f"import runpy, sys; open({str(counter)!r}, 'a').write('x')\n"
+        f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    run_loop(make(python(code), **one))
+    assert counter.read_text() == "xx"
 
 
 def test_the_seed_reaches_the_command(make):

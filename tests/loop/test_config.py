@@ -77,6 +77,7 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
     [
         ("trainings", {}, "no key 'trainings': did you mean training?"),
         ("training.epoch", 3, "did you mean epochs?"),
+        ("output", "s3://bucket/runs", "output 's3://bucket/runs' is an address, not a path"),
         ("training.steps", 100, "either epochs or steps"),
         ("training.epochs", None, "either epochs or steps"),
         ("training.lr", "fast", r"\[training\] lr cannot be 'fast': give a number"),

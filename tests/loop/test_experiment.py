@@ -236,6 +236,14 @@ def test_what_cannot_work_is_refused_before_training(
         run_loop(config)
 
 
+def test_generated_images_are_those_of_the_configuration_that_runs(make_config):
+    """A configuration that was refused before any training has left its own."""
+    for size in ([32, 48], [64, 96]):
+        pool, data = open_data(make_config(data__size=size))
+        with Image.open(pool.images[0]) as file:
+            assert np.array_equal(np.asarray(file), data.train[0].image)
+
+
 def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
     with pytest.raises(UsageError, match="no method 'best': the methods are random, ds"):
         run_loop(make_config(), methods=["best"])

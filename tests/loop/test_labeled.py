@@ -40,6 +40,12 @@ def test_a_set_with_regions_is_read_as_it_was_written_and_can_be_excluded(tmp_pa
     assert listed.regions == {("a.jpg", 7), ("a.jpg", 0)}
 
 
+def test_names_with_any_character_are_read_as_they_were_written(tmp_path):
+    items = ('a b,c"d.png', "new\nline.png", "carriage\rreturn.png", "=1.png", " .png", "it's.png")
+    write_labeled(tmp_path / "labeled.csv", items)
+    assert read_labeled(tmp_path / "labeled.csv") == items
+
+
 def test_a_set_of_images_has_no_columns_of_regions(tmp_path):
     path = tmp_path / "labeled.csv"
     write_labeled(path, ["b", "a"])

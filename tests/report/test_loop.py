@@ -54,8 +54,9 @@ def test_scenes_are_stretches_of_a_drive_by_the_number_in_the_name(folder):
     drives = rows(text, "Drives and scenes among the picks")
     assert drives["ds"][:3] == ["1.0", "2.0", "50 %"]
     assert drives["(whole pool)"][:3] == ["2.0", "6.0", "17 %"]
-    with pytest.raises(UsageError, match="a number of frames, as 300f, not '2s'"):
-        report_loop([folder], scene_length="2s")
+    for length in ("2s", "2"):
+        with pytest.raises(UsageError, match=f"scene_length '{length}': .* frames, such as 300f"):
+            report_loop([folder], scene_length=length)
 
 
 def with_shared(folder, **changes):
@@ -275,6 +276,16 @@ def test_full_supervision_that_differs_between_folders_is_refused(folder, tmp_pa
     write_json(other / "full-seed0" / "metrics.json", {**metrics, "miou": 0.6})
     with pytest.raises(ResultsError, match="different runs of full with seed 0"):
         report_loop([folder, other])
+
+
+def test_copies_that_are_kept_beside_runs_do_not_count(folder):
+    write_json(folder / "full-seed0" / "metrics.json", {"miou": 0.5, "iou": {}})
+    before = read_experiment(folder)
+    for run in ("full-seed0", "ds-seed0"):
+        shutil.copytree(folder / run, folder / f"{run}.bak")
+    for path in folder.glob("*.bak/**/metrics.json"):
+        write_json(path, {**json.loads(path.read_text()), "miou": 0.9})
+    assert read_experiment(folder) == before
 
 
 def test_runs_that_are_not_finished_are_named_and_counted_as_far_as_they_are(folder):

@@ -208,7 +208,10 @@ def test_odd_names_neither_break_the_tables_nor_reach_the_terminal(
     ("options", "words"),
     [
         ({"acquisitions": ["dss"]}, "Did you mean"),
-        ({"scene_length": "10"}, "30f"),
+        (
+            {"scene_length": "10"},
+            "scene_length '10': write a number of frames or a time, such as 300f",
+        ),
         ({"sequence_from": "("}, "not a regular expression"),
         ({"sequence_from": "a"}, "has no group"),
         ({"acquisitions": ["ds"], "focus": "pole"}, "takes the option focus"),

@@ -91,6 +91,9 @@ def test_hidden_files_are_passed_over_as_scoring_passes_them_over(root):
         ({"ignore_index": -1}, "8-bit value"),
         ({"ignore_index": True}, "8-bit value"),
         ({"palette": [[0, 0, 256], [0, 0, 0]]}, "triples of 0 to 255"),
+        ({"palette": [[0, 0, 0.5], [1.0, 1.0, 1.0]]}, "whole numbers"),
+        ({"palette": [[0, 0, float("inf")], [0, 0, 0]]}, "triples of 0 to 255"),
+        ({"palette": 5}, "must be a list of colours"),
     ],
 )
 def test_classes_that_labels_cannot_have_are_refused(root, values, message):
@@ -168,6 +171,12 @@ def test_palette_labels_are_read_as_indices(root):
 def test_an_unreadable_file_is_refused(root, kind):
     (root / "train" / kind / "a.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(PoolError, match="cannot be read"):
+        load(root)
+
+
+def test_a_label_above_the_limit_of_pillow_is_refused(root, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(PoolError, match=r"label .* cannot be read: Image size \(6 pixels\)"):
         load(root)
 
 

@@ -306,3 +306,12 @@ def test_bf16_trains_and_evaluates_in_float32(config):
     summary = train(replace(config, precision="bf16", epochs=1, class_balance=True))
     assert 0 <= summary["test"]["miou"] <= 1
     assert parameters(config.output)["difficulty.weight"].dtype == torch.float32
+
+
+def test_an_output_in_a_store_is_refused_instead_of_a_folder_of_that_name(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--output 's3://bucket/run' is an address"):
+        train(replace(config, output="s3://bucket/run"))
+    assert not list(tmp_path.iterdir())
