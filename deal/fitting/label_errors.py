@@ -38,7 +38,7 @@ from deal.fitting.pixels import bands, pixel_scores, resize, softmax
 from deal.fitting.runner import Runner
 from deal.fitting.variants import Variant, find_heads
 from deal.kernel.regions import Grid
-from deal.selection.document import quote
+from deal.selection.document import csv_text
 
 __all__ = [
     "LABEL_SCORES",
@@ -130,12 +130,7 @@ class Doubts:
     def to_csv(self) -> str:
         """One row per label, with the attributes of `DoubtedLabel` as columns."""
         columns = [field.name for field in fields(DoubtedLabel)]
-        rows = (list(asdict(label).values()) for label in self.labels)
-        lines = [
-            ",".join("" if cell in (None, "") else quote(str(cell)) for cell in row)
-            for row in (columns, *rows)
-        ]
-        return "\n".join([*lines, ""])
+        return csv_text(columns, (asdict(label).values() for label in self.labels))
 
 
 def rank_label_errors(

@@ -11,7 +11,7 @@ from typing import Any
 
 from deal.errors import ResultsError
 from deal.machine.files import hold, write_text
-from deal.selection.document import quote
+from deal.selection.document import csv_text
 
 __all__ = ["hold", "read_json", "share", "write_csv", "write_json", "write_text"]
 
@@ -23,11 +23,7 @@ def write_json(path: Path, values: Any) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table, whole or not at all; None is an empty cell."""
-    lines = [
-        ",".join("" if cell in (None, "") else quote(str(cell)) for cell in row)
-        for row in (columns, *rows)
-    ]
-    write_text(path, "\n".join([*lines, ""]))
+    write_text(path, csv_text(columns, rows))
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from deal.selection.heading import heading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "Selection", "quote", "unguarded"]
+__all__ = ["COLUMNS", "Selection", "csv_text", "quote", "unguarded"]
 
 COLUMNS = ("rank", "id", "score", "uri", "region", "polygon", "cost", "why")
 """Columns of ``selection.csv`` and keys of the rows of ``selection.json``.
@@ -215,6 +215,15 @@ def unguarded(text: str) -> str:
 
 def _guarded(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table as CSV; None is an empty cell."""
+    lines = [
+        ",".join("" if cell in (None, "") else quote(str(cell)) for cell in row)
+        for row in (columns, *rows)
+    ]
+    return "\n".join([*lines, ""])
 
 
 def quote(text: str) -> str:

@@ -48,10 +48,10 @@ def _of_taps(x: Tensor, gradient: Tensor, kernel: int, dilation: int) -> Tensor:
     of_weight = x.new_zeros(x.shape[1], kernel * kernel, dtype=torch.float32)
     # Image by image, so that products stay in the cache; in float32, since products of two types,
     # and sums of bfloat16, take several times as long.
-    for image, up in zip(x.float().split(1), gradient.float().split(1), strict=True):
+    for image, up in zip(x.float(), gradient.float(), strict=True):
         padded = F.pad(image, (padding,) * 4)
         taps = [
-            (up * padded[:, :, row : row + height, column : column + width]).sum(dim=(0, 2, 3))
+            (up * padded[:, row : row + height, column : column + width]).sum(dim=(1, 2))
             for row in offsets
             for column in offsets
         ]
