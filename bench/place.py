@@ -1,4 +1,7 @@
-"""Where figures are kept: a folder per processor, ``bench/results/<processor>-<n>-cores/``."""
+"""Where figures are kept: a folder per machine, ``bench/results/<processor>-<isa>-<n>-cores/``.
+
+The instruction set is part of the name, since virtual machines call unlike processors alike.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,22 @@ _SAYS_NOTHING = re.compile(r"\((?:r|tm|c)\)|\b(?:cpu|processor|core)\b|@", re.IG
 
 
 def machine(environment: Mapping[str, Any]) -> str:
-    """What the machine of a report is called: ``AMD EPYC, 2 cores``."""
-    return f"{environment['processor']}, {environment['cores']} cores"
+    """What the machine of a report is called: ``AMD EPYC, avx512, 2 cores``."""
+    parts = environment["processor"], _isa(environment), f"{environment['cores']} cores"
+    return ", ".join(filter(None, parts))
 
 
 def slug(environment: Mapping[str, Any]) -> str:
-    """The folder of a machine: ``amd-epyc-2-cores``."""
+    """The folder of a machine: ``amd-epyc-avx512-2-cores``."""
     name = _SAYS_NOTHING.sub(" ", f"{environment['processor']}").lower()
     words = [word.strip(".") for word in re.split(r"[^a-z0-9.]+", name)]
-    return "-".join([*filter(None, words), f"{environment['cores']}-cores"])
+    return "-".join([*filter(None, [*words, _isa(environment)]), f"{environment['cores']}-cores"])
+
+
+def _isa(environment: Mapping[str, Any]) -> str:
+    """The instruction set that the kernel uses; empty where a report does not say."""
+    found = re.search(r"\bisa=(\w+)", environment.get("kernel", ""))
+    return "" if found is None else found[1]
 
 
 def result_path(environment: Mapping[str, Any], name: str) -> Path:

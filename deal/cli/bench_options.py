@@ -31,7 +31,7 @@ def outputs(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME",
         expose_value=False,
         callback=_note_result,
-        help="Write the JSON to bench/results/PROCESSOR/NAME.json of the checkout too.",
+        help="Write the JSON to bench/results/MACHINE/NAME.json of the checkout too.",
     )(json_and_output(function))
 
 

@@ -20,7 +20,7 @@ from deal.loop.learner import HeldError, Learner, Task
 from deal.loop.picking import Picking
 from deal.loop.pool import Pool
 from deal.loop.table import SHARED, read_experiment, write_table
-from deal.loop.training import CommandConfig
+from deal.loop.training import CommandConfig, TrainingConfig
 
 __all__ = ["LoopReport", "run_loop"]
 
@@ -99,6 +99,8 @@ def run_loop(
         run.check()
     check_methods(config, learner.pool, to_pick)
     _write_shared(config, shared)
+    if note := _slow(config.training):
+        say(note)
     finished, elsewhere = [], []
     for run in runs:
         with hold(run.folder, wait=False) as held:
@@ -144,6 +146,15 @@ def _check_shared(config: LoopConfig) -> None:
             f"{config.folder} holds runs with another {', '.join(changed)}: choose another "
             "experiment name"
         )
+
+
+def _slow(training: TrainingConfig | CommandConfig) -> str | None:
+    """A note where the precision makes training slow."""
+    if isinstance(training, CommandConfig):
+        return None
+    from deal.training.preparation import find_device, precision_note
+
+    return precision_note(training, find_device(training.device))
 
 
 def _of_rounds(config: LoopConfig, name: str) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-__all__ = ["has_bfloat16", "has_int8_dot_product"]
+__all__ = ["emulates_bfloat16", "has_bfloat16", "has_int8_dot_product"]
 
 _X86 = ("x86_64", "AMD64", "i686")
 _INT8 = frozenset(("avx512_vnni", "avx_vnni", "amx_int8"))
@@ -27,6 +27,15 @@ def has_int8_dot_product(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this is an x86 processor that multiplies bfloat16; False if unknown."""
     return platform.machine() in _X86 and not _BFLOAT16.isdisjoint(_flags(cpuinfo))
+
+
+def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether PyTorch computes bfloat16 number by number here; False if unknown.
+
+    It does on x86 without AVX-512: a step of training takes many times one in float32.
+    """
+    flags = _flags(cpuinfo)
+    return platform.machine() in _X86 and bool(flags) and "avx512f" not in flags
 
 
 def _flags(cpuinfo: Path) -> list[str]:

@@ -45,18 +45,15 @@ def _of_taps(x: Tensor, gradient: Tensor, kernel: int, dilation: int) -> Tensor:
     height, width = x.shape[-2:]
     padding = dilation * (kernel // 2)
     offsets = range(0, dilation * kernel, dilation)
-    of_weight = x.new_zeros(x.shape[1], kernel * kernel, dtype=torch.float32)
-    # Image by image, so that products stay in the cache; in float32, since products of two types,
-    # and sums of bfloat16, take several times as long.
-    for image, up in zip(x.float(), gradient.float(), strict=True):
-        padded = F.pad(image, (padding,) * 4)
-        taps = [
-            (up * padded[:, row : row + height, column : column + width]).sum(dim=(1, 2))
-            for row in offsets
-            for column in offsets
-        ]
-        of_weight += torch.stack(taps, dim=1)
-    return of_weight.view(-1, 1, kernel, kernel)
+    # In float32, since products of two types, and sums of bfloat16, take several times as long.
+    gradient = gradient.float()
+    padded = F.pad(x.float(), (padding,) * 4)
+    taps = [
+        (gradient * padded[:, :, row : row + height, column : column + width]).sum(dim=(0, 2, 3))
+        for row in offsets
+        for column in offsets
+    ]
+    return torch.stack(taps, dim=1).view(-1, 1, kernel, kernel)
 
 
 class DepthwiseConv2d(nn.Conv2d):

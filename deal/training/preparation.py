@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from deal.errors import EngineUnavailableError
+from deal.machine.processor import emulates_bfloat16
 from deal.training.checkpoint import CheckpointMeta, build_module, load_checkpoint
 from deal.training.config import TrainConfig
 from deal.training.data import Dataset
 from deal.training.difficulty import WithDifficulty
 from deal.training.networks import SegmentationNetwork
+from deal.training.recipe import Recipe
 from deal.training.weights import load_weights, refuse_other
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "initial_module",
     "place",
     "poly_factor",
+    "precision_note",
 ]
 
 _POWER = 0.9
@@ -55,6 +58,16 @@ def find_device(name: str) -> torch.device:
             "--device cuda: no CUDA device, or torch built without CUDA; use --device cpu"
         )
     return torch.device(name)
+
+
+def precision_note(recipe: Recipe, device: torch.device) -> str | None:
+    """A note where bf16 trains slower than fp32; None elsewhere."""
+    if recipe.precision != "bf16" or device.type != "cpu" or not emulates_bfloat16():
+        return None
+    return (
+        "note: this processor has no AVX-512, so a step in bf16 takes many times one in fp32: "
+        "train in fp32 here"
+    )
 
 
 def initial_module(

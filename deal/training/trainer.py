@@ -31,6 +31,7 @@ from deal.training.evaluation import Evaluation, evaluate
 from deal.training.preparation import (
     find_device,
     place,
+    precision_note,
 )
 from deal.training.step import ALIGN_CORNERS
 
@@ -167,6 +168,8 @@ class _Run(Training):
             TextColumn("{task.completed}/{task.total} steps"),
             TimeRemainingColumn(),
         )
+        if note := precision_note(self.config, self.device):
+            console.print(note, highlight=False, soft_wrap=True)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(
                 "train",

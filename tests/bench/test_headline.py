@@ -31,6 +31,13 @@ def test_a_machine_has_a_folder(processor, name):
     assert place.result_path({"processor": processor, "cores": 2}, "q").parent.name == name
 
 
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_processors_of_one_name_have_folders_of_their_own(isa):
+    environment = {**EPYC, "kernel": f"isa={isa} compiled=portable,avx2,avx512 cuda=no"}
+    assert place.slug(environment) == f"amd-epyc-{isa}-2-cores"
+    assert place.machine(environment) == f"AMD EPYC, {isa}, 2 cores"
+
+
 def test_a_result_has_the_name_of_a_file():
     with pytest.raises(UsageError, match="no name of a result"):
         place.result_path(EPYC, "../q")

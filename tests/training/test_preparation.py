@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from deal.training.checkpoint import CheckpointMeta, build_module
 from deal.training.config import TrainConfig
 from deal.training.data import load_dataset
-from deal.training.preparation import build_optimizer, class_weights, poly_factor
+from deal.training.preparation import (
+    build_optimizer,
+    class_weights,
+    poly_factor,
+    precision_note,
+)
 
 CONFIG = TrainConfig(dataset="synthetic", output="run", head_lr_factor=10)
 
@@ -16,6 +24,21 @@ def test_poly_schedule():
     assert poly_factor(0, 10) == 1
     assert poly_factor(5, 10) == pytest.approx(0.5**0.9)
     assert poly_factor(10, 10) == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "emulates", "told"),
+    [
+        ("bf16", "cpu", True, True),
+        ("bf16", "cpu", False, False),
+        ("bf16", "cuda", True, False),
+        ("fp32", "cpu", True, False),
+    ],
+)
+def test_a_precision_that_trains_slower_is_told(monkeypatch, precision, device, emulates, told):
+    monkeypatch.setattr("deal.training.preparation.emulates_bfloat16", lambda: emulates)
+    note = precision_note(replace(CONFIG, precision=precision), torch.device(device))
+    assert (note is not None) == told
 
 
 def test_head_layers_learn_faster_by_the_factor():
