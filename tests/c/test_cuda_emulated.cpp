@@ -13,6 +13,8 @@
 #include "abi/deal.h"
 #include "cuda_runtime.h"
 
+extern "C" cudaError_t cudaLaunchHostFunc(cudaStream_t, void (*)(void*), void*);
+
 namespace {
 
 int passed = 0, failed = 0;
@@ -287,6 +289,33 @@ void test_order_of_calls() {
   CHECK(deal_context_create(&options, &context) == DEAL_ERROR_DEVICE, "");
 }
 
+struct Called {
+  void* other = nullptr;
+  int value = 0, seen = -1;
+};
+
+// As where Python collects garbage while it stands in for a network.
+void test_work_that_frees_memory_is_not_overtaken() {
+  Called called;
+  cudaStream_t stream;
+  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess, "");
+  CHECK(cudaMalloc(&called.other, 1) == cudaSuccess, "");
+  const auto first = [](void* data) {
+    auto* const found = static_cast<Called*>(data);
+    CHECK(cudaFree(found->other) == cudaSuccess, "");
+    found->value = 1;
+  };
+  const auto second = [](void* data) {
+    auto* const found = static_cast<Called*>(data);
+    found->seen = found->value;
+  };
+  CHECK(cudaLaunchHostFunc(stream, first, &called) == cudaSuccess, "");
+  CHECK(cudaLaunchHostFunc(stream, second, &called) == cudaSuccess, "");
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess, "");
+  CHECK(called.seen == 1, "the second function began within the first");
+  cudaStreamDestroy(stream);
+}
+
 }  // namespace
 
 // Argument: how many random requests to try.
@@ -341,6 +370,7 @@ int main(int argc, char** argv) {
   test_random_requests(argc > 1 ? atoi(argv[1]) : 25);
   test_segment_ids_beyond_the_count_are_told();
   test_order_of_calls();
+  test_work_that_frees_memory_is_not_overtaken();
   printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
 }

@@ -86,7 +86,9 @@ def assert_output_on_device(output: EngineOutput, expected: EngineOutput) -> Non
         if theirs is None:
             assert ours is None
         else:
-            assert ours.astype(theirs.dtype).tobytes() == theirs.tobytes(), name
+            ours = ours.astype(theirs.dtype)
+            np.testing.assert_array_equal(ours, theirs, name)  # says how far they are apart
+            assert ours.tobytes() == theirs.tobytes(), name
 
 
 def stream() -> Any:

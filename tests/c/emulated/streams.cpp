@@ -24,6 +24,7 @@ struct CUgraphExec_st {
 struct CUstream_st {
   std::deque<std::function<void()>> work;
   uint64_t done = 0;
+  bool busy = false;  // within its work, which may call back: a host function that frees memory
   std::unique_ptr<CUgraph_st> captured;  // while it is captured
 };
 
@@ -53,10 +54,13 @@ uint64_t end_of(cudaStream_t stream) { return stream->done + stream->work.size()
 
 void work_until(cudaStream_t stream, uint64_t position) {
   if (streams.count(stream) == 0) return;  // the default stream, or one that ended with its work
+  if (stream->busy) return;  // later work must not overtake what is being done
   while (stream->done < position && !stream->work.empty()) {
     const auto next = std::move(stream->work.front());
     stream->work.pop_front();
+    stream->busy = true;
     next();
+    stream->busy = false;
     ++stream->done;
   }
 }
@@ -105,10 +109,15 @@ cudaError_t cudaMalloc(void** memory, size_t size) {
 cudaError_t cudaFree(void* memory) {
   if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   std::lock_guard lock(device);
+  const auto release = [memory] {
+    blocks.erase(static_cast<char*>(memory));
+    free(memory);
+  };
+  for (const cudaStream_t stream : streams) {
+    if (stream->busy) return stream->work.push_back(release), cudaSuccess;
+  }
   for (const cudaStream_t stream : streams) work_until(stream, end_of(stream));
-  blocks.erase(static_cast<char*>(memory));
-  free(memory);
-  return cudaSuccess;
+  return release(), cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t size, cudaStream_t stream) {
   emulated::enqueue(stream, [=] { memset(memory, value, size); });
