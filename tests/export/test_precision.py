@@ -309,7 +309,9 @@ def test_eight_bit_weights_are_refused_where_they_would_overflow(tmp_path, monke
         facts = {"conversion": {"reduce_range": reduce_range}}
         props = metadata(precision="int8", provenance=facts)
         save_model(tmp_path / f"{name}.onnx", props=props)
-        open_engine(tmp_path / f"{name}.onnx", device="cpu", probe=False)
+    monkeypatch.setattr("deal.engines.onnx_files.has_int8_dot_product", lambda: True)
+    open_engine(tmp_path / "7.onnx", device="cpu", probe=False)
+    open_engine(tmp_path / "8.onnx", device="cpu", probe=False)
     monkeypatch.setattr("deal.engines.onnx_files.has_int8_dot_product", lambda: False)
     open_engine(tmp_path / "7.onnx", device="cpu", probe=False)
     with pytest.raises(ModelError, match="convert it again with --reduce-range on"):
