@@ -54,7 +54,7 @@ uint64_t end_of(cudaStream_t stream) { return stream->done + stream->work.size()
 
 void work_until(cudaStream_t stream, uint64_t position) {
   if (streams.count(stream) == 0) return;  // the default stream, or one that ended with its work
-  if (stream->busy) return;  // later work must not overtake what is being done
+  if (stream->busy) return;                // later work must not overtake what is being done
   while (stream->done < position && !stream->work.empty()) {
     const auto next = std::move(stream->work.front());
     stream->work.pop_front();
