@@ -239,7 +239,8 @@ def _written(folder: Path, sample: Sample) -> Path:
 
 def _shows(path: Path, image: NDArray[np.uint8]) -> bool:
     """Whether a file holds this image."""
-    if not path.exists():
+    try:
+        with Image.open(path) as file:
+            return file.size == image.shape[1::-1] and bool((np.asarray(file) == image).all())
+    except OSError:  # missing, or damaged
         return False
-    with Image.open(path) as file:
-        return file.size == image.shape[1::-1] and bool((np.asarray(file) == image).all())

@@ -257,9 +257,12 @@ def _entry(
     thumb: int,
     max_pixels: int,
 ) -> Entry:
-    draw = session.score_maps_or_errors
     pixels, maps = decode_and_map(
-        stored, draw, acquisition=function, max_pixels=max_pixels, known=known
+        stored,
+        session.score_maps_or_errors,
+        acquisition=function,
+        max_pixels=max_pixels,
+        known=known,
     )
     height, width = pixels.shape[:2]
     scale = thumb / max(height, width)

@@ -42,8 +42,8 @@ def store_maps(
     """Store the maps of images below ``maps/`` of the output folder that holds each.
 
     Maps that are stored already, from the same settings and version of the image, are not made
-    again, so an interrupted pass continues. Scoring is not slowed down: the network runs a second
-    time, on these images alone, where its outputs are not kept.
+    again, so an interrupted pass continues. Scoring is not slowed down: where the outputs of the
+    network are not kept, it runs a second time, on these images alone.
 
     Parameters
     ----------
