@@ -30,7 +30,7 @@ void softmax_row(const Between& row, Taps taps, int32_t classes, const float* we
     const Block<L> block(taps, x);
     F largest(-INFINITY);
     for (int32_t c = 0; c < classes; ++c) {
-      const F z = block.between(row, c).at(F(row.weight));
+      const F z = block.at(row, c);
       L::store(p + c * stride, z);
       largest = max_(largest, z);
     }

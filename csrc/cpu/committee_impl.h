@@ -13,12 +13,11 @@ DEAL_INLINE TopTwo<typename L::F, typename L::I> sample_classes(const Between& r
                                                                 typename L::F* z) {
   using F = typename L::F;
   using I = typename L::I;
-  const F weight(row.weight);
-  z[0] = block.template between<kWindowed>(row, 0).at(weight);
+  z[0] = block.template at<kWindowed>(row, 0);
   TopTwo<F, I> top(z[0]);
   I c_here(1);
   for (int32_t c = 1; c < classes; ++c) {
-    z[c] = block.template between<kWindowed>(row, c).at(weight);
+    z[c] = block.template at<kWindowed>(row, c);
     top.add(z[c], c_here);
     c_here = add_wrapping(c_here, I(1));
   }

@@ -3,111 +3,13 @@
 
 #include "abi/deal.h"
 #include "cpu/kernels.h"
+#include "cpu/sampling_impl.h"
 #include "pixel/pixel_math.h"
 
 namespace deal {
 namespace {
 
-// ---- loading ----------------------------------------------------------------------------------
-
-// Compilers vectorise a loop only where they see that its numbers are neighbours.
-template <class T, class Take>
-DEAL_INLINE void each_of(const void* source, int64_t step, int64_t n, const Take& take) {
-  const T* from = static_cast<const T*>(source);
-  if (step == 1) {
-    for (int64_t i = 0; i < n; ++i) take(i, from[i]);
-  } else {
-    for (int64_t i = 0; i < n; ++i) take(i, from[i * step]);
-  }
-}
-
-// Integers as the numbers they stand for; the difference is exact, so each is rounded once.
-template <class T>
-DEAL_INLINE void dequantise(const void* source, const Encoding& encoding, int64_t step,
-                            float* __restrict out, int64_t n) {
-  const int32_t zero = encoding.zero_point;
-  const float scale = encoding.scale;
-  each_of<T>(source, step, n,
-             [&](int64_t i, T v) { out[i] = static_cast<float>(v - zero) * scale; });
-}
-
-inline void load_row(const void* source, const Encoding& encoding, int64_t step,
-                     float* __restrict out, int64_t n) {
-  switch (encoding.dtype) {
-    case DEAL_FLOAT32:
-      each_of<float>(source, step, n, [&](int64_t i, float v) { out[i] = bounded(v); });
-      return;
-    case DEAL_FLOAT16:
-      each_of<uint16_t>(source, step, n, [&](int64_t i, uint16_t v) { out[i] = half_to_float(v); });
-      return;
-    case DEAL_BFLOAT16:
-      each_of<uint16_t>(source, step, n,
-                        [&](int64_t i, uint16_t v) { out[i] = bounded(bfloat_to_float(v)); });
-      return;
-    case DEAL_INT8:
-      dequantise<int8_t>(source, encoding, step, out, n);
-      return;
-    default:
-      dequantise<uint8_t>(source, encoding, step, out, n);
-  }
-}
-
-inline int64_t count_nonfinite(const void* source, int32_t dtype, int64_t step, int64_t n) {
-  int64_t count = 0;
-  if (dtype == DEAL_INT8 || dtype == DEAL_UINT8) return 0;
-  if (dtype == DEAL_FLOAT32) {
-    each_of<float>(source, step, n,
-                   [&](int64_t, float v) { count += (as_int(v) & 0x7f800000) == 0x7f800000; });
-  } else {
-    const uint16_t exponent = dtype == DEAL_FLOAT16 ? 0x7c00 : 0x7f80;
-    each_of<uint16_t>(source, step, n,
-                      [&](int64_t, uint16_t v) { count += (v & exponent) == exponent; });
-  }
-  return count;
-}
-
-// ---- resizing ---------------------------------------------------------------------------------
-
-// Of a block of pixels in one channel: the upper row's samples, and the way to the lower row's.
-template <class L>
-struct Samples {
-  typename L::F upper, step;
-
-  DEAL_INLINE typename L::F at(typename L::F weight) const { return fma_(weight, step, upper); }
-};
-
-// Samples one block of pixels, in any rows that share its taps.
-template <class L>
-struct Block {
-  using F = typename L::F;
-  typename L::I first, second;
-  F weight;
-  int64_t base;
-  bool windowed;
-
-  DEAL_INLINE Block(Taps taps, int64_t x)
-      : weight(L::load(taps.weight + x)),
-        base(taps.first[x]),
-        windowed(L::window(taps.first + x, taps.second + x)) {
-    const int32_t origin = windowed ? static_cast<int32_t>(base) : 0;
-    first = L::offsets(taps.first + x, origin);
-    second = L::offsets(taps.second + x, origin);
-  }
-  template <bool kWindowed>
-  DEAL_INLINE F sample(const float* row) const {
-    if (kWindowed) return lerp(L::pick(row + base, first), L::pick(row + base, second), weight);
-    return lerp(L::gather(row, first), L::gather(row, second), weight);
-  }
-  template <bool kWindowed>
-  DEAL_INLINE Samples<L> between(const Between& row, int64_t channel) const {
-    const F upper = sample<kWindowed>(row.upper + channel * row.stride);
-    if (row.lower == row.upper) return {upper, F(0.0f)};
-    return {upper, sample<kWindowed>(row.lower + channel * row.stride) - upper};
-  }
-  DEAL_INLINE Samples<L> between(const Between& row, int64_t channel) const {
-    return windowed ? between<true>(row, channel) : between<false>(row, channel);
-  }
-};
+// ---- difficulty --------------------------------------------------------------------------------
 
 template <class L>
 void difficulty_row(const Between& row, Taps taps, const uint8_t* mask, float* out, int64_t n,
@@ -115,7 +17,7 @@ void difficulty_row(const Between& row, Taps taps, const uint8_t* mask, float* o
   using F = typename L::F;
   F smallest(INFINITY), largest(-INFINITY);
   for (int64_t x = 0; x < n; x += L::width) {
-    const F d = sigmoid(Block<L>(taps, x).between(row, 0).at(F(row.weight)));
+    const F d = sigmoid(Block<L>(taps, x).at(row, 0));
     L::store(out + x, d);
     smallest = min_(smallest, d);  // padding repeats the last pixel: it changes neither
     largest = max_(largest, d);
@@ -148,24 +50,30 @@ DEAL_INLINE void class_block(const PixelRow* rows, const Block<L>& block, int64_
   using F = typename L::F;
   using I = typename L::I;
   const int32_t classes = rows->classes;
-  Samples<L> samples[DEAL_MAX_CLASSES];
+  // Two arrays, as GCC 12 copies a struct of both in halves of an AVX2 register, and loading what
+  // was stored in halves stalls.
+  F upper[DEAL_MAX_CLASSES], step[DEAL_MAX_CLASSES];
   TopTwo<F, I> top[kRows];
   F weight[kRows], sum[kRows], weighted[kRows];
   for (int r = 0; r < kRows; ++r) {
     weight[r] = F(rows[r].logits.weight);
     sum[r] = weighted[r] = F(0.0f);
   }
-  samples[0] = block.template between<kWindowed>(rows->logits, 0);
-  for (int r = 0; r < kRows; ++r) top[r] = TopTwo<F, I>(samples[0].at(weight[r]));
+  block.template between<kWindowed>(rows->logits, 0, upper[0], step[0]);
+  for (int r = 0; r < kRows; ++r) top[r] = TopTwo<F, I>(fma_(weight[r], step[0], upper[0]));
   I c_here(1);
   for (int32_t c = 1; c < classes; ++c) {
-    const Samples<L> here = samples[c] = block.template between<kWindowed>(rows->logits, c);
-    for (int r = 0; r < kRows; ++r) top[r].add(here.at(weight[r]), c_here);
+    F above, below;
+    block.template between<kWindowed>(rows->logits, c, above, below);
+    for (int r = 0; r < kRows; ++r) top[r].add(fma_(weight[r], below, above), c_here);
+    upper[c] = above;
+    step[c] = below;
     c_here = add_wrapping(c_here, I(1));
   }
   for (int32_t c = 0; c < classes; ++c) {
     for (int r = 0; r < kRows; ++r) {
-      const F d = max_(samples[c].at(weight[r]) - top[r].first, F(kLowestExponent));
+      const F at = fma_(weight[r], step[c], upper[c]);
+      const F d = max_(at - top[r].first, F(kLowestExponent));
       const F e = exp_in_range(d);
       sum[r] = sum[r] + e;
       weighted[r] = fma_(e, d, weighted[r]);
