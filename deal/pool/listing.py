@@ -119,11 +119,11 @@ class Pool:
         self._skip = [Pattern.anywhere(text) for text in skip]
 
     def __iter__(self) -> Iterator[PoolItem | FailedItem]:
-        versioned = partial(_versioned, reach=Reach())
-        entries = overlapped(
-            self._entries(), versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS
-        )
-        return map(versioned, entries)
+        return self._versioned(self._entries())
+
+    def only(self, wanted: Callable[[str], bool]) -> Iterator[PoolItem | FailedItem]:
+        """List those items whose ids are wanted; nothing is looked up of the others."""
+        return self._versioned(entry for entry in self._entries() if wanted(_item(entry).id))
 
     @property
     def takes_rows(self) -> bool:
@@ -142,6 +142,11 @@ class Pool:
     def listed(self) -> _Listing:
         """List the items without looking up their versions."""
         return self._entries()
+
+    def _versioned(self, entries: _Listing) -> _Listing:
+        versioned = partial(_versioned, reach=Reach())
+        ready = overlapped(entries, versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS)
+        return map(versioned, ready)
 
     def _entries(self) -> _Listing:
         passed: Counter[str] = Counter()

@@ -35,9 +35,9 @@ from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
 from deal.run.screened_rows import (
+    RowReader,
     Rows,
     failed_ids,
-    read_rows,
     write_serves,
     write_skipped,
 )
@@ -180,7 +180,7 @@ class Screening:
         """The report of a run, with the bound for what was selected in the end."""
         if found.reason is not None:
             return found
-        rows = self._read(found.folder)
+        rows = self._read(self._reader(found.folder))
         picks = rows.places(list(selection.ids))
         found = replace(found, kept=self._promised(rows, picks))
         write_serves(self._config, found)
@@ -195,8 +195,9 @@ class Screening:
         """Score what the rules and the bound ask for, until they ask for no more."""
         config, folder = self._config, str(way.config.output)
         failed = failed_ids(way.config.output)  # they fail again, and get a row that says why
+        reader = self._reader(folder)
         while True:
-            rows = self._read(folder)
+            rows = self._read(reader)
             need = self._needed(rows)
             if need is None:
                 return self._all("the bound asks for nearly every image")
@@ -287,9 +288,12 @@ class Screening:
         value = blake2b(item_id.encode(), digest_size=8, person=b"deal screen").digest()
         return int.from_bytes(value, "little") < self._share * 2**64
 
-    def _read(self, folder: str) -> Rows:
+    def _reader(self, folder: str) -> RowReader:
+        return RowReader(self._config.output, folder, self._config.ranking, self._bound)
+
+    def _read(self, reader: RowReader) -> Rows:
         self.exact.output.flush()
-        return read_rows(self._config.output, folder, self._config.ranking, self._bound)
+        return reader.read()
 
     def _evidence(self, rows: Rows) -> tuple[Line, Evidence]:
         """The forecast, and what the rows that were scored both ways say of it."""
@@ -315,8 +319,11 @@ class Screening:
             while low < high:
                 middle = (low + high) // 2
                 low, high = (low, middle) if kept(middle) >= goal else (middle + 1, high)
-            need.append(open_rows[: max(low, _STEP)])
+            need.append(open_rows[:low])
         found = np.unique(np.concatenate(need))
+        if len(found):  # a pass takes as long as some images, and these are next
+            others = open_rows[~np.isin(open_rows, found)]
+            found = np.concatenate([found, others[: max(_STEP - len(found), 0)]])
         if len(open_rows) and len(found) + rows.exact_count > _PAYS * len(rows):
             return None
         return found
@@ -346,7 +353,7 @@ class Screening:
 
     def _expected_cost(self, way: Screen, stage: _Pass) -> float:
         """What the sample says that screening would take, of the time of scoring everything."""
-        rows = self._read(str(way.config.output))
+        rows = self._read(self._reader(str(way.config.output)))
         _, evidence = self._evidence(rows)
         count = int(self._config.ranking.budget.resolve(self._whole))
         top = share_needed(evidence, count, self._whole, self._config.screen_keep)

@@ -28,7 +28,7 @@ from deal.selection import Ranking
 from deal.selection.diverse import FEATURE_COLUMNS
 from deal.selection.screened import SERVES
 
-__all__ = ["Rows", "failed_ids", "read_rows", "write_serves", "write_skipped"]
+__all__ = ["RowReader", "Rows", "failed_ids", "write_serves", "write_skipped"]
 
 _DESCRIBED = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
 _SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
@@ -80,33 +80,52 @@ class Rows:
         return open_rows[np.argsort(-line(self.screen[open_rows]), kind="stable")]
 
 
-def read_rows(output: Path, folder: str, ranking: Ranking, bound: Bound) -> Rows:
-    """Read what is stored of a pool: exact rows of the output, and those of the screen's folder.
+class RowReader:
+    """Reads what is stored of a pool again and again while its exact rows become more.
 
-    An exact row of another version of the image counts as none. Memory: what `bound` and the rules
-    need of every row, some hundred bytes, or 1 KB for functions of histograms.
+    The screen's rows are read once. Memory: what ``bound`` and the rules need of every row, some
+    hundred bytes, or 1 KB for functions of histograms.
+
+    Parameters
+    ----------
+    output : Path
+        Holds the exact rows.
+    folder : str
+        Holds those of the screen.
+    ranking : Ranking
+    bound : Bound
     """
-    wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
-    names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
-    exact, cheap = (_ok_rows(place, names) for place in (output, Path(folder)))
-    at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
-    other = cheap.column("source_version").combine_chunks().take(at)
-    same = pc.equal(exact.column("source_version").combine_chunks(), other)
-    current = pc.fill_null(same, True)  # what the screen does not know is of an earlier run
-    exact, at = exact.filter(current), at.filter(current)
-    scores = bound.scores(cheap)
-    alone = pc.invert(pc.is_in(cheap.column("id"), exact.column("id").combine_chunks()))
-    rest = cheap.filter(alone)
-    known = at.is_valid().to_numpy(zero_copy_only=False)
-    of_exact = np.full(len(exact), np.nan)
-    of_exact[known] = scores[at.drop_null().to_numpy().astype(np.int64)]
-    table = pa.concat_tables([exact, rest.replace_schema_metadata(exact.schema.metadata)])
-    return Rows(
-        table=table.combine_chunks(),
-        exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
-        screen=np.concatenate([of_exact, scores[alone.to_numpy().astype(bool)]]),
-        is_exact=np.arange(len(table)) < len(exact),
-    )
+
+    def __init__(self, output: Path, folder: str, ranking: Ranking, bound: Bound) -> None:
+        wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
+        self._names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
+        self._output, self._bound = output, bound
+        self._cheap = _ok_rows(Path(folder), self._names)
+        self._scores = bound.scores(self._cheap)
+
+    def read(self) -> Rows:
+        """All rows as they are stored now.
+
+        An exact row of another version of the image counts as none.
+        """
+        exact, cheap, bound = _ok_rows(self._output, self._names), self._cheap, self._bound
+        at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
+        other = cheap.column("source_version").combine_chunks().take(at)
+        same = pc.equal(exact.column("source_version").combine_chunks(), other)
+        current = pc.fill_null(same, True)  # what the screen does not know is of an earlier run
+        exact, at = exact.filter(current), at.filter(current)
+        alone = pc.invert(pc.is_in(cheap.column("id"), exact.column("id").combine_chunks()))
+        rest = cheap.filter(alone)
+        known = at.is_valid().to_numpy(zero_copy_only=False)
+        of_exact = np.full(len(exact), np.nan)
+        of_exact[known] = self._scores[at.drop_null().to_numpy().astype(np.int64)]
+        table = pa.concat_tables([exact, rest.replace_schema_metadata(exact.schema.metadata)])
+        return Rows(
+            table=table.combine_chunks(),
+            exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
+            screen=np.concatenate([of_exact, self._scores[alone.to_numpy().astype(bool)]]),
+            is_exact=np.arange(len(table)) < len(exact),
+        )
 
 
 def failed_ids(folder: Path) -> list[str]:

@@ -243,12 +243,10 @@ class Line:
 
     def _items(self, stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:
         """Yield the items of the pool until a stop; unreadable ones go directly to the ledger."""
-        for entry in self._config.items:
+        items, wanted = self._config.items, self._wanted
+        for entry in items if wanted is None else items.only(wanted):
             if stages.stopped:
                 return
-            item = entry.item if isinstance(entry, FailedItem) else entry
-            if self._wanted is not None and not self._wanted(item.id):
-                continue
             if isinstance(entry, FailedItem):
                 error = ItemError(entry.error_code, entry.error)
                 stages.emit(Outcome.failure(entry.item, error))
