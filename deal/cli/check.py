@@ -98,6 +98,8 @@ def command(
     """
     if picture is not None and not images:
         raise UsageError("--picture draws a prediction: give an image after the model")
+    if picture is not None and not picture.lower().endswith(".png"):
+        raise UsageError(f"--picture {picture}: it is written as PNG, so let its name end in .png")
     from deal.checking.check import check_model, write_draft
 
     report = check_model(

@@ -37,7 +37,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
     type=click.Choice(["camvid", "cityscapes", "folder", "synthetic", "synthetic-drives"]),
     required=True,
     first_day=True,
-    help="camvid, folder: ROOT/{train,val,test}/{images,labels}, with one class index per label "
+    help="camvid, folder: ROOT/{train,val[,test]}/{images,labels}, one class index per label "
     "pixel; folder also needs ROOT/classes.json. cityscapes: ROOT/{leftImg8bit,gtFine}; it also "
     "needs --size. synthetic: generated street scenes. synthetic-drives: generated drives.",
 )

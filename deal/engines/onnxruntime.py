@@ -18,6 +18,7 @@ from deal.engines.onnx_files import computed_in_float, first_line, not_run
 from deal.errors import EngineUnavailableError, ModelError
 from deal.machine.cores import available_cores
 from deal.model.dropout import Masks
+from deal.model.header import read_header
 from deal.model.spec import read_spec
 from deal.types import EngineOutput
 
@@ -167,10 +168,25 @@ def load(
     if in_float:
         options.add_session_config_entry(*QDQ_IN_FLOAT)
     options.log_severity_level = 4  # failures are raised; other messages do not concern users
+    source = _source(path)
     try:
-        return ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the runtime's exceptions share no other base
         raise ModelError(
             f"model {path} cannot be loaded by ONNX Runtime {ort.__version__}: re-export it, or "
             f"upgrade onnxruntime ({first_line(error)})"
         ) from error
+
+
+def _source(path: Path) -> Path | bytes:
+    """What ONNX Runtime opens: the path, or the content, as it takes no path but in UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        if read_header(path).external:
+            raise ModelError(
+                f"model {path} has weights in files of their own, which ONNX Runtime finds only "
+                "below folders whose names are UTF-8: rename the folder"
+            ) from None
+        return path.read_bytes()
+    return path

@@ -31,9 +31,9 @@ def list_dataset(
     ----------
     name : str
         ``camvid`` or ``folder``: ``root/{train,val,test}/{images,labels}``, labels are 8-bit PNG
-        with one class index per pixel; ``folder`` also needs ``root/classes.json`` with ``classes``
-        and optionally ``palette`` and ``ignore_index`` (255), and may lack ``test`` or
-        leave it empty.
+        with one class index per pixel. ``test`` may be missing or empty. ``folder`` also needs
+        ``root/classes.json`` with ``classes`` and optionally ``palette`` and ``ignore_index``
+        (255).
         ``cityscapes``: see :func:`deal.labeled.cityscapes.list_cityscapes`.
     root : Path or None
 
@@ -55,7 +55,7 @@ def list_dataset(
     if name == "cityscapes":
         return CITYSCAPES, {split: list_cityscapes(root, split) for split in names}
     classes = CAMVID if name == "camvid" else read_classes(root / CLASSES_FILE)
-    lacks_test = name == "folder" and is_empty(root / "test")
+    lacks_test = is_empty(root / "test")
     return classes, {
         split: [] if split == "test" and lacks_test else pair_files(root / split) for split in names
     }

@@ -16,6 +16,7 @@ from deal.errors import UsageError
 from deal.loop.records import record
 from deal.loop.rounds import RoundsConfig
 from deal.loop.training import CommandConfig, TrainingConfig, training_config
+from deal.pool.ids import sequence_pattern
 from deal.pool.schemes import refuse_scheme
 from deal.selection import Ranking
 from deal.selection.options import SelectOptions, flat_options
@@ -72,6 +73,8 @@ class DataConfig:
         check_size("[data] size", self.size)
         if self.dataset in _DRIVES and self.sequence_from is None:
             object.__setattr__(self, "sequence_from", _DRIVES[self.dataset])
+        if self.sequence_from is not None:
+            sequence_pattern(self.sequence_from, "[data] sequence_from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

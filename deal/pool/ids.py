@@ -46,19 +46,17 @@ def stored_path(text: str) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(text)))
 
 
-def sequence_pattern(text: str) -> re.Pattern[str]:
+def sequence_pattern(text: str, name: str = "--sequence-from") -> re.Pattern[str]:
     """Compile ``--sequence-from``, searched in an id: its first group is the sequence.
 
-    UsageError for what is no regular expression, or has no group.
+    UsageError, which calls it by ``name``, for what is no regular expression or has no group.
     """
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise UsageError(
-            f"--sequence-from {text!r} is not a regular expression: {error}"
-        ) from error
+        raise UsageError(f"{name} {text!r} is not a regular expression: {error}") from error
     if not pattern.groups:
-        raise UsageError(f"--sequence-from {text!r} has no group: put ( ) round the sequence")
+        raise UsageError(f"{name} {text!r} has no group: put ( ) round the sequence")
     return pattern
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deal.errors import UsageError
+from deal._options import check_whole
 from deal.machine.files import sync_folder, writing
 from deal.pool.ids import Shard
 from deal.pool.remote_path import place
@@ -75,14 +75,13 @@ def compact(output: Source, *, part_rows: int | None = None) -> Compacted:
     Raises
     ------
     UsageError
-        ``part_rows`` is less than 1.
+        ``part_rows`` is not a whole number of at least 1.
     ResultsError
         The folder holds no results, or a part is damaged or was not written by deal.
     OutputError
         A run writes the output, or it cannot be written.
     """
-    if part_rows is not None and part_rows < 1:
-        raise UsageError(f"part_rows must be at least 1, not {part_rows}")
+    check_whole(1, part_rows=part_rows)
     root = place(output)
     list_results(root)
     with writing(root), changing_alone(root):

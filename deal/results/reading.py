@@ -161,6 +161,8 @@ def list_results(sources: Source | Sequence[Source], table: str = "images") -> l
     """Parts of a table in all sources, unopened; ResultsError for a source without results."""
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
+    if not sources:
+        raise ResultsError("no results are named: give a folder that deal-score --output wrote")
     found: list[Path] = []
     for source in map(place, sources):
         if not list_parts(source / "images"):

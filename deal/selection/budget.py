@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -107,11 +109,16 @@ class ClickModel:
 
     def __post_init__(self) -> None:
         values = (self.corner, self.length, self.fixed)
-        if not all(np.isfinite(value) and value >= 0 for value in values) or not any(values):
+        if not all(map(_is_amount, values)) or not any(values):
             raise UsageError(
                 "click_corner, click_length and click_fixed must be numbers of at least 0, and at "
-                f"least one above 0; not {', '.join(f'{value:g}' for value in values)}"
+                f"least one above 0; not {', '.join(map(repr, values))}"
             )
+
+
+def _is_amount(value: object) -> bool:
+    """Whether a value is a finite number of at least 0."""
+    return isinstance(value, Real) and math.isfinite(value) and float(value) >= 0
 
 
 def parse_budget(budget: str | int | Budget | None) -> Budget:

@@ -18,7 +18,7 @@ from deal.checking.prediction import predict
 from deal.engines import open_engine
 from deal.errors import ModelError
 from tests.helpers.models import CLASSES, MEAN, STD, metadata, redressed, save_model, scenes
-from tests.helpers.runs import Deal
+from tests.helpers.runs import Deal, assert_refused
 
 FULL = {
     **metadata(),
@@ -314,3 +314,10 @@ def test_the_command_cuts_an_argmax(deal: Deal, tmp_path: Path) -> None:
     assert deal("check", tmp_path / "cut.onnx")[0] == 0
     assert onnx.load(tmp_path / "cut.onnx").graph.output[0].name == "logits"
     assert deal("export", path, "-o", tmp_path / "x.onnx", "--cut", "--static", "48x64")[0] == 2
+
+
+def test_a_picture_of_another_ending_is_refused(deal: Deal, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", props=FULL)
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    result = deal("check", path, tmp_path / "a.png", "--picture", tmp_path / "p.jpg")
+    assert_refused(result, 2, "p.jpg", "let its name end in .png")

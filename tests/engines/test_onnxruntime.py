@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 
@@ -19,6 +20,14 @@ IMAGES = np.stack(scenes(3))
 def logits(tmp_path):
     """Logits of the network as deal exports it: what every disguise has to give too."""
     return open_engine(save_model(tmp_path / "own.onnx", props=metadata())).infer(IMAGES).logits
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A folder whose name is not UTF-8."""
+    folder = tmp_path / os.fsdecode(b"m\xff")
+    folder.mkdir()
+    return folder
 
 
 def opened(tmp_path, options, **model):
@@ -308,6 +317,22 @@ def test_a_network_that_does_not_repeat_its_last_digits_is_doubtful(tmp_path):
     path = redressed(save_model(tmp_path / "m.onnx", props=metadata()), noise=1e-5)
     (doubt,) = open_engine(path).doubts
     assert "differs in its last digits" in doubt
+
+
+def test_a_model_in_a_folder_whose_name_is_not_utf_8(tmp_path, strange, logits):
+    (tmp_path / "own.onnx").rename(strange / "m.onnx")
+    np.testing.assert_array_equal(open_engine(strange / "m.onnx").infer(IMAGES).logits, logits)
+
+
+def test_weights_beside_such_a_model_are_refused(tmp_path, strange):
+    model = onnx.load(save_model(tmp_path / "m.onnx", props=metadata()))
+    onnx.save(
+        model, tmp_path / "m.onnx", save_as_external_data=True, location="w", size_threshold=0
+    )
+    for name in ("m.onnx", "w"):
+        (tmp_path / name).rename(strange / name)
+    with pytest.raises(ModelError, match=r"UTF-8: rename the folder"):
+        open_engine(strange / "m.onnx")
 
 
 def test_classes_that_are_all_equally_likely_are_doubtful(tmp_path):

@@ -219,3 +219,9 @@ def test_the_drives_of_synthetic_drives_are_known_without_an_expression():
     assert re.search(known, "crowd-004_0012.png")[1] == "crowd-004"
     assert data(dataset="synthetic-drives", sequence_from="^(x)").sequence_from == "^(x)"
     assert data(dataset="synthetic").sequence_from is None
+
+
+def test_an_expression_for_drives_is_refused_by_its_own_name():
+    data = {"dataset": "synthetic", "sequence_from": "scene"}
+    with pytest.raises(UsageError, match=r"^\[data\] sequence_from 'scene' has no group"):
+        parse_config({**VALUES, "data": data})

@@ -61,6 +61,12 @@ def test_a_run_continues_after_it(tmp_path: Path) -> None:
     assert len(read_regions(tmp_path)) == 20
 
 
+@pytest.mark.parametrize("wanted", [0, 5.5, True])
+def test_rows_per_part_are_a_whole_number(tmp_path: Path, wanted: Any) -> None:
+    with pytest.raises(UsageError, match="part_rows must be"):
+        deal.results.compact(tmp_path, part_rows=wanted)
+
+
 def test_rows_of_an_item_that_has_two_become_one(tmp_path: Path) -> None:
     deal.results.write(rows("a", "b"), tmp_path)
     deal.results.write(rows("c", status="error"), tmp_path)

@@ -128,6 +128,12 @@ def test_a_source_without_results_is_refused(tmp_path: Path, name: str) -> None:
         read_results(tmp_path / name)
 
 
+@pytest.mark.parametrize("read", [read_results, read_regions])
+def test_no_folder_at_all_is_refused(read: Any) -> None:
+    with pytest.raises(ResultsError, match="no results are named"):
+        read([])
+
+
 def test_unknown_columns_and_statuses_are_refused(tmp_path: Path) -> None:
     score(tmp_path, "a")
     with pytest.raises(ResultsError, match=r"no column 'entropy'; there are id, .*entropy_mean"):

@@ -83,7 +83,9 @@ def test_rows_without_a_cost_are_counted() -> None:
     assert np.isnan(costs(given, "pixels", ClickModel(), 2)).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("constants", [(0, 0, 0), (-1, 0, 1), (1, math.nan, 1), (1, 0, math.inf)])
-def test_click_constants_that_make_no_sense(constants: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize(
+    "constants", [(0, 0, 0), (-1, 0, 1), (1, math.nan, 1), (1, 0, math.inf), ("1", 0, 1), (None,)]
+)
+def test_click_constants_that_make_no_sense(constants: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="click_corner, click_length and click_fixed"):
         ClickModel(*constants)
