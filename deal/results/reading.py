@@ -161,8 +161,6 @@ def list_results(sources: Source | Sequence[Source], table: str = "images") -> l
     """Parts of a table in all sources, unopened; ResultsError for a source without results."""
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
-    if not sources:
-        raise ResultsError("no results are named: give a folder that deal-score --output wrote")
     found: list[Path] = []
     for source in map(place, sources):
         if not list_parts(source / "images"):
@@ -264,6 +262,8 @@ def _parts(
     first: tuple[Path, dict[str, str]] | None = None
     if isinstance(sources, (str, os.PathLike)):
         sources = [sources]
+    if not sources:
+        raise ResultsError("no results are named: give a folder that deal-score --output wrote")
     for path in list_results(sources, table):
         part = open_part(path)
         if part is None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ _LEAST = 40  # images of a sample, in every shard
 _FEWEST = 100  # images of a pool that is worth a sample
 _PAYS = 0.9  # share of the time of scoring everything exactly that screening may take
 _SLACK = 1.25  # by which the sizes of shards may differ
-_STEP = 16  # images that are scored at once, at least
+_STEP = 16  # images that a pass scores at least: beside them it takes as long as some
 
 Wanted = Callable[[str], bool]
 
@@ -198,14 +199,17 @@ class Screening:
         reader = self._reader(folder)
         while True:
             rows = self._read(reader)
-            need = self._needed(rows)
-            if need is None:
+            asked = self._needed(rows)
+            if asked is None:
                 return self._all("the bound asks for nearly every image")
+            need, others = asked
             ids = [n for n in (*rows.names(need), *failed) if not self._tried(n)]
             own = {name for name in ids if config.shard.contains(name)}
             elsewhere = len(ids) - len(own)
             if not own:
                 break
+            more = filter(config.shard.contains, rows.names(others))
+            own.update(islice(more, max(_STEP - len(own), 0)))
             self._score(own.__contains__, own)
         self.exact.output.flush()
         skipped = write_skipped(self.exact.output, way.config.output, config.shard)
@@ -306,8 +310,11 @@ class Screening:
         forecasts = line(rows.screen[both])
         return line, Evidence(forecasts, rows.exact[both] - forecasts, is_sample)
 
-    def _needed(self, rows: Rows) -> NDArray[np.int64] | None:
-        """Places of rows that still have to be scored; None if these are nearly all."""
+    def _needed(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Places of rows that still have to be scored, and of those that would be asked for next.
+
+        None if nearly all have to be scored.
+        """
         picks = self._picks(rows)
         line, evidence = self._evidence(rows)
         open_rows = rows.unscored(line)
@@ -321,12 +328,10 @@ class Screening:
                 low, high = (low, middle) if kept(middle) >= goal else (middle + 1, high)
             need.append(open_rows[:low])
         found = np.unique(np.concatenate(need))
-        if len(found):  # a pass takes as long as some images, and these are next
-            others = open_rows[~np.isin(open_rows, found)]
-            found = np.concatenate([found, others[: max(_STEP - len(found), 0)]])
         if len(open_rows) and len(found) + rows.exact_count > _PAYS * len(rows):
             return None
-        return found
+        others = open_rows[~np.isin(open_rows, found)]
+        return found, others[: 4 * _STEP * self._config.shard.count]
 
     def _picks(self, rows: Rows) -> NDArray[np.int64]:
         """What the rules take, the screen's scores standing in for exact ones."""

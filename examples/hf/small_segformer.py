@@ -4,11 +4,12 @@ It stands for a checkpoint of your own or of the hub: config.json, preprocessor_
 weights and a model card. Ten seconds on one core.
 
     python examples/hf/small_segformer.py segformer
+    python examples/hf/small_segformer.py segformer --size 192x256 --steps 160
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,6 @@ from transformers.models.segformer.image_processing_pil_segformer import Segform
 
 from deal.synthetic import CLASSES, scene
 
-SIZE = (96, 128)
-STEPS = 60
 CARD = """---
 license: apache-2.0
 ---
@@ -29,8 +28,8 @@ A small SegFormer, trained for seconds on generated scenes. It is an example, no
 """
 
 
-def main(folder: Path) -> None:
-    """Train and save."""
+def main(folder: Path, size: tuple[int, int], steps: int) -> None:
+    """Train and save a network for images of ``size`` (H, W)."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = SegformerConfig(
@@ -48,14 +47,14 @@ def main(folder: Path) -> None:
         label2id={name: index for index, name in enumerate(CLASSES)},
     )
     network = SegformerForSemanticSegmentation(config)
-    processor = SegformerImageProcessorPil(size={"height": SIZE[0], "width": SIZE[1]})
-    scenes = [scene(seed, SIZE) for seed in range(10_000, 10_040)]
+    processor = SegformerImageProcessorPil(size={"height": size[0], "width": size[1]})
+    scenes = [scene(seed, size) for seed in range(10_000, 10_040)]
     images = processor([image for image, _ in scenes], return_tensors="pt")["pixel_values"]
     labels = torch.from_numpy(np.stack([label for _, label in scenes])).long()
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    for _ in range(STEPS):
+    for _ in range(steps):
         batch = torch.randint(len(scenes), (8,))
-        logits = F.interpolate(network(images[batch]).logits, size=SIZE, mode="bilinear")
+        logits = F.interpolate(network(images[batch]).logits, size=size, mode="bilinear")
         loss = F.cross_entropy(logits, labels[batch])
         optimizer.zero_grad()
         loss.backward()
@@ -66,4 +65,10 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Train a small SegFormer and save it.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", default="96x128", help="height x width")
+    parser.add_argument("--steps", type=int, default=60)
+    given = parser.parse_args()
+    height, width = map(int, given.size.split("x"))
+    main(given.folder, (height, width), given.steps)

@@ -74,3 +74,25 @@ def test_versions_are_looked_up_only_of_images_that_a_pass_wants(
     assert report.screen.reason is None
     sample = 40 * 2  # exactly and screened; their number is random, but the same in every run
     assert asked <= COUNT + report.screen.exact + 2 * sample
+
+
+def test_a_shard_does_not_score_its_own_images_for_those_that_another_lacks(
+    tmp_path: Path,
+) -> None:
+    model = save_model(tmp_path / "model.onnx", props=metadata(input_size=[32, 48]))
+    pool = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    for shard, budget in (("0/2", "1"), ("1/2", "15%")):
+        report = score_pool(
+            pool,
+            model=model,
+            output=tmp_path / "out",
+            screen="0.5",
+            screen_keep=0.5,
+            budget=budget,
+            acquisition="entropy",
+            spread="off",
+            shard=shard,
+        )
+        assert report.screen is not None
+        assert report.screen.skipped > 0
+    assert report.screen.elsewhere > 0
