@@ -33,6 +33,13 @@ struct Columns {
   int64_t left, count;
 };
 
+template <class... Row>
+void add_rows(uint16_t* __restrict added, int64_t numbers, const Row*... rows) {
+  for (int64_t k = 0; k < numbers; ++k) {
+    added[k] = static_cast<uint16_t>((added[k] + ... + rows[k]));
+  }
+}
+
 // The usual layout: rows are added up first, many numbers at once, and columns afterwards.
 void add_packed(const uint8_t* rgb, int64_t row_stride, const Rows& rows, const Columns* columns,
                 int64_t width, Sums* sums) {
@@ -42,10 +49,12 @@ void add_packed(const uint8_t* rgb, int64_t row_stride, const Rows& rows, const 
   for (int64_t begin = 0; begin < width; begin += kAtOnce) {
     const int64_t end = std::min(begin + kAtOnce, width), numbers = 3 * (end - begin);
     for (int64_t k = 0; k < numbers; ++k) added[k] = 0;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const uint8_t* row = rgb + rows.at(r) * row_stride + 3 * begin;
-      for (int64_t k = 0; k < numbers; ++k) added[k] = static_cast<uint16_t>(added[k] + row[k]);
+    const auto row = [&](int64_t r) { return rgb + rows.at(r) * row_stride + 3 * begin; };
+    int64_t r = 0;
+    for (; r + 4 <= rows.count; r += 4) {  // so that sums are loaded and stored once for four rows
+      add_rows(added, numbers, row(r), row(r + 1), row(r + 2), row(r + 3));
     }
+    for (; r < rows.count; ++r) add_rows(added, numbers, row(r));
     for (int64_t j = 0; j < kThumbnailColumns; ++j) {
       const int64_t from = std::max(columns[j].left, begin);
       const int64_t to = std::min(columns[j].left + columns[j].count, end);

@@ -1,4 +1,7 @@
-"""Files that hold images, by their suffix: what lists each kind."""
+"""Files that hold images, by their suffix: what lists each kind.
+
+What reads a kind is imported for the first file of that kind.
+"""
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
 # ruff: noqa: PTH118
@@ -14,11 +17,6 @@ from itertools import product
 from deal.errors import PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, VIDEO_SUFFIXES
 from deal.pool.inside import Every, Reading
-from deal.pool.mcap import list_mcap
-from deal.pool.mcap_messages import require_mcap
-from deal.pool.parquet import image_column, list_parquet
-from deal.pool.tar import list_tar, unpacking
-from deal.pool.video import list_video, require_av
 from deal.types import FailedItem, PoolItem
 
 __all__ = [
@@ -44,6 +42,8 @@ def holds_images(path: str, reading: Reading) -> bool:
     Raises PoolError for a Parquet file that cannot be read, or whose images are ambiguous.
     """
     if path.lower().endswith(PARQUET):
+        from deal.pool.parquet import image_column
+
         return image_column(path, reading.image_column) is not None
     return path.lower().endswith(CONTAINER_SUFFIXES)
 
@@ -70,17 +70,27 @@ def list_inside(
     """List what a file holds, on this machine or in a store; ids begin with ``relative``."""
     far = reading.endpoint_url
     if path.lower().endswith(PARQUET):
+        from deal.pool.parquet import list_parquet
+
         yield from list_parquet(path, relative, reading.image_column, say, far)
     elif path.lower().endswith(".mcap"):
+        from deal.pool.mcap import list_mcap
+
         yield from list_mcap(path, relative, reading.topic, say, far, Every.parse(reading.every))
     elif path.lower().endswith(VIDEO_SUFFIXES):
+        from deal.pool.video import list_video
+
         yield from list_video(path, relative, Every.parse(reading.every), far)
     else:
+        from deal.pool.tar import list_tar
+
         yield from list_tar(path, relative, passed, say, far)
 
 
 def check_container(path: str, shown: str) -> None:
     """PoolError, with the remedy, for a file that can never be listed."""
+    from deal.pool.tar import unpacking
+
     require_readers(path)
     try:
         with open(path, "rb") as file:
@@ -95,13 +105,19 @@ def check_container(path: str, shown: str) -> None:
 def require_readers(path: str) -> None:
     """PoolError if a library is missing that reads files of this name."""
     if path.lower().endswith(VIDEO_SUFFIXES):
+        from deal.pool.video import require_av
+
         require_av()
     if path.lower().endswith(".mcap"):
+        from deal.pool.mcap_messages import require_mcap
+
         require_mcap()
 
 
 def refuse_packed(path: str, shown: str) -> None:
     """PoolError for what a program can turn into a file that is read, by its name."""
+    from deal.pool.tar import unpacking
+
     if path.lower().endswith((".bag", ".db3")):
         raise PoolError(
             f"{shown} is a bag of ROS, which is not read: convert it once (pip install rosbags; "

@@ -20,13 +20,9 @@ from deal.errors import ItemError
 from deal.pool.formats import VIDEO_SUFFIXES
 from deal.pool.ids import id_to_path
 from deal.pool.inside import check_size
-from deal.pool.mcap import locate_in_mcap
 from deal.pool.parent import stamp_of
-from deal.pool.parquet import locate_in_parquet
 from deal.pool.remote import RemoteObject
 from deal.pool.schemes import is_remote
-from deal.pool.tar import locate_in_tar
-from deal.pool.video import locate_in_video
 from deal.types import MAX_PIXELS, Decoded, Locator
 
 __all__ = ["LocalFile", "Stored", "lies_inside", "locate", "read_file", "read_uri"]
@@ -85,6 +81,11 @@ class Stored:
         path = self.uri if far else id_to_path(self.uri)
         if not far and os.path.lexists(path):
             return LocalFile(path)
+        from deal.pool.mcap import locate_in_mcap
+        from deal.pool.parquet import locate_in_parquet
+        from deal.pool.tar import locate_in_tar
+        from deal.pool.video import locate_in_video
+
         return (
             locate_in_tar(path, self.hint, self.endpoint)
             or locate_in_parquet(path, self.endpoint)

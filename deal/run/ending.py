@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,11 +22,12 @@ from deal.results.schema import images_schema, regions_schema
 from deal.run.config import ScoreConfig
 from deal.run.progress import Progress, RunReport
 from deal.run.sketch import QuantileSketch
-from deal.run.storing import store_maps
 from deal.scoring.kept import KeptOutputs
 from deal.scoring.session import Session
-from deal.selection import Selection, score_sources, select_by
 from deal.types import COMMITTEE_COLUMNS
+
+if TYPE_CHECKING:
+    from deal.selection import Selection
 
 _PACKAGES = {"torch": ("torch",), "openvino": ("openvino",)}
 
@@ -69,6 +70,8 @@ def check_columns(
 
 def rank(config: ScoreConfig) -> Selection:
     """Rank what is stored and write the selection."""
+    from deal.selection import select_by
+
     # No part is written if a shard has no image, or none that is ok.
     stored = list_parts(config.output / config.ranking.table)
     empty = images_schema if config.ranking.table == "images" else regions_schema
@@ -114,6 +117,8 @@ def finished(
         said += more
     maps: Path | None = None
     if config.store_maps != "none" and len(selection):
+        from deal.run.storing import store_maps
+
         maps = config.output / "maps"
         said += store_maps(
             config.output,
@@ -173,6 +178,8 @@ def record(
 
 def sketch_of(config: ScoreConfig) -> QuantileSketch:
     """Sketch the scores of all rows of this shard, also beyond the budget; empty for distances."""
+    from deal.selection import score_sources
+
     sketch = QuantileSketch()
     if not list_parts(config.output / config.ranking.table):
         return sketch

@@ -24,7 +24,6 @@ from deal.run.ending import Work, check_columns, finished, rank, record, sketch_
 from deal.run.engine import settled
 from deal.run.ledger import Ledger
 from deal.run.progress import InterruptedRunError, Progress, RunReport, Screened
-from deal.run.screened import Screening
 from deal.run.sessions import layout_for
 from deal.run.steps import Steps
 from deal.run.workers import Line, open_session
@@ -117,6 +116,8 @@ def score_pool(
             if config.screen is None:
                 line.run()
             else:
+                from deal.run.screened import Screening
+
                 screening = Screening(config, scorer, results, ledger, layout, line, progress)
                 screened = screening.run()
             busy = dict(line.meter.seconds)

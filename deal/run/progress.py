@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deal.selection import Selection
+if TYPE_CHECKING:
+    from deal.selection import Selection
 
 __all__ = ["InterruptedRunError", "Progress", "RunReport"]
 

@@ -53,6 +53,13 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     assert modules.isdisjoint({"numpy", "torch", "onnxruntime", "pyarrow", "PIL", "rich", "onnx"})
 
 
+def test_a_run_begins_without_what_only_other_runs_need() -> None:
+    modules = imported_by("import deal.run.pipeline")
+    readers = {f"deal.pool.{name}" for name in ("mcap", "parquet", "tar", "video")}
+    later = {"deal.selection.selector", "deal.run.screened", "deal.run.storing"}
+    assert modules.isdisjoint(readers | later)
+
+
 def test_every_command_listed_has_help(deal: Deal) -> None:
     code, out, _ = deal("--help")
     assert code == 0
