@@ -175,7 +175,8 @@ def _raster(results: Path, model: Path, labeled: Sequence[Item]) -> tuple[int, i
         listed = ", ".join(f"{height}x{width}" for height, width in sorted(rasters))
         raise ModelError(
             f"regions are cells of one raster, but model {model} has several ({listed}): give it "
-            "an input_size, the same in every round"
+            f"an input_size, the same in every round, and delete {results.parent}, so that the "
+            "same deal loop trains it again"
         )
     return rasters.pop()
 
