@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from deal import read_results, select
-from deal.run import ending as ending_module
 from deal.run import ledger as ledger_module
 from deal.run import steps as steps_module
 from deal.run.pipeline import Progress, score_pool
@@ -256,7 +255,7 @@ def test_the_shard_that_ends_last_ranks_them_all(
             others[0].join(2)  # time enough to overtake, were it allowed to
         return selection
 
-    monkeypatch.setattr(ending_module, "select_by", select_while_the_other_shard_runs)
+    monkeypatch.setattr("deal.selection.select_by", select_while_the_other_shard_runs)
     score_pool(pool, model=model, output=out, shard="0/2")
     others[0].join()
     assert len((out / "selection.csv").read_text().splitlines()) == 1 + 12
