@@ -103,7 +103,7 @@ def _main(command: click.Command, name: str) -> int:
     except OSError as error:
         if not code:
             return _fail(f"{_UNWRITTEN}: {error.strerror}; {_ELSEWHERE}", 1)
-    gc.freeze()  # a last search for cycles takes a tenth of a small run, and frees nothing in time
+    gc.freeze()  # the process ends, and a last search for cycles takes a tenth of a small run
     if code in (130, 143) and any(t.name.startswith("deal-") for t in threading.enumerate()):
         os._exit(code)  # or Python waits for a file system that does not answer
     return code

@@ -56,7 +56,7 @@ _LEAST = 40  # images of a sample, in every shard
 _FEWEST = 100  # images of a pool that is worth a sample
 _PAYS = 0.9  # share of the time of scoring everything exactly that screening may take
 _SLACK = 1.25  # by which the sizes of shards may differ
-_STEP = 16  # images that a pass scores at least: beside them it takes as long as some
+_STEP = 16  # images that a pass scores at least, since a pass alone costs as much as several
 
 Wanted = Callable[[str], bool]
 
@@ -331,6 +331,7 @@ class Screening:
         if len(open_rows) and len(found) + rows.exact_count > _PAYS * len(rows):
             return None
         others = open_rows[~np.isin(open_rows, found)]
+        # A hash spreads ids over shards, so these hold enough of this shard.
         return found, others[: 4 * _STEP * self._config.shard.count]
 
     def _picks(self, rows: Rows) -> NDArray[np.int64]:

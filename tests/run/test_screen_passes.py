@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deal.pool.locator import LocalFile
 from deal.run.pipeline import score_pool
+from deal.run.progress import Screened
 from deal.run.workers import Line
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import write_pool
@@ -15,11 +17,29 @@ from tests.helpers.runs import write_pool
 COUNT, AT_ONCE = 160, 16
 
 
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pool(tmp_path_factory.mktemp("passes") / "pool", COUNT, (32, 48))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    return save_model(path, props=metadata(input_size=[32, 48]))
+
+
+def screened(pool: Path, model: Path, output: Path, **options: Any) -> Screened:
+    """What a screened run that was worth it reports of its screening."""
+    wanted = {"budget": "5%", "screen_keep": 0.8, **options}
+    report = score_pool(pool, model=model, output=output, screen="0.5", spread="off", **wanted)
+    assert report.screen is not None
+    assert report.screen.reason is None
+    return report.screen
+
+
 def test_a_pass_scores_sixteen_images_or_all_that_are_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = save_model(tmp_path / "model.onnx", props=metadata(input_size=[32, 48]))
-    pool = write_pool(tmp_path / "pool", COUNT, (32, 48))
     scored: list[int] = []
     run = Line.run
 
@@ -31,27 +51,15 @@ def test_a_pass_scores_sixteen_images_or_all_that_are_left(
         return seconds
 
     monkeypatch.setattr(Line, "run", counted)
-    report = score_pool(
-        pool,
-        model=model,
-        output=tmp_path / "out",
-        screen="0.5",
-        screen_keep=0.8,
-        budget="5%",
-        spread="off",
-    )
-    assert report.screen is not None
-    assert report.screen.reason is None
+    screened(pool, model, tmp_path / "out")
     _, *passes = scored  # the first is the sample
     assert passes
     assert all(count >= AT_ONCE or sum(scored) == COUNT for count in passes)
 
 
 def test_versions_are_looked_up_only_of_images_that_a_pass_wants(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = save_model(tmp_path / "model.onnx", props=metadata(input_size=[32, 48]))
-    pool = write_pool(tmp_path / "pool", COUNT, (32, 48))
     asked = 0
     version = LocalFile.version
 
@@ -61,38 +69,16 @@ def test_versions_are_looked_up_only_of_images_that_a_pass_wants(
         return version(locator)
 
     monkeypatch.setattr(LocalFile, "version", counted)
-    report = score_pool(
-        pool,
-        model=model,
-        output=tmp_path / "out",
-        screen="0.5",
-        budget="5%",
-        spread="off",
-        screen_keep=0.8,
-    )
-    assert report.screen is not None
-    assert report.screen.reason is None
-    sample = 40 * 2  # exactly and screened; their number is random, but the same in every run
-    assert asked <= COUNT + report.screen.exact + 2 * sample
+    found = screened(pool, model, tmp_path / "out")
+    sample = 40 * 2  # about 40, by a hash of the ids; it is scored exactly, and screened
+    assert asked <= COUNT + found.exact + 2 * sample
 
 
 def test_a_shard_does_not_score_its_own_images_for_those_that_another_lacks(
-    tmp_path: Path,
+    pool: Path, model: Path, tmp_path: Path
 ) -> None:
-    model = save_model(tmp_path / "model.onnx", props=metadata(input_size=[32, 48]))
-    pool = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    options = {"screen_keep": 0.5, "acquisition": "entropy"}
     for shard, budget in (("0/2", "1"), ("1/2", "15%")):
-        report = score_pool(
-            pool,
-            model=model,
-            output=tmp_path / "out",
-            screen="0.5",
-            screen_keep=0.5,
-            budget=budget,
-            acquisition="entropy",
-            spread="off",
-            shard=shard,
-        )
-        assert report.screen is not None
-        assert report.screen.skipped > 0
-    assert report.screen.elsewhere > 0
+        found = screened(pool, model, tmp_path / "out", shard=shard, budget=budget, **options)
+        assert found.skipped > 0
+    assert found.elsewhere > 0
