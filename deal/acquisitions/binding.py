@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -66,6 +66,13 @@ class Bound:
     def greedy(self) -> bool:
         """Whether the function picks rows one by one and has no scores."""
         return self._entry.greedy
+
+    def stored_as(self, column: str) -> Bound:
+        """The same function, where a table holds its scores in a column already."""
+        entry = replace(
+            self._entry, function=lambda columns: columns[column], class_sums=None, totals=None
+        )
+        return replace(self, columns=(column,), class_columns=(), _entry=entry)
 
     def totals(self, table: Table) -> NDArray[np.int64]:
         """Compute totals over the usable rows of a part of the pool; add them over all parts.

@@ -36,6 +36,7 @@ from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
 from deal.run.screened_rows import (
+    EXPECTED,
     RowReader,
     Rows,
     failed_ids,
@@ -225,7 +226,7 @@ class Screening:
             cost=cost + exact / max(len(rows), 1),
             seconds=seconds,
             bounded=is_bounded(config.ranking),
-            kept=self._promised(rows, self._picks(rows)),
+            kept=self._promised(rows, self._picks(rows, self._evidence(rows)[0])),
         )
         write_serves(config, found)
         return found
@@ -315,8 +316,8 @@ class Screening:
 
         None if nearly all have to be scored.
         """
-        picks = self._picks(rows)
         line, evidence = self._evidence(rows)
+        picks = self._picks(rows, line)
         open_rows = rows.unscored(line)
         unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
         need = [unknown, picks[~rows.is_exact[picks]]]
@@ -334,15 +335,20 @@ class Screening:
         # A hash spreads ids over shards, so these hold enough of this shard.
         return found, others[: 4 * _STEP * self._config.shard.count]
 
-    def _picks(self, rows: Rows) -> NDArray[np.int64]:
-        """What the rules take, the screen's scores standing in for exact ones."""
+    def _picks(self, rows: Rows, line: Line) -> NDArray[np.int64]:
+        """What the rules take, forecasts standing in for exact scores."""
         ranking, shards = self._config.ranking, self._config.shard.count
         amount = ranking.budget.resolve(len(rows))
         if shards > 1 and ranking.budget.amount is not None:
             part = min(_SLACK * len(rows) / max(self._whole, 1), 1.0)
             amount = math.ceil(amount * part)
         budget = Budget(amount=int(amount), unit=ranking.budget.unit)  # type: ignore[arg-type]
-        chosen = select_by(rows.table, replace(ranking, budget=budget), described=0)
+        chosen = select_by(
+            rows.expected(line),
+            replace(ranking, budget=budget),
+            described=0,
+            bound=self._bound.stored_as(EXPECTED),
+        )
         return rows.places(list(chosen.ids))
 
     def _promised(self, rows: Rows, picks: NDArray[np.int64]) -> float:

@@ -28,7 +28,7 @@ from deal.selection import Ranking
 from deal.selection.diverse import FEATURE_COLUMNS
 from deal.selection.screened import SERVES
 
-__all__ = ["RowReader", "Rows", "failed_ids", "write_serves", "write_skipped"]
+__all__ = ["EXPECTED", "RowReader", "Rows", "failed_ids", "write_serves", "write_skipped"]
 
 _DESCRIBED = ("id", "uri", "source_version", "sequence", "camera", "timestamp_ns", "attributes")
 _SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
@@ -36,6 +36,9 @@ _SCREENED = tuple(
     name.removeprefix("screen_") for name in images_schema().names if name.startswith("screen_")
 )
 _ROWS = 4096
+
+EXPECTED = "expected_score"
+"""Column of `Rows.expected`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,15 @@ class Rows:
         """Places of the rows of these ids."""
         found = pc.index_in(pa.array(ids, pa.string()), self.table.column("id").combine_chunks())
         return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+
+    def expected(self, line: Line) -> pa.Table:
+        """The table, with exact scores and, where there are none, forecasts in a column.
+
+        A screen's scores need not have the scale of exact ones, so the two do not compare.
+        """
+        values = np.where(self.is_exact, self.exact, line(self.screen))
+        column = pa.array(values, pa.float64(), from_pandas=True)  # NaN becomes null
+        return self.table.append_column(EXPECTED, column)
 
     def unscored(self, line: Line) -> NDArray[np.int64]:
         """Places of the rows that have only the screen's score, the best forecasts first."""

@@ -10,6 +10,7 @@ import pytest
 from deal.pool.locator import LocalFile
 from deal.run.pipeline import score_pool
 from deal.run.progress import Screened
+from deal.run.screened import Screening
 from deal.run.workers import Line
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import write_pool
@@ -30,8 +31,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def screened(pool: Path, model: Path, output: Path, **options: Any) -> Screened:
     """What a screened run that was worth it reports of its screening."""
-    wanted = {"budget": "5%", "screen_keep": 0.8, **options}
-    report = score_pool(pool, model=model, output=output, screen="0.5", spread="off", **wanted)
+    wanted = {"budget": "5%", "screen": "0.5", "screen_keep": 0.8, **options}
+    report = score_pool(pool, model=model, output=output, spread="off", **wanted)
     assert report.screen is not None
     assert report.screen.reason is None
     return report.screen
@@ -82,3 +83,15 @@ def test_a_shard_does_not_score_its_own_images_for_those_that_another_lacks(
         found = screened(pool, model, tmp_path / "out", shard=shard, budget=budget, **options)
         assert found.skipped > 0
     assert found.elsewhere > 0
+
+
+def test_a_screen_of_another_scale_costs_no_more_than_one_of_the_same(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits a tenth as large order images alike, with entropies that all exceed the exact ones."""
+    flat = save_model(tmp_path / "flat.onnx", gain=0.02, props=metadata(input_size=[32, 48]))
+    options = {"acquisition": "entropy", "screen_keep": 0.5}
+    monkeypatch.setattr(Screening, "_cost", lambda *_: 0.1)  # a measured one may say: too dear
+    same = screened(pool, model, tmp_path / "same", screen=str(model), **options)
+    other = screened(pool, model, tmp_path / "other", screen=str(flat), **options)
+    assert other.exact <= same.exact + 2 * AT_ONCE
