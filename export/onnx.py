@@ -113,6 +113,7 @@ def export_module(
     opset: int = OPSET,
     dropout: bool = False,
     embedding: bool = False,
+    difficulty: bool = True,
     source: str = "the network",
 ) -> Parity:
     """Export any network with a difficulty branch and compare it with PyTorch.
@@ -141,6 +142,8 @@ def export_module(
         JSON values, for people.
     images, tolerance, opset, dropout, embedding
         As in :func:`export_checkpoint`.
+    difficulty : bool
+        False leaves the branch out, as of a network that never learned it.
     source : str
         Names the network in errors.
 
@@ -181,6 +184,7 @@ def export_module(
         size_multiple=size_multiple,
         provenance=provenance or {},
         dropout=layers,
+        difficulty=difficulty,
     )
     with new_file(output, metadata) as temporary:
         network = RgbNetwork(

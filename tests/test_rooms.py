@@ -12,9 +12,9 @@ ROOT = Path(__file__).parent.parent / "deal"
 
 # Top to bottom; "deal" are the public names. What lies in no room is below them all.
 ORDER = """
-__main__ cli doctor checking bench report loop export deal annotation viewing fitting rig ray run
-scoring engines selection acquisitions regions training results labeled model kernel pool machine
-synthetic
+__main__ cli doctor checking bench report loop distilling export deal annotation viewing fitting rig
+ray run scoring engines selection acquisitions regions training results labeled model kernel pool
+machine synthetic
 """
 ROOMS = ORDER.split()
 

@@ -42,6 +42,7 @@ _COMMANDS = (
     "fit-head",
     "train",
     "export",
+    "distill",
     "loop",
     "doctor",
     "engines",

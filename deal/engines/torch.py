@@ -121,6 +121,7 @@ def module_metadata(
     size_multiple: int = 1,
     provenance: Mapping[str, Any],
     dropout: Sequence[DropoutLayer] = (),
+    difficulty: bool = True,
 ) -> dict[str, Any]:
     """The model contract of a network with its difficulty branch (:mod:`deal.model`)."""
     return {
@@ -138,7 +139,7 @@ def module_metadata(
         "align_corners": trained.difficulty.align_corners,
         "output_kind": "logits",
         "activation": "softmax",
-        "difficulty_head": trained.head().to_dict(),
+        "difficulty_head": trained.head().to_dict() if difficulty else None,
         "precision": "fp32",
         "provenance": dict(provenance),
         **({"dropout": [asdict(layer) for layer in dropout]} if dropout else {}),

@@ -27,7 +27,7 @@ from deal.machine.files import write_text
 from deal.model.head import DifficultyHead
 from deal.pool.ids import path_to_id
 
-__all__ = ["FitReport", "fit_head"]
+__all__ = ["FitReport", "default_grid", "fit_head"]
 
 _MAX_CELLS = 4800  # the paper's 60×80
 _PIXELS = 200_000
@@ -211,7 +211,7 @@ class _Run(Runner):
             wrong = np.empty(label.shape, bool)
             for rows in bands(z.shape[1], label.shape):
                 wrong[rows] = resize(z[0], label.shape, align, rows).argmax(axis=0) != label[rows]
-            grid = grid or _default_grid(z.shape[2:])
+            grid = grid or default_grid(z.shape[2:])
             rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
             part, counts = drawn_examples(
                 z, wrong, label != self.void, grid, align, count, rng, self.threads, uncertainty
@@ -247,7 +247,7 @@ class _Run(Runner):
             collector.end_image()
 
 
-def _default_grid(size: Size) -> Size:
+def default_grid(size: Size) -> Size:
     """The logits' own grid, made smaller in proportion to at most 4800 cells."""
     scale = min(1.0, (_MAX_CELLS / (size[0] * size[1])) ** 0.5)
     return max(1, int(size[0] * scale + 1e-9)), max(1, int(size[1] * scale + 1e-9))
