@@ -35,6 +35,7 @@ from deal.run.ending import check_columns
 from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
+from deal.run.screen_check import AUTO, factor_of
 from deal.run.screened_rows import (
     EXPECTED,
     RowReader,
@@ -257,9 +258,11 @@ class Screening:
                 needs = any("difficulty" in column for column in self._bound.columns)
                 is_head = needs and not session.has_difficulty
                 lacks = "difficulty head" if is_head else "votes of a committee"
+                learn = ", such as deal distill makes with --difficulty-head" if is_head else ""
                 raise UsageError(
                     f"--screen {config.model[0]} cannot forecast {config.ranking.acquisition}, as "
                     f"it has no {lacks}: screen at a factor such as 0.5, or with another model"
+                    f"{learn}"
                 ) from error
             settings = session.fingerprint_settings()
             stored = claimed(config.output)
@@ -294,7 +297,9 @@ class Screening:
         return int.from_bytes(value, "little") < self._share * 2**64
 
     def _reader(self, folder: str) -> RowReader:
-        return RowReader(self._config.output, folder, self._config.ranking, self._bound)
+        config = self._config
+        is_same = config.screen == AUTO or factor_of(str(config.screen)) is not None
+        return RowReader(config.output, folder, config.ranking, self._bound, same_network=is_same)
 
     def _read(self, reader: RowReader) -> Rows:
         self.exact.output.flush()
@@ -303,7 +308,7 @@ class Screening:
     def _evidence(self, rows: Rows) -> tuple[Line, Evidence]:
         """The forecast, and what the rows that were scored both ways say of it."""
         shard = self._config.shard
-        both = np.flatnonzero(rows.is_exact & np.isfinite(rows.screen))
+        both = np.flatnonzero(np.isfinite(rows.exact) & np.isfinite(rows.screen))
         names = rows.names(both)
         is_sample = np.array([self._sampled(n) and shard.contains(n) for n in names], bool)
         sample = both[is_sample]

@@ -35,6 +35,7 @@ _SHAPE = ("width", "height", "orientation", "color_mode", "thumbnail")
 _SCREENED = tuple(
     name.removeprefix("screen_") for name in images_schema().names if name.startswith("screen_")
 )
+_EMBEDDING = "embedding"
 _ROWS = 4096
 
 EXPECTED = "expected_score"
@@ -106,9 +107,21 @@ class RowReader:
         Holds those of the screen.
     ranking : Ranking
     bound : Bound
+    same_network : bool
+        Whether the screen is the model on a smaller input. Embeddings of another network do not
+        compare, so they are left out, and kinds of images go by the statistics.
     """
 
-    def __init__(self, output: Path, folder: str, ranking: Ranking, bound: Bound) -> None:
+    def __init__(
+        self,
+        output: Path,
+        folder: str,
+        ranking: Ranking,
+        bound: Bound,
+        *,
+        same_network: bool = True,
+    ) -> None:
+        self._same_network = same_network
         wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
         self._names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
         self._output, self._bound = output, bound
@@ -132,6 +145,9 @@ class RowReader:
         of_exact = np.full(len(exact), np.nan)
         of_exact[known] = self._scores[at.drop_null().to_numpy().astype(np.int64)]
         table = pa.concat_tables([exact, rest.replace_schema_metadata(exact.schema.metadata)])
+        if not self._same_network and _EMBEDDING in table.column_names:
+            place, field = table.column_names.index(_EMBEDDING), table.schema.field(_EMBEDDING)
+            table = table.set_column(place, field, pa.nulls(len(table), field.type))
         return Rows(
             table=table.combine_chunks(),
             exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),

@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from deal.acquisitions import Bound
 from deal.pool.locator import LocalFile
 from deal.run.pipeline import score_pool
 from deal.run.progress import Screened
 from deal.run.screened import Screening
+from deal.run.screened_rows import EXPECTED, RowReader
 from deal.run.workers import Line
+from deal.selection.ranking import Ranking
 from tests.helpers.models import metadata, save_model
 from tests.helpers.runs import write_pool
 
@@ -95,3 +100,45 @@ def test_a_screen_of_another_scale_costs_no_more_than_one_of_the_same(
     same = screened(pool, model, tmp_path / "same", screen=str(model), **options)
     other = screened(pool, model, tmp_path / "other", screen=str(flat), **options)
     assert other.exact <= same.exact + 2 * AT_ONCE
+
+
+def test_one_exact_score_of_nan_does_not_spoil_the_forecast(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function may leave a row out by NaN, which a screen need not do for the same image."""
+    scores = Bound.scores
+    exact: list[int] = []
+
+    def holed(bound: Bound, table: Any, totals: Any = None) -> Any:
+        found = scores(bound, table, totals)
+        if isinstance(table, pa.Table) and len(found) and exact_only(table):
+            found = found.copy()
+            found[0] = np.nan
+            exact.append(len(found))
+        return found
+
+    def exact_only(table: pa.Table) -> bool:  # the rows that were scored exactly; a part of all
+        return EXPECTED not in table.column_names and len(table) < COUNT
+
+    monkeypatch.setattr(Bound, "scores", holed)
+    found = screened(pool, model, tmp_path / "out", screen_keep=0.5)
+    assert exact
+    assert found.exact < COUNT
+
+
+def test_embeddings_of_another_network_do_not_mix_with_those_of_the_model(
+    pool: Path, tmp_path: Path
+) -> None:
+    """Then kinds of images would be lost; without any, they go by the statistics."""
+    props = metadata(input_size=[32, 48])
+    model = save_model(tmp_path / "model.onnx", embedding=True, props=props)
+    outputs = []
+    for name in ("exact", "screen"):
+        outputs.append(tmp_path / name)
+        score_pool(pool, model=model, output=outputs[-1], shard=f"{len(outputs) - 1}/2")
+    ranking = Ranking.of(acquisition="entropy")
+    bound = ranking.bind(None)
+    for same in (True, False):
+        reader = RowReader(outputs[0], str(outputs[1]), ranking, bound, same_network=same)
+        column = reader.read().table.column("embedding")
+        assert column.null_count == (0 if same else COUNT)
