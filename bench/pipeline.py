@@ -51,11 +51,11 @@ _TARGETS = {
     ("light", False): (10, 0.95),
     ("light", True): (18, 0.92),
 }
+_SCREEN = "0.5"
 _SCREENING: dict[str, Any] = {
     "acquisition": "ds",
     "budget": "5%",
     "spread": "off",
-    "screen": "0.5",
     "screen_keep": 0.95,
 }
 _FMA_TARGET = 0.9
@@ -78,6 +78,7 @@ def run(
     rounds: int = 3,
     openvino: bool = False,
     screened: bool = False,
+    screen: str = _SCREEN,
 ) -> Report:
     """Time ``score_pool`` and its peers on the same images and cores, in turns.
 
@@ -102,15 +103,18 @@ def run(
         Time ``score_pool`` on OpenVINO in the same turns: the same file, and of a float32 network
         also in bf16 where the processor computes it.
     screened : bool
-        Time ``score_pool`` in the same turns as it finds 5 % of the pool by ``ds``, screened at
-        half the height and width for 0.95 of the best possible mean (:mod:`deal.bench.screen` says
-        what that keeps).
+        Time ``score_pool`` in the same turns as it finds 5 % of the pool by ``ds``, screened for
+        0.95 of the best possible mean (:mod:`deal.bench.screen` says what that keeps).
+    screen : str
+        How it is screened, as `deal.score_pool` takes it.
     raster : ``input`` or ``half``
         Of ``score_pool`` and of the kernel beside the network, where times count. The peers' scores
         are compared with those of ``input``.
 
     Raises
     ------
+    UsageError
+        ``screen`` is given without ``screened``.
     EngineUnavailableError
         OpenVINO is asked for and not installed.
     FailedCheckError
@@ -118,6 +122,8 @@ def run(
     """
     import torch
 
+    if screen != _SCREEN and not screened:
+        raise UsageError("--screen says how --screened screens: give both, or none")
     cores = available_cores()
     sessions = sessions or cores
     torch.set_num_threads(cores)
@@ -182,7 +188,11 @@ def run(
                 "bare": lambda: Sessions(path, sessions, threads).run(batches),
                 "whole": whole,
                 **_on_openvino(whole, plain, quantised=quantised, asked=openvino),
-                **({SCREENED: partial(whole, plain, **_SCREENING)} if screened else {}),
+                **(
+                    {SCREENED: partial(whole, plain, screen=screen, **_SCREENING)}
+                    if screened
+                    else {}
+                ),
                 **peers,
                 "statistics": statistics,
                 "sgemm": lambda: torch.mm(matrix, matrix),
@@ -258,9 +268,15 @@ def run(
             "agreement": agreement,
             "openvino": openvino,
             "screened": screened,
+            **({"screen": _name_of(screen)} if screened else {}),
         },
         rows=tuple(rows),
     )
+
+
+def _name_of(screen: str) -> str:
+    """A factor, or the name of a model without its folder."""
+    return Path(screen).name if Path(screen).suffix == ".onnx" else screen
 
 
 def _on_openvino(

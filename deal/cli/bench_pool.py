@@ -56,8 +56,14 @@ _MODEL_HELP = "ONNX model. Default: a network with random weights."
 @click.option(
     "--screened",
     is_flag=True,
-    help="Time deal-score in the same turns as it finds 5 % of the pool by ds, screened at half "
-    "the height and width.",
+    help="Time deal-score in the same turns as it finds 5 % of the pool by ds with --screen.",
+)
+@click.option(
+    "--screen",
+    default="0.5",
+    show_default=True,
+    metavar="auto|0.5|MODEL",
+    help="How --screened screens, as deal-score --screen.",
 )
 @rounds(3)
 @outputs

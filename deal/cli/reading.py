@@ -18,9 +18,12 @@ __all__ = ["endpoint_option", "print_topics", "reading_options"]
 FC = TypeVar("FC", bound=Callable[..., Any])
 
 
-def reading_options(heading: str) -> Callable[[FC], FC]:
-    """Add the options of `deal.pool.inside.Reading`, and what goes with them, under a heading."""
-    options = (
+def reading_options(heading: str, *, listing: bool = True) -> Callable[[FC], FC]:
+    """Add the options of `deal.pool.inside.Reading`, and what goes with them, under a heading.
+
+    ``listing`` False leaves out those that list a pool.
+    """
+    options = [
         option(
             heading,
             "--image-column",
@@ -44,25 +47,27 @@ def reading_options(heading: str) -> Callable[[FC], FC]:
         ),
         option(
             heading,
-            "--list-topics",
-            is_flag=True,
-            help="List the topics of MCAP files instead of scoring them.",
-        ),
-        option(
-            heading,
             "--endpoint-url",
             metavar="URL",
             help="Where a store of your own speaks S3, such as http://minio:9000. Default: the "
             "environment variable AWS_ENDPOINT_URL.",
         ),
-        option(
+    ]
+    if listing:
+        topics = option(
+            heading,
+            "--list-topics",
+            is_flag=True,
+            help="List the topics of MCAP files instead of scoring them.",
+        )
+        manifest = option(
             heading,
             "--save-manifest",
             type=click.Path(),
             metavar="FILE.jsonl",
             help="Write the pool as a manifest too, so that later runs need not list it.",
-        ),
-    )
+        )
+        options = [*options[:3], topics, *options[3:], manifest]
 
     def decorate(function: FC) -> FC:
         for one in reversed(options):

@@ -1,4 +1,4 @@
-"""A small network that imitates a model on unlabeled images, for ``--screen``."""
+"""A small network that learns from unlabeled images what a model says, for ``--screen``."""
 
 from deal.distilling.distill import DistillReport, distill
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.acquisitions.binding import acquisition_scores
-from deal.errors import ModelError, PoolError
+from deal.distilling.drawing import read
+from deal.errors import PoolError
 from deal.metrics import spearman
 from deal.scoring.scorer import Scorer
+from deal.types import PoolItem
 
 __all__ = ["FUNCTIONS", "Scored", "correlation", "reach", "scored"]
 
@@ -33,20 +35,20 @@ class Scored:
 
     Attributes
     ----------
-    scores : mapping of function to ndarray of float64 [N]
+    items : list of PoolItem
+        The images that could be read and scored.
+    scores : dict of function to ndarray of float64 [N]
     seconds : float
         Per image, the median; decoding aside.
     """
 
-    scores: Mapping[str, Scores]
+    items: list[PoolItem]
+    scores: dict[str, Scores]
     seconds: float
 
 
 def scored(
-    model: str | Path,
-    images: Iterable[NDArray[np.uint8]],
-    done: Callable[[], None],
-    **options: Any,
+    model: str | Path, items: Sequence[PoolItem], done: Callable[[], None], **options: Any
 ) -> Scored:
     """Score images one by one.
 
@@ -54,36 +56,43 @@ def scored(
     ----------
     model, options
         As :class:`deal.Scorer` takes them.
-    images : iterable of ndarray of uint8 [H, W, 3]
+    items : sequence of PoolItem
     done : callable
         Called after each image.
 
     Raises
     ------
     PoolError
-        There is no image.
-    ModelError
-        An image cannot be scored: the model does not take its size, or gives NaN.
-    UsageError, EngineUnavailableError
+        No image can be scored.
+    UsageError, EngineUnavailableError, ModelError
         As of :class:`deal.Scorer`.
     """
+    kept: list[PoolItem] = []
     seconds: list[float] = []
     found: dict[str, list[Scores]] = {}
     with Scorer(model, **options) as scorer:
         names = [n for n in FUNCTIONS if scorer.has_difficulty or n not in _OF_DIFFICULTY]
-        for image in images:
+        # A row of read() keeps what was fetched; the item of the list does not.
+        for item, (_, image) in zip(items, read(items), strict=True):
+            done()
+            if image is None:
+                continue
             begun = time.perf_counter()
             columns = scorer.score([image])
-            seconds.append(time.perf_counter() - begun)
+            taken = time.perf_counter() - begun
             if columns["status"][0] != "ok":
-                raise ModelError(f"model {model} cannot score an image: {columns['error'][0]}")
+                continue
+            kept.append(item)
+            seconds.append(taken)
             for name in names:
                 found.setdefault(name, []).append(acquisition_scores(columns, name))
-            done()
-    if not seconds:
-        raise PoolError("none of the held-out images can be read")
+    if not kept:
+        raise PoolError(
+            f"model {model} can score none of the {len(items)} held-out images: deal check says "
+            "what is wrong with one"
+        )
     scores = {name: np.concatenate(values) for name, values in found.items()}
-    return Scored(scores, float(np.median(seconds)))
+    return Scored(kept, scores, float(np.median(seconds)))
 
 
 def correlation(model: Scores, small: Scores) -> float:

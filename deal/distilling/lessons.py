@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal import _native
+from deal.distilling.drawing import LEAST, read
 from deal.engines.base import Engine, on_host
-from deal.errors import ModelError, PoolError
+from deal.errors import PoolError
 from deal.fitting.pixels import resize, softmax
 from deal.kernel.statistics import difficulty_map
 from deal.model.head import DifficultyHead
 from deal.scoring.inputs import Inputs
-from deal.types import EngineOutput
+from deal.types import EngineOutput, PoolItem
 
 __all__ = ["Lessons", "Teacher"]
 
@@ -42,6 +43,11 @@ class Lessons:
     probabilities: Half
     difficulty: Half | None
 
+    def first(self, count: int) -> Lessons:
+        """The first images."""
+        difficulty = None if self.difficulty is None else self.difficulty[:count]
+        return Lessons(self.images[:count], self.probabilities[:count], difficulty)
+
 
 class Teacher:
     """An open model that says what it makes of images.
@@ -65,16 +71,18 @@ class Teacher:
 
     def lessons(
         self,
-        images: Iterable[Image8],
+        items: Sequence[PoolItem],
         input_size: Size,
         map_size: Size,
         done: Callable[[], None],
     ) -> Lessons:
-        """Run the model on images.
+        """Run the model on images; those that cannot be read, or that it cannot take, are left out.
+
+        Memory: ``H·W·3`` bytes of the input and ``2·(C + 1)·h·w`` bytes of the maps per image.
 
         Parameters
         ----------
-        images : iterable of ndarray of uint8 [H, W, 3]
+        items : sequence of PoolItem
         input_size : (H, W)
             Of the images that are kept.
         map_size : (h, w)
@@ -85,40 +93,47 @@ class Teacher:
         Raises
         ------
         PoolError
-            There is no image, or one of a size that the model cannot take.
-        ModelError
-            An output is NaN or infinite.
+            Fewer than 32 images are left.
         """
-        inputs, probabilities, difficulties = [], [], []
-        for image in images:
-            found, difficulty = self._look(image, map_size)
-            # As the inputs of an exported network are resized (bilinear-antialias).
-            inputs.append(_native.resample(np.ascontiguousarray(image), *input_size, False))
-            probabilities.append(found.astype(np.float16))
-            if difficulty is not None:
-                difficulties.append(difficulty.astype(np.float16))
-            done()
-        if not inputs:
-            raise PoolError("none of the images to learn from can be read")
-        return Lessons(
-            np.stack(inputs),
-            np.stack(probabilities),
-            np.stack(difficulties) if difficulties else None,
+        found, channels = len(items), self._engine.spec.num_classes
+        kept = Lessons(
+            np.empty((found, *input_size, 3), np.uint8),
+            np.empty((found, channels, *map_size), np.float16),
+            np.empty((found, *map_size), np.float16) if self.has_difficulty else None,
         )
+        count = 0
+        for _, image in read(items):
+            looked = None if image is None else self._look(image, map_size)
+            if image is not None and looked is not None:
+                # As the inputs of an exported network are resized (bilinear-antialias).
+                kept.images[count] = _native.resample(
+                    np.ascontiguousarray(image), *input_size, False
+                )
+                kept.probabilities[count] = looked[0]
+                if kept.difficulty is not None:
+                    kept.difficulty[count] = looked[1]
+                count += 1
+            done()
+        if count < LEAST:
+            raise PoolError(
+                f"the model can score {count} of the {found} images to learn from; at least "
+                f"{LEAST} are needed (deal check says what is wrong with an image)"
+            )
+        return kept.first(count)
 
-    def _look(self, image: Image8, size: Size) -> tuple[Any, Any]:
-        """Probabilities [C, h, w] and difficulty [h, w] of the part that shows the image."""
+    def _look(self, image: Image8, size: Size) -> tuple[Any, Any] | None:
+        """Probabilities [C, h, w] and difficulty [h, w] of the part that shows the image.
+
+        None for an image that the model cannot take, or for which it gives NaN or infinity.
+        """
         groups, failures = self._inputs.groups([image])
         if failures:
-            raise PoolError(failures[0].message)
+            return None
         group = groups[0]
         output = on_host(self._engine.infer(np.stack(group.images)))
         given = output.logits, output.difficulty
         if not all(np.isfinite(maps).all() for maps in given if maps is not None):
-            raise ModelError(
-                f"model {self._engine.spec.path}: its outputs are NaN or infinite; export it in a "
-                "higher precision"
-            )
+            return None
         inside = group.placements[0].inside
         maps = softmax(output.logits[0].astype(np.float32))
         probabilities = _averaged(maps, inside, group.size, size)

@@ -1,4 +1,4 @@
-"""The small network, and how it learns what a model says."""
+"""The small network, and how it learns to predict what a model says."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ class Training:
     batch_size: int
     lr: float
     seed: int
+
+    def batches(self, images: int) -> int:
+        """Batches of an epoch, each of ``batch_size`` images or more."""
+        return max(images // self.batch_size, 1)
+
+    def steps(self, images: int) -> int:
+        """Batches of all epochs."""
+        return self.epochs * self.batches(images)
 
 
 def build_student(
@@ -106,18 +114,17 @@ def taught(
     DealError
         The loss is no longer finite.
     """
-    total, size = len(lessons.images), training.batch_size
+    total = len(lessons.images)
     module = place(student, device).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=training.lr, weight_decay=_WEIGHT_DECAY)
-    batches = max(total // size, 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.lr, total_steps=training.epochs * batches
+        optimizer, training.lr, total_steps=training.steps(total)
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         for epoch in range(training.epochs):
             draw = np.random.default_rng((training.seed, epoch))
-            for chosen in np.array_split(draw.permutation(total), batches):
+            for chosen in np.array_split(draw.permutation(total), training.batches(total)):
                 loss = _loss(module, lessons, chosen, draw.random(len(chosen)) < 0.5, device)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)

@@ -5,6 +5,7 @@ weights and a model card. Ten seconds on one core.
 
     python examples/hf/small_segformer.py segformer
     python examples/hf/small_segformer.py segformer --size 192x256 --steps 160
+    python examples/hf/small_segformer.py segformer --b0 --size 192x256 --steps 160    # some minutes
 """
 
 from __future__ import annotations
@@ -28,21 +29,26 @@ A small SegFormer, trained for seconds on generated scenes. It is an example, no
 """
 
 
-def main(folder: Path, size: tuple[int, int], steps: int) -> None:
-    """Train and save a network for images of ``size`` (H, W)."""
+SMALL = {
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "sr_ratios": [4, 1],
+    "patch_sizes": [7, 3],
+    "strides": [4, 2],
+    "hidden_sizes": [16, 32],
+    "num_attention_heads": [1, 2],
+    "mlp_ratios": [4, 4],
+    "decoder_hidden_size": 64,
+    "drop_path_rate": 0.0,
+}
+
+
+def main(folder: Path, size: tuple[int, int], steps: int, *, b0: bool) -> None:
+    """Train and save a network for images of ``size`` (H, W), with the layers of B0 or fewer."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = SegformerConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[4, 1],
-        patch_sizes=[7, 3],
-        strides=[4, 2],
-        hidden_sizes=[16, 32],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[4, 4],
-        decoder_hidden_size=64,
-        drop_path_rate=0.0,
+        **({} if b0 else SMALL),  # the defaults are those of B0
         id2label=dict(enumerate(CLASSES)),
         label2id={name: index for index, name in enumerate(CLASSES)},
     )
@@ -69,6 +75,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", default="96x128", help="height x width")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--b0", action="store_true", help="the layers of SegFormer-B0")
     given = parser.parse_args()
     height, width = map(int, given.size.split("x"))
-    main(given.folder, (height, width), given.steps)
+    main(given.folder, (height, width), given.steps, b0=given.b0)

@@ -33,7 +33,7 @@ def report():
 def test_the_report_says_how_alike_both_order_images():
     assert _lines(report()) == [
         "learned from 500 images, at 180×240; measured on 100 others",
-        "score         Spearman    best 5 % of the model within the first",
+        "score         Spearman   the model's top 5 % is within its first",
         "ds               0.964                                        7%",
         "entropy          0.964                                        7%",
         "an image takes 0.14 of the model's time, decoding aside",
@@ -50,15 +50,24 @@ def test_json_holds_the_report_and_options_reach_the_call(monkeypatch, tmp_path)
 
     monkeypatch.setattr("deal.distilling.distill", distill)
     arguments = ["a/", "b/", "--model", "m.onnx", "-o", "s.onnx", "--weights", "none"]
-    arguments += ["--size", "90x120", "--json", "--model-option", "input_size=[360,480]"]
+    arguments += [
+        "--every",
+        "10f",
+        "--size",
+        "90x120",
+        "--json",
+        "--model-option",
+        "input_size=[360,480]",
+    ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document["output"] == "s.onnx"
     assert document["correlations"] == {"ds": 0.9637, "entropy": 0.9637}
-    assert "note: 2 of the drawn images cannot be read" in result.stderr
+    assert "note: 2 of the drawn images cannot be read or scored" in result.stderr
     assert given["pool"] == ["a/", "b/"]
     assert given["weights"] is None
+    assert given["reading"].every == "10f"
     assert given["size"] == (90, 120)
     assert given["model_options"] == {"input_size": [360, 480]}
 
@@ -68,7 +77,7 @@ def test_defaults_are_those_of_the_call():
 
     context = command.make_context("distill", ["pool", "-o", "small.onnx"])
     for name, parameter in inspect.signature(distill).parameters.items():
-        if name not in ("pool", "model", "output", "progress", "model_options", "skip"):
+        if name not in ("pool", "model", "output", "progress", "model_options", "skip", "reading"):
             assert context.params[name] == parameter.default, name
 
 
@@ -91,8 +100,8 @@ def test_without_pytorch_the_remedy_is_named():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "distilling needs PyTorch" in done.stderr
-    assert "[train]" in done.stderr
+    assert "distilling needs torch" in done.stderr
+    assert "[train,ort,weights]" in done.stderr
     assert not Path("s.onnx").exists()
 
 

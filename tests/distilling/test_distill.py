@@ -9,7 +9,7 @@ import torch
 import deal
 from deal.distilling import distill
 from deal.distilling.comparing import correlation, reach
-from deal.distilling.distill import _drawn, _Reader
+from deal.distilling.drawing import drawn, read
 from deal.errors import DealError, ModelError, OutputError, PoolError, UsageError
 from deal.pool.listing import Pool
 from tests.helpers.models import metadata, save_model
@@ -71,9 +71,10 @@ def test_the_report_says_what_was_measured(distilled):
     assert all(-1 <= value <= 1 for value in report.correlations.values())
     assert all(1 / 6 <= value <= 1 for value in report.reach.values())
     assert report.cost > 0
-    assert list(report.seconds) == ["teaching", "training", "exporting", "measuring"]
+    assert list(report.seconds) == list(dict.fromkeys(stage for stage, _, _ in stages))
     assert [s for s in stages if s[0] == "training"] == [("training", n, 4) for n in range(5)]
-    assert ("measuring", 12, 12) in stages
+    assert ("teaching", 32, 32) in stages
+    assert ("scoring with the small network", 6, 6) in stages
 
 
 @pytest.mark.slow
@@ -116,11 +117,15 @@ def test_a_file_that_is_there_is_kept(world, tmp_path):
         ({"images": 40.5}, "--images must be a whole number"),
         ({"epochs": 0}, "--epochs"),
         ({"batch_size": 1}, "--batch-size must be a whole number of at least 2"),
+        ({"batch_size": 33}, "--batch-size 33 is more than the --images 32"),
+        ({"threads": 0}, "--threads must be a whole number of at least 1"),
         ({"lr": 0.0}, "--lr must be above 0"),
         ({"lr": float("nan")}, "--lr must be above 0"),
         ({"seed": -1}, "--seed"),
         ({"network": "resnet"}, "network 'resnet' is unknown"),
-        ({"size": (0, 24)}, "size"),
+        ({"size": (0, 24)}, "--size needs a height and a width"),
+        ({"size": (90.5, 120)}, "--size needs a height and a width"),
+        ({"size": (16, 24, 3)}, "--size needs a height and a width"),
         ({"device": "gpu"}, "device"),
         ({"weights": "none.pt"}, "none.pt cannot be read"),
     ],
@@ -151,30 +156,69 @@ def test_a_pool_too_small_to_learn_from_is_an_error(world, tmp_path):
         distill(pool, world[2], tmp_path / "small.onnx", **QUICK)
 
 
-def test_images_are_drawn_evenly_and_always_the_same(tmp_path):
+def test_what_is_read_is_not_replaced(world):
+    _, pool, model = world
+    before = model.read_bytes()
+    with pytest.raises(UsageError, match="would replace what is read"):
+        distill(pool, model, model.parent / "." / model.name, overwrite=True, **QUICK)
+    assert model.read_bytes() == before
+
+
+def test_a_name_that_is_no_onnx_file_or_a_folder_is_refused(world, tmp_path):
+    _, pool, model = world
+    with pytest.raises(UsageError, match=r"end in \.onnx"):
+        distill(pool, model, tmp_path / "small.json", **QUICK)
+    (tmp_path / "small.onnx").mkdir()
+    with pytest.raises(OutputError, match="it is a folder"):
+        distill(pool, model, tmp_path / "small.onnx", **QUICK)
+
+
+@pytest.mark.parametrize("says", ['{"align_corners": false}', '{"difficulty_head": null}'])
+def test_a_side_car_that_would_change_the_small_network_is_refused(world, tmp_path, says):
+    _, pool, model = world
+    (tmp_path / "small.json").write_text(says)
+    with pytest.raises(OutputError, match=r"side-car"):
+        distill(pool, model, tmp_path / "small.onnx", **QUICK)
+
+
+def test_the_callers_threads_of_pytorch_stay_as_they_are(world, tmp_path):
+    torch.set_num_threads(3)
+    with pytest.raises(PoolError):
+        distill(tmp_path / "none", world[2], tmp_path / "small.onnx", **QUICK)
+    assert torch.get_num_threads() == 3
+
+
+def names(items):
+    return [item.id for item in items]
+
+
+def test_images_are_drawn_evenly_and_always_the_same_in_the_order_of_the_pool(tmp_path):
     folder = tmp_path / "pool"
     folder.mkdir()
     for number in range(2000):
         (folder / f"{number:04}.jpg").touch()
-    drawn = [item.id for item in _drawn(Pool(folder), 200)]
-    assert len(set(drawn)) == 240
-    assert drawn == [item.id for item in _drawn(Pool(folder), 200)]
-    places = np.array([int(name[:4]) for name in drawn])
+    found = drawn(Pool(folder), 200)
+    assert (len(found.learned), len(found.held_out), found.missing) == (200, 40, 0)
+    assert not set(names(found.learned)) & set(names(found.held_out))
+    assert names(found.learned) == sorted(names(found.learned))
+    assert drawn(Pool(folder), 200) == found
+    places = np.array([int(name[:4]) for name in names(found.learned)])
     assert abs(places.mean() - 1000) < 150
-    assert drawn[:100] == [item.id for item in _drawn(Pool(folder), 400)][:100]
+    both = {*names(found.learned), *names(found.held_out)}
+    more = drawn(Pool(folder), 400)
+    assert both < {*names(more.learned), *names(more.held_out)}
 
 
-def test_held_out_images_are_not_learned_from_and_broken_ones_are_counted(tmp_path):
+def test_a_small_pool_is_divided_whole_and_what_is_missing_is_counted(tmp_path):
     pool = write_pool(tmp_path / "pool", 40, (8, 8))
-    reader = _Reader(_drawn(Pool(pool), 100))
-    assert len(reader.held) == 6
-    assert {i.id for i in reader.held} | {i.id for i in reader.shown} == {
-        path.name for path in pool.iterdir()
-    }
-    (pool / reader.shown[0].id).write_bytes(b"no image")
-    assert len(list(reader.read(reader.shown))) == 33
-    assert len(list(reader.read(reader.shown))) == 33
-    assert reader.unread == 1
+    manifest = tmp_path / "pool.csv"
+    lines = [f"{path.name},{path}" for path in sorted(pool.iterdir())]
+    manifest.write_text("\n".join(["id,uri", *lines, f"gone.png,{pool / 'gone.png'}"]) + "\n")
+    found = drawn(Pool(manifest), 100)
+    assert len(found.held_out) in (6, 7)
+    readable = [image is not None for _, image in read([*found.learned, *found.held_out])]
+    assert sum(readable) == 40
+    assert found.missing + len(readable) == 41
 
 
 def test_reach_is_where_the_last_of_the_best_stands():
