@@ -5,7 +5,7 @@ weights and a model card. Ten seconds on one core.
 
     python examples/hf/small_segformer.py segformer
     python examples/hf/small_segformer.py segformer --size 192x256 --steps 160
-    python examples/hf/small_segformer.py segformer --b0 --size 192x256 --steps 160    # some minutes
+    python examples/hf/small_segformer.py segformer --b0 --size 192x256 --steps 100    # minutes
 """
 
 from __future__ import annotations
