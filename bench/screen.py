@@ -84,7 +84,7 @@ def run(
         images = 0
         for turn in range(rounds):
             whole = folder / f"whole-{turn}"
-            report, seconds = _timed(pool, output=whole, **options)
+            report, seconds = _timed(pool, output=whole, acquisition=functions[0], **options)
             images = report.total
             plain.append(seconds)
             table = deal.read_results(whole, status="ok")
