@@ -14,7 +14,8 @@ from tests.helpers.runs import write_pool
 @pytest.mark.slow
 def test_picks_of_a_run_that_keeps_nearly_all_are_the_best(tmp_path: Path) -> None:
     pool = write_pool(tmp_path / "pool", 110, (16, 24))
-    model = save_model(tmp_path / "model.onnx", props=metadata(input_size=[16, 24]))
+    props = metadata(input_size=[16, 24], difficulty_head=None)  # such as a SegFormer's
+    model = save_model(tmp_path / "model.onnx", props=props)
     report = run(
         pool=[str(pool)],
         model=str(model),
