@@ -23,6 +23,7 @@ from deal.bench.pipeline_rows import (
     with_this_network,
 )
 from deal.bench.report import Report, Row
+from deal.bench.screen import name_of
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
 from deal.errors import UsageError
@@ -268,15 +269,10 @@ def run(
             "agreement": agreement,
             "openvino": openvino,
             "screened": screened,
-            **({"screen": _name_of(screen)} if screened else {}),
+            **({"screen": name_of(screen)} if screened else {}),
         },
         rows=tuple(rows),
     )
-
-
-def _name_of(screen: str) -> str:
-    """A factor, or the name of a model without its folder."""
-    return Path(screen).name if Path(screen).suffix == ".onnx" else screen
 
 
 def _on_openvino(

@@ -16,9 +16,10 @@ from deal._demo import demo_file
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, ratios, spread
 from deal.run.progress import RunReport
+from deal.run.screen_check import is_model
 from deal.synthetic.drives import film, plan_pool
 
-__all__ = ["FUNCTIONS", "run"]
+__all__ = ["FUNCTIONS", "name_of", "run"]
 
 FUNCTIONS = ("ds", "ds:entropy", "entropy", "margin", "de")
 _TARGETS = {"5%": ">= 2.2", "1%": ">= 2.8"}
@@ -128,13 +129,18 @@ def run(
         settings={
             "images": images,
             "model": "bundled" if model is None else Path(model).name,
-            "screen": screen if screen == "auto" or screen[0].isdigit() else Path(screen).name,
+            "screen": name_of(screen),
             "screen_keep": screen_keep,
             "spread": spread_picks,
             "rounds": rounds,
         },
         rows=tuple(rows),
     )
+
+
+def name_of(screen: str) -> str:
+    """``auto``, a factor, or the name of a model without its folder."""
+    return Path(screen).name if is_model(screen) else screen
 
 
 def _timed(pool: Sequence[str], **options: object) -> tuple[RunReport, float]:

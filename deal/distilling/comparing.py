@@ -72,7 +72,7 @@ def scored(
     found: dict[str, list[Scores]] = {}
     with Scorer(model, **options) as scorer:
         names = [n for n in FUNCTIONS if scorer.has_difficulty or n not in _OF_DIFFICULTY]
-        # A row of read() keeps what was fetched; the item of the list does not.
+        # What read() gives holds the content of its file, so the items of the list are kept.
         for item, (_, image) in zip(items, read(items), strict=True):
             done()
             if image is None:

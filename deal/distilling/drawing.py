@@ -23,7 +23,7 @@ LEAST = 32
 
 _HELD_OUT = 5  # a fifth as many images are held out as are learned from
 _MOST_HELD_OUT = 200
-_MOST_UNREAD = 2  # times as many are listed as are needed, at least
+_LISTED = 2  # times as many are listed as are needed, since a share by a hash varies
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,28 @@ def drawn(pool: Pool, images: int) -> Drawn:
         Fewer than 32 can be listed.
     """
     count = images + min(images // _HELD_OUT, _MOST_HELD_OUT)
-    share = min(_MOST_UNREAD * count / max(pool.count(), 1), 1.0)
+    share = min(_LISTED * count / max(pool.count(), 1), 1.0)
     entries = list(pool.only(lambda name: _place(name) < share))
-    found = [entry for entry in entries if not isinstance(entry, FailedItem)]
+    found: dict[int, PoolItem] = {}  # by the place in the list, in the order of the draw
+    missing = 0
+    for index in sorted(range(len(entries)), key=lambda index: _rank(entries[index])):
+        entry = entries[index]
+        if len(found) == count:
+            break
+        if isinstance(entry, FailedItem):
+            missing += 1
+        else:
+            found[index] = entry
     if len(found) < LEAST:
         raise PoolError(
             f"the pool has {len(found)} images that can be read; a small network needs at least "
             f"{LEAST} to learn from"
         )
-    order = sorted(range(len(found)), key=lambda index: (_place(found[index].id), found[index].id))
-    order = order[:count]
-    held = min(len(order) // (_HELD_OUT + 1), _MOST_HELD_OUT)
+    order, held = list(found), min(len(found) // (_HELD_OUT + 1), _MOST_HELD_OUT)
     return Drawn(
         learned=[found[index] for index in sorted(order[held:])],
         held_out=[found[index] for index in sorted(order[:held])],
-        missing=len(entries) - len(found),
+        missing=missing,
     )
 
 
@@ -88,3 +95,9 @@ def _place(name: str) -> float:
     """Where an id stands in the draw, 0…1."""
     value = blake2b(name.encode(), digest_size=8, person=b"deal distill").digest()
     return int.from_bytes(value, "little") / 2**64
+
+
+def _rank(entry: PoolItem | FailedItem) -> tuple[float, str]:
+    """Order of the draw."""
+    name = (entry.item if isinstance(entry, FailedItem) else entry).id
+    return _place(name), name

@@ -8,7 +8,7 @@ from pathlib import Path
 from deal.errors import ModelError, UsageError
 from deal.model.spec import ModelSpec, read_spec
 from deal.run.config import ScoreConfig
-from deal.run.screen_check import AUTO, KEEP, factor_of
+from deal.run.screen_check import KEEP, factor_of, is_model
 
 __all__ = ["FOLDER", "Screen", "screens_of"]
 
@@ -48,9 +48,9 @@ def screens_of(config: ScoreConfig, spec: ModelSpec) -> list[Screen]:
         The model's input has a fixed size, or the cheaper model cannot stand in for it.
     """
     assert config.screen is not None
-    factor = factor_of(config.screen)
-    if config.screen != AUTO and factor is None:
+    if is_model(config.screen):
         return [_with_model(config, spec)]
+    factor = factor_of(config.screen)
     factors = _AUTO_FACTORS if factor is None else (factor,)
     return [_smaller(config, spec, one) for one in factors]
 

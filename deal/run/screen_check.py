@@ -9,7 +9,7 @@ from deal.errors import UsageError
 from deal.pool.ids import path_to_id
 from deal.selection.ranking import Ranking
 
-__all__ = ["AUTO", "KEEP", "check_screen", "factor_of"]
+__all__ = ["AUTO", "KEEP", "check_screen", "factor_of", "is_model"]
 
 AUTO = "auto"
 KEEP = 0.99
@@ -37,7 +37,7 @@ def check_screen(
         raise UsageError(
             f"--screen {screen} must be a factor from 0.1 to below 1, auto, or a model"
         )
-    if screen != AUTO and factor is None and not Path(screen).is_file():
+    if is_model(screen) and not Path(screen).is_file():
         raise UsageError(
             f"--screen {path_to_id(screen)!r} is neither auto nor a factor such as 0.5, and "
             "no such model file exists"
@@ -87,3 +87,8 @@ def factor_of(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def is_model(text: str) -> bool:
+    """Whether a screen is another model, and not the same on a smaller input."""
+    return text != AUTO and factor_of(text) is None

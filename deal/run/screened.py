@@ -35,7 +35,7 @@ from deal.run.ending import check_columns
 from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
-from deal.run.screen_check import AUTO, factor_of
+from deal.run.screen_check import is_model
 from deal.run.screened_rows import (
     EXPECTED,
     RowReader,
@@ -298,8 +298,13 @@ class Screening:
 
     def _reader(self, folder: str) -> RowReader:
         config = self._config
-        is_same = config.screen == AUTO or factor_of(str(config.screen)) is not None
-        return RowReader(config.output, folder, config.ranking, self._bound, same_network=is_same)
+        return RowReader(
+            config.output,
+            folder,
+            config.ranking,
+            self._bound,
+            same_network=not is_model(str(config.screen)),
+        )
 
     def _read(self, reader: RowReader) -> Rows:
         self.exact.output.flush()
