@@ -118,8 +118,8 @@ class Places:
         self._rows += len(ids)
         self._scored += int(scored.sum())
         frames, stems = frame_names(ids)
+        is_frame = frames >= 0
         given = text_keys(sequence)
-        self._frames.add(before, frames, stems, scored & (frames >= 0), given)
         cameras = text_keys(camera) if self._by_camera else None
         if cameras is not None:
             self._cameras.pad(before, 0)
@@ -128,6 +128,8 @@ class Places:
         if stamps is not None and known is not None and known.any():
             times = stamps.fill_null(0).to_numpy().astype(np.int64)
             self._stamps.add(before, times, _folder_keys(ids), scored & known, given)
+            is_frame &= ~known | (frames != times)  # a name may end in its time, as in MCAP files
+        self._frames.add(before, frames, stems, scored & is_frame, given)
 
     def find(
         self, names: NDArray[np.uint64], compare: Compare, frames: bool | None = None

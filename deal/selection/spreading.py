@@ -416,7 +416,7 @@ def _distances(stored: Sources, a: NDArray[np.int64], b: NDArray[np.int64]) -> N
 
 
 def _lacking(text: str, frames: bool) -> str:
-    what = "names that end in a number" if frames else "timestamps"
+    what = "names that end in the number of a frame" if frames else "timestamps"
     remedy = (
         "give the gap in seconds, if the manifest has timestamp_ns"
         if frames

@@ -142,6 +142,19 @@ def test_timestamps_win_over_names_and_count_within_folders_or_sequences() -> No
     assert whole.count == 1
 
 
+def test_a_name_that_ends_in_its_time_tells_no_frame() -> None:
+    times = [10**18 + 5 * 10**8 * number for number in range(12)]
+    ids = [f"drive.mcap#/front@{time}" for time in times]
+    stored = {"timestamp_ns": times, "sequence": ["drive"] * 12}
+    place = found(ids, **stored)
+    assert place is not None
+    assert (place.frames, place.step) == (False, 5 * 10**8)
+    assert found(ids, frames=True, **stored) is None
+    table = pa.table({"id": ids, "entropy_mean": [1.0] * 12, **stored})
+    with pytest.raises(ResultsError, match=r"spread 2f: .* give the gap in seconds"):
+        select(table, acquisition="entropy", budget=6, spread="2f")
+
+
 def test_the_folder_of_a_name_is_what_stands_before_its_last_slash() -> None:
     folders = ["", "a", "a/b", "a/b", "ab", ""]
     ids = [f"{folder}/{name}" if folder else name for folder in folders for name in "xyz"]
