@@ -360,7 +360,8 @@ def _check(
             raise ModelError(
                 f"the export of {source} differs from PyTorch: {output} by up to "
                 f"{difference:.2g} on {what}, {tolerance:g} allowed; no file is written. "
-                "Another --opset or torch version may help"
+                "Another --opset of deal export, another torch version or, where training has left "
+                "large logits, a lower learning rate may help"
             )
     return parity
 

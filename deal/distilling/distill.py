@@ -274,12 +274,13 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
 def _size(size: Any, spec: ModelSpec) -> Size:
     """The small network's input: what is asked for, or half of the model's."""
     if size is not None:
-        sides = tuple(map(_options.plain, size))
-        if len(sides) != 2 or not all(
-            isinstance(side, int) and 1 <= side <= _LONGEST for side in sides
-        ):
+        try:
+            sides = [_options.plain(side) for side in size]
+        except TypeError:
+            sides = [size]
+        if len(sides) != 2 or not all(_is_whole(side) and 1 <= side <= _LONGEST for side in sides):
             raise UsageError(
-                f"--size needs a height and a width of 1 to {_LONGEST} pixels, not {list(sides)}"
+                f"--size needs a height and a width of 1 to {_LONGEST} pixels, not {sides}"
             )
         return sides[0], sides[1]
     if spec.input_size is None:
@@ -311,10 +312,15 @@ def _check(
         ("batch-size", batch_size, 2),
         ("threads", 1 if threads is None else threads, 1),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not _is_whole(value) or value < least:
             raise UsageError(f"--{name} must be a whole number of at least {least}, not {value!r}")
     if batch_size > images:
         raise UsageError(f"--batch-size {batch_size} is more than the --images {images}")
-    if not (isinstance(lr, (int, float)) and np.isfinite(lr) and lr > 0):
+    is_number = isinstance(lr, (int, float)) and not isinstance(lr, bool)
+    if not is_number or not np.isfinite(lr) or lr <= 0:
         raise UsageError(f"--lr must be above 0, not {lr!r}")
     check_seed("--seed", seed)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -26,6 +26,7 @@ from deal.training.weights import load_encoder, packaged_weights
 __all__ = ["Training", "build_student", "taught"]
 
 _WEIGHT_DECAY = 1e-2
+_BRANCH_RATE = 50.0  # times the others': the branch has few weights, and they have far to go
 
 Size = tuple[int, int]
 
@@ -107,7 +108,8 @@ def taught(
 
     The loss is the cross entropy between both distributions of each cell (Hinton et al., arXiv
     1503.02531, at temperature 1), and that of both difficulties. Half of the images of a batch are
-    mirrored.
+    mirrored. The weights of the difficulty branch learn at a rate of their own; at that of the
+    network they would stay so small that all difficulties were alike.
 
     Raises
     ------
@@ -116,9 +118,13 @@ def taught(
     """
     total = len(lessons.images)
     module = place(student, device).train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=training.lr, weight_decay=_WEIGHT_DECAY)
+    branch = {"params": list(module.difficulty.parameters()), "weight_decay": 0.0}
+    network = {"params": list(module.module.parameters()), "weight_decay": _WEIGHT_DECAY}
+    optimizer = torch.optim.AdamW([network, branch], lr=training.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.lr, total_steps=training.steps(total)
+        optimizer,
+        [training.lr, _BRANCH_RATE * training.lr],
+        total_steps=training.steps(total),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)

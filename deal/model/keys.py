@@ -43,6 +43,8 @@ _LARGEST_LEVEL = 1.5  # largest mean and std; larger values are meant for levels
 
 def checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Values of one source in the form of ModelSpec; ModelError names source, key and remedy."""
+    if not isinstance(values, Mapping):
+        raise ModelError(f"{source} must map keys to values, such as {{'input_size': [240, 320]}}")
     result, errors = read_keys(values, source)
     if errors:
         raise errors[0]

@@ -17,7 +17,7 @@ from deal.pool.inside import Reading, ReadingOptions
 from deal.pool.listing import Pool
 from deal.pool.remote_path import RemotePath, place
 from deal.run.dedup import parse_dedup
-from deal.run.screen_check import KEEP, check_screen
+from deal.run.screen_check import KEEP, check_screen, parse_screen
 from deal.scoring.committee import Members
 from deal.scoring.options import Scoring, ScoringOptions
 from deal.selection.options import SelectOptions
@@ -352,9 +352,7 @@ _SCORING = frozenset(ScoringOptions.__annotations__)
 _READERS: dict[str, Callable[[Any], Any]] = {
     "dedup": parse_dedup,
     "max_errors": parse_max_errors,
-    "screen": lambda screen: (
-        str(screen) if isinstance(screen, float) else None if screen is None else os.fspath(screen)
-    ),
+    "screen": parse_screen,
     "save_manifest": lambda path: None if path is None else os.fspath(path),
     "sessions": parse_sessions,
     "skip": _several,

@@ -23,7 +23,7 @@ from deal.run.dedup import dedup_settings
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
 from deal.run.engine import settled
 from deal.run.ledger import Ledger
-from deal.run.progress import InterruptedRunError, Progress, RunReport, Screened
+from deal.run.progress import InterruptedRunError, Progress, RunReport
 from deal.run.sessions import layout_for
 from deal.run.steps import Steps
 from deal.run.workers import Line, open_session
@@ -126,6 +126,7 @@ def score_pool(
             foreign = [*ledger.doubts.sentences(scorer.spec.classes)]
             foreign += _notes(ledger, is_whole=config.screen is None)
             foreign += line.fetcher.notes()
+            stored = ledger.skipped if screened is None else _stored(ledger)
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
             if not draws:
@@ -134,7 +135,7 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             work = Work(
                 total=total,
-                skipped=ledger.skipped if screened is None else _stored(ledger, screened),
+                skipped=stored,
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),
@@ -145,7 +146,9 @@ def score_pool(
             with results.exclusive():  # so that the last of several shards to end ranks them all
                 selection = rank(config)
                 if screened is not None:
-                    screened = screening.judged(screened, selection)
+                    before, screened = screened, screening.judged(screened, selection)
+                    if screened != before:  # the notes of a selection say what its picks reach
+                        selection = rank(config)
             said = [*notes, *selection.notes, *foreign]
             report = finished(config, work, selection, said, lambda: scorer, progress, kept)
             report = replace(report, screen=screened)
@@ -163,10 +166,10 @@ def score_pool(
             return report
 
 
-def _stored(ledger: Ledger, screened: Screened) -> int:
+def _stored(ledger: Ledger) -> int:
     """Images with an exact row of an earlier run: a screened run asks of some more than once."""
     new = ledger.scored + ledger.duplicates + ledger.errors.total()
-    return max(ledger.total - new - screened.skipped, 0)
+    return min(max(ledger.output.done_count - new, 0), ledger.total - new)
 
 
 def _notes(ledger: Ledger, *, is_whole: bool) -> list[str]:

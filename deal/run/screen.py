@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,19 +68,22 @@ def _smaller(config: ScoreConfig, spec: ModelSpec, factor: float) -> Screen:
             f"model {spec.path} does not resize images (resize none), so --screen cannot shrink "
             "its input: give a cheaper model as --screen MODEL"
         )
-    multiple = spec.size_multiple
-    height, width = (max(round(n * factor / multiple), 1) * multiple for n in spec.input_size)
     network = config.scoring.network
+    members = config.model if config.scoring.runtime.engine != "torch" else ()
+    multiple = math.lcm(
+        spec.size_multiple, *(read_spec(m, network.model_options).size_multiple for m in members)
+    )
+    height, width = (max(round(n * factor / multiple), 1) * multiple for n in spec.input_size)
     options = {**(network.model_options or {}), "input_size": [height, width]}
-    try:
-        for model in config.model if config.scoring.runtime.engine != "torch" else ():
+    for model in members:
+        try:
             read_spec(model, options)
-    except (ModelError, UsageError) as error:
-        raise ModelError(
-            f"model {spec.path} cannot take an input of {height}×{width}, so --screen cannot "
-            "shrink it: export it with a dynamic height and width, or give a cheaper model as "
-            f"--screen MODEL ({error})"
-        ) from error
+        except (ModelError, UsageError) as error:
+            other = "" if len(members) > 1 else ", or give a cheaper model as --screen MODEL"
+            raise ModelError(
+                f"model {model} cannot take an input of {height}×{width}, so --screen cannot "
+                f"shrink it: export it with a dynamic height and width{other} ({error})"
+            ) from error
     scoring = replace(config.scoring, network=replace(network, model_options=options))
     full = spec.input_size[0] * spec.input_size[1]
     name, shown = f"{height}x{width}", f"at {height}×{width}"

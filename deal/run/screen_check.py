@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
-from deal.acquisitions import Bound
 from deal.errors import UsageError
 from deal.pool.ids import path_to_id
 from deal.selection.ranking import Ranking
+from deal.selection.screened import why_unscreenable
 
-__all__ = ["AUTO", "KEEP", "check_screen", "factor_of", "is_model"]
+__all__ = ["AUTO", "KEEP", "check_screen", "factor_of", "is_model", "parse_screen"]
 
 AUTO = "auto"
 KEEP = 0.99
@@ -26,8 +28,9 @@ def check_screen(
     is_remote: bool,
 ) -> None:
     """Refuse, with the reason, what screening cannot serve; raises UsageError."""
-    if not 0 < keep < 1:
-        raise UsageError(f"--screen-keep must lie between 0 and 1, such as 0.99; not {keep}")
+    is_number = isinstance(keep, (int, float)) and not isinstance(keep, bool)
+    if not is_number or not 0 < keep < 1:
+        raise UsageError(f"--screen-keep must lie between 0 and 1, such as 0.99; not {keep!r}")
     if screen is None:
         if keep != KEEP:
             raise UsageError("--screen-keep needs --screen, such as --screen auto")
@@ -42,7 +45,9 @@ def check_screen(
             f"--screen {path_to_id(screen)!r} is neither auto nor a factor such as 0.5, and "
             "no such model file exists"
         )
-    refused = _refused(ranking, ranking.bind(None)) | {
+    if (reason := why_unscreenable(ranking, ranking.bind(None))) is not None:
+        raise UsageError(f"--screen {reason}")
+    refused = {
         "stores statistics of images: leave out --regions, or score without --screen": has_regions,
         "does not go with --dedup: near-duplicates among the picks are left out anyway (see "
         "--near-duplicates)": has_dedup,
@@ -53,32 +58,15 @@ def check_screen(
             raise UsageError(f"--screen {reason}")
 
 
-def _refused(ranking: Ranking, bound: Bound) -> dict[str, bool]:
-    """Why screening cannot serve a ranking: each reason, and whether it is given."""
-    name = bound.name
-    everything = ranking.budget.amount is None and ranking.budget.percent is None
-    return {
-        "needs a budget, such as 5%: without one, every image is picked": everything,
-        "counts images: give a budget of images or a percentage, or score without --screen": (
-            ranking.table != "images" or ranking.cost != "count" or ranking.budget.unit == "bytes"
-        ),
-        "cannot bound what limits of bytes and windows leave out: leave them out, or score "
-        "without --screen": bool(ranking.limits),
-        f"cannot forecast {name}, which has no score of single images: leave --screen out": (
-            bound.greedy or name == "random"
-        ),
-        f"cannot forecast {name}, which needs the totals of the whole pool: leave --screen out": (
-            bound.needs_totals
-        ),
-        "leaves out images of low scores, and draws give each of them a chance: leave out "
-        "--stochastic, or --screen": ranking.stochastic is not None,
-        "cannot bound what shares of --stratify leave out: leave one of them out": (
-            ranking.stratify is not None
-        ),
-        "has no exact statistics of all that --diverse compares: leave one of them out": (
-            ranking.diverse is not None
-        ),
-    }
+def parse_screen(value: Any) -> str | None:
+    """Read ``auto``, a factor or a path as a text, or None; UsageError otherwise."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(float(value))
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    raise UsageError(f"--screen must be auto, a factor such as 0.5, or a model file, not {value!r}")
 
 
 def factor_of(text: str) -> float | None:

@@ -14,30 +14,26 @@ and shards are those of every run. Nothing of a decision is stored: it follows f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deal.errors import UsageError
-from deal.pool.digests import digest
+from deal.pool.digests import DigestMap, digest
 from deal.results.claim import claimed
 from deal.results.output import Output
 from deal.results.schema import fingerprint
-from deal.run.bound import Evidence, Line, fitted, kept_by_more, share_needed
 from deal.run.config import ScoreConfig
 from deal.run.ending import check_columns
 from deal.run.ledger import Ledger
 from deal.run.progress import Progress, Screened
 from deal.run.screen import Screen, screens_of
 from deal.run.screen_check import is_model
+from deal.run.screen_choice import PAYS, Sample, ScreenChoice
 from deal.run.screened_rows import (
-    EXPECTED,
     RowReader,
     Rows,
     failed_ids,
@@ -48,16 +44,12 @@ from deal.run.sessions import Layout, layout_for
 from deal.run.workers import Line as Workers
 from deal.run.workers import open_session
 from deal.scoring.session import Session
-from deal.selection import Budget, Selection, select_by
+from deal.selection import Selection
 from deal.selection.screened import is_bounded
 
 __all__ = ["Screening"]
 
-_SAMPLE = 1.5  # times the root of the pool's size
-_LEAST = 40  # images of a sample, in every shard
 _FEWEST = 100  # images of a pool that is worth a sample
-_PAYS = 0.9  # share of the time of scoring everything exactly that screening may take
-_SLACK = 1.25  # by which the sizes of shards may differ
 _STEP = 16  # images that a pass scores at least, since a pass alone costs as much as several
 
 Wanted = Callable[[str], bool]
@@ -133,14 +125,18 @@ class Screening:
         self._progress = progress
         self._line = line
         self.exact = _Pass(config, scorer, output, ledger, layout, line)
-        whole = ledger.total * config.shard.count
-        sample = max(_SAMPLE * math.sqrt(whole), _LEAST * config.shard.count)
-        self._share = min(sample / max(whole, 1), 1.0)
-        self._whole = whole
-        ranking = config.ranking
+        shard, ranking = config.shard, config.ranking
+        whole = ledger.total if shard.count == 1 else config.whole_pool.count()
+        self._sample = Sample.of(whole, shard.count)
         self._named = {*ranking.include.images, *ranking.exclude.images}
         self._bound = ranking.bind(scorer.spec.classes)
+        self._choice = ScreenChoice(
+            ranking, self._bound, self._sample, config.screen_keep, whole, shard.count
+        )
+        self._by_rows = config.items.takes_rows
+        self._listed = DigestMap()  # ids of a shard that is a range of rows: no hash tells them
         self._seen: set[int] = set()  # digests of ids that this run has tried exactly
+        self._lost: set[str] = set()  # tried, and without an exact row: it failed, or it is gone
 
     def run(self) -> Screened:
         """Score what is needed, and store the others as skipped.
@@ -157,17 +153,17 @@ class Screening:
 
     def _run(self) -> Screened:
         ways = screens_of(self._config, self.exact.session.spec)
-        if self._whole < _FEWEST:
-            return self._all(f"the pool has only {self._whole} images")
+        if self._choice.images < _FEWEST:
+            return self._all(f"the pool has only {self._choice.images} images")
         with ExitStack() as opened:
             passes = [opened.enter_context(self._opened(way)) for way in ways]
-            self._score(lambda name: self._sampled(name) or name in self._named)
+            self._score(self._is_first)
             found = []
             for way, stage in zip(ways, passes, strict=True):
-                stage.run(self._sampled)
+                stage.run(self._sample.__contains__)
                 found.append(self._expected_cost(way, stage))
             best = int(np.argmin(found))
-            if found[best] >= _PAYS:
+            if found[best] >= PAYS:
                 return self._all(
                     f"the sample says that it would take {found[best]:.2f} of the time of scoring "
                     "everything",
@@ -184,8 +180,10 @@ class Screening:
         if found.reason is not None:
             return found
         rows = self._read(self._reader(found.folder))
-        picks = rows.places(list(selection.ids))
-        found = replace(found, kept=self._promised(rows, picks))
+        kept = self._choice.reached(rows, rows.places(list(selection.ids)))
+        if kept == found.kept:
+            return found
+        found = replace(found, kept=kept)
         write_serves(self._config, found)
         return found
 
@@ -197,24 +195,28 @@ class Screening:
     def _decided(self, way: Screen, screened: int, seconds: float, cost: float) -> Screened:
         """Score what the rules and the bound ask for, until they ask for no more."""
         config, folder = self._config, str(way.config.output)
-        failed = failed_ids(way.config.output)  # they fail again, and get a row that says why
+        broken = failed_ids(way.config.output)  # they fail again, and get a row that says why
+        failed = [name for name in broken if self._is_own(name)]
         reader = self._reader(folder)
         while True:
             rows = self._read(reader)
-            asked = self._needed(rows)
+            asked = self._choice.needed(rows)
             if asked is None:
                 return self._all("the bound asks for nearly every image")
-            need, others = asked
-            ids = [n for n in (*rows.names(need), *failed) if not self._tried(n)]
-            own = {name for name in ids if config.shard.contains(name)}
-            elsewhere = len(ids) - len(own)
+            need, others = rows.names(asked[0]), rows.names(asked[1])
+            if lost := {name for name in need if self._tried(name)}:
+                self._lost |= lost  # others may take their places
+                continue
+            own = {name for name in need if self._is_own(name)}
+            elsewhere = len(need) - len(own)
+            own.update(name for name in failed if not self._tried(name))
             if not own:
                 break
-            more = filter(config.shard.contains, rows.names(others))
+            more = filter(self._is_own, others)
             own.update(islice(more, max(_STEP - len(own), 0)))
             self._score(own.__contains__, own)
         self.exact.output.flush()
-        skipped = write_skipped(self.exact.output, way.config.output, config.shard)
+        skipped = write_skipped(self.exact.output, way.config.output, self._is_own)
         exact = rows.exact_count
         found = Screened(
             shown=way.shown,
@@ -227,7 +229,7 @@ class Screening:
             cost=cost + exact / max(len(rows), 1),
             seconds=seconds,
             bounded=is_bounded(config.ranking),
-            kept=self._promised(rows, self._picks(rows, self._evidence(rows)[0])),
+            kept=self._choice.reached(rows),
         )
         write_serves(config, found)
         return found
@@ -236,11 +238,23 @@ class Screening:
         self.exact.run(wanted)
         self._seen.update(map(digest, ids or ()))
 
+    def _is_first(self, item_id: str) -> bool:
+        """Whether an item is scored exactly before any other; asked once of each of the shard's."""
+        if self._by_rows:
+            self._listed[digest(item_id)] = 1
+        return item_id in self._sample or item_id in self._named
+
+    def _is_own(self, item_id: str) -> bool:
+        """Whether an item belongs to this shard."""
+        if self._by_rows:
+            return digest(item_id) in self._listed
+        return self._config.shard.contains(item_id)
+
     def _tried(self, item_id: str) -> bool:
         """Whether this run has tried to score an item exactly."""
         return (
-            self._sampled(item_id) or item_id in self._named or digest(item_id) in self._seen
-        ) and self._config.shard.contains(item_id)
+            item_id in self._sample or item_id in self._named or digest(item_id) in self._seen
+        ) and self._is_own(item_id)
 
     @contextmanager
     def _opened(self, way: Screen) -> Iterator[_Pass]:
@@ -274,6 +288,7 @@ class Screening:
                 classes=session.spec.classes,
                 overwrite=config.overwrite or is_stale,
                 shard=config.shard,
+                by_rows=self._by_rows,
             ) as output:
                 total = self.exact.ledger.total
                 progress = None if self._progress is None else self._tell
@@ -291,11 +306,6 @@ class Screening:
         assert self._progress is not None
         self._progress(replace(progress, what="images screened"))
 
-    def _sampled(self, item_id: str) -> bool:
-        """Whether an item belongs to the sample, by a hash of its id that nothing else uses."""
-        value = blake2b(item_id.encode(), digest_size=8, person=b"deal screen").digest()
-        return int.from_bytes(value, "little") < self._share * 2**64
-
     def _reader(self, folder: str) -> RowReader:
         config = self._config
         return RowReader(
@@ -308,78 +318,12 @@ class Screening:
 
     def _read(self, reader: RowReader) -> Rows:
         self.exact.output.flush()
-        return reader.read()
-
-    def _evidence(self, rows: Rows) -> tuple[Line, Evidence]:
-        """The forecast, and what the rows that were scored both ways say of it."""
-        shard = self._config.shard
-        both = np.flatnonzero(np.isfinite(rows.exact) & np.isfinite(rows.screen))
-        names = rows.names(both)
-        is_sample = np.array([self._sampled(n) and shard.contains(n) for n in names], bool)
-        sample = both[is_sample]
-        line = fitted(rows.screen[sample], rows.exact[sample])
-        forecasts = line(rows.screen[both])
-        return line, Evidence(forecasts, rows.exact[both] - forecasts, is_sample)
-
-    def _needed(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """Places of rows that still have to be scored, and of those that would be asked for next.
-
-        None if nearly all have to be scored.
-        """
-        line, evidence = self._evidence(rows)
-        picks = self._picks(rows, line)
-        open_rows = rows.unscored(line)
-        unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
-        need = [unknown, picks[~rows.is_exact[picks]]]
-        kept, goal = self._kept(rows, picks, line, evidence), self._config.screen_keep
-        if kept(0) < goal:
-            low, high = 0, len(open_rows)
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if kept(middle) >= goal else (middle + 1, high)
-            need.append(open_rows[:low])
-        found = np.unique(np.concatenate(need))
-        if len(open_rows) and len(found) + rows.exact_count > _PAYS * len(rows):
-            return None
-        others = open_rows[~np.isin(open_rows, found)]
-        # A hash spreads ids over shards, so these hold enough of this shard.
-        return found, others[: 4 * _STEP * self._config.shard.count]
-
-    def _picks(self, rows: Rows, line: Line) -> NDArray[np.int64]:
-        """What the rules take, forecasts standing in for exact scores."""
-        ranking, shards = self._config.ranking, self._config.shard.count
-        amount = ranking.budget.resolve(len(rows))
-        if shards > 1 and ranking.budget.amount is not None:
-            part = min(_SLACK * len(rows) / max(self._whole, 1), 1.0)
-            amount = math.ceil(amount * part)
-        budget = Budget(amount=int(amount), unit=ranking.budget.unit)  # type: ignore[arg-type]
-        chosen = select_by(
-            rows.expected(line),
-            replace(ranking, budget=budget),
-            described=0,
-            bound=self._bound.stored_as(EXPECTED),
-        )
-        return rows.places(list(chosen.ids))
-
-    def _promised(self, rows: Rows, picks: NDArray[np.int64]) -> float:
-        """What the picks reach, up to what was asked for: that was checked, and more was not."""
-        return min(self._kept(rows, picks, *self._evidence(rows))(0), self._config.screen_keep)
-
-    def _kept(
-        self, rows: Rows, picks: NDArray[np.int64], line: Line, evidence: Evidence
-    ) -> Callable[[int], float]:
-        """The bound, if so many more of the best forecasts were scored and changed no pick."""
-        values = np.where(rows.is_exact, rows.exact, line(rows.screen))[picks]
-        forecasts = line(rows.screen[rows.unscored(line)])
-        return kept_by_more(values, forecasts, evidence)
+        return reader.read(self._lost)
 
     def _expected_cost(self, way: Screen, stage: _Pass) -> float:
         """What the sample says that screening would take, of the time of scoring everything."""
         rows = self._read(self._reader(str(way.config.output)))
-        _, evidence = self._evidence(rows)
-        count = int(self._config.ranking.budget.resolve(self._whole))
-        top = share_needed(evidence, count, self._whole, self._config.screen_keep)
-        return self._cost(way, stage) + min(top + (1 - top) * self._share, 1.0)
+        return self._cost(way, stage) + self._choice.share_needed(rows)
 
     def _cost(self, way: Screen, stage: _Pass) -> float:
         """Time of the screen per image, in times of an exact pass."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from deal.acquisitions import Bound
 from deal.machine.arrow import compute as pc
 from deal.machine.files import write_text
-from deal.pool.ids import Shard
 from deal.results.output import Output
 from deal.results.parts import list_parts
 from deal.results.reading import iter_results, read_results
@@ -128,10 +127,11 @@ class RowReader:
         self._cheap = _ok_rows(Path(folder), self._names)
         self._scores = bound.scores(self._cheap)
 
-    def read(self) -> Rows:
+    def read(self, without: Collection[str] = ()) -> Rows:
         """All rows as they are stored now.
 
-        An exact row of another version of the image counts as none.
+        An exact row of another version of the image counts as none. Images that could not be
+        scored exactly, and those of these ids, are left out where they have no exact row.
         """
         exact, cheap, bound = _ok_rows(self._output, self._names), self._cheap, self._bound
         at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
@@ -139,7 +139,9 @@ class RowReader:
         same = pc.equal(exact.column("source_version").combine_chunks(), other)
         current = pc.fill_null(same, True)  # what the screen does not know is of an earlier run
         exact, at = exact.filter(current), at.filter(current)
-        alone = pc.invert(pc.is_in(cheap.column("id"), exact.column("id").combine_chunks()))
+        out = pa.array([*failed_ids(self._output), *without], exact.schema.field("id").type)
+        known_ids = pa.concat_arrays([exact.column("id").combine_chunks(), out])
+        alone = pc.invert(pc.is_in(cheap.column("id"), known_ids))
         rest = cheap.filter(alone)
         known = at.is_valid().to_numpy(zero_copy_only=False)
         of_exact = np.full(len(exact), np.nan)
@@ -157,15 +159,23 @@ class RowReader:
 
 
 def failed_ids(folder: Path) -> list[str]:
-    """Ids of the images that the screen could not score."""
+    """Ids of the images that could not be scored."""
     if not list_parts(folder / "images"):
         return []
     found: list[str] = read_results(folder, ["id"], status="error").table.column("id").to_pylist()
     return found
 
 
-def write_skipped(output: Output, folder: Path, shard: Shard) -> int:
+def write_skipped(output: Output, folder: Path, is_own: Callable[[str], bool]) -> int:
     """Give every screened image of the shard that has no exact row one of status ``skipped``.
+
+    Parameters
+    ----------
+    output : Output
+    folder : Path
+        Holds the screen's rows.
+    is_own : callable
+        Whether the image of an id belongs to the shard.
 
     Returns
     -------
@@ -180,7 +190,7 @@ def write_skipped(output: Output, folder: Path, shard: Shard) -> int:
         )
         left, new = 0, []
         for place, (item_id, version) in enumerate(keys):
-            if output.is_done(item_id, version) or not shard.contains(item_id):
+            if output.is_done(item_id, version) or not is_own(item_id):
                 continue
             left += 1
             if not output.is_skipped(item_id, version):

@@ -10,7 +10,7 @@ from typing import Any
 from deal.acquisitions import Bound
 from deal.selection.ranking import Ranking
 
-__all__ = ["SERVES", "is_bounded", "notes_on_screened"]
+__all__ = ["SERVES", "is_bounded", "notes_on_screened", "why_unscreenable"]
 
 SERVES = "serves.json"
 """File below ``screen/`` of an output: which ranking its exact rows serve, and how well."""
@@ -28,6 +28,40 @@ def is_bounded(ranking: Ranking) -> bool:
         and str(ranking.near_duplicates) in ("auto", "off")
         and len(ranking.quotas) <= 1
     )
+
+
+def why_unscreenable(ranking: Ranking, bound: Bound) -> str | None:
+    """Why screening cannot serve a ranking, and what to do: a text that follows ``--screen``."""
+    name = bound.name
+    everything = ranking.budget.amount is None and ranking.budget.percent is None
+    reasons = {
+        "needs a budget, such as 5%: without one, every image is picked": everything,
+        "counts images: give a budget of images or a percentage, or score without --screen": (
+            ranking.table != "images" or ranking.cost != "count" or ranking.budget.unit == "bytes"
+        ),
+        "cannot bound what limits of bytes and windows leave out: leave them out, or score "
+        "without --screen": bool(ranking.limits),
+        f"cannot forecast {name}, which has no score of single images: leave --screen out": (
+            _sees_the_pool(bound)
+        ),
+        f"cannot forecast {name}, which needs the totals of the whole pool: leave --screen out": (
+            bound.needs_totals
+        ),
+        "leaves out images of low scores, and draws give each of them a chance: leave out "
+        "--stochastic, or --screen": ranking.stochastic is not None,
+        "cannot bound what shares of --stratify leave out: leave one of them out": (
+            ranking.stratify is not None
+        ),
+        "has no exact statistics of all that --diverse compares: leave one of them out": (
+            ranking.diverse is not None
+        ),
+    }
+    return next((reason for reason, given in reasons.items() if given), None)
+
+
+def _sees_the_pool(bound: Bound) -> bool:
+    """Whether a function chooses from all images together, and has no score of single ones."""
+    return bound.greedy or bound.name == "random"
 
 
 def notes_on_screened(
@@ -50,10 +84,20 @@ def notes_on_screened(
                 + ("with 95 % confidence" if is_bounded(ranking) else "by an estimate")
             )
             return
+    if _sees_the_pool(bound):
+        yield (
+            f"{head}; the {rows - skipped} others were scored exactly because their scores are "
+            f"high, so {bound.name} chooses from a biased part of the pool: run deal-score without "
+            "--screen to score all"
+        )
+        return
+    screen = (
+        f"with --screen, --acquisition {bound.name}, this budget and these rules to score what can "
+        "reach it, or "
+    )
     yield (
         f"{head}, so better ones by {bound.name} and these rules may be among them: run deal-score "
-        f"with --screen, --acquisition {bound.name}, this budget and these rules to score what can "
-        "reach it, or without --screen to score all"
+        f"{screen if why_unscreenable(ranking, bound) is None else ''}without --screen to score all"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 from deal.errors import UsageError
 
@@ -44,8 +45,9 @@ LARGEST_SEED = 2**63 - 1
 
 def check_seed(called: str, seed: int) -> None:
     """Raise UsageError for a seed that PyTorch does not take."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UsageError(f"{called} must be a whole number from 0 to 2^63 - 1, not {seed}")
+    is_whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not is_whole or not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"{called} must be a whole number from 0 to 2^63 - 1, not {seed!r}")
 
 
 def check_size(called: str, size: tuple[int, int] | None) -> None:

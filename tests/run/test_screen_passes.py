@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from deal import read_results
 from deal.acquisitions import Bound
 from deal.pool.locator import LocalFile
 from deal.run.pipeline import score_pool
 from deal.run.progress import Screened
+from deal.run.screen_choice import ScreenChoice
 from deal.run.screened import Screening
-from deal.run.screened_rows import EXPECTED, RowReader
+from deal.run.screened_rows import EXPECTED, RowReader, Rows
 from deal.run.workers import Line
 from deal.selection.ranking import Ranking
 from tests.helpers.models import metadata, save_model
-from tests.helpers.runs import write_pool
+from tests.helpers.runs import rows, write_pool
 
 COUNT, AT_ONCE = 160, 16
 
@@ -84,10 +89,94 @@ def test_a_shard_does_not_score_its_own_images_for_those_that_another_lacks(
     pool: Path, model: Path, tmp_path: Path
 ) -> None:
     options = {"screen_keep": 0.5, "acquisition": "entropy"}
-    for shard, budget in (("0/2", "1"), ("1/2", "15%")):
+    for shard, budget in (("0/2", "1"), ("1/2", "50%")):
         found = screened(pool, model, tmp_path / "out", shard=shard, budget=budget, **options)
         assert found.skipped > 0
     assert found.elsewhere > 0
+
+
+def highest(pool: Path, model: Path, output: Path, count: int) -> list[str]:
+    """Names of the images with the highest scores."""
+    report = score_pool(
+        pool, model=model, output=output, acquisition="entropy", budget=count, spread="off"
+    )
+    return list(report.selection.ids)
+
+
+def test_images_that_only_the_screen_can_score_give_their_places_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model takes no image of another size; the screen resizes, and likes these most."""
+    mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    cheap = save_model(tmp_path / "cheap.onnx", props=metadata(input_size=[32, 48]))
+    for name in highest(mine, cheap, tmp_path / "found", 30):
+        image = Image.open(mine / name).convert("RGB")
+        image.resize((44, 32)).save(mine / name)
+    sized = metadata(input_size=[32, 48], resize="none")
+    model = save_model(tmp_path / "model.onnx", props=sized)
+    monkeypatch.setattr(Screening, "_cost", lambda *_: 0.1)
+    options = {"screen": str(cheap), "acquisition": "entropy", "budget": 12}
+    found = screened(mine, model, tmp_path / "out", **options, screen_keep=0.8)
+    assert found.kept == 0.8
+    served = json.loads((tmp_path / "out" / "screen" / "serves.json").read_text())
+    assert served["kept"] == 0.8
+
+
+def test_images_that_are_gone_give_their_places_to_others(
+    pool: Path, model: Path, tmp_path: Path
+) -> None:
+    mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    options = {"acquisition": "entropy"}
+    screened(mine, model, tmp_path / "out", budget=1, screen_keep=0.3, **options)
+    stored = rows(tmp_path / "out")
+    skipped = [name for name in highest(pool, model, tmp_path / "whole", COUNT)
+               if stored[name]["status"] == "skipped"]  # fmt: skip
+    for name in skipped[:30]:
+        (mine / name).unlink()
+    found = screened(mine, model, tmp_path / "out", budget=24, screen_keep=0.9, **options)
+    assert found.kept == 0.9
+
+
+def test_shards_that_are_ranges_of_rows_leave_no_image_out(
+    pool: Path, model: Path, tmp_path: Path
+) -> None:
+    ids = [f"{number:03}.png" for number in range(COUNT)]
+    manifest = tmp_path / "pool.parquet"
+    table = pa.table({"id": ids, "uri": [f"{pool}/{name}" for name in ids]})
+    pq.write_table(table, manifest, row_group_size=20)
+    options = {"screen_keep": 0.5, "budget": 4}
+
+    def both() -> list[Screened]:
+        return [
+            screened(manifest, model, tmp_path / "out", shard=shard, **options)
+            for shard in ("0/2", "1/2")
+        ]
+
+    first = both()
+    stored = read_results(tmp_path / "out", ["id", "status"]).table.to_pylist()
+    assert len(stored) == len({row["id"] for row in stored}) == COUNT
+    assert {row["status"] for row in stored} == {"ok", "skipped"}
+    assert sum(one.screened for one in first) == COUNT
+    assert [one.elsewhere for one in both()] == [0, 0]
+
+
+def test_shards_ask_for_the_same_from_the_same_rows(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each could ask the others for images without end."""
+    needed = ScreenChoice.needed
+    asked: list[ScreenChoice] = []
+
+    def noted(choice: ScreenChoice, rows: Rows) -> Any:
+        asked.append(choice)
+        return needed(choice, rows)
+
+    monkeypatch.setattr(ScreenChoice, "needed", noted)
+    for shard in ("0/2", "1/2", "0/2", "1/2"):
+        found = screened(pool, model, tmp_path / "out", shard=shard, screen_keep=0.5)
+    assert len({(one.sample, one.images, one.goal) for one in asked}) == 1
+    assert asked[0].images == COUNT
+    assert found.elsewhere == 0
 
 
 def test_a_screen_of_another_scale_costs_no_more_than_one_of_the_same(

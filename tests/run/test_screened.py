@@ -129,6 +129,8 @@ def test_the_same_output_without_screening_completes_the_skipped_rows(
     assert rows(copied) == rows(whole)
     again = score_pool(pool, model=model, output=copied, screen="0.5", **LOOSE)
     assert again.scored == 0
+    assert again.screen is not None
+    assert again.screen.kept == 1  # nothing is left that could be better
 
 
 def test_an_output_that_was_overwritten_is_screened_anew(
@@ -168,6 +170,26 @@ def test_another_function_is_answered_from_the_exact_rows_with_a_note(screened: 
     assert list(same.ids) == list(report.selection.ids)
     assert "best possible mean score by ds" in next(n for n in same.notes if "screened" in n)
     assert same.metadata["skipped"] == report.screen.skipped
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ({"acquisition": "random"}, "a biased part of the pool"),
+        ({"acquisition": "balanced:entropy"}, "better ones by balanced:entropy"),
+        ({"stochastic": "power"}, "better ones by ds"),
+        ({"diverse": 3}, "better ones by ds"),
+    ],
+    ids=str,
+)
+def test_a_note_advises_no_screening_that_would_be_refused(
+    screened: RunReport, rules: dict[str, Any], says: str
+) -> None:
+    chosen = select(screened.output, budget=5, **rules)
+    note = next(note for note in chosen.notes if "only screened" in note)
+    assert says in note
+    assert "run deal-score without --screen to score all" in note
+    assert "with --screen" not in note
 
 
 def test_another_function_with_screening_scores_only_what_it_lacks(
@@ -336,44 +358,6 @@ def test_a_killed_run_goes_on_with_one_row_per_image(
         process.send_signal(signal.SIGKILL)
     score_pool(pool, model=model, output=tmp_path / "out", **options)
     assert rows(tmp_path / "out") == rows(screened.output)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"budget": None}, "needs a budget"),
-        ({"budget": "pixels:1000"}, "counts images"),
-        ({"budget": "2MB"}, "counts images"),
-        ({"acquisition": "random"}, "no score of single images"),
-        ({"acquisition": "core-set"}, "no score of single images"),
-        ({"stochastic": "power"}, "--stochastic"),
-        ({"diverse": 4}, "--diverse"),
-        ({"stratify": "class:50%"}, "--stratify"),
-        ({"regions": "grid:8"}, "--regions"),
-        ({"dedup": 2}, "--dedup"),
-        ({"screen": "1.5"}, "factor from 0.1"),
-        ({"screen": "half"}, "no such model file"),
-        ({"screen_keep": 1.0}, "between 0 and 1"),
-        ({"screen": None, "screen_keep": 0.9}, "--screen-keep needs --screen"),
-    ],
-    ids=str,
-)
-def test_what_screening_cannot_serve_is_refused_with_the_reason(
-    pool: Path, model: Path, tmp_path: Path, options: dict[str, Any], words: str
-) -> None:
-    given = {"budget": "5%", "screen": "0.5", **options}
-    with pytest.raises(UsageError, match=words):
-        score_pool(pool, model=model, output=tmp_path / "out", **given)
-    assert not (tmp_path / "out").exists()
-
-
-def test_models_that_cannot_shrink_say_what_to_do(pool: Path, tmp_path: Path) -> None:
-    fixed = save_model(tmp_path / "fixed.onnx", size=(32, 48), props=metadata())
-    with pytest.raises(ModelError, match="dynamic height and width, or give a cheaper model"):
-        score_pool(pool, model=fixed, output=tmp_path / "out", screen="0.5", **LOOSE)
-    free = save_model(tmp_path / "free.onnx", props=metadata())
-    with pytest.raises(ModelError, match="at their own size"):
-        score_pool(pool, model=free, output=tmp_path / "out", screen="0.5", **LOOSE)
 
 
 def test_the_command_says_what_is_promised(
