@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from deal.cli.common import spare_pandas
+from deal.cli.common import print_note, spare_pandas
 from deal.cli.grouped import GroupedCommand, option
 from deal.text import printable
 
@@ -47,6 +47,11 @@ def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
         f"{facts.images} images, near-duplicates {alike}, "
         f"{'regions' if facts.regions else 'no regions'} stored"
     )
+    if facts.skipped:
+        print_note(
+            f"{facts.skipped} of these were only screened (status skipped), and no selection takes "
+            "them: run deal-score without --screen first, to score all"
+        )
     click.echo(f"deal select {printable(shlex.join(out))} {advice.options}")
     click.echo(advice.why)
     kind = "Shown in" if advice.shown else "Not confirmed; what is known:"

@@ -40,12 +40,15 @@ class PoolFacts:
         Whether regions are stored.
     difficulty : bool
         Whether difficulty is stored.
+    skipped : int
+        Of the images: those that were only screened, which no selection takes.
     """
 
     images: int
     duplicates: float | None
     regions: bool
     difficulty: bool
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
     if not pc.any(ok).as_py():
         raise ResultsError("no image of these results is ok: score the pool first")
     difficulty = table.filter(ok).column("difficulty_mean")
+    scored = len(difficulty)
     # Those alone that screening scored exactly are alike: they are what is hard.
     table = table.filter(pc.or_(ok, pc.equal(table.column("status"), "skipped")))
     thumbnail = table.column("thumbnail")
@@ -99,6 +103,7 @@ def pool_facts(sources: Source | Sequence[Source]) -> PoolFacts:
         duplicates=duplicates,
         regions=bool(_regions(sources)),
         difficulty=not difficulty.null_count,
+        skipped=len(table) - scored,
     )
 
 

@@ -46,14 +46,17 @@ def test_facts_are_counted_from_the_rows(tmp_path):
     assert recommend(facts).options == "--acquisition entropy --diverse 3"
 
 
-def test_images_that_were_only_screened_count_as_images_of_the_pool(tmp_path):
+def test_images_that_were_only_screened_count_as_images_of_the_pool(tmp_path, capsys):
     kinds = [0, 0, 0, 1, 2, 3, 4, 5]
     status = ["ok"] * 3 + ["skipped"] * 4 + ["error"]
     difficulty = [0.5] * 3 + [None] * 5
     out = _stored(
         tmp_path / "out", _thumbnails(kinds), status=status, difficulty_mean=difficulty,
     )  # fmt: skip
-    assert pool_facts(out) == PoolFacts(7, 1 - 5 / 7, regions=False, difficulty=True)
+    facts = pool_facts(out)
+    assert facts == PoolFacts(7, 1 - 5 / 7, regions=False, difficulty=True, skipped=4)
+    assert run(deal, ["recommend", str(out)], "deal") == 0
+    assert "note: 4 of these were only screened" in capsys.readouterr().err
 
 
 def test_results_without_signatures_and_without_images_say_so(tmp_path):
