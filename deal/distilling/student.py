@@ -26,7 +26,7 @@ from deal.training.weights import load_encoder, packaged_weights
 __all__ = ["Training", "build_student", "taught"]
 
 _WEIGHT_DECAY = 1e-2
-_BRANCH_RATE = 50.0  # times the others': the branch has few weights, and they have far to go
+_BRANCH_LR = 0.05  # the highest: the branch has few weights, and they have far to go
 
 Size = tuple[int, int]
 
@@ -39,7 +39,8 @@ class Training:
     ----------
     epochs, batch_size : int
     lr : float
-        The highest learning rate of the one-cycle schedule, of AdamW.
+        The highest learning rate of the one-cycle schedule, of AdamW; the difficulty branch has
+        one of its own.
     seed : int
         Of weights, order and mirroring.
     """
@@ -123,7 +124,7 @@ def taught(
     optimizer = torch.optim.AdamW([network, branch], lr=training.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        [training.lr, _BRANCH_RATE * training.lr],
+        [training.lr, _BRANCH_LR],
         total_steps=training.steps(total),
     )
     with torch.random.fork_rng(devices=[]):

@@ -143,6 +143,10 @@ class Pool:
         """List the items without looking up their versions."""
         return self._entries()
 
+    def ids(self) -> Iterator[str]:
+        """List the ids of the items."""
+        return (_item(entry).id for entry in self._entries())
+
     def _versioned(self, entries: _Listing) -> _Listing:
         versioned = partial(_versioned, reach=Reach())
         ready = overlapped(entries, versioned, _unknown, threads=DOWNLOADS, room=DOWNLOADS)

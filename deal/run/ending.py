@@ -16,6 +16,7 @@ from deal._version import __version__
 from deal.errors import UsageError
 from deal.machine.files import writing
 from deal.machine.packages import versions_of
+from deal.pool.digests import DigestSet
 from deal.pool.ids import path_to_id
 from deal.results.parts import list_parts
 from deal.results.schema import images_schema, regions_schema
@@ -183,10 +184,13 @@ def sketch_of(config: ScoreConfig) -> QuantileSketch:
     sketch = QuantileSketch()
     if not list_parts(config.output / config.ranking.table):
         return sketch
+    # No hash tells the ids of a shard that is a range of rows.
+    own = DigestSet(config.items.ids()) if config.items.takes_rows else None
+    is_mine = config.shard.contains if own is None else own.__contains__
     for ids, scores in score_sources(config.output, config.ranking):
         ranked = ~np.isnan(scores)
         if config.shard.count > 1:
-            mine = [config.shard.contains(item_id) for item_id in ids.to_pylist()]
+            mine = [is_mine(item_id) for item_id in ids.to_pylist()]
             ranked &= np.array(mine, dtype=bool)
         sketch.add(scores[ranked])
     return sketch

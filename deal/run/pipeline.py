@@ -23,7 +23,7 @@ from deal.run.dedup import dedup_settings
 from deal.run.ending import Work, check_columns, finished, rank, record, sketch_of
 from deal.run.engine import settled
 from deal.run.ledger import Ledger
-from deal.run.progress import InterruptedRunError, Progress, RunReport
+from deal.run.progress import InterruptedRunError, Progress, RunReport, Screened
 from deal.run.sessions import layout_for
 from deal.run.steps import Steps
 from deal.run.workers import Line, open_session
@@ -126,7 +126,6 @@ def score_pool(
             foreign = [*ledger.doubts.sentences(scorer.spec.classes)]
             foreign += _notes(ledger, is_whole=config.screen is None)
             foreign += line.fetcher.notes()
-            stored = ledger.skipped if screened is None else _stored(ledger)
             # Free the memory of scoring first, so that ranking needs no more than scoring did.
             results.forget()
             if not draws:
@@ -135,7 +134,7 @@ def score_pool(
             pa.default_memory_pool().release_unused()
             work = Work(
                 total=total,
-                skipped=stored,
+                skipped=ledger.skipped if screened is None else _stored(ledger, screened),
                 scored=ledger.scored,
                 duplicates=ledger.duplicates,
                 errors=dict(sorted(ledger.errors.items())),
@@ -166,10 +165,10 @@ def score_pool(
             return report
 
 
-def _stored(ledger: Ledger) -> int:
+def _stored(ledger: Ledger, screened: Screened) -> int:
     """Images with an exact row of an earlier run: a screened run asks of some more than once."""
     new = ledger.scored + ledger.duplicates + ledger.errors.total()
-    return min(max(ledger.output.done_count - new, 0), ledger.total - new)
+    return max(ledger.total - new - screened.skipped, 0)
 
 
 def _notes(ledger: Ledger, *, is_whole: bool) -> list[str]:

@@ -10,6 +10,7 @@ from deal.errors import ModelError, UsageError
 from deal.model.spec import ModelSpec, read_spec
 from deal.run.config import ScoreConfig
 from deal.run.screen_check import KEEP, factor_of, is_model
+from deal.types import COMMITTEE_COLUMNS
 
 __all__ = ["FOLDER", "Screen", "screens_of"]
 
@@ -79,7 +80,8 @@ def _smaller(config: ScoreConfig, spec: ModelSpec, factor: float) -> Screen:
         try:
             read_spec(model, options)
         except (ModelError, UsageError) as error:
-            other = "" if len(members) > 1 else ", or give a cheaper model as --screen MODEL"
+            votes = {*COMMITTEE_COLUMNS} & {*config.ranking.bind(spec.classes).columns}
+            other = "" if votes else ", or give a cheaper model as --screen MODEL"
             raise ModelError(
                 f"model {model} cannot take an input of {height}×{width}, so --screen cannot "
                 f"shrink it: export it with a dynamic height and width{other} ({error})"

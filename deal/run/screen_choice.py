@@ -23,7 +23,6 @@ PAYS = 0.9
 _SAMPLE = 1.5  # times the root of the pool's size
 _LEAST = 40  # images of a sample, in every shard
 _SLACK = 1.25  # by which the sizes of shards may differ
-_STEP = 16  # images that a pass scores at least, since a pass alone costs as much as several
 
 Places = NDArray[np.int64]
 
@@ -76,7 +75,7 @@ class ScreenChoice:
     shards: int
 
     def needed(self, rows: Rows) -> tuple[Places, Places] | None:
-        """Places of rows that still have to be scored, and of those that would be asked for next.
+        """Places of rows that still have to be scored, and of the others, the best forecasts first.
 
         None if nearly all have to be scored.
         """
@@ -95,9 +94,7 @@ class ScreenChoice:
         found = np.unique(np.concatenate(need))
         if len(open_rows) and len(found) + rows.exact_count > PAYS * len(rows):
             return None
-        others = open_rows[~np.isin(open_rows, found)]
-        # A hash spreads ids over shards, so these hold enough of this shard.
-        return found, others[: 4 * _STEP * self.shards]
+        return found, open_rows[~np.isin(open_rows, found)]
 
     def reached(self, rows: Rows, picks: Places | None = None) -> float:
         """The share that picks reach, by default those of the rules: at most the goal.
@@ -105,10 +102,11 @@ class ScreenChoice:
         The goal was checked, and more was not. It is 1 where no row is left that could do better.
         """
         line, evidence = self._evidence(rows)
+        if not len(rows.unscored(line)):
+            return 1.0
         if picks is None:
             picks = self._picks(rows, line)
-        kept = self._kept(rows, picks, line, evidence)(0)
-        return kept if kept >= 1 else min(kept, self.goal)
+        return min(self._kept(rows, picks, line, evidence)(0), self.goal)
 
     def share_needed(self, rows: Rows) -> float:
         """Share of the pool that has to be scored beside the sample, as the sample says."""
@@ -129,7 +127,7 @@ class ScreenChoice:
     def _picks(self, rows: Rows, line: Line) -> Places:
         """What the rules take, forecasts standing in for exact scores."""
         budget = self.ranking.budget
-        amount = budget.resolve(len(rows))
+        amount = budget.resolve(len(rows) + rows.gone)
         if self.shards > 1 and budget.amount is not None:
             part = min(_SLACK * len(rows) / max(self.images, 1), 1.0)
             amount = math.ceil(amount * part)

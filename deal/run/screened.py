@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deal.errors import UsageError
-from deal.pool.digests import DigestMap, digest
+from deal.pool.digests import DigestSet, digest
 from deal.results.claim import claimed
 from deal.results.output import Output
 from deal.results.schema import fingerprint
@@ -51,6 +52,8 @@ __all__ = ["Screening"]
 
 _FEWEST = 100  # images of a pool that is worth a sample
 _STEP = 16  # images that a pass scores at least, since a pass alone costs as much as several
+
+_LOOKED_UP = 1024  # rows at once
 
 Wanted = Callable[[str], bool]
 
@@ -125,18 +128,18 @@ class Screening:
         self._progress = progress
         self._line = line
         self.exact = _Pass(config, scorer, output, ledger, layout, line)
-        shard, ranking = config.shard, config.ranking
-        whole = ledger.total if shard.count == 1 else config.whole_pool.count()
-        self._sample = Sample.of(whole, shard.count)
+        ranking, shards = config.ranking, config.shard.count
+        self._listed = DigestSet(config.whole_pool.ids())
+        # No hash tells the ids of a shard that is a range of rows.
+        self._own = DigestSet(config.items.ids()) if config.items.takes_rows else None
+        self._sample = Sample.of(len(self._listed), shards)
         self._named = {*ranking.include.images, *ranking.exclude.images}
         self._bound = ranking.bind(scorer.spec.classes)
         self._choice = ScreenChoice(
-            ranking, self._bound, self._sample, config.screen_keep, whole, shard.count
+            ranking, self._bound, self._sample, config.screen_keep, len(self._listed), shards
         )
-        self._by_rows = config.items.takes_rows
-        self._listed = DigestMap()  # ids of a shard that is a range of rows: no hash tells them
         self._seen: set[int] = set()  # digests of ids that this run has tried exactly
-        self._lost: set[str] = set()  # tried, and without an exact row: it failed, or it is gone
+        self._lost: set[str] = set()  # tried, and still without an exact row
 
     def run(self) -> Screened:
         """Score what is needed, and store the others as skipped.
@@ -170,10 +173,8 @@ class Screening:
                 )
             stage, way = passes[best], ways[best]
             stage.run(None)
-            screened = stage.output.done_count
             seconds = stage.seconds
-        cost = self._cost(way, stage)
-        return self._decided(way, screened, seconds, cost)
+        return self._decided(way, seconds, self._cost(way, stage))
 
     def judged(self, found: Screened, selection: Selection) -> Screened:
         """The report of a run, with the bound for what was selected in the end."""
@@ -192,7 +193,7 @@ class Screening:
         self._score(None)
         return Screened(reason=reason, goal=self._config.screen_keep)
 
-    def _decided(self, way: Screen, screened: int, seconds: float, cost: float) -> Screened:
+    def _decided(self, way: Screen, seconds: float, cost: float) -> Screened:
         """Score what the rules and the bound ask for, until they ask for no more."""
         config, folder = self._config, str(way.config.output)
         broken = failed_ids(way.config.output)  # they fail again, and get a row that says why
@@ -203,7 +204,7 @@ class Screening:
             asked = self._choice.needed(rows)
             if asked is None:
                 return self._all("the bound asks for nearly every image")
-            need, others = rows.names(asked[0]), rows.names(asked[1])
+            need, others = rows.names(asked[0]), asked[1]
             if lost := {name for name in need if self._tried(name)}:
                 self._lost |= lost  # others may take their places
                 continue
@@ -212,11 +213,10 @@ class Screening:
             own.update(name for name in failed if not self._tried(name))
             if not own:
                 break
-            more = filter(self._is_own, others)
-            own.update(islice(more, max(_STEP - len(own), 0)))
+            own.update(islice(self._own_of(rows, others), max(_STEP - len(own), 0)))
             self._score(own.__contains__, own)
         self.exact.output.flush()
-        skipped = write_skipped(self.exact.output, way.config.output, self._is_own)
+        screened, skipped = write_skipped(self.exact.output, way.config.output, self._is_own)
         exact = rows.exact_count
         found = Screened(
             shown=way.shown,
@@ -239,16 +239,19 @@ class Screening:
         self._seen.update(map(digest, ids or ()))
 
     def _is_first(self, item_id: str) -> bool:
-        """Whether an item is scored exactly before any other; asked once of each of the shard's."""
-        if self._by_rows:
-            self._listed[digest(item_id)] = 1
+        """Whether an item is scored exactly before any other."""
         return item_id in self._sample or item_id in self._named
 
     def _is_own(self, item_id: str) -> bool:
         """Whether an item belongs to this shard."""
-        if self._by_rows:
-            return digest(item_id) in self._listed
-        return self._config.shard.contains(item_id)
+        if self._own is not None:
+            return item_id in self._own
+        return item_id in self._listed and self._config.shard.contains(item_id)
+
+    def _own_of(self, rows: Rows, places: NDArray[np.int64]) -> Iterator[str]:
+        """Ids of this shard among rows, in their order."""
+        for start in range(0, len(places), _LOOKED_UP):
+            yield from filter(self._is_own, rows.names(places[start : start + _LOOKED_UP]))
 
     def _tried(self, item_id: str) -> bool:
         """Whether this run has tried to score an item exactly."""
@@ -288,7 +291,7 @@ class Screening:
                 classes=session.spec.classes,
                 overwrite=config.overwrite or is_stale,
                 shard=config.shard,
-                by_rows=self._by_rows,
+                by_rows=self._own is not None,
             ) as output:
                 total = self.exact.ledger.total
                 progress = None if self._progress is None else self._tell
@@ -314,6 +317,7 @@ class Screening:
             config.ranking,
             self._bound,
             same_network=not is_model(str(config.screen)),
+            listed=self._listed,
         )
 
     def _read(self, reader: RowReader) -> Rows:

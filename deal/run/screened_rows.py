@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,16 @@ class Rows:
     exact, screen : ndarray of float64 [n]
         Scores; NaN where there is none.
     is_exact : ndarray of bool [n]
+    gone : int
+        Further images that were only screened, and that the pool has lost since: percentages count
+        them, and nothing picks them.
     """
 
     table: pa.Table
     exact: Floats
     screen: Floats
     is_exact: NDArray[np.bool_]
+    gone: int = 0
 
     def __len__(self) -> int:
         return len(self.table)
@@ -109,6 +113,8 @@ class RowReader:
     same_network : bool
         Whether the screen is the model on a smaller input. Embeddings of another network do not
         compare, so they are left out, and kinds of images go by the statistics.
+    listed : container of str, optional
+        Ids of the pool. Images that are only screened and no longer in it are left out.
     """
 
     def __init__(
@@ -119,12 +125,18 @@ class RowReader:
         bound: Bound,
         *,
         same_network: bool = True,
+        listed: Container[str] | None = None,
     ) -> None:
+        self._listed = listed
         self._same_network = same_network
         wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
         self._names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
         self._output, self._bound = output, bound
-        self._cheap = _ok_rows(Path(folder), self._names)
+        cheap = _rows(Path(folder), self._names)
+        cheap = cheap.filter(pc.equal(cheap.column("status"), "ok"))
+        if listed is not None:
+            cheap = cheap.filter(pa.array(_which(cheap, listed), pa.bool_()))
+        self._cheap = cheap
         self._scores = bound.scores(self._cheap)
 
     def read(self, without: Collection[str] = ()) -> Rows:
@@ -133,14 +145,19 @@ class RowReader:
         An exact row of another version of the image counts as none. Images that could not be
         scored exactly, and those of these ids, are left out where they have no exact row.
         """
-        exact, cheap, bound = _ok_rows(self._output, self._names), self._cheap, self._bound
+        stored, cheap, bound = _rows(self._output, self._names), self._cheap, self._bound
+        status = stored.column("status")
+        exact = stored.filter(pc.equal(status, "ok"))
+        failed = stored.filter(pc.equal(status, "error")).column("id")
+        skipped = stored.filter(pc.equal(status, "skipped"))
         at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
         other = cheap.column("source_version").combine_chunks().take(at)
         same = pc.equal(exact.column("source_version").combine_chunks(), other)
         current = pc.fill_null(same, True)  # what the screen does not know is of an earlier run
         exact, at = exact.filter(current), at.filter(current)
-        out = pa.array([*failed_ids(self._output), *without], exact.schema.field("id").type)
-        known_ids = pa.concat_arrays([exact.column("id").combine_chunks(), out])
+        out = pa.array(list(without), exact.schema.field("id").type)
+        parts = (exact.column("id").combine_chunks(), failed.combine_chunks(), out)
+        known_ids = pa.concat_arrays(parts)
         alone = pc.invert(pc.is_in(cheap.column("id"), known_ids))
         rest = cheap.filter(alone)
         known = at.is_valid().to_numpy(zero_copy_only=False)
@@ -155,6 +172,7 @@ class RowReader:
             exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
             screen=np.concatenate([of_exact, self._scores[alone.to_numpy().astype(bool)]]),
             is_exact=np.arange(len(table)) < len(exact),
+            gone=0 if self._listed is None else _which(skipped, self._listed).count(False),
         )
 
 
@@ -166,7 +184,7 @@ def failed_ids(folder: Path) -> list[str]:
     return found
 
 
-def write_skipped(output: Output, folder: Path, is_own: Callable[[str], bool]) -> int:
+def write_skipped(output: Output, folder: Path, is_own: Callable[[str], bool]) -> tuple[int, int]:
     """Give every screened image of the shard that has no exact row one of status ``skipped``.
 
     Parameters
@@ -179,18 +197,22 @@ def write_skipped(output: Output, folder: Path, is_own: Callable[[str], bool]) -
 
     Returns
     -------
-    int
-        How many images are skipped, also by earlier runs.
+    screened, skipped : int
+        How many images of the shard the screen has scored, and how many of them are skipped, also
+        by earlier runs.
     """
     names = [*_DESCRIBED, *_SHAPE, *_SCREENED]
-    skipped = 0
+    screened = skipped = 0
     for batch in iter_results(folder, names, status="ok", batch_rows=_ROWS):
         keys = zip(
             batch.column("id").to_pylist(), batch.column("source_version").to_pylist(), strict=True
         )
         left, new = 0, []
         for place, (item_id, version) in enumerate(keys):
-            if output.is_done(item_id, version) or not is_own(item_id):
+            if not is_own(item_id):
+                continue
+            screened += 1
+            if output.is_done(item_id, version):
                 continue
             left += 1
             if not output.is_skipped(item_id, version):
@@ -202,7 +224,7 @@ def write_skipped(output: Output, folder: Path, is_own: Callable[[str], bool]) -
             values |= {f"screen_{n}": rows.column(n).to_pylist() for n in _SCREENED}
             output.write({**values, "status": ["skipped"] * len(rows)})
     output.flush()
-    return skipped
+    return screened, skipped
 
 
 def write_serves(config: ScoreConfig, found: Screened) -> None:
@@ -212,8 +234,13 @@ def write_serves(config: ScoreConfig, found: Screened) -> None:
     write_text(config.output / FOLDER / SERVES, text + "\n")
 
 
-def _ok_rows(folder: Path, names: list[str]) -> pa.Table:
+def _rows(folder: Path, names: list[str]) -> pa.Table:
     if not list_parts(folder / "images"):
         schema = images_schema()
         return pa.schema([schema.field(name) for name in names]).empty_table()
-    return read_results(folder, names, status="ok").table
+    return read_results(folder, names).table
+
+
+def _which(rows: pa.Table, ids: Container[str]) -> list[bool]:
+    """Which rows have one of these ids."""
+    return [item_id in ids for item_id in rows.column("id").to_pylist()]

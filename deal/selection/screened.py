@@ -86,9 +86,9 @@ def notes_on_screened(
             return
     if _sees_the_pool(bound):
         yield (
-            f"{head}; the {rows - skipped} others were scored exactly because their scores are "
-            f"high, so {bound.name} chooses from a biased part of the pool: run deal-score without "
-            "--screen to score all"
+            f"{head}; the {rows - skipped} others were scored exactly mostly because their scores "
+            f"are high, so {bound.name} chooses from a biased part of the pool: run deal-score "
+            "without --screen to score all"
         )
         return
     screen = (

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -222,7 +224,16 @@ def test_images_that_left_the_pool_are_pointed_out(pool: Path, model: Path, tmp_
     )
 
 
-def test_shards_of_one_output_make_the_whole(pool: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_shards_of_one_output_make_the_whole(
+    pool: Path, model: Path, tmp_path: Path, *, by_rows: bool
+) -> None:
+    """Shards by a hash of the id, and shards that are ranges of rows of a manifest."""
+    if by_rows:
+        names = sorted(path.name for path in pool.iterdir())
+        table = pa.table({"id": names, "uri": [str(pool / name) for name in names]})
+        pool = tmp_path / "pool.parquet"
+        pq.write_table(table, pool, row_group_size=4)
     out = tmp_path / "out"
     reports = [
         score_pool(pool, model=model, output=out, shard=shard, budget=4)

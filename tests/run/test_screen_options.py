@@ -84,5 +84,7 @@ def test_a_committee_is_screened_at_a_size_that_each_of_its_members_takes(
     score_pool(pool, model=[model, other], output=tmp_path / "out", screen="0.5", **LOOSE)
     assert (tmp_path / "out" / "screen" / "16x32").is_dir()
     fixed = save_model(tmp_path / "fixed.onnx", size=(32, 48), seed=9, props=metadata())
-    with pytest.raises(ModelError, match=r"fixed\.onnx cannot take.*height and width \("):
-        score_pool(pool, model=[model, fixed], output=tmp_path / "no", screen="0.5", **LOOSE)
+    for function, says in (("entropy", "or give a cheaper model"), ("bald", r"and width \(model")):
+        options = {**LOOSE, "acquisition": function, "screen": "0.5"}
+        with pytest.raises(ModelError, match=rf"fixed\.onnx cannot take.*{says}"):
+            score_pool(pool, model=[model, fixed], output=tmp_path / "no", **options)

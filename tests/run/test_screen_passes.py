@@ -122,8 +122,9 @@ def test_images_that_only_the_screen_can_score_give_their_places_to_others(
     assert served["kept"] == 0.8
 
 
+@pytest.mark.parametrize("budget", [24, "15%"])
 def test_images_that_are_gone_give_their_places_to_others(
-    pool: Path, model: Path, tmp_path: Path
+    pool: Path, model: Path, tmp_path: Path, budget: Any
 ) -> None:
     mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
     options = {"acquisition": "entropy"}
@@ -133,8 +134,39 @@ def test_images_that_are_gone_give_their_places_to_others(
                if stored[name]["status"] == "skipped"]  # fmt: skip
     for name in skipped[:30]:
         (mine / name).unlink()
-    found = screened(mine, model, tmp_path / "out", budget=24, screen_keep=0.9, **options)
-    assert found.kept == 0.9
+    output = tmp_path / "out"
+    report = score_pool(
+        mine, model=model, output=output, budget=budget, screen="0.5", screen_keep=0.9,
+        spread="off", **options,
+    )  # fmt: skip
+    assert report.screen is not None
+    assert report.screen.reason is None
+    assert len(report.selection) == 24
+    assert report.screen.kept == 0.9
+    assert report.screen.screened == COUNT - 30
+    assert report.skipped + report.scored + report.screen.skipped == COUNT - 30
+
+
+def test_shards_agree_on_images_that_are_gone(pool: Path, model: Path, tmp_path: Path) -> None:
+    mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    options = {"acquisition": "entropy", "budget": 24, "screen_keep": 0.6}
+
+    def both() -> list[Screened]:
+        return [
+            screened(mine, model, tmp_path / "out", shard=shard, **options)
+            for shard in ("0/2", "1/2")
+        ]
+
+    both()
+    stored = rows(tmp_path / "out")
+    skipped = [name for name in highest(pool, model, tmp_path / "whole", COUNT)
+               if stored[name]["status"] == "skipped"]  # fmt: skip
+    for name in skipped[:10]:
+        (mine / name).unlink()
+    options["screen_keep"] = 0.9
+    for _ in range(3):
+        found = both()
+    assert [one.elsewhere for one in found] == [0, 0]
 
 
 def test_shards_that_are_ranges_of_rows_leave_no_image_out(
@@ -165,18 +197,22 @@ def test_shards_ask_for_the_same_from_the_same_rows(
 ) -> None:
     """Else each could ask the others for images without end."""
     needed = ScreenChoice.needed
-    asked: list[ScreenChoice] = []
+    asked: list[tuple[ScreenChoice, Rows]] = []
 
     def noted(choice: ScreenChoice, rows: Rows) -> Any:
-        asked.append(choice)
+        asked.append((choice, rows))
         return needed(choice, rows)
 
     monkeypatch.setattr(ScreenChoice, "needed", noted)
-    for shard in ("0/2", "1/2", "0/2", "1/2"):
-        found = screened(pool, model, tmp_path / "out", shard=shard, screen_keep=0.5)
-    assert len({(one.sample, one.images, one.goal) for one in asked}) == 1
-    assert asked[0].images == COUNT
-    assert found.elsewhere == 0
+    for shard in ("0/2", "1/2"):
+        screened(pool, model, tmp_path / "out", shard=shard, screen_keep=0.5)
+    (first, some), (second, more) = asked[0], asked[-1]
+    assert first is not second
+    for table in (some, more):
+        one, other = needed(first, table), needed(second, table)
+        assert one is not None
+        assert other is not None
+        assert np.array_equal(one[0], other[0])
 
 
 def test_a_screen_of_another_scale_costs_no_more_than_one_of_the_same(
