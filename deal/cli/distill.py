@@ -152,8 +152,8 @@ def command(
 
     No labels are needed. The command runs the model on some images of the pool, trains a small
     network on what it says, exports that to ONNX, and measures how similarly both networks rank
-    held-out images. It takes about ten minutes on two cores, so it pays for pools of tens
-    of thousands of images, or of the same kind again and again. It does not resume.
+    held-out images. It takes about ten minutes on two cores, so it pays for pools of tens of
+    thousands of images, or of the same kind again and again. It does not resume.
 
     Give --difficulty-head and --model-option as for deal-score.
     """

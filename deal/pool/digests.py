@@ -1,4 +1,4 @@
-"""A compact map and set by digests of ids: 16 bytes a slot, at most two thirds of them used."""
+"""A compact map and set by digests of ids: 16 bytes per slot, at most two thirds of them used."""
 
 from __future__ import annotations
 

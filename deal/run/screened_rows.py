@@ -128,6 +128,7 @@ class RowReader:
         listed: Container[str] | None = None,
     ) -> None:
         self._listed = listed
+        self._gone: int | None = None  # it does not change while a run goes on
         self._same_network = same_network
         wanted = ("status", "thumbnail", *bound.columns, *FEATURE_COLUMNS[ranking.features])
         self._names = list(dict.fromkeys([*_DESCRIBED, *wanted]))
@@ -150,6 +151,9 @@ class RowReader:
         exact = stored.filter(pc.equal(status, "ok"))
         failed = stored.filter(pc.equal(status, "error")).column("id")
         skipped = stored.filter(pc.equal(status, "skipped"))
+        if self._gone is None:
+            known_here = [] if self._listed is None else _which(skipped, self._listed)
+            self._gone = known_here.count(False)
         at = pc.index_in(exact.column("id").combine_chunks(), cheap.column("id").combine_chunks())
         other = cheap.column("source_version").combine_chunks().take(at)
         same = pc.equal(exact.column("source_version").combine_chunks(), other)
@@ -172,7 +176,7 @@ class RowReader:
             exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
             screen=np.concatenate([of_exact, self._scores[alone.to_numpy().astype(bool)]]),
             is_exact=np.arange(len(table)) < len(exact),
-            gone=0 if self._listed is None else _which(skipped, self._listed).count(False),
+            gone=self._gone,
         )
 
 
