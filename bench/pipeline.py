@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,8 +86,9 @@ def run(
 
     The bare sessions find their images decoded in memory and throw the logits away; they and
     ``score_pool`` open their sessions within the measured time. The slower peers score the first
-    ``peer_images`` of the pool, their networks ready. All compute ``ds`` as released. The released
-    loop runs the paper's network; with another ``network`` it is timed with that, too.
+    ``peer_images`` of the pool, their networks ready, and the released loop has a process of its
+    own. All compute ``ds`` as released. The released loop runs the paper's network; with another
+    ``network`` it is timed with that, too.
 
     Parameters
     ----------
@@ -123,13 +125,15 @@ def run(
     """
     import torch
 
+    from deal.bench.released import ReleasedLoop
+
     if screen != _SCREEN and not screened:
         raise UsageError("--screen says how --screened screens: give both, or none")
     cores = available_cores()
     sessions = sessions or cores
     torch.set_num_threads(cores)
-    with tempfile.TemporaryDirectory(prefix="deal-bench-") as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deal-bench-")))
         sources = list(pool) or [str(write_pool(folder / "pool", images, _SIZE))]
         trained, fp32 = random_network(folder, network)
         path = Path(model) if model else int8_model(fp32) if precision == "int8" else fp32
@@ -171,11 +175,15 @@ def run(
             return output
 
         paths = _paths(items[:peer_images])
-        peers = _peers(trained, fp32, paths)
+        released = stack.enter_context(ReleasedLoop(trained, paths, _SIZE))
+        plain_loop = _plain_loop(trained, fp32, paths)
+        peers: dict[str, Callable[[], NDArray[np.float64]]]
+        peers = {"plain": plain_loop, "released": released}
         agreement = _check(_stored_scores(whole(fp32, raster="input"), items), peers)
         if network != "paper":
             peers["with this network"] = peers["released"]
-            peers["released"] = _released(random_network(folder, "paper")[0], paths)
+            paper, _ = random_network(folder, "paper")
+            peers["released"] = stack.enter_context(ReleasedLoop(paper, paths, _SIZE))
         matrix = torch.rand(_PRODUCT, _PRODUCT)
         logits, head = Sessions(path, 1, 1).logits(batches[0][:1]), trained.head()
         size = half_size(_SIZE) if raster == "half" else _SIZE
@@ -289,10 +297,10 @@ def _on_openvino(
     return found
 
 
-def _peers(
+def _plain_loop(
     trained: WithDifficulty, path: Path, paths: Sequence[Path]
-) -> dict[str, Callable[[], NDArray[np.float64]]]:
-    """The released loop, and the loop that a user of ONNX Runtime writes on one exported graph."""
+) -> Callable[[], NDArray[np.float64]]:
+    """The loop that a user of ONNX Runtime writes on one exported graph."""
     import onnxruntime
 
     from deal.bench.graphs import whole_graph
@@ -310,14 +318,7 @@ def _peers(
             scores.append(float(difficulty.mean()))
         return np.array(scores)
 
-    return {"plain": plain, "released": _released(trained, paths)}
-
-
-def _released(trained: WithDifficulty, paths: Sequence[Path]) -> Callable[[], NDArray[np.float64]]:
-    from deal.bench.released import ReleasedNetwork, released_scores
-
-    network = ReleasedNetwork(trained).eval()
-    return lambda: released_scores(network, paths, _SIZE)
+    return plain
 
 
 def _stored_scores(output: Path, items: Sequence[PoolItem]) -> NDArray[np.float64]:

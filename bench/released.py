@@ -10,10 +10,14 @@ this peer.
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deal.training.difficulty import WithDifficulty
 
-__all__ = ["BATCH", "LEVELS", "WORKERS", "ReleasedNetwork", "released_scores"]
+__all__ = ["BATCH", "LEVELS", "WORKERS", "ReleasedLoop", "ReleasedNetwork", "released_scores"]
 
 BATCH = 8
 WORKERS = 4
@@ -150,3 +154,64 @@ _UNCERTAINTIES: dict[str, Callable[[NDArray[Any]], Any]] = {
     "ds": lambda p: 1.0,
     "ds:entropy": _entropy,
 }
+
+
+class ReleasedLoop:
+    """The released loop over the same images, in a process of its own that has its network ready.
+
+    Its loader forks four processes. Where the forking process holds a decoded pool and other
+    engines, the loop waits for copies of that memory.
+
+    Parameters
+    ----------
+    trained : WithDifficulty
+        Around a ``DeepLab``, in evaluation mode.
+    paths : sequence of Path
+        Images that Pillow reads.
+    size : (H, W)
+        Images are resized to it.
+
+    Raises
+    ------
+    EOFError
+        The process has died.
+    """
+
+    def __init__(
+        self, trained: WithDifficulty, paths: Sequence[Path], size: tuple[int, int]
+    ) -> None:
+        network = ReleasedNetwork(trained).eval()
+        # As bytes, since multiprocessing would share the tensors of a module with this process.
+        state = pickle.dumps((network, tuple(paths), size, torch.get_num_threads()))
+        context = multiprocessing.get_context("spawn")
+        self._asks, end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(end, state))
+        self._process.start()
+        end.close()
+        self._score(1)
+
+    def __call__(self) -> NDArray[np.float64]:
+        """``ds`` of the images, float64 [n]."""
+        return self._score(None)
+
+    def _score(self, images: int | None) -> NDArray[np.float64]:
+        self._asks.send(images)
+        scores: NDArray[np.float64] = self._asks.recv()
+        return scores
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._asks.close()
+        self._process.join()
+
+
+def _serve(asked: Connection, state: bytes) -> None:
+    """Score as many of the images as each message says, until the other end is closed."""
+    network, paths, size, threads = pickle.loads(state)
+    torch.set_num_threads(threads)
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            images = asked.recv()
+            asked.send(released_scores(network, paths[:images], size))

@@ -189,8 +189,8 @@ class Screening:
         return found
 
     def _all(self, reason: str) -> Screened:
-        """Score everything exactly."""
-        self._score(None)
+        """Score everything exactly; what this run has tried and could not score stays so."""
+        self._score(lambda item_id: not self._tried(item_id))
         return Screened(reason=reason, goal=self._config.screen_keep)
 
     def _decided(self, way: Screen, seconds: float, cost: float) -> Screened:

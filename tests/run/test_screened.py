@@ -296,20 +296,22 @@ def test_shards_screen_their_own_images_and_end_with_one_ranking(
     assert sum(scores[n] for n in report.selection.ids) >= report.screen.kept * best
 
 
-def test_broken_images_are_error_rows(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep", [0.5, 0.9999], ids=["screened", "scored whole"])
+def test_broken_images_are_error_rows_and_are_counted_once(
+    keep: float, model: Path, tmp_path: Path
+) -> None:
     mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
-    for number in (3, 77, 140):
-        (mine / f"{number:03}.png").write_bytes(b"no image")
-    report = score_pool(mine, model=model, output=tmp_path / "out", screen="0.5", **LOOSE)
+    broken = {f"{number:03}.png" for number in range(3, COUNT, 16)}
+    for name in broken:
+        (mine / name).write_bytes(b"no image")
+    options = {**LOOSE, "screen": "0.5", "screen_keep": keep, "max_errors": "6.25%"}
+    report = score_pool(mine, model=model, output=tmp_path / "out", **options)
     stored = rows(tmp_path / "out")
     assert len(stored) == COUNT
-    assert {n for n, r in stored.items() if r["status"] == "error"} == {
-        "003.png",
-        "077.png",
-        "140.png",
-    }
-    assert report.errors == {"decode": 3}
-    assert report.exit_code == 3
+    assert {name for name, row in stored.items() if row["status"] == "error"} == broken
+    assert report.errors == {"decode": len(broken)}
+    assert report.screen is not None
+    assert (report.screen.reason is None) == (keep == 0.5)
 
 
 def test_an_interrupted_run_goes_on(
