@@ -302,14 +302,16 @@ def test_broken_images_are_error_rows_and_are_counted_once(
 ) -> None:
     mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
     broken = {f"{number:03}.png" for number in range(3, COUNT, 16)}
-    for name in broken:
-        (mine / name).write_bytes(b"no image")
+    for number, name in enumerate(sorted(broken)):
+        (mine / name).unlink() if number % 2 else (mine / name).write_bytes(b"no image")
+    listing = tmp_path / "pool" / "pool.txt"
+    listing.write_text("".join(f"{number:03}.png\n" for number in range(COUNT)))
     options = {**LOOSE, "screen": "0.5", "screen_keep": keep, "max_errors": "6.25%"}
-    report = score_pool(mine, model=model, output=tmp_path / "out", **options)
+    report = score_pool(listing, model=model, output=tmp_path / "out", **options)
     stored = rows(tmp_path / "out")
     assert len(stored) == COUNT
     assert {name for name, row in stored.items() if row["status"] == "error"} == broken
-    assert report.errors == {"decode": len(broken)}
+    assert report.errors == {"decode": 5, "io": 5}
     assert report.screen is not None
     assert (report.screen.reason is None) == (keep == 0.5)
 
