@@ -138,7 +138,8 @@ class Screening:
         self._choice = ScreenChoice(
             ranking, self._bound, self._sample, config.screen_keep, len(self._listed), shards
         )
-        self._seen: set[int] = set()  # digests of ids that this run has tried exactly
+        self._has_sample = False  # whether this run has tried the sample and the named images
+        self._seen: set[int] = set()  # digests of other ids that this run has tried exactly
         self._lost: set[str] = set()  # tried, and still without an exact row
 
     def run(self) -> Screened:
@@ -161,6 +162,7 @@ class Screening:
         with ExitStack() as opened:
             passes = [opened.enter_context(self._opened(way)) for way in ways]
             self._score(self._is_first)
+            self._has_sample = True
             found = []
             for way, stage in zip(ways, passes, strict=True):
                 stage.run(self._sample.__contains__)
@@ -255,9 +257,8 @@ class Screening:
 
     def _tried(self, item_id: str) -> bool:
         """Whether this run has tried to score an item exactly."""
-        return (
-            item_id in self._sample or item_id in self._named or digest(item_id) in self._seen
-        ) and self._is_own(item_id)
+        is_tried = digest(item_id) in self._seen or (self._has_sample and self._is_first(item_id))
+        return is_tried and self._is_own(item_id)
 
     @contextmanager
     def _opened(self, way: Screen) -> Iterator[_Pass]:

@@ -252,6 +252,7 @@ def test_screening_stops_by_itself_where_it_does_not_pay(
     report = score_pool(few, model=model, output=tmp_path / "small", screen="0.5", **LOOSE)
     assert report.screen is not None
     assert report.screen.reason == "the pool has only 12 images"
+    assert report.scored == 12
 
 
 def test_a_cheaper_model_screens(pool: Path, model: Path, tmp_path: Path) -> None:
