@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 from deal.acquisitions import Bound
+from deal.acquisitions.k_center import METRICS
 from deal.errors import UsageError
 from deal.selection.budget import COSTS, Budget, ClickModel
 from deal.selection.limits import Limits
@@ -94,7 +95,13 @@ class RankingSettings:
 
     def check(self, bound: Bound) -> None:
         """Raise UsageError for values that are invalid, or contradict each other."""
-        choices_of = {"cost": COSTS, "by": _BY, "features": _FEATURES, "gap_per": _GAP_PER}
+        choices_of = {
+            "cost": COSTS,
+            "by": _BY,
+            "features": _FEATURES,
+            "gap_per": _GAP_PER,
+            "metric": METRICS,
+        }
         for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise UsageError(
@@ -146,11 +153,6 @@ class RankingSettings:
             if spreads:
                 what = f"acquisition {bound.name!r}" if bound.greedy else "diverse"
                 raise UsageError(f"stratify orders by score, and {what} by distance: give only one")
-        if spreads:
-            from deal.acquisitions.k_center import METRICS
-
-            if self.metric not in METRICS:
-                raise UsageError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
         if self.limits:
             refused = {
                 "regions": self.table != "images",

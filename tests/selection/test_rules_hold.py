@@ -290,6 +290,7 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
         ),
         ({"diverse": 3, "budget": "regions:3"}, "which regions do not have"),
         ({"diverse": 3, "budget": 3, "metric": "l1"}, "metric must be one of"),
+        ({"metric": "l1"}, "metric must be one of"),
         ({"features": "pixels"}, "features must be one of"),
         ({"table": "pixels"}, "table must be images or regions"),
         ({"acquisition": "core-set", "diverse": 2, "budget": 3}, "is already diverse"),
