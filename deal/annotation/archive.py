@@ -85,7 +85,11 @@ def exports(source: Path) -> Iterator[list[Export]]:
 
 def _found(source: Path, opened: list[zipfile.ZipFile]) -> Iterator[Export]:
     if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.is_file())
+        paths = sorted(
+            path
+            for path in source.rglob("*")
+            if path.is_file() and not _is_of_finder(path.relative_to(source).as_posix())
+        )
         zipped = [path for path in paths if path.suffix.lower() == ".zip"]
         plain = tuple(path.relative_to(source).as_posix() for path in paths if path not in zipped)
         if plain:
@@ -132,4 +136,11 @@ def _archive(path: Path, opened: list[zipfile.ZipFile]) -> Export:
             )
         if member.flag_bits & 1:
             raise PoolError(f"{path} is locked by a password; unpack it and name the folder")
-    return Export(str(path), tuple(sorted(m.filename for m in members)), path, archive)
+    names = sorted(m.filename for m in members if not _is_of_finder(m.filename))
+    return Export(str(path), tuple(names), path, archive)
+
+
+def _is_of_finder(name: str) -> bool:
+    """Whether macOS put a file beside another one, for its attributes."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or parts[-1].startswith("._")

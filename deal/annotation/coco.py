@@ -99,7 +99,8 @@ def read(value: Any, name: str, legend: Legend) -> Iterator[Drawn]:
     Raises
     ------
     PoolError
-        ``value`` does not have the lists ``images``, ``categories`` and ``annotations``.
+        ``value`` does not have the lists ``images``, ``categories`` and ``annotations``, or an
+        image or a category has no id of its own.
     """
     lists = [value.get(key) if isinstance(value, dict) else None for key in _LISTS]
     if not all(isinstance(entries, list) for entries in lists):
@@ -110,36 +111,70 @@ def read(value: Any, name: str, legend: Legend) -> Iterator[Drawn]:
         [entry for entry in entries if isinstance(entry, dict)]
         for entries in cast(list[list[Any]], lists)
     )
-    called = {entry.get("id"): str(entry.get("name", "")) for entry in categories}
+    called = _by_id(categories, "categories", "name", name)
+    listed = _by_id(images, "images", "file_name", name)
     legend.declare(list(called.values()))
-    by_image: dict[Any, list[dict[str, Any]]] = {}
+    by_image: dict[int | str | None, list[dict[str, Any]]] = {}
     for annotation in annotations:
-        by_image.setdefault(_key(annotation.get("image_id")), []).append(annotation)
+        by_image.setdefault(_id(annotation.get("image_id")), []).append(annotation)
     for image in images:
-        file = str(image.get("file_name", ""))
+        number = _id(image.get("id"))
+        if number not in listed:  # it was listed twice
+            continue
+        file = listed.pop(number)
         rank = image.get("deal_rank")
         try:
             canvas = Canvas(legend, (_whole(image["height"]), _whole(image["width"])))
         except (KeyError, ValueError) as error:
             yield Drawn(file, None, skipped=f"damaged: {error}")
             continue
-        for annotation in by_image.get(_key(image.get("id")), []):
-            segmentation = annotation.get("segmentation")
+        for annotation in by_image.pop(number, []):
+            segmentation, category = annotation.get("segmentation"), annotation.get("category_id")
             if not segmentation:
-                canvas.leave_out("bbox")
-                continue
-            category = annotation.get("category_id")
-            label = called.get(category, f"category {category}")
-            canvas.paint(label, _mask(segmentation, canvas.size))
+                canvas.leave_out_kind("bbox")
+            elif (label := called.get(_id(category))) is None:
+                canvas.leave_out(f"of the category {category!r}, which the file does not list")
+            else:
+                canvas.paint(label, _mask(segmentation, canvas.size))
         drawn = canvas.drawn(file, rank if type(rank) is int else None)
         yield replace(drawn, id=str(image.get("deal_id", "")))
+    if by_image:
+        number = sum(map(len, by_image.values()))
+        such = f"images that the file does not list, such as image_id {next(iter(by_image))!r}"
+        yield Drawn(such, None, problems=(f"{number} annotation(s) of them are left out",))
 
 
 _LISTS = ("images", "categories", "annotations")
 
 
-def _key(value: Any) -> Any:
-    return value if isinstance(value, (int, str)) else None
+def _by_id(
+    entries: Sequence[dict[str, Any]], listed: str, key: str, name: str
+) -> dict[int | str | None, str]:
+    """What entries of a list are called, by id; PoolError if ids do not tell them apart."""
+    called: dict[int | str | None, str] = {}
+    for entry in entries:
+        text, number = str(entry.get(key, "")), _id(entry.get("id"))
+        if number is None:
+            raise PoolError(
+                f"{name}: {text!r} of the {listed} has the id {entry.get('id')!r}; give it a whole "
+                "number, and its annotations the same"
+            )
+        if called.setdefault(number, text) != text:
+            raise PoolError(
+                f"{name}: {called[number]!r} and {text!r} of the {listed} have one id, "
+                f"{number!r}, so annotations may mean either; give each its own, or collect the "
+                "files that were joined one by one, with --add"
+            )
+    return called
+
+
+def _id(value: Any) -> int | str | None:
+    """An id, whether its writer made it a number, a number with a point, or text; else None."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _whole(value: Any) -> int:
@@ -150,9 +185,9 @@ def _whole(value: Any) -> int:
 
 def _mask(segmentation: Any, size: tuple[int, int]) -> Callable[[], NDArray[np.bool_]]:
     def runs() -> NDArray[np.bool_]:
-        given = tuple(segmentation["size"])
-        if given != size:
-            raise ValueError(f"its mask is {given[1]}x{given[0]} instead of {size[1]}x{size[0]}")
+        given = segmentation["size"]
+        if given != list(size):
+            raise ValueError(f"the size of its mask is {given} instead of {list(size)}")
         counts = segmentation["counts"]
         counts = coco_counts(counts) if isinstance(counts, str) else counts
         return from_runs(counts, size, "columns")

@@ -194,7 +194,7 @@ def _drawn(
         if kind in _AREAS:
             canvas.paint(shape.get("label", ""), _mask(kind, shape, canvas.size))
         elif kind in _OTHERS:
-            canvas.leave_out(kind)
+            canvas.leave_out_kind(kind)
     return canvas.drawn(name)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from deal.annotation import coco, cvat, label_studio
 from deal.annotation.folder import Folder
-from deal.annotation.labels import tool_names
+from deal.annotation.labels import tool_colours, tool_names
 from deal.annotation.picks import by_image, find_images, read_picks, with_outlines, with_scores
 from deal.annotation.pictures import Maker
 from deal.annotation.plan import (
@@ -233,7 +233,7 @@ def _describe(folder: Folder, options: Options, legend: _Legend, lines: Sequence
     folder.write(TASKS, [tasks_csv(lines)])
     folder.write(CLASSES, [classes_json(legend.classes, names, colours)])
     if to == "cvat":
-        folder.write("labels.json", [cvat.labels_json(names, colours)])
+        folder.write("labels.json", [cvat.labels_json(names, tool_colours(colours))])
         if not options.files:
             folder.write("images.txt", [f"{line.file}\n" for line in lines if line.file])
     if to == "label-studio":

@@ -28,6 +28,12 @@ __all__ = ["config", "local_address", "read", "tasks"]
 
 _FROM, _TO = "label", "image"
 _BRUSH, _POLYGON = "brushlabels", "polygonlabels"
+_AREAS = {_BRUSH: "rle", _POLYGON: "points", "brush": "rle", "polygon": "points"}
+# Controls that say something of a region, whose geometry they repeat, or of the whole image.
+_REMARKS = {
+    "choices", "datetime", "labels", "number", "pairwise", "ranking", "rating", "relation",
+    "taxonomy", "textarea",
+}  # fmt: skip
 _UPLOAD = re.compile("^[0-9a-f]{8}-")  # what Label Studio puts before the name of an upload
 
 
@@ -177,17 +183,40 @@ def _drawn(task: dict[str, Any], file: str, rank: int | None, legend: Legend) ->
         canvas = Canvas(legend, size)
     except ValueError as error:
         return Drawn(file, None, rank, problems, f"damaged: {error}")
+    names = _names(results)
     for result in results:
-        kind, shape = result.get("type"), result.get("value")
-        if kind == "labels":  # of a configuration with the tags Labels and Brush or Polygon
+        kind, shape = str(result.get("type")), result.get("value")
+        if kind in _REMARKS:
             continue
-        if not isinstance(shape, dict) or not ("rle" in shape or "points" in shape):
-            canvas.leave_out(str(kind))
+        if kind not in _AREAS or not isinstance(shape, dict) or _AREAS[kind] not in shape:
+            canvas.leave_out_kind(kind)
             continue
-        words = shape.get(str(kind)) or shape.get("labels") or [""]
-        canvas.paint(str(words[0]), _mask(result, shape, size))
+        name = _first(shape, kind) or names.get(str(result.get("id")))
+        if name is None:
+            canvas.leave_out("without a label: give each one of the classes")
+        else:
+            canvas.paint(name, _mask(result, shape, size))
     drawn = canvas.drawn(file, rank)
     return Drawn(file, drawn.labels, rank, problems + drawn.problems, drawn.skipped)
+
+
+def _names(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Labels by the ids of regions, where Labels is a tag of its own beside Brush or Polygon."""
+    names = {}
+    for result in results:
+        shape = result.get("value")
+        name = _first(shape, "labels") if isinstance(shape, dict) else None
+        if result.get("type") == "labels" and name is not None and "id" in result:
+            names[str(result["id"])] = name
+    return names
+
+
+def _first(shape: dict[str, Any], key: str) -> str | None:
+    """The first label under a key; None if there is no list of labels."""
+    words = shape.get(key)
+    if isinstance(words, list) and words and isinstance(words[0], str) and words[0]:
+        return words[0]
+    return None
 
 
 def _age(annotation: dict[str, Any]) -> tuple[str, int]:
@@ -209,7 +238,7 @@ def _mask(
             raise ValueError("it is of an image of another size")
         if result.get("image_rotation"):
             raise ValueError("its image was rotated in the tool")
-        if "rle" in shape:
+        if _AREAS[str(result["type"])] == "rle":
             return from_brush(shape["rle"], size)
         points = np.asarray(shape["points"], dtype=np.float64) * (size[1] / 100, size[0] / 100)
         return fill(points, size)
@@ -248,5 +277,5 @@ def _path(image: Any) -> tuple[str, ...]:
     if text.startswith(RAW_KEYS):  # a name in a bucket may hold any character
         return tuple(text.split("/"))
     parts = urlsplit(text)
-    path = parse_qs(parts.query).get("d", [parts.path])[0]
-    return tuple(unquote(path).split("/"))
+    local = parse_qs(parts.query).get("d")  # which decodes what it gives
+    return tuple((local[0] if local else unquote(parts.path)).split("/"))

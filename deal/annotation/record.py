@@ -187,15 +187,19 @@ class Canvas:
             return
         try:
             inside = mask()
-        except (ValueError, TypeError, OverflowError, KeyError) as error:
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
             self._problems.append(f"a shape of {name!r} is left out: {one_line(error)}")
             return
         self._shapes += 1
         self._labels[inside] = label
 
-    def leave_out(self, kind: str) -> None:
+    def leave_out(self, why: str) -> None:
+        """Note a shape that cannot be painted."""
+        self._left_out[why] += 1
+
+    def leave_out_kind(self, kind: str) -> None:
         """Note a shape that is no area."""
-        self._left_out[f"of kind {kind!r}, which is no area: draw masks or polygons"] += 1
+        self.leave_out(f"of kind {kind!r}, which is no area: draw masks or polygons")
 
     def drawn(self, name: str, rank: int | None = None) -> Drawn:
         """What was painted."""

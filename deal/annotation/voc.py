@@ -95,27 +95,40 @@ def _drawn(
     legend: Legend,
 ) -> Drawn:
     values, places = np.unique(picture, return_inverse=True)
-    names = {_number(colour): label for label, colour in labels}
+    names: dict[int, list[str]] = {}
+    for label, rgb in labels:
+        names.setdefault(_number(rgb), []).append(label)
     table = np.zeros(len(values), dtype=np.uint16)
     counts = np.bincount(places.ravel(), minlength=len(values))
     problems = []
     drawn = False
     for index, (value, count) in enumerate(zip(values.tolist(), counts.tolist(), strict=True)):
-        label = names.get(value)
-        if label is None:
+        colour = f"{value >> 16},{value >> 8 & 255},{value & 255}"
+        if value not in names:
             if value not in (0, _number(_IGNORED)):
-                colour = f"{value >> 16},{value >> 8 & 255},{value & 255}"
                 problems.append(f"{count} pixel(s) of a color that {LABELS} lacks: {colour}")
             continue
-        found = legend.label(label) if label != _BACKGROUND or legend.knows(label) else 0
-        if found is None:
-            problems.append(f"{count} pixel(s) of the unknown class {label!r}")
+        found = {_label(name, legend) for name in names[value]}
+        if len(found) > 1:
+            several = " and ".join(dict.fromkeys(names[value]))
+            problems.append(
+                f"{count} pixel(s) of the color {colour}, which {several} share: give each its own "
+                "in the tool, and export again"
+            )
             continue
-        drawn |= label != _BACKGROUND
-        table[index] = found
+        number = found.pop()
+        if number is None:
+            problems.append(f"{count} pixel(s) of the unknown class {names[value][0]!r}")
+            continue
+        drawn |= names[value] != [_BACKGROUND]
+        table[index] = number
     if not drawn:
         return Drawn(name, None, problems=tuple(problems), skipped="nothing is drawn in it")
     return Drawn(name, table[places].reshape(picture.shape), problems=tuple(problems))
+
+
+def _label(name: str, legend: Legend) -> int | None:
+    return legend.label(name) if name != _BACKGROUND or legend.knows(name) else 0
 
 
 def _colours(data: bytes, labels: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint32]:

@@ -293,7 +293,8 @@ def coco_with(segmentation: object) -> dict[str, object]:
     ("segmentation", "words"),
     [
         ([], "kind 'bbox'"),
-        ({"counts": [0, 2], "size": [2, 1]}, "1x2 instead of 2x1"),
+        ({"counts": [0, 2], "size": [2, 1]}, "[2, 1] instead of [1, 2]"),
+        ({"counts": [0, 2], "size": []}, "[] instead of [1, 2]"),
         ({"counts": [0, 3], "size": [1, 2]}, "add up to 3 pixels"),
         ({"counts": [0, 2.5], "size": [1, 2]}, "not a whole number"),
         ({"counts": "o", "size": [1, 2]}, "cut off"),
