@@ -285,6 +285,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
         if name.lower().endswith(_NAMED) and scheme_of(name) in STORES:
             files = check_far(name, found.reading)
             return lambda: list_far(name, files, found.reading, found.passed, found.say)
+        refuse_packed(name, _names(name))
         return lambda: list_store(name, found.reading.endpoint_url, found.passed)
     plain = "write it as a path, without file://"
     copy = "copy the images here, or mount the store, and give the folder"

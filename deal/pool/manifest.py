@@ -49,6 +49,7 @@ from deal.pool.schemes import REMOTE, is_remote
 
 __all__ = [
     "MANIFEST_SUFFIXES",
+    "OWN",
     "Described",
     "Describing",
     "ManifestRow",
@@ -59,7 +60,10 @@ __all__ = [
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
-_OWN = ("uri", "id", "source_version", "sequence", "camera", "timestamp_ns", "timestamp")
+OWN = ("uri", "id", "source_version", "sequence", "camera", "timestamp_ns", "timestamp")
+"""Columns that mean something, whatever their case."""
+
+_LONGEST = 200  # characters of a value that are shown
 _FOR_URI = ("image", "file_name", "filepath", "path")
 
 
@@ -263,7 +267,7 @@ class _Columns:
         meant = {}
         for name in names:
             bare = name.strip()
-            meant[name] = bare.lower() if bare.lower() in _OWN else bare
+            meant[name] = bare.lower() if bare.lower() in OWN else bare
         if "uri" not in meant.values():
             others = [name for name in names if name.strip().lower() in _FOR_URI]
             if len(others) > 1:
@@ -277,7 +281,7 @@ class _Columns:
             if values.count(name) > 1:
                 raise self._twice(name)
         for name, as_name in meant.items():
-            if name != as_name and (as_name in _OWN or name.strip() != name):
+            if name != as_name and (as_name in OWN or name.strip() != name):
                 self._say(f"its column {name!r} is taken for {as_name!r}")
         return meant
 
@@ -340,17 +344,23 @@ def path_of_uri(value: Any) -> str:
     if uri is None or uri == "" or uri != uri:
         raise ValueError("no 'uri'")
     if not isinstance(uri, str) or "\0" in uri:
-        raise ValueError(f"'uri' is {uri!r}, not a path")
+        raise ValueError(f"'uri' is {_shown(uri)}, not a path")
     try:
         raw = os.fsencode(uri)
     except UnicodeEncodeError as error:
-        raise ValueError(f"'uri' is {uri!r}, not a path") from error
+        raise ValueError(f"'uri' is {_shown(uri)}, not a path") from error
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
     if scheme is None or scheme[1].lower() in REMOTE:
         return uri
     if scheme[1].lower() != "file" or not raw[7:].startswith(b"/"):
-        raise ValueError(f"{uri!r} is neither a path nor file:///path nor s3://…")
+        raise ValueError(f"{_shown(uri)} is neither a path nor file:///path nor s3://…")
     local = os.fsdecode(unquote_to_bytes(raw[7:]))
     if "\0" in local:
-        raise ValueError(f"'uri' is {uri!r}, not a path")
+        raise ValueError(f"'uri' is {_shown(uri)}, not a path")
     return local
+
+
+def _shown(value: Any) -> str:
+    """A value in an error, which may be all bytes of an image."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -223,12 +223,10 @@ def _opened(parent: Parent) -> Any:
 
 def _binary_columns(schema: Any) -> Iterator[_Column]:
     """Columns of bytes, and ``bytes`` in structs, at any depth of structs."""
-    import pyarrow
-
-    kind = pyarrow.types
+    from pyarrow import types as kind
 
     def inside(name: str, field: Any) -> Iterator[_Column]:
-        if kind.is_binary(field.type) or kind.is_large_binary(field.type):
+        if _is_bytes(field.type):
             short = name.removesuffix(".bytes") if name.endswith(".bytes") else name
             yield _Column(short, name)
         elif kind.is_struct(field.type):
@@ -240,6 +238,15 @@ def _binary_columns(schema: Any) -> Iterator[_Column]:
         for column in inside(field.name, field):
             if column.path == field.name or column.path.endswith(".bytes"):
                 yield column
+
+
+def _is_bytes(data_type: Any) -> bool:
+    from pyarrow import types as kind
+
+    if kind.is_dictionary(data_type):
+        return _is_bytes(data_type.value_type)
+    known = kind.is_binary, kind.is_large_binary, kind.is_binary_view, kind.is_fixed_size_binary
+    return any(is_kind(data_type) for is_kind in known)
 
 
 def _begins_with_image(file: Any, column: _Column) -> bool:
@@ -255,16 +262,14 @@ def _described(
     file: Any, column: str, say: Callable[[str], None], path: str
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
     """Id and the other known values of each row."""
-    import pyarrow
+    from pyarrow import types as kind
 
-    kind = pyarrow.types
-    schema, image = file.schema_arrow, column.partition(".")[0]
+    schema = file.schema_arrow
     taken: list[str] = []
     left: list[str] = []
     for field in schema:
-        plain = not (kind.is_nested(field.type) or kind.is_binary(field.type))
-        plain = plain and not kind.is_large_binary(field.type)
-        if field.name != image:
+        plain = not kind.is_nested(field.type) and not _is_bytes(field.type)
+        if column != field.name and not column.startswith(f"{field.name}."):
             (taken if plain else left).append(field.name)
     if left:
         say(f"columns of lists, structs and bytes are no attributes: {', '.join(left)}")
@@ -319,6 +324,8 @@ class _Cursor:
                 raise ItemError("io", f"the table is damaged: {one_line(error)}") from error
 
     def _at(self, row: int) -> bytes | None:
+        from pyarrow.types import is_struct
+
         if not 0 <= row < self._starts[-1]:
             raise ItemError("io", f"the table has {self._starts[-1]} rows")
         group = bisect_right(self._starts, row) - 1
@@ -330,7 +337,7 @@ class _Cursor:
         while row >= self._first + len(self._batch):
             self._first += len(self._batch)
             batch = next(self._batches).column(0)
-            for _ in range(self._column.count(".")):
+            while is_struct(batch.type):
                 batch = batch.flatten()[0]
             self._batch = batch.to_pylist()
         return self._batch[row - self._first]

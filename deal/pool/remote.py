@@ -105,6 +105,8 @@ class RemoteObject:
         self, start: int, length: int, again: Callable[[str], object] | None = None
     ) -> bytes:
         """Bytes of an object in a store, which must have its tag; ItemError (``io``)."""
+        if not length:  # which no store can be asked for
+            return b""
 
         def request() -> bytes:
             store, key = _store_of(self.uri, self.endpoint)
@@ -134,10 +136,9 @@ class RemoteObject:
 
     def _head(self) -> tuple[int | None, str]:
         if scheme_of(self.uri) in WEB:
-            from deal.pool.web import Reply
+            from deal.pool.web import headers
 
-            with Reply(self.uri, "HEAD") as reply:
-                return _told(reply)
+            return _told(headers(self.uri))
         store, key = _store_of(self.uri, self.endpoint)
         with translated():
             meta = get_obstore().head(store, key)
@@ -148,7 +149,7 @@ class RemoteObject:
             from deal.pool.web import Reply
 
             with Reply(self.uri, "GET") as reply:
-                size, etag = _told(reply)
+                size, etag = _told(reply.headers)
                 check_size(size or 0, max_pixels)
                 if self.etag and etag and etag != self.etag:
                     raise RequestError(CHANGED, passing=False)
@@ -226,7 +227,7 @@ def list_store(
         name = meta["path"].removeprefix(prefix)
         suffix = "." + name.rpartition(".")[2].lower()
         if suffix not in suffixes:
-            passed[suffix] += suffix in OTHER_SUFFIXES
+            passed[suffix] += suffix in OTHER_SUFFIXES or suffix in CONTAINER_SUFFIXES
         elif _matched(pattern, name):
             found = RemoteObject(base + meta["path"], endpoint, _bare(meta["e_tag"]), meta["size"])
             yield PoolItem(path_to_id(name), found.uri, found, found.version())
@@ -276,8 +277,8 @@ def _bare(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
-def _told(reply: Any) -> tuple[int | None, str]:
-    length, etag = reply.headers.get("Content-Length"), reply.headers.get("ETag")
-    packed = reply.headers.get("Content-Encoding") not in (None, "", "identity")
+def _told(headers: Any) -> tuple[int | None, str]:
+    length, etag = headers.get("Content-Length"), headers.get("ETag")
+    packed = headers.get("Content-Encoding") not in (None, "", "identity")
     size = int(length) if length and length.isdecimal() and not packed else None
     return size, _bare(etag)

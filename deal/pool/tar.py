@@ -338,6 +338,8 @@ def _headers(
 
 def _take(index: _Index, info: tarfile.TarInfo, size: int) -> None:
     """Sort a member into the index."""
+    if info.isdir():
+        return
     parts = [part for part in info.name.split("/") if part not in ("", ".")]
     name, offset = "/".join(parts), info.offset_data
     suffix = "." + name.rpartition(".")[2].lower()

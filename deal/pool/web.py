@@ -11,9 +11,10 @@ from urllib.parse import quote
 from deal.pool.stores import RequestError
 from deal.text import one_line
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "headers"]
 
 _TIMEOUT = 60.0
+_NO_HEAD = (403, 405, 501)  # an address may be signed for GET alone
 
 
 class Reply:
@@ -37,8 +38,22 @@ class Reply:
             raise _failure(error) from error
 
 
+def headers(uri: str) -> Any:
+    """What a web server says of a file: by HEAD, or by GET where it refuses that."""
+    try:
+        with Reply(uri, "HEAD") as reply:
+            return reply.headers
+    except RequestError as error:
+        cause = error.__cause__
+        if not isinstance(cause, urllib.error.HTTPError) or cause.code not in _NO_HEAD:
+            raise
+    with Reply(uri, "GET") as reply:
+        return reply.headers
+
+
 def _failure(error: Exception) -> RequestError:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it is a reply, too
         passing = error.code in (408, 429) or error.code >= 500
         return RequestError(f"{error.code}: {one_line(error.reason)}", passing=passing)
     reason = one_line(getattr(error, "reason", None) or error) or type(error).__name__

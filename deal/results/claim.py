@@ -69,15 +69,18 @@ def take_over(root: Path, metadata: Mapping[str, str]) -> None:
 
 def check_metadata(root: Path, found: Mapping[str, str], own: Mapping[str, str]) -> None:
     """Hold what an output holds against what is to be written into it; raises OutputError."""
+    elsewhere = "another --output"
+    if not isinstance(root, RemotePath):  # where nothing is overwritten
+        elsewhere = f"--overwrite or {elsewhere}"
     if found["deal.schema"] not in SCHEMA_VERSIONS:  # parts of an older one stay as they are
         raise OutputError(
             f"{root} holds results of schema {found['deal.schema']}, which this version of deal "
-            "does not know; use the version that wrote them, --overwrite or another --output"
+            f"does not know; use the version that wrote them, {elsewhere}"
         )
     if found["deal.fingerprint"] != own["deal.fingerprint"]:
         raise OutputError(
             f"{root} holds results of other settings ({settings_difference(found, own)}); use "
-            "--overwrite or another --output"
+            f"{elsewhere}"
         )
 
 

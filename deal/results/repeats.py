@@ -3,7 +3,7 @@
 Hosts whose locks do not reach each other (a mount without a lock service) may both score an item.
 Nothing is wrong with either row: the bits are equal. So the rule is short: a row that is ok counts
 before any other, then the one whose part comes first. Readers leave out the others; the next run
-over the folder removes them.
+over the folder removes them. Two images that a manifest gives one id are no such rows, and refused.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SecondRows: TypeAlias = Mapping[Path, pa.Array]
 
 NONE: SecondRows = MappingProxyType({})
 
+_READ = ("id", "status", "uri", "source_version")
 _LAST = {status: place for place, status in enumerate(("ok", "duplicate", "skipped", "error"))}
 assert set(_LAST) == set(STATUSES)
 
@@ -38,7 +39,8 @@ def second_rows(parts: Sequence[Path]) -> SecondRows:
     Raises
     ------
     ResultsError
-        An id is in two folders or twice in one part, where nothing tells which row is meant.
+        An id is in two folders or twice in one part, where nothing tells which row is meant, or
+        stands for two images.
     """
     ids = pa.chunked_array([read_ids(part) for part in parts], pa.string())
     if pc.count_distinct(ids).as_py() == len(ids):
@@ -47,11 +49,15 @@ def second_rows(parts: Sequence[Path]) -> SecondRows:
     repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
     del ids, counts
     rows: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    images: dict[str, tuple[str, str]] = {}
     for place, part in enumerate(parts):
-        table = read_part(part, ["id", "status"])
+        table = read_part(part, list(_READ))
         table = table.filter(pc.is_in(table.column("id"), repeated))
-        for item_id, status in zip(*(c.to_pylist() for c in table.columns), strict=True):
+        columns = (table.column(name).to_pylist() for name in _READ)
+        for item_id, status, uri, version in zip(*columns, strict=True):
             rows[item_id].append((_LAST.get(status, len(_LAST)), place))
+            if uri and version:
+                _check_same(item_id, images.setdefault(item_id, (uri, version)), (uri, version))
     second = defaultdict(list)
     for item_id, found in rows.items():
         where = [parts[place] for _, place in found]
@@ -65,6 +71,15 @@ def second_rows(parts: Sequence[Path]) -> SecondRows:
         for _, place in sorted(found)[1:]:
             second[parts[place]].append(item_id)
     return {part: pa.array(names, pa.string()) for part, names in second.items()}
+
+
+def _check_same(item_id: str, first: tuple[str, str], other: tuple[str, str]) -> None:
+    """Refuse an id of two images; one that moved keeps its version, a changed one its uri."""
+    if first[0] != other[0] and first[1] != other[1]:
+        raise ResultsError(
+            f"the id {item_id!r} stands for two images, {first[0]!r} and {other[0]!r}: give each "
+            "row of the manifest an id of its own, and score it into another output"
+        )
 
 
 def without(table: pa.Table, second: SecondRows, part: Path) -> pa.Table:

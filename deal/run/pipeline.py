@@ -75,8 +75,9 @@ def score_pool(
     mask, keep = config.scoring.pixels.mask, config.scoring.choice.keep_regions
     items = config.items
     total = items.count()
+    saved: list[str] = []
     if config.save_manifest is not None:
-        write_manifest(config.save_manifest, config.whole_pool)
+        saved = write_manifest(config.save_manifest, config.whole_pool)
     config, chosen = settled(config)
     with open_session(config) as scorer:
         check_columns(
@@ -85,7 +86,7 @@ def score_pool(
             has_difficulty=scorer.has_difficulty,
             has_committee=scorer.has_committee,
         )
-        notes = [*items.notes(), *chosen, *scorer.doubts]
+        notes = [*items.notes(), *saved, *chosen, *scorer.doubts]
         notes += check_masks(mask, items, max_pixels=config.max_pixels)
         if keep is not None and config.region_score is None:
             default = "ds" if scorer.has_difficulty else "entropy"

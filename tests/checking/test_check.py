@@ -299,6 +299,17 @@ def test_the_command_names_no_picture_that_it_did_not_draw(deal: Deal, tmp_path:
     assert not (tmp_path / "p.png").exists()
 
 
+def test_the_command_looks_at_the_first_image_of_any_source(deal: Deal, tmp_path: Path) -> None:
+    path = save_model(tmp_path / "m.onnx", props=FULL)
+    Image.fromarray(SCENE).save(tmp_path / "a[1].png")
+    (tmp_path / "list.txt").write_text("a[1].png\n")
+    (tmp_path / "list.csv").write_text("uri\na[1].png\n")
+    for source in ("", "a[1].png", "*.png", "list.txt", "list.csv"):
+        code, told, said = deal("check", path, f"{tmp_path}/{source}")
+        assert code == 0, said
+        assert "mean entropy" in told
+
+
 def test_the_command_refuses_what_it_cannot_do(deal: Deal, tmp_path: Path) -> None:
     path = save_model(tmp_path / "m.onnx", props=FULL)
     assert deal("check", path, "--picture", tmp_path / "p.png")[0] == 2

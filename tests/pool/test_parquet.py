@@ -78,6 +78,35 @@ def test_other_columns_describe_the_images_as_in_a_manifest(tmp_path: Path) -> N
     assert any("no attributes: boxes" in note for note in pool.notes())
 
 
+@pytest.mark.parametrize("name", ["image.jpg", "image.bytes", "a.b.c"])
+def test_a_column_may_have_dots_in_its_name(tmp_path: Path, name: str) -> None:
+    for kind, values in (("plain", BYTES), ("struct", STRUCTS)):
+        path = table(tmp_path / f"{kind}.parquet", {name: values, "id": list(map(str, range(50)))})
+        assert [item.locator.read() for item in items(path)] == BYTES
+        assert {item.id for item in items(path)} == set(map(str, range(50)))
+
+
+def test_bytes_of_every_kind_are_images(tmp_path: Path) -> None:
+    equal = [data.ljust(max(map(len, BYTES)), b"\0") for data in BYTES]
+    for number, (values, expected) in enumerate(
+        (
+            (pa.array(BYTES, pa.binary()).dictionary_encode(), BYTES),
+            (pa.array(BYTES, pa.binary_view()), BYTES),
+            (pa.array(equal, pa.binary(len(equal[0]))), equal),
+        )
+    ):
+        path = table(tmp_path / f"{number}.parquet", {"picture": values})
+        assert [item.locator.read() for item in items(path)] == expected
+
+
+def test_bytes_that_are_no_path_are_not_shown_whole(tmp_path: Path) -> None:
+    path = table(tmp_path / "list.parquet", {"uri": [b"a\0" * 10_000]})
+    with pytest.raises(PoolError) as caught:
+        list(Pool(path))
+    assert "not a path" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
 def test_ids_that_stand_in_two_files_are_refused(tmp_path: Path) -> None:
     for name in ("1.parquet", "2.parquet"):
         table(tmp_path / name, {"image": STRUCTS[:1], "id": ["same"]})

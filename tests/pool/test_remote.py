@@ -18,7 +18,7 @@ from deal.errors import ItemError, PoolError
 from deal.pool import remote
 from deal.pool.inside import Reading
 from deal.pool.listing import Pool
-from deal.pool.locator import read_file, read_uri
+from deal.pool.locator import locate, read_file, read_uri
 from deal.pool.remote import RemoteObject
 from deal.types import FailedItem, PoolItem
 from tests.helpers.stores import NUMBERS, Between, Bucket, s3_server, serving
@@ -86,11 +86,14 @@ def test_what_lies_below_a_prefix_is_listed_and_read(bucket: Bucket) -> None:
 
 
 def test_notes_tell_what_was_passed_over(bucket: Bucket) -> None:
-    for key in ("1.jpg", ".h/2.jpg", "3.gif"):
+    for key in ("1.jpg", ".h/2.jpg", "3.gif", "4.tar"):
         bucket.put(key, b"x")
     pool = Pool(f"s3://{bucket.name}", reading=Reading(endpoint_url=bucket.endpoint))
     assert [entry.id for entry in pool] == ["1.jpg"]
-    assert pool.notes() == ["passed over: 1 .gif, 1 hidden name"]
+    (note,) = pool.notes()
+    assert "1 .gif" in note
+    assert "1 .tar" in note
+    assert "1 hidden name" in note
 
 
 def test_globs_and_single_objects(bucket: Bucket) -> None:
@@ -260,6 +263,21 @@ def test_web_addresses_are_read_with_their_query(
     bucket.delete("a b.jpg")
     with pytest.raises(ItemError, match=r"^404: "):
         read_uri(address)
+
+
+@pytest.mark.parametrize("code", [403, 405, 501])
+def test_a_web_server_that_refuses_head_is_asked_by_get(
+    bucket: Bucket, between: Between, code: int
+) -> None:
+    """An address that is signed for GET gives 403 to HEAD."""
+    bucket.put("a.jpg", b"content")
+    between.refuse = lambda method, path, count: code if method == "HEAD" else None
+    found = locate(f"{between.address}/{bucket.name}/a.jpg")
+    assert found.version().startswith("7-")
+    assert found.read() == b"content"
+    between.refuse = lambda method, path, count: 403
+    with pytest.raises(ItemError, match=r"^403: "):
+        found.version()
 
 
 def test_without_obstore_the_error_says_what_to_install(

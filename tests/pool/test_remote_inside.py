@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deal.errors import ItemError
+from deal.errors import ItemError, PoolError
 from deal.machine.meter import Meter
 from deal.pool.fetch import Fetcher
 from deal.pool.inside import Reading
@@ -94,6 +94,20 @@ def test_ids_of_files_in_braces_are_those_of_files_on_this_machine(
         near = list(Pool(tmp_path / "t" / names))
         assert [item.id for item in far] == [item.id for item in near if isinstance(item, PoolItem)]
         assert [item.locator.read() for item in far] == [b"one"] * 2
+
+
+def test_an_empty_member_costs_no_request(bucket: Bucket, between: Between) -> None:
+    bucket.put("a.tar", archive({"1.png": b"", "2.png": b"two"}))
+    first, second = items(f"s3://{bucket.name}/a.tar", between.address)
+    before = len(between.seen)
+    assert first.locator.read() == b""
+    assert len(between.seen) == before
+    assert second.locator.read() == b"two"
+
+
+def test_a_packed_archive_in_a_store_is_refused_with_the_remedy(bucket: Bucket) -> None:
+    with pytest.raises(PoolError, match="gunzip"):
+        items(f"s3://{bucket.name}/a.tar.gz", bucket.endpoint)
 
 
 def test_an_archive_that_changes_under_way_is_told(bucket: Bucket) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from deal.errors import PoolError
 from deal.pool.listing import Pool
 from deal.pool.locator import read_file, read_uri
+from deal.pool.saving import write_manifest
 from deal.types import FailedItem, PoolItem
 from tests.helpers.pools import ids
 
@@ -127,6 +128,25 @@ def test_a_json_beside_an_image_describes_it(tmp_path: Path) -> None:
     assert any("1 .json files" in note for note in pool.notes())
 
 
+@pytest.mark.parametrize(
+    "said", [{"ID": 5}, {"URI": "q"}, {"timestamp_ns": "1.5"}, {"Sequence": "a", "sequence": "b"}]
+)
+def test_a_saved_manifest_leaves_out_what_it_would_take_for_a_column_of_its_own(
+    tmp_path: Path, said: dict[str, object]
+) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as file:
+        add(file, "1.jpg")
+        add(file, "1.json", json.dumps({"weather": "rain", **said}).encode())
+    (item,) = pool = Pool(tmp_path / "s.tar")
+    assert isinstance(item, PoolItem)
+    (note,) = write_manifest(str(tmp_path / "s.jsonl"), pool)
+    assert f"left out {next(iter(said))!r}" in note
+    (again,) = Pool(tmp_path / "s.jsonl")
+    assert isinstance(again, PoolItem)
+    assert (again.id, again.uri, again.source_version) == (item.id, item.uri, item.source_version)
+    assert (again.sequence, again.attributes) == (item.sequence, {"weather": "rain"})
+
+
 def test_hostile_members_are_rows_with_reasons(tmp_path: Path) -> None:
     path = tmp_path / "s.tar"
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as file:
@@ -149,6 +169,13 @@ def test_hostile_members_are_rows_with_reasons(tmp_path: Path) -> None:
     texts = "\n".join(failed.values())
     for word in ("leaves the archive", "is absolute", "symbolic", "hard link", "regular file"):
         assert word in texts
+
+
+def test_a_folder_may_be_called_as_an_image_is(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        add(file, "scan.png", b"", type=tarfile.DIRTYPE)
+        add(file, "scan.png/1.png", b"1")
+    assert list(listed(tmp_path / "a.tar")) == ["a.tar/scan.png/1.png"]
 
 
 def test_a_sparse_member_is_told_from_a_whole_one(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deal.errors import ResultsError
@@ -68,6 +70,23 @@ def test_a_run_over_another_shard_leaves_the_rows_of_others(tmp_path: Path) -> N
     index = next(index for index in (0, 1) if not Shard(index, 2).contains("b"))
     open_output(out, shard=Shard(index, 2)).close()
     assert stored(out)["b"] == ("ok", "v1")
+
+
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    """As of a manifest that gives an id twice, in rows of two shards."""
+    out = tmp_path / "out"
+    two_hosts(out)
+    part = out / "images" / "part-0-of-1-000007.parquet"
+    table = pq.read_table(part)
+    place = table.schema.get_field_index("uri")
+    for uris in (["elsewhere/b", "c"], ["b", "c"]):
+        column = pa.array(uris, table.schema.field("uri").type)
+        pq.write_table(table.set_column(place, table.schema.field("uri"), column), part)
+        if uris[0] == "b":  # changed between the two hosts' runs
+            assert len(read_results(out, ["id"])) == 3
+        else:
+            with pytest.raises(ResultsError, match="'b' stands for two images"):
+                read_results(out, ["id"])
 
 
 def test_one_folder_under_two_names_is_refused(tmp_path: Path) -> None:
