@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from deal.errors import ItemError
 from deal.pool.formats import CONTAINER_SUFFIXES
@@ -46,6 +47,6 @@ def _is_pool(name: str) -> bool:
     """Whether a source is more than an image, or a place in a file, whatever its ending."""
     if is_remote(name) or name.lower().endswith((*CONTAINER_SUFFIXES, *MANIFEST_SUFFIXES)):
         return True
-    if re.search(r"[*?[{]", name) and not os.path.isfile(name):
-        return not os.path.isfile(name.rpartition("#")[0])
-    return os.path.isdir(name)
+    if re.search(r"[*?[{]", name) and not Path(name).is_file():
+        return not Path(name.rpartition("#")[0]).is_file()
+    return Path(name).is_dir()
