@@ -26,11 +26,10 @@ from deal.pool.mcap_messages import (
     COMPRESSED,
     FOREIGN,
     VIDEO,
+    ImageMessages,
     Topic,
     decoded,
     header_of,
-    image_messages,
-    list_topics,
     require_mcap,
     why,
 )
@@ -90,6 +89,8 @@ class _Index:
         before it.
     videos : dict
         Topics of compressed video → which of their messages are keyframes.
+    found : list of Topic
+        All topics of the file, also of no images, so far as it was read.
     problem : str or None
         Why the file was not read to its end.
     """
@@ -103,6 +104,7 @@ class _Index:
     count: array[int] = field(default_factory=lambda: array("q"))
     frames: list[str] = field(default_factory=list)
     videos: dict[str, array[int]] = field(default_factory=dict)
+    found: list[Topic] = field(default_factory=list)
     problem: str | None = None
 
     def places(self, topic: int) -> array[int]:
@@ -157,12 +159,10 @@ def list_mcap(
     try:
         parent = Parent.of(path, endpoint)
         index = _index(parent)
-        topics = list_topics(path, endpoint) if index.problem is None else _known(index)
-    except (ItemError, PoolError) as error:
-        text = error.message if isinstance(error, ItemError) else str(error)
-        yield _failed(Parent(path, ""), shown, text)
+    except ItemError as error:
+        yield _failed(Parent(path, ""), shown, error.message)
         return
-    chosen = _chosen(shown, topics, wanted, say)
+    chosen = _chosen(shown, index, wanted, say)
     frames = index.wanted(every)
     for name, keys in index.videos.items():
         lost = keys[0] if keys else len(index.places(index.topics.index(name)))
@@ -223,22 +223,19 @@ def _failed(parent: Parent, shown: str, reason: str) -> FailedItem:
     return FailedItem(item, "io", reason)
 
 
-def _known(index: _Index) -> list[Topic]:
-    return [Topic(name, "", None, None) for name in index.topics]
-
-
 def _chosen(
-    shown: str, topics: list[Topic], wanted: Sequence[str], say: Callable[[str], None]
+    shown: str, index: _Index, wanted: Sequence[str], say: Callable[[str], None]
 ) -> set[str]:
-    images = {topic.name for topic in topics if topic.problem is None}
+    """Names of the topics to read; PoolError."""
+    images = {topic.name for topic in index.found if topic.problem is None}
     listed = ", ".join(sorted(images)) or "none"
     if not wanted:
-        for topic in topics:
+        for topic in index.found:
             if topic.schema in FOREIGN:
                 say(f"{shown}: {topic.name} is left out: {topic.problem}")
         return images
     for name in wanted:
-        other = next((topic for topic in topics if topic.name == name), None)
+        other = next((topic for topic in index.found if topic.name == name), None)
         if name not in images:
             what = "is not there" if other is None else f"holds no images: {other.problem}"
             raise PoolError(f"{shown!r}: the topic {name!r} {what}; topics of images: {listed}")
@@ -249,33 +246,13 @@ def _chosen(
 def _index(parent: Parent) -> _Index:
     """Read the stamps of all images; ItemError (``io``) if the file is no MCAP."""
     index = _Index()
-    topics: dict[str, int] = {}
-    frames: dict[str, int] = {}
-    times: dict[tuple[int, int], int] = {}
-    counts: dict[int, int] = {}
     try:
         with parent.open() as file:
-            for schema, channel, message in image_messages(file):
-                topic = topics.setdefault(channel.topic, len(topics))
-                if topic == len(index.topics):
-                    index.topics.append(channel.topic)
-                seconds, frame = header_of(schema, message)
-                frame_index = frames.setdefault(frame, len(frames))
-                if frame_index == len(index.frames):
-                    index.frames.append(frame)
-                key = (topic, message.log_time)
-                times[key] = times.get(key, -1) + 1
-                index.count.append(counts.get(topic, 0))
-                counts[topic] = index.count[-1] + 1
-                if schema.name in VIDEO:
-                    keys = index.videos.setdefault(channel.topic, array("q"))
-                    if _is_keyframe(schema, message):
-                        keys.append(index.count[-1])
-                index.topic.append(topic)
-                index.time.append(message.log_time)
-                index.repeat.append(times[key])
-                index.stamp.append(seconds or message.log_time)
-                index.frame.append(frame_index)
+            messages = ImageMessages(file)
+            try:
+                _add(index, messages)
+            finally:
+                index.found = messages.topics()
     except OSError as error:
         raise ItemError("io", f"cannot read the file: {error.strerror}") from error
     except Exception as error:  # damaged files make the libraries raise almost anything
@@ -288,6 +265,34 @@ def _index(parent: Parent) -> _Index:
     return index
 
 
+def _add(index: _Index, messages: ImageMessages) -> None:
+    topics: dict[str, int] = {}
+    frames: dict[str, int] = {}
+    times: dict[tuple[int, int], int] = {}
+    counts: dict[int, int] = {}
+    for schema, channel, message in messages:
+        topic = topics.setdefault(channel.topic, len(topics))
+        if topic == len(index.topics):
+            index.topics.append(channel.topic)
+        seconds, frame = header_of(schema, message)
+        frame_index = frames.setdefault(frame, len(frames))
+        if frame_index == len(index.frames):
+            index.frames.append(frame)
+        key = (topic, message.log_time)
+        times[key] = times.get(key, -1) + 1
+        index.count.append(counts.get(topic, 0))
+        counts[topic] = index.count[-1] + 1
+        if schema.name in VIDEO:
+            keys = index.videos.setdefault(channel.topic, array("q"))
+            if _is_keyframe(schema, message):
+                keys.append(index.count[-1])
+        index.topic.append(topic)
+        index.time.append(message.log_time)
+        index.repeat.append(times[key])
+        index.stamp.append(seconds or message.log_time)
+        index.frame.append(frame_index)
+
+
 class _Cursor:
     """Reads messages in their order; one that is far is looked up by its time."""
 
@@ -297,7 +302,7 @@ class _Cursor:
         weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         self._next = 0
-        self._messages = image_messages(self._file)
+        self._messages = ImageMessages(self._file)
 
     def at(self, place: int) -> tuple[Any, Any]:
         """Schema and message; ItemError (``io``)."""
@@ -320,7 +325,7 @@ class _Cursor:
         else:
             time, topic = index.time[place], index.topics[index.topic[place]]
             self._file.seek(0)
-            self._messages = image_messages(self._file, start_time=time)
+            self._messages = ImageMessages(self._file, start_time=time)
             same = (
                 (schema, message)
                 for schema, channel, message in self._messages

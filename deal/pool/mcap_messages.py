@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -18,10 +19,10 @@ __all__ = [
     "COMPRESSED",
     "FOREIGN",
     "VIDEO",
+    "ImageMessages",
     "Topic",
     "decoded",
     "header_of",
-    "image_messages",
     "list_topics",
     "require_mcap",
     "why",
@@ -69,27 +70,16 @@ def list_topics(path: str, endpoint: str | None = None) -> list[Topic]:
     require_mcap()
     try:
         with Parent.of(path, endpoint).open() as file:
-            return sorted(_topics(file))
+            messages = ImageMessages(file)
+            if not messages.has_summary:
+                deque(messages, maxlen=0)
+            return messages.topics()
     except ItemError as error:
         raise PoolError(f"{path_to_id(path)!r}: {error.message}") from error
     except Exception as error:  # damaged files make the library raise almost anything
         raise PoolError(
             f"{path_to_id(path)!r} is not a readable MCAP file: {why(error)}"
         ) from error
-
-
-def _topics(file: Any) -> Iterator[Topic]:
-    from mcap.reader import make_reader
-
-    summary = make_reader(file).get_summary()
-    if summary is None:
-        raise ValueError("it has no summary; mcap recover makes one")
-    counts = {} if summary.statistics is None else summary.statistics.channel_message_counts
-    for channel in summary.channels.values():
-        schema = summary.schemas.get(channel.schema_id)
-        name = "" if schema is None else schema.name
-        encoding = "" if schema is None else schema.encoding
-        yield Topic(channel.topic, name, counts.get(channel.id), _problem(channel, name, encoding))
 
 
 def _problem(channel: Any, schema: str, encoding: str) -> str | None:
@@ -110,49 +100,114 @@ def _problem(channel: Any, schema: str, encoding: str) -> str | None:
     return None
 
 
-def image_messages(
-    file: Any, start_time: int | None = None, topic: str | None = None
-) -> Iterator[tuple[Any, Any, Any]]:
-    """(schema, channel, message) of all image topics, or of one; by log time if there is an index.
+class ImageMessages(Iterator[tuple[Any, Any, Any]]):
+    """(schema, channel, message) of all image topics of an open log, or of one.
 
-    Without an index all messages come, from the first on, in the order of the file.
+    Parameters
+    ----------
+    file : binary file
+    start_time : int, optional
+        Messages of an earlier log time are left out, if there is an index.
+    topic : str, optional
+
+    Attributes
+    ----------
+    by_time : bool
+        Whether messages come by log time, through the index of the file. Otherwise all come, from
+        the first on, in the order of the file.
+    has_summary : bool
+        Whether a summary names all channels and their schemas, which the format leaves open.
     """
-    from mcap.reader import NonSeekingReader, make_reader
 
-    reader = make_reader(file, validate_crcs=True)
-    summary = _summary(reader)
-    if summary is None or not summary.chunk_indexes:
-        file.seek(0)
-        stream = NonSeekingReader(file, validate_crcs=True).iter_messages(log_time_order=False)
-    else:
-        schemas = summary.schemas
-        topics = [
-            channel.topic
-            for channel in summary.channels.values()
-            if channel.schema_id in schemas
-            and topic in (None, channel.topic)
-            and _problem(channel, *_kind(schemas[channel.schema_id])) is None
-        ]
-        if not topics:
-            return
-        stream = reader.iter_messages(topics, starting_at=start_time)
-    for schema, channel, message in stream:
-        if topic not in (None, channel.topic):
-            continue
-        if schema is not None and _problem(channel, *_kind(schema)) is None:
-            yield schema, channel, message
+    def __init__(self, file: Any, start_time: int | None = None, topic: str | None = None) -> None:
+        from mcap.reader import make_reader
 
+        self._file, self._topic = file, topic
+        self._reader = make_reader(file, validate_crcs=True)
+        summary = _summary(self._reader)
+        self.has_summary = summary is not None
+        self.by_time = summary is not None and bool(summary.chunk_indexes)
+        self._channels: dict[int, Any] = {}
+        self._schemas: dict[int, Any] = {}
+        self._counts: Mapping[int, int] = {}
+        if summary is not None:
+            self._channels, self._schemas = summary.channels, summary.schemas
+            if summary.statistics is not None:
+                self._counts = summary.statistics.channel_message_counts
+        self._messages = self._in_time_order(start_time) if self.by_time else self._in_file_order()
 
-def _kind(schema: Any) -> tuple[str, str]:
-    return schema.name, schema.encoding
+    def __next__(self) -> tuple[Any, Any, Any]:
+        return next(self._messages)
+
+    def topics(self) -> list[Topic]:
+        """All topics, by name; without a summary those that were read so far."""
+        found = []
+        for channel in self._channels.values():
+            # The format: an empty map does not tell.
+            count = self._counts.get(channel.id, 0) if self._counts else None
+            schema, encoding = self._kind(channel)
+            found.append(Topic(channel.topic, schema, count, _problem(channel, schema, encoding)))
+        return sorted(found, key=lambda topic: (topic.name, topic.schema))
+
+    def _kind(self, channel: Any) -> tuple[str, str]:
+        """Name and encoding of the schema of a channel; empty where it has none."""
+        schema = self._schemas.get(channel.schema_id)
+        return ("", "") if schema is None else (schema.name, schema.encoding)
+
+    def _is_wanted(self, channel: Any) -> bool:
+        wanted = self._topic in (None, channel.topic)
+        return wanted and _problem(channel, *self._kind(channel)) is None
+
+    def _in_time_order(self, start_time: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        topics = {one.topic for one in self._channels.values() if self._is_wanted(one)}
+        if topics:
+            for schema, channel, message in self._reader.iter_messages(
+                topics, starting_at=start_time
+            ):
+                if self._is_wanted(channel):
+                    yield schema, channel, message
+
+    def _in_file_order(self) -> Iterator[tuple[Any, Any, Any]]:
+        from mcap.records import Channel, Message, Schema
+        from mcap.stream_reader import StreamReader
+
+        counts: Counter[int] = Counter()
+        if not self.has_summary:
+            self._counts = counts
+        self._file.seek(0)
+        for record in StreamReader(self._file, validate_crcs=True).records:
+            if isinstance(record, Schema):
+                self._schemas[record.id] = record
+            elif isinstance(record, Channel):
+                if record.schema_id and record.schema_id not in self._schemas:
+                    raise ValueError(f"no schema has the id {record.schema_id}")
+                self._channels[record.id] = record
+            elif isinstance(record, Message):
+                channel = self._channels.get(record.channel_id)
+                if channel is None:
+                    raise ValueError(f"no channel has the id {record.channel_id}")
+                counts[channel.id] += 1
+                if self._is_wanted(channel):
+                    yield self._schemas[channel.schema_id], channel, record
 
 
 def _summary(reader: Any) -> Any:
-    """The summary of a file; None where it was cut off."""
+    """The summary of a file; None where it was cut off or leaves out channels or schemas."""
     try:
-        return reader.get_summary()
+        summary = reader.get_summary()
     except Exception:  # damaged files make the library raise almost anything
         return None
+    return summary if summary is not None and _names_all(summary) else None
+
+
+def _names_all(summary: Any) -> bool:
+    """Whether a summary holds all channels that it speaks of, and their schemas."""
+    used = {one for index in summary.chunk_indexes for one in index.message_index_offsets}
+    if summary.statistics is not None:
+        used.update(summary.statistics.channel_message_counts)
+    channels = summary.channels
+    schemas = {channel.schema_id for channel in channels.values()} - {0}
+    return bool(channels) and used <= channels.keys() and schemas <= summary.schemas.keys()
 
 
 def why(error: BaseException) -> str:

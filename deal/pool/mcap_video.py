@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any
 
 from deal.errors import ItemError
-from deal.pool.mcap_messages import decoded, image_messages, why
+from deal.pool.mcap_messages import ImageMessages, decoded, why
 from deal.pool.video import require_av
 
 __all__ = ["VideoTopic", "is_keyframe"]
@@ -104,7 +104,7 @@ class VideoTopic:
         self._codec = None
         self._file.seek(0)
         time = self._times[key]
-        stream = image_messages(self._file, start_time=time, topic=self._topic)
+        stream = ImageMessages(self._file, start_time=time, topic=self._topic)
         first = next(stream)
         # A log without an index is read from its beginning.
         skipped = key if first[2].log_time < time else key - bisect_left(self._times, time)

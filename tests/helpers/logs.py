@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COMPRESSED", "IMAGE", "Foxglove", "Log", "writing_foxglove", "writing_log"]
+__all__ = [
+    "COMPRESSED",
+    "IMAGE",
+    "Foxglove",
+    "Log",
+    "rewrite_log",
+    "writing_foxglove",
+    "writing_log",
+]
 
 _HEADER = """
 ================================================================================
@@ -69,6 +77,34 @@ def writing_foxglove(path: Path, **options: Any) -> Iterator[Foxglove]:
 
     with path.open("wb") as file, Writer(file, **options) as writer:
         yield Foxglove(writer)
+
+
+def rewrite_log(path: Path, later: Callable[[int], int] = int, **options: Any) -> Path:
+    """Write a log anew, as the library's plain writer does with ``options``.
+
+    ``later`` makes a log time of another one.
+    """
+    from mcap.reader import make_reader
+    from mcap.writer import Writer
+
+    with path.open("rb") as file:
+        messages = list(make_reader(file).iter_messages())
+    writer = Writer(str(path), **options)
+    writer.start()
+    schemas: dict[int, int] = {}
+    channels: dict[int, int] = {}
+    for schema, channel, message in messages:
+        assert schema is not None
+        if schema.id not in schemas:
+            schemas[schema.id] = writer.register_schema(schema.name, schema.encoding, schema.data)
+        if channel.id not in channels:
+            channels[channel.id] = writer.register_channel(
+                channel.topic, channel.message_encoding, schemas[schema.id]
+            )
+        time = later(message.log_time)
+        writer.add_message(channels[channel.id], time, message.data, message.publish_time)
+    writer.finish()
+    return path
 
 
 class Foxglove:
