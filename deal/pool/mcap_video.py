@@ -11,7 +11,7 @@ import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from deal.errors import ItemError
@@ -105,10 +105,8 @@ class VideoTopic:
         self._file.seek(0)
         time = self._times[key]
         stream = ImageMessages(self._file, start_time=time, topic=self._topic)
-        first = next(stream)
-        # A log without an index is read from its beginning.
-        skipped = key if first[2].log_time < time else key - bisect_left(self._times, time)
-        self._messages = islice(chain([first], stream), skipped, None)
+        skipped = key - bisect_left(self._times, time) if stream.by_time else key
+        self._messages = islice(stream, skipped, None)
         self._next = key
 
     def _decoder(self, name: str) -> Any:

@@ -19,7 +19,7 @@ from deal.pool.locator import locate
 from deal.pool.mcap_video import is_keyframe
 from deal.types import Decoded, PoolItem
 from tests.helpers.images import encode
-from tests.helpers.logs import writing_foxglove, writing_log
+from tests.helpers.logs import rewrite_log, writing_foxglove, writing_log
 
 av = pytest.importorskip("av")
 pytest.importorskip("mcap_protobuf")
@@ -104,6 +104,23 @@ def test_every_frame_is_that_of_the_film_in_any_order(
         assert (shown(items[place]) == pictures[place]).all()
     again = locate(items[6].uri, items[6].source_version)
     assert (again.read().image == pictures[6]).all()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("options", [{"use_chunking": False}, {"repeat_channels": False}])
+def test_without_an_index_frames_are_right_though_the_clock_was_set_back(
+    tmp_path: Path, options: dict[str, bool]
+) -> None:
+    pictures, packets = film()
+    write_protobuf(tmp_path / "t.mcap", packets)
+
+    def first_is_late(time: int) -> int:
+        return time + 10**10 if time < T0 + STEP else time
+
+    rewrite_log(tmp_path / "t.mcap", first_is_late, **options)
+    items = listed(tmp_path / "t.mcap", "1f")
+    assert [item.timestamp_ns for item in items] == [T0 + i * STEP for i in range(COUNT)]
+    for place in (9, 4, 0, 1, 7, 3, 2, 8):
+        assert (shown(items[place]) == pictures[place]).all()
 
 
 def test_frames_are_taken_at_an_interval_or_at_keyframes(tmp_path: Path) -> None:
