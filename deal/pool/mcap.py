@@ -172,6 +172,7 @@ def list_mcap(
                 "which are left out"
             )
     ids: dict[str, int] = {}
+    listed = 0
     for place in range(len(index.time)):
         topic = index.topics[index.topic[place]]
         if topic not in chosen:
@@ -191,8 +192,9 @@ def list_mcap(
             camera=index.frames[index.frame[place]] or topic,
             timestamp_ns=index.stamp[place],
         )
+        listed += 1
     if index.problem is not None:
-        yield _failed(parent, shown, index.problem)
+        yield _failed(parent, shown, f"{index.problem}; {listed} images are read")
 
 
 def locate_in_mcap(path: str, endpoint: str | None = None) -> LogMessage | None:
@@ -236,7 +238,12 @@ def _chosen(
         return images
     for name in wanted:
         other = next((topic for topic in index.found if topic.name == name), None)
-        if name not in images:
+        if other is None and index.problem is not None:
+            say(
+                f"{shown}: the log is cut or damaged before any message of {name}; "
+                f"topics of images: {listed}"
+            )
+        elif name not in images:
             what = "is not there" if other is None else f"holds no images: {other.problem}"
             raise PoolError(f"{shown!r}: the topic {name!r} {what}; topics of images: {listed}")
     return set(wanted)
@@ -259,9 +266,7 @@ def _index(parent: Parent) -> _Index:
         if not index.time:
             reason = f"not an MCAP file, or damaged from its beginning: {why(error)}"
             raise ItemError("io", reason) from error
-        index.problem = (
-            f"the log is cut or damaged: {why(error)}; {len(index.time)} images are read"
-        )
+        index.problem = f"the log is cut or damaged: {why(error)}"
     return index
 
 

@@ -212,6 +212,28 @@ def test_a_log_that_was_cut_gives_what_is_whole_and_tells(tmp_path: Path) -> Non
     assert read_uri(found[3].uri) == jpeg(3)
 
 
+def test_a_log_that_was_cut_before_a_topic_begins_does_not_end_the_run(tmp_path: Path) -> None:
+    for name in ("1.mcap", "2.mcap"):
+        with writing_log(tmp_path / name, chunk_size=5000) as log:
+            for i in range(16):
+                log.compressed((FRONT, REAR)[i // 8], jpeg(i), T0 + i)
+    data = (tmp_path / "2.mcap").read_bytes()
+    (tmp_path / "2.mcap").write_bytes(data[: len(data) // 3])
+    pool = Pool(f"{tmp_path}/*.mcap", reading=Reading(topic=(REAR,)))
+    *found, last = pool
+    assert [item.id for item in found if isinstance(item, PoolItem)] == [
+        f"1.mcap#{REAR}@{T0 + i}" for i in range(8, 16)
+    ]
+    assert isinstance(last, FailedItem)
+    assert last.item.id == "2.mcap#"
+    assert last.error.endswith("; 0 images are read")
+    (note,) = pool.notes()
+    assert f"2.mcap: the log is cut or damaged before any message of {REAR}" in note
+    *_, last = Pool(tmp_path / "2.mcap", reading=Reading(topic=(FRONT,)))
+    assert isinstance(last, FailedItem)
+    assert not last.error.endswith("; 0 images are read")
+
+
 def test_damage_in_a_chunk_is_noticed_by_its_checksum(tmp_path: Path) -> None:
     path = trip(tmp_path / "trip.mcap", 20, compression=CompressionType.NONE)
     data = bytearray(path.read_bytes())
