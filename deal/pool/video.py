@@ -225,7 +225,9 @@ def _shortfall(container: Any, stream: Any, count: int, times: array[int]) -> st
         return f"the file is cut: it holds {count} of {stream.frames} frames"
     if stream.frames == 0 and container.duration and times:
         held = float(times[-1] * stream.time_base)
-        told = (container.duration + (container.start_time or 0)) / 1e6
+        # FFmpeg counts the duration from the first frame, but that of Matroska from 0.
+        begins = 0 if "matroska" in container.format.name else container.start_time or 0
+        told = (container.duration + begins) / 1e6
         if held < told - max(1.0, 0.01 * told):
             return f"the file is cut: it holds {held:.1f} of {told:.1f} seconds"
     return None

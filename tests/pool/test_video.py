@@ -209,6 +209,21 @@ def test_a_film_that_was_cut_gives_its_frames_and_a_row_that_tells(tmp_path: Pat
     assert only.error_code == "decode"
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
+def test_matroska_that_begins_late_is_whole_until_it_is_cut(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    times = [60_000 + 40 * index for index in range(100)]  # as `ffmpeg -f segment` writes it
+    options = {"g": "10", "deadline": "realtime", "cpu-used": "8"} if "vp9" in codec else {}
+    path = film(tmp_path / name, 100, codec=codec, options=options, times=times)
+    assert [time_of(item) for item in items(path, "1s")] == [60, 61, 62, 63]
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    *_, last = list(Pool(path))
+    assert isinstance(last, FailedItem)
+    assert "of 64.0 seconds" in last.error
+
+
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 99])
 def test_what_is_no_video_is_a_row_beside_others(tmp_path: Path, content: bytes) -> None:
     film(tmp_path / "a.mp4", 5)
