@@ -10,6 +10,7 @@ from typing import Literal
 
 from deal.annotation import coco, cvat, label_studio
 from deal.annotation.folder import Folder
+from deal.annotation.images import name_of
 from deal.annotation.labels import tool_colours, tool_names
 from deal.annotation.picks import by_image, find_images, read_picks, with_outlines, with_scores
 from deal.annotation.pictures import Maker
@@ -30,12 +31,13 @@ from deal.annotation.record import Picture
 from deal.annotation.scripts import SCRIPTS
 from deal.errors import OutputError
 from deal.pool.decode import MAX_PIXELS
+from deal.pool.ids import id_to_path
 from deal.pool.remote_path import place
 from deal.pool.schemes import refuse_scheme
 
 __all__ = ["Annotation", "annotate"]
 
-_BLANK = frozenset(" \t\n")
+_SPLIT = frozenset(" \t*?[")  # what a shell splits or expands
 
 
 @dataclass(frozen=True)
@@ -221,10 +223,23 @@ def _notes(options: Options, written: Sequence[Line], turned: int) -> Iterator[s
             f"{turned} images are turned by EXIF, which some tools ignore: the labels are of "
             "upright images (--images copy writes those)"
         )
-    if options.to == "cvat" and any(not _BLANK.isdisjoint(line.file) for line in written):
-        yield "images.txt holds names with blanks, which a shell splits: quote them"
+    if not options.on_web and any(name_of(line.id) != id_to_path(line.id) for line in written):
+        yield "no tool opens images whose names are not UTF-8: use --images copy or link for them"
+    if options.to == "cvat":
+        yield from _hard_names([line.file for line in written])
     if options.to == "cvat" and options.image_url is not None and not options.on_web:
         yield "CVAT needs its manifest.jsonl beside the images in the bucket"
+
+
+def _hard_names(names: Sequence[str]) -> Iterator[str]:
+    """What to do about names that ``$(cat images.txt)`` does not give as they are."""
+    if any("\n" in name for name in names):
+        yield "images.txt cannot hold names with line breaks: use --images copy or link"
+    if any(name.startswith("-") or not _SPLIT.isdisjoint(name) for name in names):
+        yield (
+            "images.txt holds names that a shell splits or takes for options: in bash, run "
+            'mapfile -t names < images.txt and write -- "${names[@]}" for $(cat images.txt)'
+        )
 
 
 def _describe(folder: Folder, options: Options, legend: _Legend, lines: Sequence[Line]) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "address",
     "decoded_image",
     "file_of",
+    "name_of",
     "png",
     "read_image",
     "safe_name",
@@ -44,6 +45,7 @@ BROWSER = frozenset({".jpg", ".png", ".webp", ".bmp"})
 EVERY = BROWSER | {".tif"}
 """What Pillow reads without another package."""
 
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST = 80  # characters of an id in a name: what is before them is the folder, as a rule
 _PLAIN = frozenset({"RGB", "L", "P", "1", "RGBA", "LA"})
@@ -107,6 +109,15 @@ def file_of(uri: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def name_of(item_id: str) -> str:
+    """The name of an image, without the escapes of its id.
+
+    One that is not UTF-8 keeps them, since no document of a tool can hold it.
+    """
+    name = id_to_path(item_id)
+    return item_id if _NOT_UTF8.search(name) else name
+
+
 def decoded_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ReadImage:
     """Decode the content of an image file; raises ItemError."""
     decoded = decode_bytes(data, max_pixels=max_pixels)
@@ -135,11 +146,11 @@ def safe_name(item_id: str) -> str:
 def address(prefix: str, item_id: str) -> str:
     """Where an image lies below a prefix, ``s3://…`` or ``https://…``, which has its id as path.
 
-    Web addresses are percent-encoded; names in buckets are taken as they are.
+    Web addresses are percent-encoded; names in buckets stand as they are.
     """
     prefix = prefix.rstrip("/")
     if prefix.startswith(RAW_KEYS):
-        return f"{prefix}/{item_id}"
+        return f"{prefix}/{name_of(item_id)}"
     return f"{prefix}/{quote(os.fsencode(id_to_path(item_id)))}"
 
 

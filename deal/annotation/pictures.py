@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deal.annotation.folder import Folder
-from deal.annotation.images import ReadImage, address, file_of, png, read_image, safe_name
+from deal.annotation.images import (
+    ReadImage,
+    address,
+    file_of,
+    name_of,
+    png,
+    read_image,
+    safe_name,
+)
 from deal.annotation.label_studio import local_address
 from deal.annotation.labels import LabelMap, without_small
 from deal.annotation.picks import Pick
@@ -178,7 +186,7 @@ def _named(options: Options, task: Task) -> str:
     if options.to == "fiftyone" and path is not None:
         return str(path.absolute())
     if options.to != "cvat" or options.image_url is None:
-        return task.pick.id
+        return name_of(task.pick.id)
     place = address(options.image_url, task.pick.id)
     return place if options.on_web else place.split("/", 3)[-1]  # the name within the bucket
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shlex
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -143,6 +147,58 @@ def test_images_are_named_below_a_prefix(out, tmp_path, to, prefix, expected):
         value = json.loads((tmp_path / "tasks" / "annotations.json").read_bytes())
         names = [image["file_name"] for image in value["images"]]
     assert names == [expected.format(item_id) for item_id in ids]
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "expected"),
+    [
+        ("cvat", {"images": "none"}, "K%C3%B6ln.png"),
+        ("coco", {"images": "none"}, "K%C3%B6ln.png"),
+        ("cvat", {"image_url": "s3://b/p"}, "p/K%C3%B6ln.png"),
+        ("label-studio", {"image_url": "s3://b/p"}, "s3://b/p/K%C3%B6ln.png"),
+        ("label-studio", {"image_url": "https://h/p"}, "https://h/p/K%25C3%25B6ln.png"),
+    ],
+)
+def test_images_are_named_as_their_files_are(model, tmp_path, to, options, expected):
+    (tmp_path / "pool").mkdir()
+    for name, pixels in zip((b"K%C3%B6ln.png", b"\xff.png"), scenes(2, SIZE), strict=True):
+        Image.fromarray(pixels).save(tmp_path / "pool" / os.fsdecode(name))
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out")
+    found = deal.annotate(tmp_path / "out", to=to, output=tmp_path / "t", **options)
+    assert any("not UTF-8" in note for note in found.notes) is (expected[:5] != "https")
+    if to == "label-studio":
+        tasks = json.loads((tmp_path / "t" / "tasks.json").read_bytes())
+        names = {task["data"]["image"] for task in tasks}
+    elif to == "cvat":
+        names = set((tmp_path / "t" / "images.txt").read_text().splitlines())
+    else:
+        value = json.loads((tmp_path / "t" / "annotations.json").read_bytes())
+        names = {image["file_name"] for image in value["images"]}
+    assert expected in names
+
+
+def test_names_that_a_shell_would_change_come_with_a_remedy_that_works(model, tmp_path):
+    names = {"a b.png", "-x.png", "[a-z]*.png"}
+    (tmp_path / "pool").mkdir()
+    for name, pixels in zip(sorted(names), scenes(3, SIZE), strict=True):
+        Image.fromarray(pixels).save(tmp_path / "pool" / name)
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out")
+    found = deal.annotate(tmp_path / "out", to="cvat", output=tmp_path / "t", images="none")
+    (note,) = found.notes
+    lines, given = re.findall(r"run (.*) and write (.*) for \$\(cat images.txt\)", note)[0]
+    program = "import argparse, json; p = argparse.ArgumentParser(); p.add_argument('names', "
+    program += "nargs='*'); print(json.dumps(p.parse_args().names))"
+    run = subprocess.run(
+        ["bash", "-c", f"{lines}; {shlex.join([sys.executable, '-c', program])} {given}"],
+        cwd=tmp_path / "t",
+        capture_output=True,
+        check=True,
+    )
+    assert set(json.loads(run.stdout)) == names
+    (tmp_path / "pool" / "a b.png").rename(tmp_path / "pool" / "a\nb.png")
+    deal.score_pool(tmp_path / "pool", model=model, output=tmp_path / "out", overwrite=True)
+    found = deal.annotate(tmp_path / "out", to="cvat", output=tmp_path / "u", images="none")
+    assert found.notes[0].startswith("images.txt cannot hold names with line breaks")
 
 
 @pytest.mark.parametrize("images", ["copy", "link"])
