@@ -114,11 +114,11 @@ def collect(
     Raises
     ------
     UsageError
-        An option or the map is invalid.
+        An option or the map is invalid, or ``images`` is no folder.
     PoolError
         An export cannot be read or holds no labels, or the classes do not fit.
     OutputError
-        The folder is not empty or cannot be written.
+        The folder is not empty or cannot be written, or another process adds to it.
 
     Examples
     --------
@@ -129,6 +129,10 @@ def collect(
     if not 0 <= val <= 1:
         raise UsageError(f"val {val!r}: a share from 0 to 1 is needed")
     refuse_scheme(output, "--output", "give a folder on this machine")
+    if images is not None and not Path(images).is_dir():
+        raise UsageError(
+            f"images {os.fspath(images)!r}: there is no such folder; name the one of the images"
+        )
     sources = [exported] if isinstance(exported, (str, os.PathLike)) else list(exported)
     renamed = _class_map(class_map)
     lines, described = ([], None) if tasks is None else read_tasks(Path(tasks))
@@ -215,6 +219,8 @@ def _legend(
     further = [name for name in renamed if name not in names and name not in shown]
     meant = [*zip(shown, targets, strict=True), *((name, renamed[name]) for name in further)]
     classes = list(dict.fromkeys(target for _, target in meant if target is not None))
+    if set(before) <= set(classes):  # the labels that are there keep their numbers
+        classes = list(dict.fromkeys((*before, *classes)))
     labels = {label: 0 if target is None else classes.index(target) + 1 for label, target in meant}
     colours = described["palette"]
     added = class_colours(len(classes)).tolist()  # of classes that only people know
@@ -233,8 +239,10 @@ def _unreviewed(source: Path, tasks: str | os.PathLike[str] | None) -> Iterator[
             "folder as --tasks"
         )
     written = {known.document for known in FORMATS.values()}
-    beside = [source.parent / MARKER, source.parent.parent / MARKER]
-    if source.name in written and any(path.is_file() for path in beside):
+    folder = source.absolute().parent
+    if folder.name.startswith("batch-"):
+        folder = folder.parent
+    if source.name in written and (folder / MARKER).is_file():
         yield f"{source} is what deal annotate wrote: these labels are the model's, not people's"
 
 
@@ -243,4 +251,4 @@ def _table(problems: Iterable[Problem]) -> str:
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("kind", "name", "text"))
     writer.writerows((problem.kind, problem.name, problem.text) for problem in problems)
-    return text.getvalue()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()

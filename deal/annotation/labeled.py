@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deal.annotation.images import png, safe_name
-from deal.errors import OutputError, PoolError
+from deal.annotation.images import decoded_image, png, safe_name
+from deal.annotation.record import MOST_PIXELS
+from deal.errors import ItemError, OutputError, PoolError
 from deal.labeled.labels import CLASSES_FILE, DEFAULT_VOID, read_classes
-from deal.machine.files import replacing, write_text, writing
+from deal.machine.files import hold, replacing, write_text, writing
 from deal.machine.working import is_working, working_folder
 from deal.model.palette import class_colours
 
@@ -55,7 +56,7 @@ class LabeledFolder:
     Raises
     ------
     OutputError
-        The folder is not empty, and may not be added to.
+        The folder is not empty, and may not be added to, or another process adds to it.
     PoolError
         What was collected before cannot be read.
     """
@@ -65,7 +66,9 @@ class LabeledFolder:
         self._root = path.resolve()
         self._new: ExitStack | None = None  # of a data set that is made
         self._work = self._root
+        self._held = ExitStack()  # the lock of a data set that is added to
         self.entries: dict[str, Entry] = {}
+        self._fresh: set[str] = set()  # ids that this call has brought
         self.before: tuple[str, ...] | None = None
         self._classes: Sequence[str] = ()
         self._palette: Sequence[Sequence[int]] | None = None
@@ -93,9 +96,15 @@ class LabeledFolder:
             raise OutputError(
                 f"{self.path} already holds labels; use --add to add to them, or another --output"
             )
-        self.before = read_classes(self.path / CLASSES_FILE, least=1).names
-        self._described = self.before, None
-        self._read()
+        with ExitStack() as opened:
+            if opened.enter_context(hold(self.path, wait=False)) is None:
+                raise OutputError(
+                    f"another process adds to {self.path}: wait for it, or choose another --output"
+                )
+            self.before = read_classes(self.path / CLASSES_FILE, least=1).names
+            self._described = self.before, None
+            self._read()
+            self._held = opened.pop_all()
 
     def __enter__(self) -> LabeledFolder:
         return self
@@ -108,8 +117,9 @@ class LabeledFolder:
     ) -> None:
         """A new folder appears as a whole, or not at all; what was added to one is in its list."""
         if self._new is None:
-            if kind is not None and self._added:
-                self._list()
+            with self._held:
+                if kind is not None and self._added:
+                    self._list()
             return
         with self._new, writing(self.path):
             if kind is None and self._work != self._root:
@@ -176,6 +186,41 @@ class LabeledFolder:
                 "another --output"
             )
 
+    def holds(self, item_id: str, regions: Sequence[int] = ()) -> bool:
+        """Whether an image, or these regions of it, are labeled."""
+        entry = self.entries.get(item_id)
+        if entry is None:
+            return False
+        return not entry.regions or (bool(regions) and entry.regions.issuperset(regions))
+
+    def has_other(self, item_id: str, image: bytes) -> bool:
+        """Whether the data set has another image of this id, by the pixels.
+
+        One that cannot be read any more does not count.
+        """
+        entry = self.entries.get(item_id)
+        if entry is None:
+            return False
+        try:
+            stored = self._place(entry, "images", entry.image).read_bytes()
+            if stored == image:
+                return False
+            pixels = decoded_image(stored, max_pixels=MOST_PIXELS).pixels
+        except (OSError, ItemError):
+            return False
+        return not np.array_equal(pixels, decoded_image(image, max_pixels=MOST_PIXELS).pixels)
+
+    def take_back(self, item_id: str) -> bool:
+        """Remove an image that this call has brought; False if it was there before."""
+        if item_id not in self._fresh:
+            return False
+        self._fresh.remove(item_id)
+        entry = self.entries.pop(item_id)
+        with writing(self.path):
+            for kind, name in (("images", entry.image), ("labels", entry.label)):
+                self._place(entry, kind, name).unlink()
+        return True
+
     def put(
         self,
         item_id: str,
@@ -234,6 +279,8 @@ class LabeledFolder:
                     file.write(data)
             if known is not None and known.image != entry.image:
                 self._place(known, "images", known.image).unlink(missing_ok=True)
+        if known is None:
+            self._fresh.add(item_id)
         self.entries[item_id] = entry
         self._added = True
         return entry
@@ -301,15 +348,15 @@ class LabeledFolder:
         return "val" if _draw(item_id) < self._val * 2**64 else "train"
 
     def _balance(self) -> None:
-        """Move an image to a split that has none, so that ``deal train`` has both."""
-        entries = sorted(self.entries.values(), key=lambda entry: _draw(entry.id))
+        """Move a new image to a split that has none, so that ``deal train`` has both."""
+        fresh = sorted(self._fresh, key=_draw)
         counts = self.splits()
-        if len(entries) < 2 or not 0 < self._val < 1:
+        if len(self.entries) < 2 or not fresh or not 0 < self._val < 1:
             return
         if not counts["val"]:
-            self._move(entries[0], "val")
+            self._move(self.entries[fresh[0]], "val")
         elif not counts["train"]:
-            self._move(entries[-1], "train")
+            self._move(self.entries[fresh[-1]], "train")
 
     def _move(self, entry: Entry, split: str) -> None:
         moved = replace(entry, split=split)

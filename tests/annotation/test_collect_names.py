@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -22,11 +23,18 @@ from tests.helpers.runs import SIZE
 from tests.helpers.tool_exports import (
     box,
     document,
+    from_cvat,
     from_label_studio,
     image,
     kinds,
     labels_of,
 )
+
+
+def ids_of(folder: Path) -> set[str]:
+    with (folder / "labeled.csv").open(newline="") as file:
+        return {row["id"] for row in csv.DictReader(file)}
+
 
 FRAMES = ("a/001.jpg", "b/001.jpg", "b/002.png")
 
@@ -86,6 +94,102 @@ def test_an_image_of_another_folder_is_not_taken(frames, tmp_path):
     found = deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", images=frames)
     assert (found.count, kinds(found)) == (2, [("unreadable", "a/001.jpg")])
     assert f"no image in {frames} has this name" in found.problems[0].text
+
+
+def test_a_file_of_the_bare_name_is_not_preferred_to_one_of_the_folder(frames, tmp_path):
+    (frames / "001.jpg").write_bytes((frames / "b" / "001.jpg").read_bytes())
+    (frames / "set").mkdir()
+    (frames / "a").rename(frames / "set" / "a")
+    text = document(*(image(name, box("car", 0, 0, 9, 9)) for name in ("a/001.jpg", "b/002.png")))
+    (tmp_path / "a.xml").write_bytes(text)
+    found = deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", images=frames)
+    assert (found.count, kinds(found)) == (1, [("unreadable", "a/001.jpg")])
+    assert "2 images have this name (001.jpg, set/a/001.jpg)" in found.problems[0].text
+
+
+def test_an_image_that_two_names_would_have_is_given_to_none(frames, tmp_path):
+    names = ("a/001.jpg", "b/001.jpg", "b/002.png", "a/001.jpg")
+    for number, name in enumerate(names):
+        text = document(image(name, box("car", 0, 0, 9, 9)))
+        (tmp_path / f"{number}.xml").write_bytes(text)
+    exports = [tmp_path / f"{number}.xml" for number in range(len(names))]
+    where = {"from_": "cvat", "output": tmp_path / "l", "images": frames / "b"}
+    found = deal.collect(exports, **where)
+    assert set(kinds(found)) == {("unreadable", "a/001.jpg"), ("unreadable", "b/001.jpg")}
+    assert "name with --images a folder that has an image for each" in found.problems[0].text
+    assert (found.count, ids_of(tmp_path / "l")) == (1, {"b/002.png"})
+    assert len(list((tmp_path / "l").glob("*/*/*"))) == 2
+    deal.collect(exports[1], **where, add=True)  # alone it is sure, and stays so
+    found = deal.collect(exports[:3], **where, add=True)
+    assert ("unreadable", "a/001.jpg") in kinds(found)
+    assert ids_of(tmp_path / "l") == {"b/001.jpg", "b/002.png"}
+
+
+def test_tasks_do_not_take_the_image_of_another_camera(frames, model, tmp_path):
+    deal.score_pool(frames, model=model, output=tmp_path / "out")
+    tasks = deal.annotate(tmp_path / "out", to="cvat", output=tmp_path / "t", images="none").output
+    text = document(*(image(name, box("car", 0, 0, 9, 9)) for name in FRAMES))
+    (tmp_path / "a.xml").write_bytes(text)
+    where = {"from_": "cvat", "tasks": tasks}
+    found = deal.collect(tmp_path / "a.xml", output=tmp_path / "l", images=frames / "b", **where)
+    assert ids_of(tmp_path / "l") == {"b/002.png"}
+    assert not found.complete
+    found = deal.collect(tmp_path / "a.xml", output=tmp_path / "m", images=frames, **where)
+    assert found.problems == ()
+
+
+ODD = (b"K%C3%B6ln.png", "Köln.png".encode(), b"bad\xff.png")
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Names with percent signs, and one that is not UTF-8."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name, pixels in zip(ODD, scenes(3, SIZE), strict=True):
+        Image.fromarray(pixels).save(folder / os.fsdecode(name))
+    return folder
+
+
+def test_images_of_a_pool_that_has_moved_are_found_whatever_their_names(odd, model, tmp_path):
+    deal.score_pool(odd, model=model, output=tmp_path / "out")
+    tasks = deal.annotate(tmp_path / "out", to="cvat", output=tmp_path / "t", images="link").output
+    moved = odd.rename(tmp_path / "moved")
+    export = from_cvat(tasks, tmp_path)
+    found = deal.collect(export, from_="cvat", output=tmp_path / "l", tasks=tasks, images=moved)
+    assert (found.count, found.problems) == (3, ())
+
+
+def test_file_names_become_the_ids_that_a_pool_gives_them(odd, model, tmp_path):
+    deal.score_pool(odd, model=model, output=tmp_path / "out")
+    text = document(image("K%C3%B6ln.png", box("car", 0, 0, 9, 9)))
+    (tmp_path / "a.xml").write_bytes(text)
+    deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", images=odd)
+    assert ids_of(tmp_path / "l") == {"K%25C3%25B6ln.png"}
+    left = deal.select(tmp_path / "out", exclude=tmp_path / "l" / "labeled.csv").ids
+    assert set(left) == {"Köln.png", "bad%FF.png"}
+
+
+def test_a_name_that_is_no_text_is_reported(frames, tmp_path):
+    images = [{"id": 1, "file_name": "\ud800.jpg", "width": SIZE[1], "height": SIZE[0]}]
+    images.append({**images[0], "id": 2, "file_name": "b/002.png"})
+    shape = {"category_id": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    value = {
+        "images": images,
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{**shape, "image_id": number} for number in (1, 2)],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    found = deal.collect(tmp_path / "a.json", from_="coco", output=tmp_path / "l", images=frames)
+    assert (found.count, [problem.kind for problem in found.problems]) == (1, ["unknown image"])
+    assert "no valid text" in (tmp_path / "l" / "report.csv").read_text()
+
+
+def test_ids_of_windows_paths_have_slashes(frames, tmp_path):
+    text = document(image("b\\002.png", box("car", 0, 0, 9, 9)))
+    (tmp_path / "a.xml").write_bytes(text)
+    deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", images=frames)
+    assert ids_of(tmp_path / "l") == {"b/002.png"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import deal
 from deal.errors import OutputError, PoolError, UsageError
 from tests.helpers.annotation import zipped
 from tests.helpers.runs import SIZE
-from tests.helpers.tool_exports import box, document, image
+from tests.helpers.tool_exports import box, document, from_cvat, image
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,53 @@ def test_predictions_are_told_from_what_people_drew(tasks, tmp_path):
         tasks / "annotations.xml", from_="cvat", output=tmp_path / "l", tasks=tasks
     )
     assert "these labels are the model's, not people's" in found.notes[0]
+
+
+def test_predictions_in_a_folder_of_a_batch_are_told_too(out, tmp_path):
+    tasks = deal.annotate(out, to="coco", output=tmp_path / "tasks", batch=3).output
+    found = deal.collect(
+        tasks / "batch-001" / "annotations.json", from_="coco", output=tmp_path / "l", tasks=tasks
+    )
+    assert "these labels are the model's, not people's" in found.notes[0]
+
+
+def test_an_export_that_lies_among_the_tasks_is_no_prediction(tasks, tmp_path):
+    (tasks / "export").mkdir()
+    path = (tasks / "annotations.xml").rename(tasks / "export" / "annotations.xml")
+    found = deal.collect(path, from_="cvat", output=tmp_path / "l", tasks=tasks)
+    assert (found.count, found.notes) == (6, ())
+
+
+def test_a_pool_that_has_moved_is_asked_for(out, pool, tmp_path):
+    tasks = deal.annotate(out, to="cvat", output=tmp_path / "tasks", images="link").output
+    export = from_cvat(tasks, tmp_path)
+    pool.rename(tmp_path / "moved")
+    with pytest.raises(PoolError, match=r"No such file.*; name the folder .* with --images\)$"):
+        deal.collect(export, from_="cvat", output=tmp_path / "l", tasks=tasks)
+    found = deal.collect(
+        export, from_="cvat", output=tmp_path / "l", tasks=tasks, images=tmp_path / "moved"
+    )
+    assert found.count == 6
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PoolError, match=r"no image in .*empty has this name\)$"):
+        deal.collect(
+            export, from_="cvat", output=tmp_path / "m", tasks=tasks, images=tmp_path / "empty"
+        )
+
+
+def test_an_export_of_other_tasks_is_an_error_that_says_so(tasks, tmp_path):
+    text = document(image("stranger.png", box("car", 0, 0, 9, 9)))
+    (tmp_path / "a.xml").write_bytes(text)
+    with pytest.raises(PoolError, match=r"none of the tasks.*; name with --tasks the"):
+        deal.collect(tmp_path / "a.xml", from_="cvat", output=tmp_path / "l", tasks=tasks)
+
+
+def test_a_folder_of_images_that_does_not_exist_is_refused(tasks, export, tmp_path):
+    with pytest.raises(UsageError, match=r"images '.*nope': there is no such folder"):
+        deal.collect(
+            export, from_="cvat", output=tmp_path / "l", tasks=tasks, images=tmp_path / "nope"
+        )
+    assert not (tmp_path / "l").exists()
 
 
 def test_an_export_without_labels_is_an_error_that_says_why(out, tmp_path):

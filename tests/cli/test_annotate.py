@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers.annotation import accept_predictions
 from tests.helpers.runs import Deal, assert_refused
@@ -76,6 +77,22 @@ def test_collect_tells_of_what_it_leaves_out_and_ends_with_status_3(deal, export
     assert shape.startswith(f"shape: {second['data']['id']}: 1 shape(s) left out")
 
 
+def test_collect_names_images_that_would_replace_others_and_ends_with_status_3(
+    deal, export, tmp_path
+):
+    tasks = tmp_path / "tasks"
+    options = ("--from", "label-studio", "--tasks", tasks, "-o", tmp_path / "labeled")
+    assert deal("collect", export, *options)[0] == 0
+    shown = json.loads(export.read_text())[0]["data"]
+    path = tasks / "images" / Path(shown["image"]).name
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("RGB", size, "red").save(path, format="PNG")
+    code, stdout, stderr = deal("collect", export, *options, "--add")
+    assert (code, stdout[:9]) == (3, "3 labeled")
+    assert stderr.startswith(f"conflict: {shown['id']}: the data set has another image of this id")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -102,6 +119,11 @@ def test_annotate_refuses_what_it_cannot_do(
         (("export.json", "--from", "coco", "-o", "l"), 1, ["is not COCO"]),
         (("export.json", "--from", "cvat", "-o", ""), 2, ["the name of --output is empty"]),
         (("tasks", "--from", "label-studio", "-o", "l"), 1, ["is what deal annotate wrote"]),
+        (
+            ("export.json", "--from", "label-studio", "--images", "none", "-o", "l"),
+            2,
+            ["images 'none': there is no such folder"],
+        ),
     ],
 )
 def test_collect_refuses_what_it_cannot_do(
