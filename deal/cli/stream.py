@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -209,8 +210,15 @@ def command(
     with ExitStack() as opened:
         scorer = opened.enter_context(Scorer(model, device=device, threads=threads))
         bound = bind(acquisition, classes=scorer.spec.classes, seed=seed, **function)
+        scores = {"model": scorer.spec.digest(), "acquisition": bound.name, **bound.options}
         recorder = opened.enter_context(
-            Recorder(output, again=source.again, remember=True, **rules)
+            Recorder(
+                output,
+                again=source.again,
+                scored_by=json.dumps(scores, sort_keys=True, default=str),
+                remember=True,
+                **rules,
+            )
         )
         ended = opened.enter_context(ended_by_signal()) if source.is_live else lambda: False
         sender = None if link is None else LinkCommand(recorder, link)
@@ -239,7 +247,9 @@ def command(
         )
     if sender is not None and sender.failures:
         print_note(f"--link failed {sender.failures} times: what was not sent lies in frames/, too")
-    click.echo(f"{report.kept} of {report.frames} frames kept, {counters.bytes:,} bytes")
+    # After a restart there are frames besides those that came again.
+    frames = max(report.frames, counters.pushed + len(report.failed))
+    click.echo(f"{report.kept} of {frames} frames kept, {counters.bytes:,} bytes")
     if sender is not None:
         click.echo(f"{report.sent} of them sent")
     click.echo(f"frames     {printable(str(Path(output, 'frames')))}")
@@ -281,8 +291,10 @@ def _source(
     if pool == ("-",):
         pattern = None if sequence_from is None else sequence_pattern(sequence_from)
         return _Source(partial(read_lines, sys.stdin, pattern=pattern), False, True)
-    frames = outside(pool, Pool(list(pool), sequence_from=sequence_from), output)
-    return _Source(lambda ended: frames, True, False)
+    listing = Pool(list(pool), sequence_from=sequence_from)
+    frames = outside(pool, listing, output)
+    again = list(listing.ids()) if Path(output, "journal.bin").exists() else True
+    return _Source(lambda ended: frames, again, False)
 
 
 def _budget(budget: str, max_bytes: str | None) -> tuple[int, str | None]:

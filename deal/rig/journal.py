@@ -78,7 +78,7 @@ class Journal:
     Parameters
     ----------
     path : Path
-        Made if it does not exist. What follows the last record that is read is cut off.
+        Made if it does not exist.
     passing : bool
         Pass over damaged records behind the first, as long as whole ones follow: for frames that do
         not come again.
@@ -92,8 +92,21 @@ class Journal:
         self._count = 0
         self._waiting: list[bytes] = []  # records that could not be written yet
         self.records: list[Record] = list(self._read(passing))
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there are records, of which not even the first, synced before them, is whole."""
+        return not self._count and os.fstat(self._file.fileno()).st_size > RECORD_BYTES
+
+    def cut(self) -> None:
+        """Cut off what follows the last record that was read: before any is added."""
         self._file.truncate(self._count * RECORD_BYTES)
-        self._file.seek(self._count * RECORD_BYTES)
+
+    def read_again(self) -> None:
+        """Write what was added, and read all records from the first on; raises OSError."""
+        self.sync()
+        self._file.seek(0)
+        self.records = list(self._read(passing=True))
 
     def _read(self, passing: bool) -> Iterator[Record]:
         with open(self._file.fileno(), "rb", closefd=False) as file:

@@ -48,14 +48,17 @@ class Recorder:
         After a restart all frames are pushed once more from the first on, as from a folder of
         images: what was lost is then written again, and the result is that without the stop.
         Ids say which frames come once more. Others whose data is gone are struck out.
+    scored_by : str, optional
+        What the scores come from, such as a model and a function, in any words. A recorder that
+        goes on must be given the same, since scores of two do not compare.
     remember : bool
         Keep the last decision about every frame in ``decided``, by the number of the frame.
 
     Raises
     ------
     UsageError
-        The folder was begun with other rules, its ``frames`` holds files of someone else, or
-        another process records into it.
+        The folder was begun with other rules or scores, its journal is damaged, its ``frames``
+        holds files of someone else, or another process records into it.
     OutputError
         The folder cannot be written.
     """
@@ -65,12 +68,14 @@ class Recorder:
         folder: str | os.PathLike[str],
         *,
         again: bool | Iterable[str] = False,
+        scored_by: str | None = None,
         remember: bool = False,
         **options: Unpack[StreamOptions],
     ) -> None:
         self.folder = Path(folder)
         self._files = FrameFiles(self.folder / "frames")
-        rules = StreamRules.of(**options)
+        self._rules = StreamRules.of(**options)
+        self._scored_by, self._remember = scored_by, remember
         coming = again if isinstance(again, bool) else set(map(number_of, again))
         self._held: dict[int, bytes] = {}  # frames that are undecided, or not written yet
         self._evicted: dict[int, list[Path]] = {}  # files to remove, by frame
@@ -86,12 +91,22 @@ class Recorder:
                 self._journal = Journal(self.folder / "journal.bin", passing=coming is False)
                 opened.callback(self._journal.close)
                 self._places = Places(self.folder / "places.jsonl")
-                found = recover(
-                    self.folder, rules, self._journal, self._files, again=coming, remember=remember
-                )
+                self._go_on(coming)
             except OSError as error:
                 raise self._failed(error) from error
             self._opened = opened.pop_all()
+
+    def _go_on(self, again: bool | set[int]) -> None:
+        """Take the state that the journal and the files tell."""
+        found = recover(
+            self.folder,
+            self._rules,
+            self._journal,
+            self._files,
+            scored_by=self._scored_by,
+            again=again,
+            remember=self._remember,
+        )
         self._trip = found.trip
         self.decided = found.trip.decided
         self._stream, self._link = found.trip.stream, found.trip.link
@@ -165,11 +180,22 @@ class Recorder:
         return self._carry_out(self._trip.take(frame, frame_id))
 
     def end(self) -> list[Decision]:
-        """Decide all that waits, as at the end of a trip; raises OutputError as :meth:`push`."""
+        """Decide all that waits, as at the end of a trip; raises OutputError as :meth:`push`.
+
+        Frames that were to come again after a restart, and did not, are struck out.
+        """
         self._journal.append(Record(END))
         decisions = self._carry_out(self._trip.end())
         self._flush(sync=True)
-        return decisions
+        lost = self._unwritten - set(self._held)
+        if not lost:
+            return decisions
+        try:
+            self._journal.read_again()
+            self._go_on(again=False)
+        except OSError as error:
+            raise self._failed(error) from error
+        return [decision for decision in decisions if number_of(decision.id) not in lost]
 
     def kept(self) -> list[Decision]:
         """All kept frames, best first."""

@@ -49,6 +49,7 @@ def recover(
     journal: Journal,
     files: FrameFiles,
     *,
+    scored_by: str | None,
     again: bool | set[int],
     remember: bool,
 ) -> Recovered:
@@ -60,14 +61,20 @@ def recover(
     Raises
     ------
     UsageError
-        The journal was begun with other rules, or files lie in ``frames`` that no journal knows.
+        The journal was begun with other rules or scores, or is damaged, or files lie in ``frames``
+        that no journal knows.
     OSError
         The folder cannot be written.
     """
-    text = json.dumps(asdict(rules), default=str, sort_keys=True)
+    text = json.dumps(asdict(rules), default=str, sort_keys=True) + (scored_by or "")
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     records = journal.records
     found = files.found()
+    if journal.is_damaged:
+        raise UsageError(
+            f"{folder / 'journal.bin'} is damaged at its beginning, so what was recorded cannot be "
+            f"told: choose another folder; what {folder / 'frames'} holds stays there"
+        )
     if not records and found:
         path, _ = min(found.values())
         raise UsageError(
@@ -75,15 +82,18 @@ def recover(
             "removes what it does not keep: choose another folder"
         )
     if not records:
+        journal.cut()
         journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, 0, 0, None)))
         journal.sync()
     elif records[0].kind != RULES or records[0].frame.number != digest:
         raise UsageError(
-            f"{folder} was recorded with other rules: choose another folder, or the rules "
-            "that it began with"
+            f"{folder} was recorded with other rules, or with scores of another model or function: "
+            "choose another folder, or what it began with"
         )
+    journal.cut()
     names = {number: name for number, (_, name) in found.items()}
-    lost = {record.frame.number for record in records if record.kind == LOST}
+    # A frame that was struck out counts as new if it comes again, so each has its last such record.
+    lost = {r.frame.number: place for place, r in enumerate(records) if r.kind == LOST}
     while True:
         trip = _pushed(rules, records, lost, names, remember=remember)
         gone = (trip.stream.kept_numbers() | trip.stream.waiting_numbers()) - set(found)
@@ -95,14 +105,18 @@ def recover(
             break
         for number in sorted(gone):
             journal.append(Record(LOST, Frame(number, 0, 0, 0.0, 0, 0, None)))
-        lost |= gone
+        lost |= dict.fromkeys(gone, len(records))
     if again is False and len(records) > 1:
         # Frames that are gone no longer tell the time, so what has a file is decided now.
         journal.append(Record(END))
         trip.finish()
     kept = trip.stream.kept_numbers()
     journal.sync()
-    pushed = [record.frame.number for record in records if record.kind == FRAME]
+    pushed = {
+        record.frame.number
+        for place, record in enumerate(records)
+        if record.kind == FRAME and place > lost.get(record.frame.number, -1)
+    }
     journal.records = []
     for number in set(found) - kept:
         del names[number]
@@ -114,24 +128,25 @@ def recover(
         names=names,
         written=set(found),
         unwritten=kept - set(found),
-        before=np.sort(np.array(pushed, np.uint64)),
+        before=np.sort(np.fromiter(pushed, np.uint64, len(pushed))),
     )
 
 
 def _pushed(
     rules: StreamRules,
     records: list[Record],
-    lost: set[int],
+    lost: dict[int, int],
     names: dict[int, str],
     *,
     remember: bool,
 ) -> Trip:
     trip = Trip(rules, remember=remember)
-    for record in records:
+    for place, record in enumerate(records):
         number = record.frame.number
+        is_lost = place < lost.get(number, -1)
         if record.kind == END:
             trip.end()
-        elif record.kind == FRAME and number not in lost and not trip.stream.knows(number):
+        elif record.kind == FRAME and not is_lost and not trip.stream.knows(number):
             trip.take(record.frame, names.get(number, f"#{number}"))
         elif record.kind == PINNED:
             with suppress(ValueError):  # its data is lost

@@ -95,7 +95,7 @@ def _lines(file: IO[str], ended: Callable[[], bool]) -> Iterator[str | None]:
 def _item(line: str, number: int) -> PoolItem:
     try:
         given = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PoolError(f"line {number} is not JSON ({error}): write one object per line") from None
     wrong = (
         [
@@ -116,6 +116,8 @@ def _item(line: str, number: int) -> PoolItem:
         for name in ("id", "sequence", "camera"):
             if not _is_utf8(given.get(name) or ""):
                 raise ValueError(f"{name!r} is {given[name]!r}, which is not UTF-8")
+        if not -(2**63) <= (given.get("timestamp_ns") or 0) < 2**63:
+            raise ValueError(f"'timestamp_ns' is {given['timestamp_ns']}, not a 64-bit integer")
     except ValueError as error:
         raise PoolError(f"line {number}: {error}") from None
     uri = path if is_remote(path) else path_to_id(path)
