@@ -234,6 +234,9 @@ class Choice:
             if start + _BLOCK > read and reads and (more or read < len(order)):
                 # Rows in rank order lie in all parts, so few large readings are best.
                 ahead = min(max(2 * ahead, 2 * self.remaining(order), _BLOCK), _AHEAD)
+                # Whole blocks: no row is read twice, for what a full window refuses is not read
+                # again, and a rule allows what it has not read.
+                ahead -= ahead % _BLOCK
                 read = start + ahead
                 if more and read > len(order):
                     raise TooFewRowsError

@@ -185,6 +185,7 @@ class LimitRule:
 
     def _measures(self, row: int) -> tuple[int, int]:
         place = int(np.searchsorted(self._rows, row))
+        assert self._rows[place] == row, f"row {row} is not loaded"
         return int(self._windows[place]), int(self._sizes[place])
 
 

@@ -138,6 +138,7 @@ class NearDuplicates:
     def _of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Signatures]:
         """Those of the loaded rows that have a signature, and their signatures."""
         place = np.searchsorted(self._rows, rows)
+        assert np.array_equal(self._rows[place], rows), "some rows are not loaded"
         known = self._known[place]
         return rows[known], self._signatures[place[known]]
 

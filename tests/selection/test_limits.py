@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,27 @@ from hypothesis import strategies as st
 from deal import cli, select
 from deal.errors import ResultsError, UsageError
 from deal.results.output import Output
+from deal.selection import greedy
 from deal.selection.ranking import Ranking
+from deal.selection.replay import replay
 from tests.helpers.drives import Drive, compared, expected, random_drive, replayed, selected, table
 
 SECOND = 10**9
+BLOCKS = st.sampled_from([1, 3, 8, greedy._BLOCK])  # rows that are looked at together
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6))
-def test_desk_stream_and_plain_loops_take_the_same(seed):
-    assert compared(seed) in ("same", "forced")
-    assert compared(seed, look_ahead="1h") == "same"
+@given(st.integers(0, 10**6), BLOCKS)
+def test_desk_stream_and_plain_loops_take_the_same(seed, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greedy, "_BLOCK", block)
+        assert compared(seed) in ("same", "forced")
+        assert compared(seed, look_ahead="1h") == "same"
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6), st.data())
-def test_all_limits_at_once_follow_the_words(seed, data):
+@given(st.integers(0, 10**6), BLOCKS, st.data())
+def test_all_limits_at_once_follow_the_words(seed, block, data):
     drive = random_drive(seed)
     rules = {
         **drive.rules,
@@ -42,7 +48,43 @@ def test_all_limits_at_once_follow_the_words(seed, data):
     }
     drive = Drive(drive.rows, rules)
     if any(row["status"] == "ok" for row in drive.rows):
-        assert selected(drive) == expected(drive)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(greedy, "_BLOCK", block)
+            assert selected(drive) == expected(drive)
+
+
+@pytest.mark.parametrize("limit", ["window_budget", "window_bytes"])
+def test_windows_hold_where_rows_are_read_in_several_parts(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(greedy, "_BLOCK", 16)
+    rng = np.random.default_rng(1)
+    for _ in range(25):
+        count, length, most = 400, int(rng.integers(3, 40)), int(rng.integers(1, 12))
+        # The best rows lie together, so windows become full one after the other.
+        scores = rng.random(count) + np.sin(np.arange(count) / 60) + 1
+        pool = pa.table(
+            {
+                "id": [f"{number:04}.jpg" for number in range(count)],
+                "entropy_mean": scores,
+                "source_version": ["2-0"] * count,
+                "sequence": ["s"] * count,
+                "timestamp_ns": np.arange(count) * SECOND,
+            }
+        )
+        budget = int(rng.integers(5, 150))
+        allowed = {limit: most if limit == "window_budget" else 2 * most}
+        used: Counter[int] = Counter()
+        wanted = []
+        for number in np.argsort(-scores).tolist():
+            if len(wanted) < budget and used[number // length] < most:
+                used[number // length] += 1
+                wanted.append(f"{number:04}.jpg")
+        ranking = Ranking.of(
+            acquisition="entropy", budget=budget, window=f"{length}s", **allowed, spread="off"
+        )
+        found = replay(pool, ranking)
+        assert list(found.offline.ids) == list(found.selection.ids) == wanted
 
 
 def rows(**columns: Any) -> pa.Table:
