@@ -1,4 +1,4 @@
-"""The order of ranked rows, the search for repeated names, and a digest of the ranking.
+"""The order of ranked rows, the search for repeated names, a digest of the ranking, and sums.
 
 All of it is vectorised, and ids stay in Arrow buffers: a pool of ten million images never becomes
 ten million Python strings.
@@ -6,6 +6,7 @@ ten million Python strings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "repeated",
     "text_buffers",
     "text_hashes",
+    "total",
     "twice",
 ]
 
@@ -194,3 +196,11 @@ def _mix(values: NDArray[np.uint64]) -> None:
         values ^= values >> np.uint64(shift)
         values *= np.uint64(factor)
     values ^= values >> np.uint64(31)
+
+
+def total(scores: NDArray[np.float64]) -> float:
+    """Sum of scores, the same in any order; infinite where it is too large for a float."""
+    try:
+        return math.fsum(scores)
+    except OverflowError:  # ten scores of 1e308
+        return math.inf

@@ -28,13 +28,13 @@ from deal.selection.columns import read_texts, to_table
 from deal.selection.document import Selection
 from deal.selection.gather import gather
 from deal.selection.limits import file_sizes, read_times
-from deal.selection.order import rank
+from deal.selection.order import rank, total
 from deal.selection.ranking import Ranking
 from deal.selection.rows import Rows
 from deal.selection.rules import Gap, NearLimit, Spread
 from deal.selection.selector import select_by
+from deal.selection.signatures import read_signatures
 from deal.selection.sources import Source, Sources
-from deal.selection.spreading import read_signatures
 from deal.selection.stream import Decision, Stream, StreamCounters
 from deal.selection.stream_rules import StreamRules
 
@@ -116,8 +116,8 @@ class Replay:
     @property
     def ratio(self) -> float:
         """Sum of the scores kept, divided by that of the offline choice; NaN if that is 0."""
-        best = math.fsum(self.offline.scores)
-        return math.fsum(self.selection.scores) / best if best else math.nan
+        best = total(self.offline.scores)
+        return total(self.selection.scores) / best if best else math.nan
 
     def lines(self) -> Iterator[str]:
         """Sentences for the user."""

@@ -219,7 +219,8 @@ def _choose(
     taken = np.frombuffer(choice.taken, np.int64)
     if choice.limits is not None and ranking.limits.counts_bytes:
         extra["bytes"] = choice.limits.spent
-    extra["spreading"] = spreading.to_dict(taken, first[~excluded[first]])
+    available = first[~excluded[first]]
+    extra["spreading"] = spreading.to_dict(taken, available, by_score=not bound.greedy)
     notes += spreading.notes()
     if pool.scored and pool.unscored:
         notes.append(

@@ -33,18 +33,18 @@ from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
 from deal.errors import ResultsError
-from deal.pool.signature import BYTES, centred, limit_of
+from deal.pool.signature import limit_of
 from deal.selection.budget import Budget
 from deal.selection.diverse import FEATURE_COLUMNS
 from deal.selection.greedy import Choice, Spacing
 from deal.selection.kinds import KindRule, Kinds
 from deal.selection.near import NearDuplicates
-from deal.selection.order import rank
+from deal.selection.order import rank, total
 from deal.selection.places import Place
 from deal.selection.ranking import Ranking
 from deal.selection.rows import Rows
 from deal.selection.rules import AUTO_LEVELS
-from deal.selection.sources import Sources
+from deal.selection.signatures import distances, has_thumbnails, read_signatures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,7 +135,7 @@ class Spreading:
         made = cls(rows, levels=levels, strict=ranking.near_duplicates.kind == "levels")
         if rows.regions is not None and (levels is not None or ranking.spread.kind == "gap"):
             images = rows.ids.dictionary_encode().indices.to_numpy()
-        if levels is not None and _has_thumbnails(rows, order, must=made.strict):
+        if levels is not None and has_thumbnails(rows, order, must=made.strict):
             made.near = NearDuplicates(
                 lambda some: read_signatures(rows, some), limit_of(levels), images
             )
@@ -148,7 +148,7 @@ class Spreading:
         assert rows.names is not None
         place = rows.places.find(
             rows.names,
-            lambda a, b: _distances(rows.source, a, b),
+            lambda a, b: distances(rows.source, a, b),
             None if wanted is None else wanted.frames,
         )
         made.place = None if place is None else place.of(rows.numbers)
@@ -234,12 +234,13 @@ class Spreading:
         choice.reorder(first, chosen[np.argsort(place[chosen])])
 
     def to_dict(
-        self, taken: NDArray[np.int64], available: NDArray[np.int64]
+        self, taken: NDArray[np.int64], available: NDArray[np.int64], *, by_score: bool
     ) -> dict[str, Any] | None:
         """What spread the rows taken, of those ``available``, as JSON values; None if nothing did.
 
         ``share_of_best_score`` is the mean score of the rows taken, divided by that of as many rows
-        with the highest scores.
+        with the highest scores. It is left out where picks are not ``by_score``, and where the sum
+        of the scores is too large for a float.
         """
         if self.near is None and self.spacing is None and self.kind_rule is None:
             return None
@@ -258,9 +259,9 @@ class Spreading:
                 "taken": self.repeated,
                 "without_thumbnail": len(self.near.unknown),
             }
-        best = math.fsum(self.rows.scores[available[: len(taken)]])
-        if best > 0:
-            found["share_of_best_score"] = math.fsum(self.rows.scores[taken]) / best
+        best = total(self.rows.scores[available[: len(taken)]]) if by_score else 0.0
+        if best > 0 and math.isfinite(share := total(self.rows.scores[taken]) / best):
+            found["share_of_best_score"] = share
         return found
 
     def notes(self) -> Iterator[str]:
@@ -356,63 +357,6 @@ def _left(choice: Choice, order: NDArray[np.int64]) -> NDArray[np.int64]:
     taken = np.zeros(len(choice.weights), bool)
     taken[np.array(choice.taken, np.int64)] = True
     return order[~taken[order]]
-
-
-def read_signatures(
-    rows: Rows, some: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Signatures uint8 [k, 192] of some rows, and which of them are stored, bool [k]."""
-    return _signatures(rows.source, rows.numbers[some])
-
-
-def _signatures(
-    stored: Sources, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    import pyarrow as pa
-
-    def summary(piece: pa.Table) -> pa.Table:
-        # What one source lacks another may have, so it is null instead of missing.
-        lacks = "thumbnail" not in piece.column_names
-        column = pa.nulls(len(piece)) if lacks else piece.column("thumbnail")
-        return pa.table({"thumbnail": column.cast(pa.binary(BYTES))})
-
-    if not len(rows) or not stored.has("thumbnail"):
-        return np.zeros((len(rows), BYTES), np.uint8), np.zeros(len(rows), bool)
-    try:
-        column = stored.take(rows, ["thumbnail"], summary).column("thumbnail").combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise ResultsError(
-            f"the column thumbnail must hold {BYTES} bytes per row ({error}): leave it out, or "
-            "give the output folder of deal-score"
-        ) from error
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    data = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, BYTES)
-    return data[column.offset : column.offset + len(column)], known
-
-
-def _has_thumbnails(rows: Rows, order: NDArray[np.int64], *, must: bool) -> bool:
-    """Whether there is a column of thumbnails; those of an earlier version are null.
-
-    With ``must``, ResultsError if none is stored.
-    """
-    known = read_signatures(rows, order[:1024])[1] if must else np.ones(1, bool)
-    if len(order) and not known.any():
-        raise ResultsError(
-            "near_duplicates compares thumbnails, which these results lack, as an earlier version "
-            "stored them: score the pool again (deal-score --overwrite), or give near_duplicates "
-            "off"
-        )
-    return len(order) > 0 and rows.source.has("thumbnail")
-
-
-def _distances(stored: Sources, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Distances of pairs of rows of the pool, of the pairs where both have a signature."""
-    rows = np.unique(np.concatenate([a, b]))
-    signatures, known = _signatures(stored, rows)
-    first, second = np.searchsorted(rows, a), np.searchsorted(rows, b)
-    both = known[first] & known[second]
-    one, other = signatures[first[both]], signatures[second[both]]
-    return np.asarray(np.abs(centred(one) - centred(other)).sum(axis=1))
 
 
 def _lacking(text: str, frames: bool) -> str:

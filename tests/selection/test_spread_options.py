@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from deal import select
 from deal.errors import ResultsError, UsageError
 from deal.selection import Ranking
 from deal.selection.heading import heading
+from deal.selection.replay import replay
 from deal.selection.rules import parse_near_duplicates, parse_spread
 from tests.helpers.timed_rows import SECOND, drive, picture, table
 
@@ -41,6 +44,28 @@ def test_what_is_spread_by_default(options: dict[str, Any], by: str | None, comp
     found = select(table(rows), **{"acquisition": "entropy", **options}).metadata["spreading"]
     assert (found and found["by"]) == by
     assert ("near_duplicates" in (found or {})) == compared
+
+
+@pytest.mark.parametrize("acquisition", ["core-set", "typiclust"])
+def test_picks_by_distance_have_no_share_of_the_best_score(acquisition: str) -> None:
+    rows = drive("a", 30)
+    for number, row in enumerate(rows):
+        row |= {"n_pixels": 30, "class_pixels": [number, 30 - number]}
+        row["class_entropy_sum"] = [1.0, 2.0]
+    found = select(table(rows), acquisition=acquisition, budget=5, metric="euclidean")
+    assert found.metadata["spreading"].keys() == {"by", "closer", "near_duplicates"}
+    json.loads(found.to_json(), parse_constant=pytest.fail)  # NaN is no JSON
+    scored = select(table(rows), acquisition="entropy", budget=5)
+    assert 0 < scored.metadata["spreading"]["share_of_best_score"] <= 1
+
+
+def test_scores_whose_sum_is_too_large_have_no_share_of_the_best() -> None:
+    rows = [{**row, "entropy_mean": 1e308} for row in drive("a", 30)]
+    found = select(table(rows), acquisition="entropy", budget=5)
+    assert len(found) == 5
+    assert "share_of_best_score" not in found.metadata["spreading"]
+    stream = replay(table(rows), Ranking.of(acquisition="entropy", budget=5))
+    assert math.isnan(stream.ratio)
 
 
 def test_near_duplicates_fill_a_budget_only_by_default() -> None:
