@@ -316,7 +316,7 @@ def _choice(
             limits = np.full(int(images.max(initial=-1)) + 1, float(ranking.max_per_image))
             rules.append(Cap(images, limits, np.ones(len(rows))))
         if ranking.min_gap is not None:
-            rules.append(Spacing(_sequences(rows), rows.times, ranking.min_gap.size, images))
+            rules.append(_spacing(rows, ranking, images))
     return Choice(weights, limit, [*rules, *spreading.rules], spreading.near)
 
 
@@ -332,22 +332,22 @@ def _apart(
     A rig decides the gap before its windows, so an image that its window refuses later has already
     kept others away.
     """
-    assert ranking.min_gap is not None
-    gap = Spacing(_sequences(rows), rows.times, ranking.min_gap.size, image_codes(rows, order))
+    gap = _spacing(rows, ranking, image_codes(rows, order))
     alone = Choice(np.broadcast_to(1.0, len(rows)), float("inf"), [gap])
     alone.take(first)
     alone.choose(among)
     return np.array(alone.taken[len(first) :], np.int64)
 
 
-def _sequences(rows: Rows) -> NDArray[np.integer]:
-    """Codes [n] of sequences, or of the cameras of sequences where gaps count for each camera."""
+def _spacing(rows: Rows, ranking: Ranking, images: NDArray[np.integer]) -> Spacing:
+    """The gap of a ranking, within sequences, or within the cameras of sequences."""
+    assert ranking.min_gap is not None
     codes = rows.groups["sequence"].codes.astype(np.int64)
-    if "camera" in rows.groups:
+    if ranking.gap_per == "camera":
         camera = rows.groups["camera"]
         codes = codes * max(len(camera.values), 1) + camera.codes
         codes = np.unique(codes, return_inverse=True)[1].reshape(-1)
-    return codes
+    return Spacing(codes, rows.times, ranking.min_gap.size, images)
 
 
 def _lacking(

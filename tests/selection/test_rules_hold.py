@@ -190,6 +190,30 @@ def test_frames_are_the_last_number_in_the_stem_of_the_id() -> None:
     assert chosen == (names[0], names[2], names[3])
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"quota": "camera:front=2"},
+        {"stratify": "camera"},
+        {"quota": "camera=2", "window": "1h", "window_budget": 2},
+    ],
+    ids=str,
+)
+def test_gaps_of_a_sequence_hold_among_its_cameras_whatever_else_groups_by_camera(
+    other: dict[str, Any],
+) -> None:
+    rows = simple(
+        {"f_1.jpg": 0.9, "f_2.jpg": 0.8, "f_30.jpg": 0.1},
+        camera=["front", "rear", "front"],
+        sequence=["s"] * 3,
+        timestamp_ns=[0, 0, 0],
+    )
+    options: dict[str, Any] = {"acquisition": "entropy", "budget": 2, "min_gap": "10f", **other}
+    assert select(rows, gap_per="sequence", **options).ids == ("f_1.jpg", "f_30.jpg")
+    assert select(rows, gap_per="camera", **options).ids == ("f_1.jpg", "f_2.jpg")
+
+
 def test_lists_leave_out_and_take_first(tmp_path: Path) -> None:
     labeled, wanted = tmp_path / "labeled.csv", tmp_path / "wanted.txt"
     labeled.write_text("rank,id,score\n1,a,0.9\n2,gone,0.8\n")
