@@ -235,6 +235,37 @@ def test_random_images_are_shared_out_among_drives() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("quota", "column", "most", "count"),
+    [
+        ("camera=3", "camera", 3, 8),
+        ("sequence=50%", "sequence", 4, 8),
+        (["camera=5", "folder=6"], "camera", 5, 6),
+    ],
+)
+def test_shares_of_an_attribute_keep_to_quotas(
+    quota: str | list[str], column: str, most: int, count: int
+) -> None:
+    rng = np.random.default_rng(3)
+    values = {"camera": rng.choice(["x", "x", "x", "y", "z"], 40), "sequence": ["s", "t"] * 20}
+    table = images(entropy_mean=rng.random(40), **values)
+    found = select(table, acquisition="entropy", budget=8, stratify="camera", quota=quota)
+    taken = [values[column][int(name)] for name in found.ids]
+    assert len(taken) == count
+    assert max(map(taken.count, taken)) <= most
+
+
+def test_shares_of_an_attribute_keep_to_the_regions_of_an_image() -> None:
+    rows = [
+        {"id": image, "region": i, "entropy_mean": 1 - i / 8, "sequence": sequence}
+        for image, sequence in (("a", "s"), ("b", "s"), ("c", "t"))
+        for i in range(4)
+    ]
+    options: dict[str, Any] = {"budget": "regions:5", "stratify": "sequence", "max_per_image": 1}
+    found = select(regions(rows), acquisition="entropy", **options)
+    assert sorted(picked(found)) == [("a", 0), ("b", 0), ("c", 0)]
+
+
 def test_near_duplicates_of_a_pick_lose_their_turn() -> None:
     signature = np.random.default_rng(0).integers(0, 256, (6, 192), dtype=np.uint8)
     signature[1] = signature[0]
