@@ -66,6 +66,8 @@ def cut_argmax(model: str | Path, output: str | Path) -> Cut:
     ModelError
         The model cannot be read or run, ends in no argmax over an axis of classes, or the labels
         of what is left are not those that it gave.
+    UsageError
+        The output is the model.
     OutputError
         The file cannot be written.
     """
@@ -92,7 +94,7 @@ def cut_argmax(model: str | Path, output: str | Path) -> Cut:
     layout = _layout(model, argmax)
     kinds = tuple(node.op_type for node in removed)
     place = _give(network, labels, removed[-1].input[0])
-    with new_file(output) as temporary:
+    with new_file(output, read=(model,)) as temporary:
         save(temporary, network)
         cells = _compare(model, temporary, header.inputs, labels, place, layout)
     return Cut(labels, kinds, layout, cells)

@@ -107,7 +107,7 @@ def export_encoder(
             "torch": str(torch.__version__),
         },
     }
-    with new_file(Path(output), metadata) as temporary:
+    with new_file(Path(output), metadata, read=(weights,)) as temporary:
         return write_checked(
             temporary,
             RgbNetwork(network.eval(), len(classes), _CLASSIFIER),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from deal.errors import ModelError, OutputError
+from deal.machine.files import check_not_read
 from deal.machine.working import working_folder
 from deal.model.keys import checked
 from deal.model.record import ModelSpec
@@ -29,7 +30,9 @@ _INLINE = 1024  # bytes; smaller tensors stay in the model, where graphs look th
 
 
 @contextmanager
-def new_file(output: Path, contract: Mapping[str, Any] | None = None) -> Iterator[Path]:
+def new_file(
+    output: Path, contract: Mapping[str, Any] | None = None, *, read: Iterable[object] = ()
+) -> Iterator[Path]:
     """Give a temporary path, and rename it to ``output`` if nothing is raised.
 
     Parameters
@@ -38,11 +41,15 @@ def new_file(output: Path, contract: Mapping[str, Any] | None = None) -> Iterato
     contract : mapping, optional
         What the model will state of itself. A file ``OUTPUT.json`` that says otherwise is refused,
         since whoever opens the model reads it too, and it has the last word.
+    read : iterable
+        What the file is made of (:func:`deal.machine.files.check_not_read`).
 
     The temporary file has the name of ``output``, in a folder of its own, so that a model finds its
     weights before and after. Weights beside it, in ``NAME.data`` (:func:`save`), go along. Raises
-    OutputError before the body runs where the file cannot be written.
+    OutputError before the body runs where the file cannot be written, and UsageError where it would
+    replace what is read.
     """
+    check_not_read(output, read)
     if contract is not None:
         _check_side_car(output, contract)
     with ExitStack() as stack:

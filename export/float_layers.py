@@ -79,6 +79,8 @@ def rewrite(model: str | Path, output: str | Path) -> list[str]:
     ------
     ModelError
         A plain session gives other logits for another reason, or gives those of deal already.
+    UsageError
+        The output is the model.
     OutputError
         The file cannot be written.
     """
@@ -93,7 +95,7 @@ def rewrite(model: str | Path, output: str | Path) -> list[str]:
     layers = kept_in_float(network)
     check(network)
     contract = contract_values(model)
-    with new_file(output, contract) as temporary:
+    with new_file(output, contract, read=(model,)) as temporary:
         write_model(temporary, network, contract)
         written = OnnxRuntimeEngine(temporary)
         noise = engine.noise(engine.spec.batch or 1)

@@ -32,6 +32,8 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
     ModelError
         The model does not keep the contract, computes its difficulty itself, or has another number
         of classes than the head.
+    UsageError
+        The output is the model or the head.
     OutputError
         The file cannot be written.
     """
@@ -53,5 +55,5 @@ def with_head(model: str | Path, head: str | Path, output: str | Path) -> None:
         "difficulty_head": chosen.to_dict(),
         "provenance": provenance,
     }
-    with new_file(Path(output), contract) as temporary:
+    with new_file(Path(output), contract, read=(model, head)) as temporary:
         write_model(temporary, onnx.load(model), contract)

@@ -113,7 +113,8 @@ def export_hf(
         The checkpoint cannot be read, is not for semantic segmentation, or gives no score per class
         and pixel; deal cannot prepare images alike; or the export differs from transformers.
     UsageError
-        The input's size depends on the image: give ``input_size``.
+        The input's size depends on the image: give ``input_size``. Or the output is a file of the
+        checkpoint.
     OutputError
         The file cannot be written.
     """
@@ -144,7 +145,7 @@ def export_hf(
         preparation.module(),
         max(size or (_SIDE,)),
     )
-    with new_file(Path(output), metadata) as temporary:
+    with new_file(Path(output), metadata, read=(folder,)) as temporary:
         check_inputs(checkpoint, preparation, module_spec(rgb, metadata, temporary), checked)
         parity = write_checked(
             temporary,

@@ -23,6 +23,7 @@ from deal.export.files import new_file, save
 from deal.export.graph import check
 from deal.export.images import Scenes
 from deal.export.parity import Parity, compare, differences
+from deal.machine.files import check_not_read
 from deal.model.dropout import draw_masks, keep_all
 from deal.model.spec import METADATA_KEY, read_spec
 from deal.scoring.inputs import Inputs
@@ -75,9 +76,12 @@ def export_checkpoint(
     ModelError
         The checkpoint cannot be read or has no dropout layers to export, or the exported network
         differs from it.
+    UsageError
+        The output is the checkpoint.
     OutputError
         The file cannot be written.
     """
+    check_not_read(output, (checkpoint,))
     trained, meta = load_checkpoint(checkpoint)
     return export_module(
         trained,

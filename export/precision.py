@@ -109,7 +109,8 @@ def convert(
     Raises
     ------
     UsageError
-        Unknown precision or option, held-out images that are too few or also calibrated on.
+        Unknown precision or option, held-out images that are too few or also calibrated on, or
+        the output is read.
     ModelError
         The model does not keep the contract, is not a float32 model, cannot be converted, or
         would select other images; the time runs out before one that does not is found.
@@ -136,7 +137,8 @@ def convert(
         raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
     report = Deadline(search_seconds, progress or (lambda stage, done, total: None))
     reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
-    with new_file(output, {**contract_values(model), "precision": precision}) as temporary:
+    contract = {**contract_values(model), "precision": precision}
+    with new_file(output, contract, read=(model, images, held_out)) as temporary:
         report("reading the model", 0, None)
         calibration, judged = divided(images, held_out, spec.input_size or _SCENE)
         gate = FidelityGate(

@@ -54,7 +54,7 @@ def make_static(
         The model does not keep the contract, is not a float32 model, takes no images of this size,
         cannot be arranged, or differs from the original.
     UsageError
-        The size is not a multiple of the model's ``size_multiple``.
+        The size is not a multiple of the model's ``size_multiple``, or the output is the model.
     OutputError
         The file cannot be written.
     """
@@ -68,7 +68,7 @@ def make_static(
             f"{spec.size_multiple}"
         )
     contract = _contract(model, spec, size)
-    with new_file(output, contract) as temporary:
+    with new_file(output, contract, read=(model,)) as temporary:
         network = onnx.load(model)
         _fix(network, spec, size)
         save(temporary, network)

@@ -24,6 +24,7 @@ from deal.cli.export_steps import (
 )
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import UsageError
+from deal.machine.files import check_not_read
 from deal.machine.working import scratch_folder
 from deal.text import printable
 
@@ -221,6 +222,8 @@ def command(
     is_encoder = model.startswith(_IMAGENET)
     is_onnx = not (is_hf or is_encoder) and Path(model).suffix.lower() == ".onnx"
     _check_source(model, is_hf or is_encoder, input_size)
+    read = (model.removeprefix(_HF), difficulty_head, images, options["held_out"])
+    check_not_read(output, read)
     if is_encoder and (converts or dropout or difficulty_head is not None):
         raise UsageError(
             f"{model} has no trained logits: leave out --precision, --dropout and --difficulty-head"

@@ -27,6 +27,7 @@ from deal.errors import ModelError, OutputError, UsageError
 from deal.export.files import new_file
 from deal.export.onnx import export_module
 from deal.machine.cores import available_cores
+from deal.machine.files import check_not_read
 from deal.model.head import DifficultyHead
 from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, choose_difficulty
@@ -298,9 +299,7 @@ def _check_output(output: Path, overwrite: bool, inputs: Sequence[Any]) -> None:
         return  # a folder is refused before anything is written
     if not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
-    for file in inputs:
-        if isinstance(file, (str, Path)) and Path(file).exists() and output.samefile(file):
-            raise UsageError(f"--output {output} would replace what is read: name another file")
+    check_not_read(output, inputs)
 
 
 def _check(

@@ -8,14 +8,15 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from deal.errors import OutputError
+from deal.errors import OutputError, UsageError
 
 __all__ = [
+    "check_not_read",
     "check_regular",
     "hold",
     "lock",
@@ -85,6 +86,37 @@ def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
         raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+
+
+def check_not_read(output: str | os.PathLike[str], read: Iterable[object]) -> None:
+    """Refuse an output that would replace what it is made of.
+
+    Parameters
+    ----------
+    output : path
+    read : iterable
+        Paths; of a folder every file in it is read, but for ONNX files. What is no path, or the
+        path of nothing, is passed over.
+
+    Raises
+    ------
+    UsageError
+        The output is one of the files that are read, whatever its name.
+    """
+    paths = (Path(item) for item in read if isinstance(item, (str, os.PathLike)))
+    if any(_is_of(Path(output), path) for path in paths):
+        raise UsageError(f"--output {output} would replace what is read: name another file")
+
+
+def _is_of(file: Path, read: Path) -> bool:
+    """Whether a file is one that is read, or is one of a folder that is read."""
+    try:
+        if not read.is_dir():
+            return file.samefile(read)
+        is_other = file.suffix.lower() != ".onnx"
+        return is_other and file.is_file() and file.absolute().parent.samefile(read)
+    except (OSError, ValueError):  # one of them is not there, or no name of a file
+        return False
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from deal.engines import open_engine
-from deal.errors import ModelError
+from deal.errors import ModelError, UsageError
 from deal.export.cut import cut_argmax
 from tests.helpers.models import metadata, save_model, scenes
 
@@ -60,6 +60,8 @@ def test_the_logits_come_out_as_they_went_in(tmp_path: Path, ending: str) -> Non
     with_nodes(path, ENDINGS[ending], TensorProto.INT64, shape)
     with pytest.raises(ModelError, match="argmax is baked in"):
         open_engine(path, device="cpu")
+    with pytest.raises(UsageError, match="would replace what is read"):
+        cut_argmax(path, path)
     cut = cut_argmax(path, tmp_path / "cut.onnx")
     assert cut.output == "labels"
     assert "ArgMax" in cut.removed

@@ -27,11 +27,11 @@ def model(tmp_path):
 
 def test_a_new_head_is_not_hidden_by_the_old_one_beside_it(deal, model, tmp_path):
     head = written(tmp_path / "head.json", HEAD.to_dict())
-    written(model.with_suffix(".json"), {"difficulty_head": OTHER.to_dict()})
-    before = model.read_bytes()
-    told = deal("export", model, "-o", model, "--difficulty-head", head)
-    assert_refused(told, 1, "model.json", "difficulty_head", "remove or rename it")
-    assert model.read_bytes() == before
+    output = tmp_path / "out.onnx"
+    written(output.with_suffix(".json"), {"difficulty_head": OTHER.to_dict()})
+    told = deal("export", model, "-o", output, "--difficulty-head", head)
+    assert_refused(told, 1, "out.json", "difficulty_head", "remove or rename it")
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,10 @@ def test_a_side_car_that_says_otherwise_is_refused_before_the_work(deal, model, 
 
 def test_a_side_car_that_says_the_same_may_stay(deal, tmp_path):
     model = save_model(tmp_path / "model.onnx")
-    written(model.with_suffix(".json"), {"format": 1, "classes": 5, "resize": "stretch"})
+    output = tmp_path / "out.onnx"
+    for path in (model, output):
+        written(path.with_suffix(".json"), {"format": 1, "classes": 5, "resize": "stretch"})
     head = written(tmp_path / "head.json", HEAD.to_dict())
-    code, _, error = deal("export", model, "-o", model, "--difficulty-head", head)
+    code, _, error = deal("export", model, "-o", output, "--difficulty-head", head)
     assert code == 0, error
-    assert read_spec(model).difficulty_head == HEAD
+    assert read_spec(output).difficulty_head == HEAD

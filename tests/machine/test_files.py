@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from deal.errors import OutputError
-from deal.machine.files import lock, replacing, write_text
+from deal.errors import OutputError, UsageError
+from deal.machine.files import check_not_read, lock, replacing, write_text
 from deal.results.output import Output
 
 
@@ -77,3 +77,17 @@ def test_a_file_that_another_descriptor_has_locked_is_not_locked(tmp_path: Path)
     with open(tmp_path / "a", "w") as one, open(tmp_path / "a") as other:
         assert lock(one.fileno(), tmp_path, wait=False)
         assert not lock(other.fileno(), tmp_path, wait=False)
+
+
+def test_an_output_is_none_of_the_files_that_are_read(tmp_path: Path) -> None:
+    one, other, folder = tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "network"
+    folder.mkdir()
+    for path in (one, other, folder / "weights.bin", folder / "made.onnx"):
+        path.write_bytes(b"")
+    check_not_read(one, (other, None, 3, "hf:x", tmp_path / "none", "a\0b", "n" * 400, folder))
+    check_not_read(folder / "made.onnx", (folder,))
+    check_not_read(folder / "new.bin", (folder,))
+    check_not_read(folder, (folder,))
+    for output, read in ((one, str(one)), (folder / "weights.bin", folder)):
+        with pytest.raises(UsageError, match="would replace what is read"):
+            check_not_read(output, (other, read))
