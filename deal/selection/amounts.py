@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from deal.errors import UsageError
 
-__all__ = ["LONGEST", "names_bytes", "parse_bytes", "parse_duration"]
+__all__ = ["LONGEST", "LONGEST_TEXT", "names_bytes", "parse_bytes", "parse_duration"]
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)")
 _NANOSECONDS = {
@@ -22,6 +22,7 @@ _BYTES = {"B": 1, "": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MOST = 2**52
 LONGEST = 2**60  # nanoseconds, as on a rig: two of them and a time still fit 64 bits
+LONGEST_TEXT = 100  # digits of a number; Python reads no more than 4300
 _A_TIME = "a time such as 2s, 500ms, 10min or 1h"
 
 
@@ -61,7 +62,12 @@ def names_bytes(text: str) -> bool:
 
 def _amount(value: object, units: dict[str, int], name: str, such: str) -> int:
     match = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is not None and match[2] in units and (match[2] or units is _BYTES):
+    if (
+        match is not None
+        and len(match[1]) <= LONGEST_TEXT
+        and match[2] in units
+        and (match[2] or units is _BYTES)
+    ):
         amount = Fraction(match[1]) * units[match[2]]
         if amount.denominator == 1 and (units is _NANOSECONDS or amount <= _MOST):
             return int(amount)

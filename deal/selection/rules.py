@@ -16,7 +16,7 @@ from deal.errors import UsageError
 from deal.machine.files import check_regular
 from deal.pool.remote_path import place
 from deal.pool.signature import MOST_LEVELS
-from deal.selection.amounts import LONGEST
+from deal.selection.amounts import LONGEST, LONGEST_TEXT
 from deal.selection.budget import decimal, number_of
 from deal.selection.document import COLUMNS, unguarded
 
@@ -267,7 +267,7 @@ def parse_gap(text: str | Gap | None) -> Gap | None:
     if text is None or isinstance(text, Gap):
         return text
     match = _GAP.fullmatch(str(text).strip())
-    if match is not None:
+    if match is not None and len(match[1]) <= LONGEST_TEXT:
         number, unit = Fraction(match[1]), match[2]
         size = number * _NANOSECONDS.get(unit, 1)
         if unit != "f" and size > LONGEST:
@@ -302,8 +302,10 @@ def parse_near_duplicates(value: str | float | NearLimit) -> NearLimit:
     if text in ("auto", "off"):
         return NearLimit(text)
     try:
-        if 0 <= float(text) <= MOST_LEVELS:
-            return NearLimit("levels", Fraction(text))
+        # `number_of` takes no 0, nor what would be one as a float.
+        levels = number_of(text) if text.strip("+-.0") else Fraction(float(text))
+        if 0 <= levels <= MOST_LEVELS:
+            return NearLimit("levels", levels)
     except ValueError:
         pass
     raise UsageError(

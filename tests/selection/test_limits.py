@@ -147,6 +147,8 @@ def test_included_images_count_for_windows_and_bytes(tmp_path: Path) -> None:
         ({"budget": 5, "max_bytes": 9, "spread": "2s"}, "do not go with spread 2s"),
         ({"acquisition": "core-set", "budget": "5MB"}, "which picks by distance"),
         ({"window": "9999999h", "window_budget": 2}, "window '9999999h': .* at most 36 years"),
+        ({"window": "9" * 5000 + "h", "window_budget": 2}, "write a time such as 2s"),
+        ({"max_bytes": "9" * 5000 + "GB"}, "write an amount such as 2GB"),
         ({"min_gap": "9999999999999s"}, "min_gap '9999999999999s': .* at most 36 years"),
     ],
 )

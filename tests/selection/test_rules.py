@@ -8,6 +8,8 @@ import pytest
 from deal.errors import UsageError
 from deal.selection.rules import Quota, parse_gap, parse_quota, read_id_lists
 
+DIGITS = "9" * 5000  # more than Python reads as a number
+
 
 @pytest.mark.parametrize(
     ("text", "quota"),
@@ -44,7 +46,22 @@ def test_gaps_are_times_or_frames(text: str, size: int, frames: bool) -> None:
     assert (gap.size, gap.frames) == (size, frames)
 
 
-@pytest.mark.parametrize("text", ["", "2", "s", "0s", "-2s", "1.5f", "2 s", "2m", "0.0000000001s"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2",
+        "s",
+        "0s",
+        "-2s",
+        "1.5f",
+        "2 s",
+        "2m",
+        "0.0000000001s",
+        DIGITS + "f",
+        "1." + DIGITS + "s",
+    ],
+)
 def test_gaps_that_make_no_sense(text: str) -> None:
     with pytest.raises(UsageError, match="such as 2s, 500ms or 30f"):
         parse_gap(text)

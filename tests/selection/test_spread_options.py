@@ -17,6 +17,8 @@ from deal.selection.replay import replay
 from deal.selection.rules import parse_near_duplicates, parse_spread
 from tests.helpers.timed_rows import SECOND, drive, picture, table
 
+DIGITS = "9" * 5000  # more than Python reads as a number
+
 
 @pytest.mark.parametrize(
     ("options", "by", "compared"),
@@ -113,13 +115,15 @@ def test_a_gap_of_regions_separates_images() -> None:
     assert sorted(numbers) == [3, 3, 6, 6]
 
 
-@pytest.mark.parametrize("text", ["", "2", "2m", "auto off", "-1s", "0s", "2.5f"])
+@pytest.mark.parametrize("text", ["", "2", "2m", "auto off", "-1s", "0s", "2.5f", DIGITS + "f"])
 def test_a_spread_is_auto_off_or_a_gap(text: str) -> None:
     with pytest.raises(UsageError, match="write auto, off, or a time or a number of frames"):
         parse_spread(text)
 
 
-@pytest.mark.parametrize("value", ["", "-1", "256", "nan", "on", "3%"])
+@pytest.mark.parametrize(
+    "value", ["", "-1", "256", "nan", "on", "3%", "1e-999999999", "0e-9999999"]
+)
 def test_a_threshold_is_grey_levels(value: str) -> None:
     with pytest.raises(UsageError, match="write a number of grey levels, such as 3"):
         parse_near_duplicates(value)
