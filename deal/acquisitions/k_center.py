@@ -178,7 +178,7 @@ def _class_statistics(
             "exported with deal export --embedding"
         )
     values = np.concatenate([counts, sums], axis=1).astype(np.float64)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where every pixel is masked
+    with np.errstate(divide="ignore", invalid="ignore"):  # by 0 where every pixel is masked
         values /= pixels[:, None]
     return np.asarray(values)
 

@@ -100,5 +100,7 @@ def _whole(table: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.bool_], int
     values, is_embedding = raw_features(table)
     usable = np.asarray(np.isfinite(values).all(axis=1))
     values = values[usable].astype(np.float64)
-    scale = [] if is_embedding or not len(values) else [deviations(c) for c in values.T]
-    return rounded(values, is_embedding, scale), usable, STEPS[is_embedding]
+    if len(values):
+        scale = [] if is_embedding else [deviations(column) for column in values.T]
+        values = rounded(values, is_embedding, scale)
+    return values, usable, STEPS[is_embedding]

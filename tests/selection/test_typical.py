@@ -104,3 +104,22 @@ def test_without_an_embedding_statistics_by_class_do(tmp_path: Path) -> None:
     assert sorted(int(name) >= 6 for name in found.ids) == [False, True]
     with pytest.raises(ResultsError, match="the results have no embedding"):
         select(stats, acquisition="typiclust", budget=2, features="embedding")
+
+
+@pytest.mark.parametrize("acquisition", ["typiclust", "core-set"])
+@pytest.mark.parametrize("counts", [[0, 0], [4, 2]], ids=["consistent", "odd"])
+def test_a_pool_whose_pixels_are_all_masked_gives_no_picks(
+    acquisition: str, counts: list[int]
+) -> None:
+    masked = pa.table(
+        {
+            "id": IDS[:5],
+            "n_pixels": [0] * 5,
+            "class_pixels": [counts] * 5,
+            "class_entropy_sum": [[float(count) for count in counts]] * 5,
+        }
+    )
+    found = select(masked, acquisition=acquisition, budget=2)
+    assert found.ids == ()
+    assert "5 of 5" in found.notes[0]
+    assert found.metadata.get("clusters", 0) == 0
