@@ -86,7 +86,7 @@ def make_static(
             ("logits", parity.max_logit_difference),
             ("embedding", parity.max_embedding_difference),
         ):
-            if difference is not None and difference > tolerance:
+            if difference is not None and not difference <= tolerance:
                 raise ModelError(
                     f"arranged for CPUs, model {model} differs from itself: {what} by up to "
                     f"{difference:.2g}, {tolerance:g} allowed; no file is written. Leave --static "

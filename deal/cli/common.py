@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWN_PROCESS",
+    "Range",
     "Size",
     "key_value",
     "print_note",
@@ -50,6 +52,19 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # older ones are not gen
         if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             self.fail(f"{value!r} is not HxW, such as {self._example}", param, ctx)
         return int(parts[0]), int(parts[1])
+
+
+class Range(click.FloatRange):
+    """A range of numbers, as that of click, which takes NaN for a number within it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse a value; click.BadParameter."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 def key_value(text: str) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import Size
+from deal.cli.common import Range, Size
 from deal.cli.ending import cleared_on_sigterm
 from deal.cli.export_lines import checkpoint_lines, conversion_lines, parity_lines
 from deal.cli.export_options import check_options
@@ -77,7 +77,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _CHECK,
     "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Range(min=0, min_open=True),
     default=1e-3,
     show_default=True,
     metavar="T",
@@ -180,7 +180,7 @@ _MAKE, _CHECK, _CONVERT, _OUT = "What to make", "Checks", "Conversion", "Output"
 @option(
     _CONVERT,
     "--search-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Range(min=0, min_open=True),
     default=30,
     show_default=True,
     metavar="M",

@@ -25,6 +25,8 @@ def model(tmp_path):
         (["--static", "48x64", "--search-minutes", "3"], ["--search-minutes", "add --precision"]),
         (["--precision", "bf16", "--reduce-range", "on"], ["--reduce-range is for int8"]),
         (["--precision", "int8", "--tolerance", "1"], ["--tolerance", "leave it out"]),
+        (["--static", "48x64", "--tolerance", "nan"], ["--tolerance", "nan is no number"]),
+        (["--precision", "int8", "--search-minutes", "nan"], ["--search-minutes", "no number"]),
         (["--cut", "--images", "x"], ["--cut takes no --images"]),
         (["--cut", "--embedding"], ["--embedding", "export the checkpoint again"]),
         (["--precision", "INT8"], ["--precision", "'int8'"]),

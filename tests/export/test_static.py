@@ -315,6 +315,12 @@ def test_a_difficulty_of_the_graph_is_compared(tmp_path):
     assert list(parity.scores) == ["ds", "ds:entropy", "de", "entropy"]
 
 
+def test_a_tolerance_that_is_no_number_accepts_nothing(model, tmp_path):
+    with pytest.raises(ModelError, match="differs from itself"):
+        make_static(model, tmp_path / "s.onnx", SIZE, tolerance=float("nan"))
+    assert not (tmp_path / "s.onnx").exists()
+
+
 def test_a_model_of_a_fixed_batch_gets_its_size_too(tmp_path):
     model = save_model(tmp_path / "model.onnx", batch=2, props=metadata())
     assert make_static(model, tmp_path / "s.onnx", SIZE).max_logit_difference < 1e-3
