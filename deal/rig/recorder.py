@@ -50,7 +50,8 @@ class Recorder:
         Ids say which frames come once more. Others whose data is gone are struck out.
     scored_by : str, optional
         What the scores come from, such as a model and a function, in any words. A recorder that
-        goes on must be given the same, since scores of two do not compare.
+        goes on refuses any other than the first, since scores of two do not compare; without one it
+        does not ask.
     remember : bool
         Keep the last decision about every frame in ``decided``, by the number of the frame.
 

@@ -66,8 +66,8 @@ def recover(
     OSError
         The folder cannot be written.
     """
-    text = json.dumps(asdict(rules), default=str, sort_keys=True) + (scored_by or "")
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    digest = _digest(json.dumps(asdict(rules), default=str, sort_keys=True))
+    scores = 0 if scored_by is None else _digest(scored_by)
     records = journal.records
     found = files.found()
     if journal.is_damaged:
@@ -83,12 +83,17 @@ def recover(
         )
     if not records:
         journal.cut()
-        journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, 0, 0, None)))
+        journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, scores, 0, None)))
         journal.sync()
     elif records[0].kind != RULES or records[0].frame.number != digest:
         raise UsageError(
-            f"{folder} was recorded with other rules, or with scores of another model or function: "
-            "choose another folder, or what it began with"
+            f"{folder} was recorded with other rules: choose another folder, or the rules "
+            "that it began with"
+        )
+    elif scores and records[0].frame.sequence not in (0, scores):
+        raise UsageError(
+            f"{folder} was recorded with scores of another model or function, which do not compare "
+            "with these: choose another folder, or what it began with"
         )
     journal.cut()
     names = {number: name for number, (_, name) in found.items()}
@@ -130,6 +135,10 @@ def recover(
         unwritten=kept - set(found),
         before=np.sort(np.fromiter(pushed, np.uint64, len(pushed))),
     )
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def _pushed(

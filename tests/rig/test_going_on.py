@@ -42,11 +42,11 @@ def test_scores_of_another_model_or_function_are_refused(tmp_path):
     with Recorder(tmp_path, budget=2, scored_by="a") as recorder:
         push(recorder, [0])
         recorder.end()
-    for other in ("b", None):
-        with pytest.raises(UsageError, match="scores of another model or function"):
-            Recorder(tmp_path, budget=2, scored_by=other)
-    with Recorder(tmp_path, budget=2, scored_by="a") as recorder:
-        assert [decision.id for decision in recorder.kept()] == ["0.jpg"]
+    with pytest.raises(UsageError, match="scores of another model or function"):
+        Recorder(tmp_path, budget=2, scored_by="b")
+    for same in ("a", None):
+        with Recorder(tmp_path, budget=2, scored_by=same) as recorder:
+            assert [decision.id for decision in recorder.kept()] == ["0.jpg"]
 
 
 def test_the_command_refuses_another_function_in_the_same_folder(tmp_path, capsys):
