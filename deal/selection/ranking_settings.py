@@ -168,6 +168,7 @@ class RankingSettings:
                     raise UsageError(
                         f"limits of bytes and windows do not go with {what}: leave one of them out"
                     )
+        self._check_quotas()
         both = (self.exclude.images & self.include.images) | (
             self.exclude.regions & self.include.regions
         )
@@ -177,3 +178,17 @@ class RankingSettings:
                 f"{len(both)} names are in exclude and include, such as {name!r}: drop them "
                 "from one"
             )
+
+    def _check_quotas(self) -> None:
+        """Raise UsageError if a quota allows no row, where the pool need not be known for it."""
+        budget = self.budget.amount if self.budget.unit != "bytes" else None
+        for quota in self.quotas if self.budget.cost == "count" else ():
+            if budget is None and quota.amount is None:
+                continue
+            most = quota.resolve(float(budget or 0))
+            if most < 1:
+                of = "" if budget is None else f" of a budget of {self.budget}"
+                raise UsageError(
+                    f"quota {quota}{of} is {most:g}, less than any row costs: give a larger budget "
+                    "or quota"
+                )

@@ -269,9 +269,14 @@ def test_sequences_are_derived_when_selecting_and_stored_ones_stay_where_nothing
         ({"quota": "w=5"}, {}, "lacks the column attributes"),
         ({"quota": "id=5"}, {"attributes": pa.nulls(2)}, "none of 2 rows has a id"),
         (
-            {"quota": "folder=20%", "budget": 2},
+            {"quota": "folder=20%", "budget": "60%"},
             {},
             "quota folder=20% of a budget of 2 is 0.4, less than any row costs",
+        ),
+        (
+            {"quota": "folder=20%", "budget": "pixels:20"},
+            {"n_pixels": [5, 5]},
+            "quota folder=20% of a budget of 20 is 4, less than any row costs",
         ),
         ({"budget": "clicks:5"}, {"boundary_corners": [1, None]}, "1 of 2 rows have no boundary_c"),
         ({"budget": "pixels:5"}, {}, "lacks the column n_pixels"),
@@ -322,6 +327,11 @@ def test_values_that_are_missing_or_misspelt_are_notes() -> None:
             {"acquisition": "core-set", "by": "score-per-cost", "cost": "clicks"},
             "has no score to divide",
         ),
+        (
+            {"quota": "folder=50%", "budget": 1},
+            "quota folder=50% of a budget of 1 is 0.5, less than any row costs: give a larger",
+        ),
+        ({"quota": ["folder=2", "folder=0.5"]}, "quota folder=0.5 is 0.5, less than any row"),
         ({"budgett": 5}, "select has no option 'budgett'; did you mean 'budget'"),
     ],
 )
