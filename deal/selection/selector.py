@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from deal._options import takes
 from deal.acquisitions import Bound
 from deal.acquisitions.options import OF_PLUGINS, function_options
-from deal.acquisitions.registry import registered
 from deal.errors import ResultsError
 from deal.pool.ids import sequence_pattern
-from deal.selection.budget import Budget
 from deal.selection.columns import read_texts, to_table
 from deal.selection.diverse import choose_apart
 from deal.selection.document import Selection
@@ -23,11 +21,12 @@ from deal.selection.gather import gather, notes_on_quotas, pool_totals, scored_p
 from deal.selection.greedy import Cap, Choice, Rule, Spacing
 from deal.selection.limits import LimitRule, read_measures
 from deal.selection.named import Named, lacking
+from deal.selection.notes import notes_on_budget, notes_on_ties, plain
 from deal.selection.options import SelectOptions
 from deal.selection.order import rank
 from deal.selection.ranking import Ranking
 from deal.selection.reach import Reach, TooFewRowsError
-from deal.selection.rows import Pool, Rows, image_codes
+from deal.selection.rows import Rows, image_codes
 from deal.selection.rules import IdList
 from deal.selection.screened import notes_on_screened
 from deal.selection.sources import Source, Sources
@@ -131,7 +130,7 @@ def _selected(
         "scored": rows.pool.scored,
         **({"skipped": rows.pool.skipped} if rows.pool.skipped else {}),
         "selected": len(taken),
-        "spent": _plain(choice.spent),
+        "spent": plain(choice.spent),
         "fingerprint": rows.source.fingerprint,
         "scores_digest": str(rows.pool.digest),
         **extra,
@@ -167,7 +166,8 @@ def _choose(
         Named(names, of_regions=of_regions).rows(rows.ids, rows.regions)
         for names in (ranking.exclude, ranking.include)
     )
-    limit = ranking.budget.resolve(_total(rows, ranking))
+    total = _total(rows, ranking)
+    limit = ranking.budget.resolve(total)
     first = order[rows.first[order]]
     if not rows.is_whole and len(first) < limit + pool.named:
         raise TooFewRowsError
@@ -188,8 +188,8 @@ def _choose(
     choice.take(wanted)
     if len(wanted) and choice.spent > limit:
         raise ResultsError(
-            f"the {len(wanted)} included rows cost {_plain(choice.spent)}, more than the budget of "
-            f"{_plain(limit)}: give a larger budget or a shorter list"
+            f"the {len(wanted)} included rows cost {plain(choice.spent)}, more than the budget of "
+            f"{plain(limit)}: give a larger budget or a shorter list"
         )
     if choice.limits is not None:
         choice.limits.check_included(len(wanted))
@@ -230,8 +230,8 @@ def _choose(
     folders = rows.source.folders
     notes += notes_on_screened(folders, ranking, bound, pool.skipped, pool.rows)
     if not bound.greedy:
-        notes += _tie_notes(pool, ranking, bound)
-    notes += _budget_notes(rows, ranking, limit, order, choice)
+        notes += notes_on_ties(pool, ranking, bound)
+    notes += notes_on_budget(rows.pool, ranking, limit, total, order, choice)
     return choice, extra, notes
 
 
@@ -303,7 +303,7 @@ def _choice(
         most = quota.resolve(limit)
         if len(order) and most < weights[order].min():
             raise ResultsError(
-                f"quota {quota} of a budget of {_plain(limit)} is {_plain(most)}, less than any "
+                f"quota {quota} of a budget of {plain(limit)} is {plain(most)}, less than any "
                 "row costs: give a larger budget or quota"
             )
         for value, code in group.values.items():
@@ -354,51 +354,3 @@ def _lacking(
     rows: Rows, names: IdList, found: NDArray[np.bool_], option: str, what: str
 ) -> Iterator[str]:
     return lacking(names, rows.ids, rows.regions, found, option, what)
-
-
-def _tie_notes(pool: Pool, ranking: Ranking, bound: Bound) -> Iterator[str]:
-    """Yield a note if only ids, or chance, decide the order of the ranked rows."""
-    if pool.scored > 1 and pool.least == pool.most:
-        what = "their ids alone decide" if ranking.stochastic is None else "chance alone decides"
-        other = "acquisition function" if bound.name in registered() else "score"
-        yield (
-            f"all {pool.scored} scores are equal ({pool.most:g}), so {what} the order: "
-            f"choose another {other}"
-        )
-
-
-def _budget_notes(
-    rows: Rows,
-    ranking: Ranking,
-    limit: float,
-    order: NDArray[np.int64],
-    choice: Choice,
-) -> Iterator[str]:
-    what, scored = ranking.table, rows.pool.scored
-    if not scored:
-        yield f"none of the {rows.pool.rows} rows has a score: nothing to rank"
-    elif ranking.budget.amount is not None and limit > _total(rows, ranking):
-        unit = "" if ranking.budget.cost == "count" else f" {ranking.budget.cost}"
-        taken = len(choice.taken)
-        whole = f"all {taken} {what} are"
-        if taken < scored:
-            whole = f"the rules leave {taken} of its {scored} {what}, which are"
-        yield f"the budget of {_plain(limit)}{unit} is larger than the pool: {whole} selected"
-    elif not choice.taken and choice.weights[order].min() > limit:
-        yield (
-            f"the budget of {_plain(limit)} {ranking.budget.cost} pays for none of the "
-            f"{scored} {what}: the cheapest costs {_plain(float(choice.weights[order].min()))}"
-        )
-    elif choice.limits is not None and choice.limits.closed and not choice.taken:
-        yield "the limit of bytes is below the size of the best image: give a larger one"
-    elif ranking.budget.unit == "bytes":
-        return
-    elif ranking.budget != Budget() and ranking.budget.cost == "count" and choice.spent < limit:
-        yield (
-            f"the rules allow {len(choice.taken)} of the budget of {_plain(limit)} {what}: no "
-            "other may be taken"
-        )
-
-
-def _plain(number: float) -> float | int:
-    return int(number) if float(number).is_integer() else number

@@ -160,3 +160,14 @@ def test_equal_scores_and_rows_without_one_are_told() -> None:
     holes = pa.table({"id": ids, "status": ok, "entropy_mean": [0.5, None, float("nan")]})
     (note,) = select(holes, acquisition="entropy").notes
     assert note == "2 of 3 rows are ok but have no value for entropy: they are not ranked"
+
+
+def test_rows_that_cost_nothing_are_equal_by_their_scores_per_cost() -> None:
+    masked = table(["a", "b"], [0.9, 0.1]).append_column("n_pixels", pa.array([0, 0]))
+    by_cost = select(masked, acquisition="entropy", budget="pixels:5").notes
+    assert by_cost[0] == (
+        "all 2 scores per cost are equal (inf), so their ids alone decide the order: choose "
+        "another acquisition function, or order by score"
+    )
+    by_score = select(masked, acquisition="entropy", budget="pixels:5", by="score").notes
+    assert not any("equal" in note for note in by_score)
