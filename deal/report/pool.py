@@ -221,7 +221,8 @@ def report_pool(
     UsageError
         A name is unknown, no function takes an option, or a budget, gap or expression is malformed.
     ResultsError
-        As `deal.select`; also if a function that was given by name cannot score the results.
+        As `deal.select`; also if no image is ok, or a function that was given by name cannot score
+        the results.
     """
     length = parse_length(scene_length)
     if parse_budget(budget).unit not in (None, "images"):
@@ -233,6 +234,8 @@ def report_pool(
     _refuse_unused(names, options)
     rows = read_results(sources, ["id", "status", "sequence", "timestamp_ns"]).table
     stored = rows.filter(is_ok(rows.column("status")))
+    if not len(stored):
+        raise ResultsError("no image of these results is ok: score the pool first")
     ids = stored.column("id").to_pylist()
     pattern = None if sequence_from is None else sequence_pattern(sequence_from)
     sequences = texts(stored, "sequence", pattern).to_pylist()

@@ -9,6 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import DealError, ItemError, UsageError
@@ -63,6 +64,7 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
         The port is taken.
     """
     page = text.encode()
+    run = token_hex(8)  # another pool may be served at this address before and after
 
     @lru_cache(_KEPT)
     def picture(kind: str, row: int) -> bytes:
@@ -91,23 +93,29 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
             if self.path in ("/", "/index.html"):
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", page, body)
             elif match is not None and int(match[2]) < len(pool):
+                tag = f'"{run}{self.path}"'
+                if self.headers.get("If-None-Match") == tag:
+                    self._send(HTTPStatus.NOT_MODIFIED, "image/webp", b"", body, tag)
+                    return
                 try:
                     data = picture(match[1], int(match[2]))
                 except ItemError as error:
                     reason = f"{error.code}: {error.message}\n".encode()
                     self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", reason, body)
                 else:
-                    self._send(HTTPStatus.OK, "image/webp", data, body, kept=True)
+                    self._send(HTTPStatus.OK, "image/webp", data, body, tag)
             else:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"nothing is here\n", body)
 
         def _send(
-            self, status: HTTPStatus, kind: str, data: bytes, body: bool, *, kept: bool = False
+            self, status: HTTPStatus, kind: str, data: bytes, body: bool, tag: str = ""
         ) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
-            self.send_header("Cache-Control", "private, max-age=3600" if kept else "no-store")
+            self.send_header("Cache-Control", "private, no-cache" if tag else "no-store")
+            if tag:
+                self.send_header("ETag", tag)
             self.send_header("X-Content-Type-Options", "nosniff")
             self.send_header("Cross-Origin-Resource-Policy", "same-origin")
             self.send_header("X-Frame-Options", "DENY")

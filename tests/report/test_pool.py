@@ -239,3 +239,9 @@ def test_a_report_that_cannot_be_written_says_so(
     code = run(deal, ["report", "pool", str(folder), "-o", str(tmp_path / "file" / "x.md")], "deal")
     assert code == 1
     assert "choose another --output" in capsys.readouterr().err
+
+
+def test_results_without_an_image_that_is_ok_are_refused(tmp_path: Path) -> None:
+    output = stored(tmp_path, status=["error"] * len(IDS))
+    with pytest.raises(ResultsError, match="no image of these results is ok"):
+        report_pool(output)

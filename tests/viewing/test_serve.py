@@ -37,10 +37,14 @@ class Served(NamedTuple):
     rows: int
     failed: int
 
-    def get(self, path: str, host: str | None = None, method: str = "GET") -> Answer:
+    def get(
+        self, path: str, host: str | None = None, method: str = "GET", **headers: str
+    ) -> Answer:
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         line.putrequest(method, path, skip_host=True)
         line.putheader("Host", f"127.0.0.1:{self.port}" if host is None else host)
+        for name, value in headers.items():
+            line.putheader(name.replace("_", "-"), value)
         line.endheaders()
         answer = line.getresponse()
         found = Answer(answer.status, dict(answer.getheaders()), answer.read())
@@ -72,6 +76,25 @@ def test_the_page_and_the_images_of_its_rows_are_served(served: Served) -> None:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         sizes[kind] = Image.open(BytesIO(answer.body)).size
     assert sizes == {"thumbnail": (256, 192), "preview": (320, 240)}
+
+
+def test_a_browser_asks_whether_a_picture_is_still_that_of_this_server(
+    served: Served, scored: Path
+) -> None:
+    """Another pool may have been served at this address, whose rows have the same numbers."""
+    answer = served.get("/thumbnail/0")
+    assert "no-cache" in answer.headers["Cache-Control"]
+    again = served.get("/thumbnail/0", If_None_Match=answer.headers["ETag"])
+    assert (again.status, again.body) == (304, b"")
+    other = served.get("/thumbnail/1", If_None_Match=answer.headers["ETag"])
+    assert other.status == 200
+    made = make_page(scored, thumbnails=0, maps=0, served=True)
+    with make_server(made.text, made.pool, Address("127.0.0.1", 0)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        next_one = Served(server.server_address[1], 0, 0)
+        answer = next_one.get("/thumbnail/0", If_None_Match=answer.headers["ETag"])
+        server.shutdown()
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize(

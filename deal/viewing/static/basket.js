@@ -1,6 +1,7 @@
 // What the reader picks: the selection, and what was added to it or taken out, kept in the browser.
 
 const COLUMNS = "rank,id,score,uri,region,polygon,cost,why";
+const FAILED = 3; // group of rows that could not be scored
 const FORMULA = /^'*[=+\-@\t\r]/;
 
 export class Basket {
@@ -11,6 +12,11 @@ export class Basket {
     this.keeps = true;
     this.listeners = [];
     this.restore();
+    addEventListener("storage", ({ key }) => {
+      if (key !== this.key && key !== null) return; // null: all was cleared
+      this.restore();
+      this.tell();
+    });
   }
 
   has(row) {
@@ -40,8 +46,13 @@ export class Basket {
     this.changed();
   }
 
+  /** Rows among these that may be added: no failed or rejected ones. */
+  addable(rows) {
+    return rows.filter((row) => this.data.group[row] !== FAILED && !this.rejected(row));
+  }
+
   add(rows) {
-    for (const row of rows) this.state[row] = this.data.columns.pick[row] ? 0 : 1;
+    for (const row of this.addable(rows)) this.state[row] = this.data.columns.pick[row] ? 0 : 1;
     this.changed();
   }
 
@@ -68,13 +79,17 @@ export class Basket {
 
   changed() {
     this.save();
+    this.tell();
+  }
+
+  tell() {
     for (const listener of this.listeners) listener();
   }
 
   save() {
     const ids = this.data.text("id");
-    const added = [];
-    const out = [];
+    const added = [...this.others.added];
+    const out = [...this.others.out];
     this.state.forEach((value, row) => value && (value === 1 ? added : out).push(ids[row]));
     try {
       if (added.length || out.length) localStorage.setItem(this.key, JSON.stringify({ added, out }));
@@ -86,6 +101,8 @@ export class Basket {
   }
 
   restore() {
+    this.state.fill(0);
+    this.others = { added: [], out: [] }; // of the same results, but not in this page
     let kept = null;
     try {
       kept = JSON.parse(localStorage.getItem(this.key));
@@ -97,8 +114,11 @@ export class Basket {
     for (const id of kept.added || []) wanted.set(id, 1);
     for (const id of kept.out || []) wanted.set(id, 2);
     this.data.text("id").forEach((id, row) => {
-      if (wanted.has(id)) this.state[row] = wanted.get(id);
+      if (!wanted.has(id)) return;
+      this.state[row] = wanted.get(id);
+      wanted.delete(id);
     });
+    for (const [id, state] of wanted) (state === 1 ? this.others.added : this.others.out).push(id);
   }
 
   /** Rows as a CSV file with the columns of selection.csv, which deal reads as a list of ids. */

@@ -118,7 +118,7 @@ function facet(page, name, label, codes, values, open) {
       else order = leading(order, counts, first);
     }
     if (wanted) order = order.filter((code) => values[code].toLowerCase().includes(wanted));
-    const most = Math.max(1, ...counts);
+    const most = counts.reduce((found, number) => Math.max(found, number), 1);
     const shown = all ? order.slice(0, 300) : order.filter((code, i) => i < FIRST || chosen.has(code));
     const focused = list.contains(document.activeElement) ? document.activeElement.value : null;
     fill(

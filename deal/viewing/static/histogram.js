@@ -78,8 +78,11 @@ export class Histogram {
   }
 
   typed() {
-    const low = this.low.value === "" ? this.least : Number(this.low.value);
-    const high = this.high.value === "" ? this.most : Number(this.high.value);
+    // A box shows four digits of a number that it did not get by typing.
+    const [first, last] = this.range || [this.least, this.most];
+    const exact = (text, shown, bound) => (text === "" ? bound : text === tidy(shown) ? shown : Number(text));
+    const low = exact(this.low.value, first, this.least);
+    const high = exact(this.high.value, last, this.most);
     if (low <= high) this.set([low, high]);
   }
 

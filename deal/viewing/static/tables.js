@@ -44,6 +44,9 @@ export function basketTab(page) {
     if (element.hidden) return;
     const added = rows.filter((row) => basket.state[row] === 1).length;
     const out = refused.filter((row) => data.columns.pick[row]).length;
+    const shown = page.grid ? basket.addable([...page.grid.rows]) : [];
+    const selected = data.columns.pick.reduce((sum, rank) => sum + (rank > 0), 0);
+    const budget = Math.max(rows.length, selected, 1); // which fills up what was rejected
     const story = [`${count(rows.length)} images`];
     if (added) story.push(`${count(added)} added`);
     if (out) story.push(`${count(out)} of the selection rejected`);
@@ -59,10 +62,10 @@ export function basketTab(page) {
         { class: "row" },
         h("button", { type: "button", class: "main", text: "Download picked.csv", disabled: !rows.length, on: { click: () => download("picked.csv", basket.csv(rows)) } }),
         h("button", { type: "button", text: `Download rejected.csv (${count(refused.length)})`, disabled: !refused.length, on: { click: () => download("rejected.csv", basket.csv(refused)) } }),
-        h("button", { type: "button", text: `Add the ${count(page.filters.passed)} images shown`, disabled: page.filters.passed > 10000, on: { click: () => basket.add(page.filters.kept(page.order)) } }),
+        h("button", { type: "button", text: `Add the ${count(shown.length)} images shown`, disabled: shown.length > 10000, on: { click: () => basket.add(shown) } }),
         h("button", { type: "button", text: "Undo all changes", disabled: !basket.edited, on: { click: () => basket.reset() } }),
       ),
-      command(`${data.head.filling} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${rows.length} -o picked`),
+      command(`${data.head.filling} --include picked.csv${refused.length ? " --exclude rejected.csv" : ""} --budget ${budget} -o picked`),
       command(`deal annotate ${data.head.folder} --selection picked.csv --to label-studio -o tasks`),
       h("div", { class: "columns" }, sequences(page, rows), classes(page, rows)),
       h("h3", { text: "In the basket" }),
