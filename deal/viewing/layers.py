@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deal.errors import DealError, ItemError
 from deal.pool.decode import decode
 from deal.results.maps import KINDS, from_stored, map_stamp, read_map
+from deal.types import PoolItem
 from deal.viewing.pictures import Mapped, small_maps
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from deal.viewing.rows import Pool
 
 __all__ = ["Layers", "find_layers"]
+
+_REPLACED = "the file has changed since it was scored: score the pool again"
 
 
 class Layers:
@@ -103,7 +106,8 @@ class Layers:
 def find_layers(pool: Pool, rows: Sequence[int], model: str | os.PathLike[str] | None) -> Layers:
     """Find maps for rows: stored ones of these very images, else the model that scored them.
 
-    Where there is neither, `Layers` says why.
+    Where there is neither, `Layers` says why. An image whose file has changed since counts as one
+    without stored maps.
 
     Raises
     ------
@@ -113,12 +117,12 @@ def find_layers(pool: Pool, rows: Sequence[int], model: str | os.PathLike[str] |
     if not rows:
         why = "--maps 0 was given" if pool.selected else "Nothing is selected"
         return Layers(pool, missing=f"{why}, so no maps were drawn.")
-    taken = pool.table.select(["id", "source_version"]).take(list(rows)).to_pydict()
-    stored = []
-    for row, item_id, version in zip(rows, taken["id"], taken["source_version"], strict=True):
-        stamp = f"{pool.fingerprint} {version}"
-        if any(map_stamp(pool.output, kind, item_id) == stamp for kind in KINDS):
-            stored.append(row)
+    stored: list[int] = []
+    replaced: list[int] = []
+    for row, item in zip(rows, pool.items(rows), strict=True):
+        stamp = f"{pool.fingerprint} {item.source_version}"
+        if any(map_stamp(pool.output, kind, item.id) == stamp for kind in KINDS):
+            (replaced if _replaced(item) else stored).append(row)
     others = sorted(set(rows) - set(stored), key=list(rows).index)
     if not others:
         return Layers(pool, stored)
@@ -130,4 +134,14 @@ def find_layers(pool: Pool, rows: Sequence[int], model: str | os.PathLike[str] |
         if model is not None:
             raise
         missing = "" if stored else f"There are no overlays: {error}."
-        return Layers(pool, stored, missing=missing)
+        layers = Layers(pool, stored, missing=missing)
+        layers.failed |= dict.fromkeys(replaced, _REPLACED)
+        return layers
+
+
+def _replaced(item: PoolItem) -> bool:
+    """Whether another file lies there now; one that cannot be read is told of when it is."""
+    try:
+        return item.locator.version() != item.source_version
+    except ItemError:
+        return False

@@ -344,6 +344,12 @@ def test_stored_maps_are_laid_over_the_picks_unless_the_image_has_changed(tmp_pa
         Image.open(path).save(path)  # without what says where it comes from
     _, columns = shown(make_page(output).text)
     assert [KINDS[kind] for kind in columns["blob_kind"]].count("classes") == 3
+    other = columns["id"][next(row for row in columns["blob_row"] if columns["id"][row] != item)]
+    Image.open(pool / other).rotate(180).save(pool / other)
+    made = make_page(output)
+    _, columns = shown(made.text)
+    assert [KINDS[kind] for kind in columns["blob_kind"]].count("classes") == 2
+    assert "1 picks have no maps: the file has changed since it was scored" in str(made.notes)
 
 
 @pytest.mark.parametrize(
