@@ -56,9 +56,9 @@ def test_two_tabs_share_one_basket(browser: Browser, page: Path) -> None:
             "[...deal.data.columns.pick.keys()].filter("
             "(row) => !deal.data.columns.pick[row] && deal.data.group[row] === 1).slice(0, 2)"
         )
-        for tab, row in ((first, rows[0]), (second, rows[1])):
+        for tab, other, row in ((first, second, rows[0]), (second, first, rows[1])):
             tab.evaluate("(row) => deal.basket.toggle(row)", row)
-            first.wait_for_timeout(100)
+            other.wait_for_function("(row) => deal.basket.has(row)", arg=row)
         for tab in (first, second):
             assert [tab.evaluate("(row) => deal.basket.has(row)", row) for row in rows] == [
                 True
