@@ -53,6 +53,13 @@ def heard_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def drawn_alike() -> None:
+    """Let PyTorch draw the same in each run of a test, whichever tests ran before it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(1)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its logits are the same bits in any batch and on any number of threads."""

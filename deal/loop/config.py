@@ -123,10 +123,13 @@ class MethodConfig:
         return self.selection.get("table") == "regions"
 
     def ranking(self) -> Ranking:
-        """The method's settings for ranking, without a budget; UsageError if they are invalid."""
+        """The method's settings for ranking; UsageError if they are invalid for every budget.
+
+        The budget stands for that of any round.
+        """
         asked: SelectOptions = {
             **self.asked(1, 1),
-            "budget": "pixels:1" if self.picks_regions else 1,
+            "budget": "pixels:1" if self.picks_regions else "100%",
         }
         return Ranking.of(**asked)
 

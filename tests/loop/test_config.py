@@ -177,6 +177,13 @@ def test_beta_grows_by_one_factor_from_round_to_round():
     assert config.of_method("grows")["selection"]["stochastic"] == "power:1..100"
 
 
+def test_a_quota_that_a_round_could_meet_is_taken():
+    methods = {"shared": {"acquisition": "ds", "quota": "camera:front=10%"}}
+    config = parse_config(changed("methods", methods))
+    (quota,) = config.methods["shared"].ranking().quotas
+    assert str(quota) == "camera:front=10%"
+
+
 def test_clicks_are_those_that_an_image_is_worth():
     dominant = RoundsConfig(labeled=(1, 2), regions="components", label="dominant")
     assert dominant.clicks_per_image is None
