@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import print_note, spare_pandas
+from deal.cli.common import Range, print_note, spare_pandas
 from deal.cli.grouped import GroupedCommand, option
 from deal.cli.labeled import Bar
 from deal.cli.reading import endpoint_option
@@ -92,7 +92,7 @@ _WHAT, _LABELS, _IMAGES, _OUT = "What", "Predictions", "Images", "Output"
 @option(
     _LABELS,
     "--tolerance",
-    type=click.FloatRange(min=0),
+    type=Range(min=0),
     default=1.5,
     show_default=True,
     metavar="PX",

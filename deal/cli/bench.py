@@ -20,6 +20,7 @@ from deal.cli import (
     bench_spread,
 )
 from deal.cli.bench_options import count, json_and_output, outputs, rounds, show
+from deal.cli.common import Range
 from deal.cli.grouped import CommandGroup
 
 __all__ = ["command"]
@@ -88,7 +89,7 @@ def startup(as_json: bool, output: str | None, **options: Any) -> None:
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(0),
+    type=Range(0),
     metavar="SECONDS",
     help="Time for all sections together. Default: 420.",
 )

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from deal.cli.bench_options import count, outputs, rounds, show
+from deal.cli.common import Range
 from deal.cli.grouped import GroupedCommand
 
 __all__ = ["decode", "dedup", "memory", "pipeline", "raster", "ray"]
@@ -81,7 +82,7 @@ def pipeline(as_json: bool, output: str | None, **options: Any) -> None:
 @rounds(5)
 @click.option(
     "--feed",
-    type=click.FloatRange(0, min_open=True),
+    type=Range(0, min_open=True),
     default=10_000,
     show_default=True,
     metavar="RATE",

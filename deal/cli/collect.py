@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deal.cli.common import print_note
+from deal.cli.common import Range, print_note
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import UsageError
 from deal.text import printable
@@ -81,7 +81,7 @@ _SHOWN = 5  # problems of a kind that are printed
 @option(
     _OUT,
     "--val",
-    type=click.FloatRange(0, 1),
+    type=Range(0, 1),
     default=0.2,
     show_default=True,
     metavar="SHARE",

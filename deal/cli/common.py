@@ -55,7 +55,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # older ones are not gen
 
 
 class Range(click.FloatRange):
-    """A range of numbers, as that of click, which takes NaN for a number within it."""
+    """A range of numbers without NaN, which that of click takes for a number within it."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

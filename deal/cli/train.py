@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from deal._install import pip_install
-from deal.cli.common import Size
+from deal.cli.common import Range, Size
 from deal.cli.grouped import GroupedCommand, option
 from deal.errors import DealError
 from deal.text import printable
@@ -245,7 +245,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _TRAINING,
     "--blur",
-    type=click.FloatRange(0, 1),
+    type=Range(0, 1),
     default=0.5,
     show_default=True,
     metavar="P",
@@ -254,7 +254,7 @@ _DATA, _NETWORK, _TRAINING, _RUN, _OUT = "Data", "Network", "Training", "Machine
 @option(
     _TRAINING,
     "--color-jitter",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Range(0, 1, max_open=True),
     default=0.0,
     show_default=True,
     metavar="J",

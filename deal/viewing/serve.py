@@ -9,7 +9,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from deal.errors import DealError, ItemError, UsageError
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Address", "make_server", "open_in_browser", "parse_address", "serve_page"]
 
 _SIDES = {"thumbnail": (256, 62), "preview": (1600, 80)}
-_PATH = re.compile(r"/(thumbnail|preview)/([0-9]{1,9})")
 _KEPT = 4096  # small pictures that are not drawn twice: some tens of megabytes
 
 
@@ -55,8 +53,11 @@ def parse_address(text: str) -> Address:
     )
 
 
-def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
+def make_server(text: str, pool: Pool, address: Address, token: str) -> ThreadingHTTPServer:
     """Make a server of a page and of the images in its rows; it serves nothing else.
+
+    Pictures lie under ``/token/``, a word of this server alone: browsers keep pictures for an hour,
+    and another server on the same port may show another pool.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
         The port is taken.
     """
     page = text.encode()
-    run = token_hex(8)  # another pool may be served at this address before and after
+    pattern = re.compile(rf"/{token}/(thumbnail|preview)/([0-9]{{1,9}})")
 
     @lru_cache(_KEPT)
     def picture(kind: str, row: int) -> bytes:
@@ -89,33 +90,32 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
             if self.headers.get("Host") not in hosts:
                 self._send(HTTPStatus.FORBIDDEN, "text/plain", b"another host\n", body)
                 return
-            match = _PATH.fullmatch(self.path)
+            match = pattern.fullmatch(self.path)
             if self.path in ("/", "/index.html"):
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", page, body)
             elif match is not None and int(match[2]) < len(pool):
-                tag = f'"{run}{self.path}"'
-                if self.headers.get("If-None-Match") == tag:
-                    self._send(HTTPStatus.NOT_MODIFIED, "image/webp", b"", body, tag)
-                    return
                 try:
                     data = picture(match[1], int(match[2]))
                 except ItemError as error:
                     reason = f"{error.code}: {error.message}\n".encode()
                     self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", reason, body)
                 else:
-                    self._send(HTTPStatus.OK, "image/webp", data, body, tag)
+                    self._send(HTTPStatus.OK, "image/webp", data, body, "private, max-age=3600")
             else:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"nothing is here\n", body)
 
         def _send(
-            self, status: HTTPStatus, kind: str, data: bytes, body: bool, tag: str = ""
+            self,
+            status: HTTPStatus,
+            kind: str,
+            data: bytes,
+            body: bool,
+            cached: str = "no-store",
         ) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
-            self.send_header("Cache-Control", "private, no-cache" if tag else "no-store")
-            if tag:
-                self.send_header("ETag", tag)
+            self.send_header("Cache-Control", cached)
             self.send_header("X-Content-Type-Options", "nosniff")
             self.send_header("Cross-Origin-Resource-Policy", "same-origin")
             self.send_header("X-Frame-Options", "DENY")
@@ -147,9 +147,11 @@ def make_server(text: str, pool: Pool, address: Address) -> ThreadingHTTPServer:
     return server
 
 
-def serve_page(text: str, pool: Pool, address: Address, *, open_page: bool = False) -> None:
+def serve_page(
+    text: str, pool: Pool, address: Address, token: str, *, open_page: bool = False
+) -> None:
     """Serve a page until Ctrl-C."""
-    with make_server(text, pool, address) as server:
+    with make_server(text, pool, address, token) as server:
         where = f"http://{_written(address.host)}:{server.server_address[1]}/"
         try:
             print(f"serving {where}  (Ctrl-C ends)", flush=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +121,7 @@ def view(
         raise UsageError("--serve writes no file: drop --output")
     target = page_path(sources, output)
     address = None if serve is None else parse_address(serve)
+    token = token_hex(8) if address else ""
     made = make_page(
         sources,
         selection=selection,
@@ -127,14 +129,14 @@ def view(
         thumbnails=0 if address else thumbnails,
         maps=maps,
         rows=rows,
-        served=address is not None,
+        token=token,
         progress=progress,
     )
     if note is not None:
         for text in made.notes:
             note(text)
     if address is not None:
-        serve_page(made.text, made.pool, address, open_page=open_page)
+        serve_page(made.text, made.pool, address, token, open_page=open_page)
         return None
     write_text(target, made.text)
     if open_page:
@@ -177,10 +179,13 @@ def make_page(
     thumbnails: int = 2000,
     maps: int = 200,
     rows: int = 100_000,
-    served: bool = False,
+    token: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Made:
-    """Make the page; parameters and errors as of :func:`view`."""
+    """Make the page; parameters and errors as of :func:`view`.
+
+    A ``token`` is that of the server that the page gets further pictures from.
+    """
     outputs = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not 1 <= len(outputs) <= 2:
         raise UsageError("name one output folder, or two rounds to compare, the earlier one first")
@@ -239,7 +244,7 @@ def make_page(
         "columns": pack.header,
         "uri_prefix": uri_prefix(pool.table),
         "shape": round(pictures.shape, 4),
-        "served": served,
+        "token": token,
         "regions": {str(row): polygons for row, polygons in pictures.regions.items()},
         "tops": head["tops"] | pictures.tops,
         "unreadable": {str(row): reason for row, reason in pictures.unreadable.items()},
@@ -249,9 +254,9 @@ def make_page(
     }
     if against is not None:
         head["compare"] = _told(against, outputs)
-    notes = [*pool.notes, *_notes(pool, pictures, layers, thumbnails, served)]
+    notes = [*pool.notes, *_notes(pool, pictures, layers, thumbnails, bool(token))]
     head["notes"] = notes
-    text = build(head, pack.base64(), pictures.data, served=served)
+    text = build(head, pack.base64(), pictures.data, served=bool(token))
     return Made(text, pool, tuple(notes))
 
 

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from PIL import Image
 
-from deal import DealError, UsageError
+from deal import DealError, UsageError, view
 from deal.viewing.serve import Address, make_server, parse_address
 from deal.viewing.view import make_page
 from tests.helpers.browser import opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from deal.viewing.rows import Pool
 
 
 class Answer(NamedTuple):
@@ -37,14 +39,10 @@ class Served(NamedTuple):
     rows: int
     failed: int
 
-    def get(
-        self, path: str, host: str | None = None, method: str = "GET", **headers: str
-    ) -> Answer:
+    def get(self, path: str, host: str | None = None, method: str = "GET") -> Answer:
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         line.putrequest(method, path, skip_host=True)
         line.putheader("Host", f"127.0.0.1:{self.port}" if host is None else host)
-        for name, value in headers.items():
-            line.putheader(name.replace("_", "-"), value)
         line.endheaders()
         answer = line.getresponse()
         found = Answer(answer.status, dict(answer.getheaders()), answer.read())
@@ -54,9 +52,9 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(scored: Path) -> Iterator[Served]:
-    made = make_page(scored, thumbnails=0, maps=0, served=True)
+    made = make_page(scored, thumbnails=0, maps=0, token="word")
     status = made.pool.table.column("status").to_pylist()
-    with make_server(made.text, made.pool, Address("127.0.0.1", 0)) as server:
+    with make_server(made.text, made.pool, Address("127.0.0.1", 0), "word") as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield Served(server.server_address[1], len(made.pool), status.index("error"))
@@ -71,42 +69,41 @@ def test_the_page_and_the_images_of_its_rows_are_served(served: Served) -> None:
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     sizes = {}
     for kind in ("thumbnail", "preview"):
-        answer = served.get(f"/{kind}/0")
+        answer = served.get(f"/word/{kind}/0")
         assert (answer.status, answer.headers["Content-Type"]) == (200, "image/webp")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         sizes[kind] = Image.open(BytesIO(answer.body)).size
     assert sizes == {"thumbnail": (256, 192), "preview": (320, 240)}
 
 
-def test_a_browser_asks_whether_a_picture_is_still_that_of_this_server(
-    served: Served, scored: Path
+def test_pictures_of_another_server_have_other_addresses(
+    scored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another pool may have been served at this address, whose rows have the same numbers."""
-    answer = served.get("/thumbnail/0")
-    assert "no-cache" in answer.headers["Cache-Control"]
-    again = served.get("/thumbnail/0", If_None_Match=answer.headers["ETag"])
-    assert (again.status, again.body) == (304, b"")
-    other = served.get("/thumbnail/1", If_None_Match=answer.headers["ETag"])
-    assert other.status == 200
-    made = make_page(scored, thumbnails=0, maps=0, served=True)
-    with make_server(made.text, made.pool, Address("127.0.0.1", 0)) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        next_one = Served(server.server_address[1], 0, 0)
-        answer = next_one.get("/thumbnail/0", If_None_Match=answer.headers["ETag"])
-        server.shutdown()
-    assert answer.status == 200
+    tokens = []
+
+    def serve_page(text: str, pool: Pool, address: Address, token: str, **_: bool) -> None:
+        assert f'"token":"{token}"' in text
+        tokens.append(token)
+
+    monkeypatch.setattr("deal.viewing.view.serve_page", serve_page)
+    for _ in range(2):
+        view(scored, serve="0", maps=0)
+    assert all(tokens)
+    assert tokens[0] != tokens[1]
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/thumbnail/../../etc/passwd",
-        "/thumbnail/%2e%2e%2f",
-        "/thumbnail/0/",
-        "/thumbnail/-1",
-        "/thumbnail/0?x=1",
-        "/thumbnail/99999999",
-        "/classes/0",
+        "/word/thumbnail/../../etc/passwd",
+        "/word/thumbnail/%2e%2e%2f",
+        "/word/thumbnail/0/",
+        "/word/thumbnail/-1",
+        "/word/thumbnail/0?x=1",
+        "/word/thumbnail/99999999",
+        "/word/classes/0",
+        "/thumbnail/0",
+        "/another/thumbnail/0",
         "/selection.csv",
         "//etc/passwd",
         "/../",
@@ -126,13 +123,13 @@ def test_other_names_of_this_machine_are_refused(served: Served, host: str) -> N
 
 def test_only_reading_is_possible(served: Served) -> None:
     assert served.get("/", method="POST").status == 501
-    head = served.get("/thumbnail/0", method="HEAD")
+    head = served.get("/word/thumbnail/0", method="HEAD")
     assert (head.status, head.body) == (200, b"")
     assert int(head.headers["Content-Length"]) > 100
 
 
 def test_an_image_that_cannot_be_read_is_a_reason(served: Served) -> None:
-    answer = served.get(f"/thumbnail/{served.failed}")
+    answer = served.get(f"/word/thumbnail/{served.failed}")
     assert answer.status == 404
     assert answer.body.startswith(b"decode: ")
 
@@ -171,13 +168,13 @@ def test_other_addresses_are_refused(text: str) -> None:
 
 
 def test_a_port_that_is_taken_is_said(scored: Path) -> None:
-    made = make_page(scored, thumbnails=0, maps=0, served=True)
+    made = make_page(scored, thumbnails=0, maps=0, token="word")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(DealError, match=f"127.0.0.1:{port}.*another port"):
-            make_server(made.text, made.pool, Address("127.0.0.1", port))
+            make_server(made.text, made.pool, Address("127.0.0.1", port), "word")
 
 
 def test_ctrl_c_ends_the_server_without_a_trace(scored: Path) -> None:

@@ -34,7 +34,7 @@ export class Pictures {
 
   /** Whether there is something to see of a row. */
   shows(row) {
-    return (this.data.head.served && this.data.group[row] !== 3) || this.found(row, "thumbnail") !== undefined;
+    return (this.data.head.token && this.data.group[row] !== 3) || this.found(row, "thumbnail") !== undefined;
   }
 
   /** Whether a row has what an overlay needs. */
@@ -64,9 +64,10 @@ export class Pictures {
 
   /** A picture from the server that `--serve` started; null on a page that stands alone. */
   async fetched(row, kind) {
-    if (!this.data.head.served || this.data.group[row] === 3 || (kind !== "thumbnail" && kind !== "preview")) return null;
+    const { token } = this.data.head;
+    if (!token || this.data.group[row] === 3 || (kind !== "thumbnail" && kind !== "preview")) return null;
     const image = new Image();
-    image.src = `/${kind}/${row}`;
+    image.src = `/${token}/${kind}/${row}`;
     try {
       await image.decode();
       return image;
