@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from deal.cli.common import print_note
 from deal.cli.grouped import option
 from deal.errors import UsageError
 from deal.text import printable
@@ -101,7 +102,7 @@ def print_topics(pool: tuple[str, ...], *, as_json: bool) -> None:
 
     if not pool or not all(name.lower().endswith(".mcap") for name in pool):
         raise UsageError("--list-topics lists those of MCAP files: name them, such as trip.mcap")
-    found = {name: list_topics(name) for name in pool}
+    found = {name: list_topics(name, note=print_note) for name in pool}
     if as_json:
         document = {name: [topic._asdict() for topic in topics] for name, topics in found.items()}
         click.echo(json.dumps(document, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -65,14 +65,27 @@ def require_mcap() -> None:
         raise PoolError(f"reading MCAP needs three packages: {pip_install('mcap')}") from error
 
 
-def list_topics(path: str, endpoint: str | None = None) -> list[Topic]:
-    """The topics of a log, by name; PoolError if it cannot be read."""
+def list_topics(
+    path: str, endpoint: str | None = None, *, note: Callable[[str], None] = lambda text: None
+) -> list[Topic]:
+    """The topics of a log, by name; PoolError if none can be read.
+
+    ``note`` is told where a log cannot be read to its end, such as one that is cut off.
+    """
     require_mcap()
     try:
         with Parent.of(path, endpoint).open() as file:
             messages = ImageMessages(file)
             if not messages.has_summary:
-                deque(messages, maxlen=0)
+                try:
+                    deque(messages, maxlen=0)
+                except Exception as error:
+                    if not messages.topics():
+                        raise
+                    note(
+                        f"{path_to_id(path)!r} is cut off or damaged ({why(error)}): a topic that "
+                        "comes later is not listed"
+                    )
             return messages.topics()
     except ItemError as error:
         raise PoolError(f"{path_to_id(path)!r}: {error.message}") from error

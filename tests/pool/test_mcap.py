@@ -283,6 +283,16 @@ def test_the_command_lists_topics_without_a_model(deal: Deal, tmp_path: Path) ->
     assert_refused(deal("score", tmp_path / "bad.mcap", "--list-topics"), 1, "bad.mcap")
 
 
+def test_topics_of_a_log_that_is_cut_off_are_listed_as_far_as_it_goes(
+    deal: Deal, tmp_path: Path
+) -> None:
+    whole = trip(tmp_path / "trip.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])
+    code, stdout, stderr = deal("score", tmp_path / "cut.mcap", "--list-topics")
+    assert (code, FRONT in stdout) == (0, True)
+    assert "cut.mcap' is cut off or damaged" in stderr
+
+
 @pytest.mark.parametrize("name", ["trip.bag", "trip.db3"])
 def test_other_bags_are_refused_with_the_program_that_converts_them(
     tmp_path: Path, name: str
