@@ -16,6 +16,7 @@ import onnx
 from deal.errors import ModelError, OutputError
 from deal.machine.files import check_not_read
 from deal.machine.working import working_folder
+from deal.model.files import with_model_files
 from deal.model.keys import checked
 from deal.model.record import ModelSpec
 from deal.model.spec import METADATA_KEY
@@ -42,13 +43,15 @@ def new_file(
         What the model will state of itself. A file ``OUTPUT.json`` that says otherwise is refused,
         since whoever opens the model reads it too, and it has the last word.
     read : iterable
-        What the file is made of (:func:`deal.machine.files.check_not_read`).
+        What the file is made of (:func:`deal.machine.files.check_not_read`); of a model also its
+        side-car and the files of its weights.
 
     The temporary file has the name of ``output``, in a folder of its own, so that a model finds its
     weights before and after. Weights beside it, in ``NAME.data`` (:func:`save`), go along. Raises
     OutputError before the body runs where the file cannot be written, and UsageError where it would
     replace what is read.
     """
+    read = tuple(with_model_files(read))
     check_not_read(output, read)
     if contract is not None:
         _check_side_car(output, contract)
@@ -62,6 +65,7 @@ def new_file(
         with _writing(output):
             weights = _weights_of(temporary)
             if weights.exists():
+                check_not_read(_weights_of(output), read)
                 weights.replace(_weights_of(output))
             temporary.replace(output)
 

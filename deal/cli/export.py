@@ -26,6 +26,7 @@ from deal.cli.grouped import GroupedCommand, option
 from deal.errors import UsageError
 from deal.machine.files import check_not_read
 from deal.machine.working import scratch_folder
+from deal.model.files import with_model_files
 from deal.text import printable
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def command(
     is_onnx = not (is_hf or is_encoder) and Path(model).suffix.lower() == ".onnx"
     _check_source(model, is_hf or is_encoder, input_size)
     read = (model.removeprefix(_HF), difficulty_head, images, options["held_out"])
-    check_not_read(output, read)
+    check_not_read(output, with_model_files(read))
     if is_encoder and (converts or dropout or difficulty_head is not None):
         raise UsageError(
             f"{model} has no trained logits: leave out --precision, --dropout and --difficulty-head"

@@ -28,6 +28,7 @@ from deal.export.files import new_file
 from deal.export.onnx import export_module
 from deal.machine.cores import available_cores
 from deal.machine.files import check_not_read
+from deal.model.files import with_model_files
 from deal.model.head import DifficultyHead
 from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, choose_difficulty
@@ -299,7 +300,7 @@ def _check_output(output: Path, overwrite: bool, inputs: Sequence[Any]) -> None:
         return  # a folder is refused before anything is written
     if not overwrite:
         raise OutputError(f"{output} is there already: --overwrite replaces it")
-    check_not_read(output, inputs)
+    check_not_read(output, with_model_files(inputs))
 
 
 def _check(

@@ -23,7 +23,8 @@ from deal.fitting.logistic import Examples, fit_numbers
 from deal.fitting.measures import UNCERTAINTIES, Collector, Measures
 from deal.fitting.pixels import bands, pixel_scores, resize
 from deal.fitting.runner import Runner
-from deal.machine.files import write_text
+from deal.machine.files import check_not_read, write_text
+from deal.model.files import with_model_files
 from deal.model.head import DifficultyHead
 from deal.pool.ids import path_to_id
 
@@ -109,7 +110,7 @@ def fit_head(
     Raises
     ------
     UsageError, EngineUnavailableError
-        Options do not fit.
+        Options do not fit, or the output would replace the model or a file beside it.
     PoolError
         Labeled images are missing, do not fit the model, or have no wrong (or no right) pixels.
     ModelError
@@ -125,6 +126,7 @@ def fit_head(
         raise UsageError(f"--seed {seed}: 0 or more")
     root, output = Path(data), Path(output)
     _check_output(output, overwrite)
+    check_not_read(output, with_model_files((model, root)))
     labeled = find_images(root, held_out, sequence_from)
     opened = open_engine(model, engine, device, None, threads, model_options, batch_size=1)
     void = find_void(root, opened.spec, ignore_index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 
 from deal.errors import UsageError
@@ -59,6 +60,30 @@ def test_neither_are_the_head_nor_the_list_of_images(deal, model, head):
     images.write_text("path\na.jpg\n")
     told = deal("export", model, "-o", images, "--static", "48x64", "--images", images)
     assert_refused(told, 2, "images.csv would replace what is read")
+
+
+def test_neither_are_the_side_car_nor_the_weights_of_the_model(deal, model, head, monkeypatch):
+    network = model.read_bytes()
+    for location in ("weights.bin", "other.onnx.data"):
+        onnx.save(
+            onnx.load_from_string(network), model, save_as_external_data=True, location=location,
+            size_threshold=0,
+        )  # fmt: skip
+        side_car = model.with_suffix(".json")
+        side_car.write_text("{}", encoding="utf-8")
+        for arguments in (["--static", "48x64"], ["--difficulty-head", head], ["--cut"]):
+            for output in (side_car, model.with_name(location)):
+                before = output.read_bytes()
+                told = deal("export", model, "-o", output, *arguments)
+                assert_refused(told, 2, f"{output.name} would replace what is read")
+                assert output.read_bytes() == before
+    # Weights of the new model that do not fit its file would lie there.
+    monkeypatch.setattr("deal.export.files.LARGEST", 100)
+    output = model.with_name("other.onnx")
+    told = deal("export", model, "-o", output, "--difficulty-head", head)
+    assert_refused(told, 2, "other.onnx.data would replace what is read")
+    assert model.with_name("other.onnx.data").read_bytes() == before
+    assert not output.exists()
 
 
 def test_neither_is_a_checkpoint_that_is_exported_in_several_steps(deal, tmp_path):

@@ -259,6 +259,10 @@ def test_a_file_that_exists_or_cannot_be_written_is_refused_before_work(world, t
     model = save_model(tmp_path / "model.onnx", props=metadata())
     with pytest.raises(OutputError, match=r"side-car of .*model\.onnx.*model-head\.json"):
         fit_head(model, "no data", model.with_suffix(".json"), overwrite=True)
+    for read in (model, path):  # with --overwrite too, not what is read
+        with pytest.raises(UsageError, match="would replace what is read"):
+            fit_head(model, tmp_path, read, overwrite=True)
+    assert path.read_text() == "mine"
     model.unlink()
     (tmp_path / "_head.json").write_text("mine")
     fit(world, path, overwrite=True)
