@@ -32,6 +32,11 @@ DEAL_API deal_status deal_score(const deal_acquisition* acquisition, const deal_
     if (a.levels == 0) a.levels = 8;
     if (a.tail == 0.0) a.tail = 0.05;
     deal::check_acquisition(a, o);
+    for (int64_t b = 0; b < batch && a.kind == DEAL_RANDOM; ++b) {
+      if (a.ids[b] == nullptr) {
+        deal::fail(DEAL_ERROR_INVALID_ARGUMENT, "ids[%lld] is NULL", deal::ll(b));
+      }
+    }
     for (int64_t b = 0; b < batch; ++b) scores[b] = deal::acquisition_score(a, o, b);
   });
 }

@@ -79,6 +79,8 @@ def list_topics(
             if not messages.has_summary:
                 try:
                     deque(messages, maxlen=0)
+                except ItemError:  # of the store that holds it
+                    raise
                 except Exception as error:
                     if not messages.topics():
                         raise

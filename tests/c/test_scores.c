@@ -65,7 +65,7 @@ static void test_a_score_follows_from_the_statistics_without_memory(void) {
 }
 
 static void test_what_cannot_be_scored_is_refused(void) {
-  double scores[1];
+  double scores[2];
   deal_output o;
   DEAL_INIT(o);
   deal_acquisition a = named("de");
@@ -81,6 +81,10 @@ static void test_what_cannot_be_scored_is_refused(void) {
   CHECK(deal_score(NULL, &o, 1, scores) == DEAL_ERROR_INVALID_ARGUMENT);
   CHECK(deal_score(&a, &o, 0, scores) == DEAL_ERROR_INVALID_ARGUMENT);
   CHECK(deal_score(&a, &o, 1, NULL) == DEAL_ERROR_INVALID_ARGUMENT);
+  const char* const ids[2] = {"a.jpg", NULL};
+  a = named("random"), a.ids = ids, scores[0] = -1.0;
+  CHECK(deal_score(&a, &o, 2, scores) == DEAL_ERROR_INVALID_ARGUMENT);
+  CHECK(strstr(deal_last_error(), "ids[1]") != NULL && scores[0] == -1.0);
 }
 
 static void test_a_signature_is_the_mean_grey_of_areas(void) {

@@ -22,7 +22,6 @@ import pytest
 
 from deal import cli
 from deal.cli import run
-from deal.cli.common import Range
 from deal.cli.display import Display, describe
 from deal.cli.grouped import GroupedCommand
 from deal.cli.score import command as score_command
@@ -69,36 +68,6 @@ def test_every_command_listed_has_help(deal: Deal) -> None:
     for name in names:
         code, out, _ = deal(name, "--help")
         assert (code, out.startswith(f"Usage: deal {name}")) == (0, True)
-
-
-def commands(one: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    if not isinstance(one, click.Group):
-        yield name, one
-        return
-    context = click.Context(one)
-    for each in one.list_commands(context):
-        found = one.get_command(context, each)
-        if found is not None:
-            yield from commands(found, f"{name} {each}")
-
-
-def test_every_command_has_the_options_of_errors() -> None:
-    every = dict(commands(cli.deal, "deal"))
-    assert {"deal bench label-errors", "deal report pool", "deal select"} <= every.keys()
-    assert [name for name, one in every.items() if not isinstance(one, GroupedCommand)] == []
-
-
-def test_no_range_of_an_option_takes_nan() -> None:
-    ranges = {
-        f"{name} {option.opts[0]}": option.type
-        for name, one in commands(cli.deal, "deal")
-        for option in one.params
-        if isinstance(option.type, click.FloatRange)
-    }
-    assert {"deal train --blur", "deal annotate --tolerance"} <= ranges.keys()
-    assert [name for name, kind in ranges.items() if not isinstance(kind, Range)] == []
-    with pytest.raises(click.BadParameter, match="no number"):
-        ranges["deal train --blur"].convert("nan", None, None)
 
 
 def test_commands_that_are_not_installed_are_not_shown(
