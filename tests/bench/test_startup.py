@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,14 @@ from tests.helpers.models import metadata, save_model, scenes
 
 
 @pytest.mark.slow
-def test_stages_of_a_process_follow_each_other(tmp_path: Path) -> None:
+def test_stages_of_a_process_follow_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     pool, model = tmp_path / "pool", save_model(tmp_path / "model.onnx", props=metadata())
     pool.mkdir()
     for number, image in enumerate(scenes(3)):
@@ -22,3 +30,5 @@ def test_stages_of_a_process_follow_each_other(tmp_path: Path) -> None:
     assert list(found) == names
     assert list(found.values()) == sorted(found.values())
     assert found["interpreter"] > 0
+    # compiled modules are kept whatever this shell asks, or every start would compile them again
+    assert (site / "__pycache__").is_dir()
