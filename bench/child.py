@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Child", "deal_program", "run_child"]
+__all__ = ["Child", "deal_program", "run_child", "user_environment"]
 
 # Between the benchmark and the command, since a process inherits the peak of what started it.
 _LAUNCHER = """
@@ -38,11 +39,20 @@ def deal_program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def user_environment() -> dict[str, str]:
+    """The environment of this process without PYTHONDONTWRITEBYTECODE.
+
+    Containers often set it, and then every process compiles all modules that it imports.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def run_child(arguments: Sequence[str]) -> Child:
     """Run a command to its end; RuntimeError, with what it wrote to stderr, unless it exits 0."""
     launched = subprocess.run(
         [sys.executable, "-S", "-E", "-c", _LAUNCHER, *arguments],
         check=True,
+        env=user_environment(),
         stdout=subprocess.PIPE,
     )
     status, seconds, cpu, peak, text = json.loads(launched.stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 from deal._demo import demo_file
-from deal.bench.child import deal_program
+from deal.bench.child import deal_program, user_environment
 from deal.bench.report import Report, Row
 from deal.bench.timing import interleave, ratios, spread
 from deal.synthetic.scenes import write_pool
@@ -159,8 +158,10 @@ def stages(arguments: list[str], folder: Path) -> dict[str, float]:
 
 
 def _call(arguments: list[str]) -> None:
-    """Run a command whose modules are compiled once, as for a user, whatever this shell asks."""
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(
-        arguments, check=True, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        arguments,
+        check=True,
+        env=user_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )

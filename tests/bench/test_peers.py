@@ -122,6 +122,16 @@ def test_sessions_run_every_batch_and_pass_failures_on(tiny):
         sessions.run([*batches, np.zeros((1, 8, 8), np.uint8)])
 
 
+def test_a_timed_command_may_keep_compiled_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    told = tmp_path / "told"
+    code = "import sys; open(sys.argv[1], 'w').write(str(sys.dont_write_bytecode))"
+    run_child([sys.executable, "-c", code, str(told)])
+    assert told.read_text() == "False"
+
+
 @pytest.mark.slow
 def test_a_child_has_its_own_peak_and_says_why_it_failed():
     ballast = np.ones(2**25)  # 256 MiB that are not the child's

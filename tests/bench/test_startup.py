@@ -21,6 +21,7 @@ def test_stages_of_a_process_follow_each_other(
     (site / "sitecustomize.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
     pool, model = tmp_path / "pool", save_model(tmp_path / "model.onnx", props=metadata())
     pool.mkdir()
     for number, image in enumerate(scenes(3)):
@@ -30,5 +31,5 @@ def test_stages_of_a_process_follow_each_other(
     assert list(found) == names
     assert list(found.values()) == sorted(found.values())
     assert found["interpreter"] > 0
-    # compiled modules are kept whatever this shell asks, or every start would compile them again
+    # the processes keep compiled modules whatever this shell asks; else every start compiles them
     assert (site / "__pycache__").is_dir()
