@@ -102,6 +102,11 @@ class Journal:
         """Cut off what follows the last record that was read: before any is added."""
         self._file.truncate(self._count * RECORD_BYTES)
 
+    def begin_anew(self) -> None:
+        """Forget all records, on disk too; raises OSError."""
+        self._file.truncate(0)
+        self._count, self.records = 0, []
+
     def read_again(self) -> None:
         """Write what was added, and read all records from the first on; raises OSError."""
         self.sync()

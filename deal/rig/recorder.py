@@ -58,7 +58,7 @@ class Recorder:
     Raises
     ------
     UsageError
-        The folder was begun with other rules or scores, its journal is damaged, its ``frames``
+        The folder has frames of other rules or scores, its journal is damaged, its ``frames``
         holds files of someone else, or another process records into it.
     OutputError
         The folder cannot be written.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from deal.errors import UsageError
 from deal.rig.files import FrameFiles
 from deal.rig.journal import END, FRAME, LOST, PINNED, RULES, SENT, Journal, Record
+from deal.rig.names import NEW
 from deal.rig.trip import Trip
 from deal.selection.stream import Frame
 from deal.selection.stream_rules import StreamRules
@@ -61,7 +62,7 @@ def recover(
     Raises
     ------
     UsageError
-        The journal was begun with other rules or scores, or is damaged, or files lie in ``frames``
+        The journal has frames of other rules or scores, or is damaged, or files lie in ``frames``
         that no journal knows.
     OSError
         The folder cannot be written.
@@ -81,8 +82,10 @@ def recover(
             f"{folder / 'frames'} holds files that no trip kept, such as {path.name}, and a trip "
             "removes what it does not keep: choose another folder"
         )
-    if not records:
-        journal.cut()
+    named = any(path.suffix != NEW for path, _ in found.values())
+    if not named and all(record.kind != FRAME for record in records):  # rules alone bind to nothing
+        journal.begin_anew()
+        records = journal.records
         journal.append(Record(RULES, Frame(digest, 0, 0, 0.0, scores, 0, None)))
         journal.sync()
     elif records[0].kind != RULES or records[0].frame.number != digest:

@@ -119,6 +119,23 @@ def test_a_journal_whose_first_record_was_torn_begins_anew(tmp_path):
     assert files(tmp_path) == {"0.jpg": b"0"}
 
 
+@pytest.mark.parametrize("leftover", [None, "0.jpg.new"])
+def test_a_folder_without_a_frame_takes_other_rules_and_scores(tmp_path, leftover):
+    with Recorder(tmp_path, budget=2, min_gap="2s", scored_by="ds") as recorder:
+        recorder.end()
+    if leftover is not None:  # of a stop between the file and the journal
+        (tmp_path / "frames" / leftover).write_bytes(b"0")
+    with Recorder(tmp_path, budget=3, scored_by="entropy") as recorder:
+        push(recorder, range(1, 6))
+        recorder.end()
+    kept = files(tmp_path)
+    assert len(kept) == 3
+    with Recorder(tmp_path, budget=3, scored_by="entropy") as recorder:
+        assert {decision.id for decision in recorder.kept()} == set(kept)
+    with pytest.raises(UsageError, match="recorded with other rules"):
+        Recorder(tmp_path, budget=2, min_gap="2s", scored_by="ds")
+
+
 def test_other_rules_leave_the_journal_alone(tmp_path):
     with Recorder(tmp_path, budget=2) as recorder:
         push(recorder, range(6))

@@ -125,8 +125,10 @@ def test_a_full_disk_is_an_error_and_the_program_goes_on(tmp_path, monkeypatch):
 
 
 def test_other_rules_and_other_processes_are_refused(tmp_path):
-    with Recorder(tmp_path, **RULES["gap"]), pytest.raises(UsageError, match="another process"):
-        Recorder(tmp_path, **RULES["gap"])
+    with Recorder(tmp_path, **RULES["gap"]) as recorder:
+        push(recorder, 0)
+        with pytest.raises(UsageError, match="another process"):
+            Recorder(tmp_path, **RULES["gap"])
     with pytest.raises(UsageError, match="recorded with other rules"):
         Recorder(tmp_path, **RULES["budget"])
 
