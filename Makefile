@@ -210,6 +210,12 @@ CXX_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
 build/test_hpp: tests/c/test_hpp.cpp $(wildcard csrc/abi/deal*.h*) build/libdeal.so
 	$(CXX) -O2 -std=c++17 $(CXX_WARNINGS) -Icsrc/abi $< $(WITH_LIBDEAL) -o $@
 
+RIG_FILES := examples/rig/recorder examples/rig/journal examples/rig/files
+
+build/test_recorder: tests/c/test_recorder.cpp $(RIG_FILES:%=%.cpp) $(RIG_FILES:%=%.hpp) \
+  $(wildcard csrc/abi/deal*.h*) build/libdeal.so
+	$(CXX) -O2 -std=c++17 $(CXX_WARNINGS) -Icsrc/abi $(filter %.cpp,$^) $(WITH_LIBDEAL) -o $@
+
 # What deal bench latency and deal bench stream run.
 build/bench_latency build/bench_stream: build/bench_%: bench/%.c bench/allocations.h csrc/abi/deal.h \
   csrc/abi/deal_stream.h build/libdeal.so
@@ -231,12 +237,12 @@ $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized): build/%_sanitiz
 	$(CXX) $(SANITIZE) build/sanitized/$*.o $(filter %.o,$^) -lm -pthread -o $@
 
 # All that the C tests and test-emulated run, for make -j.
-test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/failing_calls.so build/test_cuda_emulated \
+test-programs: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/test_recorder build/failing_calls.so build/test_cuda_emulated \
   build/emulated/_native.so $(C_TESTS:%=build/%_sanitized) $(C_FUZZERS:%=build/%_sanitized) \
   build/test_cuda_emulated_sanitized
 
-ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/test_cuda_emulated
-	set -e; for test in $(C_TESTS) test_hpp; do build/$$test; done
+ctest: $(C_TESTS:%=build/%) $(C_FUZZERS:%=build/%) build/test_hpp build/test_recorder build/test_cuda_emulated
+	set -e; for test in $(C_TESTS) test_hpp test_recorder; do build/$$test; done
 	build/fuzz_deal 1 5000
 	build/fuzz_stream 1 20000
 	! nm -D --defined-only build/libdeal.so.1 | grep -v ' T deal_'  # exports the C ABI alone

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -324,7 +324,8 @@ class Recorder:
             return
         self._written.discard(number)
         if hold:  # it may be kept once more
-            self._held[number] = path.read_bytes()
+            with suppress(OSError):  # it is lost; the frame may come again after a restart
+                self._held[number] = path.read_bytes()
         self._evicted[number] = [path]
 
     def _flush(self, *, sync: bool) -> None:

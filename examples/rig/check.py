@@ -241,6 +241,36 @@ def check_files_of_others(drive: Path, work: Path) -> str:
     return "a folder with files of someone else: refused, nothing removed"
 
 
+def check_refused(work: Path) -> str:
+    """Options that mean nothing, and a folder that was begun with others: an error, no change."""
+    pool, output = DEMO / "pool", work / "refused"
+    begun = ["--budget", "5"]
+    cases = {
+        "whole number": (["--budget", "5.9"], ["--budget", "0"], [*begun, "--max-bytes", "0.5"]),
+        "--fps": ([*begun, "--fps", "1e-300"], [*begun, "--fps", "0"], [*begun, "--fps", "1e15"]),
+        "the most": ([*begun, "--min-gap", "1e15"],),
+        "which is NULL": ([*begun, "--acquisition", "bald"],),  # of committees
+    }
+
+    def refused(reason: str, *rules: str, frames: Path = pool) -> None:
+        done = told(*command(frames, output, *rules))
+        assert done.returncode == 2, done
+        assert reason in done.stderr, done
+
+    for reason, lines in cases.items():
+        for rules in lines:
+            refused(reason, *rules)
+    (work / "empty").mkdir()
+    refused("no .jpg", *begun, frames=work / "empty")
+    assert not output.exists()
+    rig(pool, output, *begun)
+    before = files(output)
+    refused("another model or function", *begun, "--acquisition", "ds:entropy")
+    refused("times of another rate", *begun, "--fps", "5")
+    assert files(output) == before
+    return "options that mean nothing, and a folder of other scores: refused, nothing changed"
+
+
 def check_onnxruntime(headers: Path, work: Path) -> str:
     """The bundled int8 model through ONNX Runtime's C API: every score has the bits of deal's."""
     import onnxruntime
@@ -301,6 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(check_kills(drive, work, given.kills, given.seed))
         print(check_full_disk(drive, work))
         print(check_files_of_others(drive, work))
+        print(check_refused(work))
         if given.onnxruntime_headers is None:
             print("skipped: ONNX Runtime's C API, whose headers no wheel has; they are in its")
             print("releases: --onnxruntime-headers onnxruntime-linux-x64-1.27.0/include")

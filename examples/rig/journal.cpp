@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <stdexcept>
 #include <system_error>
 
 namespace {
@@ -75,6 +76,11 @@ Journal::Journal(const std::filesystem::path& path) : file_(path, O_RDWR | O_CRE
     const std::optional<Record> record = decoded(data.data() + at, found_.size());
     if (!record) break;
     found_.push_back(*record);
+  }
+  if (found_.empty() && data.size() > kBytes) {  // the first record is synced before any other
+    throw std::runtime_error(path.string() +
+                             " is damaged at its beginning, so what was recorded cannot be told: "
+                             "choose another folder; nothing here was changed");
   }
   count_ = static_cast<std::int64_t>(found_.size());
   if (::ftruncate(file_.number(), count_ * static_cast<std::int64_t>(kBytes)) != 0) {

@@ -25,7 +25,7 @@ struct Record {
 class Journal {
  public:
   // Opens or makes the file. What follows the last whole record, as a power cut may leave it, is
-  // cut off.
+  // cut off. Throws std::runtime_error if records follow a first one that is not whole.
   explicit Journal(const std::filesystem::path& path);
 
   const std::vector<Record>& found() const noexcept { return found_; }

@@ -8,6 +8,8 @@
 
 namespace {
 
+constexpr std::uint64_t kMostPixels = 200'000'000;  // as deal: a damaged header may tell any size
+
 struct Errors {
   jpeg_error_mgr manager;  // first: libjpeg hands a pointer to it back
   std::jmp_buf back;
@@ -37,6 +39,12 @@ bool decode(const std::vector<std::uint8_t>& data, Image& image, Errors& errors)
   }
   jpeg_mem_src(&info, data.data(), static_cast<unsigned long>(data.size()));
   jpeg_read_header(&info, TRUE);
+  if (std::uint64_t{info.image_width} * info.image_height > kMostPixels) {
+    std::snprintf(errors.text, sizeof errors.text, "%u x %u pixels", info.image_width,
+                  info.image_height);
+    jpeg_destroy_decompress(&info);
+    return false;
+  }
   info.out_color_space = JCS_RGB;
   info.dct_method = JDCT_ISLOW;
   info.do_fancy_upsampling = TRUE;

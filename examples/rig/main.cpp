@@ -30,6 +30,9 @@ constexpr char kUsage[] =
     "usage: rig MODEL FRAMES OUTPUT --budget N [--max-bytes N] [--min-gap SECONDS]\n"
     "           [--near-duplicates GREY_LEVELS] [--fps F] [--acquisition NAME]\n";
 
+constexpr double kMostSeconds = 9e6;         // of a gap: deal_stream_options takes 2^53 nanoseconds
+constexpr double kMostNanoseconds = 0x1p61;  // of a trip: deal_stream_frame takes no more
+
 struct Options {
   std::string model, acquisition = "entropy";
   fs::path frames, output;
@@ -46,6 +49,14 @@ double number(const std::string& name, const char* text) {
   return value;
 }
 
+std::int64_t whole(const std::string& name, const char* text) {
+  const double value = number(name, text);
+  if (value < 1 || value != std::floor(value)) {
+    throw std::runtime_error(name + " " + text + ": give a whole number above 0");
+  }
+  return static_cast<std::int64_t>(value);
+}
+
 Options parsed(int count, char** words) {
   Options options;
   std::vector<std::string> places;
@@ -60,21 +71,29 @@ Options parsed(int count, char** words) {
     if (word == "--acquisition") {
       options.acquisition = words[i];
     } else if (word == "--budget") {
-      rules.max_frames = static_cast<std::int64_t>(number(word, words[i]));
+      rules.max_frames = whole(word, words[i]);
     } else if (word == "--max-bytes") {
-      rules.max_bytes = static_cast<std::int64_t>(number(word, words[i]));
+      rules.max_bytes = whole(word, words[i]);
     } else if (word == "--min-gap") {
-      rules.min_gap_ns = std::llround(1e9 * number(word, words[i]));
+      const double seconds = number(word, words[i]);
+      if (seconds > kMostSeconds) {
+        throw std::runtime_error(word + " " + words[i] + ": 9,000,000 seconds is the most");
+      }
+      rules.min_gap_ns = std::llround(1e9 * seconds);
     } else if (word == "--near-duplicates") {
       rules.near = DEAL_NEAR_ALL;
       rules.near_threshold = number(word, words[i]);
     } else if (word == "--fps") {
       options.fps = number(word, words[i]);
+      if (options.fps == 0 || options.fps > 1e9) {
+        throw std::runtime_error(word + " " + words[i] + ": give frames per second, up to 1e9");
+      }
     } else {
       throw std::runtime_error(word + " is unknown\n" + kUsage);
     }
   }
-  if (places.size() != 3 || options.rules.max_frames == 0 || options.fps == 0) {
+  const bool is_any_empty = std::count(places.begin(), places.end(), "") > 0;
+  if (places.size() != 3 || is_any_empty || options.rules.max_frames == 0) {
     throw std::runtime_error(kUsage);
   }
   options.model = places[0], options.frames = places[1], options.output = places[2];
@@ -85,9 +104,11 @@ Options parsed(int count, char** words) {
 std::vector<fs::path> listed(const fs::path& folder) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string suffix = entry.path().extension().string();
+    std::string suffix = entry.path().extension().string();
+    for (char& c : suffix) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     if (suffix == ".jpg" || suffix == ".jpeg") found.push_back(entry.path());
   }
+  if (found.empty()) throw std::runtime_error(folder.string() + " holds no .jpg or .jpeg files");
   std::sort(found.begin(), found.end());
   return found;
 }
@@ -103,6 +124,22 @@ std::string quoted(const std::string& text) {
 std::string shortest(double value) {
   char text[32];
   return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+}
+
+// What scores and times come from: those of two models, functions or rates do not compare.
+std::string source_of(const Options& options) {
+  const auto hashed = [](const fs::path& path) {
+    const Bytes data = read_file(path);
+    return std::to_string(deal_name_hash(reinterpret_cast<const char*>(data.data()), data.size()));
+  };
+  std::string text = options.acquisition + ' ' + shortest(options.fps) + ' ';
+  text += hashed(options.model);
+  const fs::path side_car = fs::path(options.model).replace_extension(".json");
+  if (fs::exists(side_car)) text += ' ' + hashed(side_car);
+  for (const char* name : deal::Model(options.model).weight_files()) {
+    text += ' ' + hashed(fs::path(options.model).parent_path() / name);
+  }
+  return text;
 }
 
 // The columns of `deal select`.
@@ -130,9 +167,15 @@ bool tried(Write&& write) {
 }
 
 int run(const Options& options) {
-  Network network(options.model, options.acquisition);
-  Recorder recorder(options.output, options.rules);
   const std::vector<fs::path> frames = listed(options.frames);
+  const double apart = 1e9 / options.fps;  // nanoseconds
+  if (!(apart * static_cast<double>(frames.size()) < kMostNanoseconds)) {
+    throw std::runtime_error("--fps " + shortest(options.fps) + ": " +
+                             std::to_string(frames.size()) +
+                             " frames would take 73 years or more: give more frames per second");
+  }
+  Network network(options.model, options.acquisition);
+  Recorder recorder(options.output, options.rules, source_of(options));
   std::size_t failed = 0;
   for (std::size_t i = 0; i < frames.size(); ++i) {
     Frame frame;
@@ -146,18 +189,17 @@ int run(const Options& options) {
         frame.score = network.score(image);
         frame.signature = deal::thumbnail(image.rgb.data(), image.height, image.width);
       }
+      frame.timestamp_ns = std::llround(apart * static_cast<double>(i));
+      tried([&] {
+        if (need == Need::kData) return recorder.give(frame.id, std::move(frame.jpeg));
+        recorder.push(std::move(frame));
+      });
     } catch (const deal::Error&) {  // of the settings: every frame would fail
       throw;
     } catch (const std::runtime_error& error) {  // of the frame; the rig goes on
-      std::fprintf(stderr, "warning: %s: %s\n", frame.id.c_str(), error.what());
+      std::fprintf(stderr, "warning: %s: %s\n", frames[i].filename().c_str(), error.what());
       ++failed;
-      continue;
     }
-    frame.timestamp_ns = std::llround(1e9 / options.fps * static_cast<double>(i));
-    tried([&] {
-      if (need == Need::kData) return recorder.give(frame.id, std::move(frame.jpeg));
-      recorder.push(std::move(frame));
-    });
   }
   const bool is_whole =
       tried([&] { recorder.end(); }) && tried([&] { write_selection(recorder, options.output); });

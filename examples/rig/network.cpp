@@ -78,17 +78,19 @@ Network::Network(const std::string& model, const std::string& acquisition)
   output_.margin_mean = take(number, 1);
   output_.least_confidence_mean = take(number, 1);
   output_.class_entropy_sum = take(number, classes);
-  if (model_->head == nullptr) return;
-  output_.difficulty_hist = take(count, DEAL_HISTOGRAM_LEVELS);
-  output_.difficulty_hist_image = take(count, DEAL_HISTOGRAM_LEVELS);
-  output_.difficulty_mean = take(number, 1);
-  output_.difficulty_min = take(number, 1);
-  output_.difficulty_max = take(number, 1);
-  output_.difficulty_weighted_entropy_mean = take(number, 1);
-  output_.difficulty_weighted_margin_mean = take(number, 1);
-  output_.difficulty_weighted_least_confidence_mean = take(number, 1);
-  output_.class_difficulty_sum = take(number, classes);
-  output_.class_difficulty_weighted_entropy_sum = take(number, classes);
+  if (model_->head != nullptr) {
+    output_.difficulty_hist = take(count, DEAL_HISTOGRAM_LEVELS);
+    output_.difficulty_hist_image = take(count, DEAL_HISTOGRAM_LEVELS);
+    output_.difficulty_mean = take(number, 1);
+    output_.difficulty_min = take(number, 1);
+    output_.difficulty_max = take(number, 1);
+    output_.difficulty_weighted_entropy_mean = take(number, 1);
+    output_.difficulty_weighted_margin_mean = take(number, 1);
+    output_.difficulty_weighted_least_confidence_mean = take(number, 1);
+    output_.class_difficulty_sum = take(number, classes);
+    output_.class_difficulty_weighted_entropy_sum = take(number, classes);
+  }
+  deal::score(acquisition_, output_, 1);  // refuses what one image alone cannot be scored by
 }
 
 double Network::score(const Image& image) {

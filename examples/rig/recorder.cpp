@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <climits>
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
@@ -20,13 +21,27 @@ fs::path made(const fs::path& folder) {
   return folder;
 }
 
+void check_name(const std::string& id) {
+  constexpr std::size_t kMost = NAME_MAX + 1 - sizeof kNew;
+  if (id.size() > kMost) {
+    throw std::runtime_error("its name takes " + std::to_string(id.size()) + " bytes; " +
+                             std::to_string(kMost) + " are possible: rename it");
+  }
+  const bool is_new = id.size() >= sizeof kNew - 1 &&
+                      id.compare(id.size() - (sizeof kNew - 1), sizeof kNew - 1, kNew) == 0;
+  if (id.empty() || id == "." || id == ".." || is_new || id.find('/') != std::string::npos) {
+    throw std::runtime_error("'" + id + "' cannot be the name of a kept file: rename it");
+  }
+}
+
 std::uint64_t digest(const deal_stream_options& rules) {
   return deal_name_hash(reinterpret_cast<const char*>(&rules), sizeof rules);
 }
 
 }  // namespace
 
-Recorder::Recorder(const fs::path& folder, const deal_stream_options& rules)
+Recorder::Recorder(const fs::path& folder, const deal_stream_options& rules,
+                   const std::string& made_by)
     : folder_(made(folder)),
       frames_(folder / "frames"),
       lock_(folder / "lock", O_RDWR | O_CREAT),
@@ -37,11 +52,12 @@ Recorder::Recorder(const fs::path& folder, const deal_stream_options& rules)
                                                " is recorded into by another process: end it")) /
                "journal.bin"),
       stream_(rules) {
-  replay(rules);
+  replay(rules, made_by);
   bring_in_line();
 }
 
-void Recorder::replay(const deal_stream_options& rules) {
+void Recorder::replay(const deal_stream_options& rules, const std::string& made_by) {
+  const Number source = number_of(made_by);
   const std::vector<Record>& records = journal_.found();
   if (records.empty()) {
     if (!fs::is_empty(frames_)) {  // what is not kept is removed: never the files of someone else
@@ -51,12 +67,18 @@ void Recorder::replay(const deal_stream_options& rules) {
     Record first;
     first.kind = Kind::kRules;
     first.frame.id = digest(rules);
+    first.frame.sequence = source;
     journal_.append(first);
     journal_.sync();
   } else if (records.front().kind != Kind::kRules || records.front().frame.id != digest(rules)) {
     throw std::runtime_error(folder_.string() +
                              " was recorded with other rules: choose another folder, or the rules "
                              "that it began with");
+  } else if (const Number begun = records.front().frame.sequence; begun != 0 && begun != source) {
+    throw std::runtime_error(folder_.string() +
+                             " was recorded with scores of another model or function, or times of "
+                             "another rate, which do not compare with these: choose another "
+                             "folder, or what it began with");
   }
   const auto note = [&](const deal_decision& decision) {
     if (decision.action != DEAL_KEEP && !decision.waiting) known_.erase(decision.id);
@@ -104,6 +126,7 @@ Need Recorder::need(const std::string& id) const {
 }
 
 void Recorder::give(const std::string& id, Bytes jpeg) {
+  check_name(id);
   const Number number = number_of(id);
   names_[number] = id;
   held_[number] = std::move(jpeg);
@@ -112,6 +135,7 @@ void Recorder::give(const std::string& id, Bytes jpeg) {
 }
 
 void Recorder::push(Frame frame) {
+  check_name(frame.id);
   Record record;
   record.frame.id = record.frame.name_hash = number_of(frame.id);
   record.frame.timestamp_ns = frame.timestamp_ns;
@@ -141,6 +165,7 @@ void Recorder::end() {
 void Recorder::carry_out(const deal_decision& decision) {
   decided_ = true;
   if (decision.action == DEAL_KEEP) {
+    evicted_.erase(decision.id);  // it was to be removed from a disk that failed
     if (written_.count(decision.id) == 0) unwritten_.insert(decision.id);
     return;
   }
@@ -153,11 +178,15 @@ void Recorder::carry_out(const deal_decision& decision) {
 
 void Recorder::evict(const deal_decision& decision) {
   unwritten_.erase(decision.id);
-  if (unnamed_.erase(decision.id) != 0) evicted_.push_back(new_path_of(names_.at(decision.id)));
+  if (unnamed_.erase(decision.id) != 0) evicted_[decision.id] = new_path_of(names_.at(decision.id));
   if (written_.erase(decision.id) == 0) return;
   const fs::path path = path_of(names_.at(decision.id));
-  if (decision.waiting) held_[decision.id] = read_file(path);  // it may be kept once more
-  evicted_.push_back(path);
+  evicted_[decision.id] = path;
+  if (!decision.waiting) return;
+  try {
+    held_[decision.id] = read_file(path);  // it may be kept once more
+  } catch (const std::system_error&) {     // lost; it comes again after a restart
+  }
 }
 
 // Brings the disk to what the stream has decided, in the order that a power cut allows.
@@ -190,21 +219,22 @@ void Recorder::write_new() {
 
 void Recorder::remove_evicted() {
   if (evicted_.empty()) return;
-  for (const fs::path& path : evicted_) fs::remove(path);
-  evicted_.clear();
+  for (const auto& [number, path] : evicted_) fs::remove(path);
   sync_folder(frames_);
+  evicted_.clear();
 }
 
 void Recorder::name_new() {
-  for (const Number number : unnamed_) {
+  while (!unnamed_.empty()) {  // each is taken out at once: the next may fail
+    const Number number = *unnamed_.begin();
     const std::string& id = names_.at(number);
     fs::rename(new_path_of(id), path_of(id));
+    unnamed_.erase(number);
     unwritten_.erase(number);
     written_.insert(number);
     held_.erase(number);
   }
-  if (!unnamed_.empty()) sync_folder(frames_);
-  unnamed_.clear();
+  sync_folder(frames_);  // also of names that were given before a call that failed
 }
 
 fs::path Recorder::new_path_of(const std::string& id) const { return frames_ / (id + kNew); }

@@ -41,14 +41,17 @@ struct Kept {
 
 class Recorder {
  public:
-  // Goes on where the last recorder in the folder stopped, however it stopped. Throws
-  // std::runtime_error if another process records there, or the folder was begun with other rules
-  // or holds files that no trip kept.
-  Recorder(const std::filesystem::path& folder, const deal_stream_options& rules);
+  // Goes on where the last recorder in the folder stopped, however it stopped. `made_by` is what
+  // scores and times come from, in any words. Throws std::runtime_error if another process records
+  // there, or the folder was begun with other rules or words, has a damaged journal, or holds files
+  // that no trip kept.
+  Recorder(const std::filesystem::path& folder, const deal_stream_options& rules,
+           const std::string& made_by);
 
   Need need(const std::string& id) const;
   // These three throw std::system_error where the disk is full or fails. The frame is taken
-  // nevertheless and held in memory; the next call tries again to write it.
+  // nevertheless and held in memory; the next call tries again to write it. The first two throw
+  // std::runtime_error, and change nothing, if no file can have the id as its name.
   void give(const std::string& id, Bytes jpeg);
   void push(Frame frame);
   void end();  // of the trip: decides all that waits
@@ -63,7 +66,7 @@ class Recorder {
 
   static Number number_of(const std::string& id) { return deal_name_hash(id.data(), id.size()); }
   std::filesystem::path new_path_of(const std::string& id) const;
-  void replay(const deal_stream_options& rules);
+  void replay(const deal_stream_options& rules, const std::string& made_by);
   void bring_in_line();
   void carry_out(const deal_decision& decision);
   void evict(const deal_decision& decision);
@@ -76,13 +79,13 @@ class Recorder {
   File lock_;
   Journal journal_;
   deal::Stream stream_;
-  std::set<Number> before_;              // frames of an earlier run
-  std::set<Number> known_;               // kept or waiting
-  std::map<Number, std::string> names_;  // of the known ones whose id or file is there
-  std::map<Number, Bytes> held_;         // waiting, or not written yet
-  std::set<Number> written_;             // kept, with a file
-  std::set<Number> unwritten_;           // kept, without a file
-  std::set<Number> unnamed_;             // written beside their final names
-  std::vector<std::filesystem::path> evicted_;
-  bool decided_ = false;  // something that is not on disk yet
+  std::set<Number> before_;                          // frames of an earlier run
+  std::set<Number> known_;                           // kept or waiting
+  std::map<Number, std::string> names_;              // of the known ones whose id or file is there
+  std::map<Number, Bytes> held_;                     // waiting, or not written yet
+  std::set<Number> written_;                         // kept, with a file
+  std::set<Number> unwritten_;                       // kept, without a file
+  std::set<Number> unnamed_;                         // written beside their final names
+  std::map<Number, std::filesystem::path> evicted_;  // files to remove
+  bool decided_ = false;                             // something that is not on disk yet
 };

@@ -48,6 +48,21 @@ def test_a_journal_that_is_cut_anywhere_ends_in_the_same_set(name, tmp_path):
         assert record(folder, RULES[name]) == whole
 
 
+def test_a_kept_file_that_is_gone_costs_itself_alone(tmp_path):
+    rules = {"budget": 1, "context_before": "5ns", "context_after": "2ns", "look_ahead": "5ns"}
+    with Recorder(tmp_path, **rules) as recorder:
+        recorder.push("pick.jpg", b"pick", score=1.0, timestamp_ns=10)
+        recorder.push("after.jpg", b"after", score=0.1, timestamp_ns=12)
+        recorder.path_of("after.jpg").unlink()
+        # The file is evicted, and wanted once more.
+        recorder.push("late.jpg", b"late", score=2.0, timestamp_ns=9)
+        assert recorder.path_of("late.jpg").read_bytes() == b"late"
+        recorder.push("best.jpg", b"best", score=3.0, timestamp_ns=16)
+        recorder.end()
+        assert [decision.id for decision in recorder.kept()] == ["best.jpg"]
+    assert [path.name for path in (tmp_path / "frames").iterdir()] == ["best.jpg"]
+
+
 PROGRAM = """
 import sys
 from tests.helpers.trips import RULES, record
