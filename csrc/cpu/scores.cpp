@@ -130,56 +130,60 @@ double pairwise_sum(const double* values, int64_t n) {
   return sum;
 }
 
-int64_t total_of(const int64_t* counts, int64_t n) {
-  int64_t total = 0;
-  for (int64_t i = 0; i < n; ++i) total += counts[i];
-  return total;
+// A sum of at most 2^31 counts that cannot overflow: the double nearest to it, as if it were exact.
+class Total {
+ public:
+  void add(int64_t count) {
+    high_ += count >> 32;
+    low_ += count & 0xFFFFFFFF;
+  }
+  double value() const { return static_cast<double>(high_) * 0x1p32 + static_cast<double>(low_); }
+
+ private:
+  int64_t high_ = 0, low_ = 0;
+};
+
+double total_of(const int64_t* counts, int64_t n) {
+  Total total;
+  for (int64_t i = 0; i < n; ++i) total.add(counts[i]);
+  return total.value();
 }
 
-// Entropy in nats of the shares that counts have of their sum; NaN without any.
-double entropy_of(const int64_t* counts, int64_t n) {
-  const int64_t total = total_of(counts, n);
-  if (total <= 0) return static_cast<double>(NAN);
+// Entropy in nats of the shares that the sums of n groups of counts have of all; NaN without any.
+double entropy_of(const int64_t* counts, int64_t n, int64_t group) {
+  const double total = total_of(counts, n * group);
+  if (!(total > 0.0)) return static_cast<double>(NAN);
   double terms[DEAL_MAX_CLASSES];
   static_assert(DEAL_MAX_CLASSES >= kLevels, "terms holds either");
   for (int64_t i = 0; i < n; ++i) {
-    const double share = static_cast<double>(counts[i]) / static_cast<double>(total);
-    terms[i] = share * natural_log(counts[i] > 0 ? share : 1.0);
+    const double count = total_of(counts + i * group, group), share = count / total;
+    terms[i] = share * natural_log(count > 0.0 ? share : 1.0);
   }
   return fabs(pairwise_sum(terms, n));
-}
-
-double histogram_entropy(const int64_t* fine, int64_t levels) {
-  int64_t counts[kLevels];
-  for (int64_t level = 0; level < levels; ++level) {
-    counts[level] = total_of(fine + level * (kLevels / levels), kLevels / levels);
-  }
-  return entropy_of(counts, levels);
 }
 
 // Mean of the largest share `tail` of the values, in levels: half a level, plus for each level the
 // share of the counted pixels above it.
 double tail_mean(const int64_t* histogram, double tail) {
-  const double wanted = tail * static_cast<double>(total_of(histogram, kLevels));
+  const double wanted = tail * total_of(histogram, kLevels);
   if (!(wanted > 0.0)) return static_cast<double>(NAN);
   double above[kLevels - 1];
-  int64_t counted = 0;
+  Total counted;
   for (int64_t level = kLevels - 1; level > 0; --level) {
-    counted += histogram[level];
-    above[kLevels - 1 - level] = std::min(static_cast<double>(counted), wanted);
+    counted.add(histogram[level]);
+    above[kLevels - 1 - level] = std::min(counted.value(), wanted);
   }
   return 0.5 + pairwise_sum(above, kLevels - 1) / wanted;
 }
 
 // ENet's class weight (Paszke et al. 2016, arXiv 1606.02147, section 5.1).
-double class_weight(int64_t pixels, int64_t total) {
-  return 1.0 / natural_log(1.02 + static_cast<double>(pixels) /
-                                      static_cast<double>(std::max<int64_t>(total, 1)));
+double class_weight(int64_t pixels, double total) {
+  return 1.0 / natural_log(1.02 + static_cast<double>(pixels) / std::max(total, 1.0));
 }
 
 double class_score(const deal_acquisition& a, const deal_output& o, int64_t b) {
   const int64_t classes = a.classes;
-  const int64_t total = balanced(a.kind) ? total_of(a.totals, classes) : 0;
+  const double total = balanced(a.kind) ? total_of(a.totals, classes) : 0.0;
   const void* column = column_of(a, o).column;
   double terms[DEAL_MAX_CLASSES];
   for (int64_t c = 0; c < classes; ++c) {
@@ -234,6 +238,9 @@ void check_acquisition(const deal_acquisition& a, const deal_output& o) {
   }
   if (focused(a.kind) && a.focus == nullptr) refuse("focus is NULL: mark the classes that count");
   if (balanced(a.kind) && a.totals == nullptr) refuse("totals is NULL: give the pool's pixels");
+  for (int64_t c = 0; balanced(a.kind) && c < a.classes; ++c) {
+    if (a.totals[c] < 0) refuse("totals holds a negative number of pixels");
+  }
   if (a.kind == DEAL_RANDOM && a.ids == nullptr) refuse("ids is NULL: random scores hash them");
   const auto require = [](const void* column, const char* name) {
     if (column != nullptr) return;
@@ -249,11 +256,11 @@ double acquisition_score(const deal_acquisition& a, const deal_output& o, int64_
   if (balanced(a.kind) || focused(a.kind)) return class_score(a, o, b);
   switch (a.kind) {
     case DEAL_DE:
-      return histogram_entropy(
+      return entropy_of(
           (a.edges == DEAL_EDGES_FIXED ? o.difficulty_hist : o.difficulty_hist_image) + b * kLevels,
-          a.levels);
+          a.levels, kLevels / a.levels);
     case DEAL_RIPU:
-      return entropy_of(o.class_pixels + b * a.classes, a.classes) * o.entropy_mean[b];
+      return entropy_of(o.class_pixels + b * a.classes, a.classes, 1) * o.entropy_mean[b];
     case DEAL_TAIL_DIFFICULTY:
       return tail_mean(o.difficulty_hist + b * kLevels, a.tail) / kLevels;
     case DEAL_TAIL_ENTROPY:

@@ -85,7 +85,12 @@ Dense<double> score(const std::string& name, const py::dict& columns, int64_t im
   if (full(focus.size(), classes, "focus: one mark per class is needed")) a.focus = focus.data();
   if (full(totals.size(), classes, "totals: one per class is needed")) a.totals = totals.data();
   std::vector<const char*> texts;
-  for (const std::string& id : ids) texts.push_back(id.c_str());
+  for (const std::string& id : ids) {
+    if (id.find('\0') != std::string::npos) {  // C would hash what comes before it alone
+      throw py::value_error("ids[" + std::to_string(texts.size()) + "] holds a NUL");
+    }
+    texts.push_back(id.c_str());
+  }
   if (full(ids.size(), images, "ids: one per image is needed")) a.ids = texts.data();
   a.seed = seed;
   deal_output o;

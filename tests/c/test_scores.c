@@ -58,6 +58,9 @@ static void test_a_score_follows_from_the_statistics_without_memory(void) {
   CHECK(deal_score(&a, &o, 2, scores) == DEAL_OK && isnan(scores[1]));
   CHECK(fabs(scores[0] - (1 / log(1.02) + 6 / log(1.52)) / 10) < 1e-13);
   const char* const ids[2] = {"a.jpg", "b.jpg"};
+  const int64_t huge[3] = {INT64_MAX, INT64_MAX, INT64_MAX};
+  a.totals = huge;
+  CHECK(deal_score(&a, &o, 1, scores) == DEAL_OK && isfinite(scores[0]));
   a = named("random"), a.ids = ids;
   CHECK(deal_score(&a, &o, 2, scores) == DEAL_OK && scores[0] != scores[1]);
   CHECK(scores[0] >= 0.0 && scores[0] < 1.0);

@@ -98,6 +98,24 @@ def test_a_score_that_cannot_be_computed_is_refused_with_the_reason(name, option
         _native.score(name, {}, 1, **options)
 
 
+def test_an_id_with_a_nul_is_refused_and_not_cut():
+    with pytest.raises(ValueError, match=r"ids\[1\] holds a NUL"):
+        _native.score("random", {}, 2, ids=["a.jpg", "a\0b.jpg"])
+
+
+def test_counts_whose_sum_is_beyond_64_bits_are_shares_of_it():
+    most = 2**63 - 1
+    bins = {name: np.full((1, 240), most) for name in ("difficulty_hist", "difficulty_hist_image")}
+    assert _native.score("de", bins, 1, levels=2)[0] == pytest.approx(math.log(2))
+    tail = _native.score("tail:difficulty", bins, 1, tail=1.0)[0]
+    assert tail == pytest.approx(0.5)
+    columns = {"class_entropy_sum": np.array([[3.0, 4.0]]), "n_pixels": np.array([7])}
+    found = _native.score("balanced:entropy", columns, 1, classes=2, totals=[most, most])
+    assert found[0] == pytest.approx(1 / math.log(1.52))
+    with pytest.raises(ValueError, match="totals holds a negative"):
+        _native.score("balanced:entropy", columns, 1, classes=2, totals=[5, -1])
+
+
 positive = st.floats(5e-324, 1.7976931348623157e308, allow_subnormal=True)
 
 
