@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -250,6 +251,8 @@ def bind(
         A name, table, option, value or class is unknown, or the function cannot score the table.
     """
     entry = find(name)
+    if not isinstance(seed, Integral):
+        raise UsageError(f"seed must be a whole number, not {seed!r}")
     if table not in TABLES:
         raise UsageError(f"table must be images or regions, not {table!r}")
     if table not in entry.tables:
@@ -259,7 +262,8 @@ def bind(
             f"functions that score {table}: {others}"
         )
     names = None if classes is None else tuple(classes)
-    values = _options(entry, {key: v for key, v in options.items() if v is not None}, seed)
+    given = {key: value for key, value in options.items() if value is not None}
+    values = _options(entry, given, int(seed))
     if entry.check is not None:
         values.update(entry.check(**_named(entry.check, {**values, "classes": names})))
     columns = tuple(entry.requires(**_named(entry.requires, {**values, "table": table})))
@@ -312,10 +316,12 @@ def acquisition_scores(
     Raises
     ------
     UsageError
-        A name, option, value or class is unknown, or the function cannot score the table.
+        A name, option, value or class is unknown, the function cannot score the table, or
+        ``columns`` is no table.
     ResultsError
         A column that the function reads is missing, or null in every row that is ok.
     """
+    column_names(columns)  # refuses what is no table
     if classes is None:
         classes = _stored_classes(columns)
     bound = bind(name, table=table, classes=classes, seed=seed, **function_options(**options))

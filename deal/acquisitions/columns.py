@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.errors import ResultsError
+from deal.errors import ResultsError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,14 @@ class Chunk:
 
 def column_names(table: Table) -> list[str]:
     """Names of the columns of a table or mapping."""
-    return list(table) if isinstance(table, Mapping) else list(table.column_names)
+    if isinstance(table, Mapping):
+        return list(table)
+    if not hasattr(table, "column_names") or not hasattr(table, "schema"):
+        raise UsageError(
+            f"a mapping of column names to arrays or a pyarrow.Table is needed, not a "
+            f"{type(table).__name__}"
+        )
+    return list(table.column_names)
 
 
 def chunks(table: Table, names: Sequence[str]) -> Iterator[Chunk]:
@@ -58,7 +65,11 @@ def chunks(table: Table, names: Sequence[str]) -> Iterator[Chunk]:
 
 def _of_mapping(columns: Mapping[str, Any], names: Sequence[str]) -> Iterator[Chunk]:
     arrays = {name: np.asarray(columns[name]) for name in names}
-    rows = len(next(iter(arrays.values()), ()))
+    lengths = {name: len(array) if array.ndim else None for name, array in arrays.items()}
+    rows = next(iter(lengths.values()), 0)
+    if rows is None or len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UsageError(f"the columns need one value per row, as many in each; rows: {told}")
     ok = arrays["status"] == "ok" if "status" in arrays else np.ones(rows, dtype=bool)
     # Contiguous rows: the order in which NumPy sums a row depends on the layout in memory.
     yield Chunk({name: np.ascontiguousarray(array[ok]) for name, array in arrays.items()}, ok, ok)

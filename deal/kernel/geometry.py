@@ -76,7 +76,7 @@ def components(
     areas[nonfinite > 0] = -1
     count = 1
     for b, area in enumerate(areas):
-        areas[b], found = _native.components(area, least)
+        areas[b], found = _native.components(area, min(least, area.size + 1))
         count = max(count, found)
     return Segments(areas, count=count)
 

@@ -99,32 +99,68 @@ def _input(
     except (TypeError, ValueError):
         raise UsageError(f"size={size!r}: give two integers, (height, width)") from None
     handle = getattr(stream, "cuda_stream", stream)
-    request = _native.Input(logits, (height, width), align_corners, handle)
+    if handle is not None and not isinstance(handle, int):
+        raise UsageError(f"stream={stream!r:.80}: give its handle, or an object with cuda_stream")
+    aligned = _flag(align_corners, "align_corners")
+    request = _native.Input(_unmasked(logits, "logits"), (height, width), aligned, handle)
     if difficulty is not None:
-        request.set_difficulty(difficulty)
+        request.set_difficulty(_unmasked(difficulty, "difficulty"))
     elif head is not None:
-        if not hasattr(head, "uncertainty_weight"):
-            raise UsageError(
-                f"head: a DifficultyHead is needed, not {head!r:.80}: DifficultyHead.load(path) "
-                "reads a file"
-            )
+        _set_head(request, head, attention)
+    return request
+
+
+def _set_head(request: _native.Input, head: Head, attention: int) -> None:
+    try:
         weight = np.asarray(head.weight, dtype=np.float32)
         extra = None
         if head.uncertainty_weight is not None:
             extra = np.asarray(head.uncertainty_weight, dtype=np.float32)
-        request.set_head(weight, head.gamma, head.bias, head.grid, attention, extra)
-    return request
+        grid = None
+        if head.grid is not None:
+            height, width = head.grid
+            grid = operator.index(height), operator.index(width)
+        request.set_head(weight, float(head.gamma), float(head.bias), grid, attention, extra)
+    except (AttributeError, TypeError):
+        raise UsageError(
+            f"head: a DifficultyHead is needed, not {head!r:.80}: DifficultyHead.load(path) "
+            "reads a file"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"head: {error}") from error
 
 
 def _set_segments(request: _native.Input, segments: Segments) -> None:
+    count = segments.count
+    if count is not None:
+        try:
+            count = operator.index(count)
+        except TypeError:
+            raise UsageError(f"Segments: count={count!r} is not a whole number") from None
     if request.cuda is not None:
-        if segments.count is None:
+        if count is None:
             raise UsageError("Segments on a device need count=, the number of regions")
-        request.set_segments(segments.map, segments.count)
+        request.set_segments(segments.map, count)
         return
-    ids = np.ascontiguousarray(segments.map)
-    count = segments.count if segments.count is not None else int(ids.max(initial=0)) + 1
+    ids = np.ascontiguousarray(_unmasked(segments.map, "segments"))
+    if count is None:  # of another type: refused below
+        count = int(ids.max(initial=0)) + 1 if ids.dtype == np.int32 else 1
     request.set_segments(ids, count)
+
+
+def _unmasked(array: Any, name: str) -> Any:
+    if isinstance(array, np.ma.MaskedArray):
+        raise UsageError(
+            f"{name}: a masked array, whose mask would not count: give the pixels that count as "
+            f"mask=, and {name}.data"
+        )
+    return array
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{name}={value!r:.80}: give True or False")
+    return bool(value)
 
 
 def _refuse_nonfinite(counts: NDArray[np.int64]) -> None:
@@ -209,11 +245,21 @@ def score_logits(
                 "takes the other kinds"
             )
         if mask is not None:
-            request.set_mask(mask if request.cuda is not None else np.ascontiguousarray(mask))
+            given = _unmasked(mask, "mask")
+            request.set_mask(given if request.cuda is not None else np.ascontiguousarray(given))
         event = None if done is None else done.cuda_event
-        images, table, nonfinite = _native.statistics(
-            _context(threads, request), request, event, contours
-        )
+        outlined = _flag(contours, "contours")
+        try:
+            images, table, nonfinite = _native.statistics(
+                _context(threads, request), request, event, outlined
+            )
+        except MemoryError:
+            if not isinstance(regions, Segments):
+                raise
+            raise UsageError(
+                "regions: their tables take more memory than there is; number the regions of an "
+                "image from 0, without gaps"
+            ) from None
     return Statistics(images, table if regions is not None else None, nonfinite)
 
 

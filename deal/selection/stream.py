@@ -248,7 +248,7 @@ class Stream:
         try:
             time, length = operator.index(timestamp_ns), operator.index(size)
             value = float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(
                 f"timestamp_ns and size must be whole numbers, such as time.time_ns(), and score a "
                 f"number, not {timestamp_ns!r}, {size!r} and {score!r}"

@@ -213,6 +213,34 @@ def test_a_function_of_images_refuses_regions_and_names_those_that_do_not() -> N
         bind("entropy", table="pixels")
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (None, "a mapping of column names to arrays or a pyarrow.Table is needed, not a NoneType"),
+        ([1.0], "not a list"),
+        ({"entropy_mean": 0.5}, "one value per row"),
+        ({"entropy_mean": [0.5, 1.0], "status": ["ok"]}, "rows: entropy_mean 2, status 1"),
+    ],
+)
+def test_what_is_no_table_is_refused(table: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        deal.acquisition_scores(table, "entropy")
+
+
+@pytest.mark.parametrize("seed", [1.5, "7", None])
+def test_a_seed_that_is_no_whole_number_is_refused(seed: Any) -> None:
+    with pytest.raises(UsageError, match="seed must be a whole number"):
+        deal.acquisition_scores({"id": ["a"]}, "random", seed=seed)
+
+
+def test_seeds_that_are_equal_draw_the_same() -> None:
+    draws = [
+        deal.acquisition_scores({"id": ["a"]}, "random", seed=seed)
+        for seed in (1, np.int64(1), True)
+    ]
+    assert draws[0] == draws[1] == draws[2]
+
+
 def test_core_set_has_no_scores_and_says_so() -> None:
     function = bind("core-set")
     assert function.greedy

@@ -15,10 +15,16 @@ from tests.helpers.cases import CASES, Case, assert_columns, flatten, near_ties,
 # ---- arrays -----------------------------------------------------------------------------------
 
 
+ATTRIBUTES = {
+    "gamma": 1.0,
+    "weight": (1.0, 2.0, 3.0),
+    "bias": 0.0,
+    "grid": None,
+    "uncertainty_weight": None,
+}
+
 # The head that no door lets through: the kernel checks its own input.
-HUGE_GRID = SimpleNamespace(
-    gamma=1.0, weight=(1.0, 2.0, 3.0), bias=0.0, grid=(2**33, 2**31), uncertainty_weight=None
-)
+HUGE_GRID = SimpleNamespace(**{**ATTRIBUTES, "grid": (2**33, 2**31)})
 
 
 def strided(logits, kind):
@@ -327,11 +333,47 @@ def test_whole_numbers_of_numpy_are_whole_numbers():
         ({"regions": "grid:4"}, r"Grid\(cell\) or Segments\(map\) is needed, not 'grid:4'"),
         ({"head": "head.json"}, r"not 'head\.json': DifficultyHead\.load"),
         ({"head": HEAD.to_dict()}, "a DifficultyHead is needed"),
+        ({"head": SimpleNamespace(uncertainty_weight=None)}, "a DifficultyHead is needed"),
+        ({"head": SimpleNamespace(**{**ATTRIBUTES, "gamma": None})}, "a DifficultyHead"),
+        ({"head": SimpleNamespace(**{**ATTRIBUTES, "weight": ["a"]})}, "^head: could not"),
+        ({"regions": deal.Segments(None)}, "^segments: "),
+        ({"regions": deal.Segments(np.full((8, 8), "a"))}, "^segments: .* int32 is needed"),
+        ({"regions": deal.Segments(np.zeros((8, 8), np.int32), count=2.5)}, "count=2.5 is not a"),
+        ({"align_corners": "no"}, "^align_corners='no': give True or False"),
+        ({"contours": None}, "^contours=None: give True or False"),
+        ({"stream": "0"}, "^stream='0': give its handle"),
     ],
 )
-def test_regions_and_heads_of_another_kind_are_usage_errors(options, words):
-    with pytest.raises(deal.UsageError, match=words):
+def test_arguments_of_another_kind_are_usage_errors_in_few_words(options, words):
+    with pytest.raises(deal.UsageError, match=words) as refused:
         deal.score_logits(LOGITS, size=(8, 8), **options)
+    assert "\n" not in str(refused.value)
+
+
+def test_region_ids_whose_tables_do_not_fit_into_memory_say_the_remedy(monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(regions._native, "statistics", full)
+    sparse = deal.Segments(np.full((8, 8), 2**30, np.int32))
+    with pytest.raises(deal.UsageError, match="from 0, without gaps"):
+        deal.score_logits(LOGITS, size=(8, 8), regions=sparse)
+    with pytest.raises(MemoryError):
+        deal.score_logits(LOGITS, size=(8, 8))
+
+
+@pytest.mark.parametrize("name", ["logits", "difficulty", "mask", "regions"])
+def test_masked_arrays_are_refused_since_their_mask_would_not_count(name):
+    given = {
+        "logits": LOGITS,
+        "difficulty": np.zeros((2, 1, 4, 4), np.float32),
+        "mask": np.ones((8, 8), np.uint8),
+        "regions": np.zeros((8, 8), np.int32),
+    }
+    masked = np.ma.masked_array(given[name], mask=True)
+    options = {name: deal.Segments(masked) if name == "regions" else masked}
+    with pytest.raises(deal.UsageError, match="a masked array, whose mask would not count"):
+        deal.score_logits(**{"logits": LOGITS, "size": (8, 8), **options})
 
 
 def test_a_cell_larger_than_the_raster_is_one_region():

@@ -163,6 +163,7 @@ def test_frames_that_do_not_fit_are_refused_and_change_nothing():
         ({"size": 12.5}, "timestamp_ns and size must be whole"),
         ({"score": None}, "and score a number, not 0, 0 and None"),
         ({"score": "high"}, "and score a number"),
+        ({"score": 10**400}, "and score a number"),
         ({"sequence": 7}, r"sequence must be a text, not 7: give str\(sequence\)"),
     ]
     for given, message in wrong:
