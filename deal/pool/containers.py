@@ -17,6 +17,7 @@ from itertools import product
 from deal.errors import PoolError
 from deal.pool.formats import CONTAINER_SUFFIXES, VIDEO_SUFFIXES
 from deal.pool.inside import Every, Reading
+from deal.pool.packed import unpacking
 from deal.types import FailedItem, PoolItem
 
 __all__ = [
@@ -89,17 +90,8 @@ def list_inside(
 
 def check_container(path: str, shown: str) -> None:
     """PoolError, with the remedy, for a file that can never be listed."""
-    from deal.pool.tar import unpacking
-
     require_readers(path)
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise PoolError(f"{shown} cannot be read: {error.strerror}") from error
-    remedy = unpacking(path, start)
-    if remedy is not None:
-        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+    _refuse_archive(path, shown, _start(path, shown))
 
 
 def require_readers(path: str) -> None:
@@ -114,18 +106,35 @@ def require_readers(path: str) -> None:
         require_mcap()
 
 
-def refuse_packed(path: str, shown: str) -> None:
-    """PoolError for what a program can turn into a file that is read, by its name."""
-    from deal.pool.tar import unpacking
+def refuse_packed(path: str, shown: str, *, is_here: bool = False) -> None:
+    """PoolError for what a program can turn into a file that is read, by its name.
 
+    A file that ``is_here`` goes by its first bytes, too, but not as a zip archive if it has a
+    suffix: many formats are such archives.
+    """
     if path.lower().endswith((".bag", ".db3")):
         raise PoolError(
             f"{shown} is a bag of ROS, which is not read: convert it once (pip install rosbags; "
             "rosbags-convert --src BAG --dst FOLDER --dst-storage mcap), and name the MCAP file"
         )
-    remedy = unpacking(path)
+    start = _start(path, shown) if is_here else b""
+    if start.startswith(b"PK") and "." in path.rpartition("/")[2]:
+        start = b""
+    _refuse_archive(path, shown, start)
+
+
+def _start(path: str, shown: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(8)
+    except OSError as error:
+        raise PoolError(f"{shown} cannot be read: {error.strerror}") from error
+
+
+def _refuse_archive(path: str, shown: str, start: bytes) -> None:
+    remedy = unpacking(path, start)
     if remedy is not None:
-        raise PoolError(f"{shown} is a compressed archive, which has no random access: {remedy}")
+        raise PoolError(f"{shown} is a packed archive, of which only tar is read: {remedy}")
 
 
 def expand_braces(name: str) -> list[str]:

@@ -306,7 +306,7 @@ def _open_source(name: str, found: _Found) -> Callable[[], _Listing]:
             )
         if path.lower().endswith(IMAGE_SUFFIXES):
             return lambda: iter([_image(folder, file)])
-        refuse_packed(path, _names(name))
+        refuse_packed(path, _names(name), is_here=os.path.isfile(path))
         raise PoolError(
             f"{_names(name)} is neither a folder, an image ({', '.join(IMAGE_SUFFIXES)}), "
             f"a manifest ({', '.join(MANIFEST_SUFFIXES)}) nor a file that holds images "

@@ -8,7 +8,6 @@ Memory: about 200 bytes per member of the archive that is being listed.
 """
 
 # Names may be millions and need not be UTF-8: plain strings, not Path objects.
-# ruff: noqa: PTH119
 
 from __future__ import annotations
 
@@ -27,6 +26,7 @@ from deal.errors import ItemError
 from deal.pool.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from deal.pool.ids import id_to_path, path_to_id
 from deal.pool.inside import check_size
+from deal.pool.packed import unpacking
 from deal.pool.parent import Parent, exists
 from deal.pool.remote_file import RemoteFile
 from deal.pool.schemes import is_remote
@@ -38,12 +38,6 @@ __all__ = ["TarMember", "list_tar", "locate_in_tar", "unpacking"]
 _BLOCK = 512
 _CHUNK = 2**20
 _LARGEST_JSON = 2**20
-_PACKED = (
-    (b"\x1f\x8b", (".tar.gz", ".tgz"), "gunzip"),
-    (b"BZh", (".tar.bz2", ".tbz2", ".tbz"), "bunzip2"),
-    (b"\xfd7zXZ\0", (".tar.xz", ".txz"), "unxz"),
-    (b"\x28\xb5\x2f\xfd", (".tar.zst", ".tzst"), "unzstd"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +106,6 @@ class _Index:
     lost: list[tuple[int, str | None, str]] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
     has_end: bool = False
-
-
-def unpacking(name: str, start: bytes = b"") -> str | None:
-    """How to unpack a compressed archive, by its name or first bytes; None for another file."""
-    for magic, suffixes, program in _PACKED:
-        if name.lower().endswith(suffixes) or start.startswith(magic):
-            return f"unpack it once with {program} {path_to_id(os.path.basename(name))}"
-    return None
 
 
 def list_tar(
@@ -280,9 +266,9 @@ def _index(parent: Parent) -> _Index:
             if size == 0:
                 raise ItemError("io", "the archive is empty: 0 bytes")
             start = _at(file, 8, 0)
-            remedy = unpacking("", start)
-            if remedy is not None:
-                raise ItemError("io", f"the archive is compressed: {unpacking(parent.path, start)}")
+            if unpacking("", start) is not None:
+                remedy = unpacking(parent.path, start)
+                raise ItemError("io", f"not a tar archive, but a packed one: {remedy}")
             for info, lost in _headers(file, size, index):
                 if info is None:
                     index.lost.append(lost)

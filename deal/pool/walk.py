@@ -15,6 +15,7 @@ from heapq import merge
 from deal._install import pip_install
 from deal.errors import UsageError
 from deal.pool.formats import CONTAINER_SUFFIXES, IMAGE_SUFFIXES, OTHER_SUFFIXES, extra_for
+from deal.pool.packed import PACKED_SUFFIXES
 
 __all__ = ["Pattern", "passed_over", "walk"]
 
@@ -92,7 +93,7 @@ def walk(
 
     Yields a folder (``""`` is the root, else it ends with ``/``) with the error where it cannot be
     listed. ``passed`` counts what would match otherwise: names that begin with a dot, symlinked
-    folders, and suffixes of images that are not read.
+    folders, and suffixes of images and archives that are not read.
     """
     pattern = Pattern(parts)
     wanted_suffixes = IMAGE_SUFFIXES if suffixes is None else suffixes
@@ -126,6 +127,9 @@ def walk(
                     yield folder + name
                 elif suffix in OTHER_SUFFIXES or suffix in CONTAINER_SUFFIXES:
                     passed[suffix] += 1
+                else:
+                    packed = (end for end in PACKED_SUFFIXES if name.lower().endswith(end))
+                    passed.update(packed)
 
 
 def passed_over(passed: Counter[str]) -> str:
@@ -139,6 +143,8 @@ def passed_over(passed: Counter[str]) -> str:
             hint = f" ({pip_install(extra)})" if extra else ""
             if what in CONTAINER_SUFFIXES:
                 hint = f" (read if you name them, such as 'FOLDER/*{what}')"
+            if what in PACKED_SUFFIXES:
+                hint = " (unpack them once)"
             texts.append(f"{count} {what}{hint}")
     texts += [f"{counts[what]} {what}" + ("s" if counts[what] > 1 else "") for what in named]
     return ", ".join(texts)

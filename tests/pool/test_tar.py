@@ -279,8 +279,42 @@ def test_a_compressed_archive_is_refused_with_the_remedy(
         if suffix == ".tar" and source != path:
             assert program in reasons(source)["s.tar/"]
             continue
-        with pytest.raises(PoolError, match=f"compressed archive.*{program}"):
+        with pytest.raises(PoolError, match=f"packed archive.*{program}"):
             iter(Pool(source))
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "program"),
+    [
+        ("s.zip", b"", "unzip s.zip -d FOLDER, and name that folder"),
+        ("two words.ZIP", b"", "unzip 'two words.ZIP' -d FOLDER"),
+        ("s.7z", b"", "7z x s.7z"),
+        ("s.rar", b"", "unrar x s.rar"),
+        ("s", b"PK\x03\x04", "unzip s -d FOLDER"),
+        ("s.tar", b"PK\x03\x04", "unzip s.tar -d FOLDER"),
+        ("s.csv.gz", b"\x1f\x8b", "gunzip s.csv.gz"),
+    ],
+)
+def test_other_archives_are_refused_with_the_remedy(
+    tmp_path: Path, name: str, start: bytes, program: str
+) -> None:
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(PoolError, match=f"packed archive.*unpack it once with {program}"):
+        iter(Pool(tmp_path / name))
+
+
+def test_formats_that_are_zip_archives_inside_are_not_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "s.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(PoolError, match="neither a folder, an image"):
+        iter(Pool(tmp_path / "s.npz"))
+
+
+def test_archives_in_a_folder_are_told_as_passed_over(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.ZIP", "c.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+    words = r"no image found.*passed over: 1 \.tar\.gz \(unpack them once\), 2 \.zip \(unpack"
+    with pytest.raises(PoolError, match=words):
+        iter(Pool(tmp_path))
 
 
 def test_a_stored_member_is_found_again_with_and_without_its_version(tmp_path: Path) -> None:
