@@ -13,8 +13,8 @@ from typing import Any
 
 import onnx
 
-from deal.errors import ModelError, OutputError
-from deal.machine.files import check_not_read
+from deal.errors import ModelError, OutputError, UsageError
+from deal.machine.files import check_not_read, check_replaceable
 from deal.machine.working import working_folder
 from deal.model.files import with_model_files
 from deal.model.keys import checked
@@ -54,11 +54,14 @@ def new_file(
     read = tuple(with_model_files(read))
     check_not_read(output, read)
     if contract is not None:
+        if output.suffix.lower() == ".json":
+            raise UsageError(f"--output {output} is the name of a side-car: end it in .onnx")
         _check_side_car(output, contract)
     with ExitStack() as stack:
         with _writing(output):
             if output.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+            check_replaceable(output)
             folder = stack.enter_context(working_folder(output.absolute().parent, output.name))
         temporary = folder / output.name
         yield temporary

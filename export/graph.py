@@ -31,12 +31,14 @@ __all__ = [
     "layers_of",
     "normalisation_nodes",
     "opset_of",
+    "reduced_precision",
     "session_of",
     "simplified",
     "with_types",
 ]
 
 _OPSET = 18
+_HALF = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.BFLOAT16: "bf16"}
 _LEVELS = 255.0
 _OPTIMIZED = "session.optimized_model_external_initializers"
 
@@ -131,6 +133,20 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1
     )
+
+
+def reduced_precision(path: Path) -> str | None:
+    """The precision that a model has by its graph, whatever it records; None for float32."""
+    graph = onnx.load(path, load_external_data=False).graph
+    operators = {node.op_type for node in graph.node}
+    if any("Quantize" in name or "QLinear" in name or "Integer" in name for name in operators):
+        return "int8"
+    constants = [
+        *graph.initializer,
+        *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute),
+    ]
+    weights = (tensor for tensor in constants if len(tensor.dims) > 1)
+    return next((_HALF[w.data_type] for w in weights if w.data_type in _HALF), None)
 
 
 class Layer(tuple[str, ...]):

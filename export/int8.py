@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from deal.engines.onnxruntime import FLOAT_STAYS, QDQ_IN_FLOAT, OnnxRuntimeEngine
-from deal.errors import UsageError
+from deal.errors import ModelError, UsageError
 from deal.export.deadline import Progress
 from deal.export.fidelity import relative_squares
 from deal.export.graph import (
@@ -63,7 +63,7 @@ class Int8Conversion:
     Raises
     ------
     ModelError
-        ONNX Runtime or onnx cannot take the model.
+        ONNX Runtime or onnx cannot take the model, or no layer of it has an int8 form.
     UsageError
         The network cannot take a calibration image.
     """
@@ -88,6 +88,8 @@ class Int8Conversion:
             fold_normalisation(model, self._engine.spec.input_name)
         self._model = with_types(model)
         self.layers = layers_of(self._model, GPU_OPERATORS if for_gpu else OPERATORS)
+        if not self.layers:
+            raise ModelError(f"model {source} has no layer that int8 computes: use it as it is")
         self._ranges = activation_ranges(
             self._model, self._feeds(), lambda done: progress("calibrating", done, len(calibration))
         )

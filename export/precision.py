@@ -15,7 +15,7 @@ from deal.errors import ModelError, UsageError
 from deal.export.deadline import Deadline, Progress
 from deal.export.fidelity import Fidelity, FidelityGate
 from deal.export.files import new_file, write_model
-from deal.export.graph import Layer, check, simplified
+from deal.export.graph import Layer, check, reduced_precision, simplified
 from deal.export.half import emulated, halved
 from deal.export.images import divided
 from deal.export.int8 import Int8Conversion
@@ -133,8 +133,9 @@ def convert(
             "and reduce_range is for x86 processors; leave one of them out"
         )
     spec = read_spec(model)
-    if spec.precision not in (None, "fp32"):
-        raise ModelError(f"model {model} is {spec.precision} already: convert the fp32 one")
+    found = spec.precision if spec.precision not in (None, "fp32") else reduced_precision(model)
+    if found is not None:
+        raise ModelError(f"model {model} is {found} already: convert the fp32 one")
     report = Deadline(search_seconds, progress or (lambda stage, done, total: None))
     reduced = reduce_range == "on" or (reduce_range == "auto" and not has_int8_dot_product())
     contract = {**contract_values(model), "precision": precision}

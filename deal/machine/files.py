@@ -18,6 +18,7 @@ from deal.errors import OutputError, UsageError
 __all__ = [
     "check_not_read",
     "check_regular",
+    "check_replaceable",
     "hold",
     "lock",
     "remove_if_old",
@@ -42,7 +43,7 @@ class _Elsewhere(Protocol):
 def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
     """Open a file that replaces ``path``, and is safely on disk, when the block ends.
 
-    If the block raises, ``path`` stays unchanged.
+    If the block raises, ``path`` stays unchanged. A pipe or a device is an OSError.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
         with path.replacing() as file:
             yield file
         return
+    check_replaceable(path)
     if not alone:
         _sweep(path)
     temporary = path.with_name(f"_{path.name}" if alone else f"_{path.name}.{os.getpid()}.tmp")
@@ -69,6 +71,12 @@ def replacing(path: Path, *, alone: bool = False) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse pipes, sockets and devices as outputs: a file would take their place for all."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a pipe or a device; name a file", os.fspath(path))
 
 
 def check_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> None:

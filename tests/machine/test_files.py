@@ -25,6 +25,14 @@ def gone() -> int:
     return process.pid
 
 
+def test_a_file_takes_the_place_of_no_pipe_or_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "page.html")
+    with pytest.raises(OutputError, match="it is a pipe or a device; name a file"):
+        write_text(tmp_path / "page.html", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert (tmp_path / "page.html").is_fifo()
+
+
 def test_what_a_kill_left_long_ago_is_swept(tmp_path: Path, gone: int) -> None:
     old = [tmp_path / f"_selection.csv.{gone}", tmp_path / f"_selection.csv.{gone}.tmp"]
     kept = [
