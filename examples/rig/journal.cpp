@@ -69,7 +69,7 @@ std::optional<Record> decoded(const std::uint8_t* data, std::uint64_t expected) 
 
 }  // namespace
 
-Journal::Journal(const std::filesystem::path& path) : file_(path, O_RDWR | O_CREAT) {
+Journal::Journal(const std::filesystem::path& path) : path_(path), file_(path, O_RDWR | O_CREAT) {
   sync_folder(path.parent_path());
   const Bytes data = read_file(path);
   for (std::size_t at = 0; at + kBytes <= data.size(); at += kBytes) {
@@ -83,8 +83,18 @@ Journal::Journal(const std::filesystem::path& path) : file_(path, O_RDWR | O_CRE
                              "choose another folder; nothing here was changed");
   }
   count_ = static_cast<std::int64_t>(found_.size());
+  shorten();
+}
+
+void Journal::begin_anew() {
+  found_.clear();
+  count_ = 0;
+  shorten();
+}
+
+void Journal::shorten() {
   if (::ftruncate(file_.number(), count_ * static_cast<std::int64_t>(kBytes)) != 0) {
-    throw std::system_error(errno, std::generic_category(), "cannot shorten " + path.string());
+    throw std::system_error(errno, std::generic_category(), "cannot shorten " + path_.string());
   }
 }
 

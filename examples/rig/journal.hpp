@@ -29,6 +29,8 @@ class Journal {
   explicit Journal(const std::filesystem::path& path);
 
   const std::vector<Record>& found() const noexcept { return found_; }
+  // Forgets all records, on disk too; throws std::system_error.
+  void begin_anew();
   // Adds a record in memory; write() hands it to the system, sync() waits for the disk. If the disk
   // is full, both throw std::system_error and can be called again.
   void append(const Record& record);
@@ -36,6 +38,8 @@ class Journal {
   void sync();
 
  private:
+  void shorten();  // the file to the records that count
+  std::filesystem::path path_;
   File file_;
   std::vector<Record> found_;
   std::int64_t count_ = 0;

@@ -56,14 +56,24 @@ Recorder::Recorder(const fs::path& folder, const deal_stream_options& rules,
   bring_in_line();
 }
 
+// Rules alone bind to nothing; files that were not named yet are of a stop before their records.
+bool Recorder::has_begun() const {
+  const auto is_frame = [](const Record& record) { return record.kind == Kind::kFrame; };
+  const auto is_named = [](const fs::path& path) { return path.extension() != kNew; };
+  return std::any_of(journal_.found().begin(), journal_.found().end(), is_frame) ||
+         std::any_of(fs::directory_iterator(frames_), fs::directory_iterator(), is_named);
+}
+
 void Recorder::replay(const deal_stream_options& rules, const std::string& made_by) {
   const Number source = number_of(made_by);
   const std::vector<Record>& records = journal_.found();
-  if (records.empty()) {
-    if (!fs::is_empty(frames_)) {  // what is not kept is removed: never the files of someone else
-      throw std::runtime_error(frames_.string() +
-                               " holds files that no trip kept: choose another folder");
-    }
+  if (records.empty() && !fs::is_empty(frames_)) {
+    // What is not kept is removed: never the files of someone else.
+    throw std::runtime_error(frames_.string() +
+                             " holds files that no trip kept: choose another folder");
+  }
+  if (!has_begun()) {
+    journal_.begin_anew();
     Record first;
     first.kind = Kind::kRules;
     first.frame.id = digest(rules);

@@ -66,6 +66,7 @@ class Recorder {
 
   static Number number_of(const std::string& id) { return deal_name_hash(id.data(), id.size()); }
   std::filesystem::path new_path_of(const std::string& id) const;
+  bool has_begun() const;
   void replay(const deal_stream_options& rules, const std::string& made_by);
   void bring_in_line();
   void carry_out(const deal_decision& decision);

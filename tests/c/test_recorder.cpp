@@ -161,9 +161,25 @@ void test_a_name_that_no_file_can_have_is_refused_alone() {
 void test_other_scores_are_refused() {
   const Folder folder;
   const auto open = [&](const char* made_by) { Recorder(folder.path(), rules_of(3), made_by); };
-  open("entropy");
+  {
+    Recorder recorder(folder.path(), rules_of(3), "entropy");
+    recorder.push(frame_of("a", 0, 1.0));
+  }
   open("entropy");
   CHECK(has(refused([&] { open("margin"); }), "choose another folder"));
+}
+
+void test_a_folder_without_a_frame_takes_other_rules_and_scores() {
+  const Folder folder;
+  { Recorder(folder.path(), rules_of(2), "entropy").end(); }
+  write_synced(folder.path() / "frames" / "a.new", "a", 1);  // of a stop before its record
+  {
+    Recorder recorder(folder.path(), rules_of(1), "margin");
+    recorder.push(frame_of("b", 0, 1.0));
+    recorder.end();
+  }
+  CHECK(folder.frames() == Names{"b"});
+  CHECK(has(refused([&] { Recorder(folder.path(), rules_of(2), "margin"); }), "other rules"));
 }
 
 void test_a_damaged_beginning_is_refused_and_left() {
@@ -191,6 +207,7 @@ int main() {
   test_a_kept_file_that_is_gone_costs_itself_alone();
   test_a_name_that_no_file_can_have_is_refused_alone();
   test_other_scores_are_refused();
+  test_a_folder_without_a_frame_takes_other_rules_and_scores();
   test_a_damaged_beginning_is_refused_and_left();
-  std::puts("recorder: 6 tests passed");
+  std::puts("recorder: 7 tests passed");
 }
