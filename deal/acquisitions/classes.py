@@ -6,6 +6,7 @@ own class. A region counts for the class predicted most often in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +145,8 @@ def _register_focus(name: str, quantity: _Quantity) -> None:
 
 def _check_focus(focus: Any, classes: tuple[str, ...] | None) -> dict[str, Any]:
     """Names of classes, from a list or from text with commas."""
+    if isinstance(focus, Mapping) or not isinstance(focus, Iterable):
+        raise UsageError(f"focus {focus!r}: list names of classes, such as pole,bicyclist")
     names = focus.split(",") if isinstance(focus, str) else list(focus)
     names = [str(name).strip() for name in names]
     names = list(dict.fromkeys(name for name in names if name))

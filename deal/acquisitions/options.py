@@ -60,11 +60,14 @@ def function_options(
     Raises
     ------
     UsageError
-        ``acquisition_options`` repeats an option that was given by name.
+        ``acquisition_options`` is no mapping, or repeats an option that was given by name.
     """
+    own = {} if acquisition_options is None else acquisition_options
+    if not isinstance(own, Mapping):
+        raise UsageError(f"acquisition_options {own!r}: give a table of names and values")
     named = {"levels": levels, "edges": edges, "tail": tail, "focus": focus}
     found = {name: value for name, value in named.items() if value is not None}
-    for name, value in (acquisition_options or {}).items():
+    for name, value in own.items():
         if name in found:
             raise UsageError(f"{name} is given twice: leave it out of acquisition_options")
         if value is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import os
 import re
 import tomllib
@@ -322,6 +324,8 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
     where = f"[methods.{name}]"
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} must be a table")
+    for key, value in table.items():
+        _refuse_unstorable(value, f"{where} {key}")
     own = {item.name for item in fields(MethodConfig)} - {"selection"}
     selection = {key: value for key, value in table.items() if key not in own}
     for key in _OWN:
@@ -341,6 +345,19 @@ def _method(name: str, table: Any, *, regions: bool) -> MethodConfig:
     except (UsageError, TypeError) as error:
         raise UsageError(f"{where} {error}") from error
     return method
+
+
+def _refuse_unstorable(value: Any, where: str) -> None:
+    """Refuse what JSON cannot hold, since a run is known again by the JSON of its settings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_unstorable(item, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where} cannot be {value}: give a finite number")
+    elif isinstance(value, (datetime.date, datetime.time)):
+        raise UsageError(f"{where} cannot be a date or a time of TOML: give text, in quotes")
 
 
 def _is_name(text: str) -> bool:

@@ -83,7 +83,7 @@ def run_loop(
     for seed in seeds:
         if seed not in config.seeds:
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
-    config.rounds.counts(10**9)  # checks that they grow, before the data is read
+    config.rounds.check_growth()
     _check_shared(config)
     pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
     to_pick = [(m, s) for m, s in pairs if _has_picks_left(config, m, s)]

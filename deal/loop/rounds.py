@@ -119,16 +119,26 @@ class RoundsConfig:
             )
         return int(amount)
 
+    def check_growth(self) -> None:
+        """Refuse rounds that do not grow, whatever the data; mixed units need the data to tell."""
+        shares = {isinstance(amount, str) and amount.endswith("%") for amount in self.labeled}
+        if len(shares) == 1:
+            self._grown(10**9)
+
     def counts(self, images: int) -> tuple[int, ...]:
         """Number of labeled images per round, out of ``images``; UsageError if impossible."""
-        counts = tuple(_amount(amount, images) for amount in self.labeled)
-        if any(a >= b for a, b in pairwise(counts)):
-            raise UsageError(f"[rounds] labeled must grow in every round, not {_listed(counts)}")
+        counts = self._grown(images)
         if counts[-1] > images:
             raise UsageError(
                 f"[rounds] labeled asks for {counts[-1]} images, but the training split has "
                 f"{images}"
             )
+        return counts
+
+    def _grown(self, images: int) -> tuple[int, ...]:
+        counts = tuple(_amount(amount, images) for amount in self.labeled)
+        if any(a >= b for a, b in pairwise(counts)):
+            raise UsageError(f"[rounds] labeled must grow in every round, not {_listed(counts)}")
         return counts
 
     def subset(self, unlabeled: int) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
-from deal.acquisitions.options import AcquisitionOptions
+from deal.acquisitions.options import AcquisitionOptions, function_options
 from deal.selection.budget import Budget
 from deal.selection.rules import Diverse, Gap, NearLimit, Quota, Spread, Strata
 from deal.selection.stochastic import Stochastic
@@ -51,5 +51,6 @@ def flat_options(options: Mapping[str, Any]) -> SelectOptions:
     own = {name: value for name, value in options.items() if name not in known}
     found = {name: value for name, value in options.items() if name in known}
     if own:
-        found["acquisition_options"] = {**(found.get("acquisition_options") or {}), **own}
+        listed = function_options(acquisition_options=found.get("acquisition_options"))
+        found["acquisition_options"] = {**listed, **own}
     return cast(SelectOptions, found)

@@ -203,7 +203,7 @@ def parse_quota(text: str | Quota) -> Quota:
     """Read ``camera=20%``, ``camera:front=100``, ``weather:rain=5%``; UsageError otherwise."""
     if isinstance(text, Quota):
         return text
-    name, equals, limit = text.rpartition("=")
+    name, equals, limit = text.rpartition("=") if isinstance(text, str) else ("", "", "")
     attribute, colon, value = name.partition(":")
     try:
         number = number_of(limit.removesuffix("%"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import re
 
 import pytest
@@ -112,6 +113,12 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("methods.ds.levels", 7, r"\[methods.ds\]"),
         ("methods.ds.stochastic", "top", r"\[methods.ds\] stochastic 'top': write power or"),
         ("methods.ds.stochastic", "power:1..x", r"\[methods.ds\] stochastic 'power:1..x': write"),
+        ("methods.ds.quota", [1, 2], r"\[methods.ds\] quota 1: write ATTRIBUTE=P%"),
+        ("methods.ds.acquisition_options", 5, "acquisition_options 5: give a table of names"),
+        ("methods.ds.stratify", datetime.date(2020, 1, 1), "stratify cannot be a date"),
+        ("methods.ds.own", {"a": [float("nan")]}, r"\[methods.ds\] own cannot be nan: give a fin"),
+        ("methods.ds", {"acquisition": "focus:entropy", "focus": 5}, "focus 5: list names of"),
+        ("methods.ds", {"acquisition": "focus:entropy", "focus": {"car": 2}}, "list names of"),
         ("methods.ds.stratify", "class:0%", r"\[methods.ds\] stratify 'class:0%': write class"),
         ("methods.common", {"acquisition": "ds"}, "the loop itself uses this name"),
         ("methods.full", {"acquisition": "ds"}, "the loop itself uses this name"),

@@ -236,6 +236,15 @@ def test_what_cannot_work_is_refused_before_training(
         run_loop(config)
 
 
+def test_counts_and_percentages_may_be_mixed_where_they_grow(make_config, untrained):
+    with pytest.raises(UsageError, match="must grow in every round, not 6, 5"):
+        run_loop(make_config(rounds__labeled=["50%", 5]))
+    with pytest.raises(UsageError, match=r"asks for 10000000000 images, but .* has 12"):
+        run_loop(make_config(rounds__labeled=[3, 10**10]))
+    with pytest.raises(AssertionError, match="a training began"):
+        run_loop(make_config(rounds__labeled=["20%", 5]))
+
+
 def test_generated_images_are_those_of_the_configuration_that_runs(make_config):
     """A configuration that was refused before any training has left its own."""
     for size in ([32, 48], [64, 96]):
