@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from deal.acquisitions import Bound
@@ -80,18 +81,22 @@ class ScreenChoice:
         None if nearly all have to be scored.
         """
         line, evidence = self._evidence(rows)
-        picks = self._picks(rows, line)
         open_rows = rows.unscored(line)
-        unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
-        need = [unknown, picks[~rows.is_exact[picks]]]
-        kept = self._kept(rows, picks, line, evidence)
-        if kept(0) < self.goal:
-            low, high = 0, len(open_rows)
+
+        def asked(picks: Places) -> Places:
+            """The best forecasts that the bound asks for beside these picks."""
+            kept = self._kept(rows, picks, line, evidence)
+            low, high = 0, len(open_rows) if kept(0) < self.goal else 0
             while low < high:
                 middle = (low + high) // 2
                 low, high = (low, middle) if kept(middle) >= self.goal else (middle + 1, high)
-            need.append(open_rows[:low])
-        found = np.unique(np.concatenate(need))
+            return open_rows[:low]
+
+        picks = self._picks(rows.expected(line), rows)
+        unknown = np.flatnonzero(~rows.is_exact & ~np.isfinite(rows.screen))
+        found = np.unique(np.concatenate([unknown, picks[~rows.is_exact[picks]], asked(picks)]))
+        if not len(found):  # kinds of images are other ones among the exact rows alone
+            found = np.sort(asked(self._picks(rows.selectable(), rows)))
         if len(open_rows) and len(found) + rows.exact_count > PAYS * len(rows):
             return None
         return found, open_rows[~np.isin(open_rows, found)]
@@ -105,7 +110,7 @@ class ScreenChoice:
         if not len(rows.unscored(line)):
             return 1.0
         if picks is None:
-            picks = self._picks(rows, line)
+            picks = self._picks(rows.selectable(), rows)
         return min(self._kept(rows, picks, line, evidence)(0), self.goal)
 
     def share_needed(self, rows: Rows) -> float:
@@ -124,8 +129,8 @@ class ScreenChoice:
         forecasts = line(rows.screen[both])
         return line, Evidence(forecasts, rows.exact[both] - forecasts, is_sample)
 
-    def _picks(self, rows: Rows, line: Line) -> Places:
-        """What the rules take, forecasts standing in for exact scores."""
+    def _picks(self, table: pa.Table, rows: Rows) -> Places:
+        """What the rules take of a table of the rows that has the column `EXPECTED`."""
         budget = self.ranking.budget
         amount = budget.resolve(len(rows) + rows.gone)
         if self.shards > 1 and budget.amount is not None:
@@ -133,7 +138,7 @@ class ScreenChoice:
             amount = math.ceil(amount * part)
         budget = Budget(amount=int(amount), unit=budget.unit)  # type: ignore[arg-type]
         chosen = select_by(
-            rows.expected(line),
+            table,
             replace(self.ranking, budget=budget),
             described=0,
             bound=self.bound.stored_as(EXPECTED),

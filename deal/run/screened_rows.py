@@ -55,6 +55,8 @@ class Rows:
     gone : int
         Further images that were only screened, and that the pool has lost since: percentages count
         them, and nothing picks them.
+    same_network : bool
+        Whether embeddings of exact rows and of the others compare.
     """
 
     table: pa.Table
@@ -62,6 +64,7 @@ class Rows:
     screen: Floats
     is_exact: NDArray[np.bool_]
     gone: int = 0
+    same_network: bool = True
 
     def __len__(self) -> int:
         return len(self.table)
@@ -86,9 +89,18 @@ class Rows:
 
         A screen's scores need not have the scale of exact ones, so the two do not compare.
         """
-        values = np.where(self.is_exact, self.exact, line(self.screen))
-        column = pa.array(values, pa.float64(), from_pandas=True)  # NaN becomes null
-        return self.table.append_column(EXPECTED, column)
+        table = self.table
+        if not self.same_network and _EMBEDDING in table.column_names:
+            place, field = table.column_names.index(_EMBEDDING), table.schema.field(_EMBEDDING)
+            table = table.set_column(place, field, pa.nulls(len(table), field.type))
+        return _with(table, np.where(self.is_exact, self.exact, line(self.screen)))
+
+    def selectable(self) -> pa.Table:
+        """The table as the selection at the end of the run finds it: the others are skipped."""
+        place, status = self.table.column_names.index("status"), self.table.column("status")
+        skipped = pa.scalar("skipped", status.type)
+        status = pc.if_else(pa.array(self.is_exact, pa.bool_()), status, skipped)
+        return _with(self.table.set_column(place, "status", status), self.exact)
 
     def unscored(self, line: Line) -> NDArray[np.int64]:
         """Places of the rows that have only the screen's score, the best forecasts first."""
@@ -112,7 +124,7 @@ class RowReader:
     bound : Bound
     same_network : bool
         Whether the screen is the model on a smaller input. Embeddings of another network do not
-        compare, so they are left out, and kinds of images go by the statistics.
+        compare, so kinds of images go by the statistics where there are rows of both.
     listed : container of str, optional
         Ids of the pool. Images that are only screened and no longer in it are left out.
     """
@@ -168,15 +180,13 @@ class RowReader:
         of_exact = np.full(len(exact), np.nan)
         of_exact[known] = self._scores[at.drop_null().to_numpy().astype(np.int64)]
         table = pa.concat_tables([exact, rest.replace_schema_metadata(exact.schema.metadata)])
-        if not self._same_network and _EMBEDDING in table.column_names:
-            place, field = table.column_names.index(_EMBEDDING), table.schema.field(_EMBEDDING)
-            table = table.set_column(place, field, pa.nulls(len(table), field.type))
         return Rows(
             table=table.combine_chunks(),
             exact=np.concatenate([bound.scores(exact), np.full(len(rest), np.nan)]),
             screen=np.concatenate([of_exact, self._scores[alone.to_numpy().astype(bool)]]),
             is_exact=np.arange(len(table)) < len(exact),
             gone=self._gone,
+            same_network=self._same_network,
         )
 
 
@@ -236,6 +246,11 @@ def write_serves(config: ScoreConfig, found: Screened) -> None:
     ranking = config.ranking.to_dict()
     text = json.dumps({"ranking": ranking, "kept": found.kept, "goal": found.goal}, indent=1)
     write_text(config.output / FOLDER / SERVES, text + "\n")
+
+
+def _with(table: pa.Table, scores: Floats) -> pa.Table:
+    column = pa.array(scores, pa.float64(), from_pandas=True)  # NaN becomes null
+    return table.append_column(EXPECTED, column)
 
 
 def _rows(folder: Path, names: list[str]) -> pa.Table:

@@ -15,6 +15,7 @@ from PIL import Image
 from deal import read_results
 from deal.acquisitions import Bound
 from deal.pool.locator import LocalFile
+from deal.run.bound import Line as Forecast
 from deal.run.pipeline import score_pool
 from deal.run.progress import Screened
 from deal.run.screen_choice import ScreenChoice
@@ -41,8 +42,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def screened(pool: Path, model: Path, output: Path, **options: Any) -> Screened:
     """What a screened run that was worth it reports of its screening."""
-    wanted = {"budget": "5%", "screen": "0.5", "screen_keep": 0.8, **options}
-    report = score_pool(pool, model=model, output=output, spread="off", **wanted)
+    wanted = {"budget": "5%", "spread": "off", "screen": "0.5", "screen_keep": 0.8, **options}
+    report = score_pool(pool, model=model, output=output, **wanted)
     assert report.screen is not None
     assert report.screen.reason is None
     return report.screen
@@ -83,6 +84,19 @@ def test_versions_are_looked_up_only_of_images_that_a_pass_wants(
     found = screened(pool, model, tmp_path / "out")
     sample = 40 * 2  # about 40, by a hash of the ids; it is scored exactly, and screened
     assert asked <= COUNT + found.exact + 2 * sample
+
+
+def test_picks_of_kinds_of_images_reach_what_is_asked(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among the rows that are exact in the end, kinds are other ones than in the whole pool."""
+    props, small = metadata(input_size=[32, 48]), metadata(input_size=[16, 24])
+    model = save_model(tmp_path / "model.onnx", embedding=True, props=props)
+    cheap = save_model(tmp_path / "cheap.onnx", embedding=True, gain=0.1, props=small)
+    monkeypatch.setattr(Screening, "_cost", lambda *_: 0.1)  # a measured one may say: too dear
+    found = screened(pool, model, tmp_path / "out", screen=str(cheap), spread="auto")
+    assert found.skipped > 0
+    assert found.kept == 0.8
 
 
 def test_a_shard_does_not_score_its_own_images_for_those_that_another_lacks(
@@ -265,5 +279,8 @@ def test_embeddings_of_another_network_do_not_mix_with_those_of_the_model(
     bound = ranking.bind(None)
     for same in (True, False):
         reader = RowReader(outputs[0], str(outputs[1]), ranking, bound, same_network=same)
-        column = reader.read().table.column("embedding")
-        assert column.null_count == (0 if same else COUNT)
+        found = reader.read()
+        compared = found.expected(Forecast(0.0, 1.0)).column("embedding")
+        assert compared.null_count == (0 if same else COUNT)
+        exact = found.selectable().slice(0, found.exact_count)
+        assert exact.column("embedding").null_count == 0
