@@ -73,7 +73,7 @@ class _Pass:
     done: int = 0
     spare: list[Session] = field(default_factory=list)  # opening one takes as long as some images
 
-    def run(self, wanted: Wanted | None) -> None:
+    def run(self, wanted: Wanted) -> None:
         """Score the items that are wanted and not stored yet."""
         before = self.ledger.scored
         line = Workers(
@@ -174,7 +174,7 @@ class Screening:
                     "everything",
                 )
             stage, way = passes[best], ways[best]
-            stage.run(None)
+            stage.run(lambda item_id: item_id not in self._sample)  # which it has tried
             seconds = stage.seconds
         return self._decided(way, seconds, self._cost(way, stage))
 
@@ -212,10 +212,11 @@ class Screening:
                 continue
             own = {name for name in need if self._is_own(name)}
             elsewhere = len(need) - len(own)
+            if own:
+                own.update(islice(self._own_of(rows, others), max(_STEP - len(own), 0)))
             own.update(name for name in failed if not self._tried(name))
             if not own:
                 break
-            own.update(islice(self._own_of(rows, others), max(_STEP - len(own), 0)))
             self._score(own.__contains__, own)
         self.exact.output.flush()
         screened, skipped = write_skipped(self.exact.output, way.config.output, self._is_own)
@@ -236,7 +237,7 @@ class Screening:
         write_serves(config, found)
         return found
 
-    def _score(self, wanted: Wanted | None, ids: set[str] | None = None) -> None:
+    def _score(self, wanted: Wanted, ids: set[str] | None = None) -> None:
         self.exact.run(wanted)
         self._seen.update(map(digest, ids or ()))
 

@@ -17,7 +17,7 @@ from deal.acquisitions import Bound
 from deal.pool.locator import LocalFile
 from deal.run.bound import Line as Forecast
 from deal.run.pipeline import score_pool
-from deal.run.progress import Screened
+from deal.run.progress import Progress, Screened
 from deal.run.screen_choice import ScreenChoice
 from deal.run.screened import Screening
 from deal.run.screened_rows import EXPECTED, RowReader, Rows
@@ -84,6 +84,27 @@ def test_versions_are_looked_up_only_of_images_that_a_pass_wants(
     found = screened(pool, model, tmp_path / "out")
     sample = 40 * 2  # about 40, by a hash of the ids; it is scored exactly, and screened
     assert asked <= COUNT + found.exact + 2 * sample
+
+
+def test_progress_counts_every_image_once(pool: Path, model: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    screened(pool, model, tmp_path / "out", progress=told.append)
+    for what in ("images", "images screened"):
+        finished = [one.finished for one in told if one.what == what]
+        assert finished == sorted(finished)
+        assert finished[-1] <= COUNT
+    assert finished[-1] == COUNT
+
+
+def test_running_again_beside_broken_images_scores_no_more(model: Path, tmp_path: Path) -> None:
+    """They are tried again, and bring no others with them."""
+    mine = write_pool(tmp_path / "pool", COUNT, (32, 48))
+    for number in (3, 4):
+        (mine / f"{number:03}.png").write_bytes(b"no image")
+    first = screened(mine, model, tmp_path / "out", screen_keep=0.5)
+    again = screened(mine, model, tmp_path / "out", screen_keep=0.5)
+    assert (again.exact, again.skipped) == (first.exact, first.skipped)
+    assert first.skipped > 0
 
 
 def test_picks_of_kinds_of_images_reach_what_is_asked(
