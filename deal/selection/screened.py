@@ -71,9 +71,14 @@ def notes_on_screened(
     if not skipped:
         return
     head = f"{skipped} of {rows} images were only screened (status skipped) and are not picked"
-    served = [_served(folder) for folder in folders]
-    found = next((one for one in served if one is not None), None)
-    if found is not None and all(one == found for one in served):
+    if ranking.budget.percent is not None and ranking.budget.cost != "count":
+        yield (
+            f"the {ranking.budget.cost} of images that were only screened are not known: budget "
+            f"{ranking.budget} is a part of those of the {rows - skipped} others"
+        )
+    outputs = list(folders)
+    found = _served(outputs[0]) if len(outputs) == 1 else None
+    if found is not None:
         chosen = found["ranking"]
         asked = ranking.to_dict(bound)
         differ = [name for name in asked if asked[name] != chosen.get(name) and name != "budget"]
@@ -91,13 +96,15 @@ def notes_on_screened(
             "without --screen to score all"
         )
         return
+    helps = why_unscreenable(ranking, bound) is None
     screen = (
-        f"with --screen, --acquisition {bound.name}, this budget and these rules to score what can "
-        "reach it, or "
+        f"with --screen, --acquisition {bound.name}, this budget and these rules"
+        f"{'' if len(outputs) == 1 else ' over all their images into one output'} to score what "
+        "can reach it, or "
     )
     yield (
         f"{head}, so better ones by {bound.name} and these rules may be among them: run deal-score "
-        f"{screen if why_unscreenable(ranking, bound) is None else ''}without --screen to score all"
+        f"{screen if helps else ''}without --screen to score all"
     )
 
 

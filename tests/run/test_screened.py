@@ -192,6 +192,32 @@ def test_a_note_advises_no_screening_that_would_be_refused(
     assert "with --screen" not in note
 
 
+def test_what_each_of_two_outputs_holds_is_not_claimed_of_both_together(
+    pool: Path, model: Path, tmp_path: Path
+) -> None:
+    """The best of both may all lie in one of them, below what it was screened for."""
+    outputs = [tmp_path / "a", tmp_path / "b"]
+    for number, output in enumerate(outputs):
+        shard = f"{number}/2"
+        score_pool(pool, model=model, output=output, screen="0.5", shard=shard, **LOOSE)
+    served = [(output / "screen" / "serves.json").read_text() for output in outputs]
+    assert served[0] == served[1]
+    note = next(n for n in select(outputs, budget="5%", spread="off").notes if "screened" in n)
+    assert "hold picks of at least" not in note
+    assert "over all their images into one output" in note
+
+
+@pytest.mark.parametrize("unit", ["pixels", "clicks"])
+def test_a_percentage_of_what_screened_images_lack_says_of_what_it_is(
+    screened: RunReport, unit: str
+) -> None:
+    assert screened.screen is not None
+    notes = select(screened.output, budget=f"{unit}:5%").notes
+    told = next(note for note in notes if "are not known" in note)
+    assert f"{unit}:5% is a part of those of the {screened.screen.exact} others" in told
+    assert not any("are not known" in n for n in select(screened.output, budget=f"{unit}:50").notes)
+
+
 def test_another_function_with_screening_scores_only_what_it_lacks(
     pool: Path, model: Path, whole: Path, copied: Path
 ) -> None:
