@@ -22,7 +22,9 @@ from typing import Any, ForwardRef, TypeVar
 
 from deal.errors import UsageError
 
-__all__ = ["check_whole", "plain", "refuse_unknown", "takes"]
+__all__ = ["check_threads", "check_whole", "plain", "refuse_unknown", "takes"]
+
+MOST_THREADS = 4096
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -94,6 +96,17 @@ def check_whole(least: int, **values: Any) -> None:
             raise UsageError(f"{name} must be a whole number, not {value!r}")
         if value < least:
             raise UsageError(f"{name} must be at least {least}, not {value}")
+
+
+def check_threads(**values: Any) -> None:
+    """Raise UsageError unless each value is None or a number of threads that a machine can have.
+
+    Libraries crash or hang with more than their own integers or the system's threads.
+    """
+    check_whole(1, **values)
+    for name, value in values.items():
+        if value is not None and value > MOST_THREADS:
+            raise UsageError(f"{name} must be at most {MOST_THREADS}, not {value}")
 
 
 def plain(value: Any) -> Any:

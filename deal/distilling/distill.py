@@ -314,6 +314,7 @@ def _check(
     ):
         if not _is_whole(value) or value < least:
             raise UsageError(f"--{name} must be a whole number of at least {least}, not {value!r}")
+    _options.check_threads(threads=threads)
     if batch_size > images:
         raise UsageError(f"--batch-size {batch_size} is more than the --images {images}")
     is_number = isinstance(lr, (int, float)) and not isinstance(lr, bool)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deal._options import check_threads
 from deal.errors import ModelError, UsageError
 from deal.model.keys import PRECISIONS
 
@@ -95,7 +96,7 @@ def open_engine(
     Raises
     ------
     UsageError
-        An engine, device, precision or option is unknown.
+        An engine, device, precision or option is unknown, or a number of threads is impossible.
     EngineUnavailableError
         The engine or device is missing; the text says what to install.
     ModelError
@@ -103,6 +104,7 @@ def open_engine(
     """
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
+    check_threads(threads=threads)
     path, index = Path(model), find_device(engine, device)
     opened: Engine
     if engine == "ort":

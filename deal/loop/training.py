@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
+from deal._options import check_threads
 from deal.errors import UsageError
-from deal.loop.records import record
+from deal.loop.records import named, record
 from deal.training.recipe import NETWORKS, PIXELWISE, Recipe, last_stage
 
 __all__ = ["CommandConfig", "TrainingConfig", "training_config"]
@@ -75,6 +76,8 @@ class TrainingConfig(Recipe):
             raise UsageError(
                 f"[training] threads must be a number, or 0 for every core, not {self.threads}"
             )
+        with named("[training]"):
+            check_threads(threads=self.threads or None)
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:

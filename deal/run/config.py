@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from deal._options import check_whole
+from deal._options import check_threads, check_whole
 from deal.errors import UsageError
 from deal.pool.decode import MAX_PIXELS
 from deal.pool.ids import Shard, parse_shard, path_to_id
@@ -181,7 +181,7 @@ class ScoreConfig(RunSettings):
         Members.of(self.model, self.scoring.voting)
         runtime, chosen = self.scoring.runtime, self.scoring.choice
         sessions = None if self.sessions == AUTO else self.sessions
-        check_whole(1, sessions=sessions, decode_threads=self.decode_threads)
+        check_threads(sessions=sessions, decode_threads=self.decode_threads)
         check_whole(1, max_pixels=self.max_pixels)
         check_whole(0, previews=self.previews)
         if chosen.keep_regions is not None and chosen.regions is None:

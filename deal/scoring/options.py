@@ -17,7 +17,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from deal._options import check_whole
+from deal._options import check_threads, check_whole
 from deal.model.head import DifficultyHead
 from deal.pool.ids import path_to_id
 from deal.regions.sources import RegionSource, parse_regions
@@ -93,7 +93,8 @@ class Runtime:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_whole(1, threads=self.threads, batch_size=self.batch_size)
+        check_threads(threads=self.threads)
+        check_whole(1, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

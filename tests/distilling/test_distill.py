@@ -118,6 +118,7 @@ def test_a_file_that_is_there_is_kept(world, tmp_path):
         ({"epochs": 0}, "--epochs"),
         ({"batch_size": 1}, "--batch-size must be a whole number of at least 2"),
         ({"batch_size": 33}, "--batch-size 33 is more than the --images 32"),
+        ({"threads": 10**14}, "threads must be at most 4096"),
         ({"threads": 0}, "--threads must be a whole number of at least 1"),
         ({"lr": 0.0}, "--lr must be above 0"),
         ({"lr": float("nan")}, "--lr must be above 0"),

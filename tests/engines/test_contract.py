@@ -105,6 +105,11 @@ def test_the_device_used_is_told_and_unknown_ones_are_refused(engine, name, path
             open_engine(path, name, device=device)
 
 
+def test_threads_that_no_machine_has_are_refused(name, path):
+    with pytest.raises(UsageError, match="threads must be at most 4096, not 10000000000"):
+        open_engine(path, name, threads=10**10)
+
+
 def test_a_device_that_is_not_there_is_an_error_with_the_remedy(name, path):
     with pytest.raises(EngineUnavailableError, match=r"install .*--device cpu"):
         open_engine(path, name, device="cuda:99")

@@ -90,6 +90,7 @@ def test_the_help_names_every_preset_and_the_command_prints_them(deal):
         ("training.blur", 5.0, "blur must be a probability, 0 to 1, not 5.0"),
         ("training.crop", [0, 48], r"\[training\] crop needs a height and a width of at least 1"),
         ("training.grid", [-1, 4], r"\[training\] grid needs a height and a width of at least 1"),
+        ("training.threads", 10**14, r"\[training\] threads must be at most 4096"),
         ("training.threads", -3, "threads must be a number, or 0 for every core, not -3"),
         ("data.size", [48, 0], r"\[data\] size needs a height and a width of at least 1"),
         ("training.precision", "fp8", "fp32 or bf16"),
