@@ -97,7 +97,12 @@ def _with_model(config: ScoreConfig, spec: ModelSpec) -> Screen:
     """Another model at its own size."""
     assert config.screen is not None
     path = Path(config.screen)
-    other = read_spec(path)
+    try:
+        other = read_spec(path)
+    except ModelError as error:
+        where = f" (--model-option is for --model alone, {path.stem}.json beside the screen for it)"
+        is_lack = "model option" in str(error)
+        raise ModelError(f"--screen {path}: {error}{where if is_lack else ''}") from error
     if other.classes != spec.classes:
         raise ModelError(
             f"--screen {path} has {other.num_classes} classes and model {spec.path} "

@@ -22,7 +22,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from deal.errors import UsageError
+from deal.errors import DealError, ModelError, UsageError
 from deal.pool.digests import DigestSet, digest
 from deal.results.claim import claimed
 from deal.results.output import Output
@@ -90,6 +90,19 @@ class _Pass:
         """Busy seconds of network and kernel per image; None before any."""
         busy = sum(self.busy.get(stage, 0.0) for stage in ("network", "kernel"))
         return busy / self.done if self.done else None
+
+
+@contextmanager
+def _blamed(way: Screen) -> Iterator[None]:
+    """Say of errors of the network inside that it is the screen's; the exact pass has another."""
+    try:
+        yield
+    except DealError as error:
+        if type(error) not in (DealError, ModelError):
+            raise
+        raise type(error)(
+            f"--screen {way.shown}: {error}; or screen at another factor, or with another model"
+        ) from error
 
 
 class Screening:
@@ -165,7 +178,8 @@ class Screening:
             self._has_sample = True
             found = []
             for way, stage in zip(ways, passes, strict=True):
-                stage.run(self._sample.__contains__)
+                with _blamed(way):
+                    stage.run(self._sample.__contains__)
                 found.append(self._expected_cost(way, stage))
             best = int(np.argmin(found))
             if found[best] >= PAYS:
@@ -174,7 +188,8 @@ class Screening:
                     "everything",
                 )
             stage, way = passes[best], ways[best]
-            stage.run(lambda item_id: item_id not in self._sample)  # which it has tried
+            with _blamed(way):
+                stage.run(lambda item_id: item_id not in self._sample)  # which it has tried
             seconds = stage.seconds
         return self._decided(way, seconds, self._cost(way, stage))
 
@@ -265,7 +280,9 @@ class Screening:
     def _opened(self, way: Screen) -> Iterator[_Pass]:
         """The screen's output and network."""
         config = way.config
-        with open_session(config) as session:
+        with _blamed(way):
+            opened = open_session(config)
+        with opened as session:
             try:
                 check_columns(
                     config,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deal.errors import ModelError, UsageError
+from deal.errors import DealError, ModelError, UsageError
 from deal.run.pipeline import score_pool
 from deal.run.screen_check import parse_screen
 from tests.helpers.models import metadata, save_model
@@ -69,6 +69,24 @@ def test_models_that_cannot_shrink_say_what_to_do(pool: Path, tmp_path: Path) ->
     free = save_model(tmp_path / "free.onnx", props=metadata())
     with pytest.raises(ModelError, match="at their own size"):
         score_pool(pool, model=free, output=tmp_path / "out", screen="0.5", **LOOSE)
+
+
+def test_errors_of_a_screen_name_it_and_what_to_do(pool: Path, model: Path, tmp_path: Path) -> None:
+    """Its network is another one than that of the exact pass, or takes another size."""
+
+    def refused(screen: str) -> str:
+        with pytest.raises(DealError) as caught:
+            score_pool(pool, model=model, output=tmp_path / "out", screen=screen, **LOOSE)
+        return str(caught.value)
+
+    silent = save_model(tmp_path / "silent.onnx")
+    assert "--screen" in refused(str(silent))
+    assert "silent.json beside the screen" in refused(str(silent))
+    props = metadata(input_size=[16, 24])
+    spoiled = save_model(tmp_path / "spoiled.onnx", nan_above=-1, props=props)
+    assert "--screen with spoiled.onnx: all" in refused(str(spoiled))
+    assert "--screen at 3×5: " in refused("0.1")
+    assert "screen at another factor, or with another model" in refused("0.1")
 
 
 def test_a_screen_is_read_as_a_text() -> None:
