@@ -32,7 +32,8 @@ import simplejpeg
 from PIL import Image, ImageDraw, ImageOps, features
 
 from deal.errors import ItemError
-from deal.pool.decode import decode, decode_bytes
+from deal.export.images import image_of
+from deal.pool.decode import decode_bytes
 from deal.pool.listing import Pool
 from deal.types import PoolItem
 
@@ -272,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     items = [item for item in Pool(chosen.frames) if isinstance(item, PoolItem)]
     items = items[:: max(len(items) // chosen.images, 1)][: chosen.images]
-    images = [Image.fromarray(decode(item).image) for item in items]
+    images = [Image.fromarray(image_of(item)) for item in items]
     if chosen.whole:
         print("| encoder | whole frames | refused |\n|---|---|---|")
         whole_table(images, chosen.whole, chosen.only)

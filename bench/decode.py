@@ -18,8 +18,9 @@ from deal.bench.networks import random_model
 from deal.bench.report import Report, Row
 from deal.bench.timing import Spread, spread
 from deal.errors import ItemError, UsageError
+from deal.export.images import image_of
 from deal.metrics import spearman
-from deal.pool.decode import decode, decode_bytes
+from deal.pool.decode import decode_bytes
 from deal.pool.listing import Pool
 from deal.pool.locator import read_file
 from deal.pool.signature import thumbnail
@@ -87,7 +88,7 @@ def _frames(items: Sequence[PoolItem], size: tuple[int, int]) -> list[bytes]:
     frames = []
     for item in items:
         data = read_file(item.uri)
-        image = decode(item).image
+        image = image_of(item)
         if image.shape[:2] != size or not data.startswith(b"\xff\xd8"):
             file = BytesIO()
             resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)

@@ -18,11 +18,10 @@ from deal.bench.child import run_child
 from deal.bench.environment import environment
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import ModelError, UsageError
-from deal.export.images import PoolImages
+from deal.export.images import PoolImages, image_of
 from deal.machine.cores import available_cores
 from deal.machine.meter import Meter
 from deal.model.spec import choose_difficulty
-from deal.pool.decode import decode
 from deal.pool.locator import locate
 from deal.scoring.inputs import Inputs
 from deal.scoring.statistics import Kernel
@@ -242,7 +241,7 @@ class _Line:
     def score(self, item: PoolItem) -> tuple[dict[str, float], NDArray[np.intp]]:
         """Seconds by stage, and the predicted classes [h, w]."""
         times = [time.perf_counter()]
-        image = decode(item).image
+        image = image_of(item)
         times.append(time.perf_counter())
         groups, failures = self._inputs.groups([image])
         for failure in failures.values():

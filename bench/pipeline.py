@@ -28,12 +28,12 @@ from deal.bench.screen import name_of
 from deal.bench.sessions import Sessions, network_costs
 from deal.bench.timing import interleave, ratios, single, spread
 from deal.errors import UsageError
+from deal.export.images import image_of
 from deal.machine.cores import available_cores
 from deal.machine.processor import has_bfloat16
 from deal.metrics import spearman
 from deal.model.placing import half_size
 from deal.model.spec import ModelSpec, read_spec
-from deal.pool.decode import decode
 from deal.pool.ids import id_to_path
 from deal.pool.listing import Pool
 from deal.synthetic.scenes import write_pool
@@ -369,7 +369,7 @@ def _check_input(spec: ModelSpec) -> None:
 
 
 def _decoded(items: Sequence[PoolItem], batch_size: int) -> list[NDArray[np.uint8]]:
-    images = [decode(item).image for item in items]
+    images = [image_of(item) for item in items]
     if {image.shape for image in images} != {(*_SIZE, 3)}:
         raise FailedCheckError(f"the pipeline benchmark wants images of {_SIZE[0]}×{_SIZE[1]}")
     return [np.stack(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]

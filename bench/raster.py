@@ -15,11 +15,11 @@ from deal.bench.report import Report, Row
 from deal.bench.timing import single
 from deal.engines.onnxruntime import OnnxRuntimeEngine
 from deal.errors import UsageError
+from deal.export.images import image_of
 from deal.export.parity import top_k_overlap
 from deal.machine.meter import Meter
 from deal.metrics import spearman
 from deal.model.spec import choose_difficulty
-from deal.pool.decode import decode
 from deal.pool.listing import Pool
 from deal.scoring.inputs import Inputs
 from deal.scoring.statistics import Kernel
@@ -64,7 +64,7 @@ def run(*, pool: Sequence[str], model: str, images: int | None = None) -> Report
     parts: dict[str, list[Columns]] = {raster: [] for raster in _RASTERS}
     seconds = dict.fromkeys(_RASTERS, 0.0)
     for item in items:
-        image = decode(item).image
+        image = image_of(item)
         groups = {raster: of.groups([image])[0][0] for raster, of in inputs.items()}
         output = engine.infer(groups["input"].images)
         for raster, group in groups.items():

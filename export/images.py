@@ -15,12 +15,20 @@ from deal.pool.listing import Pool
 from deal.synthetic.scenes import FIRST_SEED, scene
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided", "even"]
+__all__ = ["CALIBRATION_IMAGES", "PoolImages", "Scenes", "divided", "even", "image_of"]
 
 CALIBRATION_IMAGES = 64
 """Enough for ranges of activations; taken evenly from a pool that has more."""
 
 _MOST_HELD_OUT = 1000
+
+
+def image_of(item: PoolItem) -> NDArray[np.uint8]:
+    """The image, uint8 RGB [H, W, 3], where each one counts; PoolError names one that fails."""
+    try:
+        return decode(item).image
+    except ItemError as error:
+        raise PoolError(f"image {item.uri}: {error.message}; mend or remove it") from error
 
 
 class PoolImages(Sequence[NDArray[np.uint8]]):
@@ -50,11 +58,7 @@ class PoolImages(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
             return PoolImages(self.items[index])
-        item = self.items[index]
-        try:
-            return decode(item).image
-        except ItemError as error:
-            raise PoolError(f"image {item.uri}: {error.message}") from error
+        return image_of(self.items[index])
 
     def __str__(self) -> str:
         return f"{len(self)} images of the pool"

@@ -18,6 +18,7 @@ from deal.bench.command import recorded
 from deal.bench.report import Report
 from deal.cli.bench import command
 from deal.cli.common import Size
+from deal.errors import PoolError
 
 PRESENTATION = {"as_json", "output"}
 QUESTIONS = sorted(command.commands)
@@ -123,3 +124,11 @@ def test_the_command_line_offers_what_the_question_knows(
     kind = parameters[option].type
     assert isinstance(kind, click.Choice)
     assert set(kind.choices) == set(getattr(module, name))
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    found = CliRunner().invoke(command, ["decode", str(tmp_path)])
+    assert isinstance(found.exception, PoolError)
+    assert f"image {tmp_path / 'cut.jpg'}: " in str(found.exception)
+    assert "mend or remove it" in str(found.exception)
