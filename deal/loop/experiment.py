@@ -15,14 +15,18 @@ from deal.loop.by_command import CommandLearner
 from deal.loop.checks import check_methods, check_scoring
 from deal.loop.config import FULL, LoopConfig
 from deal.loop.files import hold, read_json, share, write_json
-from deal.loop.labeled import described, read_labeled, write_labeled
+from deal.loop.labeled import Item, described, read_labeled, write_labeled
 from deal.loop.learner import HeldError, Learner, Task
 from deal.loop.picking import Picking
 from deal.loop.pool import Pool
-from deal.loop.table import SHARED, read_experiment, write_table
+from deal.loop.shapes import EXPERIMENT, round_metrics
+from deal.loop.table import read_experiment, write_table
 from deal.loop.training import CommandConfig, TrainingConfig
 
 __all__ = ["LoopReport", "run_loop"]
+
+# Files of the first round that runs share.
+_SHARED = ("labeled.csv", "metrics.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ def run_loop(
             raise UsageError(f"seed {seed} is not among the configuration's seeds")
     config.rounds.check_growth()
     _check_shared(config)
-    pairs = [(m, s) for s in seeds or config.seeds for m in methods or known]
+    asked = [(m, s) for s in seeds or config.seeds for m in methods or known]
+    pairs = list(dict.fromkeys(asked))
     to_pick = [(m, s) for m, s in pairs if _has_picks_left(config, m, s)]
     check_scoring(config, dict.fromkeys(method for method, _ in to_pick))
     learner = _open_learner(config)
@@ -128,7 +133,7 @@ def _check_shared(config: LoopConfig) -> None:
     path = config.folder / "experiment.json"
     if not path.exists():
         return
-    stored, wanted = read_json(path, *SHARED), config.shared()
+    stored, wanted = read_json(path, EXPERIMENT), config.shared()
     changed = sorted(
         f"[{section}] {key}"
         for section, values in wanted.items()
@@ -257,9 +262,12 @@ class _Run:
             if not (self.common / "labeled.csv").exists():
                 write_labeled(self.common / "labeled.csv", self.pool.initial(self.seed))
             self._train(self.common, 1)
-        for name in ("labeled.csv", "metrics.json"):
-            if not (self._round(1) / name).exists():
-                share(self.common / name, self._round(1) / name)
+        missing = [name for name in _SHARED if not (self._round(1) / name).exists()]
+        if missing:  # what is damaged is not given to yet another run
+            _read_labeled(self.common, self.pool, 1)
+            read_json(self.common / "metrics.json", round_metrics(self.pool.classes))
+        for name in missing:
+            share(self.common / name, self._round(1) / name)
 
     def _train(self, folder: Path, number: int, *, again: bool = False) -> None:
         settings = {
@@ -270,7 +278,9 @@ class _Run:
         def tell(text: str) -> None:
             self._tell(number, text)
 
-        _learn(self.learner, folder, self.seed, settings, tell, again=again)
+        if again or not _is_learned(folder):
+            labeled = _read_labeled(folder, self.pool, number)
+            _learn(self.learner, folder, labeled, self.seed, settings, tell)
 
     def _pick(self, number: int) -> None:
         """Score the pool and select the next items with the code that users run."""
@@ -280,7 +290,7 @@ class _Run:
             if not self.learner.has_network(trained):  # the picks were deleted after it
                 self._train(trained, number, again=True)
         score = functools.partial(self.learner.score, trained)
-        labeled = read_labeled(folder / "labeled.csv")
+        labeled = _read_labeled(folder, self.pool, number)
         picking = Picking(self.config, self.pool, self.method, self.seed, number, folder)
         picks = picking.pick(score, labeled)
         write_labeled(self._round(number + 1) / "labeled.csv", [*labeled, *picks])
@@ -309,10 +319,13 @@ class _Full:
         """Check nothing: the settings are those that all runs share."""
 
     def work(self) -> None:
+        ids = self.learner.pool.ids
         if not (self.folder / "labeled.csv").exists():
-            write_labeled(self.folder / "labeled.csv", self.learner.pool.ids)
+            write_labeled(self.folder / "labeled.csv", ids)
         settings = {"uncertainty": self.config.training.uncertainty}
-        _learn(self.learner, self.folder, self.seed, settings, self._tell)
+        if not _is_learned(self.folder):
+            labeled = read_labeled(self.folder / "labeled.csv", frozenset(ids), len(ids))
+            _learn(self.learner, self.folder, labeled, self.seed, settings, self._tell)
         if not self.config.keep_models:
             self.learner.forget(self.folder)
 
@@ -320,19 +333,25 @@ class _Full:
         self._say(f"{self.name}: {text}")
 
 
+def _is_learned(folder: Path) -> bool:
+    """Whether the network of a folder was trained and measured."""
+    return (folder / "metrics.json").exists()
+
+
+def _read_labeled(folder: Path, pool: Pool, number: int) -> tuple[Item, ...]:
+    """The items that a round is trained on."""
+    return read_labeled(folder / "labeled.csv", frozenset(pool.ids), pool.counts[number - 1])
+
+
 def _learn(
     learner: Learner,
     folder: Path,
+    labeled: tuple[Item, ...],
     seed: int,
     settings: Mapping[str, bool],
     tell: Callable[[str], None],
-    *,
-    again: bool = False,
 ) -> None:
-    """Train on the labeled items and measure, unless that is done already and not asked again."""
-    if (folder / "metrics.json").exists() and not again:
-        return
-    labeled = read_labeled(folder / "labeled.csv")
+    """Train on the labeled items and measure."""
     task = Task(folder=folder, labeled=labeled, seed=seed, **settings)
     metrics = learner.learn(task, lambda text: tell(f"{described(labeled)}, {text}"))
     write_json(folder / "metrics.json", metrics)

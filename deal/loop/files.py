@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deal.errors import ResultsError
+from deal.loop.shapes import misshapen
 from deal.machine.files import hold, write_text
 from deal.selection.document import csv_text
 
@@ -26,13 +27,14 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     write_text(path, csv_text(columns, rows))
 
 
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a JSON object that has these keys; ResultsError if it is damaged or missing."""
+def read_json(path: Path, shape: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a JSON object of a shape (`misshapen`); ResultsError if it is damaged or missing."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or (lacking := [key for key in keys if key not in values]):
-            what = f"it lacks {lacking[0]}" if isinstance(values, dict) else "it is no object"
-            raise ValueError(what)
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        if wrong := misshapen(values, shape or {}):
+            raise ValueError(wrong)
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -257,27 +257,53 @@ def write_labeled(path: Path, items: Sequence[Item]) -> None:
     write_csv(path, columns, [row[: len(columns)] for row in rows])
 
 
-def read_labeled(path: Path) -> tuple[Item, ...]:
-    """Read a file of `write_labeled`; ResultsError if the file holds anything else."""
+def read_labeled(
+    path: Path, known: Container[str] | None = None, count: int | None = None
+) -> tuple[Item, ...]:
+    """Read a file of `write_labeled`; ResultsError if the file holds anything else.
+
+    Parameters
+    ----------
+    path : Path
+    known : container of str, optional
+        The ids of all images that there are.
+    count : int, optional
+        Number of items, if all are whole images.
+    """
     csv.field_size_limit(_LONGEST)  # of an outline; the module's own is 128 kB
     try:
         with open(path, encoding="utf-8", newline="") as file:
             items = tuple(map(_item, csv.DictReader(file)))
-        if not items:
-            raise ValueError("it has no rows")
+        _check(items, known, count)
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, ValueError, csv.Error) as error:
+        what = f"it lacks the column {error}" if isinstance(error, KeyError) else error
         raise ResultsError(
-            f"{path} is damaged ({error!r}): delete the folder it is in, and the same deal loop "
+            f"{path} is damaged ({what}): delete the folder it is in, and the same deal loop "
             "makes it again"
         ) from error
     return items
+
+
+def _check(items: Sequence[Item], known: Container[str] | None, count: int | None) -> None:
+    """ValueError for rows that are cut off, doubled, or of other images."""
+    if not items:
+        raise ValueError("it has no rows")
+    if len(set(items)) < len(items):
+        raise ValueError("it has a row twice")
+    for item in items:
+        if known is not None and image_of(item) not in known:
+            raise ValueError(f"{image_of(item)} is no image of the training split")
+    if count is not None and len(items) != count and not regions_of(items):
+        raise ValueError(f"it has {len(items)} rows instead of {count}")
 
 
 def _item(row: dict[str, str]) -> Item:
     if not row.get("region"):
         return row["id"]
     height, width = map(int, row["raster"].split("x"))
+    if min(height, width) < 1:
+        raise ValueError(f"it has the raster {row['raster']}")
     outline, pixels = row.get("outline") or "", int(row.get("pixels") or 0)
     return Region(row["id"], int(row["region"]), (height, width), outline, pixels)

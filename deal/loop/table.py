@@ -11,9 +11,9 @@ from deal.errors import ResultsError
 from deal.loop.config import FULL
 from deal.loop.files import read_json, write_csv
 from deal.loop.labeled import Item, read_labeled
+from deal.loop.shapes import EXPERIMENT, RUN, TIMING, full_metrics, round_metrics
 
 __all__ = [
-    "SHARED",
     "Experiment",
     "Round",
     "Run",
@@ -21,9 +21,6 @@ __all__ = [
     "read_experiment",
     "write_table",
 ]
-
-SHARED = ("data", "training", "rounds", "images", "counts", "classes", "drives")
-"""Keys of ``experiment.json``."""
 
 _LABELS = ("images", "clicks", "unlabeled", "pixels", "wrong")  # of `count_labels`
 
@@ -127,35 +124,37 @@ def read_experiment(folder: Path) -> Experiment:
     """
     if not (folder / "experiment.json").is_file():
         raise ResultsError(f"{folder} holds no experiment.json: give a folder of `deal loop`")
+    shared = read_json(folder / "experiment.json", EXPERIMENT)
+    classes, known = shared["classes"], shared["drives"].keys()
+    metrics = round_metrics(classes)
     runs = []
     for path in sorted(folder.glob("*/run.json")):
-        values = read_json(path, "method", "seed", "counts", "settings")
+        values = read_json(path, RUN)
         if path.parent.name != f"{values['method']}-seed{values['seed']}":
             continue  # a copy that somebody keeps beside the run
         rounds = []
-        for number in range(1, len(values["counts"]) + 1):
+        for number, count in enumerate(shared["counts"], 1):
             each = path.parent / f"round-{number}"
             if not (each / "metrics.json").is_file():
                 break
-            labeled = read_labeled(each / "labeled.csv")
+            labeled = read_labeled(each / "labeled.csv", known, count)
             timing = each / "timing.json"
             rounds.append(
                 Round(
                     number,
                     labeled,
-                    read_json(each / "metrics.json", "miou", "accuracy", "iou", "auroc"),
-                    read_json(timing) if timing.exists() else None,
+                    read_json(each / "metrics.json", metrics),
+                    read_json(timing, TIMING) if timing.exists() else None,
                 )
             )
         if rounds:
             runs.append(Run(values["method"], values["seed"], values["settings"], tuple(rounds)))
     runs.sort(key=lambda run: (run.method, run.seed))
     full = {
-        int(seed): read_json(path, "miou", "iou")
+        int(seed): read_json(path, full_metrics(classes))
         for path in folder.glob(f"{FULL}-seed*/metrics.json")
         if (seed := path.parent.name.removeprefix(f"{FULL}-seed")).isdecimal()
     }
-    shared = read_json(folder / "experiment.json", *SHARED)
     return Experiment(folder, shared, tuple(runs), full)
 
 
@@ -210,7 +209,7 @@ def write_table(experiment: Experiment) -> Path:
             *(each.metrics["miou"], each.metrics["accuracy"]),
             *(each.metrics["auroc"][name] for name in scores),
             *(each.metrics["iou"][name] for name in classes),
-            *(each.metrics["labels"][name] for name in (_LABELS if counted else ())),
+            *(each.metrics.get("labels", {}).get(name) for name in (_LABELS if counted else ())),
         ]
         for run in experiment.runs
         for each in run.rounds

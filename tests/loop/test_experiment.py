@@ -14,10 +14,11 @@ from PIL import Image
 
 import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
-from deal.errors import OutputError, PoolError, UsageError
+from deal.errors import OutputError, PoolError, ResultsError, UsageError
 from deal.loop.experiment import run_loop
-from deal.loop.files import hold
+from deal.loop.files import hold, write_json
 from deal.loop.labeled import read_labeled
+from deal.loop.labeled import write_labeled as write_list
 from deal.loop.pool import open_data
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
@@ -196,6 +197,42 @@ def test_a_run_that_another_process_has_is_left_to_it(make_config):
         assert held
         report = run_loop(config, methods=["random"])
     assert (report.finished, report.elsewhere) == ((), ("random-seed0",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wrong"),
+    [
+        ("labeled.csv", "id\nscene-1.png\n", "1 rows instead of 3"),
+        ("metrics.json", "{}", "lacks m"),
+    ],
+)
+def test_a_damaged_first_round_is_given_to_no_run(make_config, untrained, name, text, wrong):
+    config = make_config(rounds__labeled=[3, 5], training__epochs=1)
+    pool, _ = open_data(config)
+    common = config.folder / "common" / "seed0"
+    write_list(common / "labeled.csv", pool.initial(0))
+    write_json(common / "metrics.json", {"miou": 0.5})
+    (common / name).write_text(text)
+    with pytest.raises(ResultsError, match=rf"common/seed0/{name} is damaged .*{wrong}"):
+        run_loop(config, methods=["random"])
+    assert not (config.folder / "random-seed0" / "round-1").exists()
+
+
+@pytest.mark.slow
+def test_a_round_whose_list_was_cut_off_is_not_trained(make_config, monkeypatch):
+    config = make_config(rounds__labeled=[3, 5, 7], training__epochs=1)
+    run_loop(config, methods=["random"])
+    second = config.folder / "random-seed0" / "round-2"
+    shutil.rmtree(second.with_name("round-3"))
+    (second / "metrics.json").unlink()
+    path = second / "labeled.csv"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    with pytest.raises(ResultsError, match="it has 4 rows instead of 5"):
+        run_loop(config, methods=["random"])
+    shutil.rmtree(second)
+    run_loop(config, methods=["random"])
+    assert path.read_text() == whole
 
 
 @pytest.mark.slow

@@ -53,6 +53,22 @@ def test_a_set_of_images_has_no_columns_of_regions(tmp_path):
     assert read_labeled(path) == ("b", "a")
 
 
+def test_a_list_that_was_cut_off_or_is_of_other_images_is_damaged(tmp_path):
+    path = tmp_path / "labeled.csv"
+    write_labeled(path, ["b", "a"])
+    assert read_labeled(path, {"a", "b", "c"}, 2) == ("b", "a")
+    with pytest.raises(ResultsError, match="it has 2 rows instead of 3"):
+        read_labeled(path, {"a", "b", "c"}, 3)
+    with pytest.raises(ResultsError, match="b is no image of the training split"):
+        read_labeled(path, {"a"}, 2)
+    write_labeled(path, ["b", "b"])
+    with pytest.raises(ResultsError, match="it has a row twice"):
+        read_labeled(path)
+    path.write_text("id,region,raster\na,1,0x4\n")
+    with pytest.raises(ResultsError, match="it has the raster 0x4"):
+        read_labeled(path)
+
+
 @pytest.mark.parametrize(
     "text", ["name\na\n", "id,region,raster\na,1,\n", "id,region,raster\na,one,2x3\n", "", "id\n"]
 )

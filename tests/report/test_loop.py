@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
@@ -279,7 +280,7 @@ def test_full_supervision_that_differs_between_folders_is_refused(folder, tmp_pa
 
 
 def test_copies_that_are_kept_beside_runs_do_not_count(folder):
-    write_json(folder / "full-seed0" / "metrics.json", {"miou": 0.5, "iou": {}})
+    write_json(folder / "full-seed0" / "metrics.json", {"miou": 0.5, "iou": {"road": 1, "pole": 0}})
     before = read_experiment(folder)
     for run in ("full-seed0", "ds-seed0"):
         shutil.copytree(folder / run, folder / f"{run}.bak")
@@ -338,6 +339,35 @@ def test_two_seeds_have_no_intervals_and_are_not_compared(folder):
     assert rows(text, "Difference to random")["ds"][-2:] == ["2", "-"]
     assert "because they share fewer than 3 seeds: ds (" in text
     assert "<polygon" not in bands(report)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "wrong"),
+    [
+        ("experiment.json", {"data": None}, "data has a value of another kind"),
+        ("experiment.json", {"training": {"lr": 1}}, "it lacks training network"),
+        ("experiment.json", {"rounds": {}}, "it lacks rounds pool_subset"),
+        ("experiment.json", {"counts": [3, "4"]}, "counts has a value of another kind"),
+        ("ds-seed0/run.json", {"settings": []}, "settings has a value of another kind"),
+        ("ds-seed0/round-2/metrics.json", {"miou": math.inf}, "miou has a value of another kind"),
+        ("ds-seed0/round-2/metrics.json", {"miou": True}, "miou has a value of another kind"),
+        ("ds-seed0/round-2/metrics.json", {"iou": {}}, "it lacks iou road"),
+        ("ds-seed0/round-2/timing.json", {"seconds": None}, "seconds has a value of another kind"),
+        ("full-seed0/metrics.json", {"miou": 0.5}, "it lacks iou"),
+    ],
+)
+def test_a_file_with_values_of_another_kind_is_named(folder, file, change, wrong):
+    path = folder / file
+    write_json(path, {**(json.loads(path.read_text()) if path.exists() else {}), **change})
+    with pytest.raises(ResultsError, match=rf"{path.name} is damaged \({wrong}\): delete it"):
+        report_loop([folder])
+
+
+def test_a_list_of_labels_that_was_cut_off_is_no_smaller_round(folder):
+    path = folder / "ds-seed0" / "round-2" / "labeled.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ResultsError, match=r"labeled\.csv is damaged .*rows instead of"):
+        report_loop([folder])
 
 
 def test_what_is_not_there_is_an_error(folder, tmp_path):
