@@ -52,7 +52,9 @@ def command(out: tuple[str, ...], labeled: int | None, as_json: bool) -> None:
             f"{facts.skipped} of these were only screened (status skipped), and no selection takes "
             "them: run deal-score without --screen first, to score all"
         )
-    click.echo(f"deal select {printable(shlex.join(out))} {advice.options}")
+    # A name that begins with a dash would be read as an option.
+    folders = shlex.join(f"./{name}" if name.startswith("-") else name for name in out)
+    click.echo(f"deal select {printable(folders)} {advice.options}")
     click.echo(advice.why)
     kind = "Shown in" if advice.shown else "Not confirmed; what is known:"
     click.echo(f"{kind} docs/{advice.page}")

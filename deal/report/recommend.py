@@ -58,7 +58,7 @@ class Recommendation:
     Attributes
     ----------
     options : str
-        Options of `deal select`.
+        Options of `deal select`; N stands for how much will be labeled.
     why : str
         One sentence.
     page : str
@@ -125,15 +125,16 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
     """
     if labeled == 0:
         return Recommendation(
-            "--acquisition random",
+            "--acquisition random --budget N",
             "The network has seen no label of this pool, so its doubts say little about it: begin "
             "with a random set, and score again.",
             "results/index.md",
             shown=False,
         )
     if facts.duplicates is not None and facts.duplicates >= REDUNDANT:
+        function = "ds:entropy" if facts.difficulty else "entropy"
         return Recommendation(
-            f"--acquisition {'ds:entropy' if facts.difficulty else 'entropy'} --diverse 3",
+            f"--acquisition {function} --diverse 3 --budget N",
             "Many images look alike, so the best scores repeat each other: spread the picks. Which "
             "score is spread matters little.",
             "results/drives.md",
@@ -150,7 +151,7 @@ def recommend(facts: PoolFacts, labeled: int | None = None) -> Recommendation:
             shown=True,
         )
     return Recommendation(
-        "--acquisition random",
+        "--acquisition random --budget N",
         "The images hardly repeat each other, and on whole images of such pools no function is "
         "surely above random in each; ds:entropy --diverse 3 is surely below it in none. Regions "
         "(--regions grid:40) are worth more, if you can label parts.",

@@ -43,7 +43,7 @@ def test_facts_are_counted_from_the_rows(tmp_path):
     out = _stored(tmp_path / "out", _thumbnails(kinds))
     facts = pool_facts(out)
     assert facts == PoolFacts(8, 0.5, regions=False, difficulty=False)
-    assert recommend(facts).options == "--acquisition entropy --diverse 3"
+    assert recommend(facts).options == "--acquisition entropy --diverse 3 --budget N"
 
 
 def test_images_that_were_only_screened_count_as_images_of_the_pool(tmp_path, capsys):
@@ -70,15 +70,15 @@ def test_results_without_signatures_and_without_images_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "labeled", "options"),
     [
-        ({}, None, "--acquisition random"),
-        ({"duplicates": 0.8}, 50, "--acquisition ds:entropy --diverse 3"),
-        ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random"),
+        ({}, None, "--acquisition random --budget N"),
+        ({"duplicates": 0.8}, 50, "--acquisition ds:entropy --diverse 3 --budget N"),
+        ({"duplicates": 0.8, "regions": True}, 0, "--acquisition random --budget N"),
         (
             {"regions": True},
             50,
             "--acquisition balanced:entropy --stochastic power --budget regions:N",
         ),
-        ({"duplicates": None}, 50, "--acquisition random"),
+        ({"duplicates": None}, 50, "--acquisition random --budget N"),
     ],
 )
 def test_rules(changes, labeled, options):
@@ -88,14 +88,22 @@ def test_rules(changes, labeled, options):
     assert (ROOT / "docs" / advice.page).exists()
 
 
-def test_the_command_prints_a_selection_that_runs(tmp_path, capsys):
-    out = _stored(tmp_path / "my out", _thumbnails([0, 1, 2, 3]))
-    assert run(deal, ["recommend", str(out)], "deal") == 0
+@pytest.mark.parametrize(
+    ("name", "kinds", "alike"), [("my out", [0, 1, 2, 3], "0%"), ("-out", [0, 0, 0, 1], "50%")]
+)
+def test_the_command_prints_a_selection_that_runs(
+    tmp_path, monkeypatch, capsys, name, kinds, alike
+):
+    monkeypatch.chdir(tmp_path)
+    pixels = [[100]] * len(kinds)
+    _stored(tmp_path / name, _thumbnails(kinds), class_pixels=pixels, class_entropy_sum=pixels)
+    assert run(deal, ["recommend", "--", name], "deal") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "4 images, near-duplicates 0%, no regions stored"
-    assert run(deal, [*shlex.split(lines[1])[1:], "--budget", "2"], "deal") == 0
+    assert lines[0] == f"4 images, near-duplicates {alike}, no regions stored"
+    asked = ["2" if word == "N" else word for word in shlex.split(lines[1])[1:]]
+    assert run(deal, asked, "deal") == 0
     capsys.readouterr()
-    assert run(deal, ["recommend", str(out), "--labeled", "0", "--json"], "deal") == 0
+    assert run(deal, ["recommend", "--labeled", "0", "--json", "--", name], "deal") == 0
     assert json.loads(capsys.readouterr().out)["shown"] is False
 
 
