@@ -149,7 +149,7 @@ def run(
     except DealError as error:
         if debug:
             raise
-        return _interrupted(error) or _fail(str(error), error.exit_code)
+        return _interrupted(error) or _fail(str(error), error.exit_code, _notes(error))
     except OSError as error:  # of stdout, as a rule: every other file has an error of its own
         if debug:
             raise
@@ -204,6 +204,13 @@ def _internal(error: Exception) -> str:
     )
 
 
-def _fail(message: str, code: int) -> int:
+def _notes(error: BaseException) -> list[str]:
+    """The lines that belong to an error, such as the end of a log."""
+    return list(getattr(error, "__notes__", ()))
+
+
+def _fail(message: str, code: int, lines: Sequence[str] = ()) -> int:
     print(f"error: {printable(message)}", file=sys.stderr)
+    for line in lines:
+        print(printable(line), file=sys.stderr)
     return code

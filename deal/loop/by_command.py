@@ -166,10 +166,14 @@ class CommandLearner:
                 status = _run(arguments, file, lock, say)
         if status != 0:
             ended = f"with status {status}" if status > 0 else f"by signal {-status}"
-            raise DealError(
+            tail = _tail(log)
+            error = DealError(
                 f"[training] command ended {ended}; correct it, and run the same deal loop to "
-                f"continue. The end of {log}:\n{_tail(log)}"
+                f"continue. {f'The end of {log}:' if tail else f'It printed nothing to {log}'}"
             )
+            for line in tail:
+                error.add_note(line)
+            raise error
         if not model.is_file():
             raise ModelError(
                 f"[training] command ended with status 0 but did not write {model}: it must write "
@@ -216,6 +220,5 @@ def _run(arguments: list[str], log: BinaryIO, lock: int, say: Callable[[str], No
         raise
 
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-_TAIL:]) or "(it printed nothing)"
+def _tail(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]

@@ -48,6 +48,7 @@ def share(source: Path, target: Path) -> None:
     """Give a file a second name (a hard link), or copy it if the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"_{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # of a killed process that had this number too
     try:
         os.link(source, temporary)
     except OSError:

@@ -136,11 +136,27 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
         f"sys.argv[0] = {str(SCRIPT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     config = make(python(code), rounds={"labeled": [2, 4]}, methods={"ds": {"acquisition": "ds"}})
-    with pytest.raises(DealError, match=r"(?s)status 3.*The end of .*:\nno memory left$"):
+    with pytest.raises(DealError, match=r"status 3.*The end of .*log\.txt:") as failed:
         run_loop(config)
+    assert failed.value.__notes__ == ["no memory left"]
     with pytest.raises(DealError, match="round-2"):
         run_loop(config)
     assert run_loop(config).finished == ("ds-seed0",)
+
+
+def test_the_end_of_a_log_is_shown_line_by_line(deal, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "print('first'); print('a \\x1b[31m red line'); raise SystemExit(4)"
+    Path("loop.toml").write_text(
+        f'experiment = "e"\n[data]\ndataset = "folder"\nroot = "{root}"\n'
+        f"[training]\ncommand = {json.dumps(python(code))}\n"
+        '[rounds]\nlabeled = [2, 4]\n[methods.random]\nacquisition = "random"\n'
+    )
+    status, _, text = deal("loop", "loop.toml")
+    assert status == 1
+    said, *lines = text[text.index("error: ") :].splitlines()
+    assert said.startswith("error: [training] command ended with status 4; correct it")
+    assert lines == ["first", r"a \x1b[31m red line"]
 
 
 @pytest.mark.slow
@@ -148,7 +164,11 @@ def test_a_command_goes_on_in_the_folder_where_it_failed(make):
     ("code", "error", "message"),
     [
         ("", ModelError, "ended with status 0 but did not write .*model.onnx"),
-        ("import os; os.kill(os.getpid(), 9)", DealError, "ended by signal 9.*printed nothing"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            DealError,
+            "ended by signal 9.*It printed nothing to .*log.txt",
+        ),
         (
             f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import train_colours as t\n"
             "t.NAMES = ('sky', 'road', 'car'); t.main(*sys.argv[1:])",

@@ -191,6 +191,15 @@ def test_the_pool_of_a_round_can_be_a_common_random_part(make_config, monkeypatc
         assert set(after[len(before) :]) <= seen.candidates(0, number, before, size)
 
 
+def test_a_file_is_shared_beside_what_a_killed_process_of_the_same_number_left(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("here")
+    os.link(source, tmp_path / f"_target.{os.getpid()}.tmp")
+    files.share(source, target)
+    assert target.read_text() == "here"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
 def test_a_run_that_another_process_has_is_left_to_it(make_config):
     config = make_config(rounds__labeled=[3, 5], training__epochs=1)
     with hold(config.folder / "random-seed0", wait=False) as held:
