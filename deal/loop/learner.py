@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from deal.errors import OutputError
+from deal.errors import OutputError, TooManyErrorsError
 from deal.loop.labeled import Item
 from deal.loop.pool import Pool
+from deal.results.claim import OtherSettingsError
 from deal.run.pipeline import score_pool
 
 __all__ = ["HeldError", "Learner", "Task", "score_model"]
@@ -101,6 +102,20 @@ class Learner(Protocol):
 
 
 def score_model(pool: Pool, model: Path, output: Path, options: Mapping[str, Any]) -> Path:
-    """:meth:`Learner.score` with the code that users run, for a model in a file."""
-    score_pool(pool.images, model=model, output=output, **options)
+    """:meth:`Learner.score` with the code that users run, for a model in a file.
+
+    Its errors name options of `deal-score`, which a loop sets itself.
+    """
+    try:
+        score_pool(pool.images, model=model, output=output, **options)
+    except OtherSettingsError as error:
+        raise OutputError(
+            f"{output} holds scores of another model or engine: if [scoring] engine was changed, "
+            "change it back; else delete that folder, and the same deal loop scores again"
+        ) from error
+    except TooManyErrorsError as error:
+        raise TooManyErrorsError(
+            f"images of the pool cannot be scored: the column error in {output}/images says why. "
+            "Mend them, or the training if its network gives NaN, and run the same deal loop again"
+        ) from error
     return model

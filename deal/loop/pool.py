@@ -226,9 +226,8 @@ def _counts(config: LoopConfig, images: int) -> tuple[int, ...]:
 def _written(folder: Path, sample: Sample) -> Path:
     """Write a generated image to a file, since scoring reads files."""
     target = folder / "common" / "images" / f"{sample.name}.png"
-    # Without experiment.json, a file may be of other settings, which were refused.
-    known = target.exists() and (folder / "experiment.json").exists()
-    if not known and not _shows(target, sample.image):
+    # A file may be damaged, or of other settings, which were refused.
+    if not _shows(target, sample.image):
         with hold(folder / "common", wait=True):
             target.parent.mkdir(exist_ok=True)
             temporary = folder / "common" / f"_{target.name}"
@@ -242,5 +241,5 @@ def _shows(path: Path, image: NDArray[np.uint8]) -> bool:
     try:
         with Image.open(path) as file:
             return file.size == image.shape[1::-1] and bool((np.asarray(file) == image).all())
-    except OSError:  # missing, or damaged
+    except (OSError, SyntaxError, ValueError):  # missing, or damaged in one of Pillow's ways
         return False

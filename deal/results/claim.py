@@ -19,9 +19,21 @@ from deal.pool.remote_path import RemotePath
 from deal.results.parts import first_part, footer
 from deal.results.schema import SCHEMA_VERSIONS, settings_difference
 
-__all__ = ["CLAIM", "check_metadata", "check_part", "claim", "claimed", "take_over"]
+__all__ = [
+    "CLAIM",
+    "OtherSettingsError",
+    "check_metadata",
+    "check_part",
+    "claim",
+    "claimed",
+    "take_over",
+]
 
 CLAIM = "results.json"
+
+
+class OtherSettingsError(OutputError):
+    """The output holds results of other settings."""
 
 
 def claimed(root: Path) -> dict[str, str] | None:
@@ -78,7 +90,7 @@ def check_metadata(root: Path, found: Mapping[str, str], own: Mapping[str, str])
             f"does not know; use the version that wrote them, {elsewhere}"
         )
     if found["deal.fingerprint"] != own["deal.fingerprint"]:
-        raise OutputError(
+        raise OtherSettingsError(
             f"{root} holds results of other settings ({settings_difference(found, own)}); use "
             f"{elsewhere}"
         )

@@ -14,12 +14,13 @@ from PIL import Image
 
 import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
-from deal.errors import OutputError, PoolError, ResultsError, UsageError
+import deal.loop.learner as learner
+from deal.errors import OutputError, PoolError, ResultsError, TooManyErrorsError, UsageError
 from deal.loop.experiment import run_loop
 from deal.loop.files import hold, write_json
 from deal.loop.labeled import read_labeled
 from deal.loop.labeled import write_labeled as write_list
-from deal.loop.pool import open_data
+from deal.loop.pool import Pool, open_data
 from deal.loop.table import read_experiment
 from deal.report.loop import report_loop
 from deal.results.reading import read_results
@@ -297,6 +298,45 @@ def test_generated_images_are_those_of_the_configuration_that_runs(make_config):
         pool, data = open_data(make_config(data__size=size))
         with Image.open(pool.images[0]) as file:
             assert np.array_equal(np.asarray(file), data.train[0].image)
+
+
+def test_a_generated_image_that_was_cut_off_is_written_again(make_config):
+    config = make_config()
+    pool, _ = open_data(config)
+    (config.folder / "experiment.json").write_text("{}")
+    whole = pool.images[0].read_bytes()
+    for part in (b"", whole[:40], whole[: len(whole) // 2]):
+        pool.images[0].write_bytes(part)
+        open_data(config)
+        assert pool.images[0].read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_scores_that_a_round_cannot_use_are_told_with_what_helps_in_a_loop(make_config):
+    config = make_config(rounds__labeled=[3, 5], training__epochs=1)
+    run_loop(config, methods=["random"])
+    run = config.folder / "random-seed0"
+    picks = (run / "round-2" / "labeled.csv").read_text()
+    shutil.rmtree(run / "round-2")
+    other = make_config(
+        rounds__labeled=[3, 5], training__epochs=1, scoring={"engine": "ort", "device": "cpu"}
+    )
+    with pytest.raises(OutputError, match="engine was changed, change it back; else delete that"):
+        run_loop(other, methods=["random"])
+    run_loop(config, methods=["random"])
+    assert (run / "round-2" / "labeled.csv").read_text() == picks
+
+
+def test_images_that_cannot_be_scored_are_told_without_options_of_another_command(
+    tmp_path, monkeypatch
+):
+    def fail(*arguments, **options):
+        raise TooManyErrorsError("1 of 2 images failed, more than --max-errors 0 allows")
+
+    monkeypatch.setattr(learner, "score_pool", fail)
+    pool = Pool(classes=(), ids=(), drives=(), images=(), counts=())
+    with pytest.raises(TooManyErrorsError, match=r"column error in .*/images says why. Mend them"):
+        learner.score_model(pool, tmp_path / "model.onnx", tmp_path / "results", {})
 
 
 def test_names_that_the_configuration_lacks_are_refused(make_config, untrained):
