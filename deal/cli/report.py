@@ -173,8 +173,8 @@ def loop(runs: tuple[str, ...], output: str | None, as_json: bool, **options: An
     """Report on the experiments RUNS; each is a folder OUTPUT/EXPERIMENT of `deal loop`.
 
     The report holds the mIoU of each round, paired differences with 95 % intervals, wins, the IoU
-    of hard classes, and the overlap and drives of the picks. The command also rewrites the
-    results.csv of each experiment.
+    of hard classes, and the overlap and drives of the picks. The command also brings the
+    results.csv of each experiment up to date.
     """
     check_output(output)
     from deal.report.loop import report_loop

@@ -9,9 +9,10 @@ from typing import Any
 
 from deal.errors import ResultsError
 from deal.loop.config import FULL
-from deal.loop.files import read_json, write_csv
+from deal.loop.files import read_json, write_text
 from deal.loop.labeled import Item, read_labeled
 from deal.loop.shapes import EXPERIMENT, RUN, TIMING, full_metrics, round_metrics
+from deal.selection.document import csv_text
 
 __all__ = [
     "Experiment",
@@ -196,7 +197,10 @@ def _different(one: Experiment, other: Experiment, name: str, seed: int) -> Resu
 
 
 def write_table(experiment: Experiment) -> Path:
-    """Write ``results.csv`` with one row per method, seed and round; return its path."""
+    """Write ``results.csv`` with one row per method, seed and round; return its path.
+
+    A file that says the same is left alone, so that a folder that cannot be written has a report.
+    """
     classes: Sequence[str] = experiment.shared["classes"]
     scores = ("difficulty", "entropy", "margin", "least-confidence")
     columns = ["method", "seed", "round", "labeled", "miou", "accuracy"]
@@ -214,6 +218,11 @@ def write_table(experiment: Experiment) -> Path:
         for run in experiment.runs
         for each in run.rounds
     ]
-    path = experiment.folder / "results.csv"
-    write_csv(path, columns, rows)
+    path, text = experiment.folder / "results.csv", csv_text(columns, rows)
+    try:
+        if path.read_bytes() == text.encode():
+            return path
+    except OSError:  # missing, or what writing will name
+        pass
+    write_text(path, text)
     return path

@@ -236,7 +236,7 @@ def report_loop(
     full: float | None = None,
     scene_length: str = "300f",
 ) -> list[LoopReport]:
-    """Read experiments, rewrite the ``results.csv`` of each, and make reports.
+    """Read experiments, bring the ``results.csv`` of each up to date, and make reports.
 
     Experiments of one shared configuration (data, training, rounds) become one report.
 
@@ -264,6 +264,7 @@ def report_loop(
     """
     if full is not None and not 0 < full <= 1:
         raise UsageError(f"full must be a fraction such as 0.55, not {full:g}")
+    baselines, classes = tuple(dict.fromkeys(baselines)), tuple(dict.fromkeys(classes))
     length = parse_length(scene_length, times=False)
     experiments = []
     for folder in folders:
@@ -280,9 +281,9 @@ def report_loop(
                 raise UsageError(
                     f"{experiment.folder} has no {name!r}: there are {', '.join(names)}"
                 )
-        chosen = tuple(baselines) or tuple(n for n in ("random", "entropy") if n in methods)
+        chosen = baselines or tuple(n for n in ("random", "entropy") if n in methods)
         usual = tuple(name for name in _HARD if name in known)
-        hard = tuple(classes) or (usual if len(usual) > 1 else _hardest(experiment))
+        hard = classes or (usual if len(usual) > 1 else _hardest(experiment))
         reports.append(LoopReport(experiment, chosen, hard, full, length.size))
     return reports
 

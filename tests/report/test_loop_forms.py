@@ -32,6 +32,22 @@ def test_the_table_of_an_experiment_is_made_anew_of_its_files(folder):
     assert lines[1].endswith(",")  # a class that occurs nowhere
 
 
+def test_a_table_that_is_up_to_date_is_left_alone(folder):
+    report_loop([folder])
+    before = (folder / "results.csv").stat()
+    report_loop([folder])
+    after = (folder / "results.csv").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_what_is_asked_for_twice_is_shown_once(folder):
+    asked = {"baselines": ["ds"], "classes": ["pole"]}
+    twice = {name: values * 2 for name, values in asked.items()}
+    assert report_loop([folder], **twice)[0].to_markdown() == (
+        report_loop([folder], **asked)[0].to_markdown()
+    )
+
+
 def test_the_page_has_curves_that_differ_without_colour(folder):
     report = report_loop([folder])[0]
     drawing = xml.dom.minidom.parseString(learning_curves(report))
