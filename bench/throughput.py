@@ -27,7 +27,7 @@ from deal.run.ledger import Ledger
 from deal.run.rows import Outcome
 from deal.run.sessions import Layout
 from deal.run.steps import Batch, Ready, Steps
-from deal.run.workers import Line, open_session
+from deal.run.workers import DEPTH, Line, open_session
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.session import Session
 from deal.synthetic.scenes import write_pool
@@ -262,7 +262,7 @@ def _queue(rows: int, layout: Layout) -> None:
                 yield number
 
     workers = [lambda work: work] * layout.sessions
-    with Stages(source, workers, 2 * layout.sessions) as stages:
+    with Stages(source, workers, DEPTH) as stages:
         for _ in stages:
             pass
 

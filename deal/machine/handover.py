@@ -22,23 +22,29 @@ Out = TypeVar("Out")
 
 
 class Bounded(Generic[T]):
-    """A queue in which at most ``depth`` entries wait."""
+    """A queue in which entries wait whose places together are at most ``depth``."""
 
     def __init__(self, depth: int) -> None:
-        self._entries: SimpleQueue[T] = SimpleQueue()
+        self._entries: SimpleQueue[tuple[T, int]] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(depth):
             self._room.put(None)
 
-    def put(self, entry: T) -> None:
-        """Add an entry; waits until there is room."""
-        self._room.get()
-        self._entries.put(entry)
+    def put(self, entry: T, places: int = 1) -> None:
+        """Add an entry; waits until there is room.
+
+        Only one thread may put entries that take more than one place: several could wait for ever,
+        each with a part of what it needs.
+        """
+        for _ in range(places):
+            self._room.get()
+        self._entries.put((entry, places))
 
     def get(self, timeout: float | None = None) -> T:
         """Take the first entry; raises `queue.Empty` if none comes within ``timeout`` seconds."""
-        entry = self._entries.get(timeout=timeout)
-        self._room.put(None)
+        entry, places = self._entries.get(timeout=timeout)
+        for _ in range(places):
+            self._room.put(None)
         return entry
 
 

@@ -47,7 +47,10 @@ class Stages(Generic[Work, Result]):
     workers : sequence of callables
         Each is called in its own thread with an iterator of work, and yields results.
     depth : int
-        Number of items of work, and of results, that may wait in the queues.
+        Places for items of work that wait, and for results. A deep queue costs less time: where
+        work is little, threads find much of it at a time, and sleep and wake less often.
+    places : callable, optional
+        How many places an item of work takes, from 1 to ``depth``; by default each takes 1.
 
     Notes
     -----
@@ -61,8 +64,9 @@ class Stages(Generic[Work, Result]):
         source: Callable[[Stages[Work, Result]], Iterable[Work]],
         workers: Sequence[Callable[[Iterator[Work]], Iterable[Result]]],
         depth: int,
+        places: Callable[[Work], int] = lambda work: 1,
     ) -> None:
-        self._source = source
+        self._source, self._places = source, places
         self._work: Bounded[Work | _End] = Bounded(depth)
         self._results: Bounded[Result | _End] = Bounded(depth)
         self._stopped = False
@@ -157,7 +161,7 @@ class Stages(Generic[Work, Result]):
         end = _End()
         try:
             for work in self._source(self):
-                self._work.put(work)
+                self._work.put(work, self._places(work))
         except BaseException as error:
             self._stopped = True
             end = _End(error)

@@ -36,10 +36,12 @@ from deal.run.steps import Batch, Ready, Steps, batched, with_segments
 from deal.scoring.session import Session
 from deal.types import FailedItem, PoolItem
 
-__all__ = ["Line", "open_session"]
+__all__ = ["DEPTH", "Line", "open_session"]
 
 
 _SLACK = 8  # images that are decoded further ahead, so that decode threads seldom wait
+# Places of a queue, and bytes of images for each. Batches of any size find two for each session.
+DEPTH, _PLACE = 32, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,12 @@ class Line:
         first = self._first_session if fits else self._further_session
         sessions = self.layout.sessions
         workers = [first, *[self._further_session] * (sessions - 1)]
+        depth = max(DEPTH, 2 * sessions)
         stages: Stages[Batch, Outcome] = Stages(
             lambda stages: self._batches(source(stages), stages),
             workers,
-            depth=2 * sessions,
+            depth=depth,
+            places=lambda batch: _places(batch, depth // (2 * sessions)),
         )
 
         def stop() -> None:
@@ -286,6 +290,11 @@ class Line:
     def _session(self, scorer: Session, work: Iterator[Batch]) -> Iterator[Outcome]:
         for batch in work:
             yield from self._steps.scored(scorer, batch)
+
+
+def _places(batch: Batch, most: int) -> int:
+    """Places of a batch in the queue, so that its bytes are bounded."""
+    return min(most, 1 + sum(ready.image.nbytes for ready in batch) // _PLACE)
 
 
 def _until_stopped(items: Iterable[PoolItem], stages: Stages[Batch, Outcome]) -> Iterator[PoolItem]:

@@ -34,6 +34,21 @@ def test_a_bounded_queue_lets_nobody_put_more_than_its_depth() -> None:
         queue.get(timeout=0)
 
 
+def test_an_entry_that_takes_more_places_waits_for_all_of_them() -> None:
+    queue: Bounded[str] = Bounded(4)
+    queue.put("small")
+    thread = threading.Thread(target=queue.put, args=("large", 4))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    assert queue.get() == "small"
+    thread.join()
+    assert queue.get(timeout=1) == "large"
+    for entry in "abcd":  # there is room for four again
+        queue.put(entry)
+    assert [queue.get() for _ in range(4)] == list("abcd")
+
+
 def test_a_crew_makes_calls_on_as_many_threads_as_it_has() -> None:
     both = threading.Barrier(2, timeout=20)
 

@@ -191,6 +191,26 @@ def test_queues_hold_no_more_than_their_depth() -> None:
     within_seconds(consume)
 
 
+def test_work_that_takes_many_places_waits_in_small_numbers() -> None:
+    asked: list[int] = []
+
+    def source(stages: Stages[int, int]) -> Iterator[int]:
+        for number in count(stages):
+            asked.append(number)
+            yield number
+
+    def consume() -> None:
+        with Stages(source, [square], 8, places=lambda number: 4) as stages:
+            results = iter(stages)
+            for taken in range(1, 6):
+                next(results)
+                time.sleep(0.02)
+                # Two of work and 8 results; one with the source, one with the worker.
+                assert len(asked) <= taken + 12
+
+    within_seconds(consume)
+
+
 def test_ordered_keeps_the_order_and_the_window() -> None:
     started: list[int] = []
 

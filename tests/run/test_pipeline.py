@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from PIL import Image
 from deal import read_results, select
 from deal.run import ledger as ledger_module
 from deal.run import steps as steps_module
+from deal.run import workers as workers_module
 from deal.run.pipeline import Progress, score_pool
+from deal.run.rows import Outcome
 from deal.run.sketch import QuantileSketch
+from deal.run.steps import Batch, Steps
 from deal.scoring.batch_scores import BatchScores
 from deal.scoring.scorer import Scorer
 from deal.scoring.session import Session
@@ -124,31 +129,37 @@ def test_batches_hold_images_of_one_size_in_the_order_of_the_pool(
 
 
 def backlog(pool: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[int]:
-    """How many images were decoded but not yet stored, whenever one is stored."""
+    """How many images were decoded but not yet scored, whenever one is about to be."""
     decoded, waiting = [], []
-    decode = steps_module.decode
+    begun = itertools.count(0)
+    decode, scored = steps_module.decode, steps_module.Steps.scored
 
     def counting(item: Any, **limits: Any) -> Any:
         decoded.append(item.id)
         return decode(item, **limits)
 
-    def progress(state: Progress) -> None:
-        waiting.append(len(decoded) - state.done)
+    def slow(self: Steps, session: Any, batch: Batch) -> Iterator[Outcome]:
+        time.sleep(0.002 * len(batch))
+        waiting.extend(len(decoded) - next(begun) for _ in batch)
+        return scored(self, session, batch)
 
     monkeypatch.setattr(steps_module, "decode", counting)
-    score_pool(pool, output=output, progress=progress, **options)
+    monkeypatch.setattr(steps_module.Steps, "scored", slow)
+    score_pool(pool, output=output, **options)
     return waiting
 
 
+@pytest.mark.parametrize(("place", "queued"), [(2**20, 32), (1, 4)], ids=["small", "large"])
 def test_work_in_flight_is_bounded(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, queued: int
 ) -> None:
+    monkeypatch.setattr(workers_module, "_PLACE", place)  # bytes of images that fill one
     pool = write_pool(tmp_path / "pool", 120, (8, 8))
     options = {"model": model, "sessions": 2, "decode_threads": 2}
     waiting = backlog(pool, tmp_path / "out", monkeypatch, **options)
     assert len(waiting) == 120
-    # Decoded ahead 11, in the two queues 4 + 4, with source, sessions and caller 1 + 2 + 1.
-    assert max(waiting) <= 23
+    # Decoded ahead 11, with source and sessions 1 + 2.
+    assert max(waiting) <= 11 + queued + 3
 
 
 def test_images_of_many_sizes_do_not_pile_up(
@@ -158,11 +169,12 @@ def test_images_of_many_sizes_do_not_pile_up(
     pool.mkdir()
     for index in range(80):
         Image.new("RGB", (16 + index, 16)).save(pool / f"{index:02}.png")
+    monkeypatch.setattr(workers_module, "_PLACE", 1)  # bytes of images that fill one
     options = {"model": model, "sessions": 1, "decode_threads": 2, "batch_size": 4}
     waiting = backlog(pool, tmp_path / "out", monkeypatch, **options)
     assert len(waiting) == 80
-    # At most 16 wait for company, 14 are decoded ahead; queues, source, session and caller hold 7.
-    assert max(waiting) <= 37
+    # At most 16 wait for company, 14 are decoded ahead; queue, source and session hold 2 + 1 + 1.
+    assert max(waiting) <= 34
 
 
 def test_progress_counts_up_in_the_calling_thread(pool: Path, model: Path, tmp_path: Path) -> None:
