@@ -171,7 +171,9 @@ void test_other_scores_are_refused() {
 
 void test_a_folder_without_a_frame_takes_other_rules_and_scores() {
   const Folder folder;
-  { Recorder(folder.path(), rules_of(2), "entropy").end(); }
+  {
+    Recorder(folder.path(), rules_of(2), "entropy").end();
+  }
   write_synced(folder.path() / "frames" / "a.new", "a", 1);  // of a stop before its record
   {
     Recorder recorder(folder.path(), rules_of(1), "margin");
