@@ -293,7 +293,7 @@ class Line:
 
 
 def _places(batch: Batch, most: int) -> int:
-    """Places of a batch in the queue, so that its bytes are bounded."""
+    """Places of a batch in the queue: one more per MiB, so that what waits is bounded."""
     return min(most, 1 + sum(ready.image.nbytes for ready in batch) // _PLACE)
 
 

@@ -83,16 +83,15 @@ Journal::Journal(const std::filesystem::path& path) : path_(path), file_(path, O
                              "choose another folder; nothing here was changed");
   }
   count_ = static_cast<std::int64_t>(found_.size());
-  shorten();
 }
 
 void Journal::begin_anew() {
   found_.clear();
   count_ = 0;
-  shorten();
+  cut();
 }
 
-void Journal::shorten() {
+void Journal::cut() {
   if (::ftruncate(file_.number(), count_ * static_cast<std::int64_t>(kBytes)) != 0) {
     throw std::system_error(errno, std::generic_category(), "cannot shorten " + path_.string());
   }

@@ -24,12 +24,14 @@ struct Record {
 
 class Journal {
  public:
-  // Opens or makes the file. What follows the last whole record, as a power cut may leave it, is
-  // cut off. Throws std::runtime_error if records follow a first one that is not whole.
+  // Opens or makes the file, and changes nothing in it. Throws std::runtime_error if records follow
+  // a first one that is not whole.
   explicit Journal(const std::filesystem::path& path);
 
   const std::vector<Record>& found() const noexcept { return found_; }
-  // Forgets all records, on disk too; throws std::system_error.
+  // Cuts off what follows the last whole record, as a power cut may leave it: before any is added.
+  // Throws std::system_error, as does begin_anew(), which forgets all records, on disk too.
+  void cut();
   void begin_anew();
   // Adds a record in memory; write() hands it to the system, sync() waits for the disk. If the disk
   // is full, both throw std::system_error and can be called again.
@@ -38,7 +40,6 @@ class Journal {
   void sync();
 
  private:
-  void shorten();  // the file to the records that count
   std::filesystem::path path_;
   File file_;
   std::vector<Record> found_;

@@ -90,6 +90,7 @@ void Recorder::replay(const deal_stream_options& rules, const std::string& made_
                              "another rate, which do not compare with these: choose another "
                              "folder, or what it began with");
   }
+  journal_.cut();
   const auto note = [&](const deal_decision& decision) {
     if (decision.action != DEAL_KEEP && !decision.waiting) known_.erase(decision.id);
   };

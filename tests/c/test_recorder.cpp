@@ -166,7 +166,11 @@ void test_other_scores_are_refused() {
     recorder.push(frame_of("a", 0, 1.0));
   }
   open("entropy");
+  Bytes journal = read_file(folder / "journal.bin");
+  journal.insert(journal.end(), {'t', 'o', 'r', 'n'});
+  write_synced(folder / "journal.bin", journal.data(), journal.size());
   CHECK(has(refused([&] { open("margin"); }), "choose another folder"));
+  CHECK(read_file(folder / "journal.bin") == journal);
 }
 
 void test_a_folder_without_a_frame_takes_other_rules_and_scores() {

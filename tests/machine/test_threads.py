@@ -170,7 +170,10 @@ def test_a_keyboard_interrupt_waits_for_nobody() -> None:
     within_seconds(wait_for_no_stage_threads)
 
 
-def test_queues_hold_no_more_than_their_depth() -> None:
+@pytest.mark.parametrize(("depth", "places", "waiting"), [(2, 1, 2 + 2), (8, 4, 2 + 8)])
+def test_queues_hold_no_more_than_they_have_places_for(
+    depth: int, places: int, waiting: int
+) -> None:
     asked: list[int] = []
 
     def source(stages: Stages[int, int]) -> Iterator[int]:
@@ -179,34 +182,13 @@ def test_queues_hold_no_more_than_their_depth() -> None:
             yield number
 
     def consume() -> None:
-        stages = Stages(source, [square], 2)
-        with stages:
+        with Stages(source, [square], depth, places=lambda number: places) as stages:
             results = iter(stages)
             for taken in range(1, 6):
                 next(results)
                 time.sleep(0.02)
-                # In the two queues 2 each; one with the source, one with the worker.
-                assert len(asked) <= taken + 6
-
-    within_seconds(consume)
-
-
-def test_work_that_takes_many_places_waits_in_small_numbers() -> None:
-    asked: list[int] = []
-
-    def source(stages: Stages[int, int]) -> Iterator[int]:
-        for number in count(stages):
-            asked.append(number)
-            yield number
-
-    def consume() -> None:
-        with Stages(source, [square], 8, places=lambda number: 4) as stages:
-            results = iter(stages)
-            for taken in range(1, 6):
-                next(results)
-                time.sleep(0.02)
-                # Two of work and 8 results; one with the source, one with the worker.
-                assert len(asked) <= taken + 12
+                # Besides those in the queues, one with the source and one with the worker.
+                assert len(asked) <= taken + waiting + 2
 
     within_seconds(consume)
 
