@@ -210,7 +210,8 @@ def command(
     with ExitStack() as opened:
         scorer = opened.enter_context(Scorer(model, device=device, threads=threads))
         bound = bind(acquisition, classes=scorer.spec.classes, seed=seed, **function)
-        scores = {"model": scorer.spec.digest(), "acquisition": bound.name, **bound.options}
+        spec, called = scorer.spec, {"acquisition": bound.name, **bound.options}
+        scores = {"model": spec.digest(), **spec.number_settings(), **called}
         recorder = opened.enter_context(
             Recorder(
                 output,

@@ -116,8 +116,9 @@ class Teacher:
             done()
         if count < LEAST:
             raise PoolError(
-                f"the model can score {count} of the {found} images to learn from; at least "
-                f"{LEAST} are needed (deal check says what is wrong with an image)"
+                f"the model can score {count} of the {found} images to learn from; at "
+                f"least {LEAST} are needed: raise --images, so that others of the pool take the "
+                "place of those that fail (deal check says what is wrong with an image)"
             )
         return kept.first(count)
 

@@ -28,10 +28,11 @@ from deal.loop.labeled import described, images_of
 from deal.loop.learner import Task
 from deal.loop.pool import open_data
 from deal.loop.recipes import initial, recipe_of
+from deal.loop.trained import trained
 from deal.loop.training import TrainingConfig
 from deal.model.head import DifficultyHead
 from deal.results.parts import list_parts
-from deal.training.checkpoint import load_checkpoint, save_checkpoint
+from deal.training.checkpoint import save_checkpoint
 from deal.training.data import Sample
 from deal.training.difficulty import WithDifficulty
 from deal.training.epochs import checkpoint_meta
@@ -73,7 +74,7 @@ class FeatureLearner:
             self._compute(say)
             if not checkpoint.exists():
                 self._train(task, say)
-            module = load_checkpoint(checkpoint)[0]
+            module = trained(checkpoint)[0]
             metrics = self._measure(module)
         return {**metrics, **clicked(self._config, self.pool, self._data, task)}
 

@@ -23,11 +23,11 @@ from deal.loop.learner import Task, score_model
 from deal.loop.pool import Pool, open_data
 from deal.loop.recipes import recipe_of
 from deal.loop.records import named
+from deal.loop.trained import trained
 from deal.loop.training import TrainingConfig
 from deal.machine.cores import available_cores
 from deal.text import one_line
 from deal.training.checkpoint import (
-    load_checkpoint,
     save_atomically,
     save_checkpoint,
 )
@@ -82,7 +82,7 @@ class RecipeLearner:
                 timing = train.run(say)
                 write_json(task.folder / "timing.json", timing)
             result = evaluate(
-                place(load_checkpoint(checkpoint)[0], self._device),
+                place(trained(checkpoint)[0], self._device),
                 getattr(self._data, self._config.data.evaluate),
                 ignore_index=self._data.ignore_index,
                 align_corners=ALIGN_CORNERS,
@@ -108,12 +108,14 @@ class RecipeLearner:
 
     def _model(self, folder: Path, *, dropout: bool) -> Path:
         if self._config.scoring.engine == "torch":
+            trained(folder / _CHECKPOINT)  # raises if it is damaged
             return folder / _CHECKPOINT
         from deal.export.onnx import export_checkpoint
 
         model = folder / _MODELS[dropout]
         with hold(folder, wait=True):
             if not model.exists():
+                trained(folder / _CHECKPOINT)
                 checks = [sample.image for sample in self._data.train[:2]]
                 export_checkpoint(
                     folder / _CHECKPOINT,

@@ -15,6 +15,7 @@ from deal.acquisitions import bind
 from deal.errors import DealError, PoolError
 from deal.kernel.statistics import score_logits
 from deal.loop.pool import Pool
+from deal.loop.trained import trained
 from deal.model.head import DifficultyHead
 from deal.model.placing import Placement
 from deal.pool.decode import decode
@@ -27,7 +28,6 @@ from deal.scoring.batch_scores import BatchScores, failure_of
 from deal.scoring.columns import scores_of
 from deal.scoring.inputs import InputGroup
 from deal.scoring.region_plan import RegionPlan
-from deal.training.checkpoint import load_checkpoint
 from deal.training.embedding import classifier_name, pooled_input
 from deal.training.kept import KeptFeatures
 from deal.training.networks import SegmentationNetwork
@@ -61,7 +61,7 @@ class FeatureScorer:
 
         Raises DealError if the decoder gives NaN for an image.
         """
-        module, meta = load_checkpoint(checkpoint)
+        module, meta = trained(checkpoint)
         config = ScoreConfig.parse(
             self._pool.images, model=checkpoint, output=output, **cast(Any, options)
         )

@@ -19,7 +19,7 @@ from deal.regions.files import MAX_REGIONS, checked_ids, nearest
 from deal.regions.sources import GivenSegments, RegionSource, Superpixels
 from deal.scoring.masks import Masks
 
-__all__ = ["ImageExtras", "InputGroup", "Inputs", "extras_of"]
+__all__ = ["ImageExtras", "InputGroup", "Inputs", "check_images", "extras_of"]
 
 Image8 = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -204,6 +204,11 @@ class Inputs:
                     f"image {index} is {_described(image)}; a NumPy array of uint8 [H, W, 3] is "
                     "needed"
                 )
+            if isinstance(image, np.ma.MaskedArray):
+                raise UsageError(
+                    f"image {index} is a masked array, and its mask would be ignored: give its "
+                    "data, and open the Scorer with mask="
+                )
             original = image.shape[0], image.shape[1]
             if extras is not None:
                 original = extras[index].original or original
@@ -334,6 +339,14 @@ def extras_of(
         ImageExtras(camera, ids)
         for camera, ids in zip(cameras or none, segments or none, strict=True)
     ]
+
+
+def check_images(images: Any) -> None:
+    """Raise UsageError unless images come one after another; not one of them, or a generator."""
+    if not isinstance(images, (Sequence, np.ndarray)) or isinstance(images, (str, bytes)):
+        raise UsageError(
+            f"images are a list of NumPy arrays of uint8 [H, W, 3], not {_described(images)}"
+        )
 
 
 def _is_image8(value: Any, rank: int) -> bool:

@@ -15,7 +15,7 @@ from deal.errors import ModelError
 from deal.model.spec import ModelSpec
 from deal.scoring.batch_scores import BatchScores, Columns, tabulated
 from deal.scoring.faults import network_fault
-from deal.scoring.inputs import ImageExtras, extras_of
+from deal.scoring.inputs import ImageExtras, check_images, extras_of
 from deal.scoring.maps import ClassMap
 from deal.scoring.options import CONCERNS, ScoringOptions
 from deal.scoring.session import Session
@@ -161,6 +161,7 @@ class Scorer:
             An item is not a uint8 RGB image, or ``segments`` or ``cameras`` do not have one entry
             per image.
         """
+        check_images(images)
         session = self._session
         extras, size = extras_of(len(images), segments, cameras), session.batch_size
         batches = (
@@ -177,6 +178,7 @@ class Scorer:
         are computed on the host, even if the network runs on a device. Raises UsageError for a
         model without difficulty.
         """
+        check_images(images)
         return self._session.difficulty_maps(images)
 
     def predict(
@@ -208,6 +210,7 @@ class Scorer:
         UsageError
             An item is not a uint8 RGB image, or ``cameras`` does not have one entry per image.
         """
+        check_images(images)
         return self._session.predict(images, cameras=cameras)
 
     def _scored(

@@ -12,7 +12,14 @@ from PIL import Image
 import deal.loop.by_recipe as by_recipe
 import deal.loop.files as files
 import deal.loop.learner as learner
-from deal.errors import OutputError, PoolError, ResultsError, TooManyErrorsError, UsageError
+from deal.errors import (
+    ModelError,
+    OutputError,
+    PoolError,
+    ResultsError,
+    TooManyErrorsError,
+    UsageError,
+)
 from deal.loop.experiment import run_loop
 from deal.loop.files import hold, write_json
 from deal.loop.labeled import write_labeled as write_list
@@ -53,6 +60,20 @@ def test_a_damaged_first_round_is_given_to_no_run(make_config, untrained, name, 
     with pytest.raises(ResultsError, match=rf"common/seed0/{name} is damaged .*{wrong}"):
         run_loop(config, methods=["random"])
     assert not (config.folder / "random-seed0" / "round-1").exists()
+
+
+def test_a_damaged_network_is_trained_again_once_it_is_deleted(make_config, untrained):
+    config = make_config(rounds__labeled=[3, 5], training__epochs=1)
+    pool, _ = open_data(config)
+    common = config.folder / "common" / "seed0"
+    write_list(common / "labeled.csv", pool.initial(0))
+    checkpoint = common / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(ModelError, match=r"damaged: delete .*checkpoint\.pt, and the next start"):
+        run_loop(config, methods=["random"])
+    checkpoint.unlink()
+    with pytest.raises(AssertionError, match="a training began"):
+        run_loop(config, methods=["random"])
 
 
 @pytest.mark.slow

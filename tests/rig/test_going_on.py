@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,22 @@ def test_the_command_refuses_another_function_in_the_same_folder(tmp_path, capsy
     assert (tmp_path / "selection.csv").read_bytes() == before
     assert stream("ds") == 0
     assert "3 of 24 frames kept" in capsys.readouterr().out
+
+
+def test_the_command_refuses_a_changed_side_car_in_the_same_folder(tmp_path, capsys):
+    model, folder = shutil.copy(DEMO / "model.onnx", tmp_path), tmp_path / "kept"
+    call = ["stream", DEMO / "pool", "--model", model, "-o", folder, "--budget", 3, "--threads", 1]
+
+    def stream() -> int:
+        return cli.run(cli.deal, list(map(str, call)), "deal")
+
+    assert stream() == 0
+    side_car = tmp_path / "model.json"
+    side_car.write_text('{"interpolation": "nearest"}', encoding="utf-8")
+    assert stream() == 2
+    assert "scores of another model or function" in capsys.readouterr().err
+    side_car.unlink()
+    assert stream() == 0
 
 
 def test_a_frame_that_was_struck_out_counts_as_new_when_it_comes_again(tmp_path):

@@ -116,6 +116,20 @@ def test_what_is_no_rgb_image_is_a_usage_error(scorer, image):
         scorer.score([*scenes(1), image])
 
 
+def test_a_mask_on_an_image_is_refused_instead_of_ignored(scorer):
+    hidden = np.ma.masked_array(scenes(1)[0], mask=True)
+    for method in (scorer.score, scorer.predict, scorer.difficulty_maps):
+        with pytest.raises(UsageError, match=r"image 0 is a masked array.*mask="):
+            method([hidden])
+
+
+@pytest.mark.parametrize("images", [None, 3, "image.jpg", iter([])])
+def test_what_holds_no_images_is_a_usage_error(scorer, images):
+    for method in (scorer.score, scorer.predict, scorer.difficulty_maps):
+        with pytest.raises(UsageError, match="images are a list of NumPy arrays"):
+            method(images)
+
+
 def test_images_are_stretched_to_the_input_size_by_the_recorded_filter(path):
     image = scenes(1, (90, 110))[0]
     for name, resample in (
