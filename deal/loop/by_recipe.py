@@ -27,10 +27,7 @@ from deal.loop.trained import trained
 from deal.loop.training import TrainingConfig
 from deal.machine.cores import available_cores
 from deal.text import one_line
-from deal.training.checkpoint import (
-    save_atomically,
-    save_checkpoint,
-)
+from deal.training.checkpoint import save_atomically, save_checkpoint
 from deal.training.data import Dataset, Sample
 from deal.training.difficulty import WithDifficulty
 from deal.training.epochs import Training

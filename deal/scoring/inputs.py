@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -342,8 +342,9 @@ def extras_of(
 
 
 def check_images(images: Any) -> None:
-    """Raise UsageError unless images come one after another; not one of them, or a generator."""
-    if not isinstance(images, (Sequence, np.ndarray)) or isinstance(images, (str, bytes)):
+    """Raise UsageError unless ``images`` has a length and can be sliced, as lists and arrays."""
+    is_sliced = hasattr(images, "__len__") and hasattr(images, "__getitem__")
+    if not is_sliced or isinstance(images, (str, bytes, Mapping)):
         raise UsageError(
             f"images are a list of NumPy arrays of uint8 [H, W, 3], not {_described(images)}"
         )

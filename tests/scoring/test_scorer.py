@@ -123,11 +123,23 @@ def test_a_mask_on_an_image_is_refused_instead_of_ignored(scorer):
             method([hidden])
 
 
-@pytest.mark.parametrize("images", [None, 3, "image.jpg", iter([])])
+@pytest.mark.parametrize("images", [None, 3, "image.jpg", iter([]), {}])
 def test_what_holds_no_images_is_a_usage_error(scorer, images):
     for method in (scorer.score, scorer.predict, scorer.difficulty_maps):
         with pytest.raises(UsageError, match="images are a list of NumPy arrays"):
             method(images)
+
+
+def test_images_may_come_from_anything_that_can_be_sliced(scorer):
+    class Stored:  # as a data set of HDF5 or Zarr
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return np.stack(scenes(3))[index]
+
+    expected = scorer.score(scenes(3))["entropy_mean"]
+    np.testing.assert_array_equal(scorer.score(Stored())["entropy_mean"], expected)
 
 
 def test_images_are_stretched_to_the_input_size_by_the_recorded_filter(path):
